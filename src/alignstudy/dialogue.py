@@ -1,0 +1,83 @@
+"""Dialogues as text: the HH-RLHF role tags, and the one place that knows them.
+
+A dialogue is `\\n\\nHuman: ...\\n\\nAssistant: ...`, turns alternating. The *cue* is the text after
+which the assistant writes. Training and generation both take it from here, so it can't differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["human", "assistant"]
+
+HUMAN_TAG = "\n\nHuman:"
+ASSISTANT_TAG = "\n\nAssistant:"
+CUE = ASSISTANT_TAG
+STOP_STRINGS = (HUMAN_TAG, ASSISTANT_TAG)
+
+_TAG = re.compile(r"\n\n(Human|Assistant):")
+_LOOSE_TAG = re.compile(r"(?:^|\n)[ \t]*(Human|Assistant):")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn: who speaks, and the words, stripped."""
+
+    role: Role
+    text: str
+
+
+def parse_turns(text: str) -> tuple[Turn, ...]:
+    """Parse a dialogue at its role tags; words before the first tag are not a turn.
+
+    A first tag at the very start may lack its blank line (a text that was stripped).
+    """
+    if text.startswith(("Human:", "Assistant:")):
+        text = "\n\n" + text
+    marks = list(_TAG.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    return tuple(
+        Turn("human" if mark[1] == "Human" else "assistant", text[mark.end() : end].strip())
+        for mark, end in zip(marks, ends, strict=True)
+    )
+
+
+def render(turns: Sequence[Turn], *, cue: bool = False) -> str:
+    """Write turns as text; with `cue`, end where the assistant is to write."""
+    tags = {"human": HUMAN_TAG, "assistant": ASSISTANT_TAG}
+    text = "".join(f"{tags[turn.role]} {turn.text}" for turn in turns)
+    return text + (CUE if cue else "")
+
+
+def split_at_last_cue(text: str) -> tuple[str, str] | None:
+    """Split a dialogue into (prompt with cue, response); None if it has no assistant turn.
+
+    The two halves joined are the text, character for character.
+    """
+    at = text.rfind(ASSISTANT_TAG)
+    if at < 0:
+        return None
+    end = at + len(ASSISTANT_TAG)
+    return text[:end], text[end:]
+
+
+def cut_at_role_tag(text: str) -> str:
+    """Cut a response before its first further role tag (at a line's start, loosely written)."""
+    mark = _LOOSE_TAG.search(text)
+    return text if mark is None else text[: mark.start()]
+
+
+def has_role_tag(text: str) -> bool:
+    """Tell whether a text holds a role tag at the start of a line."""
+    return _LOOSE_TAG.search(text) is not None
+
+
+def drop_oldest_turns(prompt: str) -> str | None:
+    """Drop the oldest human turn with its answer; None if only the last human turn is left."""
+    marks = [mark for mark in _TAG.finditer("\n\n" + prompt.lstrip("\n")) if mark[1] == "Human"]
+    if len(marks) < 2:
+        return None
+    return ("\n\n" + prompt.lstrip("\n"))[marks[1].start() :]

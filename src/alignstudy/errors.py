@@ -1,0 +1,117 @@
+"""Every error that alignstudy raises on purpose, and the exit code of each.
+
+AlignstudyError                 what failed, why, how to mend it, what was kept
+ |- InputError            (2)   the user's input
+ |   |- SettingsError           a study file, or `--set`
+ |   |- UnknownNameError        a name that no table holds
+ |   |- DataError               preference data, prompts, responses
+ |   `- MetricError             a figure of merit that is not defined on these numbers
+ |- EnvironmentFault      (3)   disk, memory, network, permission
+ |   |- LockHeldError           another process works on this run
+ |   `- NotFetchedError         a hub id that is not at hand
+ |- DamagedArtefactError  (4)   a file whose hash is not the recorded one
+ |- GuardError            (5)   a guard refused: a number would have been silently wrong
+ `- InterruptedRunError   (75)  stopped in good order: run the same command again
+
+Anything else that escapes is our bug: exit code 1, and the only traceback a user ever sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class AlignstudyError(Exception):
+    """An error that the user can read and act upon.
+
+    Args:
+        what: What failed, and where: `file:line`, row, key.
+        why: The reason, in words; empty where `what` says it all.
+        mend: What to do now.
+        kept: What was kept: what a second run need not do again.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, why: str = "", mend: str = "", kept: str = "") -> None:
+        self.what, self.why, self.mend, self.kept = what, why, mend, kept
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        parts = (("why", self.why), ("mend", self.mend), ("kept", self.kept))
+        return "\n".join([self.what, *(f"  {name}: {text}" for name, text in parts if text)])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.why, self.mend, self.kept))
+
+
+def _rebuild(kind: type[AlignstudyError], what: str, why: str, mend: str, kept: str) -> Exception:
+    """Rebuild an error that crossed a process border."""
+    error = kind.__new__(kind)
+    AlignstudyError.__init__(error, what, why=why, mend=mend, kept=kept)
+    return error
+
+
+class InputError(AlignstudyError):
+    """The user's input is at fault."""
+
+    exit_code = 2
+
+
+class SettingsError(InputError):
+    """A study file, a preset or a `--set` that can't be accepted."""
+
+
+class DataError(InputError):
+    """Preference data, prompts or responses that can't be used."""
+
+
+class MetricError(InputError):
+    """A quantity that is not defined on what it was given."""
+
+
+class UnknownNameError(InputError):
+    """A name that its table doesn't hold; the nearest one is offered."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
+        names = sorted(known)
+        close = get_close_matches(name, names, n=1)
+        super().__init__(
+            f"{where + ': ' if where else ''}unknown {kind} '{name}'",
+            why=f"known: {', '.join(names) or 'none'}",
+            mend=f"did you mean '{close[0]}'?" if close else f"see `alignstudy list {kind}s`",
+        )
+
+
+class EnvironmentFault(AlignstudyError):
+    """Disk, memory, network or permissions are at fault."""
+
+    exit_code = 3
+
+
+class LockHeldError(EnvironmentFault):
+    """Another process works on the same run."""
+
+
+class NotFetchedError(EnvironmentFault):
+    """A hub id whose files are not on this machine and can't be fetched now."""
+
+
+class DamagedArtefactError(AlignstudyError):
+    """A stored file is not what was written."""
+
+    exit_code = 4
+
+
+class GuardError(AlignstudyError):
+    """A guard refused to go on: what follows would have been silently wrong."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(AlignstudyError):
+    """The run was stopped in good order and can be continued by the same command."""
+
+    exit_code = 75

@@ -1,0 +1,129 @@
+"""What a model folder must hold, and what its faults are called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from alignstudy.errors import DamagedArtefactError, GuardError, InputError
+
+ADAPTER_RECORD = "alignstudy.json"
+"""Lies beside `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
+
+NEEDED = (
+    "a model folder holds config.json, weights (model.safetensors or pytorch_model.bin) and a"
+    " tokenizer (tokenizer.json, or vocab.json with merges.txt, or spm.model)"
+)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: If there is no such file.
+        DamagedArtefactError: If it is no JSON object.
+    """
+    if not file.is_file():
+        raise InputError(f"{file.parent} has no {file.name}", mend=NEEDED)
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedArtefactError(
+            f"{file} is not JSON", why=str(error), mend="fetch or write the model folder again"
+        ) from error
+    if not isinstance(values, dict):
+        raise DamagedArtefactError(f"{file} is not a JSON object", mend="fetch the folder again")
+    return values
+
+
+def check_no_code(folder: Path) -> None:
+    """Refuse a folder whose configuration asks for code of its own.
+
+    Raises:
+        InputError: If `config.json` is missing.
+        GuardError: If a configuration names code to run (`auto_map`).
+    """
+    read_json(folder / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if file.is_file() and read_json(file).get("auto_map"):
+            raise GuardError(
+                f"{file} asks for code of its own (auto_map)",
+                why="alignstudy never runs code that comes with a model",
+                mend="use a model whose architecture transformers knows, or remove 'auto_map'"
+                " if the folder's architecture is one of those",
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the weight files that are read: safetensors where there are any, else `.bin`.
+
+    Raises:
+        InputError: If the folder holds neither.
+    """
+    safe = sorted(folder.glob("*.safetensors"))
+    files = safe or sorted({*folder.glob("pytorch_model*.bin"), *folder.glob("adapter_model*.bin")})
+    if not files:
+        raise InputError(f"{folder} holds no weights", mend=NEEDED)
+    return files
+
+
+@contextmanager
+def named_faults(folder: Path) -> Iterator[None]:
+    """Say what is wrong with a folder in the project's errors, whatever a library raised.
+
+    Raises:
+        GuardError: If a pickle holds code.
+        DamagedArtefactError: If a weight file can't be read as one.
+        InputError: If a file is missing or the architecture is not known.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except UnpicklingError as error:
+        raise _pickle_fault(folder, error) from error
+    except (SafetensorError, EOFError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_read_fault(error):
+            raise
+        raise _damaged(folder, error) from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no model can be loaded from {folder}", why=first_line(error), mend=NEEDED
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Say an error in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedArtefactError:
+    """Tell a pickle that wants to run code from one that is broken."""
+    words = str(error)
+    if "GLOBAL" not in words and "REDUCE" not in words and "BUILD" not in words:
+        return _damaged(folder, error)
+    return GuardError(
+        f"a weight file in {folder} holds more than tensors",
+        why="it is a pickle that would run code: "
+        + next((line.strip() for line in words.splitlines() if "GLOBAL" in line), "refused"),
+        mend="ask its owner for safetensors, or convert it on a machine that you can lose",
+    )
+
+
+def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
+    """Say that a weight file is broken."""
+    return DamagedArtefactError(
+        f"a weight file in {folder} can't be read",
+        why=first_line(error),
+        mend="fetch or write the model folder again; the file is cut short or overwritten",
+    )
+
+
+def _is_read_fault(error: RuntimeError) -> bool:
+    """Tell torch's file reader's errors from any other runtime error."""
+    return any(mark in str(error) for mark in ("PytorchStreamReader", "file in archive", "mmap"))

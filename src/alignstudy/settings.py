@@ -1,0 +1,24 @@
+"""The base of every settings class: frozen, strict, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Strict
+
+T = TypeVar("T")
+
+Many = Annotated[tuple[T, ...], Strict(False)]
+"""A list in YAML, a tuple here: settings never change once they are read."""
+
+
+class Settings(BaseModel):
+    """Settings that a study file holds; compare, print and hash by value.
+
+    Types are strict (a string is never taken for a number), numbers are finite, keys that no
+    field names are refused.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )

@@ -1,0 +1,151 @@
+"""Where models and data come from: a hub id, or a folder or file of this machine.
+
+A source is resolved once, to a local path and a digest of its content; everything after that
+works on files. Hub revisions are pinned to the commit they were resolved to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from alignstudy.errors import EnvironmentFault, InputError, NotFetchedError
+
+RepoType = Literal["model", "dataset"]
+
+MODEL_PATTERNS = (
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+    "pytorch_model*.bin", "pytorch_model.bin.index.json", "tokenizer*", "vocab.*", "merges.txt",
+    "special_tokens_map.json", "added_tokens.json", "spm.model", "*.spm", "sentencepiece*",
+)  # fmt: skip
+"""The only files that are fetched of a model: no code, no other frameworks' weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A place that a study names.
+
+    Attributes:
+        name: Hub id or path, as the study gives it.
+        kind: What lies there.
+        revision: Branch, tag or commit on the hub; None: its main branch.
+    """
+
+    name: str
+    kind: RepoType
+    revision: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is meant as a path: it exists, or looks like nothing that a hub id can be."""
+        path = Path(self.name).expanduser()
+        return path.exists() or self.name.startswith((".", "/", "~")) or self.name.count("/") != 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSource:
+    """A source found on this machine.
+
+    Attributes:
+        path: Folder or file.
+        digest: sha256 over names and contents (local), or `commit:<sha>` (hub).
+        commit: The hub's commit; None for local sources.
+    """
+
+    source: Source
+    path: Path
+    digest: str
+    commit: str | None = None
+
+
+def resolve(
+    source: Source, *, offline: bool, patterns: Iterable[str] | None = None
+) -> ResolvedSource:
+    """Find a source, fetching it from the hub where it must be and may be.
+
+    Raises:
+        InputError: If a local path doesn't exist.
+        NotFetchedError: If a hub id is neither in the local hub cache nor reachable.
+    """
+    if source.is_local:
+        return _resolve_local(source)
+    folder = _hub_folder(source, offline=offline, patterns=list(patterns or []) or None)
+    return ResolvedSource(
+        source=source, path=folder, digest=f"commit:{folder.name}", commit=folder.name
+    )
+
+
+def _resolve_local(source: Source) -> ResolvedSource:
+    path = Path(source.name).expanduser().absolute()
+    if not path.exists():
+        raise InputError(
+            f"{source.kind} '{source.name}' doesn't exist",
+            why=f"there is no file or folder {path}",
+            mend="name a folder or file of this machine, or a hub id such as owner/name",
+            kept="nothing was run",
+        )
+    return ResolvedSource(source=source, path=path, digest=digest_of(path))
+
+
+def digest_of(path: Path) -> str:
+    """Hash a file, or a folder's files by name and content; hidden files are left out.
+
+    Raises:
+        EnvironmentFault: If a file can't be read.
+    """
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        whole.update(f"{name}\0{sha256_of(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    """Give the sha256 of a file's content, in hexadecimal.
+
+    Raises:
+        EnvironmentFault: If the file can't be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{file} can't be read", why=error.strerror or str(error), mend="check its permissions"
+        ) from error
+
+
+def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) -> Path:
+    """Give the snapshot folder of a hub id; its name is the commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    try:
+        folder = snapshot_download(
+            source.name, repo_type=source.kind, revision=source.revision,
+            allow_patterns=patterns, local_files_only=offline,
+        )  # fmt: skip
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        raise NotFetchedError(
+            f"{source.kind} '{source.name}' is not on this machine",
+            why=("fetching is switched off (offline)" if offline else _first_line(error)),
+            mend=(
+                "connect to the network and run again without --offline, or name a local folder"
+                " of the same layout"
+            ),
+            kept="every finished stage",
+        ) from error
+    return Path(folder)
+
+
+def _first_line(error: BaseException) -> str:
+    """Say an error in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

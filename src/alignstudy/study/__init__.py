@@ -1,0 +1,1 @@
+"""The graph of stages: a study file becomes stages, stages become artefacts, artefacts a run."""

@@ -1,0 +1,214 @@
+"""Runs what is missing, in order, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from alignstudy.errors import (
+    AlignstudyError,
+    DamagedArtefactError,
+    EnvironmentFault,
+    InterruptedRunError,
+)
+from alignstudy.progress import SILENT, Progress
+from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.store import Artefact, Store, disk_faults
+
+_ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
+                       errno.EIO, errno.EMFILE, errno.ENOMEM}  # fmt: skip
+
+
+@dataclass
+class Runner:
+    """Makes artefacts.
+
+    Attributes:
+        store: Where they lie.
+        device: "cpu" or "cuda".
+        executed: Names of the stages that ran, in order.
+        notes: What a person should know of this run ("damaged artefact set aside").
+    """
+
+    store: Store
+    device: str
+    progress: Progress = SILENT
+    should_stop: Callable[[], bool] = lambda: False
+    executed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _done: dict[str, Artefact] = field(default_factory=dict)
+
+    def make(self, stage: Stage) -> Artefact:
+        """Give a stage's artefact, verified; run the stage, and what it needs, if it is missing.
+
+        Raises:
+            AlignstudyError: As the stage raised it, with what was kept.
+        """
+        if stage.key in self._done:
+            return self._done[stage.key]
+        artefact = self._find(stage)
+        if artefact is None:
+            for needed in stage.inputs():
+                self.make(needed)
+            artefact = self._run_locked(stage)
+        self._done[stage.key] = artefact
+        return artefact
+
+    def _find(self, stage: Stage) -> Artefact | None:
+        """Find a verified artefact; a damaged one is set aside, told, and made anew."""
+        try:
+            return self.store.find(stage.kind, stage.key)
+        except DamagedArtefactError as error:
+            note = f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; made anew"
+            self.notes.append(note)
+            self.progress.note(note)
+            return None
+
+    def _run_locked(self, stage: Stage) -> Artefact:
+        with self._stage_lock(stage):
+            artefact = self._find(stage)  # another process may have made it while we waited
+            return artefact if artefact is not None else self._run(stage)
+
+    @contextmanager
+    def _stage_lock(self, stage: Stage) -> Iterator[None]:
+        path = self.store.lock_file(stage.key)
+        with disk_faults(f"the store at {self.store.root}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self.progress.note(f"{stage.name}: another run makes this now; waiting for it")
+                self._wait_for(lock)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _wait_for(self, lock: FileLock) -> None:
+        while True:
+            self._stop_if_asked()
+            try:
+                lock.acquire(timeout=1)
+            except Timeout:
+                continue
+            return
+
+    def _run(self, stage: Stage) -> Artefact:
+        self._stop_if_asked()
+        started = datetime.now(UTC)
+        clock = time.monotonic()
+        work = self.store.work_folder(stage.key)
+        with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
+            work.mkdir(parents=True, exist_ok=True)
+            found = stage.run(self._job(stage, fresh, work))
+            facts = {
+                **found,
+                "name": stage.name,
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - clock, 3),
+                "device": self.device if stage.numeric else "",
+            }
+            artefact = self.store.commit(
+                fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
+            )
+        self.executed.append(stage.name)
+        self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
+        return artefact
+
+    def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
+        return StageJob(
+            out=fresh,
+            work=work,
+            folder_of=lambda needed: self.make(needed).folder,
+            facts_of=lambda needed: self.make(needed).facts,
+            device=self.device,
+            progress=self.progress,
+            should_stop=self.should_stop,
+        )
+
+    def _stop_if_asked(self) -> None:
+        if self.should_stop():
+            raise InterruptedRunError(
+                "stopped as asked", mend="run the same command again: it goes on from here",
+                kept=self._kept(),
+            )  # fmt: skip
+
+    def _kept(self) -> str:
+        finished = ", ".join(self.executed) or "nothing new was finished"
+        return f"every finished stage ({finished})"
+
+    @contextmanager
+    def _faults(self, stage: Stage) -> Iterator[None]:
+        """Say which stage failed and what was kept; turn the machine's faults into words."""
+        try:
+            yield
+        except AlignstudyError as error:
+            error.kept = error.kept or self._kept()
+            error.what = f"{stage.name}: {error.what}"
+            raise
+        except (OSError, MemoryError, RuntimeError) as error:
+            why = _environment_fault(error)
+            if why is None:
+                raise
+            raise EnvironmentFault(
+                f"{stage.name}: the machine gave out",
+                why=why,
+                mend="free disk or memory, then run the same command again",
+                kept=self._kept(),
+            ) from error
+
+
+def _environment_fault(error: BaseException) -> str | None:
+    """Say in words what the machine lacked; None if the fault isn't the machine's."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS:
+        return f"{error.strerror} ({error.filename or 'no file named'})"
+    text = str(error)
+    if "No space left on device" in text or "inline_container" in text:
+        return "the disk is full"
+    if "out of memory" in text.lower() or "can't allocate memory" in text:
+        return text.splitlines()[0]
+    return None
+
+
+@contextmanager
+def stop_signals(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a flag; a second SIGINT ends at once.
+
+    Yields:
+        A function that says whether a stop was asked for.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+        tell("stopping in good order (a checkpoint is being written); Ctrl-C again ends at once")
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, former in old.items():
+            signal.signal(number, former)
+
+
+def summary(executed: list[str], stages: list[Stage]) -> Mapping[str, Any]:
+    """Count what ran and what was cached."""
+    return {"executed": len(executed), "cached": len(stages) - len(executed)}

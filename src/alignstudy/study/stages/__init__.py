@@ -1,0 +1,1 @@
+"""Thin adapters: each reads artefacts, calls one layer, writes one artefact."""

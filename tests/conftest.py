@@ -1,0 +1,53 @@
+"""What every test stands on: no network, one thread, a private home."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _shared(variable: str, name: str) -> Path:
+    return Path(os.environ.get(variable, REPOSITORY.parent / "shared" / "data" / name))
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path_factory, monkeypatch):
+    """Nothing that a test stores is seen by another test or by the user."""
+    monkeypatch.setenv("ALIGNSTUDY_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """One thread: repeatable, and faster for models this small."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def hh_dir() -> Path:
+    """The real HH-RLHF test splits."""
+    folder = _shared("ALIGNSTUDY_HH_DIR", "hh-rlhf")
+    if not folder.is_dir():
+        pytest.skip(f"no real HH-RLHF rows in {folder} (set ALIGNSTUDY_HH_DIR)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def paper_dir() -> Path:
+    """The published prompts, responses and ratings."""
+    folder = _shared("ALIGNSTUDY_PAPER_DIR", "paper")
+    if not folder.is_dir():
+        pytest.skip(f"no published responses in {folder} (set ALIGNSTUDY_PAPER_DIR)")
+    return folder
