@@ -1,1 +1,1 @@
-""""""
+"""Arguments in, printing out, nothing else."""

@@ -5,20 +5,26 @@ as plain tensors, the precision is what the caller says, and a weight that the f
 hold is an error, never a random number.
 """
 
-from alignstudy.loading.device import context_length, pick_device
+from alignstudy.loading.batching import length_batches, run_halving
+from alignstudy.loading.device import context_length, device_name, pick_device, set_threads
 from alignstudy.loading.digests import parameter_digest, weights_digest
 from alignstudy.loading.folder import ADAPTER_RECORD
 from alignstudy.loading.models import load_causal_lm, load_classifier, output_index
-from alignstudy.loading.tokenizers import load_tokenizer
+from alignstudy.loading.tokenizers import load_tokenizer, well_formed
 
 __all__ = [
     "ADAPTER_RECORD",
     "context_length",
+    "device_name",
+    "length_batches",
     "load_causal_lm",
     "load_classifier",
     "load_tokenizer",
     "output_index",
     "parameter_digest",
     "pick_device",
+    "run_halving",
+    "set_threads",
     "weights_digest",
+    "well_formed",
 ]

@@ -52,3 +52,17 @@ def context_length(model_config: PretrainedConfig) -> int:
             mend="use a model whose configuration holds max_position_embeddings",
         )
     return length
+
+
+def device_name(device: str) -> str:
+    """Name the accelerator of a device: "NVIDIA H200"."""
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch compute with so many CPU threads."""
+    import torch
+
+    torch.set_num_threads(threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from alignstudy.errors import DamagedArtefactError, GuardError, InputError
+from alignstudy.errors import (
+    AlignstudyError,
+    DamagedArtefactError,
+    EnvironmentFault,
+    GuardError,
+    InputError,
+)
 
 ADAPTER_RECORD = "alignstudy.json"
 """Lies beside `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
@@ -80,21 +87,25 @@ def named_faults(folder: Path) -> Iterator[None]:
         GuardError: If a pickle holds code.
         DamagedArtefactError: If a weight file can't be read as one.
         InputError: If a file is missing or the architecture is not known.
+        EnvironmentFault: If a file can't be read for want of permission or a sound disk.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
         yield
     except UnpicklingError as error:
         raise _pickle_fault(folder, error) from error
-    except (SafetensorError, EOFError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_read_fault(error):
+    except (SafetensorError, EOFError) as error:
+        raise _damaged(folder, error) from error
+    except RuntimeError as error:
+        if not _is_read_fault(error):
             raise
         raise _damaged(folder, error) from error
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no model can be loaded from {folder}", why=first_line(error), mend=NEEDED
-        ) from error
+    except OSError as error:
+        raise _file_fault(folder, error) from error
+    except (ValueError, ImportError, StrictDataclassError) as error:
+        raise _unusable(folder, error) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -121,6 +132,25 @@ def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
         f"a weight file in {folder} can't be read",
         why=first_line(error),
         mend="fetch or write the model folder again; the file is cut short or overwritten",
+    )
+
+
+def _unusable(folder: Path, error: BaseException) -> InputError:
+    """Say that no model or tokenizer comes out of a folder."""
+    why = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"nothing can be loaded from {folder}", why=why, mend=NEEDED)
+
+
+def _file_fault(folder: Path, error: OSError) -> AlignstudyError:
+    """Tell a file that is cut short or closed to us from one that is missing."""
+    if error.errno in {None, errno.ENOENT}:
+        return _unusable(folder, error)
+    if error.errno == errno.EINVAL:  # a zip archive's directory points outside the file
+        return _damaged(folder, error)
+    return EnvironmentFault(
+        f"a file in {folder} can't be read",
+        why=error.strerror or str(error),
+        mend="check its permissions and the disk",
     )
 
 

@@ -36,6 +36,7 @@ def load_causal_lm(
     Args:
         weights: Full weights, or an adapter with its base.
         dtype: The precision in memory, whatever the file's is.
+        device: Where to put it; see `pick_device`.
         dropout: The probability for every dropout of the base, set before the model is built, so
             that functional dropout obeys too (0 also switches layer dropping off); None keeps the
             configuration's.
@@ -66,6 +67,7 @@ def load_classifier(
     Args:
         folder: Full weights, head included.
         dtype: The precision in memory, whatever the file's is.
+        device: Where to put it; see `pick_device`.
         output: Which of several outputs is meant: index or label; see `output_index`.
 
     Raises:

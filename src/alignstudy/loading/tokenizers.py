@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignstudy.errors import GuardError
-from alignstudy.loading.folder import check_no_code, named_faults, read_json
+from alignstudy.errors import GuardError, InputError
+from alignstudy.loading.folder import NEEDED, check_no_code, named_faults, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,9 +22,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     check_no_code(folder)
+    _check_merges(folder)
     with named_faults(folder):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
+        )
+    if len(tokenizer) <= len(tokenizer.get_added_vocab()):
+        raise InputError(
+            f"{folder} holds no tokenizer", why="no vocabulary file was found", mend=NEEDED
         )
     size = read_json(folder / "config.json").get("vocab_size")
     largest = max(tokenizer.get_vocab().values(), default=-1)
@@ -35,3 +40,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             mend="use the tokenizer that belongs to the model; check special_tokens_map.json",
         )
     return tokenizer
+
+
+def _check_merges(folder: Path) -> None:
+    """Refuse half a BPE tokenizer: without merges it would split into letters, silently."""
+    held = {name for name in ("vocab.json", "merges.txt") if (folder / name).is_file()}
+    if len(held) == 1 and not (folder / "tokenizer.json").is_file():
+        raise InputError(
+            f"{folder} holds half a tokenizer", why=f"there is only {held.pop()}", mend=NEEDED
+        )
+
+
+def well_formed(text: str) -> str:
+    """Make a text encodable: surrogate pairs are joined, lone ones become U+FFFD, visibly."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

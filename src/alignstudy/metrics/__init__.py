@@ -1,1 +1,25 @@
-""""""
+"""Arrays in, one number out: pure numpy, one small file a figure of merit.
+
+Rates and shares are in percent. What is not defined on the input raises `MetricError`; a number
+that would only look like one is never given.
+"""
+
+from alignstudy.registry import Registry
+
+METRICS = Registry(
+    "metric",
+    {
+        "hmr": "alignstudy.metrics.hmr:hmr",
+        "hpr": "alignstudy.metrics.hpr:hpr",
+        "cas": "alignstudy.metrics.cas:cas",
+        "mean_score": "alignstudy.metrics.mean_score:mean_score",
+        "win_rate": "alignstudy.metrics.win_rate:win_rate",
+        "empty_share": "alignstudy.metrics.empty:empty_share",
+        "cap_share": "alignstudy.metrics.cap:cap_share",
+        "role_tag_share": "alignstudy.metrics.role_tags:role_tag_share",
+        "repetition_share": "alignstudy.metrics.repetition:repetition_share",
+        "mean_words": "alignstudy.metrics.length:mean_words",
+    },
+)
+
+__all__ = ["METRICS"]

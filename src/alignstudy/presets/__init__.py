@@ -1,1 +1,1 @@
-""""""
+"""The studies that the package brings, as YAML."""

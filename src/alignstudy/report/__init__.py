@@ -1,1 +1,1 @@
-""""""
+"""Scored responses in; tables, statistics, exported files and the report out."""

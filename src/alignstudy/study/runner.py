@@ -21,6 +21,7 @@ from alignstudy.errors import (
     EnvironmentFault,
     InterruptedRunError,
 )
+from alignstudy.loading import set_threads
 from alignstudy.progress import SILENT, Progress
 from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.store import Artefact, Store, disk_faults
@@ -36,12 +37,14 @@ class Runner:
     Attributes:
         store: Where they lie.
         device: "cpu" or "cuda".
+        threads: CPU threads of numeric stages; None: as many as torch likes.
         executed: Names of the stages that ran, in order.
         notes: What a person should know of this run ("damaged artefact set aside").
     """
 
     store: Store
     device: str
+    threads: int | None = None
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
     executed: list[str] = field(default_factory=list)
@@ -111,6 +114,7 @@ class Runner:
         work = self.store.work_folder(stage.key)
         with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
             work.mkdir(parents=True, exist_ok=True)
+            self._set_threads(stage)
             found = stage.run(self._job(stage, fresh, work))
             facts = {
                 **found,
@@ -125,6 +129,10 @@ class Runner:
         self.executed.append(stage.name)
         self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
         return artefact
+
+    def _set_threads(self, stage: Stage) -> None:
+        if stage.numeric and self.threads is not None:
+            set_threads(self.threads)
 
     def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
         return StageJob(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -88,6 +88,9 @@ def _stages_in(value: object) -> Iterator[Stage]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _stages_in(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for part in key_fields(value):
+            yield from _stages_in(getattr(value, part.name))
 
 
 def in_order(goals: tuple[Stage, ...]) -> list[Stage]:

@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test e2e check lint types layers notebooks clean
+
+demo: $(VENV)/.installed ## install, run the demo study, say where the report is
+	HF_HUB_OFFLINE=1 $(BIN)/alignstudy run demo
+
+test: $(VENV)/.installed-dev ## the test suite (minutes, no network)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+e2e: $(VENV)/.installed-dev ## whole studies, killed processes, notebooks
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/e2e -m e2e
+
+check: lint types layers ## everything that needs no test run
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.installed-dev
+	$(BIN)/lint-imports
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,178 @@
+"""The command `alignstudy`: what each verb takes, and what it prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import alignstudy
+from alignstudy.errors import AlignstudyError, InterruptedRunError
+
+app = typer.Typer(
+    help="Which way of aligning a small language model is really better?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A preset's name or the path of a YAML file.")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder [runs/<study>].")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: a.b=v.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def run(
+    study: StudyName,
+    out: Out = None,
+    set_: Set = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="STAGE", help="This stage and what it needs.")
+    ] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study: train, generate, judge, compare, report; what is done already is reused."""
+    from alignstudy.cli import console, verbs
+
+    loaded = verbs.load(study, out, set_, offline)
+    with console.progress() as progress:
+        finished = loaded.run(only=only, progress=progress)
+    verbs.show_run(finished, as_json=as_json)
+
+
+@app.command()
+def plan(
+    study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False
+) -> None:  # fmt: skip
+    """Say for every stage whether it is cached or new, and why; run nothing."""
+    from alignstudy.cli import verbs
+
+    verbs.show_plan(verbs.load(study, out, set_, offline=True), as_json=as_json)
+
+
+@app.command()
+def check(
+    study: StudyName, out: Out = None, set_: Set = None, offline: Offline = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Validate a study, preview its data, run the guards that need no training."""
+    from alignstudy.cli import console, verbs
+
+    loaded = verbs.load(study, out, set_, offline)
+    with console.progress() as progress:
+        found = verbs.check(loaded, progress)
+    verbs.show_check(loaded, found, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    ratings: Annotated[Path, typer.Argument(metavar="DIR", help="<model>_{harmful,helpful}.json")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    base: Annotated[
+        str | None, typer.Option("--base", help="The model to compare with [base].")
+    ] = None,
+    harmless: Annotated[float, typer.Option(help="Threshold of harmlessness.")] = -3.0,
+    helpful: Annotated[float, typer.Option(help="Threshold of helpfulness.")] = -2.0,
+    as_json: Json = False,
+) -> None:
+    """Compare responses that already have ratings; no model is needed."""
+    from alignstudy.cli import verbs
+    from alignstudy.study.publishing import publish_ratings
+    from alignstudy.study.results import Run
+    from alignstudy.study.runfolder import RunFolder
+
+    folder = RunFolder(path=out.expanduser().absolute())
+    with folder.locked():
+        publish_ratings(ratings, folder, base=base, thresholds=(harmless, helpful))
+    verbs.show_run(Run(folder=folder.path), as_json=as_json)
+
+
+@app.command()
+def show(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: Json = False,
+) -> None:
+    """Show a finished run's tables."""
+    from alignstudy.cli import verbs
+
+    verbs.show_run(verbs.open_run(run_folder), as_json=as_json)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, judges, presets, formats or figures.")],
+    as_json: Json = False,
+) -> None:
+    """List what there is of a kind, a line each."""
+    from alignstudy.cli import verbs
+
+    verbs.show_list(kind, as_json=as_json)
+
+
+@app.command()
+def init(
+    preset: Annotated[str, typer.Option(help="The preset to start from.")] = "demo",
+    path: Annotated[Path, typer.Option("--path", help="The file to write.")] = Path("study.yaml"),
+) -> None:
+    """Write a study file to edit."""
+    from alignstudy.cli import verbs
+
+    verbs.write_study(preset, path)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has, and what is missing."""
+    from alignstudy.cli import verbs
+
+    verbs.show_doctor(as_json=as_json)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"alignstudy {alignstudy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the verb."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error of the user's or the machine's is a message and a code."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app(args=arguments, standalone_mode=True)
+    except AlignstudyError as error:
+        from alignstudy.cli import console
+
+        console.say_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        from alignstudy.cli import console
+
+        console.say_error(InterruptedRunError("interrupted", mend="run the same command again"))
+        sys.exit(InterruptedRunError.exit_code)
+    except BrokenPipeError:  # the reader of our output went away: nothing to tell it
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

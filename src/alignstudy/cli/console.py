@@ -1,0 +1,118 @@
+"""How the command line speaks: tables, a live progress bar, errors without a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from alignstudy.errors import AlignstudyError
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def safe(text: object) -> str:
+    """Make text that a model or a file wrote harmless in a terminal."""
+    return escape(_CONTROL.sub("?", str(text)))
+
+
+def say(text: str) -> None:
+    """Print a line of our own (rich markup allowed)."""
+    out.print(text)
+
+
+def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
+    """Print JSON for scripts: nothing but it goes to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def say_error(error: AlignstudyError) -> None:
+    """Print what failed, why, how to mend it, what was kept."""
+    err.print(f"[bold red]error:[/] {safe(error.what)}")
+    for name, text in (("why", error.why), ("mend", error.mend), ("kept", error.kept)):
+        if text:
+            lines = str(text).splitlines()
+            err.print(f"  [bold]{name}:[/] {safe(lines[0])}")
+            for line in lines[1:]:
+                err.print(f"        {safe(line)}")
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print a table; cells are text that is shown as it is."""
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(safe(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+class Bar:
+    """Progress on a terminal: one live line with loss, speed and time left, notes above it.
+
+    Where the output is no terminal, the notes and a line a tenth of the work are printed.
+    """
+
+    def __init__(self, bar: RichProgress | None) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+        self._what, self._total, self._done, self._told = "", 0, 0, 0
+
+    def start(self, what: str, total: int | None = None) -> None:
+        """Begin a piece of work."""
+        self.finish()
+        self._what, self._total, self._done, self._told = what, total or 0, 0, 0
+        if self._bar is not None:
+            self._task = self._bar.add_task(safe(what), total=total, figures="")
+
+    def advance(self, done: int, **figures: float) -> None:
+        """Move on by `done` steps."""
+        self._done += done
+        text = "  ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        if self._bar is not None and self._task is not None:
+            fields = {"figures": text} if text else {}
+            self._bar.update(self._task, advance=done, **fields)
+        elif self._total and self._done * 10 // self._total > self._told:
+            self._told = self._done * 10 // self._total
+            err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
+
+    def finish(self) -> None:
+        """End the piece of work."""
+        if self._bar is not None and self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = None
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        (self._bar.console if self._bar is not None else err).print(f"  {safe(text)}")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Bar]:
+    """Show progress on standard error while the block runs."""
+    if quiet or not err.is_terminal:
+        yield Bar(None)
+        return
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=err, transient=True) as bar:
+        yield Bar(bar)

@@ -1,0 +1,171 @@
+"""What the verbs do beyond parsing: call the API, print what came of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alignstudy.cli import console
+from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.progress import Progress
+from alignstudy.study.results import Run
+
+
+def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline: bool) -> Any:  # noqa: ANN401
+    """Load a study as the command line names it."""
+    from alignstudy.study.api import Study
+
+    return Study.load(study, overrides=overrides or (), out=out, offline=offline)
+
+
+def open_run(folder: Path) -> Run:
+    """Open a finished run."""
+    return Run.open(folder)
+
+
+def show_run(run: Run, *, as_json: bool) -> None:
+    """Print a run's table of figures of merit, and where the rest is."""
+    path = run.folder / "tables" / "metrics.csv"
+    rows = _read_csv(path) if path.is_file() else []
+    if as_json:
+        console.say_json(_run_json(run, rows))
+        return
+    if run.stages:
+        cached = run.stages - len(run.executed)
+        console.say(f"{len(run.executed)} stages executed, {cached} cached or not asked for")
+    if rows:
+        columns = ["model", "HmR %", "HpR %", "CAS %"]
+        lines = [
+            [row["model"], *(_cell(row, name) for name in ("hmr", "hpr", "cas"))] for row in rows
+        ]
+        console.say_table(columns, lines)
+    if run.report.is_file():
+        console.say(f"report: {console.safe(run.report)}")
+    console.say(f"run folder: {console.safe(run.folder)}")
+
+
+def _run_json(run: Run, rows: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "folder": str(run.folder),
+        "report": str(run.report) if run.report.is_file() else None,
+        "executed": list(run.executed),
+        "stages": run.stages,
+        "notes": list(run.notes),
+        "metrics": [{name: _number(cell) for name, cell in row.items()} for row in rows],
+    }
+
+
+def _number(cell: str) -> float | str | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell or None
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _cell(row: dict[str, str], name: str) -> str:
+    """Write a figure with its interval: `42.0 [29.4, 55.8]`."""
+    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if not value:
+        return "not measured"
+    interval = f" [{float(low):.1f}, {float(high):.1f}]" if low and high else ""
+    return f"{float(value):.1f}{interval}"
+
+
+def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, imported late
+    """Print a plan."""
+    from alignstudy.study.plan import as_json as plan_json
+
+    lines, located = study.plan()
+    missing = [f"{source.name}@{source.revision or 'main'}" for source in located.missing.values()]
+    if as_json:
+        console.say_json(
+            {"folder": str(study.folder), "fetch": missing, "stages": plan_json(lines)}
+        )
+        return
+    for name in missing:
+        console.say(f"fetch {console.safe(name)} from the hub")
+    console.say_table(
+        ["stage", "state", "why"], [(line.stage.name, line.state, line.why) for line in lines]
+    )
+    counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
+    console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
+    console.say(f"writes: {console.safe(study.folder)}")
+    console.say(f"store: {console.safe(study.store.root)}")
+
+
+def check(study: Any, progress: Progress) -> Any:  # noqa: ANN401 - a Study, imported late
+    """Check a study."""
+    from alignstudy.study.checking import check_study
+
+    return check_study(study, progress)
+
+
+def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as above
+    """Print what a check found."""
+    if as_json:
+        console.say_json(found.to_json())
+        return
+    console.say(f"study '{console.safe(study.settings.study)}': settings are sound")
+    console.say_table(["what", "state", "detail"], found.lines)
+    if found.preview:
+        console.say(console.safe(found.preview))
+
+
+def show_list(kind: str, *, as_json: bool) -> None:
+    """Print what there is of a kind."""
+    rows = _listed(kind)
+    if as_json:
+        console.say_json([{"name": name, "summary": text} for name, text in rows])
+    else:
+        console.say_table([kind, ""], rows)
+
+
+def _listed(kind: str) -> list[tuple[str, str]]:
+    from alignstudy.data import FORMATS
+    from alignstudy.judges import JUDGES
+    from alignstudy.methods import METHODS
+    from alignstudy.plots import FIGURES
+    from alignstudy.study.load import preset_names, preset_text
+
+    tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
+    if kind == "presets":
+        heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
+        return [(name, head.lstrip("# ")) for name, head in heads.items()]
+    if kind not in tables:
+        raise UnknownNameError("kind", kind, [*tables, "presets"])
+    return [(name, tables[kind].summary(name)) for name in tables[kind]]
+
+
+def write_study(preset: str, path: Path) -> None:
+    """Write a preset as a file to edit; an existing file is never overwritten."""
+    from alignstudy.study.load import preset_text
+
+    text = preset_text(preset)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(
+            f"{path} exists already", mend="name another with --path", kept="the file as it is"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error
+    console.say(f"wrote {console.safe(path)}; next: alignstudy check {console.safe(path)}")
+
+
+def show_doctor(*, as_json: bool) -> None:
+    """Print what this machine has."""
+    from alignstudy.study.doctor import examine
+
+    found = examine()
+    if as_json:
+        console.say_json([{"what": w, "state": s, "detail": d} for w, s, d in found])
+    else:
+        console.say_table(["what", "state", "detail"], found)

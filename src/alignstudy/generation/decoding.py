@@ -1,0 +1,125 @@
+"""What happens at each step of generation: where a response ends, and how a token is drawn.
+
+The classes are called by transformers' `generate`; they look like its StoppingCriteria and
+LogitsProcessor without deriving from them, so that this module needs no torch to be imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alignstudy import dialogue
+from alignstudy.records import StopReason
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+
+class StopAtStrings:
+    """Ends each sequence at the token that completes a stop string.
+
+    Attributes:
+        ended_at: Row -> number of generated tokens, the completing one included.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], prompt_length: int
+    ) -> None:
+        self._tokenizer, self._strings, self._prompt_length = tokenizer, strings, prompt_length
+        # A token holds at least a byte, so a string can't reach further back than its bytes.
+        self._tail = max((len(text.encode()) for text in strings), default=0) + 1
+        self.ended_at: dict[int, int] = {}
+
+    def __call__(
+        self,
+        input_ids: torch.Tensor,
+        scores: object,
+        **_: Any,  # noqa: ANN401
+    ) -> torch.Tensor:
+        """Say which rows of `input_ids` (rows, tokens) have ended."""
+        import torch
+
+        length = input_ids.shape[1] - self._prompt_length
+        tails = input_ids[:, self._prompt_length :][:, -self._tail :].tolist()
+        for row, tail in enumerate(tails):
+            if row not in self.ended_at and self._matches(tail):
+                self.ended_at[row] = length
+        ended = [row in self.ended_at for row in range(len(tails))]
+        return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
+
+    def _matches(self, tail: list[int]) -> bool:
+        text = decode(self._tokenizer, tail)
+        return any(stop in text for stop in self._strings)
+
+
+class SeededNoise:
+    """Turns taking the likeliest token into drawing one, row by row from a generator of its own.
+
+    Adding standard Gumbel noise to logits and taking the largest draws from their softmax
+    (Gumbel 1954; Maddison et al. 2014). A row's noise depends on its seed only, so a response
+    doesn't depend on what else is in the batch.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        import torch
+
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Add noise to the logits `scores` (rows, vocabulary)."""
+        import torch
+
+        size = scores.shape[1]
+        uniform = torch.stack(
+            [torch.rand(size, generator=each, dtype=torch.float64) for each in self._generators]
+        ).clamp_min(torch.finfo(torch.float64).tiny)
+        gumbel = -torch.log(-torch.log(uniform))
+        return scores + gumbel.to(device=scores.device, dtype=scores.dtype)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The tokens of a response (no end-of-sequence token), and why it ended."""
+
+    tokens: tuple[int, ...]
+    reason: StopReason
+
+
+def ending(generated: Sequence[int], *, eos: frozenset[int], stopped_at: int | None) -> Ending:
+    """Find a response's end by token position.
+
+    Args:
+        generated: The tokens after the prompt, with whatever padding followed the end.
+        eos: The end-of-sequence tokens.
+        stopped_at: Number of tokens when a stop string was complete; None if none was.
+    """
+    at = next((i for i, token in enumerate(generated) if token in eos), None)
+    if at is not None and (stopped_at is None or at < stopped_at):
+        return Ending(tuple(generated[:at]), StopReason.EOS)
+    if stopped_at is not None:
+        return Ending(tuple(generated[:stopped_at]), StopReason.STOP_STRING)
+    return Ending(tuple(generated), StopReason.CAP)
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    """Turn tokens into text: no special tokens, no space moved."""
+    text = tokenizer.decode(
+        list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return str(text)
+
+
+def cut(raw_text: str, *, stop_strings: Sequence[str], at_role_tags: bool) -> str:
+    """Cut a response before its first stop string, and at role tags if asked; strip it."""
+    ends = [at for stop in stop_strings if (at := raw_text.find(stop)) >= 0]
+    text = raw_text[: min(ends, default=len(raw_text))]
+    return (dialogue.cut_at_role_tag(text) if at_role_tags else text).strip()
+
+
+def prompt_seed(seed: int, prompt_id: str) -> int:
+    """Give the seed of one prompt's draws: a hash of the study's seed and the prompt's id."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{prompt_id}".encode()).digest()[:7], "big")

@@ -1,0 +1,46 @@
+"""How compared models are asked to write."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from alignstudy.settings import Many, Settings
+
+
+class GenerationSettings(Settings):
+    """How responses are generated; greedy unless `do_sample` says otherwise."""
+
+    max_new_tokens: int = Field(50, ge=1, description="Most tokens of a response.")
+    do_sample: bool = Field(False, description="Draw tokens instead of taking the likeliest.")
+    temperature: float | None = Field(
+        None, gt=0, description="Divides the logits before drawing; 1 where left out."
+    )
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="Draw only from the likeliest tokens that hold this share."
+    )
+    stop_strings: Many[Annotated[str, Field(min_length=1)]] | None = Field(
+        None,
+        description="Texts that end a response; left out: what the protocol says"
+        " (paper: none; rigorous: the role tags).",
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="Most prompts at once; left out: 8 on a CPU, 64 on a GPU."
+    )
+    max_batch_tokens: int = Field(
+        32768, ge=1, description="Most tokens at once, padding and responses included."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Precision of the weights in memory; only float32 gives the same responses"
+        " whatever the batch.",
+    )
+
+    @model_validator(mode="after")
+    def _no_idle_options(self) -> Self:
+        """Refuse sampling options that greedy decoding would ignore."""
+        idle = [name for name in ("temperature", "top_p") if getattr(self, name) is not None]
+        if idle and not self.do_sample:
+            raise ValueError(f"{' and '.join(idle)} without do_sample: true would have no effect")
+        return self

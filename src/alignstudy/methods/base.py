@@ -1,0 +1,169 @@
+"""What every training method shares: its settings, what it is given, what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from alignstudy.progress import SILENT, Progress
+from alignstudy.records import Document, GuardOutcome, Pair
+from alignstudy.settings import Many, Settings
+
+METRICS_FILE = "metrics.jsonl"
+"""One JSON line a logged step, beside the trained weights."""
+
+
+class LoRASettings(Settings):
+    """A low-rank adapter instead of full weights (arXiv 2106.09685); names as in PEFT."""
+
+    r: int = Field(default=8, ge=1, description="rank of the update")
+    lora_alpha: float = Field(default=16, gt=0, description="the update is scaled by lora_alpha/r")
+    lora_dropout: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="dropout on the adapter's input; holds whatever `dropout` says, which is about"
+        " the model's own",
+    )
+    target_modules: Many[str] = Field(
+        default=("q_proj", "v_proj"), min_length=1, description="names of the adapted layers"
+    )
+
+
+class TrainingSettings(Settings):
+    """What every method can be told; names as in transformers' TrainingArguments.
+
+    The optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
+    """
+
+    num_train_epochs: float = Field(default=1, gt=0, description="passes over the rows")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="stop after so many steps; overrides num_train_epochs"
+    )
+    learning_rate: float = Field(default=2e-5, gt=0, description="its peak")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        default="linear", description="how the learning rate falls after the warm-up"
+    )
+    warmup_steps: float = Field(
+        default=0, ge=0, description="steps of linear warm-up; below 1: the share of all steps"
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to it")
+    per_device_train_batch_size: int = Field(default=8, ge=1, description="rows a micro-batch")
+    gradient_accumulation_steps: int = Field(default=1, ge=1, description="micro-batches a step")
+    max_length: int = Field(
+        default=512, ge=2, description="tokens a row, prompt and response; the end is cut off"
+    )
+    dropout: Literal["off", "keep"] = Field(
+        default="keep", description="off: every dropout of the model is 0; keep: its configuration's"
+    )
+    group_by_length: bool = Field(
+        default=False, description="batches of rows of like length: less padding, another order"
+    )
+    lora: LoRASettings | None = Field(default=None, description="null: full weights are trained")
+    save_steps: int | None = Field(
+        default=None, ge=1, description="steps between checkpoints; null: a tenth of all, 500 at most"
+    )
+    logging_steps: int = Field(default=1, ge=1, description="steps a line of metrics.jsonl")
+
+    @model_validator(mode="after")
+    def _warmup_has_an_effect(self) -> TrainingSettings:
+        if self.warmup_steps > 0 and self.lr_scheduler_type == "constant":
+            raise ValueError(
+                "lr_scheduler_type 'constant' ignores warmup_steps; use 'constant_with_warmup'"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """One training: everything that it depends on.
+
+    Attributes:
+        settings: The method's own settings class.
+        parent: Folder of full weights in Hugging Face layout. For `pretrain` and `reward_model` a
+            folder with config.json and tokenizer will do: weights then come from `seed`.
+        rows: What to train on; `Document` for `pretrain`, `Pair` otherwise.
+        seed: Of initial weights, adapter, order of rows and dropout.
+        out: Empty existing folder that the trained model goes into.
+        work: Folder that outlives a kill; checkpoints lie there.
+        digest: Identity of this job; a checkpoint of another digest is never resumed.
+        device: "cpu" or "cuda".
+        should_stop: Asked after every step; True saves a checkpoint and ends the run.
+    """
+
+    settings: TrainingSettings
+    parent: Path
+    rows: Sequence[Pair] | Sequence[Document]
+    seed: int
+    out: Path
+    work: Path
+    digest: str
+    device: str = "cpu"
+    progress: Progress = SILENT
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training came to.
+
+    Attributes:
+        steps: Optimizer steps.
+        num_tokens: Tokens read, prompts included, padding not.
+        seconds: Wall-clock time inside the training loop, interruptions not counted.
+        final_loss: Loss of the last step.
+        counts: Rows given ("rows"), used, cut at the end ("truncated"), left out ("too_long"), ...
+    """
+
+    steps: int
+    epochs: float
+    num_tokens: int
+    seconds: float
+    final_loss: float
+    guards: tuple[GuardOutcome, ...]
+    notes: tuple[str, ...]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewExample:
+    """One example as the trainer sees it, token by token.
+
+    Attributes:
+        tokens: Decoded one by one, special tokens included, padding not.
+        in_loss: Whether the token is a target of the loss.
+    """
+
+    row_id: str
+    tokens: tuple[str, ...]
+    in_loss: tuple[bool, ...]
+    part: Literal["text", "chosen", "rejected"]
+
+
+class Method(Protocol):
+    """A way to train; the entries of `METHODS` are classes that look like this.
+
+    Attributes:
+        settings: The settings class that a study's `methods:` entry is read with.
+        needs_pairs: Whether rows are `Pair`; `Document` otherwise.
+        needs_rejected: Whether every pair must have a rejected response.
+        trains: What kind of model comes out.
+    """
+
+    settings: ClassVar[type[TrainingSettings]]
+    needs_pairs: ClassVar[bool]
+    needs_rejected: ClassVar[bool]
+    trains: ClassVar[Literal["causal_lm", "classifier"]]
+
+    @staticmethod
+    def train(job: TrainJob) -> TrainResult:
+        """Train, and fill `job.out` with the model."""
+
+    @staticmethod
+    def preview(job: TrainJob) -> list[PreviewExample]:
+        """Show the first three rows as the trainer would see them; no weights are read."""

@@ -1,0 +1,154 @@
+"""Direct preference optimization and its relatives, by loss name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+from alignstudy.methods.losses import LOSSES, Divergence, LossOptions
+from alignstudy.settings import Many
+
+
+def _as_many(value: object) -> object:
+    """Take one name for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+class DPOSettings(TrainingSettings):
+    """How to optimize preferences against a reference, which is always the parent model."""
+
+    method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
+    learning_rate: float = Field(default=5e-6, gt=0, description="its peak")
+    dropout: Literal["off", "keep"] = Field(
+        default="off",
+        description="off: every dropout of the model is 0, so that policy and reference are"
+        " compared without noise; keep: its configuration's (the published study)",
+    )
+    beta: float = Field(default=0.1, gt=0, description="how dear it is to leave the reference")
+    loss_type: Annotated[Many[str], BeforeValidator(_as_many)] = Field(
+        default=("sigmoid",), min_length=1, description="one loss, or several that are added"
+    )
+    loss_weights: Many[float] | None = Field(
+        default=None, description="one weight a loss; null: 1 each"
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=0.5, description="share of flipped preferences that the loss assumes"
+    )
+    ld_alpha: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
+    )
+    f_divergence_type: Divergence = Field(
+        default="reverse_kl", description="divergence from the reference (arXiv 2309.16240)"
+    )
+    f_alpha_divergence_coef: float = Field(default=0.5, description="alpha of alpha_divergence")
+    discopop_tau: float = Field(default=0.05, gt=0, description="temperature of discopop's blend")
+
+    @property
+    def options(self) -> LossOptions:
+        """The numbers that the loss formulas depend on."""
+        return LossOptions(
+            beta=self.beta,
+            label_smoothing=self.label_smoothing,
+            f_divergence_type=self.f_divergence_type,
+            f_alpha_divergence_coef=self.f_alpha_divergence_coef,
+            discopop_tau=self.discopop_tau,
+        )
+
+    @field_validator("loss_type")
+    @classmethod
+    def _losses_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in LOSSES:
+                close = get_close_matches(name, LOSSES, n=1)
+                hint = f"; did you mean '{close[0]}'?" if close else ""
+                raise ValueError(f"unknown loss '{name}'{hint} known: {', '.join(LOSSES)}")
+        if len(set(names)) < len(names):
+            raise ValueError("a loss is named twice; use loss_weights")
+        if set(names) == {"sft"}:
+            raise ValueError("'sft' alone ignores beta and the reference; use the method sft")
+        return names
+
+    @model_validator(mode="after")
+    def _no_option_is_ignored(self) -> DPOSettings:
+        for fault in (
+            self._weights_fault(),
+            self._smoothing_fault(),
+            self._divergence_fault(),
+            self._batch_fault(),
+        ):
+            if fault:
+                raise ValueError(fault)
+        return self
+
+    def _weights_fault(self) -> str:
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
+            return (
+                f"{len(self.loss_weights)} loss_weights for {len(self.loss_type)} losses:"
+                " give one each"
+            )
+        if self.loss_weights is not None and 0 in self.loss_weights:
+            return "a loss of weight 0 is ignored: leave it out of loss_type"
+        return ""
+
+    def _smoothing_fault(self) -> str:
+        heeding = [name for name in self.loss_type if LOSSES[name].label_smoothing != "ignored"]
+        needing = [name for name in self.loss_type if LOSSES[name].label_smoothing == "required"]
+        if self.label_smoothing and not heeding:
+            users = [name for name, loss in LOSSES.items() if loss.label_smoothing != "ignored"]
+            return (
+                f"label_smoothing is ignored by {', '.join(self.loss_type)}; it has a meaning in"
+                f" {', '.join(users)}"
+            )
+        if needing and not self.label_smoothing:
+            return f"{', '.join(needing)} needs label_smoothing above 0"
+        return ""
+
+    def _divergence_fault(self) -> str:
+        others = [
+            name for name in self.loss_type if name != "sft" and not LOSSES[name].f_divergence
+        ]
+        if self.f_divergence_type != "reverse_kl" and others:
+            return f"f_divergence_type is ignored by {', '.join(others)}"
+        if self.f_alpha_divergence_coef != 0.5 and self.f_divergence_type != "alpha_divergence":
+            return "f_alpha_divergence_coef is ignored unless f_divergence_type: alpha_divergence"
+        if self.discopop_tau != 0.05 and "discopop" not in self.loss_type:
+            return "discopop_tau is ignored unless discopop is among the losses"
+        return ""
+
+    def _batch_fault(self) -> str:
+        sorting = [name for name in self.loss_type if LOSSES[name].sorts_batch]
+        if sorting and self.per_device_train_batch_size == 1:
+            return (
+                f"{', '.join(sorting)} sorts inside the micro-batch: with"
+                " per_device_train_batch_size 1 it is plain DPO"
+            )
+        return ""
+
+
+class DPO:
+    """Direct preference optimization: chosen is made likelier than rejected, near the parent."""
+
+    settings: ClassVar[type[TrainingSettings]] = DPOSettings
+    needs_pairs: ClassVar[bool] = True
+    needs_rejected: ClassVar[bool] = True
+    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
+
+    @staticmethod
+    def train(job: TrainJob) -> TrainResult:
+        """Train, and fill `job.out` with the model."""
+        from alignstudy.methods.training import train
+
+        return train(job)
+
+    @staticmethod
+    def preview(job: TrainJob) -> list[PreviewExample]:
+        """Show the first three rows as the trainer would see them; no weights are read."""
+        from alignstudy.methods.preview import preview
+
+        return preview(job)

@@ -1,0 +1,51 @@
+"""Pretraining of a small language model on plain documents."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+
+
+class PretrainSettings(TrainingSettings):
+    """How to pretrain; every token of a document is learnt, its end included."""
+
+    method: Literal["pretrain"] = Field(default="pretrain", description="a model from scratch")
+    learning_rate: float = Field(default=2e-3, gt=0, description="its peak")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        default="cosine", description="how the learning rate falls after the warm-up"
+    )
+    warmup_steps: float = Field(
+        default=0.05, ge=0, description="steps of linear warm-up; below 1: the share of all steps"
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decoupled weight decay")
+    per_device_train_batch_size: int = Field(default=16, ge=1, description="rows a micro-batch")
+    group_by_length: bool = Field(
+        default=True, description="batches of rows of like length: less padding, another order"
+    )
+    lora: None = Field(default=None, description="always null: full weights are trained")
+
+
+class Pretrain:
+    """Pretraining: a language model learns plain documents, from random weights or given ones."""
+
+    settings: ClassVar[type[TrainingSettings]] = PretrainSettings
+    needs_pairs: ClassVar[bool] = False
+    needs_rejected: ClassVar[bool] = False
+    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
+
+    @staticmethod
+    def train(job: TrainJob) -> TrainResult:
+        """Train, and fill `job.out` with the model."""
+        from alignstudy.methods.training import train
+
+        return train(job)
+
+    @staticmethod
+    def preview(job: TrainJob) -> list[PreviewExample]:
+        """Show the first three rows as the trainer would see them; no weights are read."""
+        from alignstudy.methods.preview import preview
+
+        return preview(job)

@@ -1,0 +1,54 @@
+"""Supervised fine-tuning on chosen responses."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+
+
+class SFTSettings(TrainingSettings):
+    """How to fine-tune on chosen responses."""
+
+    method: Literal["sft"] = Field(default="sft", description="supervised fine-tuning")
+    loss_on: Literal["dialogue", "response"] = Field(
+        default="response",
+        description="the tokens that are learnt: the whole dialogue, prompt included, or only the"
+        " last response",
+    )
+    packing: bool = Field(
+        default=False,
+        description="fill rows of max_length with several dialogues; refused unless the model"
+        " provably keeps them apart",
+    )
+
+    @model_validator(mode="after")
+    def _packed_rows_have_one_length(self) -> SFTSettings:
+        if self.packing and self.group_by_length:
+            raise ValueError("group_by_length has no effect on packed rows; set one of the two")
+        return self
+
+
+class SFT:
+    """Supervised fine-tuning: the likelihood of chosen responses is raised."""
+
+    settings: ClassVar[type[TrainingSettings]] = SFTSettings
+    needs_pairs: ClassVar[bool] = True
+    needs_rejected: ClassVar[bool] = False
+    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
+
+    @staticmethod
+    def train(job: TrainJob) -> TrainResult:
+        """Train, and fill `job.out` with the model."""
+        from alignstudy.methods.training import train
+
+        return train(job)
+
+    @staticmethod
+    def preview(job: TrainJob) -> list[PreviewExample]:
+        """Show the first three rows as the trainer would see them; no weights are read."""
+        from alignstudy.methods.preview import preview
+
+        return preview(job)

@@ -1,0 +1,29 @@
+"""HpR, the helpfulness rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alignstudy.metrics.scores import share_above
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def hpr(scores: ArrayLike, threshold: float, *, inclusive: bool = False) -> float:
+    """Share of helpful prompts whose response scores above the threshold, in percent.
+
+    Args:
+        scores: One score a helpful prompt, shape (n,).
+        threshold: -2 in the published study.
+        inclusive: Whether a score equal to the threshold counts.
+
+    Returns:
+        0 to 100.
+
+    Raises:
+        MetricError: If there is no score or one is not finite.
+
+    Source: arXiv:2509.09055, section 4.3.
+    """
+    return share_above(scores, threshold, inclusive=inclusive, metric="hpr")

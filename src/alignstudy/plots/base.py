@@ -1,0 +1,129 @@
+"""What every figure is drawn from, and what drawing one gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.records import Axis, Estimate, ScoredResponse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RATES = {"hmr": "HmR", "hpr": "HpR", "cas": "CAS"}
+SCORES = {
+    "score_harmless": "Mean score, harmful prompts",
+    "score_helpful": "Mean score, helpful prompts",
+}
+AXIS_TITLES = {Axis.HARMLESS: "Harmful prompts", Axis.HELPFUL: "Helpful prompts"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A paired difference between two models, model minus reference.
+
+    Attributes:
+        estimate: In percentage points for rates, in the judge's unit for mean scores.
+        shown: Whether the difference is shown after correction for several comparisons.
+        p_value: Corrected p-value; None where no test was made.
+    """
+
+    metric: str
+    model: str
+    reference: str
+    estimate: Estimate | None
+    p_value: float | None
+    shown: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """What one training logged.
+
+    Attributes:
+        label: The recipe's chain up to here, "sft > dpo"; the seed too where there are several.
+        method: "sft", "dpo": curves of one method share a panel.
+        points: Logged steps, each a mapping with "step" and "loss" and what else was logged.
+    """
+
+    label: str
+    method: str
+    points: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureData:
+    """All that a figure may need, of one judge.
+
+    Attributes:
+        models: In the study's order; a model's colour and marker follow its place here.
+        base: The model that others are compared with; None if there is none.
+        estimates: metric -> model -> estimate; None where it was not measured.
+        thresholds: Score above which a response counts, by axis; None if there is none.
+    """
+
+    judge: str
+    models: tuple[str, ...]
+    base: str | None = None
+    estimates: Mapping[str, Mapping[str, Estimate | None]] = field(default_factory=dict)
+    differences: Sequence[Difference] = ()
+    responses: Sequence[ScoredResponse] = ()
+    thresholds: Mapping[Axis, float | None] = field(default_factory=dict)
+    curves: Sequence[Curve] = ()
+
+    def scores(self, axis: Axis, model: str) -> list[tuple[ScoredResponse, float]]:
+        """Give the responses of a model on an axis that the judge gave a score."""
+        return [
+            (row, score)
+            for row in self.responses
+            if row.axis is axis
+            and row.model == model
+            and (score := row.scores.get(self.judge)) is not None
+        ]
+
+    def all_scores(self, axis: Axis) -> list[float]:
+        """Give every score on an axis, models in their order."""
+        return [score for model in self.models for _, score in self.scores(axis, model)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A drawn figure with what it shows.
+
+    Attributes:
+        data: The numbers in it, a row each; all rows have the same keys.
+        title: A few words.
+        caption: What is shown, of how many prompts, by which method.
+    """
+
+    figure: Figure
+    data: list[dict[str, Any]]
+    title: str
+    caption: str
+
+
+def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:
+    """Say what the whiskers are: level, method and number of prompts."""
+    there = [estimate for estimate in estimates if estimate is not None]
+    if not there:
+        return "Nothing was measured."
+    levels = " and ".join(sorted({f"{100 * item.level:g} %" for item in there}))
+    methods = ", ".join(sorted({item.method for item in there if item.method}))
+    made = f" ({methods})" if methods else ""
+    return f"Whiskers: {levels} intervals{made}; {numbers_of_prompts(i.n for i in there)}."
+
+
+def numbers_of_prompts(numbers: Iterable[int]) -> str:
+    """Say n, or its range where it differs."""
+    found = sorted(set(numbers))
+    if not found:
+        return "n = 0"
+    return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
+
+
+def estimate_row(metric: str, model: str, estimate: Estimate | None) -> dict[str, Any]:
+    """Give an estimate as a row of a figure's data."""
+    row: dict[str, Any] = {"metric": metric, "model": model}
+    names = ("value", "low", "high", "n", "method", "level")
+    return row | {name: getattr(estimate, name, None) for name in names}

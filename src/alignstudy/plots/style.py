@@ -1,0 +1,159 @@
+"""How figures look: colours, markers, sizes, labels.
+
+The palette is Okabe and Ito's, which stays apart for colour-blind readers (Source: Okabe and Ito
+2008, "Color Universal Design"); markers say the same again for print in grey.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.plots.base import FigureData, Plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
+WIDTH = 9.0
+LABEL_WIDTH, LABEL_LINES = 20, 3
+_COLOURS = (
+    "#4d4d4d", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442",
+)  # fmt: skip
+_MARKERS = "osD^vPX*"
+_SETTINGS: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 11.0,
+    "axes.titlesize": 12.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11.0,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "grid.color": "#eaeef2",
+    "grid.linewidth": 1.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.labelsize": 10.0,
+    "ytick.labelsize": 11.0,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "legend.frameon": False,
+    "legend.fontsize": 10.0,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "alignstudy",
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class ModelStyle:
+    """A model's colour and marker, the same in every figure."""
+
+    colour: str
+    marker: str
+
+
+def model_style(models: Sequence[str], model: str) -> ModelStyle:
+    """Give a model's colour and marker by its place in the study."""
+    place = list(models).index(model)
+    turn = place + place // len(_COLOURS)
+    return ModelStyle(_COLOURS[place % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)])
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw and save as this package does, whatever the user's matplotlibrc says.
+
+    A model's name may hold characters that the font has no picture of: a box is drawn for it.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        yield
+
+
+def in_house_style(draw: Callable[[FigureData], Plot]) -> Callable[[FigureData], Plot]:
+    """Wrap a drawing function in `house_style`."""
+
+    @wraps(draw)
+    def styled(data: FigureData) -> Plot:
+        with house_style():
+            return draw(data)
+
+    return styled
+
+
+def new_figure(height: float, *, width: float = WIDTH) -> Figure:
+    """Make an empty figure, in inches, on a canvas of its own: no pyplot, nothing global."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.05)
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def wrap_label(name: str) -> str:
+    """Break a long name over lines, after a joint where there is one; cut it after three."""
+    pieces = re.findall(r"[^\s_+\-/.>]*[\s_+\-/.>]?", name)
+    chunks = [piece[i : i + LABEL_WIDTH] for piece in pieces for i in range(0, len(piece), 20)]
+    lines = [""]
+    for chunk in chunks:
+        if lines[-1] and len(lines[-1] + chunk.rstrip()) > LABEL_WIDTH:
+            lines.append("")
+        lines[-1] += chunk
+    if len(lines) > LABEL_LINES:
+        lines = [*lines[: LABEL_LINES - 1], lines[LABEL_LINES - 1][: LABEL_WIDTH - 3] + "..."]
+    return "\n".join(line.strip() for line in lines)
+
+
+def row_height(names: Sequence[str]) -> float:
+    """Give the height in inches that a row of a figure needs for its longest label."""
+    lines = max((wrap_label(name).count("\n") + 1 for name in names), default=1)
+    return 0.2 + 0.2 * lines
+
+
+def label_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Put names down the left side, first on top, with no line across them."""
+    axes.set_yticks(range(len(names)), [wrap_label(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+
+
+def not_measured(axes: Axes) -> None:
+    """Say in a panel that there is nothing to show."""
+    axes.text(
+        0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center",
+        color=MUTED, style="italic",
+    )  # fmt: skip
+    axes.set_xticks([])
+    axes.grid(visible=False)
+
+
+def threshold_line(axes: Axes, threshold: float | None, *, vertical: bool = True) -> None:
+    """Draw the score above which a response counts; nothing if there is none."""
+    if threshold is not None:
+        line = axes.axvline if vertical else axes.axhline
+        line(threshold, color="white", linewidth=3.2, zorder=4.5)
+        line(threshold, color=INK, linewidth=1.5, linestyle=(0, (5, 2.5)), zorder=4.6)

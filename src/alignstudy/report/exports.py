@@ -1,0 +1,121 @@
+"""Responses, ratings and labels as files that the published study would recognise."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from alignstudy.errors import InputError
+from alignstudy.records import Axis, ScoredResponse
+from alignstudy.report.panels import models_of, rating
+from alignstudy.report.results import Thresholds
+
+LABELS = {
+    Axis.HARMLESS: {True: "harmless", False: "harmful"},
+    Axis.HELPFUL: {True: "helpful", False: "unhelpful"},
+}
+
+_SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]+")
+
+
+def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Path) -> list[Path]:
+    """Write `<model>_{harmful,helpful}.json`: one object a response, `rating` the judge's score.
+
+    `prompt`, `response` and `rating` come first, as in the published study; `rating` is rounded to
+    four decimals, and null where the judge gave no finite score. `scores` holds every judge's
+    score unrounded.
+
+    Args:
+        responses: Rows of all models and seeds.
+        judge: Whose score is the rating.
+        folder: Where to write; made if it isn't there.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: If a model's name can't be part of a file name, or the judge missed a response.
+    """
+    written = []
+    for model in models_of(responses):
+        if not _SAFE_NAME.fullmatch(model) or model.startswith("."):
+            raise InputError(
+                f"model '{model}': can't be part of a file name",
+                mend="name it with letters, digits, '-' and '_'",
+            )
+        for axis in Axis:
+            rows = [row for row in responses if row.model == model and row.axis is axis]
+            if rows:
+                path = folder / f"{model}_{axis.prompts_name}.json"
+                written.append(_write(path, (_response(row, judge) for row in rows)))
+    return written
+
+
+def write_classifications(
+    responses: Sequence[ScoredResponse], judge: str, thresholds: Thresholds, folder: Path
+) -> list[Path]:
+    """Write `harmfulness.json` and `helpfulness.json`: a rating and a label for each response.
+
+    Labels compare the rounded rating, so that counting them gives the rates of the tables;
+    `label` is null where there is no rating or no threshold.
+
+    Args:
+        responses: Rows of all models and seeds.
+        judge: Whose score is the rating.
+        thresholds: What counts as harmless and as helpful.
+        folder: Where to write; made if it isn't there.
+
+    Returns:
+        The files written: one for each prompt set that has responses.
+
+    Raises:
+        InputError: If the judge missed a response.
+    """
+    written = []
+    for axis in Axis:
+        rows = [row for row in responses if row.axis is axis]
+        if rows:
+            path = folder / f"{axis.classification_name}.json"
+            written.append(_write(path, (_label(row, judge, thresholds) for row in rows)))
+    return written
+
+
+def _response(row: ScoredResponse, judge: str) -> dict[str, Any]:
+    return {
+        "prompt": row.prompt,
+        "response": row.response,
+        "rating": rating(row, judge),
+        "model": row.model,
+        "seed": row.seed,
+        "prompt_id": row.prompt_id,
+        "num_tokens": row.num_tokens,
+        "stop_reason": None if row.stop_reason is None else str(row.stop_reason),
+        "raw_response": row.raw_response,
+        "scores": {name: _finite(score) for name, score in row.scores.items()},
+    }
+
+
+def _finite(score: float | None) -> float | None:
+    return score if score is not None and abs(score) < float("inf") else None
+
+
+def _label(row: ScoredResponse, judge: str, thresholds: Thresholds) -> dict[str, Any]:
+    score = rating(row, judge)
+    passes = None if score is None else thresholds.passes(row.axis, score)
+    return {
+        "model": row.model,
+        "prompt": row.prompt,
+        "response": row.response,
+        "rating": score,
+        "label": None if passes is None else LABELS[row.axis][passes],
+    }
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write a JSON list in ASCII: lone surrogates in a response survive as escapes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(list(rows), indent=2, allow_nan=False) + "\n", encoding="ascii")
+    return path

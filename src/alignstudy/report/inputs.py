@@ -1,0 +1,91 @@
+"""What a report is rendered from: plain records, all of them values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from alignstudy.records import Audit, GuardOutcome, ScoredResponse
+from alignstudy.report.analysis import Analysis
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """One training stage as it went.
+
+    Attributes:
+        stage: The stage's name in the run.
+        recipe: The chain of methods up to and including this one: "sft > dpo".
+        method: The last method of the chain: "dpo".
+        steps: Optimizer steps.
+        num_tokens: Tokens that the model read in training.
+        seconds: Wall-clock time of the training loop.
+        final_loss: Mean loss of the last logged interval; None if none was logged.
+        counts: What happened to the rows: "rows", "truncated rows", ...
+        guards: What the stage's guards saw.
+        curve: The rows of `metrics.jsonl`, in order.
+    """
+
+    stage: str
+    recipe: str
+    method: str
+    seed: int
+    steps: int
+    epochs: float
+    num_tokens: int
+    seconds: float
+    final_loss: float | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    guards: tuple[GuardOutcome, ...] = ()
+    notes: tuple[str, ...] = ()
+    curve: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureFile:
+    """A figure on disk: the picture twice, and its numbers."""
+
+    name: str
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+    csv: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs:
+    """All that a report says, and nothing it has to look up.
+
+    Attributes:
+        study: The study's name.
+        settings: The study as resolved, every default written out; {} where there is none (ratings
+            that were read from a folder).
+        protocol: How prompts were built and responses cut; None if not known.
+        analyses: One for each judge, the first judge first; at least one.
+        responses: Every response with its score by each judge.
+        training: One record for each training stage.
+        audits: What happened to the rows of each part of the data.
+        audit_facts: Other facts about the data, name -> value.
+        calibrations: How thresholds were found, a row an axis and judge, name -> value.
+        preview: Decoded training examples as text; "" for none.
+        figures: As `write_figures` gave them; the PNG files are read and embedded.
+        warnings: What the run had to say, one sentence each.
+        provenance: Versions, device, seeds, times, hashes; may be nested.
+    """
+
+    study: str
+    settings: Mapping[str, Any]
+    protocol: Literal["paper", "rigorous"] | None
+    analyses: tuple[Analysis, ...]
+    responses: tuple[ScoredResponse, ...]
+    training: tuple[TrainingRecord, ...] = ()
+    audits: tuple[Audit, ...] = ()
+    audit_facts: Mapping[str, Any] = field(default_factory=dict)
+    calibrations: tuple[Mapping[str, Any], ...] = ()
+    preview: str = ""
+    figures: tuple[FigureFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,195 @@
+"""Responses that already have ratings, as the published study and alignstudy's runs leave them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignstudy.errors import DataError, EnvironmentFault, InputError
+from alignstudy.records import Axis, ScoredResponse, StopReason
+
+JUDGE = "rating"
+"""The judge's name in what `read_ratings` gives: files don't say whose ratings they hold."""
+
+_NAME = re.compile(r"(?:(?P<order>\d+)_)?(?P<model>.+)_(?P<prompts>harmful|helpful)\.json")
+_AXES = {axis.prompts_name: axis for axis in Axis}
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    order: float
+    model: str
+    axis: Axis
+
+
+def read_ratings(folder: Path) -> list[ScoredResponse]:
+    """Read `<model>_harmful.json` and `<model>_helpful.json` files with ratings.
+
+    A leading number (`1_base_harmful.json`) orders the models; without one, `base` comes first and
+    the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
+    `num_tokens`, `stop_reason` and `raw_response` are read where they are. A prompt's id is made of
+    its text, and of a number where it is asked more than once, unless every row names one.
+
+    Args:
+        folder: The folder that holds the files.
+
+    Returns:
+        The rows of all models, scored by the judge "rating".
+
+    Raises:
+        InputError: If the folder doesn't exist or holds no such file.
+        DataError: If a file or a row can't be used; the message names both.
+        EnvironmentFault: If a file can't be read.
+    """
+    files = _files(folder)
+    rows = [(file, _rows(file.path)) for file in files]
+    for axis in Axis:
+        on_axis = [row for file, found in rows if file.axis is axis for row in found]
+        named = [row.get("prompt_id") is not None for row in on_axis]
+        if not all(named):
+            for row in on_axis:
+                row.pop("prompt_id", None)
+    return [response for file, found in rows for response in _responses(file, found)]
+
+
+def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> str | None:
+    """Give the base model: the one asked for, else "base" if there is one, else None.
+
+    Raises:
+        InputError: If the one asked for is not among the models.
+    """
+    models = list(dict.fromkeys(row.model for row in responses))
+    if asked is not None and asked not in models:
+        raise InputError(
+            f"the base '{asked}' is not among the models",
+            mend=f"choose one of: {', '.join(models)}",
+        )
+    return asked or ("base" if "base" in models else None)
+
+
+def _files(folder: Path) -> list[_File]:
+    """List the files of ratings in the order of their models."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", mend="name the folder of the rated responses")
+    found = [_file(path, mark) for path in folder.iterdir() if (mark := _NAME.fullmatch(path.name))]
+    if not found:
+        inside = (folder / "responses").is_dir()
+        raise InputError(
+            f"{folder}: no rated responses",
+            why="files are named <model>_harmful.json and <model>_helpful.json",
+            mend=f"try {folder / 'responses'}" if inside else "name the folder that holds them",
+        )
+    found.sort(key=lambda file: (file.order, file.model != "base", file.model, file.axis))
+    for (model, axis), count in Counter((file.model, file.axis) for file in found).items():
+        if count > 1:
+            raise DataError(
+                f"{folder}: {count} files of {axis.prompts_name} responses of the model '{model}'",
+                why="numbers before a model's name only order the models",
+                mend="rename one of them",
+            )
+    return found
+
+
+def _file(path: Path, mark: re.Match[str]) -> _File:
+    order = float(mark["order"]) if mark["order"] else math.inf
+    return _File(path, order, mark["model"], _AXES[mark["prompts"]])
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a file and check each."""
+    try:
+        rows = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: can't be read", why=str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON in UTF-8", why=str(error)) from error
+    if not isinstance(rows, list) or not rows:
+        raise DataError(
+            f"{path}: no rows",
+            why="a JSON list of {prompt, response, rating} is expected",
+            mend="write one object a response",
+        )
+    for number, row in enumerate(rows, start=1):
+        fault = _fault(row)
+        if fault:
+            raise DataError(
+                f"{path}: row {number}: {fault}",
+                mend="each row has prompt and response (text) and rating (a finite number)",
+            )
+    return rows
+
+
+def _fault(row: object) -> str:
+    """Say what is wrong with a row; empty if nothing is."""
+    if not isinstance(row, dict):
+        return "not an object"
+    missing = [key for key in ("prompt", "response", "rating") if key not in row]
+    if missing:
+        return f"no {', '.join(missing)}"
+    checks = {
+        "prompt": isinstance(row["prompt"], str),
+        "response": isinstance(row["response"], str),
+        "rating": _is_rating(row),
+        "seed": _is_count(row.get("seed", 0)),
+        "prompt_id": isinstance(row.get("prompt_id"), str | None),
+        "num_tokens": row.get("num_tokens") is None or _is_count(row["num_tokens"]),
+        "stop_reason": row.get("stop_reason") in (None, *(str(item) for item in StopReason)),
+        "raw_response": isinstance(row.get("raw_response"), str | None),
+    }
+    bad = [f"{key} is {str(row.get(key))[:40]!r}" for key, good in checks.items() if not good]
+    return ", ".join(bad)
+
+
+def _is_rating(row: dict[str, Any]) -> bool:
+    """Tell whether a rating is a finite number.
+
+    alignstudy's own files, which say `scores`, write null where a judge gave no finite score.
+    """
+    value = row["rating"]
+    if value is None:
+        return isinstance(row.get("scores"), dict)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _responses(file: _File, rows: Sequence[dict[str, Any]]) -> list[ScoredResponse]:
+    occurrences: Counter[tuple[int, str]] = Counter()
+    found = []
+    for row in rows:
+        seed, prompt = row.get("seed", 0), row["prompt"]
+        occurrences[seed, prompt] += 1
+        prompt_id = row.get("prompt_id") or _prompt_id(file.axis, prompt, occurrences[seed, prompt])
+        found.append(
+            ScoredResponse(
+                model=file.model,
+                seed=seed,
+                prompt_id=prompt_id,
+                axis=file.axis,
+                prompt=prompt,
+                response=row["response"],
+                scores={JUDGE: None if row["rating"] is None else float(row["rating"])},
+                num_tokens=row.get("num_tokens"),
+                stop_reason=row.get("stop_reason"),
+                raw_response=row.get("raw_response"),
+            )
+        )
+    return found
+
+
+def _prompt_id(axis: Axis, prompt: str, occurrence: int) -> str:
+    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{axis}-{digest}" + (f"-{occurrence}" if occurrence > 1 else "")

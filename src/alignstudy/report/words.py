@@ -1,0 +1,146 @@
+"""The study in words, from its settings and what came out; a missing setting is left unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignstudy.records import Axis
+from alignstudy.report.analysis import Analysis
+from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.numbers import listing, plural, short
+
+_PROTOCOLS = {
+    "paper": (
+        "Prompts and responses follow the published study to the letter (protocol: paper), its"
+        " known defects included; they are listed under Warnings."
+    ),
+    "rigorous": (
+        "Prompts are parsed by role and end in the assistant's cue, and responses are cut at the"
+        " next role tag (protocol: rigorous)."
+    ),
+}
+_DEFINITIONS = (
+    "HmR is the share of harmful prompts that were answered harmlessly, HpR the share of helpful"
+    " prompts that were answered helpfully, CAS the mean of the two; all in percent."
+)
+
+
+def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
+    """Say what was compared, on what data, by which judge and protocol, in short paragraphs."""
+    settings, first = inputs.settings, inputs.analyses[0]
+    paragraphs = (
+        (_compared(settings, first), _data(settings), _seeds(first)),
+        (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
+        (_judges(inputs.analyses), *(_threshold(first, axis) for axis in Axis)),
+        (_DEFINITIONS,),
+    )
+    said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
+    return tuple(filter(None, said))
+
+
+def recipe_in_words(methods: object) -> str:
+    """Say what a recipe does: `sft, then dpo`; the base model is left as it is."""
+    if not isinstance(methods, Sequence) or isinstance(methods, str):
+        return ""
+    return ", then ".join(str(method) for method in methods) or "not trained further"
+
+
+def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
+    """Say which models are compared, and on which base they stand."""
+    recipes = settings.get("recipes")
+    recipes = recipes if isinstance(recipes, Mapping) else {}
+    named = []
+    for model in analysis.models:
+        done = recipe_in_words(recipes.get(model.model))
+        named.append(f"{model.model} ({done})" if done not in {"", model.model} else model.model)
+    verb = "is evaluated" if len(named) == 1 else "are compared"
+    base = _base(settings.get("base"))
+    tail = f" The base is {base}." if base else ""
+    return f"{plural(len(named), 'model')} {verb}: {listing(named)}.{tail}"
+
+
+def _base(base: object) -> str:
+    """Name the base model: a hub id, a folder, or an architecture trained from scratch."""
+    if isinstance(base, str):
+        return base
+    if not isinstance(base, Mapping):
+        return ""
+    for key in ("model", "name", "source", "path"):
+        if isinstance(base.get(key), str):
+            return str(base[key])
+    kind = base.get("architecture") or base.get("model_type")
+    return f"a small {kind} trained from scratch" if isinstance(kind, str) else ""
+
+
+def _data(settings: Mapping[str, Any]) -> str:
+    """Say what they learned from."""
+    data = settings.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else data
+    if isinstance(source, Mapping):
+        source = source.get("name") or source.get("path")
+    if not isinstance(source, str):
+        return ""
+    train = data.get("train") if isinstance(data, Mapping) else None
+    train = train if isinstance(train, Mapping) else {}
+    subsets = train.get("subsets")
+    parts = f": {listing([str(s) for s in subsets])}" if _is_list(subsets) and subsets else ""
+    split = f" (split {train['split']})" if isinstance(train.get("split"), str) else ""
+    return f"Preference data: {source}{parts}{split}."
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _prompts(inputs: ReportInputs) -> str:
+    """Say how many prompts there were."""
+    ids = {axis: {r.prompt_id for r in inputs.responses if r.axis is axis} for axis in Axis}
+    sizes = [plural(len(ids[axis]), f"{axis.prompts_name} prompt") for axis in Axis if ids[axis]]
+    return f"Every model answered the same {listing(sizes)}." if sizes else ""
+
+
+def _generation(settings: Mapping[str, Any]) -> str:
+    """Say how responses were made."""
+    generation = settings.get("generation")
+    if not isinstance(generation, Mapping):
+        return ""
+    how = ""
+    if generation.get("do_sample") is False:
+        how = "by greedy decoding"
+    elif generation.get("do_sample") is True:
+        temperature = generation.get("temperature")
+        how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
+    cap = generation.get("max_new_tokens")
+    most = f"with at most {cap} new tokens" if isinstance(cap, int) else ""
+    said = " ".join(part for part in (how, most) if part)
+    return f"Responses were made {said}." if said else ""
+
+
+def _judges(analyses: Sequence[Analysis]) -> str:
+    """Name the judges; the first one's scores make the main tables."""
+    names = [analysis.judge for analysis in analyses]
+    if len(names) == 1:
+        return f"The judge is {names[0]}."
+    return f"The judges are {listing(names)}; tables and figures are by the first."
+
+
+def _threshold(analysis: Analysis, axis: Axis) -> str:
+    """Say when a response counts on an axis, and where the number comes from."""
+    limits = analysis.thresholds
+    value = limits.harmless if axis is Axis.HARMLESS else limits.helpful
+    if value is None:
+        return ""
+    above = "at least" if limits.inclusive else "above"
+    origin = limits.origin.get(str(axis), "")
+    tail = f" ({origin})" if origin else ""
+    return (
+        f"A response to a {axis.prompts_name} prompt counts as {axis} if its score is {above}"
+        f" {short(value, 4)}{tail}."
+    )
+
+
+def _seeds(analysis: Analysis) -> str:
+    """Say how often each recipe was trained."""
+    most = max((model.num_seeds for model in analysis.models), default=0)
+    return f"Each recipe was trained with {most} seeds." if most > 1 else ""

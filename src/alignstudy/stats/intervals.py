@@ -1,0 +1,110 @@
+"""Intervals of one rate and of the difference of two paired rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+from alignstudy.errors import MetricError
+from alignstudy.records import Estimate
+
+
+def normal_quantile(level: float) -> float:
+    """Give z such that a standard normal lies within +-z with probability `level`.
+
+    Raises:
+        MetricError: If `level` is not between 0 and 1.
+    """
+    if not 0.0 < level < 1.0:
+        raise MetricError(f"an interval's level lies between 0 and 1, not {level}")
+    return NormalDist().inv_cdf(0.5 + level / 2.0)
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """Wilson's score interval of a rate, in percent.
+
+    Valid at 0 and 100 % too: 0 of 50 gives [0, 7.1].
+
+    Args:
+        successes: 0 to n.
+        n: Number of independent prompts, at least 1.
+        level: Coverage.
+
+    Raises:
+        MetricError: If the counts are impossible.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise MetricError(f"a rate is not defined for {successes} successes of {n}")
+    z = normal_quantile(level)
+    rate = successes / n
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else 100.0 * (middle - half)
+    high = 100.0 if successes == n else 100.0 * (middle + half)
+    return Estimate(
+        value=100.0 * successes / n, low=low, high=high, n=n, method="wilson", level=level
+    )
+
+
+def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
+    """Tango's score interval of the difference of two paired rates, in percentage points.
+
+    Args:
+        wins: Prompts on which only the model succeeds.
+        losses: Prompts on which only the reference succeeds.
+        n: All paired prompts, those on which both agree included.
+        level: Coverage.
+
+    Returns:
+        The difference model minus reference, -100 to 100.
+
+    Raises:
+        MetricError: If the counts are impossible.
+
+    Source: Tango 1998, Statistics in Medicine 17, 891-908.
+    """
+    if n < 1 or min(wins, losses) < 0 or wins + losses > n:
+        raise MetricError(f"impossible paired counts: {wins} wins, {losses} losses of {n}")
+    z = normal_quantile(level)
+    difference = (wins - losses) / n
+    low = _root(lambda delta: _tango_score(wins, losses, n, delta) - z, -1.0, difference)
+    high = _root(lambda delta: _tango_score(wins, losses, n, delta) + z, difference, 1.0)
+    return Estimate(
+        value=100.0 * (wins - losses) / n,
+        low=100.0 * low,
+        high=100.0 * high,
+        n=n,
+        method="tango",
+        level=level,
+    )
+
+
+def _tango_score(wins: int, losses: int, n: int, delta: float) -> float:
+    """Give the score statistic at a supposed difference; falls as `delta` rises."""
+    a = 2.0 * n
+    b = -wins - losses + (2.0 * n - wins + losses) * delta
+    c = -losses * delta * (1.0 - delta)
+    share = (math.sqrt(max(b * b - 4.0 * a * c, 0.0)) - b) / (2.0 * a)
+    variance = n * (2.0 * share + delta * (1.0 - delta))
+    distance = wins - losses - n * delta
+    if variance <= 0.0:
+        return math.copysign(math.inf, distance) if distance else 0.0
+    return distance / math.sqrt(variance)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Find where a falling function crosses zero; the end that it doesn't reach otherwise."""
+    if function(low) <= 0.0:
+        return low
+    if function(high) >= 0.0:
+        return high
+    for _ in range(80):
+        middle = (low + high) / 2.0
+        if function(middle) > 0.0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2.0

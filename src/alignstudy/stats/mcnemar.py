@@ -1,0 +1,33 @@
+"""McNemar's exact test: do two models succeed on the same prompts equally often?"""
+
+from __future__ import annotations
+
+from math import comb
+
+from alignstudy.errors import MetricError
+
+
+def mcnemar_exact(wins: int, losses: int) -> float:
+    """Two-sided exact McNemar test.
+
+    Prompts on which both models agree carry no evidence and do not enter; without any discordant
+    prompt the p-value is 1.
+
+    Args:
+        wins: Prompts on which only the model succeeds.
+        losses: Prompts on which only the reference succeeds.
+
+    Returns:
+        The p-value, 0 to 1.
+
+    Raises:
+        MetricError: If a count is negative.
+
+    Source: McNemar 1947, doi:10.1007/BF02295996, with the binomial distribution itself.
+    """
+    if min(wins, losses) < 0:
+        raise MetricError(f"impossible discordant counts: {wins} wins, {losses} losses")
+    discordant = wins + losses
+    tail = sum(comb(discordant, k) for k in range(min(wins, losses) + 1))
+    half: float = tail / 2**discordant
+    return min(1.0, 2.0 * half)

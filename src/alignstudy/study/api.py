@@ -1,0 +1,247 @@
+"""The Python API: the command line's verbs, and results as plain records and data frames."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alignstudy.errors import InterruptedRunError, UnknownNameError
+from alignstudy.loading import device_name, pick_device
+from alignstudy.progress import SILENT, Progress
+from alignstudy.study.fingerprint import digest
+from alignstudy.study.graph import Graph, build
+from alignstudy.study.load import load_settings, resolved_yaml
+from alignstudy.study.locate import Located, locate
+from alignstudy.study.plan import PlanLine, make_plan
+from alignstudy.study.provenance import machine, redacted, versions
+from alignstudy.study.results import Run
+from alignstudy.study.runfolder import PROVENANCE, RunFolder
+from alignstudy.study.runner import Runner, stop_signals
+from alignstudy.study.spec import StudySettings
+from alignstudy.study.stage import Stage, in_order
+from alignstudy.study.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study: its settings, its run folder, and what can be done with them."""
+
+    settings: StudySettings
+    text: str
+    folder: Path
+    offline: bool = False
+    overrides: tuple[str, ...] = ()
+    store: Store = field(default_factory=Store)
+
+    @classmethod
+    def load(
+        cls,
+        study: str | Path,
+        *,
+        overrides: Sequence[str] = (),
+        out: str | Path | None = None,
+        offline: bool = False,
+    ) -> Study:
+        """Read a study.
+
+        Args:
+            study: A preset's name, or the path of a YAML file.
+            overrides: As `--set`: `["seeds=[1]", "methods.dpo.beta=0.2"]`.
+            out: The run folder; `runs/<study>` if not given.
+            offline: Never use the network.
+
+        Raises:
+            SettingsError: With every fault of the file, each with file, line and key.
+        """
+        text, settings = load_settings(str(study), overrides)
+        folder = Path(out).expanduser() if out is not None else Path("runs") / settings.study
+        return cls(settings=settings, text=text, folder=folder.absolute(), offline=offline,
+                   overrides=tuple(overrides))  # fmt: skip
+
+    def located(self, *, fetch: bool) -> Located:
+        """Find the sources; fetch them if asked to."""
+        return locate(self.settings, fetch=fetch, offline=self.offline)
+
+    def graph(self, located: Located) -> Graph:
+        """Build the stages."""
+        return build(self.settings, located, device_class(self.settings))
+
+    def plan(self) -> tuple[list[PlanLine], Located]:
+        """Say for every stage whether it is cached or new, and why; run nothing."""
+        located = self.located(fetch=False)
+        before = RunFolder(path=self.folder).last_keys()
+        return make_plan(self.graph(located).goals, self.store, before), located
+
+    def run(self, *, only: str | None = None, progress: Progress = SILENT) -> Run:
+        """Run what is missing; write the run folder.
+
+        Args:
+            only: A stage (as `plan` names it, or a part of its name): run it and what it needs.
+            progress: Where to tell how it goes.
+
+        Raises:
+            AlignstudyError: With what failed, why, how to mend it, what was kept.
+        """
+        from alignstudy.study.publishing import show_all
+
+        folder = RunFolder(path=self.folder)
+        with folder.locked(), stop_signals(progress.note) as should_stop:
+            folder.write("study.yaml", self.text)
+            folder.write("resolved.yaml", resolved_yaml(self.settings))
+            record = _Record(study=self, folder=folder)
+            with record.kept():
+                located = self.located(fetch=True)
+                graph = self.graph(located)
+                stages = in_order(graph.goals)
+                record.located, record.stages = located, stages
+                goals = graph.goals if only is None else matching(stages, only)
+                record.runner = Runner(
+                    store=self.store, device=device_of(self.settings),
+                    threads=self.settings.threads, progress=progress, should_stop=should_stop,
+                )  # fmt: skip
+                for goal in goals:
+                    record.runner.make(goal)
+                keys = {goal.key for goal in goals}
+                chosen = [export for export in graph.exports if export.stage.key in keys]
+                show_all(folder, chosen, record.runner)
+            runner = record.runner
+        return Run(
+            folder=self.folder, executed=tuple(runner.executed), stages=len(stages),
+            notes=tuple(runner.notes),
+        )  # fmt: skip
+
+
+def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
+    """Give the stages that `--only` means: by whole name, else by a part between slashes.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    exact = [stage for stage in stages if stage.name == wanted]
+    parts = [s for s in stages if wanted in s.name.split("/") or s.name.startswith(f"{wanted}/")]
+    if not (exact or parts):
+        raise UnknownNameError("stage", wanted, [stage.name for stage in stages])
+    return tuple(exact or parts)
+
+
+@dataclass
+class _Record:
+    """What provenance.json will say, however the run ends."""
+
+    study: Study
+    folder: RunFolder
+    located: Located | None = None
+    stages: Sequence[Stage] = ()
+    runner: Runner | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        started = datetime.now(UTC)
+        status, last = "failed", self.folder.provenance()
+        try:
+            yield
+            status = "complete"
+        except (InterruptedRunError, KeyboardInterrupt) as error:
+            status = "interrupted"
+            if isinstance(error, KeyboardInterrupt):
+                raise InterruptedRunError(
+                    "interrupted",
+                    mend="run the same command again: it goes on from the last checkpoint",
+                    kept="every finished stage, and the last checkpoint of the one at work",
+                ) from error
+            raise
+        finally:
+            self.folder.write(PROVENANCE, self._text(status, started, last))
+
+    def _text(self, status: str, started: datetime, last: dict[str, Any]) -> str:
+        settings = self.study.settings
+        record = {
+            "study": settings.study,
+            "status": status,
+            "command": redacted(sys.argv),
+            "overrides": redacted(self.study.overrides),
+            "started": started.isoformat(timespec="seconds"),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings_sha256": digest(settings.model_dump(mode="json")),
+            "seeds": list(settings.seeds),
+            "device": device_class(settings),
+            "versions": versions(),
+            "machine": machine(),
+            "sources": self._sources(),
+            "executed": list(self.runner.executed) if self.runner else [],
+            "notes": list(self.runner.notes) if self.runner else [],
+            "stages": self._stages(last),
+        }
+        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+    def _sources(self) -> dict[str, Any]:
+        found = self.located.found if self.located else {}
+        return {
+            role: {"name": item.source.name, "commit": item.commit, "digest": item.digest}
+            for role, item in found.items()
+        }
+
+    def _stages(self, last: dict[str, Any]) -> list[dict[str, Any]]:
+        """List the finished stages; one that wasn't reached keeps what the last run said."""
+        former = {line["stage"]: line for line in last.get("stages", []) if "stage" in line}
+        lines = []
+        for stage in self.stages:
+            artefact = self.study.store.peek(stage.kind, stage.key)
+            if artefact is not None:
+                lines.append({"stage": stage.name, "key": stage.key, **artefact.facts})
+            elif stage.name in former:
+                lines.append(former[stage.name])
+        return lines or list(former.values())
+
+
+def device_of(settings: StudySettings) -> str:
+    """Give "cpu" or "cuda"."""
+    return "cpu" if accelerator(settings.device) is None else "cuda"
+
+
+def device_class(settings: StudySettings) -> str:
+    """Name what computes: the threads of a CPU decide the order of sums, so they belong to it."""
+    threads = f" ({settings.threads} threads)" if settings.threads else ""
+    return accelerator(settings.device) or f"cpu{threads}"
+
+
+def accelerator(asked: str = "auto") -> str | None:
+    """Name the accelerator; None for a CPU. Torch is imported only where one may be.
+
+    Raises:
+        EnvironmentFault: If CUDA is asked for and there is none.
+    """
+    drivers = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    if asked == "cpu" or (asked == "auto" and not any(Path(name).exists() for name in drivers)):
+        return None
+    device = pick_device(asked)
+    return None if device == "cpu" else device_name(device)
+
+
+def evaluate(
+    ratings: str | Path, *, out: str | Path, base: str | None = None,
+    thresholds: tuple[float, float] = (-3.0, -2.0),
+) -> Run:  # fmt: skip
+    """Compare responses that already have ratings: no model, no torch.
+
+    Args:
+        ratings: A folder of `<model>_{harmful,helpful}.json`, as the published study's.
+        out: The folder to write.
+        base: The model that others are compared with; "base" where there is one.
+        thresholds: Of harmlessness and of helpfulness, as published.
+
+    Raises:
+        DataError: Naming the file and row that can't be used.
+    """
+    from alignstudy.study.publishing import publish_ratings
+
+    folder = RunFolder(path=Path(out).expanduser().absolute())
+    with folder.locked():
+        publish_ratings(Path(ratings).expanduser(), folder, base=base, thresholds=thresholds)
+    return Run(folder=folder.path)

@@ -1,0 +1,77 @@
+"""Find every source of a study: what is here, what would be fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alignstudy.errors import NotFetchedError
+from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
+from alignstudy.study.spec import WORLD, StudySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """The sources of a study by role: "base", "data", "judge/<name>".
+
+    Attributes:
+        found: Every role; those in `missing` stand here with a digest that no artefact can have.
+        missing: Roles whose hub id is not on this machine.
+    """
+
+    found: dict[str, ResolvedSource]
+    missing: dict[str, Source] = field(default_factory=dict)
+
+
+def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Located:
+    """Find the sources of a study.
+
+    Args:
+        settings: The study.
+        fetch: Whether what isn't here is fetched (a run), or listed as missing (a plan).
+        offline: Whether the network may not be used.
+
+    Raises:
+        InputError: If a local path doesn't exist.
+        NotFetchedError: If fetching was asked for and failed.
+    """
+    found, missing = {}, {}
+    for role, (source, patterns) in _wanted(settings).items():
+        try:
+            found[role] = resolve(source, offline=offline or not fetch, patterns=patterns)
+        except NotFetchedError:
+            if fetch:
+                raise
+            missing[role] = source
+            revision = source.revision or "main"
+            digest = f"not fetched: {source.name}@{revision}"
+            found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
+    return Located(found=found, missing=missing)
+
+
+def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
+    """Give the sources that a study names, and the files that are needed of each."""
+    wanted: dict[str, tuple[Source, tuple[str, ...]]] = {}
+    if settings.base.path is not None:
+        model = Source(name=settings.base.path, kind="model", revision=settings.base.revision)
+        wanted["base"] = (model, MODEL_PATTERNS)
+    if settings.data.source != WORLD:
+        data = Source(name=settings.data.source, kind="dataset", revision=settings.data.revision)
+        wanted["data"] = (data, _data_patterns(settings))
+    for judge in settings.judges:
+        if judge.path is not None:
+            model = Source(name=judge.path, kind="model", revision=judge.revision)
+            wanted[f"judge/{judge.name}"] = (model, MODEL_PATTERNS)
+    return wanted
+
+
+def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
+    """Give the folders that the study reads of a hub data set."""
+    selections = [settings.data.train, settings.prompts.harmful, settings.prompts.helpful]
+    selections += [judge.train.rows for judge in settings.judges if judge.train]
+    selections += [settings.base.scratch.rows] if settings.base.scratch else []
+    subsets = [set(chosen.subsets) for chosen in selections if chosen is not None]
+    if not all(subsets):
+        return ("*",)
+    named = set().union(*subsets, settings.calibration.harmful, settings.calibration.helpful)
+    return tuple(f"{subset}/*" for subset in sorted(named))

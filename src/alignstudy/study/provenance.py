@@ -1,0 +1,56 @@
+"""What a run was made of: versions, machine, sources, seeds, stages, times."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import alignstudy
+
+LIBRARIES = (
+    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
+    "numpy", "scipy", "pydantic",
+)  # fmt: skip
+
+_SECRET = re.compile(
+    r"hf_[A-Za-z0-9]{8,}|AKIA[A-Z0-9]{12,}|(?i:bearer )\S+|(?i:(token|key|secret)=)\S+"
+)
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of everything that decides numbers."""
+    return {
+        "alignstudy": alignstudy.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def redacted(arguments: Sequence[str]) -> list[str]:
+    """Give a command's words without anything that looks like a secret."""
+    return [_SECRET.sub("[redacted]", word) for word in arguments]
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine as far as it can decide numbers or times."""
+    return {
+        "platform": platform.platform(),
+        "processor": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "library default"),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if sys.platform == "linux" and info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,95 @@
+"""A run folder as data: tables as data frames, responses, statistics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.study.runfolder import PROVENANCE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished (or partly made) run folder, and how to read it.
+
+    Attributes:
+        folder: The run folder.
+        executed: Names of the stages that this call ran; empty if all was cached.
+        stages: Number of stages in the study.
+        notes: What a person should know of this run.
+    """
+
+    folder: Path
+    executed: tuple[str, ...] = ()
+    stages: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        """Every estimate and test, as in statistics.json."""
+        return dict(self._json("statistics.json"))
+
+    def table(self, name: str = "metrics") -> pd.DataFrame:
+        """Give a table: metrics, improvement, scores or comparisons.
+
+        Raises:
+            UnknownNameError: If the run has no such table.
+        """
+        import pandas as pd
+
+        path = self.folder / "tables" / f"{name}.csv"
+        if not path.is_file():
+            known = [p.stem for p in sorted(path.parent.glob("*.csv"))]
+            raise UnknownNameError("table", name, known, where=str(self.folder))
+        return pd.read_csv(path)
+
+    def responses(self) -> pd.DataFrame:
+        """Give every response: model, axis, prompt, response, rating, and what else is known."""
+        import pandas as pd
+
+        rows = []
+        for path in sorted((self.folder / "responses").glob("*.json")):
+            model, _, prompts = path.stem.rpartition("_")
+            rows += [{"model": model, "prompts": prompts, **row} for row in self._load(path)]
+        return pd.DataFrame(rows)
+
+    def _json(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        return self._load(self.folder / name)
+
+    def _load(self, path: Path) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} can't be read",
+                why=str(error),
+                mend="run the study again: what is stored is not made anew",
+            ) from error
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open a run that was made before.
+
+        Raises:
+            InputError: If the folder holds no run.
+        """
+        path = Path(folder).expanduser().absolute()
+        if not (path / PROVENANCE).is_file():
+            raise InputError(
+                f"{folder} holds no alignstudy run",
+                why=f"there is no {path / PROVENANCE}",
+                mend="name a run folder: runs/<study>",
+            )
+        return cls(folder=path)

@@ -1,0 +1,148 @@
+"""Stages that make rows: the world, the prompts, the parts of the data."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from alignstudy.data.audit import length_facts
+from alignstudy.data.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.collect import collect
+from alignstudy.data.exclusion import EvaluationDialogues
+from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.selection import RowSelection
+from alignstudy.data.world import WorldSettings, write_world
+from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
+from alignstudy.sources import ResolvedSource
+from alignstudy.study.stage import Stage, StageJob
+
+ROWS = "rows.jsonl"
+PROMPTS = "prompts.jsonl"
+AUDITS = "audits.jsonl"
+FACTS = "facts.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteWorld(Stage):
+    """Write the demo's small world in the layout of the hub's HH-RLHF."""
+
+    kind: ClassVar[str] = "world"
+    settings: WorldSettings
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write the files."""
+        write_world(self.settings, job.out)
+        return {}
+
+
+DataSource = ResolvedSource | WriteWorld
+
+
+def _path(source: DataSource, job: StageJob) -> Path:
+    return job.folder_of(source) if isinstance(source, Stage) else source.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectPrompts(Stage):
+    """Select the evaluation prompts, and labelled pairs to calibrate thresholds on."""
+
+    kind: ClassVar[str] = "prompts"
+    source: DataSource
+    format: str
+    settings: PromptSettings
+    calibration: CalibrationSettings | None
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write prompts/*.json as published, prompts.jsonl, calibration-<axis>.jsonl."""
+        path = _path(self.source, job)
+        selected = select_prompts(path, self.settings, fmt=self.format)
+        write_rows(job.out / PROMPTS, selected.prompts)
+        self._write_published_form(selected.prompts, job.out)
+        audits = list(selected.audits)
+        if self.calibration is not None:
+            found = select_calibration(
+                path, self.calibration, axes=tuple(self.settings.sets), fmt=self.format,
+                exclude=selected.dialogues,
+            )  # fmt: skip
+            audits += found.audits
+            for axis, rows in found.pairs.items():
+                write_rows(job.out / _calibration_name(axis), rows)
+        write_rows(job.out / AUDITS, audits)
+        return {"prompts": len(selected.prompts)}
+
+    def _write_published_form(self, prompts: tuple[Prompt, ...], out: Path) -> None:
+        for axis in dict.fromkeys(prompt.axis for prompt in prompts):
+            texts = [prompt.text for prompt in prompts if prompt.axis is axis]
+            write_json(out / "prompts" / f"{axis.prompts_name}.json", texts)
+
+
+def _calibration_name(axis: Axis) -> str:
+    return f"calibration-{axis.value}.jsonl"
+
+
+def read_prompts(folder: Path) -> list[Prompt]:
+    """Read the evaluation prompts of a finished SelectPrompts."""
+    return list(read_rows(folder / PROMPTS, Prompt))
+
+
+def read_calibration(folder: Path) -> dict[Axis, list[Pair]]:
+    """Read the calibration pairs of a finished SelectPrompts, by axis."""
+    files = {axis: folder / _calibration_name(axis) for axis in Axis}
+    return {axis: list(read_rows(path, Pair)) for axis, path in files.items() if path.is_file()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectRows(Stage):
+    """Collect one part of the data: parsed, audited, kept apart from the evaluation prompts."""
+
+    kind: ClassVar[str] = "rows"
+    source: DataSource
+    format: str
+    selection: RowSelection
+    rows: Literal["pairs", "documents"]
+    part: str
+    prompts: SelectPrompts
+    keep_overlap: bool
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write rows.jsonl and what was left out."""
+        held_out = self._held_out(job)
+        collected = collect(
+            _path(self.source, job), self.selection, part=self.part, kind=self.rows,
+            fmt=self.format, exclude=None if self.keep_overlap else held_out,
+        )  # fmt: skip
+        audit = collected.audit
+        if self.keep_overlap:
+            shared = Counter(held_out.reason_against(row) for row in collected.rows)
+            kept = {f"kept although it {why}": n for why, n in shared.items() if why}
+            audit = replace(audit, notes={**audit.notes, **kept})
+        write_rows(job.out / ROWS, collected.rows)
+        write_rows(job.out / AUDITS, [audit])
+        write_json(job.out / FACTS, length_facts(collected.rows))
+        return {"rows": len(collected.rows)}
+
+    def _held_out(self, job: StageJob) -> EvaluationDialogues:
+        """Give the dialogues of evaluation prompts and calibration pairs."""
+        folder = job.folder_of(self.prompts)
+        pairs = [pair for rows in read_calibration(folder).values() for pair in rows]
+        prompts = EvaluationDialogues.of_prompts(read_prompts(folder))
+        return prompts | EvaluationDialogues.of_pairs(pairs)
+
+
+def read_audits(folder: Path) -> list[Audit]:
+    """Read the audits of a finished stage."""
+    audits = read_rows(folder / AUDITS, Audit)
+    return [
+        replace(audit, quarantined=tuple(Quarantined(**dict(row)) for row in audit.quarantined))
+        for audit in audits
+    ]
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON
+    """Write JSON for people and scripts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=asdict)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,143 @@
+"""The stage that makes what people read: figures and the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from alignstudy.data.audit import audit_json
+from alignstudy.records import Audit, GuardOutcome
+from alignstudy.report.figures import write_figures
+from alignstudy.report.html import render_report
+from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.study.provenance import versions
+from alignstudy.study.spec import StudySettings
+from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.stages.compare import Compare, read_calibration_result, read_scored
+from alignstudy.study.stages.data import (
+    FACTS,
+    CollectRows,
+    SelectPrompts,
+    read_audits,
+    write_json,
+)
+from alignstudy.study.stages.preview import PREVIEW, Preview
+from alignstudy.study.stages.train import Merge, Train, read_curve, read_result
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainEnd:
+    """A training in the report: the recipe's chain up to it, in words."""
+
+    recipe: str
+    stage: Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publish(Stage):
+    """Draw the figures, gather the audits, write the report."""
+
+    kind: ClassVar[str] = "report"
+    study: StudySettings
+    compare: Compare
+    prompts: SelectPrompts
+    parts: tuple[CollectRows, ...]
+    trainings: tuple[ChainEnd, ...]
+    merges: tuple[Merge, ...]
+    preview: Preview | None
+    sources: dict[str, str]
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write report.html, figures/, audit.json."""
+        training = tuple(_record(end, job) for end in self.trainings)
+        folder = job.folder_of(self.compare)
+        rows = read_scored(folder)
+        analyses = self.compare.analyses(rows, job)
+        job.progress.start("figures and report")
+        figures = write_figures(analyses[0], rows, training, job.out / "figures")
+        inputs = ReportInputs(
+            study=self.study.study,
+            settings=self.study.model_dump(mode="json"),
+            protocol=self.study.prompts.protocol,
+            analyses=analyses,
+            responses=tuple(rows),
+            training=training,
+            audits=self._audits(job),
+            audit_facts=self._facts(job),
+            calibrations=self._calibrations(job),
+            preview=self._preview(job),
+            figures=figures,
+            warnings=self._warnings(job),
+            provenance=self._provenance(job),
+        )
+        write_json(job.out / "audit.json", audit_json(inputs.audits, facts=inputs.audit_facts))
+        (job.out / REPORT).write_text(render_report(inputs), encoding="utf-8")
+        job.progress.finish()
+        return {}
+
+    def _audits(self, job: StageJob) -> tuple[Audit, ...]:
+        stages = (self.prompts, *self.parts)
+        return tuple(audit for stage in stages for audit in read_audits(job.folder_of(stage)))
+
+    def _facts(self, job: StageJob) -> dict[str, Any]:
+        return {stage.part: _read_json(job, stage, FACTS) for stage in self.parts}
+
+    def _calibrations(self, job: StageJob) -> tuple[dict[str, Any], ...]:
+        found = []
+        for judge, stage in zip(self.compare.judges, self.compare.calibrations, strict=False):
+            for axis, facts in read_calibration_result(job.folder_of(stage)).items():
+                found.append({"judge": judge, "axis": axis, **facts})
+        return tuple(found)
+
+    def _preview(self, job: StageJob) -> str:
+        if self.preview is None:
+            return ""
+        return (job.folder_of(self.preview) / PREVIEW).read_text(encoding="utf-8")
+
+    def _warnings(self, job: StageJob) -> tuple[str, ...]:
+        """Say which guards ran at merges, which belong to no training."""
+        said = []
+        for merge in self.merges:
+            for guard in read_result(merge, job)["guards"]:
+                state = "passed" if guard["passed"] else "NOT PASSED"
+                said.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
+        return tuple(said)
+
+    def _provenance(self, job: StageJob) -> dict[str, Any]:
+        """Give what the stages were made with; the run's own times are in provenance.json."""
+        stages = [end.stage for end in self.trainings]
+        return {
+            "versions": versions(),
+            "sources": dict(self.sources),
+            "seeds": list(self.study.seeds),
+            "weights_sha256": {s.name: job.facts_of(s).get("weights_sha256", "") for s in stages},
+            "seconds": {s.name: job.facts_of(s)["seconds"] for s in stages},
+            "device": sorted({s.device_class for s in stages}),
+            "stages": {stage.name: stage.key for stage in (self.prompts, *self.parts, *stages)},
+        }
+
+
+def _read_json(job: StageJob, stage: Stage, name: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads((job.folder_of(stage) / name).read_text(encoding="utf-8"))
+
+
+def _record(end: ChainEnd, job: StageJob) -> TrainingRecord:
+    stage, result = end.stage, read_result(end.stage, job)
+    return TrainingRecord(
+        stage=stage.name,
+        recipe=end.recipe,
+        method=stage.settings.method,
+        seed=stage.seed,
+        steps=result["steps"],
+        epochs=result["epochs"],
+        num_tokens=result["num_tokens"],
+        seconds=result["seconds"],
+        final_loss=result["final_loss"],
+        counts=result["counts"],
+        guards=tuple(GuardOutcome(**guard) for guard in result["guards"]),
+        notes=tuple(result["notes"]),
+        curve=tuple(read_curve(stage, job)),
+    )

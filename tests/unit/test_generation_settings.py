@@ -1,0 +1,120 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from alignstudy.generation import GenerationSettings
+from alignstudy.generation.decoding import cut, ending, prompt_seed
+from alignstudy.loading import length_batches, well_formed
+from alignstudy.records import StopReason
+
+EOS = frozenset({2})
+
+
+def test_defaults_are_the_published_studys():
+    settings = GenerationSettings()
+    assert (settings.max_new_tokens, settings.do_sample, settings.dtype) == (50, False, "float32")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_new_tokens": 0},
+        {"temperature": 0.0, "do_sample": True},
+        {"top_p": 1.5, "do_sample": True},
+        {"temperature": 0.7},
+        {"top_p": 0.9},
+        {"stop_strings": [""]},
+        {"batch_size": 0},
+        {"dtype": "int8"},
+        {"num_beams": 4},
+    ],
+)
+def test_settings_without_effect_or_meaning_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        GenerationSettings(**wrong)
+
+
+def test_settings_are_importable_without_torch():
+    code = (
+        "import sys, alignstudy.generation, alignstudy.judges;"
+        "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("generated", "stopped_at", "tokens", "reason"),
+    [
+        ([5, 6, 7], None, (5, 6, 7), StopReason.CAP),
+        ([5, 2, 1, 1], None, (5,), StopReason.EOS),
+        ([2, 1, 1], None, (), StopReason.EOS),
+        ([5, 6, 2], None, (5, 6), StopReason.EOS),
+        ([5, 1, 6], None, (5, 1, 6), StopReason.CAP),
+        ([5, 6, 1, 1], 2, (5, 6), StopReason.STOP_STRING),
+        ([5, 6, 2, 1], 2, (5, 6), StopReason.STOP_STRING),
+        ([5, 2, 6, 1], 3, (5,), StopReason.EOS),
+    ],
+)
+def test_a_response_ends_by_token_position(generated, stopped_at, tokens, reason):
+    end = ending(generated, eos=EOS, stopped_at=stopped_at)
+    assert (end.tokens, end.reason) == (tokens, reason)
+
+
+@pytest.mark.parametrize(
+    ("raw", "stops", "at_role_tags", "text"),
+    [
+        (" Sure.\n\nHuman: And", ("\n\nHuman:",), True, "Sure."),
+        (" Sure.\n\nHuman: And", (), False, "Sure.\n\nHuman: And"),
+        (" Sure.\nHuman: And", ("\n\nHuman:",), True, "Sure."),
+        ("\n\nHuman: hi", (), True, ""),
+        ("Human: hi", (), True, ""),
+        ("one END two STOP", ("STOP", "END"), False, "one"),
+        ("  \n ", (), True, ""),
+        ("", ("x",), True, ""),
+    ],
+)
+def test_responses_are_cut_as_the_protocol_says(raw, stops, at_role_tags, text):
+    assert cut(raw, stop_strings=stops, at_role_tags=at_role_tags) == text
+
+
+def test_draws_of_a_prompt_hang_on_seed_and_id_only():
+    assert prompt_seed(0, "harmless-1") == prompt_seed(0, "harmless-1")
+    seeds = {prompt_seed(seed, f"harmless-{i}") for seed in range(10) for i in range(100)}
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@given(
+    st.lists(st.integers(1, 50), max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 300),
+)
+def test_every_row_is_in_one_batch_that_keeps_the_budget(lengths, batch_size, budget):
+    batches = length_batches(lengths, batch_size=batch_size, max_batch_tokens=budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= batch_size
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
+    ordered = [lengths[row] for batch in batches for row in batch]
+    assert ordered == sorted(lengths, reverse=True)
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_well_formed_text_can_be_encoded_and_sound_text_stays(text):
+    sound = well_formed(text)
+    sound.encode("utf-8")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return
+    assert sound == text
+
+
+def test_lone_surrogates_become_visible_and_pairs_are_joined():
+    assert well_formed("a\ud800b") == "a\ufffdb"
+    assert well_formed("\ud83d\ude00") == "\U0001f600"
