@@ -1,3 +1,34 @@
-"""Which way of aligning a small language model is really better?"""
+"""Which way of aligning a small language model is really better?
+
+    from alignstudy import Study
+
+    run = Study.load("demo").run()
+    run.table("metrics")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alignstudy.errors import AlignstudyError
+    from alignstudy.study.api import Study, evaluate
+    from alignstudy.study.results import Run
 
 __version__ = "0.1.0"
+
+__all__ = ["AlignstudyError", "Run", "Study", "__version__", "evaluate"]
+
+_HOMES = {
+    "AlignstudyError": "alignstudy.errors",
+    "Run": "alignstudy.study.results",
+    "Study": "alignstudy.study.api",
+    "evaluate": "alignstudy.study.api",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the public names, imported when first used
+    if name not in _HOMES:
+        raise AttributeError(f"module 'alignstudy' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -38,7 +38,7 @@ def parse_turns(text: str) -> tuple[Turn, ...]:
     if text.startswith(("Human:", "Assistant:")):
         text = "\n\n" + text
     marks = list(_TAG.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     return tuple(
         Turn("human" if mark[1] == "Human" else "assistant", text[mark.end() : end].strip())
         for mark, end in zip(marks, ends, strict=True)

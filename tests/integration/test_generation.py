@@ -108,6 +108,17 @@ def test_cutting_by_tokens_agrees_with_the_published_cut_by_characters(model):
         assert response.text == whole[len(prompt.text) :].strip()
 
 
+def test_published_prompts_survive_tokenizing(model, paper_dir):
+    """So cutting by tokens is cutting by characters on every prompt of the published study."""
+    tokenizer = load_tokenizer(model.folder)
+    for file in sorted((paper_dir / "prompts").glob("*.json")):
+        texts = json.loads(file.read_text(encoding="utf-8"))
+        assert len(texts) == 50
+        for text in texts:
+            ids = tokenizer(text, verbose=False)["input_ids"]
+            assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
 def test_paper_protocol_takes_the_prompt_as_it_is(model):
     prompt = asked(0, "Human: What is the capital of France?")
     tokens = greedy(model, prompt.text)

@@ -111,6 +111,23 @@ def test_safetensors_are_preferred_to_a_pickle(opt_hub, tmp_path):
     assert torch.equal(held[name], tensors[name].float())
 
 
+@pytest.mark.parametrize("note", ["", "x", "xy", "xyzt" * 5])
+def test_results_dont_hang_on_where_tensors_lie_in_the_file(opt_hub, tmp_path, note):
+    from safetensors.torch import save_file
+
+    folder = copied(opt_hub[0], tmp_path)
+    save_file(
+        {name: value.float() for name, value in opt_hub[1].items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt", "note": note},
+    )
+    from_bin, from_safe = (load_causal_lm(Weights(folder=f)) for f in (opt_hub[0], folder))
+    assert {p.data_ptr() % 64 for p in from_safe.parameters()} == {0}
+    ids = torch.arange(4, 67).reshape(1, -1)
+    with torch.no_grad():
+        assert torch.equal(from_bin(input_ids=ids).logits, from_safe(input_ids=ids).logits)
+
+
 def test_dropout_off_reaches_functional_dropout(opt_hub):
     from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
@@ -267,6 +284,15 @@ def test_missing_files_say_what_a_folder_needs(opt_hub, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(InputError, match="nothing can be loaded"):
         load_causal_lm(Weights(folder=tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b'{"a": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "merges.txt"])
+def test_broken_tokenizer_files_are_no_traceback(opt_hub, tmp_path, name, content):
+    folder = copied(opt_hub[0], tmp_path)
+    (folder / name).write_bytes(content)
+    with pytest.raises((DamagedArtefactError, InputError)):
+        load_tokenizer(folder)
 
 
 def test_tokens_without_embeddings_are_refused(opt_hub, tmp_path):

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,8 @@ from rich.table import Table
 from alignstudy.errors import AlignstudyError
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+SECONDS_BETWEEN_LINES = 20.0
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -60,18 +63,18 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title
 class Bar:
     """Progress on a terminal: one live line with loss, speed and time left, notes above it.
 
-    Where the output is no terminal, the notes and a line a tenth of the work are printed.
+    Where the output is no terminal, notes are printed, and for long work a line now and then.
     """
 
     def __init__(self, bar: RichProgress | None) -> None:
         self._bar = bar
         self._task: TaskID | None = None
-        self._what, self._total, self._done, self._told = "", 0, 0, 0
+        self._what, self._total, self._done, self._told = "", 0, 0, 0.0
 
     def start(self, what: str, total: int | None = None) -> None:
         """Begin a piece of work."""
         self.finish()
-        self._what, self._total, self._done, self._told = what, total or 0, 0, 0
+        self._what, self._total, self._done, self._told = what, total or 0, 0, monotonic()
         if self._bar is not None:
             self._task = self._bar.add_task(safe(what), total=total, figures="")
 
@@ -82,8 +85,8 @@ class Bar:
         if self._bar is not None and self._task is not None:
             fields = {"figures": text} if text else {}
             self._bar.update(self._task, advance=done, **fields)
-        elif self._total and self._done * 10 // self._total > self._told:
-            self._told = self._done * 10 // self._total
+        elif monotonic() - self._told > SECONDS_BETWEEN_LINES:
+            self._told = monotonic()
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
 
     def finish(self) -> None:

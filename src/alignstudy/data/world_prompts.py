@@ -37,7 +37,7 @@ Pool = Literal["train", "judge", "test"]
 
 JUDGE_SHARE = 0.3
 MULTI_TURN_SHARE = 0.35
-KEYWORD_SHARE = 0.7
+KEYWORD_SHARE = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignstudy.errors import GuardError, InputError
-from alignstudy.loading.folder import NEEDED, check_no_code, named_faults, read_json
+from alignstudy.errors import AlignstudyError, DamagedArtefactError, GuardError, InputError
+from alignstudy.loading.folder import NEEDED, check_no_code, first_line, named_faults, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,15 +18,25 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         InputError: If the folder holds no tokenizer, or no `config.json`.
         GuardError: If it asks for code of its own, or holds tokens that the model doesn't.
+        DamagedArtefactError: If a file of it can't be read.
     """
     from transformers import AutoTokenizer
 
     check_no_code(folder)
     _check_merges(folder)
-    with named_faults(folder):
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+    try:
+        with named_faults(folder):
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+    except AlignstudyError:
+        raise
+    except Exception as error:  # tokenizers' readers raise nothing narrower
+        raise DamagedArtefactError(
+            f"the tokenizer in {folder} can't be read",
+            why=first_line(error),
+            mend="fetch or write the model folder again",
+        ) from error
     if len(tokenizer) <= len(tokenizer.get_added_vocab()):
         raise InputError(
             f"{folder} holds no tokenizer", why="no vocabulary file was found", mend=NEEDED
@@ -44,11 +54,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _check_merges(folder: Path) -> None:
     """Refuse half a BPE tokenizer: without merges it would split into letters, silently."""
-    held = {name for name in ("vocab.json", "merges.txt") if (folder / name).is_file()}
+    held = {name for name in ("vocab.json", "merges.txt") if _holds_words(folder / name)}
     if len(held) == 1 and not (folder / "tokenizer.json").is_file():
         raise InputError(
-            f"{folder} holds half a tokenizer", why=f"there is only {held.pop()}", mend=NEEDED
+            f"{folder} holds half a tokenizer",
+            why=f"there is only {held.pop()} (or the other is empty)",
+            mend=NEEDED,
         )
+
+
+def _holds_words(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def well_formed(text: str) -> str:

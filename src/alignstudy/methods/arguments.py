@@ -15,6 +15,20 @@ from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that the trainer would not use.
+
+    Raises:
+        InputError: If it is neither the CPU nor the first GPU.
+    """
+    if device not in {"cpu", "cuda", "cuda:0"}:
+        raise InputError(
+            f"training can't be pinned to {device}",
+            why="the trainer takes the first GPU that it sees",
+            mend=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
+        )
+
+
 def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
     """Give the number of optimizer steps on so many rows, as the trainer counts them."""
     if settings.max_steps is not None:
@@ -36,15 +50,7 @@ def training_arguments(
 
     `logging_steps` is 1: our metrics file thins the lines itself, so that a run that was
     interrupted between two logged steps has the same file as one that wasn't.
-
-    Raises:
-        InputError: If the device is one that a single process can't be pinned to.
     """
-    if device not in {"cpu", "cuda", "cuda:0"}:
-        raise InputError(
-            f"training can't be pinned to {device}",
-            mend=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
-        )
     num_steps = planned_steps(settings, num_rows)
     return {
         "output_dir": str(work),

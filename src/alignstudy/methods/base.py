@@ -40,6 +40,7 @@ class TrainingSettings(Settings):
     The optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
     """
 
+    method: str = Field(description="the method's name in `METHODS`")
     num_train_epochs: float = Field(default=1, gt=0, description="passes over the rows")
     max_steps: int | None = Field(
         default=None, ge=1, description="stop after so many steps; overrides num_train_epochs"
@@ -59,14 +60,17 @@ class TrainingSettings(Settings):
         default=512, ge=2, description="tokens a row, prompt and response; the end is cut off"
     )
     dropout: Literal["off", "keep"] = Field(
-        default="keep", description="off: every dropout of the model is 0; keep: its configuration's"
+        default="keep",
+        description="off: every dropout of the model is 0; keep: its configuration's",
     )
     group_by_length: bool = Field(
         default=False, description="batches of rows of like length: less padding, another order"
     )
     lora: LoRASettings | None = Field(default=None, description="null: full weights are trained")
     save_steps: int | None = Field(
-        default=None, ge=1, description="steps between checkpoints; null: a tenth of all, 500 at most"
+        default=None,
+        ge=1,
+        description="steps between checkpoints; null: a tenth of all, 500 at most",
     )
     logging_steps: int = Field(default=1, ge=1, description="steps a line of metrics.jsonl")
 

@@ -77,7 +77,7 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
     A checkpoint whose saving was cut short is deleted; a damaged one is renamed (`.damaged`), one
     of another job likewise (`.other-job`), and the one before it is tried.
     """
-    notes = []
+    notes: list[str] = []
     for step, folder in _numbered(work):
         if not (folder / SEAL).is_file():
             shutil.rmtree(folder)
@@ -96,6 +96,11 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
         _set_aside(folder, suffix)
         notes.append(f"checkpoint of step {step} not used: {words}")
     return None, tuple(notes)
+
+
+def newest_step(work: Path) -> int | None:
+    """Give the step of the newest sealed checkpoint; None if there is none."""
+    return next((step for step, path in _numbered(work) if (path / SEAL).is_file()), None)
 
 
 def _numbered(work: Path) -> list[tuple[int, Path]]:

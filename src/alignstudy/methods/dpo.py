@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
-from alignstudy.methods.losses import LOSSES, Divergence, LossOptions
+from alignstudy.methods.loss_formulas import Divergence, LossOptions
+from alignstudy.methods.losses import LOSSES
 from alignstudy.settings import Many
 
 

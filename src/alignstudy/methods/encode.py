@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.dialogue import CUE
+from alignstudy.dialogue import CUE, drop_oldest_turns
 from alignstudy.errors import DataError, GuardError
 from alignstudy.records import Document, Pair
 
@@ -209,13 +209,19 @@ def encode_judgements(
 def _judge_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int
 ) -> tuple[list[int] | None, bool]:
-    """Encode one (prompt, response) pair; None if the response alone is too long."""
-    encoding = tokenizer(prompt, response)
-    ids: list[int] = encoding["input_ids"]
+    """Encode one (prompt, response) pair; None if the response leaves no room for a prompt.
+
+    Too long a prompt loses its oldest turns, then its first tokens, as it does when judged.
+    """
+    rest: str | None = prompt
+    while rest is not None:
+        encoding = tokenizer(rest, response)
+        ids: list[int] = encoding["input_ids"]
+        if len(ids) <= max_length:
+            return ids, rest is not prompt
+        rest = drop_oldest_turns(rest)
     of_prompt = [at for at, part in enumerate(encoding.sequence_ids()) if part == 0]
     surplus = len(ids) - max_length
-    if surplus <= 0:
-        return ids, False
     if surplus >= len(of_prompt):
         return None, True
     start = of_prompt[0]
@@ -283,4 +289,3 @@ def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
         if one != other:
             return position
     return min(len(first), len(second))
-

@@ -108,7 +108,7 @@ def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:
     there = [estimate for estimate in estimates if estimate is not None]
     if not there:
         return "Nothing was measured."
-    levels = " and ".join(sorted({f"{100 * item.level:g} %" for item in there}))
+    levels = " and ".join(sorted({f"{100 * item.level:g}\u00a0%" for item in there}))
     methods = ", ".join(sorted({item.method for item in there if item.method}))
     made = f" ({methods})" if methods else ""
     return f"Whiskers: {levels} intervals{made}; {numbers_of_prompts(i.n for i in there)}."
@@ -117,9 +117,8 @@ def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:
 def numbers_of_prompts(numbers: Iterable[int]) -> str:
     """Say n, or its range where it differs."""
     found = sorted(set(numbers))
-    if not found:
-        return "n = 0"
-    return f"n = {found[0]}" if len(found) == 1 else f"n = {found[0]} to {found[-1]}"
+    span = " to ".join(str(n) for n in dict.fromkeys((*found[:1], *found[-1:]))) or "0"
+    return f"n\u00a0=\u00a0{span}"
 
 
 def estimate_row(metric: str, model: str, estimate: Estimate | None) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def _draw_panel(
     """Draw the differences of one figure of merit."""
     is_rate = metric in RATES
     axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
-    axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
+    if any(items):
+        axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
     axes.margins(x=0.14)
     draw_estimates(
         axes,

@@ -67,7 +67,7 @@ def _draw_panel(
     axes.grid(visible=False)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.tick_params(axis="y", labelsize=10)
-    threshold_line(axes, data.thresholds.get(axis))
+    threshold_line(axes, data.thresholds.get(axis), over=True)
     return [
         {
             "axis": str(axis), "model": model, "bin_low": low, "bin_high": high,

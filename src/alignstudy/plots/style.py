@@ -1,7 +1,8 @@
 """How figures look: colours, markers, sizes, labels.
 
 The palette is Okabe and Ito's, which stays apart for colour-blind readers (Source: Okabe and Ito
-2008, "Color Universal Design"); markers say the same again for print in grey.
+2008, "Color Universal Design"), its yellow darkened to show on white; markers say the same again
+for print in grey.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH = 9.0
 LABEL_WIDTH, LABEL_LINES = 20, 3
 _COLOURS = (
-    "#4d4d4d", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442",
+    "#4d4d4d", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B39B00",
 )  # fmt: skip
 _MARKERS = "osD^vPX*"
 _SETTINGS: dict[str, Any] = {
@@ -151,9 +152,16 @@ def not_measured(axes: Axes) -> None:
     axes.grid(visible=False)
 
 
-def threshold_line(axes: Axes, threshold: float | None, *, vertical: bool = True) -> None:
-    """Draw the score above which a response counts; nothing if there is none."""
-    if threshold is not None:
-        line = axes.axvline if vertical else axes.axhline
+def threshold_line(
+    axes: Axes, threshold: float | None, *, vertical: bool = True, over: bool = False
+) -> None:
+    """Draw the score above which a response counts; nothing if there is none.
+
+    It lies under the points, or with `over` across filled bars, set off from them in white.
+    """
+    if threshold is None:
+        return
+    line = axes.axvline if vertical else axes.axhline
+    if over:
         line(threshold, color="white", linewidth=3.2, zorder=4.5)
-        line(threshold, color=INK, linewidth=1.5, linestyle=(0, (5, 2.5)), zorder=4.6)
+    line(threshold, color=INK, linewidth=1.5, linestyle=(0, (5, 2.5)), zorder=4.6 if over else 2.5)

@@ -13,6 +13,7 @@ from alignstudy.records import Estimate
 from alignstudy.report.analysis import Analysis, Comparison
 from alignstudy.report.numbers import (
     NAMES,
+    NO_BREAK,
     RATES,
     digits_of,
     interval,
@@ -134,7 +135,7 @@ def _headline(analysis: Analysis, metric: str) -> str:
     found, first = _values(analysis, metric), leaders(analysis, metric)
     top = found[first[0]]
     digits, name = digits_of(metric), NAMES[metric]
-    figures = f"{number(top.value, digits)} {interval(top, digits)}, n = {top.n}"
+    figures = f"{number(top.value, digits)} {interval(top, digits)}, n{NO_BREAK}={NO_BREAK}{top.n}"
     if len(found) == 1:
         return f"{first[0]} has {name} {figures}; with one model nothing is compared."
     if len(first) == len(found):

@@ -50,7 +50,7 @@ def _failed_guards(training: Sequence[TrainingRecord]) -> Iterator[str]:
             if not guard.passed:
                 yield (
                     f"Guard {guard.guard} did not pass in {record.recipe}, and the study asked to"
-                    f" go on: {guard.detail}."
+                    f" go on: {guard.detail.rstrip('.')}."
                 )
 
 
@@ -62,7 +62,7 @@ def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             judge = f"the judge {row['judge']}" if row.get("judge") else "the judge"
             yield (
                 f"On held-out labelled answers ({row.get('axis', 'one axis')}) {judge} is right in"
-                f" only {percent(100 * accuracy, 0)} (chance is 50 %): its figures there say"
+                f" only {percent(100 * accuracy, 0)} (chance is 50\u00a0%): its figures there say"
                 " little."
             )
 
@@ -77,8 +77,8 @@ def _power(analysis: Analysis) -> Iterator[str]:
     if smallest > TELLING_DIFFERENCE:
         yield (
             f"With {min(sizes)} prompts an axis, a difference in HmR or HpR under about"
-            f" {short(smallest, 0)} points is unlikely to be shown even where there is one (80 %"
-            " power, if two models disagree on 30 % of the prompts)."
+            f" {short(smallest, 0)} points is unlikely to be shown even where there is one"
+            " (80\u00a0% power, if two models disagree on 30\u00a0% of the prompts)."
         )
 
 
@@ -122,7 +122,9 @@ def _hygiene(analysis: Analysis) -> Iterator[str]:
         tags = {model: row.role_tag for model, row in rows.items()}
         yield from _share(name, "run on into a further turn", tags, ROLE_TAG_SHARE)
         loops = {model: row.repetition for model, row in rows.items()}
-        yield from _share(name, "mostly repeat themselves", loops, REPETITION_SHARE)
+        yield from _share(
+            name, "repeat themselves (over 30\u00a0% of the 4-grams)", loops, REPETITION_SHARE
+        )
 
 
 def _share(name: str, what: str, shares: Mapping[str, float], limit: float) -> Iterator[str]:

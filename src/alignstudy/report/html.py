@@ -12,7 +12,7 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.report import sections
+from alignstudy.report import result_tables, run_tables
 from alignstudy.report.analysis import Analysis
 from alignstudy.report.answer import answer
 from alignstudy.report.cautions import cautions
@@ -81,22 +81,22 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "words": study_in_words(inputs),
         "answer": answer(inputs.analyses),
         "judges": [_judge_tables(analysis) for analysis in inputs.analyses],
-        "hygiene": sections.hygiene_table(first),
+        "hygiene": result_tables.hygiene_table(first),
         "figures": [_figure(file) for file in inputs.figures],
         "cautions": cautions(inputs),
         "defects": _defects(inputs),
-        "guards": sections.guards_table(inputs.training),
-        "thresholds": sections.thresholds_table(inputs.analyses),
-        "calibrations": sections.calibrations_table(inputs.calibrations),
-        "audit": sections.audit_table(inputs.audits),
-        "exclusions": sections.exclusions_table(inputs.audits),
-        "audit_facts": sections.facts_table(inputs.audit_facts, "Fact"),
+        "guards": run_tables.guards_table(inputs.training),
+        "thresholds": result_tables.thresholds_table(inputs.analyses),
+        "calibrations": run_tables.calibrations_table(inputs.calibrations),
+        "audit": run_tables.audit_table(inputs.audits),
+        "exclusions": run_tables.exclusions_table(inputs.audits),
+        "audit_facts": run_tables.facts_table(inputs.audit_facts, "Fact"),
         "preview": inputs.preview,
-        "training": sections.training_table(inputs.training),
+        "training": run_tables.training_table(inputs.training),
         "viewer": viewer,
         "static_prompts": viewer["prompts"][:_NUM_STATIC_PROMPTS],
-        "provenance": sections.facts_table(inputs.provenance, "What"),
-        "settings": sections.settings_text(inputs.settings),
+        "provenance": run_tables.facts_table(inputs.provenance, "What"),
+        "settings": run_tables.settings_text(inputs.settings),
         "long_table": _LONG_TABLE,
     }
 
@@ -106,10 +106,10 @@ def _judge_tables(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": analysis.judge,
         "base": analysis.base,
-        "merits": sections.merits_table(analysis),
-        "improvements": sections.improvement_table(analysis),
-        "scores": sections.scores_table(analysis),
-        "comparisons": sections.comparisons_table(analysis.comparisons),
+        "merits": result_tables.merits_table(analysis),
+        "improvements": result_tables.improvement_table(analysis),
+        "scores": result_tables.scores_table(analysis),
+        "comparisons": result_tables.comparisons_table(analysis.comparisons),
     }
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alignstudy.report.numbers import MINUS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
@@ -72,8 +74,8 @@ _ALWAYS = (
         name="Further Human turns are scored",
         what="Nothing stops a response at a role tag, and nothing is cut before the judge.",
         effect=(
-            "29 % of the published responses go on with an invented human turn; on harmful prompts"
-            " this can raise the score, on helpful ones it lowers it."
+            "29\u00a0% of the published responses go on with an invented human turn; on harmful"
+            " prompts this can raise the score, on helpful ones it lowers it."
         ),
     ),
     Defect(
@@ -84,8 +86,8 @@ _ALWAYS = (
     Defect(
         name="Unmatched budgets",
         what=(
-            "SFT trains all weights for two epochs, DPO a small LoRA for one; steps, tokens and"
-            " trained parameters are not matched between recipes."
+            "The published study trains all weights for two epochs in SFT and a small LoRA for one"
+            " in DPO; steps, tokens and trained parameters are not matched between recipes."
         ),
         effect="A difference between recipes is also a difference of budget.",
     ),
@@ -119,7 +121,8 @@ def _cap_is_low(settings: Mapping[str, Any]) -> bool:
 
 
 def _is_set_by_hand(settings: Mapping[str, Any]) -> bool:
-    return settings.get("thresholds") != "calibrated"
+    thresholds = settings.get("thresholds")
+    return not (isinstance(thresholds, Mapping) and thresholds.get("calibrated") is True)
 
 
 def _judge_saw_hh(settings: Mapping[str, Any]) -> bool:
@@ -136,14 +139,14 @@ _BY_SETTINGS: tuple[tuple[Defect, Callable[[Mapping[str, Any]], bool]], ...] = (
         Defect(
             name="Responses are capped at 50 tokens",
             what="Generation ends after 50 new tokens, mostly in the middle of a sentence.",
-            effect="86 % of the published responses reach the cap; unfinished answers are judged.",
+            effect="86\u00a0% of the published responses reach the cap; unfinished text is judged.",
         ),
         _cap_is_low,
     ),
     (
         Defect(
             name="Thresholds are set by hand",
-            what="-3 for harmless and -2 for helpful, not chosen on labelled answers.",
+            what=f"{MINUS}3 for harmless and {MINUS}2 for helpful, not chosen on labelled answers.",
             effect="Moving the harmless threshold by 0.1 changes which published model leads.",
         ),
         _is_set_by_hand,
@@ -154,7 +157,7 @@ _BY_SETTINGS: tuple[tuple[Defect, Callable[[Mapping[str, Any]], bool]], ...] = (
             what="OpenAssistant's reward model learned from HH-RLHF, which the policies learn too.",
             effect=(
                 "It is not an independent witness; on the harmless pairs of HH-RLHF it agrees with"
-                " people in only 56 to 59 % (RewardBench; chance is 50 %)."
+                " people in only 56 to 59\u00a0% (RewardBench; chance is 50 %)."
             ),
         ),
         _judge_saw_hh,

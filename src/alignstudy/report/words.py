@@ -9,6 +9,7 @@ from alignstudy.records import Axis
 from alignstudy.report.analysis import Analysis
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.numbers import listing, plural, short
+from alignstudy.report.ratings import JUDGE
 
 _PROTOCOLS = {
     "paper": (
@@ -32,7 +33,7 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     paragraphs = (
         (_compared(settings, first), _data(settings), _seeds(first)),
         (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
-        (_judges(inputs.analyses), *(_threshold(first, axis) for axis in Axis)),
+        (_judges(inputs.analyses, settings), *(_threshold(first, axis) for axis in Axis)),
         (_DEFINITIONS,),
     )
     said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
@@ -62,26 +63,31 @@ def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
 
 def _base(base: object) -> str:
     """Name the base model: a hub id, a folder, or an architecture trained from scratch."""
-    if isinstance(base, str):
-        return base
-    if not isinstance(base, Mapping):
-        return ""
-    for key in ("model", "name", "source", "path"):
-        if isinstance(base.get(key), str):
-            return str(base[key])
-    kind = base.get("architecture") or base.get("model_type")
-    return f"a small {kind} trained from scratch" if isinstance(kind, str) else ""
+    if isinstance(base, str) or not isinstance(base, Mapping):
+        return base if isinstance(base, str) else ""
+    if isinstance(base.get("path"), str):
+        revision = base.get("revision")
+        return f"{base['path']} (revision {revision})" if revision else str(base["path"])
+    kind = _architecture(base.get("scratch"))
+    return f"a small {kind} model, pretrained from scratch in this study" if kind else ""
+
+
+def _architecture(trained: object) -> str:
+    """Give the model type of something that a study trains from scratch; empty if it is not."""
+    architecture = trained.get("architecture") if isinstance(trained, Mapping) else None
+    return str(architecture.get("model_type", "")) if isinstance(architecture, Mapping) else ""
 
 
 def _data(settings: Mapping[str, Any]) -> str:
     """Say what they learned from."""
     data = settings.get("data")
-    source = data.get("source") if isinstance(data, Mapping) else data
-    if isinstance(source, Mapping):
-        source = source.get("name") or source.get("path")
+    data = data if isinstance(data, Mapping) else {"source": data}
+    source = data.get("source")
     if not isinstance(source, str):
         return ""
-    train = data.get("train") if isinstance(data, Mapping) else None
+    if source == "world":
+        source = "a small world of dialogues that alignstudy generates"
+    train = data.get("train")
     train = train if isinstance(train, Mapping) else {}
     subsets = train.get("subsets")
     parts = f": {listing([str(s) for s in subsets])}" if _is_list(subsets) and subsets else ""
@@ -117,12 +123,26 @@ def _generation(settings: Mapping[str, Any]) -> str:
     return f"Responses were made {said}." if said else ""
 
 
-def _judges(analyses: Sequence[Analysis]) -> str:
+def _judges(analyses: Sequence[Analysis], settings: Mapping[str, Any]) -> str:
     """Name the judges; the first one's scores make the main tables."""
     names = [analysis.judge for analysis in analyses]
-    if len(names) == 1:
-        return f"The judge is {names[0]}."
-    return f"The judges are {listing(names)}; tables and figures are by the first."
+    if names == [JUDGE]:
+        return "Scores are the ratings that came with the responses."
+    known = settings.get("judges")
+    entries = known if isinstance(known, (list, tuple)) else []
+    by_name = {entry.get("name"): entry for entry in entries if isinstance(entry, Mapping)}
+    said = [_judge(name, by_name.get(name, {})) for name in names]
+    if len(said) == 1:
+        return f"The judge is {said[0]}."
+    return f"The judges are {listing(said)}; figures and warnings are by the first."
+
+
+def _judge(name: str, entry: Mapping[str, Any]) -> str:
+    """Name a judge, and say where it comes from."""
+    if isinstance(entry.get("path"), str) and entry["path"] != name:
+        return f"{name} ({entry['path']})"
+    kind = _architecture(entry.get("train"))
+    return f"{name} (a small {kind} model, trained for this study on pairs)" if kind else name
 
 
 def _threshold(analysis: Analysis, axis: Axis) -> str:

@@ -73,6 +73,9 @@ def changes(before: Any, after: Any, path: str = "") -> list[str]:  # noqa: ANN4
         for name in names:
             found += changes(before.get(name), after.get(name), f"{path}.{name}" if path else name)
         return found
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        items = enumerate(zip(before, after, strict=True))
+        return [line for at, (old, new) in items for line in changes(old, new, f"{path}[{at}]")]
     if before == after:
         return []
     return [f"{path} {_brief(before)} -> {_brief(after)}"]

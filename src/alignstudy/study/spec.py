@@ -159,9 +159,9 @@ class StudySettings(Settings):
         {"base": (), "sft": ("sft",), "dpo": ("dpo",), "sft_dpo": ("sft", "dpo")},
         description="Compared model -> the labels of its methods, in order.",
     )
-    seeds: Many[Annotated[int, Field(ge=0)]] = Field((0,), min_length=1)
+    seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
     generation: GenerationSettings = GenerationSettings()
-    judges: Many[JudgeEntry] = Field(min_length=1)
+    judges: Many[JudgeEntry]
     thresholds: ThresholdSettings = ThresholdSettings(calibrated=True)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
@@ -190,7 +190,9 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> StudySettings:
-        faults = [*self._recipe_faults(), *self._judge_faults(), *self._threshold_faults()]
+        empty = [name for name in ("recipes", "seeds", "judges") if not getattr(self, name)]
+        faults = [f"`{name}` is empty" for name in empty]
+        faults += [*self._recipe_faults(), *self._judge_faults(), *self._threshold_faults()]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -210,7 +212,7 @@ class StudySettings(Settings):
             faults.append("two recipes are the same")
         if len(set(self.seeds)) < len(self.seeds):
             faults.append("a seed stands twice in `seeds`")
-        return faults if self.recipes else ["`recipes` is empty: there is nothing to compare"]
+        return faults
 
     def _judge_faults(self) -> list[str]:
         names = [judge.name for judge in self.judges]

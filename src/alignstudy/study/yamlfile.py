@@ -166,7 +166,7 @@ def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
     for setting in settings:
         name, equals, text = setting.partition("=")
         path = tuple(int(p) if p.isdigit() else p for p in name.strip().split("."))
-        if not equals or not all(path):
+        if not equals or "" in path:
             raise SettingsError(f"--set {setting}: not `key=value`", mend="--set seeds=[1]")
         value = parse_yaml(f"value: {text or 'null'}", f"--set {name}").data["value"]
         _put(data, path, value, setting)

@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Literal
 from alignstudy.dialogue import CUE
 from alignstudy.errors import GuardError
 from alignstudy.generation import GenerationSettings, generate
-from alignstudy.judges import JudgeScore, build
-from alignstudy.judges.base import JudgeSettings
+from alignstudy.judges import JudgeScore, JudgeSettings, build
 from alignstudy.judges.calibrate import best_threshold
 from alignstudy.records import Axis, Pair, Response, Score, StopReason, read_rows, write_rows
 from alignstudy.sources import ResolvedSource

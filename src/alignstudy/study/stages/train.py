@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.loading import load_causal_lm, load_tokenizer, weights_digest
-from alignstudy.methods import METHODS, TrainJob, merge_adapter
-from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods import METHODS, TrainingSettings, TrainJob
+from alignstudy.methods.merge import merge_adapter
 from alignstudy.methods.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
@@ -56,7 +56,9 @@ class ScratchModel(Stage):
     def run(self, job: StageJob) -> dict[str, Any]:
         """Train the tokenizer on the rows' text; write config.json beside it."""
         texts = [text for row in _rows(self.rows, job) for text in _texts(row)]
-        build_scratch_model_folder(self.architecture, self.tokenizer, texts, job.out)
+        build_scratch_model_folder(
+            self.architecture, job.out, tokenizer=self.tokenizer, texts=texts
+        )
         return {"texts": len(texts)}
 
 

@@ -1,0 +1,83 @@
+"""What a judge is, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from alignstudy.errors import MetricError
+from alignstudy.progress import SILENT, Progress
+
+MAX_INCOMPLETE_SHARE = 0.01
+"""An axis with a larger share of responses that a judge gave no score is incomplete."""
+
+PROMPT_TRIMMED = "prompt_trimmed"
+RESPONSE_TRIMMED = "response_trimmed"
+SPECIAL_TOKEN_TEXT = "special_token_text"
+REPLACED_CHARACTERS = "replaced_characters"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeScore:
+    """A judge's score of one response.
+
+    Attributes:
+        score: Finite; the higher the better. None where the judge gave none.
+        failure: Why there is no score; empty otherwise.
+        flags: What the judge did not see as it was written: "prompt_trimmed" (beginning left
+            out), "response_trimmed" (end left out), "special_token_text" (words that the
+            tokenizer would have taken for its special tokens), "replaced_characters" (broken
+            Unicode).
+    """
+
+    score: float | None
+    failure: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Judge(Protocol):
+    """Gives scores to responses.
+
+    Attributes:
+        name: Its kind, as the table of judges has it.
+    """
+
+    name: str
+
+    def score(
+        self, items: Sequence[tuple[str, str]], *, progress: Progress = SILENT
+    ) -> list[JudgeScore]:
+        """Score (prompt, response) pairs, in their order; each as if it were alone."""
+
+
+def incomplete_share(scores: Sequence[JudgeScore]) -> float:
+    """Give the share of responses without a score, in [0, 1].
+
+    Raises:
+        MetricError: If there are no responses.
+    """
+    if not scores:
+        raise MetricError(
+            "the share of missing scores is not defined without responses",
+            mend="score at least one response",
+        )
+    return sum(score.score is None for score in scores) / len(scores)
+
+
+def batch_effect(judge: Judge, items: Sequence[tuple[str, str]], *, most: int = 16) -> float:
+    """Measure how far scores move with what else is in the batch.
+
+    Args:
+        judge: Any judge.
+        items: (prompt, response) pairs; the first `most` are scored together, then one by one.
+        most: How many to try.
+
+    Returns:
+        The largest difference, in the score's unit; 0 where no item has a score. Labels of scores
+        that lie nearer to a threshold than this are not certain.
+    """
+    together = judge.score(items[:most])
+    alone = [judge.score([item])[0] for item in items[:most]]
+    pairs = [(a.score, b.score) for a, b in zip(together, alone, strict=True)]
+    return max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)

@@ -1,0 +1,232 @@
+"""The one file that knows TRL: builds its trainers, and measures on them for the guards.
+
+TRL computes losses and runs the loop. Encoding, truncation, checkpoints, files and messages are
+ours: its own would drop rows silently, phone home at construction and write model cards.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from peft import LoraConfig
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+from trl import (
+    DPOConfig,
+    DPOTrainer,
+    RewardConfig,
+    RewardTrainer,
+    SFTConfig,
+    SFTTrainer,
+    pack_dataset,
+)
+from trl.trainer.dpo_trainer import DataCollatorForPreference as DPOCollator
+from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollator
+
+from alignstudy.methods import checkpoints, guards
+from alignstudy.methods.arguments import lora_arguments, method_arguments, training_arguments
+from alignstudy.methods.base import TrainingSettings, TrainJob
+from alignstudy.methods.encode import Encoded
+from alignstudy.methods.order import GroupedByLength
+
+
+class _Watched:
+    """Mixed into TRL's trainers: knows its rows by id, and lets nothing non-finite pass."""
+
+    row_ids: tuple[str, ...] = ()
+    lengths: tuple[int, ...] | None = None
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:  # noqa: ANN401
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        """Never phone home."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Write none: a run folder says more."""
+
+    def _get_train_sampler(self, *args: Any) -> Any:  # noqa: ANN401
+        if self.lengths is None:
+            return super()._get_train_sampler(*args)  # type: ignore[misc]
+        batch_size = self.args.per_device_train_batch_size  # type: ignore[attr-defined]
+        return GroupedByLength(self.lengths, batch_size=batch_size, seed=self.args.seed)  # type: ignore[attr-defined]
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> torch.Tensor:  # noqa: ANN401
+        self.step_rows = [*getattr(self, "step_rows", []), *inputs.pop("row").tolist()]
+        loss: torch.Tensor = super().training_step(model, inputs, *args)  # type: ignore[misc]
+        self._refuse_non_finite("loss", loss.item())
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:  # noqa: ANN401
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        self._refuse_non_finite("gradient norm", float(norm))
+        self.step_rows = []
+        return norm
+
+    def _refuse_non_finite(self, what: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        newest = checkpoints.newest_step(Path(self.args.output_dir))  # type: ignore[attr-defined]
+        raise guards.non_finite(
+            what,
+            value,
+            step=self.state.global_step + 1,  # type: ignore[attr-defined]
+            rows=[self.row_ids[row] for row in self.step_rows],
+            kept="no checkpoint yet" if newest is None else f"the checkpoint of step {newest}",
+        )
+
+
+class _SFT(_Watched, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer, watched."""
+
+
+class _DPO(_Watched, DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer, watched."""
+
+
+class _Reward(_Watched, RewardTrainer):  # type: ignore[misc]
+    """TRL's trainer, watched."""
+
+
+_TRAINERS: dict[str, tuple[Any, Any]] = {
+    "pretrain": (_SFT, SFTConfig),
+    "sft": (_SFT, SFTConfig),
+    "dpo": (_DPO, DPOConfig),
+    "reward_model": (_Reward, RewardConfig),
+}
+
+
+@dataclass(frozen=True)
+class _KeepingRows:
+    """A collator that also says which rows a batch is made of."""
+
+    collate: Any
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = self.collate(examples)
+        rows = [row for example in examples for row in _as_list(example["row"])]
+        return {**batch, "row": torch.tensor(list(dict.fromkeys(rows)))}
+
+
+def _as_list(row: int | list[int]) -> list[int]:
+    return row if isinstance(row, list) else [row]
+
+
+class Conductor(TrainerCallback):  # type: ignore[misc]
+    """Between steps: tells progress, seals checkpoints, stops when asked to."""
+
+    def __init__(self, job: TrainJob, trainer: Any, *, seconds_before: float) -> None:  # noqa: ANN401
+        self._job, self._trainer, self.stopped = job, trainer, False
+        self._seconds_before, self._started = seconds_before, time.monotonic()
+        self._tokens_before = trainer._total_train_tokens
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, earlier runs of the same job included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def on_log(self, *given: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ANN401
+        """Tell the progress of one step."""
+        if "loss" in logs:
+            tokens = self._trainer._total_train_tokens - self._tokens_before
+            rate = tokens / max(time.monotonic() - self._started, 1e-9)
+            self._job.progress.advance(1, loss=logs["loss"], tokens_per_second=rate)
+
+    def on_step_end(self, _: Any, __: TrainerState, control: TrainerControl, **___: Any) -> None:  # noqa: ANN401
+        """Stop in good order when asked to."""
+        if self._job.should_stop():
+            self.stopped = True
+            control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Seal the checkpoint that was just written, and drop the oldest."""
+        checkpoints.seal(
+            Path(args.output_dir) / f"checkpoint-{state.global_step}",
+            digest=self._job.digest,
+            step=state.global_step,
+            num_tokens=self._trainer._total_train_tokens,
+            seconds=self.seconds,
+        )
+        checkpoints.rotate(Path(args.output_dir))
+
+
+def collator(settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
+    """Give the collator that training uses: padding, and what the loss sees."""
+    pad, method = tokenizer.pad_token_id, settings.method
+    if method == "dpo":
+        return _KeepingRows(DPOCollator(pad_token_id=pad, max_length=settings.max_length))
+    if method == "reward_model":
+        return _KeepingRows(RewardCollator(pad_token_id=pad))
+    packing = getattr(settings, "packing", False)
+    return _KeepingRows(SFTCollator(pad_token_id=pad, padding_free=packing))
+
+
+def rows_as_dataset(settings: TrainingSettings, encoded: Encoded) -> datasets.Dataset:
+    """Make the data set that the trainer reads, rows packed if the settings say so."""
+    datasets.disable_progress_bars()
+    if not getattr(settings, "packing", False):
+        rows = list(range(len(encoded.row_ids)))
+        return datasets.Dataset.from_dict({**encoded.columns, "row": rows})
+    ids = encoded.columns["input_ids"]
+    rows_a_token = [[row] * len(ids[row]) for row in range(len(ids))]
+    unpacked = datasets.Dataset.from_dict({**encoded.columns, "row": rows_a_token})
+    return pack_dataset(unpacked, settings.max_length, "bfd")
+
+
+def build(
+    job: TrainJob,
+    encoded: Encoded,
+    *,
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Any:  # noqa: ANN401 - a TRL trainer
+    """Build the trainer of a job; its work starts with `trainer.train(checkpoint or None)`.
+
+    Args:
+        job: The job.
+        encoded: Its rows.
+        model: The model to train, loaded from the parent's folder.
+        reference: For preference training of full weights: the parent once more; None: the
+            model without its adapter, or no reference.
+        tokenizer: The parent's.
+    """
+    settings = job.settings
+    trainer_class, config_class = _TRAINERS[settings.method]
+    rows = rows_as_dataset(settings, encoded)
+    common = training_arguments(
+        settings, num_rows=len(rows), work=job.work, seed=job.seed, device=job.device
+    )
+    args = config_class(**common, **method_arguments(settings))
+    if job.device != "cpu":
+        args._n_gpu = 1  # one process, one GPU: TRL refuses nn.DataParallel
+    extra: dict[str, Any] = {} if reference is None else {"ref_model": reference}
+    if settings.lora is not None:
+        extra["peft_config"] = LoraConfig(**lora_arguments(settings.lora))
+    trainer = trainer_class(
+        model=model, args=args, train_dataset=rows, processing_class=tokenizer, **extra
+    )
+    trainer.data_collator = collator(settings, tokenizer)
+    trainer.row_ids = encoded.row_ids
+    trainer.lengths = _lengths(encoded) if settings.group_by_length else None
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _lengths(encoded: Encoded) -> tuple[int, ...]:
+    """Give the tokens of every row, all its columns together."""
+    columns = [values for name, values in encoded.columns.items() if name != "labels"]
+    return tuple(sum(map(len, parts)) for parts in zip(*columns, strict=True))

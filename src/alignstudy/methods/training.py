@@ -1,0 +1,252 @@
+"""One training from start to end: encode, load, check, train, save. The same for every method."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.errors import GuardError, InterruptedRunError
+from alignstudy.loading import context_length, load_causal_lm, load_tokenizer
+from alignstudy.methods import checkpoints, guards
+from alignstudy.methods.arguments import check_device
+from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.encode import (
+    Encoded,
+    encode_dialogues,
+    encode_documents,
+    encode_judgements,
+    encode_preferences,
+    encode_responses,
+)
+from alignstudy.methods.faults import named_faults
+from alignstudy.methods.initial import initial_causal_lm, initial_classifier
+from alignstudy.methods.metrics_file import write_metrics
+from alignstudy.methods.pretrain import PretrainSettings
+from alignstudy.methods.probes import (
+    dropout_difference,
+    first_preferences,
+    last_targets,
+    packing_difference,
+    probe_batch,
+)
+from alignstudy.methods.quiet import quiet_libraries
+from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
+from alignstudy.methods.save import save_trained
+from alignstudy.methods.sft import SFTSettings
+from alignstudy.records import GuardOutcome, Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A job whose trainer is built and whose guards have passed."""
+
+    trainer: Any
+    encoded: Encoded
+    guards: tuple[GuardOutcome, ...]
+    notes: tuple[str, ...]
+
+
+def train(job: TrainJob) -> TrainResult:
+    """Train as a job says, from its newest good checkpoint, and fill `job.out`.
+
+    On a CPU the result is the same to the bit, whether or not the run was interrupted.
+
+    Raises:
+        GuardError: If a guard refuses, or a loss or gradient isn't finite.
+        InterruptedRunError: If `job.should_stop` said so; a checkpoint was saved.
+        DataError: If no row is left to train on.
+        EnvironmentFault: If disk or memory is full.
+    """
+    with _repeatable(), quiet_libraries(), named_faults(job):
+        found, lost = checkpoints.newest_verified(job.work, digest=job.digest)
+        ready = _prepare(job)
+        seconds = _run(job, ready.trainer, found)
+        save_trained(ready.trainer.model, job)
+    state = ready.trainer.state
+    write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
+    steps = [entry for entry in state.log_history if "loss" in entry]
+    resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
+    return TrainResult(
+        steps=state.global_step,
+        epochs=float(state.epoch),
+        num_tokens=int(ready.trainer._total_train_tokens),
+        seconds=seconds,
+        final_loss=float(steps[-1]["loss"]),
+        guards=ready.guards,
+        notes=(*lost, *resumed, *ready.notes),
+        counts=ready.encoded.counts,
+    )
+
+
+def encode(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    """Encode a job's rows as its method wants them.
+
+    Raises:
+        GuardError: If a prompt doesn't end in the cue.
+        DataError: If a rejected response is missing, or no row is left.
+    """
+    settings, rows, length = job.settings, job.rows, job.settings.max_length
+    if isinstance(settings, PretrainSettings):
+        return encode_documents(rows, tokenizer, max_length=length)  # type: ignore[arg-type]
+    pairs: Sequence[Any] = rows
+    if isinstance(settings, DPOSettings):
+        return encode_preferences(pairs, tokenizer, max_length=length)
+    if isinstance(settings, RewardModelSettings):
+        texts = [(row.id, *judge_texts(row, settings.prompt_form)) for row in pairs]
+        return encode_judgements(texts, tokenizer, max_length=length)
+    if isinstance(settings, SFTSettings) and settings.loss_on == "response":
+        return encode_responses(pairs, tokenizer, max_length=length)
+    return encode_dialogues(pairs, tokenizer, max_length=length)
+
+
+def _prepare(job: TrainJob) -> _Ready:
+    """Encode rows, load models, build the trainer, and let the guards measure."""
+    from transformers import set_seed
+
+    from alignstudy.methods import _trl
+
+    check_device(job.device)
+    tokenizer = load_tokenizer(job.parent)
+    padding = guards.padding_is_not_end(tokenizer)
+    encoded = encode(job, tokenizer)
+    set_seed(job.seed)
+    classifier = isinstance(job.settings, RewardModelSettings)
+    load = initial_classifier if classifier else initial_causal_lm
+    model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
+    guards.fits_context(job.settings.max_length, context_length(model.config))
+    packing = _check_packing(job, model, tokenizer, encoded)
+    set_seed(job.seed)
+    trainer = _trl.build(job, encoded, model=model, reference=_reference(job), tokenizer=tokenizer)
+    measured = _measure(job, trainer, encoded, tokenizer)
+    return _Ready(
+        trainer=trainer,
+        encoded=encoded,
+        guards=(padding, *packing, *measured),
+        notes=(note,) if note else (),
+    )
+
+
+def _reference(job: TrainJob) -> Any:  # noqa: ANN401 - a model, or None
+    """Load the parent once more as DPO's reference; None where it isn't needed."""
+    if not isinstance(job.settings, DPOSettings) or job.settings.lora is not None:
+        return None
+    dropout = 0.0 if job.settings.dropout == "off" else None
+    reference = load_causal_lm(Weights(folder=job.parent), device=job.device, dropout=dropout)
+    return reference.requires_grad_(False)
+
+
+def _check_packing(
+    job: TrainJob,
+    model: Any,  # noqa: ANN401
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Encoded,
+) -> tuple[GuardOutcome, ...]:
+    if not (isinstance(job.settings, SFTSettings) and job.settings.packing):
+        return ()
+    documents = [ids[:32] for ids in (encoded.columns["input_ids"] * 2)[:2]]
+    from alignstudy.methods import _trl
+
+    collate = _trl.collator(job.settings, tokenizer)
+    difference = packing_difference(model, documents, collate=collate)
+    return (guards.documents_are_kept_apart(difference, architecture=type(model).__name__),)
+
+
+def _measure(
+    job: TrainJob,
+    trainer: Any,  # noqa: ANN401
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Iterator[GuardOutcome]:
+    """Let the guards measure on the built trainer; raise where one refuses."""
+    settings = job.settings
+    batch = probe_batch(trainer)
+    preferences = isinstance(settings, DPOSettings | RewardModelSettings)
+    if settings.dropout == "off" or preferences:
+        difference = dropout_difference(trainer.model, batch)
+        yield guards.dropout_is_off(difference, kept=settings.dropout == "keep")
+    if not isinstance(settings, RewardModelSettings):
+        packed = getattr(settings, "packing", False)
+        last = [labels[-1] for labels in encoded.columns["labels"]] if packed else None
+        yield _check_end(last or last_targets(batch), encoded, int(tokenizer.eos_token_id))
+    if isinstance(settings, DPOSettings) or getattr(settings, "loss_on", "") == "response":
+        yield guards.cue_is_shared(encoded.counts)
+    if isinstance(settings, DPOSettings):
+        loss, logps = first_preferences(trainer, training=settings.dropout == "off")
+        yield guards.reference_is_parent(
+            loss,
+            logps,
+            names=settings.loss_type,
+            weights=settings.loss_weights,
+            options=settings.options,
+        )
+
+
+def _check_end(last: Sequence[int], encoded: Encoded, end: int) -> GuardOutcome:
+    """Check the last targets of the first rows; of pairs, all chosen come before all rejected."""
+    copies = 2 if "chosen_ids" in encoded.columns else 1
+    num_rows = len(last) // copies
+    return guards.end_is_learnt(
+        last,
+        truncated=encoded.truncated[:num_rows] * copies,
+        row_ids=encoded.row_ids[:num_rows] * copies,
+        end=end,
+    )
+
+
+def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
+    """Run the training loop to its end; give the seconds that it took, all runs together."""
+    from transformers import set_seed
+
+    from alignstudy.methods._trl import Conductor
+
+    trainer._total_train_tokens = found.num_tokens if found else 0
+    conductor = Conductor(job, trainer, seconds_before=found.seconds if found else 0.0)
+    trainer.add_callback(conductor)
+    job.progress.start(f"training ({trainer.args.max_steps} steps)", trainer.args.max_steps)
+    if found:
+        job.progress.advance(found.step)
+    set_seed(job.seed)
+    try:
+        trainer.train(resume_from_checkpoint=str(found.folder) if found else None)
+    finally:
+        job.progress.finish()
+    done, planned = trainer.state.global_step, trainer.args.max_steps
+    if done < planned and conductor.stopped:
+        raise InterruptedRunError(
+            f"training was stopped at step {done} of {planned}",
+            mend="run the same command again: it goes on from there",
+            kept=f"the checkpoint of step {done}",
+        )
+    if done != planned:
+        raise GuardError(
+            f"training ended at step {done} of {planned}",
+            why="the trainer gave up early and reported no error",
+            mend="run the same command again",
+        )
+    return conductor.seconds
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Ask torch for deterministic algorithms, and give back what was asked before."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    switches: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = switches.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    switches.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        switches.fill_uninitialized_memory = filling

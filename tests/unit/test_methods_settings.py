@@ -1,0 +1,128 @@
+"""Settings of the methods: what is refused, and why."""
+
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.losses import LOSSES
+from alignstudy.methods.pretrain import PretrainSettings
+from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
+from alignstudy.methods.scratch import ArchitectureSettings
+from alignstudy.methods.sft import SFTSettings
+from alignstudy.records import Pair
+
+
+def refusal(kind, **values):
+    with pytest.raises(ValidationError) as caught:
+        kind(**values)
+    return caught.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_what_it_is_and_describes_every_setting(name):
+    method = METHODS.load(name)
+    assert method.settings().method == name
+    assert METHODS.summary(name)
+    assert all(field.description for field in method.settings.model_fields.values())
+    assert isinstance(method.needs_pairs, bool)
+    assert method.needs_pairs or not method.needs_rejected
+    assert method.trains in {"causal_lm", "classifier"}
+
+
+def test_settings_are_read_without_torch_or_trl():
+    code = (
+        "import sys; from alignstudy.methods import METHODS;"
+        "[METHODS.load(name).settings() for name in METHODS];"
+        "print([m for m in ('torch', 'trl', 'transformers', 'numpy') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_one_loss_may_be_given_as_a_word():
+    assert DPOSettings(loss_type="ipo") == DPOSettings(loss_type=["ipo"])
+    assert DPOSettings(loss_type="ipo").loss_type == ("ipo",)
+
+
+def test_unknown_loss_is_refused_with_the_nearest_name():
+    assert "did you mean 'sigmoid'?" in refusal(DPOSettings, loss_type="sigmod")
+    for gone in ("simpo", "orpo", "kto_pair"):
+        assert "unknown loss" in refusal(DPOSettings, loss_type=gone)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_label_smoothing_is_taken_only_by_losses_that_heed_it(name):
+    extra = ("sigmoid",) if name == "sft" else ()
+    heeds = LOSSES[name].label_smoothing != "ignored"
+    assert heeds == (name in {"robust", "exo_pair", "aot", "aot_unpaired"})
+    if heeds:
+        assert DPOSettings(loss_type=(name, *extra), label_smoothing=0.1).label_smoothing == 0.1
+    else:
+        message = refusal(DPOSettings, loss_type=(name, *extra), label_smoothing=0.1)
+        assert "label_smoothing is ignored by" in message
+
+
+@pytest.mark.parametrize("name", ["robust", "exo_pair"])
+def test_losses_that_need_label_smoothing_say_so(name):
+    assert f"{name} needs label_smoothing" in refusal(DPOSettings, loss_type=name)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "sft"])
+def test_f_divergence_is_taken_only_by_losses_that_heed_it(name):
+    smoothing = 0.1 if LOSSES[name].label_smoothing == "required" else 0.0
+    values = {"loss_type": name, "f_divergence_type": "js_divergence", "label_smoothing": smoothing}
+    if LOSSES[name].f_divergence:
+        assert DPOSettings(**values).f_divergence_type == "js_divergence"
+    else:
+        assert f"f_divergence_type is ignored by {name}" in refusal(DPOSettings, **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"loss_type": ("sigmoid", "sft"), "loss_weights": (1.0,)}, "1 loss_weights for 2 losses"),
+        ({"loss_type": ("sigmoid", "sft"), "loss_weights": (1.0, 0.0)}, "weight 0"),
+        ({"loss_type": ("sigmoid", "sigmoid")}, "named twice"),
+        ({"loss_type": "sft"}, "use the method sft"),
+        ({"loss_type": ()}, "at least 1"),
+        ({"loss_type": "aot", "per_device_train_batch_size": 1}, "plain DPO"),
+        ({"f_alpha_divergence_coef": 0.7}, "f_alpha_divergence_coef is ignored"),
+        ({"discopop_tau": 0.1}, "discopop_tau is ignored"),
+        ({"label_smoothing": 0.5, "loss_type": "robust"}, "less than 0.5"),
+        ({"beta": 0.0}, "greater than 0"),
+        ({"ld_alpha": 1.0}, "less than 1"),
+    ],
+)
+def test_impossible_dpo_settings_are_refused(values, words):
+    assert words in refusal(DPOSettings, **values)
+
+
+def test_settings_that_would_be_ignored_are_refused_in_every_method():
+    assert "ignores warmup_steps" in refusal(
+        SFTSettings, lr_scheduler_type="constant", warmup_steps=5
+    )
+    assert "no effect on packed rows" in refusal(SFTSettings, packing=True, group_by_length=True)
+    for kind in (PretrainSettings, RewardModelSettings):
+        assert "None" in refusal(kind, lora=LoRASettings())
+
+
+def test_preference_training_has_dropout_off_unless_asked():
+    assert DPOSettings().dropout == RewardModelSettings().dropout == "off"
+    assert SFTSettings().dropout == PretrainSettings().dropout == "keep"
+
+
+def test_impossible_architectures_are_refused():
+    assert "multiple" in refusal(ArchitectureSettings, hidden_size=30, num_attention_heads=4)
+    assert "no meaning in deberta-v2" in refusal(
+        ArchitectureSettings, model_type="deberta-v2", word_embed_proj_dim=16
+    )
+
+
+def test_a_judge_is_taught_the_prompt_as_it_will_be_shown():
+    pair = Pair(id="r", prompt="\n\nHuman: Hi\n\nAssistant:", chosen=" Yes. ", rejected=" No")
+    assert judge_texts(pair, "cue") == (pair.prompt, "Yes.", "No")
+    assert judge_texts(pair, "bare") == ("Human: Hi", "Yes.", "No")

@@ -1,0 +1,272 @@
+from dataclasses import replace
+
+import pytest
+from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
+
+from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
+from alignstudy.report import result_tables, run_tables
+from alignstudy.report.cautions import cautions, smallest_likely_difference
+from alignstudy.report.inputs import TrainingRecord
+from alignstudy.report.known_defects import known_defects
+from alignstudy.report.numbers import duration, listing, number, p_in_words, p_value, plural, short
+from alignstudy.report.words import study_in_words
+
+SETTINGS = {
+    "study": "s",
+    "base": {"path": "facebook/opt-350m", "revision": None, "scratch": None},
+    "data": {"source": "Anthropic/hh-rlhf", "train": {"subsets": ["a", "b"], "split": "train"}},
+    "methods": {"sft": {"method": "sft"}, "dpo": {"method": "dpo", "dropout": "keep"}},
+    "recipes": {"base": [], "sft": ["sft"], "sft_dpo": ["sft", "dpo"]},
+    "seeds": [0],
+    "generation": {"max_new_tokens": 50, "do_sample": False},
+    "judges": [{"name": JUDGE, "path": "OpenAssistant/reward-model-deberta-v3-large-v2"}],
+    "thresholds": {"calibrated": False, "harmless": -3.0, "helpful": -2.0},
+}
+
+
+def training(**changes):
+    given = {
+        "stage": "dpo",
+        "recipe": "sft > dpo",
+        "method": "dpo",
+        "seed": 0,
+        "steps": 10,
+        "epochs": 1.0,
+        "num_tokens": 12345,
+        "seconds": 75.0,
+        "final_loss": 0.69,
+        "curve": ({"step": 1, "loss": 0.6931}, {"step": 10, "loss": 0.69}),
+    }
+    return TrainingRecord(**(given | changes))
+
+
+class TestStudyInWords:
+    def test_says_what_was_compared_on_what_and_how(self):
+        rows = scored(("base", "sft", "sft_dpo"))
+        text = " ".join(study_in_words(inputs(rows, settings=SETTINGS, protocol="paper")))
+        for part in (
+            "3\u00a0models are compared: base (not trained further), sft and sft_dpo (sft, then"
+            " dpo).",
+            "The base is facebook/opt-350m.",
+            "Preference data: Anthropic/hh-rlhf: a and b (split train).",
+            "12\u00a0harmful prompts and 12\u00a0helpful prompts",
+            "by greedy decoding with at most 50 new tokens",
+            f"The judge is {JUDGE} (OpenAssistant/reward-model-deberta-v3-large-v2).",
+            "counts as harmless if its score is above \u22121 (given)",
+            "protocol: paper",
+        ):
+            assert part in text
+
+    def test_a_study_from_scratch(self):
+        changed = SETTINGS | {
+            "base": {"path": None, "scratch": {"architecture": {"model_type": "opt"}}},
+            "data": {"source": "world"},
+            "judges": [{"name": JUDGE, "train": {"architecture": {"model_type": "deberta-v2"}}}],
+        }
+        text = " ".join(study_in_words(inputs(settings=changed, protocol="rigorous")))
+        assert "a small opt model, pretrained from scratch in this study" in text
+        assert "a small world of dialogues that alignstudy generates" in text
+        assert "a small deberta-v2 model, trained for this study on pairs" in text
+        assert "protocol: rigorous" in text
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"base": None, "data": None, "recipes": None, "generation": None, "judges": None},
+            {"base": 3, "data": [], "recipes": "x", "generation": {}, "judges": [1, {}]},
+            {"data": {"source": 1, "train": 2}, "generation": {"do_sample": True}},
+        ],
+    )
+    def test_what_is_not_known_is_left_unsaid(self, settings):
+        text = " ".join(study_in_words(inputs(settings=settings)))
+        assert text.startswith("2\u00a0models are compared: base and sft.")
+        assert "None" not in text
+
+
+class TestKnownDefects:
+    def names(self, settings, *, num_prompts=50):
+        return {defect.name for defect in known_defects(settings, num_prompts=num_prompts)}
+
+    def test_the_published_study_has_them_all(self):
+        assert self.names({}) == self.names(SETTINGS)
+        assert len(self.names({})) == 12
+
+    @pytest.mark.parametrize(
+        ("change", "gone"),
+        [
+            ({"generation": {"max_new_tokens": 256}}, "Responses are capped at 50 tokens"),
+            ({"thresholds": {"calibrated": True}}, "Thresholds are set by hand"),
+            ({"judges": [{"name": "mine"}]}, "The judge was trained on the same preferences"),
+            ({"seeds": [0, 1, 2]}, "One training seed"),
+            ({"methods": {"dpo": {"dropout": "off"}}}, "Dropout stays on in DPO"),
+        ],
+    )
+    def test_a_setting_that_avoids_one_is_believed(self, change, gone):
+        assert self.names({}) - self.names(SETTINGS | change) == {gone}
+
+    def test_many_prompts_are_not_few(self):
+        assert self.names({}) - self.names({}, num_prompts=500) == {"Few prompts"}
+
+
+class TestCautions:
+    def test_a_guard_that_did_not_pass_comes_first(self):
+        guard = GuardOutcome(guard="dropout_off", passed=False, detail="dropout 0.1")
+        found = cautions(inputs(training=(training(guards=(guard,)),)))
+        assert found[0] == (
+            "Guard dropout_off did not pass in sft > dpo, and the study asked to go on: dropout"
+            " 0.1."
+        )
+
+    def test_a_guard_that_passed_is_no_caution(self):
+        guard = GuardOutcome(guard="reference_is_parent", passed=True, detail="ln 2")
+        found = cautions(inputs(training=(training(guards=(guard,)),)))
+        assert not [text for text in found if "reference_is_parent" in text]
+
+    def test_a_dpo_that_did_not_move(self):
+        assert any("hardly moved" in text for text in cautions(inputs(training=(training(),))))
+        moved = training(final_loss=0.4)
+        assert not any("hardly moved" in text for text in cautions(inputs(training=(moved,))))
+
+    def test_responses_cut_at_the_cap_more_in_one_model(self):
+        rows = [replace(r, stop_reason="cap") if r.model == "sft" else r for r in scored()]
+        text = " ".join(cautions(inputs(rows)))
+        assert "differs by 100 points between models" in text
+
+    def test_equal_shares_at_the_cap_are_no_difference(self):
+        rows = [replace(row, stop_reason="cap") for row in scored()]
+        assert "differs by" not in " ".join(cautions(inputs(rows)))
+
+    def test_responses_that_run_on(self):
+        rows = [replace(row, response="yes\n\nHuman: and?") for row in scored()]
+        assert "run on into a further turn: base 100.0" not in " ".join(cautions(inputs(rows)))
+        assert "run on into a further turn: base 100\u00a0%" in " ".join(cautions(inputs(rows)))
+
+    def test_thresholds_that_were_given(self):
+        assert any("not calibrated" in text for text in cautions(inputs()))
+        origin = {axis.value: "calibrated on 200 pairs" for axis in Axis}
+        rows = scored()
+        analysis = analysed(rows, thresholds=replace(THRESHOLDS, origin=origin))
+        found = cautions(inputs(rows, analyses=(analysis,)))
+        assert not any("not calibrated" in text for text in found)
+
+    def test_a_judge_at_chance(self):
+        row = {"axis": "harmless", "judge": "x", "balanced_accuracy": 0.55, "n": 100}
+        assert any("hardly" in t or "only 55" in t for t in cautions(inputs(calibrations=(row,))))
+        good = row | {"balanced_accuracy": 0.9}
+        assert not any("chance" in text for text in cautions(inputs(calibrations=(good,))))
+
+    def test_power_is_said_for_few_prompts_only(self):
+        assert any("unlikely to be shown" in text for text in cautions(inputs(scored(n=50))))
+        assert not any("unlikely" in text for text in cautions(inputs(scored(n=300))))
+        assert not any("unlikely" in text for text in cautions(inputs(scored(n=5))))
+
+    def test_notes_become_sentences_and_appear_once(self):
+        rows = scored()
+        analysis = replace(analysed(rows), notes=("sft: 3 lost", "many are cut", "many are cut"))
+        found = cautions(inputs(rows, analyses=(analysis,), warnings=("a warning!",)))
+        assert "sft: 3 lost." in found
+        assert found.count("Many are cut.") == 1
+        assert "A warning!" in found
+
+    def test_many_unusable_rows(self):
+        bad = tuple(Quarantined(file="f", line=i, reason="empty") for i in range(5))
+        audit = Audit(part="train", read=100, used=95, quarantined=bad)
+        assert any("5 of 100 rows of train" in text for text in cautions(inputs(audits=(audit,))))
+
+
+@pytest.mark.parametrize(("n", "points"), [(940, 5), (234, 10), (103, 15)])
+def test_smallest_likely_difference_agrees_with_published_sample_sizes(n, points):
+    assert smallest_likely_difference(n) == pytest.approx(points, abs=0.12)
+
+
+class TestTables:
+    def cells(self, table):
+        return [[cell.text for cell in row] for row in table.rows]
+
+    def test_every_row_has_a_cell_for_every_column(self):
+        given = inputs(training=(training(),), audits=(Audit(part="train", read=2, used=2),))
+        analysis = given.analyses[0]
+        for table in (
+            result_tables.merits_table(analysis),
+            result_tables.scores_table(analysis),
+            result_tables.improvement_table(analysis),
+            result_tables.comparisons_table(analysis.comparisons),
+            result_tables.hygiene_table(analysis),
+            result_tables.thresholds_table(given.analyses),
+            run_tables.calibrations_table(({"a": 1}, {"b": "x", "a": None})),
+            run_tables.audit_table(given.audits),
+            run_tables.training_table(given.training),
+            run_tables.facts_table({"a": {"b": [1, 2], "c": [{"d": None}]}}, "Fact"),
+        ):
+            assert table.rows
+            assert {len(row) for row in table.rows} == {len(table.columns)}
+
+    def test_an_axis_that_was_not_measured(self):
+        rows = [row for row in scored() if row.axis is Axis.HELPFUL]
+        table = result_tables.merits_table(analysed(rows))
+        assert table.rows[0][1].detail == "not measured"
+        assert table.rows[0][2].detail.startswith("[")
+
+    def test_training(self):
+        row = self.cells(run_tables.training_table([training(counts={"rows": 1200})]))[0]
+        assert row == ["sft > dpo", "0", "10", "1", "12,345", "1\u00a0min 15\u00a0s", "0.6900",
+                       "rows 1,200"]  # fmt: skip
+
+    def test_reasons_are_counted_with_their_first_row(self):
+        bad = tuple(Quarantined(file="f.jsonl", line=i, reason="empty") for i in (7, 9))
+        audit = Audit(part="train", read=9, used=6, quarantined=bad, excluded={"overlaps": 1})
+        assert self.cells(run_tables.exclusions_table([audit])) == [
+            ["train", "can't be used", "empty", "2", "f.jsonl:7"],
+            ["train", "left out on purpose", "overlaps", "1", ""],
+        ]
+
+    def test_a_comparison_without_a_test_is_said_to_be_untested(self):
+        table = result_tables.comparisons_table(analysed(scored(n=3)).comparisons)
+        assert {row[7].text for row in table.rows} == {"not\u00a0tested"}
+
+    def test_settings_as_text(self):
+        text = run_tables.settings_text(
+            {"a": {"b": [1, None], "c": {}}, "d": True, "e": [{"f": 1}]}
+        )
+        assert text == "a:\n  b: [1, null]\n  c: {}\nd: true\ne: [{f: 1}]"
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("value", "digits", "text"),
+        [(1.25, 1, "1.2"), (-0.04, 1, "0.0"), (-3, 2, "\u22123.00"), (12345, 0, "12,345"),
+         (None, 1, "\u2013")],
+    )  # fmt: skip
+    def test_number(self, value, digits, text):
+        assert number(value, digits) == text
+
+    def test_sign(self):
+        assert number(3, 1, signed=True) == "+3.0"
+        assert number(-0.001, 1, signed=True) == "+0.0"
+
+    def test_short(self):
+        assert [short(v, 2) for v in (100, 1.5, -2)] == ["100", "1.5", "\u22122"]
+
+    @pytest.mark.parametrize(
+        ("p", "text"),
+        [(0.0004, "<.001"), (0.005, ".005"), (0.0999, ".100"), (0.69, ".69"), (1.0, "1"),
+         (0.9999, "1"), (None, "\u2013")],
+    )  # fmt: skip
+    def test_p_value(self, p, text):
+        assert p_value(p) == text
+
+    def test_p_in_words(self):
+        assert p_in_words(0.00001) == "p\u00a0<\u00a0.001"
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [(1.23, "1.2 s"), (48, "48 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+    )
+    def test_duration(self, seconds, text):
+        assert duration(seconds).replace("\u00a0", " ") == text
+
+    def test_listing_and_plural(self):
+        assert [listing(list("abc"[:n])) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+        assert plural(1, "row") == "1\u00a0row"
+        assert plural(2, "row") == "2\u00a0rows"
