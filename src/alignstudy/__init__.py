@@ -1,9 +1,9 @@
 """Which way of aligning a small language model is really better?
 
-    from alignstudy import Study
-
-    run = Study.load("demo").run()
-    run.table("metrics")
+Example:
+    >>> from alignstudy import Study  # doctest: +SKIP
+    >>> run = Study.load("demo").run()
+    >>> run.table("metrics")
 """
 
 from __future__ import annotations

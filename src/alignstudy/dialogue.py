@@ -1,6 +1,6 @@
-"""Dialogues as text: the HH-RLHF role tags, and the one place that knows them.
+r"""Dialogues as text: the HH-RLHF role tags, and the one place that knows them.
 
-A dialogue is `\\n\\nHuman: ...\\n\\nAssistant: ...`, turns alternating. The *cue* is the text after
+A dialogue is `\n\nHuman: ...\n\nAssistant: ...`, turns alternating. The *cue* is the text after
 which the assistant writes. Training and generation both take it from here, so it can't differ.
 """
 

@@ -40,11 +40,11 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """One preference: a prompt with a chosen and a rejected response.
+    r"""One preference: a prompt with a chosen and a rejected response.
 
     Attributes:
         id: `<subset>/<split>:<line>`, unique in its source.
-        prompt: Everything up to and including the cue: `...\\n\\nAssistant:`.
+        prompt: Everything up to and including the cue: `...\n\nAssistant:`.
         chosen: The preferred response, as it follows the cue (leading space and all).
         rejected: The other one; None for a demonstration, which has no second response.
     """

@@ -26,7 +26,7 @@ class Numbers(Settings):
 @dataclass(frozen=True, kw_only=True)
 class Source(Stage):
     kind: ClassVar[str] = "source"
-    settings: Numbers = Numbers()
+    settings: Numbers = field(default_factory=Numbers)
 
     def run(self, job):
         (job.out / "value").write_text(str(self.settings.first + self.settings.second))

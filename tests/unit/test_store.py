@@ -37,9 +37,13 @@ def test_nothing_is_found_where_nothing_was_written(store):
 
 
 def test_a_failed_writer_leaves_nothing(store):
-    with pytest.raises(ZeroDivisionError), store.writing("toy", "k1") as fresh:
-        (fresh / "a.txt").write_text("half")
-        raise ZeroDivisionError
+    def write_half():
+        with store.writing("toy", "k1") as fresh:
+            (fresh / "a.txt").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert store.find("toy", "k1") is None
     assert list((store.root / "store" / "toy").iterdir()) == []
 

@@ -70,10 +70,12 @@ class Bar:
         self._bar = bar
         self._task: TaskID | None = None
         self._what, self._total, self._done, self._told = "", 0, 0, 0.0
+        self._figures = ""
 
     def start(self, what: str, total: int | None = None) -> None:
         """Begin a piece of work."""
         self.finish()
+        self._figures = ""
         self._what, self._total, self._done, self._told = what, total or 0, 0, monotonic()
         if self._bar is not None:
             self._task = self._bar.add_task(safe(what), total=total, figures="")
@@ -83,8 +85,8 @@ class Bar:
         self._done += done
         text = "  ".join(f"{name} {_short(value)}" for name, value in figures.items())
         if self._bar is not None and self._task is not None:
-            fields = {"figures": text} if text else {}
-            self._bar.update(self._task, advance=done, **fields)
+            self._figures = text or self._figures
+            self._bar.update(self._task, advance=done, figures=self._figures)
         elif monotonic() - self._told > SECONDS_BETWEEN_LINES:
             self._told = monotonic()
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")

@@ -33,8 +33,9 @@ def ingredients(value: object) -> Any:  # noqa: ANN401 - JSON
         return value.digest
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    if hasattr(value, "key") and is_dataclass(value):
-        return value.key
+    key = getattr(value, "key", None)
+    if is_dataclass(value) and isinstance(key, str):
+        return key
     return _plain(value)
 
 

@@ -78,6 +78,6 @@ def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain data
     stream = StringIO()
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # keep the order of the settings classes
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order of the settings classes
     writer.dump(value, stream)
     return stream.getvalue()

@@ -136,9 +136,13 @@ def read_audits(folder: Path) -> list[Audit]:
     """Read the audits of a finished stage."""
     audits = read_rows(folder / AUDITS, Audit)
     return [
-        replace(audit, quarantined=tuple(Quarantined(**dict(row)) for row in audit.quarantined))
+        replace(audit, quarantined=tuple(_revived(row) for row in audit.quarantined))
         for audit in audits
     ]
+
+
+def _revived(row: Any) -> Quarantined:  # noqa: ANN401 - what JSON made of a Quarantined
+    return Quarantined(**row)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON
