@@ -296,7 +296,9 @@ def test_preview_shows_tokens_and_mask_as_collated_without_reading_weights(opt, 
     assert "".join(first.tokens) == f"</s>{pair.prompt}{pair.chosen}</s>"
     learnt = "".join(t for t, seen in zip(first.tokens, first.in_loss, strict=True) if seen)
     assert learnt == f"{pair.chosen}</s>"
-    assert all(shown["dialogue"][0].in_loss)
+    first, *others = shown["dialogue"][0].in_loss
+    assert not first  # nothing comes before it
+    assert all(others)
     rejected = shown["dpo"][1]
     learnt = "".join(t for t, seen in zip(rejected.tokens, rejected.in_loss, strict=True) if seen)
     assert learnt == f"{pair.rejected}</s>"

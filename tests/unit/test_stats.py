@@ -12,7 +12,7 @@ from scipy import stats as reference
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
-from alignstudy.stats.intervals import tango, wilson
+from alignstudy.stats.intervals import mean_of_two, tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.permutation import EXACT_UP_TO, sign_flip
@@ -264,3 +264,29 @@ def test_the_generator_alone_decides():
     )
     assert (one == two).all()
     assert (one != other).any()
+
+
+def test_mean_of_two_covers_near_the_boundary_where_a_bootstrap_would_not():
+    """Coverage by exact enumeration of two binomials, rates 98 and 95 %, n = 40."""
+    from scipy.stats import binom
+
+    n, first, second = 40, 0.98, 0.95
+    truth = 100 * (first + second) / 2
+    covered = 0.0
+    for one in range(n + 1):
+        weight = binom.pmf(one, n, first)
+        if weight < 1e-9:
+            continue
+        for other in range(n + 1):
+            interval = mean_of_two(wilson(one, n), wilson(other, n))
+            inside = interval.low <= truth <= interval.high
+            covered += inside * weight * binom.pmf(other, n, second)
+    assert 0.92 <= covered <= 0.99
+
+
+def test_mean_of_two_of_certain_rates_has_width():
+    interval = mean_of_two(wilson(80, 80), wilson(80, 80))
+    assert interval.value == 100
+    assert interval.high == 100
+    assert 95 < interval.low < 98
+    assert interval.n == 160

@@ -21,6 +21,7 @@ from alignstudy.errors import AlignstudyError
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 SECONDS_BETWEEN_LINES = 20.0
+WIDTH_IN_FILES = 10_000
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -53,11 +54,13 @@ def say_error(error: AlignstudyError) -> None:
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Print a table; cells are text that is shown as it is."""
+    """Print a table; cells are shown whole, on one line each where no terminal limits it."""
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(safe(cell) for cell in row))
-    Console(highlight=False).print(table)
+    for column in table.columns:
+        column.overflow = "fold"
+    Console(highlight=False, width=None if out.is_terminal else WIDTH_IN_FILES).print(table)
 
 
 class Bar:

@@ -147,7 +147,7 @@ class _Writer:
         """Tokenize a prompt, dropping its oldest turns until it fits."""
         text: str | None = prompt.text
         while text is not None:
-            tokens = tuple(self.tokenizer(well_formed(text))["input_ids"])
+            tokens = tuple(self.tokenizer(well_formed(text), verbose=False)["input_ids"])
             if len(tokens) <= self.room:
                 return _Asked(prompt, tokens, truncated=text is not prompt.text)
             text = _drop_oldest(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -226,7 +227,9 @@ def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     with named_faults(folder):
         stored = load_peft_weights(str(folder), device="cpu")
     try:
-        adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
+        with warnings.catch_warnings():  # PEFT asks by a name that only its developers can change
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise GuardError(
             f"the adapter {folder} doesn't fit its base",

@@ -215,7 +215,7 @@ def _judge_ids(
     """
     rest: str | None = prompt
     while rest is not None:
-        encoding = tokenizer(rest, response)
+        encoding = tokenizer(rest, response, verbose=False)
         ids: list[int] = encoding["input_ids"]
         if len(ids) <= max_length:
             return ids, rest is not prompt
@@ -279,7 +279,7 @@ def _prompts_and_texts(
 def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     if not texts:
         return []
-    encoded: Any = tokenizer(list(texts))["input_ids"]
+    encoded: Any = tokenizer(list(texts), verbose=False)["input_ids"]  # lengths are ours to judge
     return [list(ids) for ids in encoded]
 
 

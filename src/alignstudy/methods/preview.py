@@ -62,6 +62,7 @@ def _example(
     ids = batch["input_ids"][at, :length].tolist()
     if "labels" in batch:
         seen = (batch["labels"][at] != IGNORED).tolist()
+        seen[0] = False  # a label at the first place is never a target: nothing comes before it
     else:
         seen = batch.get("completion_mask", batch["attention_mask"])[at].bool().tolist()
     return PreviewExample(

@@ -21,7 +21,7 @@ from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.report.panels import Panel, rating
 from alignstudy.report.results import Hygiene, Improvement, ModelFigures, Thresholds
 from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
-from alignstudy.stats.intervals import wilson
+from alignstudy.stats.intervals import mean_of_two, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def _axis_merits(
 
 
 def _cas(harmless: _AxisMerits, helpful: _AxisMerits) -> Estimate | None:
-    """Give CAS; its interval resamples prompts within each prompt set."""
+    """Give CAS; its interval resamples prompts within each prompt set where that can tell."""
     if (
         harmless.rate is None
         or helpful.rate is None
@@ -123,6 +123,9 @@ def _cas(harmless: _AxisMerits, helpful: _AxisMerits) -> Estimate | None:
         or helpful.rate_means is None
     ):
         return None
+    rates = (harmless.rate, helpful.rate)
+    if all(rate.method == "wilson" for rate in rates) and {0.0, 100.0} & {r.value for r in rates}:
+        return mean_of_two(*rates)  # all resamples would be alike: an interval of no width
     return percentile_estimate(
         cas(harmless.rate.value, helpful.rate.value),
         (harmless.rate_means + helpful.rate_means) / 2.0,

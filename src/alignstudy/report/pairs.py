@@ -14,7 +14,7 @@ from alignstudy.records import Axis, Estimate
 from alignstudy.report.panels import Panel
 from alignstudy.report.results import Comparison
 from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
-from alignstudy.stats.intervals import tango
+from alignstudy.stats.intervals import mean_of_two, tango
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.permutation import sign_flip
@@ -148,11 +148,27 @@ def _by_sign_flip(
             n=sum(int((~np.isnan(row)).sum()) for row in rows),
             method=method,
         )
+        if len(rows) > 1 and any(_tells_nothing(row) for row in rows):
+            difference = _from_tango(rows, difference)
         p_value = float(p_values[index])
         found.append(
             _comparison(paired.metric, pair, rows, difference, p_value=p_value, test=SIGN_FLIP)
         )
     return found
+
+
+def _tells_nothing(row: NDArray[np.float64]) -> bool:
+    """Tell whether all resamples of a row would be alike."""
+    return bool(np.ptp(row[~np.isnan(row)]) == 0)
+
+
+def _from_tango(rows: Sequence[NDArray[np.float64]], difference: Estimate) -> Estimate:
+    """Give CAS' difference with an interval that doesn't shrink to nothing without discord."""
+    present = [row[~np.isnan(row)] for row in rows]
+    if any(not np.isin(row, (-100.0, 0.0, 100.0)).all() for row in present):
+        return difference  # means over seeds: no counts that Tango's interval could use
+    sides = [tango(int((row > 0).sum()), int((row < 0).sum()), row.size) for row in present]
+    return mean_of_two(*sides)
 
 
 def _cas(

@@ -108,3 +108,28 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
         else:
             high = middle
     return (low + high) / 2.0
+
+
+def mean_of_two(first: Estimate, second: Estimate) -> Estimate:
+    """Give the mean of two independent quantities, its interval made from their intervals.
+
+    For rates of 0 or 100 %, which a bootstrap would give an interval of no width.
+
+    Args:
+        first: An estimate with an interval that is right by itself (Wilson, Tango).
+        second: Another, on other prompts, in the same unit and with the same level.
+
+    Source: Zou and Donner 2008, "Construction of confidence limits about effect measures: a
+        general approach", Statistics in Medicine 27, eq. 3 (MOVER).
+    """
+    value = (first.value + second.value) / 2.0
+    below = math.hypot(first.value - first.low, second.value - second.low) / 2.0
+    above = math.hypot(first.high - first.value, second.high - second.value) / 2.0
+    return Estimate(
+        value=value,
+        low=value - below,
+        high=value + above,
+        n=first.n + second.n,
+        method=f"{first.method}, MOVER",
+        level=first.level,
+    )

@@ -68,7 +68,11 @@ class _Builder:
         compare = self._compare(models)
         preview = self._preview()
         publish = self._publish(compare, preview)
-        exports = (*self._model_exports(models), *self._text_exports(compare, publish, preview))
+        exports = (
+            *self._model_exports(models),
+            *self._judge_exports(),
+            *self._text_exports(compare, publish, preview),
+        )
         return Graph(
             exports=exports, preview=preview, prompts=self.prompts, parts=tuple(self.parts.values())
         )
@@ -266,6 +270,15 @@ class _Builder:
                 target = f"models/{recipe}/seed-{seed}" if several else f"models/{recipe}"
             exports.append(Export(stage=stage, source="", target=target))
         return list({export.target: export for export in exports}.values())
+
+    def _judge_exports(self) -> list[Export]:
+        """Show the judges that were trained here: folders that another study can name."""
+        judges = ((judge.name, self._judge(judge)) for judge in self.settings.judges if judge.train)
+        return [
+            Export(stage=stage, source="", target=f"judges/{name}")
+            for name, stage in judges
+            if isinstance(stage, Stage)
+        ]
 
     def _text_exports(
         self, compare: Compare, publish: Publish, preview: Preview | None
