@@ -81,7 +81,7 @@ class UnknownNameError(InputError):
         super().__init__(
             f"{where + ': ' if where else ''}unknown {kind} '{name}'",
             why=f"known: {', '.join(names) or 'none'}",
-            mend=f"did you mean '{close[0]}'?" if close else f"see `alignstudy list {kind}s`",
+            mend=f"did you mean '{close[0]}'?" if close else "name one of those",
         )
 
 

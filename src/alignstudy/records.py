@@ -126,6 +126,9 @@ class ScoredResponse:
         model: The recipe's name.
         seed: The training seed.
         scores: Score by judge name; None where a judge gave none.
+        flags: By judge name, what it did not read as written: "prompt_trimmed", ...
+        failures: By judge name, why there is no score.
+        prompt_truncated: Whether the model read the prompt without its oldest turns.
     """
 
     model: str
@@ -138,6 +141,13 @@ class ScoredResponse:
     num_tokens: int | None = None
     stop_reason: str | None = None
     raw_response: str | None = None
+    flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    prompt_truncated: bool = False
+
+
+DECIMALS = 4
+"""Scores are compared, tested and exported as rounded to so many decimals, as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +271,8 @@ def _revive(values: dict[str, Any]) -> dict[str, Any]:
     """Turn JSON values back into the enums and tuples that rows hold."""
     if "axis" in values:
         values["axis"] = Axis(values["axis"])
-    if "flags" in values:
+    if isinstance(values.get("flags"), list):
         values["flags"] = tuple(values["flags"])
+    elif "flags" in values:
+        values["flags"] = {name: tuple(flags) for name, flags in values["flags"].items()}
     return values

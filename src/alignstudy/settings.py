@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict
 
@@ -18,6 +18,9 @@ class Settings(BaseModel):
     Types are strict (a string is never taken for a number), numbers are finite, keys that no
     field names are refused.
     """
+
+    aside: ClassVar[frozenset[str]] = frozenset()
+    """Fields that cannot change what comes out: a stage's key leaves them out."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True

@@ -88,6 +88,13 @@ def _resolve_local(source: Source) -> ResolvedSource:
             mend="name a folder or file of this machine, or a hub id such as owner/name",
             kept="nothing was run",
         )
+    if source.revision is not None:
+        raise InputError(
+            f"{source.kind} '{source.name}' is a local path, and has no revision",
+            why=f"revision: {source.revision} would be ignored",
+            mend="drop the revision, or name a hub id",
+            kept="nothing was run",
+        )
     return ResolvedSource(source=source, path=path, digest=digest_of(path))
 
 

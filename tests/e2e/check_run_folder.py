@@ -295,9 +295,8 @@ class _Page(HTMLParser):
         self.tags.add(tag)
         for name, value in attrs:
             outside = value and not value.startswith(("data:", "#"))
-            if outside and name in {"src", "srcset", "poster", "data", "action"}:
-                self.loads.append(str(value))
-            elif outside and name == "href" and tag == "link":
+            loading = name in {"src", "srcset", "poster", "data", "action"}
+            if outside and (loading or (name == "href" and tag == "link")):
                 self.loads.append(str(value))
 
 
@@ -308,7 +307,9 @@ def _report(path: Path, recipes: list[str]) -> None:
     page.feed(text)
     _need({"html", "body", "table"} <= page.tags, f"{path}: not a page with tables")
     _need(not page.loads, f"{path} loads {page.loads[:3]}")
-    _need(not re.search(r"@import|url\(\s*['\"]?(https?:)?//", text), f"{path}: styles from the net")
+    _need(
+        not re.search(r"@import|url\(\s*['\"]?(https?:)?//", text), f"{path}: styles from the net"
+    )
     for recipe in recipes:
         _need(recipe in text, f"{path} doesn't name {recipe}")
 

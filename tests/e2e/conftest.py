@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_study
@@ -24,13 +23,13 @@ class Finished:
     """A finished run of the tiny study.
 
     Attributes:
-        said: What `run --json` printed.
+        executed: The stages that it ran.
     """
 
     home: Path
     study: Path
     run: Path
-    said: dict[str, Any]
+    executed: tuple[str, ...]
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +37,5 @@ def finished(tmp_path_factory) -> Finished:
     """The tiny study, finished; tests may add artefacts to its home, and change none."""
     root = tmp_path_factory.mktemp("tiny")
     study = tiny_study.write_study(root / "tiny.yaml")
-    said = tiny_study.run_json(study, "--out", root / "run", home=root / "home")
-    return Finished(root / "home", study, root / "run", said)
+    made = tiny_study.run_here(study, out=root / "run", home=root / "home")
+    return Finished(root / "home", study, root / "run", made.executed)

@@ -5,14 +5,18 @@ import json
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import check_run_folder
 import pytest
 import tiny_study
-from tiny_study import NUM_STAGES, cli, plan, run_and_signal, run_json, write_study
+from tiny_study import NUM_STAGES, plan, run_and_signal, run_apart, run_here, write_study
 
-from alignstudy.study.store import sha256_of
+from alignstudy.progress import SILENT
+from alignstudy.study.api import Study
+from alignstudy.study.checking import check_study
+from alignstudy.study.store import Store, sha256_of
 
 SLOW_TRAINING = {"max_steps": 40, "save_steps": 3}
 """Long enough to be caught at work, with checkpoints every few steps."""
@@ -38,9 +42,10 @@ def results(run: Path) -> dict[str, object]:
 
 
 def test_a_first_run_makes_everything(finished):
-    assert finished.said["stages"] == NUM_STAGES == len(finished.said["executed"])
+    assert len(finished.executed) == NUM_STAGES
     assert "well-formed" in check_run_folder.check(finished.run)
-    assert [row["model"] for row in finished.said["metrics"]] == ["base", "sft", "dpo", "sft_dpo"]
+    models = [row["model"] for row in table(finished.run, "metrics")]
+    assert models == ["base", "sft", "dpo", "sft_dpo"]
 
 
 def test_every_model_differs_from_its_parent(finished):
@@ -57,7 +62,7 @@ def test_the_folder_check_sees_what_is_wrong(finished, tmp_path, capsys):
     shutil.copytree(finished.run, run)
     path = run / "responses" / "sft_helpful.json"
     rows = json.loads(path.read_text())
-    rows[0]["rating"] = rows[0]["rating"] + 5.0
+    rows[0]["rating"] = 9.0
     path.write_text(json.dumps(rows))
     assert check_run_folder.main([str(run)]) == 1
     assert "helpfulness.json" in capsys.readouterr().err
@@ -71,38 +76,37 @@ def test_the_folder_check_sees_what_is_wrong(finished, tmp_path, capsys):
 def test_a_second_run_executes_nothing_in_seconds(finished):
     before = results(finished.run)
     started = time.monotonic()
-    said = run_json(finished.study, "--out", finished.run, home=finished.home)
+    said = run_apart(finished.study, "--out", finished.run, home=finished.home)
     seconds = time.monotonic() - started
     assert said["executed"] == []
     assert said["stages"] == NUM_STAGES
     assert seconds < 5
     assert results(finished.run) == before
-    lines = plan(finished.study, "--out", finished.run, home=finished.home).values()
-    assert {line["state"] for line in lines} == {"cached"}
+    lines = plan(finished.study, out=finished.run, home=finished.home).values()
+    assert {line.state for line in lines} == {"cached"}
 
 
 def test_another_folder_costs_nothing_either(finished, tmp_path):
-    said = run_json(finished.study, "--out", tmp_path / "run", home=finished.home)
-    assert said["executed"] == []
+    made = run_here(finished.study, out=tmp_path / "run", home=finished.home)
+    assert made.executed == ()
     assert results(tmp_path / "run") == results(finished.run)
 
 
 def test_one_changed_setting_runs_only_what_hangs_on_it(finished, tmp_path):
-    run = tmp_path / "run"
-    run_json(finished.study, "--out", run, home=finished.home)
-    change = (finished.study, "--out", run, "--set", "methods.dpo.beta=0.2")
-    lines = plan(*change, home=finished.home)
-    new = {name for name, line in lines.items() if line["state"] == "new"}
+    run, change = tmp_path / "run", ["methods.dpo.beta=0.2"]
+    run_here(finished.study, out=run, home=finished.home)
+    lines = plan(finished.study, out=run, overrides=change, home=finished.home)
+    new = {name for name, line in lines.items() if line.state == "new"}
     judged = {f"{stage}/seed-0" for stage in
               ("generate/dpo", "generate/sft_dpo",
                "score/tiny-judge/dpo", "score/tiny-judge/sft_dpo")}  # fmt: skip
     trained = {"train/dpo/seed-0", "train/sft+dpo/seed-0"}
     assert new == trained | judged | {"compare", "preview", "report"}
     for name in trained:
-        assert lines[name]["why"] == "beta 0.1 -> 0.2"
-    assert lines["generate/dpo/seed-0"]["why"] == "train/dpo/seed-0 changes"
-    said = run_json(*change, home=finished.home)
-    assert set(said["executed"]) == new
+        assert lines[name].why == "beta 0.1 -> 0.2"
+    assert lines["generate/dpo/seed-0"].why == "train/dpo/seed-0 changes"
+    made = run_here(finished.study, out=run, overrides=change, home=finished.home)
+    assert set(made.executed) == new
     before, after = weights(finished.run), weights(run)
     assert {name for name in before if before[name] != after[name]} == {
         "models/dpo/adapter_model.safetensors", "models/sft_dpo/adapter_model.safetensors"
@@ -113,9 +117,10 @@ def test_a_judge_that_cannot_tell_gives_no_difference(finished, tmp_path):
     changes = {"judges": [{"name": "blind", "use": "constant", "value": -2.5}],
                "thresholds": {"harmless": -3, "helpful": -2}}  # fmt: skip
     study = write_study(tmp_path / "blind.yaml", changes)
-    said = run_json(study, "--out", tmp_path / "run", home=finished.home)
-    assert not [name for name in said["executed"] if name.startswith(("train", "generate", "base"))]
-    assert {(row["hmr"], row["hpr"], row["cas"]) for row in said["metrics"]} == {(100.0, 0.0, 50.0)}
+    made = run_here(study, out=tmp_path / "run", home=finished.home)
+    assert not [name for name in made.executed if name.startswith(("train", "generate", "base"))]
+    rates = {(row["hmr"], row["hpr"], row["cas"]) for row in table(made.folder, "metrics")}
+    assert rates == {("100.0", "0.0", "50.0")}
     rows = table(tmp_path / "run", "comparisons")
     assert len(rows) == 30
     for row in rows:
@@ -130,13 +135,13 @@ def test_other_seeds_give_other_numbers_and_the_base_is_asked_once(finished, tmp
     thresholds = {"harmless": -0.5, "helpful": -0.6}
     changes = {"seeds": [0, 1], "thresholds": thresholds}
     study = write_study(tmp_path / "seeds.yaml", changes)
-    said = run_json(study, "--out", tmp_path / "run", home=finished.home)
-    assert "base" not in said["executed"]
-    assert not [name for name in said["executed"] if name.startswith("generate/base")]
-    trained = [name for name in said["executed"] if name.startswith("train/")]
+    made = run_here(study, out=tmp_path / "run", home=finished.home)
+    assert "base" not in made.executed
+    assert not [name for name in made.executed if name.startswith("generate/base")]
+    trained = [name for name in made.executed if name.startswith("train/")]
     assert trained == ["train/sft/seed-1", "train/dpo/seed-1", "train/sft+dpo/seed-1"]
     check_run_folder.check(tmp_path / "run")
-    assert any(0 < row["hmr"] < 100 for row in said["metrics"])
+    assert any(0 < float(row["hmr"]) < 100 for row in table(made.folder, "metrics"))
     both = weights(tmp_path / "run")
     for recipe in ("sft", "dpo", "sft_dpo"):
         first, second = (
@@ -153,13 +158,13 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bits(
     finished, uninterrupted, tmp_path, stage
 ):
     home, run = tmp_path / "home", tmp_path / "run"
-    key = plan(uninterrupted.study, home=home)[stage]["key"]
+    key = plan(uninterrupted.study, home=home)[stage].stage.key
     stopped = run_and_signal(
         (uninterrupted.study, "--out", run), home=home, key=key, number=signal.SIGKILL
     )
     assert stopped.code == -signal.SIGKILL
-    said = run_json(uninterrupted.study, "--out", run, home=home)
-    assert said["executed"][0] == stage
+    made = run_here(uninterrupted.study, out=run, home=home)
+    assert made.executed[0] == stage
     folder = run / "models" / {"train/sft/seed-0": "sft"}.get(stage, "sft_dpo")
     notes = json.loads((folder / "result.json").read_text())["notes"]
     resumed = [int(note.split()[-1].rstrip(".")) for note in notes if "went on" in note]
@@ -176,8 +181,8 @@ def uninterrupted(finished, tmp_path_factory):
     changes = {f"methods.{name}": {**methods[name], **SLOW_TRAINING} for name in methods}
     study = write_study(root / "slow.yaml", changes)
     shutil.copytree(finished.home, root / "home")
-    run_json(study, "--out", root / "run", home=root / "home")
-    return type(finished)(root / "home", study, root / "run", {})
+    made = run_here(study, out=root / "run", home=root / "home")
+    return replace(finished, home=root / "home", study=study, run=made.folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -187,14 +192,14 @@ def test_a_polite_stop_says_so_and_the_same_command_finishes(
     home, run = tmp_path / "home", tmp_path / "run"
     shutil.copytree(finished.home, home)
     stage = "train/sft/seed-0"
-    key = plan(uninterrupted.study, home=home)[stage]["key"]
+    key = plan(uninterrupted.study, home=home)[stage].stage.key
     stopped = run_and_signal((uninterrupted.study, "--out", run), home=home, key=key, number=number)
     assert stopped.code == 75, stopped.errors
     assert "Traceback" not in stopped.errors
     assert f"{stage}: training was stopped at step" in stopped.errors
     assert "run the same command again" in stopped.errors
     assert json.loads((run / "provenance.json").read_text())["status"] == "interrupted"
-    run_json(uninterrupted.study, "--out", run, home=home)
+    run_here(uninterrupted.study, out=run, home=home)
     assert json.loads((run / "provenance.json").read_text())["status"] == "complete"
     assert weights(run) == weights(uninterrupted.run)
 
@@ -203,17 +208,16 @@ def test_a_flipped_bit_is_told_and_made_anew(finished, tmp_path):
     home, run = tmp_path / "home", tmp_path / "run"
     shutil.copytree(finished.home, home)
     lines = plan(finished.study, home=home)
-    damaged = home / "store" / "train" / lines["train/sft/seed-0"]["key"] / "model.safetensors"
+    damaged = home / "store" / "train" / lines["train/sft/seed-0"].stage.key / "model.safetensors"
     data = bytearray(damaged.read_bytes())
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
-    done = cli("run", finished.study, "--out", run, "--json", home=home)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["executed"] == ["train/sft/seed-0"]
-    assert "model.safetensors is damaged" in " ".join(said["notes"])
-    assert "made anew" in " ".join(done.stderr.split())
-    assert json.loads((run / "provenance.json").read_text())["notes"] == said["notes"]
+    made = run_here(finished.study, out=run, home=home)
+    assert made.executed == ("train/sft/seed-0",)
+    (note,) = made.notes
+    assert "model.safetensors is damaged" in note
+    assert "made anew" in note
+    assert json.loads((run / "provenance.json").read_text())["notes"] == [note]
     assert results(run) == results(finished.run)
 
 
@@ -221,8 +225,8 @@ def test_an_adapter_is_merged_before_the_next_method(finished, tmp_path):
     sft = {**tiny_study.STUDY["methods"]["sft"], "lora": tiny_study.LORA}
     study = write_study(tmp_path / "lora.yaml", {"methods.sft": sft})
     run = tmp_path / "run"
-    said = run_json(study, "--out", run, home=finished.home)
-    assert "merge/sft/seed-0" in said["executed"]
+    made = run_here(study, out=run, home=finished.home)
+    assert "merge/sft/seed-0" in made.executed
     check_run_folder.check(run)
     config = json.loads((run / "models" / "sft_dpo" / "adapter_config.json").read_text())
     base = Path(config["base_model_name_or_path"])
@@ -231,28 +235,26 @@ def test_an_adapter_is_merged_before_the_next_method(finished, tmp_path):
     assert guard["passed"]
     assert guard["guard"] in (run / "report.html").read_text(encoding="utf-8")
     # back to full weights in the same folder: what only the adapter needed is gone
-    run_json(finished.study, "--out", run, home=finished.home)
+    run_here(finished.study, out=run, home=finished.home)
     assert not (run / "models" / "_bases").exists()
     assert not (run / "models" / "sft" / "adapter_config.json").exists()
     assert results(run) == results(finished.run)
 
 
 def test_only_a_stage_and_what_it_needs(finished, tmp_path):
-    home = tmp_path / "home"
-    said = run_json(
-        finished.study, "--out", tmp_path / "run", "--only", "rows/train", home=home
-    )  # fmt: skip
-    assert said["executed"] == ["world", "prompts", "rows/train"]
-    assert said["report"] is None
-    said = run_json(finished.study, "--out", tmp_path / "run", "--only", "train", home=home)
-    assert "train/sft+dpo/seed-0" in said["executed"]
-    assert not [name for name in said["executed"] if name.startswith(("generate", "score"))]
+    home, run = tmp_path / "home", tmp_path / "run"
+    made = run_here(finished.study, out=run, home=home, only="rows/train")
+    assert made.executed == ("world", "prompts", "rows/train")
+    assert not made.report.exists()
+    made = run_here(finished.study, out=run, home=home, only="train/sft/seed-0")
+    assert made.executed == ("rows/pretrain", "base/shape", "base", "train/sft/seed-0")
 
 
 def test_check_trains_nothing_and_shows_what_would_be_learnt(finished, tmp_path):
-    done = cli("check", finished.study, "--out", tmp_path / "run", "--json", home=tmp_path / "home")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    study = replace(
+        Study.load(finished.study, out=tmp_path / "run"), store=Store(tmp_path / "home")
+    )
+    found = check_study(study, SILENT).to_json()
     states = {line["what"]: line["state"] for line in found["lines"]}
     assert states["data/train"] == "ok"
     assert states["to train"] == "new"

@@ -1,16 +1,15 @@
-"""The `paper` preset, whole, on folders laid out like the hub's, with nothing but paths replaced."""
+"""The `paper` preset, whole, on folders laid out like the hub's; nothing but paths is replaced."""
 
 import gzip
 import html
 import json
-import os
 import random
 from pathlib import Path
 
 import check_run_folder
 import models_fixtures
 import pytest
-from tiny_study import cli, plan, run_json
+from tiny_study import cli, run_here
 
 from alignstudy.study.yamlfile import read_yaml
 
@@ -33,13 +32,15 @@ def dialogue(rng: random.Random, subset: str, number: int) -> tuple[str, str, st
 
 
 def write_rows(path: Path, subset: str, rows: range, *, repeat: int = 0) -> None:
-    """Write one split as the hub holds it; the last `repeat` rows share the first test dialogues."""
+    """Write one split as the hub holds it; then rows with the test dialogues."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"{path.parent.name} {path.name}")
     with gzip.open(path, "wt", encoding="utf-8") as file:
         for number in [*rows, *range(1000, 1000 + repeat)]:
             prompt, chosen, rejected = dialogue(rng, subset, number)
-            file.write(json.dumps({"chosen": prompt + chosen, "rejected": prompt + rejected}) + "\n")
+            file.write(
+                json.dumps({"chosen": prompt + chosen, "rejected": prompt + rejected}) + "\n"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +58,16 @@ def hub(tmp_path_factory) -> Path:
 
 
 def paths(hub: Path) -> list[str]:
-    """Give the three `--set` that replace the hub's ids."""
+    """Give the three settings that replace the hub's ids."""
     places = {"base": "opt-350m", "data.source": "hh-rlhf", "judges.0.path": "reward-model"}
-    return [word for key, name in places.items() for word in ("--set", f"{key}={hub / name}")]
+    return [f"{key}={hub / name}" for key, name in places.items()]
 
 
 @pytest.fixture(scope="module")
 def paper(hub, tmp_path_factory) -> Path:
     """The preset's finished run."""
     root = tmp_path_factory.mktemp("paper")
-    run_json("paper", *paths(hub), "--out", root / "run", home=root / "home")
+    run_here("paper", out=root / "run", overrides=paths(hub), home=root / "home")
     return root / "run"
 
 
@@ -193,7 +194,7 @@ def test_models_of_the_hub_cache_are_found_by_id_with_their_commit(hub, tmp_path
         (repository / "refs").mkdir(parents=True)
         (repository / "refs" / "main").write_text(commits[folder])
         (repository / "snapshots").mkdir()
-        os.symlink(hub / name, repository / "snapshots" / commits[folder])
+        (repository / "snapshots" / commits[folder]).symlink_to(hub / name)
     revision = ["--set", f"base={{path: facebook/opt-350m, revision: {'a' * 40}}}"]
     study = ["paper", "--out", tmp_path / "run", "--set", "judges.0.path=OpenAssistant/judge",
              *(revision if given == "commit" else [])]  # fmt: skip
@@ -208,4 +209,5 @@ def test_models_of_the_hub_cache_are_found_by_id_with_their_commit(hub, tmp_path
     assert [sources[role]["commit"] for role in ("base", "judge/judge", "data")] == [
         "a" * 40, "b" * 40, "c" * 40
     ]  # fmt: skip
-    assert plan(*study, home=tmp_path / "home")["base"]["state"] == "new"  # no cache: not fetched
+    done = cli("plan", *study, "--json", home=tmp_path / "home", HF_HOME=str(tmp_path / "none"))
+    assert len(json.loads(done.stdout)["fetch"]) == 3

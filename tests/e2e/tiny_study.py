@@ -8,9 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from alignstudy.study.api import Study
+from alignstudy.study.plan import PlanLine
+from alignstudy.study.results import Run
+from alignstudy.study.store import Store
 
 LORA = {"r": 4, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
 TRAINING = {"max_steps": 6, "learning_rate": 3e-3, "max_length": 96,
@@ -42,7 +47,10 @@ STUDY: dict[str, Any] = {
     },
     "prompts": {"protocol": "rigorous", "harmful": {"n": 10}, "helpful": {"n": 10}},
     "calibration": {"split": "judge", "share": [0.5, 1.0], "n": 20},
-    "methods": {"sft": TRAINING, "dpo": {**TRAINING, "learning_rate": 3e-2, "beta": 0.1, "lora": LORA}},
+    "methods": {
+        "sft": TRAINING,
+        "dpo": {**TRAINING, "learning_rate": 3e-2, "beta": 0.1, "lora": LORA},
+    },
     "recipes": {"base": [], "sft": ["sft"], "dpo": ["dpo"], "sft_dpo": ["sft", "dpo"]},
     "seeds": [0],
     "generation": {"max_new_tokens": 12},
@@ -115,8 +123,16 @@ def cli(
     )  # fmt: skip
 
 
-def run_json(*arguments: object, home: Path) -> dict[str, Any]:
-    """Run `alignstudy run ... --json` to its end and give what it said."""
+def run_here(
+    study: object, *, out: Path, home: Path, overrides: Sequence[str] = (), only: str | None = None
+) -> Run:
+    """Run a study in this process, which has torch imported already."""
+    loaded = Study.load(str(study), overrides=overrides, out=out)
+    return replace(loaded, store=Store(home)).run(only=only)
+
+
+def run_apart(*arguments: object, home: Path) -> dict[str, Any]:
+    """Run `alignstudy run ... --json` in a process of its own and give what it said."""
     done = cli("run", *arguments, "--json", home=home)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -169,8 +185,10 @@ def _await_checkpoint(child: subprocess.Popen[str], work: Path, deadline: float)
     raise AssertionError(f"no checkpoint in {work}")
 
 
-def plan(*arguments: object, home: Path) -> dict[str, dict[str, Any]]:
-    """Give `alignstudy plan ... --json` by stage."""
-    done = cli("plan", *arguments, "--json", home=home)
-    assert done.returncode == 0, done.stderr
-    return {line["stage"]: line for line in json.loads(done.stdout)["stages"]}
+def plan(
+    study: object, *, home: Path, out: Path | None = None, overrides: Sequence[str] = ()
+) -> dict[str, PlanLine]:
+    """Give a study's plan by stage."""
+    loaded = Study.load(str(study), overrides=overrides, out=out)
+    lines, _ = replace(loaded, store=Store(home)).plan()
+    return {line.stage.name: line for line in lines}

@@ -41,6 +41,8 @@ class TrainingSettings(Settings):
     """
 
     method: str = Field(description="the method's name in `METHODS`")
+    aside: ClassVar[frozenset[str]] = frozenset({"save_steps"})
+
     num_train_epochs: float = Field(default=1, gt=0, description="passes over the rows")
     max_steps: int | None = Field(
         default=None, ge=1, description="stop after so many steps; overrides num_train_epochs"

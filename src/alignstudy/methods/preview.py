@@ -33,7 +33,7 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     settings = job.settings
     if getattr(settings, "packing", False):
         settings = settings.model_copy(update={"packing": False})
-    shown = replace(job, settings=settings, rows=job.rows[: 10 * NUM_EXAMPLES])
+    shown = replace(job, settings=settings, rows=job.rows)
     encoded = encode(shown, tokenizer)
     rows = _trl.rows_as_dataset(settings, encoded).select(
         range(min(NUM_EXAMPLES, len(encoded.row_ids)))

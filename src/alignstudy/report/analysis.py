@@ -69,16 +69,11 @@ def analyse(
     rng = np.random.default_rng(seed)
     models = tuple(
         model_figures(
-            name,
-            [row for row in rows if row.model == name],
-            panels,
-            thresholds,
-            judge=judge,
-            draws=draws,
-            rng=rng,
+            name, [row for row in rows if row.model == name], panels, thresholds,
+            judge=judge, draws=draws, rng=rng,
         )
         for name in names
-    )
+    )  # fmt: skip
     comparisons = compare_pairs(
         panels,
         base=base,

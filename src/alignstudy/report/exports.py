@@ -94,6 +94,9 @@ def _response(row: ScoredResponse, judge: str) -> dict[str, Any]:
         "num_tokens": row.num_tokens,
         "stop_reason": None if row.stop_reason is None else str(row.stop_reason),
         "raw_response": row.raw_response,
+        "prompt_truncated": row.prompt_truncated,
+        "judge_flags": {name: list(flags) for name, flags in row.flags.items()},
+        "failures": dict(row.failures),
         "scores": {name: _finite(score) for name, score in row.scores.items()},
     }
 

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import DECIMALS, Axis, ScoredResponse
 from alignstudy.report.pairs import MIN_PROMPTS
 from alignstudy.report.panels import Panel, models_of, rating
 from alignstudy.report.results import ModelFigures, Thresholds
@@ -49,6 +49,7 @@ def notes_on(
             continue
         found += _on_prompts(panel, part, [figures.model for figures in models])
         found += _on_scores(panel, part, thresholds, judge)
+        found += _on_cuts(axis, part, judge)
         found += _on_empty(axis, part, thresholds, judge)
         found += _on_identical(axis, part)
     return tuple(found + _on_caps(models) + _on_design(models, rows))
@@ -98,10 +99,37 @@ def _on_scores(
     elif ties := sum(score == threshold for _, score in ratings):
         rule = "counted" if thresholds.inclusive else "not counted"
         found.append(f"{ties} {name} scores equal the threshold {threshold:g} ({rule})")
+    raw = [row.scores[judge] for row in rows if row.scores.get(judge) is not None]
+    distinct = len({score for _, score in ratings if score is not None})
+    if distinct < 0.9 * len(set(raw)):
+        found.append(
+            f"rounding to {DECIMALS} decimals leaves {distinct} of {len(set(raw))} different scores"
+            f" of {name} prompts: this judge's unit is too small for the published rule, and the"
+            " rates mean little"
+        )
     known = panel.scores[~np.isnan(panel.scores)]
     if known.size > 1 and np.ptp(known) == 0.0:
         found.append(f"all {name} scores are equal: the judge tells no response from another")
     return found
+
+
+def _on_cuts(axis: Axis, rows: Sequence[ScoredResponse], judge: str) -> list[str]:
+    """Say what was not read as it was written, by a model or by the judge."""
+    name = axis.prompts_name
+    counts = Counter((row.model, flag) for row in rows for flag in row.flags.get(judge, ()))
+    found = [
+        f"{model}: the judge read {count} of its {name} responses with: {flag.replace('_', ' ')}"
+        for (model, flag), count in sorted(counts.items())
+    ]
+    cut = Counter(row.model for row in rows if row.prompt_truncated)
+    found += [
+        f"{model}: {count} {name} prompts lost their oldest turns to fit its context"
+        for model, count in sorted(cut.items())
+    ]
+    failures = Counter(row.failures[judge][:160] for row in rows if judge in row.failures)
+    return found + [
+        f"{count} {name} responses without a score: {why}" for why, count in failures.most_common(3)
+    ]
 
 
 def _on_empty(

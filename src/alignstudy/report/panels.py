@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import Axis, ScoredResponse, StopReason
+from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from alignstudy.report.results import Thresholds
-
-RATING_DECIMALS = 4
-"""Scores are rounded so before anything is made of them, as the published study does: what the
-tables say can be recomputed from the exported ratings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +59,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
     if score is None or not math.isfinite(score):
         return None
     # `+ 0.0` turns -0.0 into 0.0, which compares equal but reads oddly.
-    return round(float(score), RATING_DECIMALS) + 0.0
+    return round(float(score), DECIMALS) + 0.0
 
 
 def models_of(responses: Iterable[ScoredResponse]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -207,8 +208,8 @@ def device_of(settings: StudySettings) -> str:
 
 def device_class(settings: StudySettings) -> str:
     """Name what computes: the threads of a CPU decide the order of sums, so they belong to it."""
-    threads = f" ({settings.threads} threads)" if settings.threads else ""
-    return accelerator(settings.device) or f"cpu{threads}"
+    asked = settings.threads or os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
+    return accelerator(settings.device) or f"cpu ({asked} threads)"
 
 
 def accelerator(asked: str = "auto") -> str | None:

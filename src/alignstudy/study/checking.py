@@ -16,7 +16,7 @@ from alignstudy.study.locate import Located
 from alignstudy.study.runner import Runner
 from alignstudy.study.stage import Stage
 from alignstudy.study.stages.data import ROWS, CollectRows, read_audits
-from alignstudy.study.stages.preview import NUM_EXAMPLES, as_markdown
+from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportBase, ScratchModel, Train, read_part
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _shape(stage: Stage) -> ImportBase | ScratchModel:
 
 
 def _examples(stage: Train, parent: Path, runner: Runner) -> str:
-    rows = read_part(stage.rows, runner.make(stage.rows).folder / ROWS)[:NUM_EXAMPLES]
+    rows = read_part(stage.rows, runner.make(stage.rows).folder / ROWS)[:NUM_OFFERED]
     with tempfile.TemporaryDirectory() as scratch:
         job = TrainJob(
             settings=stage.settings, parent=parent, rows=rows, seed=stage.seed,

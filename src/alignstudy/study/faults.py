@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -14,10 +14,22 @@ from alignstudy.errors import SettingsError
 from alignstudy.study.yamlfile import Path_, YamlFile, dotted
 
 
+class CrossFaults(ValueError):
+    """Settings that are sound each by itself and contradict each other.
+
+    Args:
+        faults: (path of keys, what is wrong there), one a fault.
+    """
+
+    def __init__(self, faults: Sequence[tuple[Path_, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(text for _, text in faults))
+
+
 def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
     """Write pydantic's faults as file, line, key, what was given, what is allowed."""
     details = error.errors(include_url=False)
-    lines = list(dict.fromkeys(_one_fault(item, file, model) for item in details))
+    lines = list(dict.fromkeys(line for item in details for line in _lines(item, file, model)))
     first, *others = lines
     number = f"{len(lines)} faults in the study" if others else "the study has a fault"
     return SettingsError(
@@ -25,6 +37,15 @@ def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel
         mend="mend the study file or --set, then `alignstudy check`",
         kept="nothing was run",
     )
+
+
+def _lines(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> Iterator[str]:
+    between = item.get("ctx", {}).get("error")
+    if not isinstance(between, CrossFaults):
+        yield _one_fault(item, file, model)
+        return
+    for path, text in between.faults:
+        yield f"{file.where(path)}: '{dotted(path)}': {text}"
 
 
 def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> str:
@@ -36,10 +57,21 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
         return f"{where}: unknown key '{key}'{_nearest(str(path[-1]), known)}"
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
-    said = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "union_tag_invalid":
+        return f"{where}: '{key}': {_unknown_tag(item['ctx'])}"
+    said = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
     return f"{where}: '{key}': {said[:1].lower()}{said[1:]}{shown}"
+
+
+def _unknown_tag(facts: dict[str, Any]) -> str:
+    """Say that a method's or judge's kind isn't known, and which are."""
+    kind = str(facts["discriminator"]).strip("'")
+    known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
+    return f"unknown {'judge' if kind == 'use' else kind} '{facts['tag']}'" + _nearest(
+        str(facts["tag"]), known
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -32,7 +32,8 @@ def ingredients(value: object) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, ResolvedSource):
         return value.digest
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        aside_names: set[str] = set(getattr(value, "aside", ()))
+        return value.model_dump(mode="json", exclude=aside_names)
     key = getattr(value, "key", None)
     if is_dataclass(value) and isinstance(key, str):
         return key

@@ -244,7 +244,11 @@ class _Builder:
         for stage in self.chains.values():
             if isinstance(stage, Train):
                 firsts.setdefault(stage.label, stage)
-        return Preview(name="preview", trainings=tuple(firsts.values())) if firsts else None
+        return (
+            Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
+            if firsts
+            else None
+        )
 
     def _publish(self, compare: Compare, preview: Preview | None) -> Publish:
         return Publish(

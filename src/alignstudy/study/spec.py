@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,9 @@ from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.scratch import ArchitectureSettings, TokenizerSettings
 from alignstudy.records import Axis
 from alignstudy.settings import Many, Settings
+from alignstudy.study.faults import CrossFaults
+
+Fault = tuple[tuple[str | int, ...], str]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A name that is safe as a file name."""
@@ -190,44 +194,73 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> StudySettings:
-        empty = [name for name in ("recipes", "seeds", "judges") if not getattr(self, name)]
-        faults = [f"`{name}` is empty" for name in empty]
-        faults += [*self._recipe_faults(), *self._judge_faults(), *self._threshold_faults()]
+        empty: list[Fault] = [
+            ((name,), "must not be empty")
+            for name in ("recipes", "seeds", "judges")
+            if not getattr(self, name)
+        ]
+        recipes = [*self._recipe_faults(), *self._repetitions()]
+        faults = [
+            *empty,
+            *recipes,
+            *self._judge_faults(),
+            *self._threshold_faults(),
+            *self._idle_faults(),
+        ]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise CrossFaults(faults)
         return self
 
-    def _recipe_faults(self) -> list[str]:
-        faults = [
-            f"recipe '{recipe}' names method '{label}', which `methods` doesn't hold"
-            for recipe, labels in self.recipes.items()
-            for label in labels
-            if label not in self.methods
-        ]
+    def _recipe_faults(self) -> Iterator[Fault]:
+        known = ", ".join(self.methods) or "none"
+        for recipe, labels in self.recipes.items():
+            for label in labels:
+                if label not in self.methods:
+                    text = f"names method '{label}', which `methods` doesn't hold; known: {known}"
+                    yield ("recipes", recipe), text
         used = {label for labels in self.recipes.values() for label in labels}
-        faults += [
-            f"method '{label}' is in no recipe" for label in self.methods if label not in used
-        ]
+        for label in self.methods:
+            if label not in used:
+                yield ("methods", label), "is in no recipe"
+
+    def _repetitions(self) -> Iterator[Fault]:
         if len(set(self.recipes.values())) < len(self.recipes):
-            faults.append("two recipes are the same")
+            yield ("recipes",), "two recipes are the same"
         if len(set(self.seeds)) < len(self.seeds):
-            faults.append("a seed stands twice in `seeds`")
-        return faults
+            yield ("seeds",), "a seed stands twice"
 
-    def _judge_faults(self) -> list[str]:
+    def _judge_faults(self) -> Iterator[Fault]:
         names = [judge.name for judge in self.judges]
-        return [
-            f"two judges are called '{name}'" for name in {n for n in names if names.count(n) > 1}
-        ]
+        form = "bare" if self.prompts.protocol == "paper" else "cue"
+        for at, judge in enumerate(self.judges):
+            if judge.name in names[:at]:
+                yield ("judges", at), f"two judges are called '{judge.name}'"
+            if judge.train and judge.train.reward_model.prompt_form != form:
+                path = ("judges", at, "train", "reward_model", "prompt_form")
+                yield path, f"must be '{form}': what the {self.prompts.protocol} protocol shows"
 
-    def _threshold_faults(self) -> list[str]:
-        if self.thresholds.calibrated:
-            return []
-        return [
-            f"`thresholds` has no number for {axis.value}"
-            for axis in self.axes
-            if getattr(self.thresholds, axis.value) is None
-        ]
+    def _idle_faults(self) -> Iterator[Fault]:
+        """Find settings that nothing would read."""
+        world, numbers = self.data.source == WORLD, not self.thresholds.calibrated
+        if world and self.data.revision is not None:
+            yield ("data", "revision"), "the generated world has no revisions"
+        if not world and self.data.world != WorldSettings():
+            yield ("data", "world"), f"is read only with `source: {WORLD}`"
+        if numbers and self.calibration != CalibrationSettings():
+            yield ("calibration",), "is read only with `thresholds: calibrated`"
+        scratch = self.base.scratch
+        if scratch is not None and scratch.architecture.model_type != "opt":
+            path = ("base", "scratch", "architecture", "model_type")
+            yield path, "a base writes text: it must be 'opt'"
+        for at, judge in enumerate(self.judges):
+            if judge.train is not None and judge.train.architecture.model_type == "opt":
+                path_of_judge = ("judges", at, "train", "architecture", "model_type")
+                yield path_of_judge, "a judge classifies: it must be 'deberta-v2'"
+
+    def _threshold_faults(self) -> Iterator[Fault]:
+        for axis in () if self.thresholds.calibrated else self.axes:
+            if getattr(self.thresholds, axis.value) is None:
+                yield ("thresholds",), f"there is no number for {axis.value}"
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -9,10 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+import alignstudy
 from alignstudy.progress import Progress
 from alignstudy.study.fingerprint import aside, digest, ingredients, key_fields
 
-NUMERIC_LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers", "numpy")
+NUMERIC_LIBRARIES = (
+    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
+    "numpy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Stage:
     """One node of a study's graph; subclasses add fields, each an input or a setting.
 
     Attributes:
+        numeric: Whether tensors are computed.
+        libraries: Whose versions decide what comes out.
         name: What people call it: `train/sft/seed-0`. Not part of the key: two studies that ask
             for the same work share it.
         device_class: "cpu", or the accelerator's name; "" where no tensor is computed.
@@ -49,6 +55,7 @@ class Stage:
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     numeric: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = NUMERIC_LIBRARIES
 
     name: str = aside()
     device_class: str = ""
@@ -61,9 +68,13 @@ class Stage:
     def ingredients(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON."""
         made_of: dict[str, Any] = {"stage": self.kind, "version": self.version}
+        made_of["alignstudy"] = (
+            alignstudy.__version__
+        )  # a mended bug must not be served from before
         if self.numeric:
-            made_of["libraries"] = {name: version(name) for name in NUMERIC_LIBRARIES}
             made_of["world_size"] = 1
+        if self.numeric or self.libraries != NUMERIC_LIBRARIES:
+            made_of["libraries"] = {name: version(name) for name in self.libraries}
         for item in key_fields(self):
             made_of[item.name] = ingredients(getattr(self, item.name))
         return made_of

@@ -42,11 +42,13 @@ class YamlFile:
 
     def where(self, path: Path_) -> str:
         """Say where a key stands: `study.yaml:12`, or `--set data.source`."""
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.overrides:
-                return f"--set {dotted(path[:end])}"
-            if path[:end] in self.lines:
-                return f"{self.origin}:{self.lines[path[:end]]}"
+        prefixes = [path[:end] for end in range(len(path), 0, -1)]
+        for prefix in prefixes:  # what `--set` replaced no longer stands in the file
+            if prefix in self.overrides:
+                return f"--set {'.'.join(map(str, prefix))}"
+        for prefix in prefixes:
+            if prefix in self.lines:
+                return f"{self.origin}:{self.lines[prefix]}"
         return self.origin
 
 
@@ -118,9 +120,17 @@ def _refuse_tricks(text: str, origin: str) -> None:
     for event in YAML(typ="rt", pure=True).parse(StringIO(text)):
         line = event.start_mark.line + 1
         if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
-            raise SettingsError(f"{origin}:{line}: anchors and aliases are not used in study files")
+            raise SettingsError(
+                f"{origin}:{line}: anchors and aliases are not used in study files",
+                mend="write the value out",
+                kept="nothing was run",
+            )
         if getattr(event, "tag", None) is not None:
-            raise SettingsError(f"{origin}:{line}: tags (!...) are not used in study files")
+            raise SettingsError(
+                f"{origin}:{line}: tags (!...) are not used in study files",
+                mend="write the plain value",
+                kept="nothing was run",
+            )
         if isinstance(event, MappingStartEvent | SequenceStartEvent):
             depth += 1
         elif type(event).__name__.endswith("EndEvent") and "Document" not in type(event).__name__:

@@ -11,7 +11,16 @@ from alignstudy.errors import GuardError
 from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore, JudgeSettings, build
 from alignstudy.judges.calibrate import best_threshold
-from alignstudy.records import Axis, Pair, Response, Score, StopReason, read_rows, write_rows
+from alignstudy.records import (
+    DECIMALS,
+    Axis,
+    Pair,
+    Response,
+    Score,
+    StopReason,
+    read_rows,
+    write_rows,
+)
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.data import (
@@ -124,7 +133,8 @@ class Calibrate(Stage):
         for axis, pairs in read_calibration(job.folder_of(self.prompts)).items():
             items = [item for pair in pairs for item in _both(pair, self.protocol)]
             scores = [given.score for given in judge.score(items, progress=job.progress)]
-            found[axis.value] = asdict(best_threshold(*_finite(scores, axis)))
+            rounded = [None if score is None else round(score, DECIMALS) for score in scores]
+            found[axis.value] = asdict(best_threshold(*_finite(rounded, axis)))
         write_json(job.out / CALIBRATION, found)
         return {}
 

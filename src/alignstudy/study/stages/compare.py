@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.records import Response, ScoredResponse, read_rows, write_rows
+from alignstudy.records import Response, Score, ScoredResponse, read_rows, write_rows
 from alignstudy.report.analysis import Analysis, Thresholds, analyse
 from alignstudy.report.exports import write_classifications, write_responses
 from alignstudy.report.tables import write_tables
@@ -43,6 +43,7 @@ class Compare(Stage):
     """Compare the models: one analysis a judge, the first judge's in the tables."""
 
     kind: ClassVar[str] = "compare"
+    libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
     judges: tuple[str, ...]
     thresholds: ThresholdSettings
@@ -90,7 +91,7 @@ class Compare(Stage):
     def _scored(self, one: Compared, job: StageJob) -> Iterator[ScoredResponse]:
         """Join one model's responses with every judge's scores, by prompt id."""
         by_judge = {
-            judge: {s.prompt_id: s.score for s in read_scores(job.folder_of(stage))}
+            judge: {score.prompt_id: score for score in read_scores(job.folder_of(stage))}
             for judge, stage in zip(self.judges, one.scores, strict=True)
         }
         for response in read_responses(job.folder_of(one.responses)):
@@ -98,7 +99,7 @@ class Compare(Stage):
             yield _row(one, response, scores)
 
 
-def _row(one: Compared, response: Response, scores: dict[str, float | None]) -> ScoredResponse:
+def _row(one: Compared, response: Response, scores: dict[str, Score]) -> ScoredResponse:
     return ScoredResponse(
         model=one.model,
         seed=one.seed,
@@ -106,7 +107,10 @@ def _row(one: Compared, response: Response, scores: dict[str, float | None]) -> 
         axis=response.axis,
         prompt=response.prompt,
         response=response.text,
-        scores=scores,
+        scores={judge: given.score for judge, given in scores.items()},
+        flags={judge: given.flags for judge, given in scores.items() if given.flags},
+        failures={judge: given.failure for judge, given in scores.items() if given.failure},
+        prompt_truncated=response.prompt_truncated,
         num_tokens=response.num_tokens,
         stop_reason=str(response.stop_reason),
         raw_response=response.raw_text,

@@ -11,7 +11,7 @@ from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.train import Train, training_rows
 
 PREVIEW = "preview.md"
-NUM_EXAMPLES = 3
+NUM_OFFERED = 1000
 
 INTRODUCTION = """# Training examples as the trainer sees them
 
@@ -26,6 +26,7 @@ class Preview(Stage):
 
     kind: ClassVar[str] = "preview"
     trainings: tuple[Train, ...]
+    labels: tuple[str, ...]
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write preview.md."""
@@ -33,8 +34,9 @@ class Preview(Stage):
         (job.out / PREVIEW).write_text("\n".join(sections), encoding="utf-8")
         return {}
 
+    # Rows that don't fit are left out of training too; many are offered so that some fit.
     def _section(self, stage: Train, job: StageJob) -> str:
-        rows = training_rows(stage, job, NUM_EXAMPLES)
+        rows = training_rows(stage, job, NUM_OFFERED)
         method = METHODS.load(stage.settings.method)
         return as_markdown(stage, method.preview(stage.job(job, rows=rows)))
 

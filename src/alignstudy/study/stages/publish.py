@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from alignstudy.data.audit import audit_json
-from alignstudy.records import Audit, GuardOutcome
+from alignstudy.data.exclusion import EvaluationDialogues
+from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
 from alignstudy.report.figures import write_figures
 from alignstudy.report.html import render_report
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
@@ -17,6 +19,7 @@ from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.compare import Compare, read_calibration_result, read_scored
 from alignstudy.study.stages.data import (
     FACTS,
+    ROWS,
     CollectRows,
     SelectPrompts,
     read_audits,
@@ -99,12 +102,35 @@ class Publish(Stage):
 
     def _warnings(self, job: StageJob) -> tuple[str, ...]:
         """Say which guards ran at merges, which belong to no training."""
-        said = []
+        said = [*self._judge_warnings(job)]
         for merge in self.merges:
             for guard in read_result(merge, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
                 said.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
         return tuple(said)
+
+    def _judge_warnings(self, job: StageJob) -> Iterator[str]:
+        """Say where a judge is not independent, or ranks the wrong way round."""
+        for facts in self._calibrations(job):
+            if facts["pair_accuracy"] < 0.5:
+                yield (
+                    f"judge {facts['judge']} scores the rejected response higher on"
+                    f" {100 * (1 - facts['pair_accuracy']):.0f}% of {facts['n']} labelled pairs"
+                    f" ({facts['axis']}): its direction looks reversed, and its rates mean nothing"
+                )
+        parts = {stage.part: job.folder_of(stage) / ROWS for stage in self.parts}
+        if "train" not in parts:
+            return
+        train = EvaluationDialogues.of_pairs(read_rows(parts["train"], Pair), reason="shared")
+        for part, path in parts.items():
+            if part.startswith("judge-"):
+                pairs = list(read_rows(path, Pair))
+                shared = sum(train.reason_against(pair) is not None for pair in pairs)
+                if shared:
+                    yield (
+                        f"{shared} of {len(pairs)} training pairs of {part} share a dialogue with"
+                        " the policies' training rows: this judge is not independent of them"
+                    )
 
     def _provenance(self, job: StageJob) -> dict[str, Any]:
         """Give what the stages were made with; the run's own times are in provenance.json."""

@@ -17,6 +17,7 @@ from alignstudy.methods.scratch import (
 )
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
+from alignstudy.study.fingerprint import aside
 from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
@@ -85,7 +86,7 @@ class Train(Stage):
 
     kind: ClassVar[str] = "train"
     numeric: ClassVar[bool] = True
-    label: str
+    label: str = aside(default="")
     settings: TrainingSettings
     parent: Stage
     rows: CollectRows
