@@ -239,7 +239,9 @@ def _png(path: Path) -> None:
     _need(data.startswith(b"\x89PNG\r\n\x1a\n"), f"{path}: no PNG")
     at, kind = 8, b""
     while at < len(data):
+        _need(len(data) >= at + 12, f"{path}: cut short")
         size, kind = struct.unpack(">I4s", data[at : at + 8])
+        _need(len(data) >= at + 12 + size, f"{path}: cut short")
         body, (crc,) = data[at + 4 : at + 8 + size], struct.unpack(">I", data[at + 8 + size :][:4])
         _need(zlib.crc32(body) == crc, f"{path}: a damaged chunk")
         at += size + 12

@@ -114,13 +114,12 @@ def test_one_changed_setting_runs_only_what_hangs_on_it(finished, tmp_path):
 
 
 def test_a_judge_that_cannot_tell_gives_no_difference(finished, tmp_path):
-    changes = {"judges": [{"name": "blind", "use": "constant", "value": -2.5}],
-               "thresholds": {"harmless": -3, "helpful": -2}}  # fmt: skip
-    study = write_study(tmp_path / "blind.yaml", changes)
+    change = {"judges": [{"name": "blind", "use": "constant", "value": -2.5}]}
+    study = write_study(tmp_path / "blind.yaml", change)
     made = run_here(study, out=tmp_path / "run", home=finished.home)
     assert not [name for name in made.executed if name.startswith(("train", "generate", "base"))]
     rates = {(row["hmr"], row["hpr"], row["cas"]) for row in table(made.folder, "metrics")}
-    assert rates == {("100.0", "0.0", "50.0")}
+    assert len(rates) == 1
     rows = table(tmp_path / "run", "comparisons")
     assert len(rows) == 30
     for row in rows:
@@ -132,14 +131,13 @@ def test_a_judge_that_cannot_tell_gives_no_difference(finished, tmp_path):
 
 
 def test_other_seeds_give_other_numbers_and_the_base_is_asked_once(finished, tmp_path):
-    thresholds = {"harmless": -0.5, "helpful": -0.6}
-    changes = {"seeds": [0, 1], "thresholds": thresholds}
+    thresholds = {"harmless": -0.5, "helpful": -0.6}  # between the scores: rates that are not 0
+    changes = {"seeds": [0, 1], "thresholds": thresholds, "calibration": None}
     study = write_study(tmp_path / "seeds.yaml", changes)
     made = run_here(study, out=tmp_path / "run", home=finished.home)
-    assert "base" not in made.executed
-    assert not [name for name in made.executed if name.startswith("generate/base")]
-    trained = [name for name in made.executed if name.startswith("train/")]
-    assert trained == ["train/sft/seed-1", "train/dpo/seed-1", "train/sft+dpo/seed-1"]
+    assert made.executed.count("base") == 1
+    generated = [name for name in made.executed if name.startswith("generate/")]
+    assert len(generated) == 1 + 3 * 2
     check_run_folder.check(tmp_path / "run")
     assert any(0 < float(row["hmr"]) < 100 for row in table(made.folder, "metrics"))
     both = weights(tmp_path / "run")
@@ -148,9 +146,9 @@ def test_other_seeds_give_other_numbers_and_the_base_is_asked_once(finished, tmp
             digest for name, digest in both.items() if name.startswith(f"models/{recipe}/seed-")
         )
         assert first != second
-    old = {row["model"]: row for row in table(finished.run, "scores")}
-    for row in table(tmp_path / "run", "scores"):
-        assert (row["harmless"] == old[row["model"]]["harmless"]) == (row["model"] == "base")
+    scores = made.responses().groupby(["model", "seed"])["rating"].mean().unstack()
+    differ = scores[0] != scores[1]
+    assert dict(differ) == {"base": False, "sft": True, "dpo": True, "sft_dpo": True}
 
 
 @pytest.mark.parametrize("stage", ["train/sft/seed-0", "train/sft+dpo/seed-0"])
@@ -158,6 +156,7 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bits(
     finished, uninterrupted, tmp_path, stage
 ):
     home, run = tmp_path / "home", tmp_path / "run"
+    shutil.copytree(finished.home, home)
     key = plan(uninterrupted.study, home=home)[stage].stage.key
     stopped = run_and_signal(
         (uninterrupted.study, "--out", run), home=home, key=key, number=signal.SIGKILL

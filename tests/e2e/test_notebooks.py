@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Both notebooks executed in one folder, against one store: the second reuses the first's work."""
+    """Both notebooks, executed in one folder against one store."""
     folder = tmp_path_factory.mktemp("notebooks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALIGNSTUDY_HOME", str(folder / "home"))

@@ -148,6 +148,29 @@ def test_a_response_too_long_alone_is_scored_by_its_head(folder):
     assert score.flags == encoded.flags
 
 
+def test_every_length_around_the_response_is_cut_and_flagged(folder):
+    tokenizer, response = load_tokenizer(folder), "Mix flour, water and salt."
+    alone, whole = (tokenizer(text, response)["input_ids"] for text in ("", LAST))
+    num_special = tokenizer.num_special_tokens_to_add(pair=True)
+    both = ("prompt_trimmed", "response_trimmed")
+    asking = judge(folder)
+    for limit in range(num_special + 1, len(alone) + 4):
+        asking._pairs.max_length = limit  # the settings allow 8 and more
+        encoded = asking._pairs.encode(OLD + LAST, response)
+        room = limit - len(alone)
+        if room < 0:
+            expected, flags = [*alone[: limit - 1], tokenizer.sep_token_id], both
+        else:
+            expected, flags = [whole[0], *whole[len(whole) - limit + 1 :]], both[:1]
+        assert encoded.inputs["input_ids"] == expected, limit
+        assert {len(row) for row in encoded.inputs.values()} == {limit}
+        (score,) = asking.score([(OLD + LAST, response)])
+        assert score.score is not None
+        assert score.flags == encoded.flags == flags
+        (bare,) = asking.score([("", response)])
+        assert bare.flags == (() if room >= 0 else both[1:])
+
+
 def test_the_limit_comes_from_the_models_files(tmp_path):
     write_deberta_like_hub(tmp_path, max_position_embeddings=40)
     long = (OLD + LAST, " ".join(CORPUS[:2]))

@@ -2,13 +2,16 @@
 
 import json
 import math
+import shutil
+from dataclasses import replace
 
 import methods_fixtures as fx
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, InputError
 from alignstudy.loading import load_causal_lm, load_tokenizer
 from alignstudy.methods import METHODS, LoRASettings, initial, training
 from alignstudy.methods.dpo import DPOSettings
@@ -19,7 +22,7 @@ from alignstudy.methods.losses import LOSSES, preference_loss
 from alignstudy.methods.probes import dropout_difference, first_preferences, probe_batch
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.sft import SFTSettings
-from alignstudy.records import Weights
+from alignstudy.records import Axis, Prompt, Weights
 
 SMALL = {"max_length": 64, "per_device_train_batch_size": 5}
 LORA = LoRASettings(r=2, lora_alpha=4)
@@ -63,8 +66,8 @@ def test_guards_of_a_run_with_two_losses_and_full_weights(opt, tmp_path):
     passed = {outcome.guard: outcome.passed for outcome in run(settings, opt, tmp_path).guards}
     assert passed == dict.fromkeys(
         (
-            *("padding_is_not_end", "dropout_is_off", "end_is_learnt", "cue_is_shared"),
-            "reference_is_parent",
+            *("padding_is_not_end", "text_stays_open", "dropout_is_off", "end_is_learnt"),
+            *("cue_is_shared", "reference_is_parent"),
         ),
         True,
     )
@@ -175,6 +178,86 @@ def test_a_tokenizer_that_pads_with_its_end_is_refused(opt, tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     with pytest.raises(GuardError, match="pads with its end token"):
         run(SFTSettings(**SMALL), folder, tmp_path / "job")
+
+
+def ends_every_text(opt, folder, token="</s>"):
+    """Copy a model folder; its tokenizer appends a token to every text."""
+    shutil.copytree(opt, folder)
+    tokenizer = load_tokenizer(folder)
+    template = f"</s> $A {token}"
+    special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in {"</s>", token}]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, pair=f"{template} $B", special_tokens=special
+    )
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    assert load_tokenizer(folder)("a")["input_ids"][-1] == dict(special)[token]
+    return folder
+
+
+@pytest.mark.parametrize("token", ["</s>", "<pad>"])
+def test_a_tokenizer_that_ends_every_text_is_refused_in_training_and_generation(
+    token, opt, tmp_path
+):
+    from alignstudy.generation import GenerationSettings, generate
+
+    folder = ends_every_text(opt, tmp_path / "ending", token)
+    words = f"ends every text itself, with {token}"
+    for loss_on in ("dialogue", "response"):
+        settings = SFTSettings(**SMALL, loss_on=loss_on)
+        with pytest.raises(GuardError, match=words):
+            run(settings, folder, tmp_path / loss_on)
+        with pytest.raises(GuardError, match=words):
+            METHODS.load("sft").preview(fx.make_job(settings, folder, tmp_path / "preview"))
+    prompt = Prompt(id="p", axis=Axis.HARMLESS, text=fx.make_pairs(1)[0].prompt)
+    with pytest.raises(GuardError, match=words) as caught:
+        generate(
+            Weights(folder=folder), [prompt], GenerationSettings(max_new_tokens=2),
+            protocol="paper", device="cpu", seed=0,
+        )  # fmt: skip
+    assert "add_eos_token: false" in caught.value.mend
+
+
+def test_rows_in_which_a_token_reaches_across_the_cue_are_refused_if_all_else_told(opt, tmp_path):
+    folder = tmp_path / "merging"
+    shutil.copytree(opt, folder)
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    model = tokenizer["model"]
+    # ":!" becomes one token, in the place of the last that was merged.
+    unused = max(model["vocab"], key=model["vocab"].get)
+    model["merges"] = [m for m in model["merges"] if unused not in (*m, "".join(m))]
+    model["vocab"][":!"] = model["vocab"].pop(unused)
+    model["merges"].append([":", "!"])
+    file.write_text(json.dumps(tokenizer))
+    rows = fx.make_pairs()
+    merged = [replace(row, chosen=f"!{row.chosen}") for row in rows]
+    settings = SFTSettings(**SMALL, max_steps=1)
+    with pytest.raises(GuardError, match="no response of 10 rows follows the tokens"):
+        run(settings, folder, tmp_path / "all", rows=merged)
+    result = run(settings, folder, tmp_path / "some", rows=[*merged[:3], *rows[3:]])
+    assert result.counts["merged_at_border"] == 3
+    assert any(note.startswith("in 3 of 10 rows a token reaches across") for note in result.notes)
+
+
+def test_each_lora_target_must_be_a_layer_of_the_model(opt, tmp_path):
+    for targets, unknown in [
+        (("q_proj", "v_projj"), "v_projj"),
+        (("proj",), "proj"),  # the end of a name, but not after a dot
+        (("q_proj", "self_attn"), "self_attn"),  # holds layers, is none
+    ]:
+        lora = LoRASettings(r=2, lora_alpha=4, target_modules=targets)
+        settings = DPOSettings(**SMALL, lora=lora, max_steps=1)
+        with pytest.raises(
+            InputError, match=f"target_modules: unknown layer '{unknown}'"
+        ) as caught:
+            run(settings, opt, tmp_path / unknown)
+        if unknown == "v_projj":
+            assert caught.value.mend == "did you mean 'v_proj'?"
+    targets = ("layers.0.self_attn.q_proj", "model.decoder.layers.1.fc1", "fc2")
+    settings = DPOSettings(**SMALL, lora=LORA.model_copy(update={"target_modules": targets}))
+    run(settings.model_copy(update={"max_steps": 1}), opt, tmp_path / "named")
+    adapted = {name.rpartition(".lora_")[0] for name in fx.weights_of(tmp_path / "named" / "out")}
+    assert len(adapted) == 1 + 1 + 2
 
 
 def test_packing_is_refused_where_documents_mix_and_done_where_they_do_not(opt, tmp_path):

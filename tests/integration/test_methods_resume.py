@@ -172,6 +172,68 @@ def test_a_finished_training_that_was_not_saved_is_saved_without_more_steps(pare
     assert again.num_tokens == done.num_tokens
 
 
+MID_EPOCH = {
+    "max_steps": (CASES["sft lora"], {"max_steps": 3, "save_steps": 1}),
+    "half an epoch": (CASES["dpo full"], {"num_train_epochs": 0.5, "save_steps": 2}),
+    "accumulation, second epoch": (
+        CASES["sft full, dropout, accumulation, grouped"],
+        {"max_steps": 5, "logging_steps": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MID_EPOCH)
+def test_killed_after_the_last_step_within_an_epoch_is_the_same_to_the_bit(
+    name, parents, tmp_path, monkeypatch
+):
+    from alignstudy.methods import training
+
+    case, changes = MID_EPOCH[name]
+    settings = type(case)(**case.model_dump() | changes)
+    whole = job_of(settings, parents, tmp_path / "whole")
+    straight = train(whole)
+    last = straight.steps
+    assert straight.epochs != int(straight.epochs)
+
+    class Killed(BaseException): ...
+
+    def die(*_):
+        raise Killed
+
+    root = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_trained", die)
+        for _ in range(2):  # the second time, it is killed again where it had been
+            job = job_of(settings, parents, root)
+            with pytest.raises(Killed):
+                train(job)
+            sealed = sorted(int(p.name[11:]) for p in job.work.glob("checkpoint-*"))
+            assert sealed[-1] == last
+    progress = Counter()
+    resumed = train(job_of(settings, parents, root, progress=progress))
+    assert files(root / "out") == files(whole.out)
+    assert progress.steps == last
+    assert f"went on from the checkpoint of step {last}" in resumed.notes
+    for name_ in ("steps", "epochs", "num_tokens", "final_loss", "guards", "counts"):
+        assert getattr(resumed, name_) == getattr(straight, name_), name_
+
+
+def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from alignstudy.methods import _trl, checkpoints
+
+    sealed = []
+    monkeypatch.setattr(checkpoints, "seal", lambda folder, **_: sealed.append(folder.name))
+    job = job_of(CASES["sft lora"], parents, tmp_path)
+    trainer = SimpleNamespace(_total_train_tokens=0)
+    conductor = _trl.Conductor(job, trainer, seconds_before=0.0)
+    args = SimpleNamespace(output_dir=str(job.work), max_steps=3)
+    for step in (2, 3, 4):
+        conductor.on_save(args, SimpleNamespace(global_step=step))
+    assert sealed == ["checkpoint-2", "checkpoint-3"]
+
+
 KILLED = textwrap.dedent("""
     import os, pathlib, signal, sys
     import torch

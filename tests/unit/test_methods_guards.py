@@ -89,6 +89,18 @@ def test_padding_must_differ_from_the_end(pad, end, words):
     assert "tokenizer_config.json" in caught.value.mend
 
 
+def test_responses_that_never_follow_the_cues_own_tokens_are_refused():
+    counts = {"rows": 9, "used": 8, "merged_at_border": 0}
+    assert guards.cue_is_shared(counts).passed
+    assert guards.merged_rows_note(counts) == ()
+    some = counts | {"merged_at_border": 7}
+    assert "7 of 8" in guards.cue_is_shared(some).detail
+    (note,) = guards.merged_rows_note(some)
+    assert "7 of 8 rows" in note
+    with pytest.raises(GuardError, match="no response of 8 rows follows the tokens"):
+        guards.cue_is_shared(counts | {"merged_at_border": 8})
+
+
 def test_rows_must_fit_the_context():
     guards.fits_context(128, 128)
     with pytest.raises(InputError, match="129"):

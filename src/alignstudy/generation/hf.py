@@ -23,6 +23,7 @@ from alignstudy.loading import (
     load_causal_lm,
     load_tokenizer,
     run_halving,
+    text_stays_open,
     well_formed,
 )
 from alignstudy.progress import SILENT, Progress
@@ -70,7 +71,8 @@ def generate(
         One response a prompt, in the prompts' order.
 
     Raises:
-        GuardError: If a prompt of the rigorous protocol lacks the cue, or ids repeat.
+        GuardError: If a prompt of the rigorous protocol lacks the cue, ids repeat, or the tokenizer
+            ends every text itself.
         InputError: If `max_new_tokens` alone fills the model's context.
         EnvironmentFault: If one prompt alone doesn't fit into memory.
     """
@@ -121,6 +123,7 @@ class _Writer:
     ) -> _Writer:  # fmt: skip
         """Load the model; an adapter's base brings the tokenizer."""
         tokenizer = load_tokenizer(weights.base or weights.folder)
+        text_stays_open(tokenizer)
         adapted = load_causal_lm(weights, dtype=settings.dtype, device=device)
         # PEFT's own generate rewrites the generation settings; the model inside has the adapter.
         model = adapted.get_base_model() if weights.base is not None else adapted

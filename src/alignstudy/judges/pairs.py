@@ -103,8 +103,12 @@ class PairEncoder:
             if self._fits(encoding):
                 return encoding, [PROMPT_TRIMMED] if rest is not prompt else []
             last, rest = rest, dialogue.drop_oldest_turns(rest)
-        if self._fits(self._pair("", response)):
-            return self._pair(last, response, cut="only_first"), [PROMPT_TRIMMED]
+        alone = self._pair("", response)
+        if self._fits(alone):
+            # The tokenizer refuses to cut a side to nothing.
+            full = self.max_length == len(alone["input_ids"])
+            kept = alone if full else self._pair(last, response, cut="only_first")
+            return kept, [PROMPT_TRIMMED]
         flags = [PROMPT_TRIMMED, RESPONSE_TRIMMED] if prompt else [RESPONSE_TRIMMED]
         return self._pair("", response, cut="only_second"), flags
 

@@ -10,7 +10,7 @@ from alignstudy.loading.device import context_length, device_name, pick_device, 
 from alignstudy.loading.digests import parameter_digest, weights_digest
 from alignstudy.loading.folder import ADAPTER_RECORD
 from alignstudy.loading.models import load_causal_lm, load_classifier, output_index
-from alignstudy.loading.tokenizers import load_tokenizer, well_formed
+from alignstudy.loading.tokenizers import load_tokenizer, text_stays_open, well_formed
 
 __all__ = [
     "ADAPTER_RECORD",
@@ -25,6 +25,7 @@ __all__ = [
     "pick_device",
     "run_halving",
     "set_threads",
+    "text_stays_open",
     "weights_digest",
     "well_formed",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alignstudy.dialogue import CUE
 from alignstudy.errors import AlignstudyError, DamagedArtefactError, GuardError, InputError
 from alignstudy.loading.folder import NEEDED, check_no_code, first_line, named_faults, read_json
+from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +52,34 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             mend="use the tokenizer that belongs to the model; check special_tokens_map.json",
         )
     return tokenizer
+
+
+def text_stays_open(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
+    """Refuse a language model's tokenizer that ends every text itself.
+
+    Prompts would be asked after their end, and trained texts would end twice. Classifiers are not
+    concerned: what they read is whole.
+
+    Raises:
+        GuardError: If a plain text's last token is the end-of-sequence token, or another special
+            token that the tokenizer appended.
+    """
+    plain = f"\n\nHuman: Hello.{CUE}"
+    last = tokenizer(plain)["input_ids"][-1]
+    bare = tokenizer(plain, add_special_tokens=False)["input_ids"][-1]
+    appended = last != bare and last in tokenizer.all_special_ids
+    if appended or last == tokenizer.eos_token_id:
+        token = tokenizer.convert_ids_to_tokens(last)
+        raise GuardError(
+            f"the tokenizer ends every text itself, with {token} (id {last})",
+            why="the model would be asked to write after the end of a text, and trained on texts"
+            " that end twice",
+            mend="set add_eos_token: false in the model folder's tokenizer_config.json, or take"
+            f" {token} after $A out of the post_processor in its tokenizer.json",
+        )
+    return GuardOutcome(
+        guard="text_stays_open", passed=True, detail="the tokenizer appends no token to a text"
+    )
 
 
 def _check_merges(folder: Path) -> None:

@@ -64,6 +64,13 @@ class _Watched:
         batch_size = self.args.per_device_train_batch_size  # type: ignore[attr-defined]
         return GroupedByLength(self.lengths, batch_size=batch_size, seed=self.args.seed)  # type: ignore[attr-defined]
 
+    def _run_epoch(self, *args: Any, **given: Any) -> None:  # noqa: ANN401
+        # Resumed at its last step, within an epoch, the trainer would make one step too many.
+        if self.state.global_step >= self.args.max_steps:  # type: ignore[attr-defined]
+            self.control.should_training_stop = True  # type: ignore[attr-defined]
+            return
+        super()._run_epoch(*args, **given)  # type: ignore[misc]
+
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> torch.Tensor:  # noqa: ANN401
         self.step_rows = [*getattr(self, "step_rows", []), *inputs.pop("row").tolist()]
         loss: torch.Tensor = super().training_step(model, inputs, *args)  # type: ignore[misc]
@@ -152,7 +159,9 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Seal the checkpoint that was just written, and drop the oldest."""
+        """Seal the checkpoint that was just written, and drop the oldest; none beyond the end."""
+        if state.global_step > args.max_steps:
+            return
         checkpoints.seal(
             Path(args.output_dir) / f"checkpoint-{state.global_step}",
             digest=self._job.digest,

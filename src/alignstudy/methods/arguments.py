@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import InputError
+from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.methods.base import LoRASettings, TrainingSettings
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def check_device(device: str) -> None:
@@ -133,3 +136,22 @@ def lora_arguments(lora: LoRASettings) -> dict[str, Any]:
         "bias": "none",
         "task_type": "CAUSAL_LM",
     }
+
+
+def check_target_modules(lora: LoRASettings, model: PreTrainedModel) -> None:
+    """Refuse each LoRA target that no layer of the model has; PEFT would leave it out silently.
+
+    As PEFT matches them, a target is a layer's full name or its end after a dot.
+
+    Raises:
+        UnknownNameError: Offering the nearest name.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    adaptable = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv1D)
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, adaptable)]
+    for target in lora.target_modules:
+        if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
+            known = {layer.rpartition(".")[2] for layer in layers}
+            raise UnknownNameError("layer", target, known, where="lora.target_modules")

@@ -30,9 +30,9 @@ class Encoded:
         row_ids: The ids of the rows that are in `columns`, in the same order.
         truncated: Whether a row's end was cut off.
         counts: Rows given ("rows"), in `columns` ("used"), cut ("truncated"), left out because the
-            prompt alone fills `max_length` ("too_long"), with tokens that reach across the border
-            of prompt and response ("merged_at_border"), and with a special token spelled out in
-            the text ("special_token_in_text").
+            prompt alone fills `max_length` ("too_long"), used with a token that reaches across the
+            border of prompt and response ("merged_at_border"), and with a special token spelled
+            out in the text ("special_token_in_text").
     """
 
     columns: dict[str, list[list[int]]]
@@ -129,11 +129,11 @@ def encode_responses(
     prompts, full = _prompts_and_texts(rows, tokenizer, [row.chosen for row in rows])
     for row, prompt, ids in zip(rows, prompts, full, strict=True):
         border = _common_prefix(prompt, ids)
-        gathered.counts["merged_at_border"] += border < len(prompt)
         gathered.note_text(row.prompt + row.chosen)
         if border >= max_length:
             gathered.counts["too_long"] += 1
             continue
+        gathered.counts["merged_at_border"] += border < len(prompt)
         labels = [IGNORED] * border + ids[border:]
         gathered.add(
             row.id,
@@ -160,11 +160,11 @@ def encode_preferences(
     _, rejecteds = _prompts_and_texts(rows, tokenizer, rejected_texts)
     for row, prompt, chosen, rejected in zip(rows, prompts, chosens, rejecteds, strict=True):
         border = min(_common_prefix(prompt, chosen), _common_prefix(prompt, rejected))
-        gathered.counts["merged_at_border"] += border < len(prompt)
         gathered.note_text(f"{row.prompt}{row.chosen}{row.rejected}")
         if border >= max_length:
             gathered.counts["too_long"] += 1
             continue
+        gathered.counts["merged_at_border"] += border < len(prompt)
         gathered.add(
             row.id,
             truncated=max(len(chosen), len(rejected)) > max_length,

@@ -81,16 +81,41 @@ def end_is_learnt(
 
 
 def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
-    """Tell that every prompt ended in the cue; encoding refuses one that doesn't.
+    """Refuse rows whose responses never follow the cue's own tokens, after which generation asks.
+
+    That every prompt's text ends in the cue was checked by encoding.
 
     Args:
         counts: Of the encoded rows.
+
+    Raises:
+        GuardError: If in every row a token reaches across the cue's end.
     """
+    merged, used = counts["merged_at_border"], counts["used"]
+    if merged == used:
+        raise GuardError(
+            f"no response of {used} rows follows the tokens of the cue {CUE!r}",
+            why="followed by a response, the prompt's last tokens are others than alone, as"
+            " generation asks them: what is learnt isn't what will be asked for",
+            mend="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
+            " responses begin with a space",
+        )
     return GuardOutcome(
         guard="cue_is_shared",
         passed=True,
         detail=f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
-        f" in {counts['merged_at_border']} a token reaches across it into the response",
+        f" in {merged} of {used} used a token reaches across it into the response",
+    )
+
+
+def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Tell of rows in which a token reaches across the cue into the response; none: no note."""
+    merged = counts["merged_at_border"]
+    if not merged:
+        return ()
+    return (
+        f"in {merged} of {counts['used']} rows a token reaches across the cue's end: their"
+        " responses don't follow the tokens after which generation asks",
     )
 
 

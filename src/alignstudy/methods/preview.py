@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from alignstudy.loading import load_tokenizer
-from alignstudy.methods import guards
 from alignstudy.methods.base import PreviewExample, TrainJob
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.encode import IGNORED
 from alignstudy.methods.reward_model import RewardModelSettings
-from alignstudy.methods.training import encode
+from alignstudy.methods.training import encode, tokenizer_guards
 
 NUM_EXAMPLES = 3
 
@@ -23,13 +22,13 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     No weights are read, so this works on a folder with tokenizer and config.json alone.
 
     Raises:
-        GuardError: If a prompt lacks the cue, or the tokenizer can't mark an end.
+        GuardError: If a prompt lacks the cue, or the tokenizer can't mark an end, or does unasked.
         DataError: If no row is left.
     """
     from alignstudy.methods import _trl
 
     tokenizer = load_tokenizer(job.parent)
-    guards.padding_is_not_end(tokenizer)
+    tokenizer_guards(job, tokenizer)
     settings = job.settings
     if getattr(settings, "packing", False):
         settings = settings.model_copy(update={"packing": False})

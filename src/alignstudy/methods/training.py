@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
-from alignstudy.loading import context_length, load_causal_lm, load_tokenizer
+from alignstudy.loading import context_length, load_causal_lm, load_tokenizer, text_stays_open
 from alignstudy.methods import checkpoints, guards
-from alignstudy.methods.arguments import check_device
+from alignstudy.methods.arguments import check_device, check_target_modules
 from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.encode import (
@@ -114,13 +114,15 @@ def _prepare(job: TrainJob) -> _Ready:
 
     check_device(job.device)
     tokenizer = load_tokenizer(job.parent)
-    padding = guards.padding_is_not_end(tokenizer)
+    of_tokenizer = tokenizer_guards(job, tokenizer)
     encoded = encode(job, tokenizer)
     set_seed(job.seed)
     classifier = isinstance(job.settings, RewardModelSettings)
     load = initial_classifier if classifier else initial_causal_lm
     model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
     guards.fits_context(job.settings.max_length, context_length(model.config))
+    if job.settings.lora is not None:
+        check_target_modules(job.settings.lora, model)
     packing = _check_packing(job, model, tokenizer, encoded)
     set_seed(job.seed)
     trainer = _trl.build(job, encoded, model=model, reference=_reference(job), tokenizer=tokenizer)
@@ -128,9 +130,21 @@ def _prepare(job: TrainJob) -> _Ready:
     return _Ready(
         trainer=trainer,
         encoded=encoded,
-        guards=(padding, *packing, *measured),
-        notes=(note,) if note else (),
+        guards=(*of_tokenizer, *packing, *measured),
+        notes=(*((note,) if note else ()), *guards.merged_rows_note(encoded.counts)),
     )
+
+
+def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple[GuardOutcome, ...]:
+    """Let the guards look at a job's tokenizer.
+
+    Raises:
+        GuardError: If it can't mark an end, or (a language model's) marks it unasked.
+    """
+    padding = guards.padding_is_not_end(tokenizer)
+    if isinstance(job.settings, RewardModelSettings):
+        return (padding,)
+    return padding, text_stays_open(tokenizer)
 
 
 def _reference(job: TrainJob) -> Any:  # noqa: ANN401 - a model, or None

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from alignstudy.methods.base import TrainingSettings
+from alignstudy.study.exports import judge_exports, model_exports, text_exports
 from alignstudy.study.locate import Located
 from alignstudy.study.runfolder import Export
 from alignstudy.study.spec import WORLD, JudgeEntry, StudySettings
 from alignstudy.study.stage import Stage
 from alignstudy.study.stages.answer import Calibrate, Generate, JudgeModel, ScoreResponses
-from alignstudy.study.stages.compare import STATISTICS, Compare, Compared
+from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
-from alignstudy.study.stages.preview import PREVIEW, Preview
-from alignstudy.study.stages.publish import REPORT, ChainEnd, Publish
+from alignstudy.study.stages.preview import Preview
+from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.train import ImportBase, Merge, ScratchModel, Train
 
 
@@ -68,10 +69,11 @@ class _Builder:
         compare = self._compare(models)
         preview = self._preview()
         publish = self._publish(compare, preview)
+        trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
         exports = (
-            *self._model_exports(models),
-            *self._judge_exports(),
-            *self._text_exports(compare, publish, preview),
+            *model_exports(models, base=self.base),
+            *judge_exports(trained),
+            *text_exports(self.prompts, compare, publish, preview),
         )
         return Graph(
             exports=exports, preview=preview, prompts=self.prompts, parts=tuple(self.parts.values())
@@ -262,41 +264,3 @@ class _Builder:
             preview=preview,
             sources={role: source.digest for role, source in self.located.found.items()},
         )
-
-    def _model_exports(self, models: dict[tuple[str, int], Stage]) -> list[Export]:
-        """Show each model; with several seeds, one folder a seed."""
-        exports = []
-        for (recipe, seed), stage in models.items():
-            if stage is self.base:
-                target = f"models/{recipe}"
-            else:
-                several = len(self.settings.seeds) > 1
-                target = f"models/{recipe}/seed-{seed}" if several else f"models/{recipe}"
-            exports.append(Export(stage=stage, source="", target=target))
-        return list({export.target: export for export in exports}.values())
-
-    def _judge_exports(self) -> list[Export]:
-        """Show the judges that were trained here: folders that another study can name."""
-        judges = ((judge.name, self._judge(judge)) for judge in self.settings.judges if judge.train)
-        return [
-            Export(stage=stage, source="", target=f"judges/{name}")
-            for name, stage in judges
-            if isinstance(stage, Stage)
-        ]
-
-    def _text_exports(
-        self, compare: Compare, publish: Publish, preview: Preview | None
-    ) -> list[Export]:
-        exports = [
-            Export(stage=self.prompts, source="prompts", target="data/prompts"),
-            Export(stage=compare, source="responses", target="responses"),
-            Export(stage=compare, source="classification", target="classification"),
-            Export(stage=compare, source="tables", target="tables"),
-            Export(stage=compare, source=STATISTICS, target=STATISTICS),
-            Export(stage=publish, source="figures", target="figures"),
-            Export(stage=publish, source="audit.json", target="data/audit.json"),
-            Export(stage=publish, source=REPORT, target=REPORT),
-        ]
-        if preview is not None:
-            exports.append(Export(stage=preview, source=PREVIEW, target="data/preview.md"))
-        return exports

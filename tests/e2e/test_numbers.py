@@ -1,0 +1,171 @@
+"""The numbers themselves, made again from what the run folder and the store hold."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny_study
+
+from alignstudy.data.exclusion import SHARES_CALIBRATION, SHARES_PROMPT
+from alignstudy.dialogue import CUE
+from alignstudy.records import Axis
+from alignstudy.study.store import Store
+
+AXES = {"harmful": Axis.HARMLESS, "helpful": Axis.HELPFUL}
+
+
+def logits(folder, items):
+    """Score (prompt, response) pairs with nothing but transformers, one at a time."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        return [
+            float(model(**tokenizer(*item, return_tensors="pt")).logits[0, 0]) for item in items
+        ]
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_rating_is_the_judges_score_of_that_prompt_and_response(finished):
+    judge = finished.run / "judges" / "tiny-judge"
+    for path in sorted((finished.run / "responses").glob("*.json")):
+        rows = json.loads(path.read_text())
+        again = logits(judge, [(row["prompt"], row["response"]) for row in rows])
+        assert [row["rating"] for row in rows] == pytest.approx(again, abs=1e-4), path.name
+
+
+def test_greedy_responses_are_the_models_own(finished):
+    """One prompt at a time, by plain argmax without a cache, cut as the rigorous protocol says."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = finished.run / "models" / "sft"
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for row in json.loads((finished.run / "responses" / "sft_helpful.json").read_text())[:5]:
+        start = tokenizer(row["prompt"], return_tensors="pt")["input_ids"]
+        ids = start
+        with torch.inference_mode():
+            for _ in range(12):
+                best = model(ids).logits[0, -1].argmax()
+                if best == tokenizer.eos_token_id:
+                    break
+                ids = torch.cat([ids, best.view(1, 1)], dim=1)
+        raw = tokenizer.decode(ids[0, start.shape[1] :], skip_special_tokens=True)
+        assert raw.startswith(row["raw_response"].rstrip()) or row["stop_reason"] == "stop_string"
+        assert row["response"] == row["raw_response"].strip() or "Human:" in row["raw_response"]
+        assert row["prompt"].endswith(CUE)
+
+
+def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
+    thresholds = json.loads((finished.run / "statistics.json").read_text())["thresholds"]
+    key = next(
+        line["key"]
+        for line in json.loads((finished.run / "provenance.json").read_text())["stages"]
+        if line["stage"] == "prompts"
+    )
+    prompts = Store(finished.home).folder("prompts", key)
+    for axis in Axis:
+        rows = read_lines(prompts / f"calibration-{axis}.jsonl")
+        sides = {
+            name: logits(
+                finished.run / "judges" / "tiny-judge",
+                [(row["prompt"], row[name].strip()) for row in rows],
+            )
+            for name in ("chosen", "rejected")
+        }
+
+        def accuracy(at, sides=sides):
+            right = sum(x > at for x in sides["chosen"]) + sum(x <= at for x in sides["rejected"])
+            return right / (2 * len(sides["chosen"]))
+
+        best = max(accuracy(at) for at in [*sides["chosen"], *sides["rejected"]])
+        assert accuracy(thresholds[axis.value]) == pytest.approx(best, abs=0.051)
+        assert f"{len(rows)} labelled pairs" in thresholds["origin"][axis.value]
+
+
+def test_planted_overlap_is_excluded_and_counted(finished, tmp_path):
+    """A training row with an evaluation prompt, and one with a calibration pair, are left out."""
+    record = json.loads((finished.run / "provenance.json").read_text())
+    keys = {line["stage"]: line["key"] for line in record["stages"]}
+    store = Store(finished.home)
+    world = tmp_path / "world"
+    shutil.copytree(store.folder("world", keys["world"]), world)
+    (world / "manifest.json").unlink()
+    prompt = json.loads((finished.run / "data/prompts/helpful.json").read_text())[0]
+    folder = store.folder("prompts", keys["prompts"])
+    planted = [prompt, read_lines(folder / "calibration-helpful.jsonl")[0]["prompt"]]
+    train = world / "helpful-base" / "train.jsonl.gz"
+    with gzip.open(train) as file:
+        lines = [json.loads(line) for line in file]
+    lines += [{"chosen": f"{text} Yes.", "rejected": f"{text} No."} for text in planted]
+    with gzip.open(train, "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    study = tiny_study.write_study(
+        tmp_path / "planted.yaml", {"data.source": str(world), "data.world": None}
+    )
+    tiny_study.run_here(study, out=tmp_path / "run", home=tmp_path / "home", only="rows/train")
+    provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    key = next(line["key"] for line in provenance["stages"] if line["stage"] == "rows/train")
+    folder = Store(tmp_path / "home").folder("rows", key)
+    audit = json.loads((folder / "audits.jsonl").read_text())
+    assert audit["excluded"][SHARES_PROMPT] == 1
+    assert audit["excluded"][SHARES_CALIBRATION] >= 1
+    texts = [row["prompt"] for row in read_lines(folder / "rows.jsonl")]
+    assert not set(planted) & set(texts)
+
+
+def test_a_judge_that_saw_the_policys_rows_is_named(finished, tmp_path):
+    study = tiny_study.write_study(tmp_path / "seen.yaml")
+    rows = '{"subsets": ["harmless-base", "helpful-base"], "split": "train"}'
+    tiny_study.run_here(
+        study, out=tmp_path / "run", home=finished.home,
+        overrides=[f"judges.0.train.rows={rows}"],
+    )  # fmt: skip
+    assert "this judge is not independent of them" in (tmp_path / "run/report.html").read_text()
+
+
+def test_what_the_judge_did_not_read_is_said(finished, tmp_path):
+    study = tiny_study.write_study(tmp_path / "short.yaml")
+    tiny_study.run_here(
+        study, out=tmp_path / "run", home=finished.home, overrides=["judges.0.max_length=16"]
+    )
+    notes = " ".join(json.loads((tmp_path / "run/statistics.json").read_text())["notes"])
+    assert "prompt trimmed" in notes
+    rows = json.loads((tmp_path / "run/responses/base_helpful.json").read_text())
+    assert any("prompt_trimmed" in row["judge_flags"].get("tiny-judge", []) for row in rows)
+
+
+def test_checkpoint_spacing_is_no_part_of_a_key(finished):
+    loaded = tiny_study.Study.load(finished.study, overrides=["methods.sft.save_steps=2"],
+                                   out=finished.run)  # fmt: skip
+    loaded = tiny_study.replace(loaded, store=Store(finished.home))
+    new = [line.stage.name for line in loaded.plan()[0] if line.state == "new"]
+    assert new == ["report"], "only the report's list of settings changes"
+
+
+def test_an_idle_setting_is_refused(tmp_path):
+    from alignstudy.errors import SettingsError
+
+    study = tiny_study.write_study(tmp_path / "s.yaml")
+    for override in ("data.revision=main", "thresholds={harmless: 0, helpful: 0}"):
+        with pytest.raises(SettingsError):
+            tiny_study.Study.load(study, overrides=[override])
+
+
+def test_the_table_is_made_of_the_exported_ratings(finished):
+    limits = json.loads((finished.run / "statistics.json").read_text())["thresholds"]
+    table = pd.read_csv(finished.run / "tables" / "metrics.csv").set_index("model")
+    for path in (finished.run / "responses").glob("*.json"):
+        model, _, name = path.stem.rpartition("_")
+        ratings = [row["rating"] for row in json.loads(Path(path).read_text())]
+        rate = 100 * sum(r > limits[AXES[name].value] for r in ratings) / len(ratings)
+        assert table.loc[model, "hmr" if name == "harmful" else "hpr"] == pytest.approx(rate)
