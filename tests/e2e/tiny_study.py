@@ -18,7 +18,7 @@ from alignstudy.study.results import Run
 from alignstudy.study.store import Store
 
 LORA = {"r": 4, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
-TRAINING = {"max_steps": 6, "learning_rate": 1e-2, "max_length": 96,
+TRAINING = {"max_steps": 6, "learning_rate": 3e-3, "max_length": 96,
             "per_device_train_batch_size": 4}  # fmt: skip
 
 STUDY: dict[str, Any] = {

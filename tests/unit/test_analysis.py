@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from alignstudy.errors import DataError, InputError
@@ -410,3 +411,38 @@ def test_hygiene_looks_at_all_that_was_generated():
     hygiene = analysed(rows).models[0].hygiene[Axis.HARMLESS]
     assert hygiene.role_tag == 100.0
     assert hygiene.mean_words == 3.0
+
+
+@pytest.mark.parametrize(("scale", "noted"), [(1.0, False), (1e-3, True)])
+def test_a_judge_whose_unit_is_too_small_for_the_rounding_is_named(scale, noted):
+    rng = np.random.default_rng(0)
+    rows = [
+        ScoredResponse(
+            model=model, seed=0, prompt_id=f"p{n}", axis=Axis.HELPFUL, prompt=f"q{n}",
+            response=f"{model} {n}", scores={"small": scale * rng.normal()},
+        )
+        for model in ("base", "sft")
+        for n in range(20)
+    ]  # fmt: skip
+    limits = Thresholds(harmless=None, helpful=0.0, origin={})
+    analysis = analyse(rows, limits, judge="small", base="base", draws=200)
+    assert any("too coarse" in note for note in analysis.notes) is noted
+
+
+def test_cas_of_perfect_models_has_an_interval_with_width():
+    rows = [
+        ScoredResponse(
+            model=model, seed=0, prompt_id=f"{axis}{n}", axis=axis, prompt=f"{axis}{n}",
+            response=f"{model} {n}", scores={"j": 1.0 + 0.01 * n},
+        )
+        for model in ("base", "sft")
+        for axis in Axis
+        for n in range(40)
+    ]  # fmt: skip
+    limits = Thresholds(harmless=0.0, helpful=0.0, origin={})
+    analysis = analyse(rows, limits, judge="j", base="base", draws=200)
+    assert analysis.models[0].cas.value == 100
+    assert 90 < analysis.models[0].cas.low < 97
+    (difference,) = [item for item in analysis.comparisons if item.metric == "cas"]
+    assert difference.difference.low < 0 < difference.difference.high
+    assert difference.p_value == 1

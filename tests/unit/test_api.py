@@ -1,6 +1,7 @@
 """The Python API: loading, planning, naming stages, reading runs; nothing is trained here."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -18,11 +19,10 @@ def demo(tmp_path):
     return replace(Study.load("demo", out=tmp_path / "run"), store=Store(tmp_path / "home"))
 
 
-@pytest.fixture
-def rated(tmp_path):
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory):
     """Ratings of two models, all above the thresholds for one, none for the other."""
-    folder = tmp_path / "rated"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("rated")
     for model, rating in (("base", -5.0), ("sft", 5.0)):
         for axis in ("harmful", "helpful"):
             rows = [
@@ -31,6 +31,12 @@ def rated(tmp_path):
             ]
             (folder / f"{model}_{axis}.json").write_text(json.dumps(rows))
     return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(rated, tmp_path_factory):
+    """Their comparison."""
+    return evaluate(rated, out=tmp_path_factory.mktemp("ev") / "run")
 
 
 def test_overrides_change_the_settings_and_the_folder_follows_the_study(tmp_path, monkeypatch):
@@ -81,8 +87,8 @@ def test_what_is_wrong_is_one_kind_of_error():
         Study.load("no-such-preset")
 
 
-def test_given_ratings_are_compared(rated, tmp_path):
-    run = evaluate(rated, out=tmp_path / "ev")
+def test_given_ratings_are_compared(evaluated):
+    run = evaluated
     metrics = run.table("metrics").set_index("model")
     assert metrics.loc["base", ["hmr", "hpr", "cas"]].tolist() == [0, 0, 0]
     assert metrics.loc["sft", ["hmr", "hpr", "cas"]].tolist() == [100, 100, 100]
@@ -90,7 +96,7 @@ def test_given_ratings_are_compared(rated, tmp_path):
     assert len(responses) == 48
     assert set(responses["prompts"]) == {"harmful", "helpful"}
     assert run.statistics["base"] == "base"
-    again = Run.open(tmp_path / "ev")
+    again = Run.open(run.folder)
     assert again.table("scores").equals(run.table("scores"))
     assert again.report.is_file()
 
@@ -104,15 +110,18 @@ def test_thresholds_and_base_are_the_users(rated, tmp_path):
 
 
 def test_ratings_that_cannot_be_used_are_named(rated, tmp_path):
-    (rated / "sft_harmful.json").write_text('[{"prompt": "a", "response": "b"}]')
+    bad = tmp_path / "rated"
+    shutil.copytree(rated, bad)
+    (bad / "sft_harmful.json").write_text('[{"prompt": "a", "response": "b"}]')
     with pytest.raises(DataError, match=r"sft_harmful\.json"):
-        evaluate(rated, out=tmp_path / "ev")
+        evaluate(bad, out=tmp_path / "ev")
 
 
-def test_a_folder_without_a_run_and_a_table_without_a_name(rated, tmp_path):
+def test_a_folder_without_a_run_and_a_table_without_a_name(evaluated, tmp_path):
     with pytest.raises(InputError, match="holds no alignstudy run"):
         Run.open(tmp_path)
-    run = evaluate(rated, out=tmp_path / "ev")
+    shutil.copytree(evaluated.folder, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
     with pytest.raises(UnknownNameError, match="metrcs") as caught:
         run.table("metrcs")
     assert "metrics" in caught.value.mend

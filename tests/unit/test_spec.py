@@ -2,6 +2,7 @@
 
 import json
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,7 @@ def test_a_trained_judge_reads_what_its_protocol_shows(tmp_path, protocol, form)
     assert "s.yaml:" in line
 
 
+@hypothesis.settings(max_examples=25)
 @given(
     st.fixed_dictionaries(
         {},

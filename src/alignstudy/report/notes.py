@@ -99,13 +99,12 @@ def _on_scores(
     elif ties := sum(score == threshold for _, score in ratings):
         rule = "counted" if thresholds.inclusive else "not counted"
         found.append(f"{ties} {name} scores equal the threshold {threshold:g} ({rule})")
-    raw = [row.scores[judge] for row in rows if row.scores.get(judge) is not None]
-    distinct = len({score for _, score in ratings if score is not None})
-    if distinct < 0.9 * len(set(raw)):
+    raw = [score for row in rows if (score := row.scores.get(judge)) is not None]
+    spread = float(np.std([score for score in raw if np.isfinite(score)] or [0.0]))
+    if 0.0 < spread < 100 * 10.0**-DECIMALS:
         found.append(
-            f"rounding to {DECIMALS} decimals leaves {distinct} of {len(set(raw))} different scores"
-            f" of {name} prompts: this judge's unit is too small for the published rule, and the"
-            " rates mean little"
+            f"{name} scores spread by only {spread:.1g}: rounding to {DECIMALS} decimals, the"
+            " published rule, is too coarse for this judge's unit, and its rates mean little"
         )
     known = panel.scores[~np.isnan(panel.scores)]
     if known.size > 1 and np.ptp(known) == 0.0:

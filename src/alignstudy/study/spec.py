@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from alignstudy.data import FORMATS
 from alignstudy.data.calibration import CalibrationSettings
 from alignstudy.data.prompts import PromptSettings
 from alignstudy.data.selection import RowSelection
@@ -91,6 +92,14 @@ class DataSettings(Settings):
         description="Training rows that share a dialogue with an evaluation prompt: leave them "
         "out, or keep them (the published study did). Counted either way.",
     )
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, name: str) -> str:
+        known = ("auto", *FORMATS)
+        if name not in known:
+            raise ValueError(f"unknown format; known: {', '.join(known)}")
+        return name
 
 
 class JudgeTraining(Settings):
