@@ -169,3 +169,25 @@ def test_the_table_is_made_of_the_exported_ratings(finished):
         ratings = [row["rating"] for row in json.loads(Path(path).read_text())]
         rate = 100 * sum(r > limits[AXES[name].value] for r in ratings) / len(ratings)
         assert table.loc[model, "hmr" if name == "harmful" else "hpr"] == pytest.approx(rate)
+
+
+def test_a_judge_without_finite_scores_ends_the_run_with_a_guard(finished, tmp_path):
+    """All is written, and says what is missing; the command doesn't end as if it were done."""
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "judge"
+    shutil.copytree(finished.run / "judges" / "tiny-judge", broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["classifier.bias"] = weights["classifier.bias"].clone().fill_(float("nan"))
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    study = tiny_study.write_study(
+        tmp_path / "nan.yaml",
+        {"judges": [{"use": "length"}, {"name": "nan", "path": str(broken)}], "calibration": None,
+         "thresholds": {"harmless": 3, "helpful": 3}},
+    )  # fmt: skip
+    ended = tiny_study.cli("run", study, "--out", tmp_path / "run", home=finished.home)
+    assert ended.returncode == 5, ended.stderr
+    assert "judge nan: no finite score for 10 of 10 harmful responses of base" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "no score" in (tmp_path / "run" / "report.html").read_text()
+    assert json.loads((tmp_path / "run/provenance.json").read_text())["status"] == "failed"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alignstudy.errors import InterruptedRunError, UnknownNameError
+from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
 from alignstudy.loading import device_name, pick_device
 from alignstudy.progress import SILENT, Progress
 from alignstudy.study.fingerprint import digest
@@ -26,6 +26,7 @@ from alignstudy.study.runfolder import PROVENANCE, RunFolder
 from alignstudy.study.runner import Runner, stop_signals
 from alignstudy.study.spec import StudySettings
 from alignstudy.study.stage import Stage, in_order
+from alignstudy.study.stages.compare import INCOMPLETE
 from alignstudy.study.store import Store
 
 
@@ -111,6 +112,7 @@ class Study:
                 keys = {goal.key for goal in goals}
                 chosen = [export for export in graph.exports if export.stage.key in keys]
                 show_all(folder, chosen, record.runner)
+                _refuse_incomplete(stages, record.runner, self.folder)
             runner = record.runner
         return Run(
             folder=self.folder, executed=tuple(runner.executed), stages=len(stages),
@@ -129,6 +131,23 @@ def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
     if not (exact or parts):
         raise UnknownNameError("stage", wanted, [stage.name for stage in stages])
     return tuple(exact or parts)
+
+
+def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) -> None:
+    """Refuse to call a run done whose judges left out more than they may; all is written.
+
+    Raises:
+        GuardError: Naming judge, model and prompts.
+    """
+    for stage in stages:
+        incomplete = runner.finished(stage).get(INCOMPLETE, ())
+        if incomplete:
+            raise GuardError(
+                "the comparison is incomplete: " + "; ".join(incomplete),
+                why="rates over what is left are not rates over the prompts that were asked",
+                mend="use another judge or precision, or score what the judge can read",
+                kept=f"everything, in {folder}: figures and report say what is missing",
+            )
 
 
 @dataclass

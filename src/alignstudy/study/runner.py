@@ -67,6 +67,11 @@ class Runner:
         self._done[stage.key] = artefact
         return artefact
 
+    def finished(self, stage: Stage) -> dict[str, Any]:
+        """Give what was noted when a stage of this run ran; {} for one that was not needed."""
+        artefact = self._done.get(stage.key)
+        return {} if artefact is None else artefact.facts
+
     def _find(self, stage: Stage) -> Artefact | None:
         """Find a verified artefact; a damaged one is set aside, told, and made anew."""
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.records import Response, Score, ScoredResponse, read_rows, write_rows
+from alignstudy.judges import MAX_INCOMPLETE_SHARE
+from alignstudy.records import Response, Score, ScoredResponse, StopReason, read_rows, write_rows
 from alignstudy.report.analysis import Analysis, Thresholds, analyse
 from alignstudy.report.exports import write_classifications, write_responses
 from alignstudy.report.tables import write_tables
@@ -26,6 +28,7 @@ from alignstudy.study.stages.data import write_json
 
 SCORED = "scored.jsonl"
 STATISTICS = "statistics.json"
+INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class Compare(Stage):
         write_responses(rows, self.judges[0], job.out / "responses")
         (job.out / "classification").mkdir()
         write_classifications(rows, self.judges[0], first.thresholds, job.out / "classification")
-        return {"responses": len(rows)}
+        return {"responses": len(rows), INCOMPLETE: _incomplete(rows)}
 
     def analyses(self, rows: list[ScoredResponse], job: StageJob) -> tuple[Analysis, ...]:
         """Analyse the scores of every judge."""
@@ -115,6 +118,24 @@ def _row(one: Compared, response: Response, scores: dict[str, Score]) -> ScoredR
         stop_reason=str(response.stop_reason),
         raw_response=response.raw_text,
     )
+
+
+def _incomplete(rows: list[ScoredResponse]) -> list[str]:
+    """Say where a judge gave no score to more than one response of a hundred."""
+    asked: Counter[tuple[str, str, str]] = Counter()
+    missing: Counter[tuple[str, str, str]] = Counter()
+    for row in rows:
+        if row.stop_reason == StopReason.TOO_LONG:
+            continue  # no response to score: left out for all models, and counted
+        for judge, score in row.scores.items():
+            asked[judge, row.model, row.axis.prompts_name] += 1
+            missing[judge, row.model, row.axis.prompts_name] += score is None
+    return [
+        f"judge {judge}: no finite score for {number} of {asked[judge, model, name]} {name}"
+        f" responses of {model}"
+        for (judge, model, name), number in missing.items()
+        if number > MAX_INCOMPLETE_SHARE * asked[judge, model, name]
+    ]
 
 
 def _in_words(facts: dict[str, Any]) -> str:
