@@ -201,3 +201,9 @@ class TestAudit:
     def test_the_95th_percentile_is_the_95th_of_100(self):
         rows = [Document(id=str(n), text="w " * n) for n in range(1, 101)]
         assert length_facts(rows)["words"]["text"] == {"median": 50.5, "p95": 95.0}
+
+
+def test_a_seed_that_nothing_draws_with_is_refused():
+    with pytest.raises(ValueError, match="no effect without max_rows"):
+        RowSelection(seed=1)
+    assert RowSelection(seed=1, max_rows=5).seed == 1

@@ -39,6 +39,8 @@ class RowSelection(Settings):
         low, high = self.share
         if not 0 <= low < high <= 1:
             raise ValueError(f"share must be [from, to] with 0 <= from < to <= 1, not {self.share}")
+        if self.seed != 0 and self.max_rows is None:
+            raise ValueError("seed has no effect without max_rows: all rows are taken")
         return self
 
     def holds(self, opening: str) -> bool:
