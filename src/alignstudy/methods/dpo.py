@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+from alignstudy.methods.base import TrainedByTRL, TrainingSettings
 from alignstudy.methods.loss_formulas import Divergence, LossOptions
 from alignstudy.methods.losses import LOSSES
 from alignstudy.settings import Many
@@ -132,24 +132,10 @@ class DPOSettings(TrainingSettings):
         return ""
 
 
-class DPO:
+class DPO(TrainedByTRL):
     """Direct preference optimization: chosen is made likelier than rejected, near the parent."""
 
     settings: ClassVar[type[TrainingSettings]] = DPOSettings
     needs_pairs: ClassVar[bool] = True
     needs_rejected: ClassVar[bool] = True
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
-
-    @staticmethod
-    def train(job: TrainJob) -> TrainResult:
-        """Train, and fill `job.out` with the model."""
-        from alignstudy.methods.training import train
-
-        return train(job)
-
-    @staticmethod
-    def preview(job: TrainJob) -> list[PreviewExample]:
-        """Show the first three rows as the trainer would see them; no weights are read."""
-        from alignstudy.methods.preview import preview
-
-        return preview(job)

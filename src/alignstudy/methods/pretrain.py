@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+from alignstudy.methods.base import TrainedByTRL, TrainingSettings
 
 
 class PretrainSettings(TrainingSettings):
@@ -28,24 +28,10 @@ class PretrainSettings(TrainingSettings):
     lora: None = Field(default=None, description="always null: full weights are trained")
 
 
-class Pretrain:
+class Pretrain(TrainedByTRL):
     """Pretraining: a language model learns plain documents, from random weights or given ones."""
 
     settings: ClassVar[type[TrainingSettings]] = PretrainSettings
     needs_pairs: ClassVar[bool] = False
     needs_rejected: ClassVar[bool] = False
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
-
-    @staticmethod
-    def train(job: TrainJob) -> TrainResult:
-        """Train, and fill `job.out` with the model."""
-        from alignstudy.methods.training import train
-
-        return train(job)
-
-    @staticmethod
-    def preview(job: TrainJob) -> list[PreviewExample]:
-        """Show the first three rows as the trainer would see them; no weights are read."""
-        from alignstudy.methods.preview import preview
-
-        return preview(job)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from alignstudy.dialogue import CUE
-from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+from alignstudy.methods.base import TrainedByTRL, TrainingSettings
 from alignstudy.methods.encode import rejected_of
 from alignstudy.records import Pair
 
@@ -45,24 +45,10 @@ def judge_texts(row: Pair, prompt_form: Literal["cue", "bare"]) -> tuple[str, st
     return prompt, row.chosen.strip(), rejected_of(row).strip()
 
 
-class RewardModel:
+class RewardModel(TrainedByTRL):
     """Reward modelling: a one-logit classifier learns which response people preferred."""
 
     settings: ClassVar[type[TrainingSettings]] = RewardModelSettings
     needs_pairs: ClassVar[bool] = True
     needs_rejected: ClassVar[bool] = True
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "classifier"
-
-    @staticmethod
-    def train(job: TrainJob) -> TrainResult:
-        """Train, and fill `job.out` with the model."""
-        from alignstudy.methods.training import train
-
-        return train(job)
-
-    @staticmethod
-    def preview(job: TrainJob) -> list[PreviewExample]:
-        """Show the first three rows as the trainer would see them; no weights are read."""
-        from alignstudy.methods.preview import preview
-
-        return preview(job)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from alignstudy.methods.base import PreviewExample, TrainingSettings, TrainJob, TrainResult
+from alignstudy.methods.base import TrainedByTRL, TrainingSettings
 
 
 class SFTSettings(TrainingSettings):
@@ -31,24 +31,10 @@ class SFTSettings(TrainingSettings):
         return self
 
 
-class SFT:
+class SFT(TrainedByTRL):
     """Supervised fine-tuning: the likelihood of chosen responses is raised."""
 
     settings: ClassVar[type[TrainingSettings]] = SFTSettings
     needs_pairs: ClassVar[bool] = True
     needs_rejected: ClassVar[bool] = False
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
-
-    @staticmethod
-    def train(job: TrainJob) -> TrainResult:
-        """Train, and fill `job.out` with the model."""
-        from alignstudy.methods.training import train
-
-        return train(job)
-
-    @staticmethod
-    def preview(job: TrainJob) -> list[PreviewExample]:
-        """Show the first three rows as the trainer would see them; no weights are read."""
-        from alignstudy.methods.preview import preview
-
-        return preview(job)
