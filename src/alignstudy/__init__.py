@@ -13,18 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alignstudy.errors import AlignstudyError
-    from alignstudy.study.api import Study, evaluate
+    from alignstudy.study.api import Study
+    from alignstudy.study.comparing import compare
+    from alignstudy.study.evaluating import evaluate
+    from alignstudy.study.reporting import rebuild
     from alignstudy.study.results import Run
 
 __version__ = "0.1.0"
 
-__all__ = ["AlignstudyError", "Run", "Study", "__version__", "evaluate"]
+__all__ = ["AlignstudyError", "Run", "Study", "__version__", "compare", "evaluate", "rebuild"]
 
 _HOMES = {
     "AlignstudyError": "alignstudy.errors",
     "Run": "alignstudy.study.results",
     "Study": "alignstudy.study.api",
-    "evaluate": "alignstudy.study.api",
+    "compare": "alignstudy.study.comparing",
+    "evaluate": "alignstudy.study.evaluating",
+    "rebuild": "alignstudy.study.reporting",
 }
 
 

@@ -71,12 +71,15 @@ class Prompt:
     Attributes:
         id: `<axis>-<number>`, unique in the study.
         text: The exact characters that the tokenizer sees.
+        cluster: Name of its cluster of near-duplicate prompts, which is resampled as one; its own
+            id if it is alone; "" if nobody looked.
     """
 
     id: str
     axis: Axis
     text: str
     source: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

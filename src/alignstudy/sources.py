@@ -21,6 +21,7 @@ MODEL_PATTERNS = (
     "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
     "pytorch_model*.bin", "pytorch_model.bin.index.json", "tokenizer*", "vocab.*", "merges.txt",
     "special_tokens_map.json", "added_tokens.json", "spm.model", "*.spm", "sentencepiece*",
+    "chat_template*",
 )  # fmt: skip
 """The only files that are fetched of a model: no code, no other frameworks' weights."""
 

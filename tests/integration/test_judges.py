@@ -130,7 +130,7 @@ def test_one_turn_too_long_loses_its_beginning(folder):
     response = "Mix flour, water and salt."
     limit = len(tokenizer(LAST, response)["input_ids"]) - 6
     asking = judge(folder, max_length=limit)
-    encoded = asking._pairs.encode(OLD + LAST, response)
+    encoded = asking._encoder.encode(OLD + LAST, response)
     whole = tokenizer(LAST, response)["input_ids"]
     assert encoded.inputs["input_ids"] == [whole[0], *whole[7:]]
     assert encoded.flags == ("prompt_trimmed",)
@@ -140,7 +140,7 @@ def test_a_response_too_long_alone_is_scored_by_its_head(folder):
     tokenizer = load_tokenizer(folder)
     response = " ".join(CORPUS)
     asking = judge(folder, max_length=20)
-    encoded = asking._pairs.encode(OLD + LAST, response)
+    encoded = asking._encoder.encode(OLD + LAST, response)
     alone = tokenizer("", response)["input_ids"]
     assert encoded.inputs["input_ids"] == [*alone[:19], tokenizer.sep_token_id]
     assert encoded.flags == ("prompt_trimmed", "response_trimmed")
@@ -155,8 +155,9 @@ def test_every_length_around_the_response_is_cut_and_flagged(folder):
     both = ("prompt_trimmed", "response_trimmed")
     asking = judge(folder)
     for limit in range(num_special + 1, len(alone) + 4):
-        asking._pairs.max_length = limit  # the settings allow 8 and more
-        encoded = asking._pairs.encode(OLD + LAST, response)
+        asking._encoder.max_length = limit  # the settings allow 8 and more
+        asking._encoder._remembered.cache_clear()
+        encoded = asking._encoder.encode(OLD + LAST, response)
         room = limit - len(alone)
         if room < 0:
             expected, flags = [*alone[: limit - 1], tokenizer.sep_token_id], both
@@ -176,13 +177,13 @@ def test_the_limit_comes_from_the_models_files(tmp_path):
     long = (OLD + LAST, " ".join(CORPUS[:2]))
     turns, paper = judge(tmp_path), judge(tmp_path, truncation="paper")
     assert load_tokenizer(tmp_path).model_max_length > 10**20
-    assert (turns._pairs.max_length, paper._pairs.max_length) == (40, None)
+    assert (turns._encoder.max_length, paper._encoder.max_length) == (40, None)
     assert turns.score([long])[0].flags != ()
     assert paper.score([long])[0].flags == ()
     file = tmp_path / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 32}))
     turns, paper = judge(tmp_path), judge(tmp_path, truncation="paper")
-    assert (turns._pairs.max_length, paper._pairs.max_length) == (32, 32)
+    assert (turns._encoder.max_length, paper._encoder.max_length) == (32, 32)
     (score,) = paper.score([long])
     expected = reference(tmp_path, *long, truncation=True)
     assert score.score == pytest.approx(expected, abs=1e-6)
@@ -191,7 +192,7 @@ def test_the_limit_comes_from_the_models_files(tmp_path):
 
 def test_absolute_positions_bound_max_length(tmp_path):
     write_deberta_like_hub(tmp_path, position_biased_input=True)
-    assert judge(tmp_path, truncation="paper")._pairs.max_length == 128
+    assert judge(tmp_path, truncation="paper")._encoder.max_length == 128
     with pytest.raises(InputError, match="128 positions"):
         judge(tmp_path, max_length=129)
 
@@ -199,7 +200,7 @@ def test_absolute_positions_bound_max_length(tmp_path):
 @pytest.mark.parametrize("token", ["[SEP]", "[CLS]", "[PAD]", "[MASK]", "[UNK]"])
 def test_special_token_text_is_read_as_plain_text(folder, token):
     asking = judge(folder)
-    encoded = asking._pairs.encode(f"Tell me {token} bread", f"Mix{token}water {token}")
+    encoded = asking._encoder.encode(f"Tell me {token} bread", f"Mix{token}water {token}")
     tokenizer = load_tokenizer(folder)
     ids = encoded.inputs["input_ids"]
     assert [tokenizer.cls_token_id, *[tokenizer.sep_token_id] * 2] == [
@@ -216,7 +217,7 @@ def test_special_token_text_that_can_be_split_is_not_altered(tmp_path):
     write_opt_like_hub(tmp_path)
     torch.manual_seed(0)
     OPTForSequenceClassification(load_config(tmp_path)).save_pretrained(tmp_path)
-    encoded = judge(tmp_path)._pairs.encode("Tell me </s> bread", "<pad>")
+    encoded = judge(tmp_path)._encoder.encode("Tell me </s> bread", "<pad>")
     tokenizer = load_tokenizer(tmp_path)
     ids = encoded.inputs["input_ids"]
     assert tokenizer.decode([id for id in ids if id > 3]) == "Tell me </s> bread<pad>"

@@ -4,6 +4,7 @@ import random
 
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.report.analysis import Analysis, Comparison, ModelFigures, Thresholds, analyse
+from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import ReportInputs
 
 JUDGE = "a/judge"
@@ -44,7 +45,7 @@ def inputs(rows=None, **changes):
         "study": "a-study",
         "settings": {},
         "protocol": None,
-        "analyses": () if "analyses" in changes else (analysed(rows),),
+        "findings": None if "findings" in changes else Findings(analyses=(analysed(rows),)),
         "responses": tuple(rows),
     }
     return ReportInputs(**(given | changes))

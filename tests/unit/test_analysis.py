@@ -13,7 +13,7 @@ import pytest
 from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.win_rate import win_rate
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
+from alignstudy.report.analysis import Margins, Thresholds, analyse
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 
 PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
@@ -109,53 +109,6 @@ def test_intervals_of_the_published_ratings(published, metric, expected, toleran
         assert abs(estimate.high - high) <= tolerance
 
 
-# metric, reference, model, difference, wins, losses, p, Holm-adjusted p
-PUBLISHED_PAIRS = [
-    ("hmr", "base", "sft", 6, 9, 6, 0.61, 1),
-    ("hmr", "base", "dpo", -6, 6, 9, 0.61, 1),
-    ("hmr", "base", "sftdpo", 2, 11, 10, 1, 1),
-    ("hmr", "sft", "dpo", -12, 5, 11, 0.21, 1),
-    ("hmr", "sft", "sftdpo", -4, 6, 8, 0.79, 1),
-    ("hmr", "dpo", "sftdpo", 8, 9, 5, 0.42, 1),
-    ("hpr", "base", "sft", 34, 19, 2, 0.0002, 0.0024),
-    ("hpr", "base", "dpo", 24, 13, 1, 0.0018, 0.018),
-    ("hpr", "base", "sftdpo", 44, 23, 1, 3e-6, 4e-5),
-    ("hpr", "sft", "dpo", -10, 5, 10, 0.30, 1),
-    ("hpr", "sft", "sftdpo", 10, 8, 3, 0.23, 1),
-    ("hpr", "dpo", "sftdpo", 20, 13, 3, 0.021, 0.19),
-    ("cas", "base", "sft", 20, 28, 8, 0.0013, 0.0063),
-    ("cas", "base", "sftdpo", 23, 34, 11, 0.0008, 0.0048),
-    ("cas", "dpo", "sftdpo", 14, 22, 8, 0.016, 0.065),
-    ("cas", "sft", "dpo", -11, 10, 21, 0.069, None),
-    ("cas", "base", "dpo", 9, 19, 10, 0.14, None),
-    ("cas", "sft", "sftdpo", 3, 14, 11, 0.69, None),
-    ("score_harmless", "sft", "sftdpo", -0.17, 27, 22, 0.42, 1),
-    ("score_helpful", "base", "sft", 1.57, 44, 6, 5e-6, 6e-5),
-    ("score_helpful", "base", "dpo", 0.55, 33, 16, 0.0017, 0.013),
-    ("score_helpful", "base", "sftdpo", 1.75, 45, 5, 5e-6, 6e-5),
-    ("score_helpful", "sft", "dpo", -1.03, 13, 37, 7e-5, 6e-4),
-    ("score_helpful", "dpo", "sftdpo", 1.20, 39, 11, 5e-6, 6e-5),
-]
-
-
-@pytest.mark.parametrize("expected", PUBLISHED_PAIRS, ids=lambda row: "-".join(map(str, row[:3])))
-def test_pairs_of_the_published_ratings(published, expected):
-    metric, reference, model, difference, wins, losses, p_value, p_holm = expected
-    [found] = [
-        c
-        for c in published.comparisons
-        if (c.metric, c.reference, c.model) == (metric, reference, model)
-    ]
-    assert found.difference.value == pytest.approx(difference, abs=0.005)
-    assert (found.wins, found.losses) == (wins, losses)
-    # Random sign patterns: the sources used other ones.
-    slack = 0.02 if found.test == "exact McNemar" else 0.25
-    rounding = 0.005 if p_value > 0.01 else 5e-5
-    assert found.p_value == pytest.approx(p_value, rel=slack, abs=rounding)
-    if p_holm is not None:
-        assert found.p_holm == pytest.approx(p_holm, rel=slack + 0.1, abs=rounding)
-
-
 def test_every_pair_is_compared_in_every_metric(published):
     assert len(published.comparisons) == 5 * 6
     assert {c.test for c in published.comparisons} == {"exact McNemar", "sign-flip permutation"}
@@ -190,11 +143,11 @@ def test_json_is_plain_and_whole(published):
 def test_torch_is_not_imported(paper_dir):
     code = (
         "import sys; from pathlib import Path\n"
-        "from alignstudy.report import analysis, exports, ratings, tables\n"
+        "from alignstudy.report import analysis, exports, findings, ratings, tables, verdicts\n"
         f"rows = ratings.read_ratings(Path({str(paper_dir / 'responses')!r}))\n"
         "found = analysis.analyse(rows, analysis.Thresholds(harmless=-3.0, helpful=-2.0),"
         " judge='rating', base='base', draws=50)\n"
-        "tables.tables_of(found)\n"
+        "tables.tables_of(findings.Findings(analyses=(found,)))\n"
         "loaded = {'torch', 'transformers', 'datasets', 'trl', 'peft'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
@@ -378,13 +331,106 @@ def test_several_seeds_are_averaged_and_prompts_resampled():
     found = analysed(rows)
     a, b = found.models
     assert found.seeds == (0, 1, 2)
-    assert (a.num_seeds, a.hmr.n, a.hmr.method) == (3, 20, "bootstrap")
+    assert (a.num_seeds, a.hmr.n, a.hmr.method) == (3, 20, "hierarchical bootstrap")
     assert b.hmr.value == pytest.approx((60 + 65 + 70) / 3)
     [rate] = [c for c in found.comparisons if c.metric == "hmr"]
     assert rate.test == "sign-flip permutation"
     assert (rate.wins, rate.losses, rate.n) == (4, 0, 20)
     assert rate.p_value == 2 / 2**4
     assert any("means over seeds" in note for note in found.notes)
+    [spread] = [s for s in found.seed_spreads if (s.model, s.metric) == ("b", "hmr")]
+    assert spread.by_seed == {0: 60.0, 1: 65.0, 2: 70.0}
+    assert spread.sd == pytest.approx(5.0)
+    errors = [np.std([100.0] * k + [0.0] * (20 - k), ddof=1) ** 2 / 20 for k in (12, 13, 14)]
+    assert spread.within == pytest.approx(math.sqrt(np.mean(errors)))
+
+
+def test_an_interval_over_seeds_is_wider_where_seeds_differ():
+    """Seeds that disagree add their own spread to that of the prompts, in rates, CAS and pairs."""
+    rng = np.random.default_rng(5)
+    easy = rng.normal(0.0, 1.0, 200)
+
+    def rows(spread):
+        found = []
+        for model, at in (("a", 0.0), ("b", 0.3)):
+            for seed, shift in enumerate((-spread, 0.0, spread)):
+                noise = rng.normal(0.0, 0.3, (2, 200))
+                found += both_axes(
+                    model, easy + noise[0] + at + shift, easy + noise[1] + at - shift, seed=seed
+                )
+        return found
+
+    limits = Thresholds(harmless=0.0, helpful=0.0)
+    same, apart = (analysed(rows(spread), limits, draws=2000) for spread in (0.0, 0.6))
+
+    def width(estimate):
+        return estimate.high - estimate.low
+
+    assert width(apart.models[0].hmr) > 1.5 * width(same.models[0].hmr)
+    # What a seed gains on one prompt set it loses on the other: CAS hardly moves between seeds.
+    assert width(apart.models[0].cas) < 1.2 * width(same.models[0].cas)
+    gaps = [found.comparison("hmr", "b", "a").difference for found in (same, apart)]
+    assert {gap.method for gap in gaps} == {"hierarchical bootstrap"}
+    # Both models move alike with the seed's number, so their difference does not.
+    assert width(gaps[1]) < 1.5 * width(gaps[0])
+
+
+def test_near_duplicate_prompts_are_one_piece_of_evidence():
+    """Twelve copies of each prompt: intervals and tests are those of ten prompts, not of 120."""
+    scores = {"a": [-5.0] * 4 + [-1.0] * 6, "b": [-1.0] * 9 + [-5.0]}
+    copied = [row for m, s in scores.items() for row in rows_of(m, np.repeat(s, 12))]
+    clusters = {f"harmless-{12 * i + j}": f"c{i}" for i in range(10) for j in range(12)}
+    blind, wise = analysed(copied), analysed(copied, clusters=clusters)
+    ten = analysed([row for m, s in scores.items() for row in rows_of(m, s)])
+    first, second, third = (found.comparison("hmr", "b", "a") for found in (blind, wise, ten))
+    assert first.test == "exact McNemar"
+    assert second.test == "sign-flip permutation over clusters"
+    assert (second.n, second.num_clusters) == (120, 10)
+    assert first.p_value < 0.001
+    # Sign flips of +-1 enumerate the same patterns as the binomial of McNemar's test.
+    assert second.p_value == pytest.approx(third.p_value)
+    assert second.p_sign is None
+    assert second.difference.method == "cluster bootstrap"
+    assert second.difference.high - second.difference.low > 2.0 * (
+        first.difference.high - first.difference.low
+    )
+    assert wise.models[1].hmr.method == "cluster bootstrap"
+    assert wise.clusters["harmless-0"] == wise.clusters["harmless-11"]
+    assert any("120 harmful prompts form 10 clusters" in note for note in wise.notes)
+    assert second.power.n_needed > 5 * first.power.n_needed
+
+
+def test_prompts_that_are_all_alone_in_their_clusters_change_nothing():
+    rows = both_axes("a", range(-12, 3), range(-8, 7)) + both_axes(
+        "b", [-1.0, -5.0] * 7 + [2.0], [0.0, -4.0, 1.0] * 5
+    )
+    alone = {row.prompt_id: row.prompt_id for row in rows}
+    assert analysed(rows, clusters=alone) == analysed(rows)
+
+
+def test_equivalence_margins_are_five_points_and_a_fifth_of_the_bases_spread():
+    rng = np.random.default_rng(0)
+    base = rng.normal(-3.0, 1.5, 400)
+    rows = rows_of("base", base) + rows_of("twin", base + rng.normal(0.0, 0.1, 400))
+    found = analysed(rows, base="base")
+    rate, score = (found.comparison(m, "twin", "base") for m in ("hmr", "score_harmless"))
+    assert rate.margin == 5.0
+    assert score.margin == pytest.approx(0.2 * np.std(np.round(base, 4), ddof=1))
+    assert score.p_equivalent < 0.001
+    wide = analysed(rows, base="base", margins=Margins(rates=10.0, scores=1e-6))
+    assert wide.comparison("hmr", "twin", "base").p_equivalent < rate.p_equivalent
+    assert wide.comparison("score_harmless", "twin", "base").p_equivalent > 0.05
+
+
+def test_an_empty_answer_to_a_helpful_prompt_can_fail_by_rule():
+    rows = rows_of("a", np.arange(12.0), axis=Axis.HELPFUL)
+    rows[11] = replace(rows[11], response=" ")
+    by_score = analysed(rows)
+    by_rule = analysed(rows, Thresholds(harmless=-3.0, helpful=-2.0, empty_fails=True))
+    assert by_score.models[0].hpr.value == 100.0
+    assert by_rule.models[0].hpr.value == pytest.approx(100 * 11 / 12)
+    below_all = by_rule.sweeps[0].rates["a"][0]
+    assert below_all == pytest.approx(by_score.sweeps[0].rates["a"][0] - 100 / 12)
 
 
 def test_seeds_of_one_prompt_are_no_more_evidence_than_one():
@@ -401,7 +447,7 @@ def test_truncated_and_identical_responses_are_noted():
     rows = rows_of("a", [-1.0] * 20, stop_reason="cap")
     rows += [replace(row, model="b", stop_reason="eos") for row in rows]
     found = analysed(rows)
-    assert any("end at the token limit (a 100 %, b 0 %)" in note for note in found.notes)
+    assert any("end at the limit on new tokens (a 100.0 %)" in note for note in found.notes)
     assert any("same response to 20 of 20 harmful prompts" in note for note in found.notes)
     assert found.models[0].hygiene[Axis.HARMLESS].cap == 100.0
 

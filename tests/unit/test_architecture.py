@@ -10,6 +10,7 @@ import alignstudy
 from alignstudy.cli.app import main
 from alignstudy.data import FORMATS
 from alignstudy.judges import JUDGES
+from alignstudy.judges.presets import PRESETS
 from alignstudy.methods import METHODS
 from alignstudy.plots import FIGURES
 from alignstudy.study.load import load_settings, preset_names, preset_text, resolved_yaml
@@ -48,7 +49,8 @@ def test_list_shows_every_entry(kind, capsys):
         main(["list", kind, "--json"])
     assert ended.value.code == 0
     listed = {row["name"]: row["summary"] for row in json.loads(capsys.readouterr().out)}
-    assert list(listed) == (preset_names() if kind == "presets" else list(TABLES[kind]))
+    known = preset_names() if kind == "presets" else list(TABLES[kind])
+    assert list(listed) == known + (list(PRESETS) if kind == "judges" else [])
     assert all(listed.values())
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from alignstudy.data.collect import collect_pairs
+from alignstudy.data.overlap import overlap
 from alignstudy.data.prompts import PromptSettings, select_prompts
 from alignstudy.data.row import RawRow
 from alignstudy.data.selection import RowSelection
@@ -65,7 +66,11 @@ def test_published_prompts_are_reproduced_exactly(hh_dir, paper_dir):
         name = f"{axis.prompts_name}_prompts.json"
         published = json.loads((paper_dir / "prompts" / name).read_text(encoding="utf-8"))
         assert [prompt.text for prompt in found.of(axis)] == published
-    assert found.audits[0].notes == {"prompts that end inside an assistant turn": 3}
+    assert found.audits[0].notes == {
+        "prompts that end inside an assistant turn": 3,
+        "prompts whose keyword was only in the dropped reply": 5,
+        "prompts that hold the keyword only inside another word": 3,
+    }
     assert found.audits[1].notes == {"prompts that end inside an assistant turn": 2}
 
 
@@ -88,3 +93,14 @@ def test_exclusion_of_160_thousand_rows_takes_seconds(hh_dir):
         dialogues.reason_against(row)
     per_row = (time.process_time() - start) / len(rows)
     assert per_row * 160_000 < 30
+
+
+def test_overlap_with_160_thousand_rows_takes_a_minute(hh_dir):
+    prompts = select_prompts(hh_dir, PromptSettings())
+    rows = collect_pairs(hh_dir, TEST, part="train", exclude=prompts.dialogues).rows
+    start = time.process_time()
+    found = overlap(prompts.prompts, rows)
+    per_row = (time.process_time() - start) / len(rows)
+    assert per_row * 160_000 < 200  # 30 to 50 s on one core
+    assert found.exact == found.dialogue == ()
+    assert 0 < len(found.ngram13) < 50  # forks of a dialogue, questions made from one template

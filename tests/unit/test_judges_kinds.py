@@ -13,6 +13,7 @@ from alignstudy.judges import (
     batch_effect,
     build,
     incomplete_share,
+    uncertain,
 )
 
 ITEMS = [("Hi", "one two  three\nfour"), ("Hi", ""), ("", "  ")]
@@ -22,7 +23,9 @@ ITEMS = [("Hi", "one two  three\nfour"), ("Hi", ""), ("", "  ")]
 def test_every_kind_is_listed_with_settings_and_summary(kind):
     judge = JUDGES.load(kind)
     assert judge.name == kind
-    assert TypeAdapter(JudgeSettings).validate_python({"use": kind}) == judge.settings()
+    needed = {"call": "a_module:a_function"} if kind == "python" else {}
+    read = TypeAdapter(JudgeSettings).validate_python({"use": kind, **needed})
+    assert read == judge.settings(**needed)
     assert JUDGES.summary(kind)
 
 
@@ -33,6 +36,11 @@ def test_unknown_kinds_and_keys_are_refused():
         {"use": "seqcl"},
         {"use": "constant", "size": 3},
         {"use": "seqcls", "input": 1},
+        {"use": "seqcls", "input": "chat", "rendering": "last_turn"},
+        {"use": "seqcls", "input": "text", "truncation": "paper"},
+        {"use": "seqcls", "read": "score", "output": 1},
+        {"use": "seqcls", "read": "score()"},
+        {"use": "python"},
     ):
         with pytest.raises(ValidationError):
             TypeAdapter(JudgeSettings).validate_python(wrong)
@@ -51,6 +59,20 @@ def test_constant_gives_every_response_the_same():
 def test_a_classifier_needs_a_folder():
     with pytest.raises(InputError, match="needs a model"):
         build(SeqClsSettings(), None, "cpu")
+
+
+def test_simple_judges_say_what_they_read():
+    length, constant = build(LengthSettings(), None, "cpu"), build(ConstantSettings(), None, "cpu")
+    assert length.rendered("a", "x y") == length.rendered("b", "x y") != length.rendered("a", "x")
+    assert constant.rendered("a", "x") == constant.rendered("b", "y")
+
+
+def test_uncertain_scores_lie_within_the_tolerance():
+    scores = [-3.2, None, -3.0, -2.95, -2.5]
+    assert uncertain(scores, -3.0, tolerance=0.1) == (2, 3)
+    assert uncertain(scores, -3.0, tolerance=0.0) == ()
+    with pytest.raises(MetricError):
+        uncertain(scores, -3.0, tolerance=-0.1)
 
 
 def test_incomplete_share_counts_missing_scores():

@@ -1,18 +1,32 @@
+"""What every figure of the table has to do, and how they look alike."""
+
 import inspect
-import random
+import io
+import math
+import time
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
+from plot_fixtures import data, estimate
 
 import alignstudy.plots
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import RATES, SCORES, Curve, Difference, FigureData
-from alignstudy.plots.score_histograms import _edges
-from alignstudy.plots.style import LABEL_WIDTH, house_style, model_style, wrap_label
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.plots.base import RATES, SCORES, FigureData, NothingToShow
+from alignstudy.plots.matrix import shade
+from alignstudy.plots.style import (
+    INK,
+    LABEL_WIDTH,
+    house_style,
+    legend_height,
+    model_style,
+    wrap_label,
+)
+from alignstudy.records import Axis
 
 LONG_NAMES = (
     "base",
@@ -24,67 +38,54 @@ LONG_NAMES = (
     "_hidden",
     "sft+dpo/final",
 )
-
-
-def estimate(value, n=20):
-    return Estimate(value=value, low=value - 4, high=value + 4, n=n, method="wilson")
-
-
-def data(models=("base", "sft", "dpo"), *, axes=tuple(Axis), n=20, **changes):
-    rng = random.Random(1)
-    given = {
-        "judge": "j",
-        "models": models,
-        "base": models[0],
-        "estimates": {
-            metric: {model: estimate(rng.uniform(10, 90)) for model in models}
+NOTHING = FigureData(judge="j", models=("base", "sft"), base="base")
+CERTAIN = {m: {"base": estimate(100.0, half=0), "sft": estimate(0.0, half=0)} for m in RATES}
+CASES = {
+    "one model": data(("only",)),
+    "two models, no base": data(("base", "sft"), base=None),
+    "all scores equal": data(score=1.0),
+    "rates of 0 and 100": data(
+        ("base", "sft"),
+        thresholds={Axis.HARMLESS: -99.0, Axis.HELPFUL: 99.0},
+        estimates=dict(data(("base", "sft")).estimates) | CERTAIN,
+    ),
+    "seeds and missing scores": data(seeds=(0, 1, 2), missing=0.3),
+    "one axis": data(
+        axes=(Axis.HELPFUL,),
+        thresholds={Axis.HARMLESS: None, Axis.HELPFUL: 0.2},
+        estimates={
+            metric: {
+                model: None if metric in ("hmr", "cas", "score_harmless") else estimate(50.0)
+                for model in ("base", "sft", "dpo")
+            }
             for metric in (*RATES, *SCORES)
         },
-        "differences": [
-            Difference(
-                metric=metric,
-                model=model,
-                reference=models[0],
-                estimate=estimate(rng.uniform(-30, 30)),
-                p_value=0.5,
-                shown=False,
-            )
-            for metric in (*RATES, *SCORES)
-            for model in models[1:]
-        ],
-        "responses": [
-            ScoredResponse(
-                model=model,
-                seed=0,
-                prompt_id=f"{axis}-{i}",
-                axis=axis,
-                prompt="p",
-                response="r",
-                scores={"j": rng.gauss(0, 1)},
-            )
-            for model in models
-            for axis in axes
-            for i in range(n)
-        ],
-        "thresholds": {Axis.HARMLESS: -0.5, Axis.HELPFUL: None},
-        "curves": [
-            Curve(
-                label=label,
-                method=method,
-                points=[{"step": i, "loss": 1 / i, "implicit_reward_margin": i / 9} for i in (1, 2)]
-                + [{"step": 3, "loss": float("nan")}, {"epoch": 1.0}],
-            )
-            for label, method in (("sft", "sft"), ("sft > dpo", "dpo"))
-        ],
-    }
-    return FigureData(**(given | changes))
+    ),
+}
+LEFT_OUT = {
+    "one model": {"differences", "paired_scores", "win_rates", "power_curve"},
+    "all scores equal": {"power_curve"},
+    "rates of 0 and 100": {"power_curve"},
+    "one axis": {"tradeoff"},
+}
+"""Figures that have nothing to show of a case; all others draw it."""
 
 
-NOTHING = FigureData(judge="j", models=("base", "sft"), base="base")
+@pytest.fixture(scope="module")
+def heavy():
+    """Eight models with awkward names on 5,000 prompts an axis."""
+    return data(LONG_NAMES, n=5_000)
 
 
 def texts(figure):
     return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+def svg(plot):
+    file = io.BytesIO()
+    with house_style():
+        FigureCanvasSVG(plot.figure).print_svg(file, metadata={"Date": None, "Creator": None})
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -97,32 +98,58 @@ class TestEveryFigure:
         assert plot.data
         assert len({tuple(row) for row in plot.data}) == 1
 
+    def test_captions_state_n_and_method(self, name):
+        caption = FIGURES.load(name)(data()).caption
+        if name != "training_curves":
+            assert "n\u00a0=\u00a0" in caption
+        methods = ("interval", "bootstrap", "test", "bins", "distribution function")
+        assert any(word in caption.lower() for word in methods)
+
     def test_has_a_summary_for_the_list_of_figures(self, name):
         assert len(FIGURES.summary(name)) > 20
 
-    def test_says_what_was_not_measured(self, name):
-        plot = FIGURES.load(name)(NOTHING)
-        assert "not measured" in [text.get_text() for text in texts(plot.figure)]
+    def test_with_nothing_to_show_says_so(self, name):
+        with pytest.raises(NothingToShow, match=r".: ."):
+            FIGURES.load(name)(NOTHING)
 
-    def test_draws_one_axis_when_the_other_is_missing(self, name):
-        one = data(axes=(Axis.HELPFUL,))
-        estimates = dict(one.estimates) | {
-            metric: dict.fromkeys(one.models) for metric in ("hmr", "cas", "score_harmless")
-        }
-        plot = FIGURES.load(name)(data(axes=(Axis.HELPFUL,), estimates=estimates))
+    @pytest.mark.parametrize("case", CASES)
+    def test_draws_odd_studies(self, name, case):
+        if name in LEFT_OUT.get(case, ()):
+            with pytest.raises(NothingToShow):
+                FIGURES.load(name)(CASES[case])
+            return
+        plot = FIGURES.load(name)(CASES[case])
+        numbers = [v for row in plot.data for v in row.values() if isinstance(v, float)]
         assert plot.data
-
-    def test_clips_nothing_and_writes_large_enough_with_eight_long_names(self, name):
-        plot = FIGURES.load(name)(data(LONG_NAMES))
+        assert all(math.isfinite(number) for number in numbers)
         with house_style():
+            plot.figure.set_layout_engine("none")
+            plot.figure.set_dpi(30)
             plot.figure.canvas.draw()
+
+    def test_clips_nothing_and_stays_light_with_eight_long_names_and_5000_prompts(
+        self, name, heavy
+    ):
+        started = time.process_time()
+        plot = FIGURES.load(name)(heavy)
+        with house_style():
+            plot.figure.draw_without_rendering()
+            plot.figure.set_layout_engine("none")
             box = plot.figure.get_tightbbox(plot.figure.canvas.get_renderer())
         width, height = plot.figure.get_size_inches()
         assert box.x0 >= 0
         assert box.y0 >= 0
         assert box.x1 <= width
         assert box.y1 <= height
-        assert min(text.get_fontsize() for text in texts(plot.figure)) >= 9
+        # Half of it is what a page with two columns leaves: 4.5 points can still be read.
+        assert min(text.get_fontsize() for text in texts(plot.figure)) * 0.5 >= 4.5
+        plot.figure.set_dpi(96)
+        assert len(svg(plot)) < 1_000_000
+        assert time.process_time() - started < 15
+
+    def test_the_same_data_give_the_same_bytes(self, name):
+        first, second = (svg(FIGURES.load(name)(data(n=5))) for _ in range(2))
+        assert first == second
 
     def test_leaves_matplotlib_as_it_was(self, name):
         before = dict(mpl.rcParams)
@@ -142,6 +169,12 @@ def test_the_table_holds_every_figure_of_the_folder():
     assert with_draw == set(FIGURES)
 
 
+def test_one_axis_of_two_is_drawn_and_the_other_called_not_measured():
+    plot = FIGURES.load("score_distributions")(CASES["one axis"])
+    assert [text.get_text() for text in texts(plot.figure)].count("not measured") == 1
+    assert {row["axis"] for row in plot.data} == {"helpful"}
+
+
 def test_models_keep_apart_by_colour_and_marker():
     models = [f"m{i}" for i in range(40)]
     styles = [model_style(models, model) for model in models]
@@ -154,18 +187,30 @@ def test_a_model_looks_the_same_in_another_figure_of_the_study():
     assert model_style(("base", "sft"), "sft") == model_style(("base", "sft", "dpo"), "sft")
 
 
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
 def test_the_palette_stays_apart_in_grey_or_by_marker():
     """The first four, which most studies have, differ in lightness from white by enough to see."""
-
-    def luminance(colour):
-        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
     models = ("a", "b", "c", "d")
     for model in models:
         contrast = 1.05 / (luminance(model_style(models, model).colour) + 0.05)
         assert contrast >= 3.0
+
+
+@pytest.mark.parametrize("strength", np.linspace(-1.2, 1.2, 13))
+def test_text_in_a_shaded_cell_can_be_read(strength):
+    assert (luminance(shade(strength)) + 0.05) / (luminance(INK) + 0.05) >= 4.5
+
+
+def test_shades_grow_with_their_strength_from_white():
+    assert shade(0.0) == "#ffffff"
+    for sign in (-1, 1):
+        steps = [luminance(shade(sign * size)) for size in (0.0, 0.25, 0.5, 1.0)]
+        assert steps == sorted(steps, reverse=True)
 
 
 @pytest.mark.parametrize("name", LONG_NAMES)
@@ -183,95 +228,15 @@ def test_a_label_breaks_after_a_joint():
     assert wrap_label("sft_last_response_only") == "sft_last_response_\nonly"
 
 
-def test_rates_data_are_the_estimates():
-    given = data()
-    rows = FIGURES.load("rates")(given).data
-    assert [(row["metric"], row["model"], row["value"]) for row in rows] == [
-        (metric, model, given.estimates[metric][model].value)
-        for metric in RATES
-        for model in given.models
+def test_a_legend_gets_room_for_its_rows_and_lines():
+    assert legend_height([]) == 0
+    assert legend_height(["a"] * 4) == legend_height(["a"])
+    assert legend_height(["a"] * 5) > legend_height(["a"] * 4)
+    assert legend_height(LONG_NAMES) > legend_height(["a"] * 8)
+
+
+def test_a_legend_names_every_model_whatever_it_is_called():
+    plot = FIGURES.load("threshold_curves")(data(LONG_NAMES))
+    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == [
+        wrap_label(name) for name in LONG_NAMES
     ]
-
-
-def test_histograms_count_every_score_once():
-    rows = FIGURES.load("score_histograms")(data(n=33)).data
-    totals = {}
-    for row in rows:
-        key = row["axis"], row["model"]
-        totals[key] = totals.get(key, 0) + row["responses"]
-    assert set(totals.values()) == {33}
-
-
-def test_histogram_of_equal_scores_has_one_bin():
-    assert _edges([2.0, 2.0]) == [1.5, 2.5]
-
-
-def test_distribution_data_are_the_scores_of_this_judge_only():
-    rows = [
-        ScoredResponse(
-            model="base",
-            seed=0,
-            prompt_id=str(i),
-            axis=Axis.HELPFUL,
-            prompt="p",
-            response="r",
-            scores={"j": score, "other": 9.0},
-        )
-        for i, score in enumerate((1.0, None, 3.0))
-    ]
-    plot = FIGURES.load("score_distributions")(data(("base",), responses=rows))
-    assert [row["score"] for row in plot.data] == [1.0, 3.0]
-
-
-def test_per_prompt_scores_are_means_over_seeds_in_rising_order():
-    rows = [
-        ScoredResponse(
-            model="base",
-            seed=seed,
-            prompt_id=prompt,
-            axis=Axis.HELPFUL,
-            prompt="p",
-            response="r",
-            scores={"j": score},
-        )
-        for prompt, seed, score in (("a", 0, 5.0), ("a", 1, 7.0), ("b", 0, 1.0), ("b", 1, 2.0))
-    ]
-    plot = FIGURES.load("per_prompt_scores")(data(("base",), responses=rows))
-    assert [(row["prompt_id"], row["score"]) for row in plot.data] == [("b", 1.5), ("a", 6.0)]
-
-
-def test_differences_are_those_to_the_base():
-    given = data()
-    other = Difference(
-        metric="hmr", model="dpo", reference="sft", estimate=estimate(1), p_value=None, shown=False
-    )
-    rows = FIGURES.load("differences")(data(differences=[*given.differences, other])).data
-    assert {row["reference"] for row in rows} == {"base"}
-    assert len(rows) == len(given.differences)
-
-
-def test_training_curves_leave_out_what_is_not_finite():
-    rows = FIGURES.load("training_curves")(data()).data
-    assert [
-        row["step"] for row in rows if row["training"] == "sft" and row["quantity"] == "loss"
-    ] == [
-        1,
-        2,
-    ]
-
-
-def test_captions_state_n_and_method():
-    caption = FIGURES.load("rates")(data()).caption
-    assert "n\u00a0=\u00a020" in caption
-    assert "wilson" in caption
-
-
-def test_the_same_data_give_the_same_picture(tmp_path):
-    names = [tmp_path / "a.png", tmp_path / "b.png"]
-    for name in names:
-        with house_style():
-            FIGURES.load("score_distributions")(data()).figure.savefig(
-                name, metadata={"Software": None}
-            )
-    first, second = (name.read_bytes() for name in names)
-    assert first == second

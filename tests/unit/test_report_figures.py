@@ -1,15 +1,33 @@
 import csv
+import random
 import xml.etree.ElementTree as ET
 
 import pytest
+from plot_fixtures import agreement, divergence, quality
 from report_fixtures import analysed, scored
 
 from alignstudy.plots import FIGURES
 from alignstudy.records import Axis
+from alignstudy.registry import Registry
+from alignstudy.report import figures as report_figures
 from alignstudy.report.figures import curves, figure_data, write_figures
+from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import TrainingRecord
+from alignstudy.report.leads import ALPHA
+from alignstudy.report.results import Hygiene
 
 ROWS = scored(("base", "=cmd|sft"))
+
+
+@pytest.fixture(scope="module")
+def findings():
+    """Findings in which every figure has something to show."""
+    return Findings(
+        analyses=(analysed(ROWS),),
+        qualities=(quality("a/judge", random.Random(0)),),
+        agreements=(agreement("a/judge", "=b"),),
+        divergences=(divergence("base", 0, None), divergence("=cmd|sft", 0, 2.0)),
+    )
 
 
 def training(seed=0, recipe="sft > dpo"):
@@ -28,9 +46,9 @@ def training(seed=0, recipe="sft > dpo"):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(findings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
-    return folder, write_figures(analysed(ROWS), ROWS, [training()], folder)
+    return folder, write_figures(findings, ROWS, [training()], folder)
 
 
 def test_every_figure_is_written_three_times(written):
@@ -52,16 +70,16 @@ def test_no_date_and_no_version_is_in_a_picture(written):
         assert "<dc:date>" not in file.svg.read_text("utf-8")
 
 
-def test_the_same_input_gives_the_same_bytes(written, tmp_path):
+def test_the_same_input_gives_the_same_bytes(written, findings, tmp_path):
     folder, _ = written
-    write_figures(analysed(ROWS), ROWS, [training()], tmp_path)
+    write_figures(findings, ROWS, [training()], tmp_path)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
-def test_numbers_beside_a_figure_are_those_of_the_analysis(written):
+def test_numbers_beside_a_figure_are_those_of_the_analysis(written, findings):
     folder, _ = written
-    analysis = analysed(ROWS)
+    analysis = findings.first
     with (folder / "rates.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     shown = {(row["metric"], row["model"]): float(row["value"]) for row in rows}
@@ -77,10 +95,29 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted(written):
         assert not any(cell.startswith("=") for cell in cells)
 
 
-def test_without_training_there_are_no_training_curves(tmp_path):
-    files = write_figures(analysed(ROWS), ROWS, [], tmp_path)
-    assert "training_curves" not in {file.name for file in files}
-    assert not list(tmp_path.glob("training_curves.*"))
+ONLY_RATINGS = (
+    "rates", "differences", "tradeoff", "threshold_curves", "paired_scores", "score_distributions",
+    "length_scores", "hygiene", "win_rates", "power_curve", "mean_scores", "score_histograms",
+)  # fmt: skip
+
+
+def test_figures_without_anything_to_show_are_left_out(tmp_path):
+    files = write_figures(Findings(analyses=(analysed(ROWS),)), ROWS, [], tmp_path)
+    assert tuple(file.name for file in files) == ONLY_RATINGS
+    assert {path.stem for path in tmp_path.iterdir()} == set(ONLY_RATINGS)
+
+
+def test_a_figure_that_fails_is_not_taken_for_one_with_nothing_to_show(
+    findings, tmp_path, monkeypatch
+):
+    table = Registry("figure", {"rates": "test_report_figures:broken"})
+    monkeypatch.setattr(report_figures, "FIGURES", table)
+    with pytest.raises(ZeroDivisionError):
+        write_figures(findings, ROWS, [], tmp_path)
+
+
+def broken(data):
+    raise ZeroDivisionError
 
 
 def test_the_seed_is_named_only_where_there_are_several():
@@ -89,13 +126,29 @@ def test_the_seed_is_named_only_where_there_are_several():
     assert labels == ["sft > dpo (seed 0)", "sft > dpo (seed 1)"]
 
 
-def test_a_difference_is_shown_only_below_the_corrected_level():
-    analysis = analysed(ROWS)
-    by_metric = {item.metric: item for item in analysis.comparisons}
-    for item in figure_data(analysis, ROWS, []).differences:
-        assert item.shown == (by_metric[item.metric].p_holm < 0.05)
+def test_a_difference_is_shown_only_below_the_corrected_level(findings):
+    made = {(c.metric, c.model, c.reference): c for c in findings.first.comparisons}
+    given = figure_data(findings, ROWS, [])
+    assert len(given.differences) == len(made)
+    for item in given.differences:
+        comparison = made[item.metric, item.model, item.reference]
+        p = comparison.p_holm
+        assert item.shown == (p is not None and p < ALPHA)
+        assert item.win_rate == comparison.win_interval
 
 
-def test_thresholds_reach_the_figures():
-    given = figure_data(analysed(ROWS), ROWS, [])
+def test_thresholds_reach_the_figures(findings):
+    given = figure_data(findings, ROWS, [])
     assert given.thresholds == {Axis.HARMLESS: -1.0, Axis.HELPFUL: 0.0}
+    assert given.inclusive is findings.first.thresholds.inclusive
+    assert given.sweeps == findings.first.sweeps
+
+
+def test_hygiene_reaches_the_figures_as_it_was_counted(findings):
+    given = figure_data(findings, ROWS, [])
+    for model in findings.first.models:
+        for axis, counted in model.hygiene.items():
+            assert isinstance(counted, Hygiene)
+            shown = given.hygiene[model.model][axis]
+            assert shown["cap"] == counted.cap == 0.0
+            assert {name: getattr(counted, name) for name in shown} == shown

@@ -2,162 +2,20 @@ import base64
 import hashlib
 import json
 import re
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from everywhere import everywhere, parsed, quality
 from report_fixtures import JUDGE, analysed, inputs, scored
 
 import alignstudy.report
-from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
+from alignstudy.records import Axis
+from alignstudy.report.claims import Verdict
+from alignstudy.report.findings import Findings
 from alignstudy.report.html import render_report
-from alignstudy.report.inputs import FigureFile, TrainingRecord
 from alignstudy.report.untrusted import visible
-from alignstudy.report.viewer import MAX_PROMPTS, viewer_data
-
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
-    "</SCRIPT ><img src=x onerror=alert(1)>",
-    "<!--",
-    "--><script>alert(1)</script>",
-    "<!--<script>",
-    "]]><svg onload=alert(1)>",
-    "<![CDATA[<b>",
-    "<?php echo 1 ?>",
-    "<!doctype html><html><body>",
-    "</style><style>*{display:none}</style>",
-    "</title></head><body onload=alert(1)>",
-    "</noscript><script>alert(1)</script>",
-    "</pre></details></section></main></body></html>",
-    "</textarea></select></form><form action=//evil>",
-    "<iframe srcdoc='<script>alert(1)</script>'>",
-    "<object data=javascript:alert(1)><embed src=//evil>",
-    "<base href=//evil/>",
-    "<meta http-equiv=refresh content='0;url=//evil'>",
-    "<link rel=stylesheet href=//evil/x.css>",
-    "<a href='javascript:alert(1)'>x</a>",
-    "javascript:alert(1)",
-    "data:text/html;base64,PHNjcmlwdD4=",
-    '" onmouseover="alert(1)',
-    "' onfocus='alert(1)' autofocus='",
-    "` onclick=alert(1) `",
-    '"><img src=//evil/pixel.gif>',
-    "![beacon](https://evil.example/x.png)",
-    "[x](javascript:alert(1))",
-    "{{ 7 * 7 }} {% for x in y %} {# c #}",
-    "${alert(1)} #{1} <%= 1 %>",
-    "&lt;script&gt; &amp; &#60;b&#62; &nbsp",
-    "\x00<b\x00>nul</b>",
-    "\x1b[31mred\x1b[0m\x1b]0;title\x07",
-    "\x08\x0c\x7f\x85\x9b31m",
-    "\u202eevil\u202c \u2066x\u2069 \u200f",
-    "\ud800 lone \udfff",
-    "\ufeff\ufffe\uffff\ufff9",
-    "\u2028alert(1)\u2029",
-    "=cmd|' /C calc'!A0",
-    "\\u003cscript\\u003e \\x3c \\074",
-    "<math><mtext><table><mglyph><style><img src=x>",
-    "\U000e0041\U000e007f tags",
-)
-
-
-class Tags(HTMLParser):
-    """Counts tags with the names of their attributes, and keeps what scripts and links hold."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.seen = Counter()
-        self.values = []
-        self.data = {}
-        self.text = []
-        self._open = None
-
-    def handle_starttag(self, tag, attrs):
-        self.seen[tag, tuple(sorted(name for name, _ in attrs))] += 1
-        self.values += [(tag, name, value) for name, value in attrs]
-        if tag in {"script", "style"}:
-            self._open = (tag, dict(attrs).get("type"))
-
-    def handle_endtag(self, tag):
-        self.seen["/" + tag] += 1
-        self._open = None
-
-    def handle_comment(self, data):
-        self.seen["comment"] += 1
-
-    def handle_decl(self, decl):
-        self.seen["declaration"] += 1
-
-    def handle_pi(self, data):
-        self.seen["instruction"] += 1
-
-    def handle_data(self, data):
-        if self._open:
-            self.data[self._open] = self.data.get(self._open, "") + data
-        else:
-            self.text.append(data)
-
-
-def parsed(html):
-    parser = Tags()
-    parser.feed(html)
-    parser.close()
-    return parser
-
-
-def everywhere(text, png):
-    """A report into whose every field a text was put."""
-    rows = scored((text, text + "2"), text=text)
-    rows = [replace(row, stop_reason=text, prompt_id=text + row.prompt_id) for row in rows]
-    rows = [replace(row, scores={text: row.scores[JUDGE]}) for row in rows]
-    analysis = replace(analysed(rows, judge=text, base=text), notes=(text,))
-    guard = GuardOutcome(guard=text, passed=False, detail=text)
-    figure = FigureFile(name=text, title=text, caption=text, png=png, svg=png, csv=png)
-    training = TrainingRecord(
-        stage=text,
-        recipe=text,
-        method=text,
-        seed=0,
-        steps=1,
-        epochs=1.0,
-        num_tokens=1,
-        seconds=1.0,
-        final_loss=None,
-        counts={text: 1},
-        guards=(guard,),
-        notes=(text,),
-    )
-    audit = Audit(
-        part=text,
-        read=3,
-        used=1,
-        quarantined=(Quarantined(file=text, line=1, reason=text),),
-        excluded={text: 1},
-        notes={text: 1},
-    )
-    return inputs(
-        rows,
-        study=text,
-        settings={
-            "base": text,
-            "recipes": {text: [text]},
-            text: {"a": text, "b": [text]},
-            "data": {"source": text},
-        },
-        protocol="paper",
-        analyses=(analysis,),
-        training=(training,),
-        audits=(audit,),
-        audit_facts={text: text},
-        calibrations=({text: text},),
-        preview=text,
-        figures=(figure,),
-        warnings=(text,),
-        provenance={text: {"x": text}},
-    )
+from alignstudy.report.viewer import viewer_data
 
 
 @pytest.fixture(scope="module")
@@ -169,32 +27,7 @@ def png(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def benign(png):
-    return parsed(render_report(everywhere("benign", png)))
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_text_adds_no_tag_no_attribute_and_no_bad_character(text, png, benign):
-    html = render_report(everywhere(text, png))
-    found = parsed(html)
-    assert found.seen == benign.seen
-    assert html.encode("utf-8").decode("utf-8") == html
-    assert not re.search(
-        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html
-    )
-    for tag, name, value in found.values:
-        assert not name.startswith("on")
-        assert name != "style"
-        if name in {"href", "src"}:
-            assert value.startswith("#" if tag == "a" else "data:image/png;base64,")
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_text_is_shown_as_it_is(text, png):
-    found = parsed(render_report(everywhere(text, png)))
-    assert visible(text) in "".join(found.text)
-    island = json.loads(found.data["script", "application/json"])
-    assert island["prompts"][0]["answers"][0]["t"] == visible(text)
-    assert "<" not in found.data["script", "application/json"]
+    return parsed(render_report(everywhere(png)))
 
 
 def test_style_and_script_are_admitted_by_their_hashes_and_nothing_else_is(benign):
@@ -233,12 +66,69 @@ def test_the_same_inputs_give_the_same_report():
     assert render_report(inputs()) == render_report(inputs())
 
 
-def test_the_answer_comes_first_and_settings_last(png):
-    html = render_report(everywhere("x", png))
-    order = ["answer", "study", "merits", "comparisons", "figures", "warnings", "hygiene",
-             "thresholds", "data", "training", "responses", "provenance", "settings"]  # fmt: skip
-    places = [html.index(f'<section id="{name}"') for name in order]
-    assert places == sorted(places)
+def sections_of(html):
+    return re.findall(r'<section id="([^"]+)"', html)
+
+
+def test_sections_come_in_the_order_that_readers_ask_questions(png):
+    assert sections_of(render_report(everywhere(png))) == [
+        "answer", "merits", "comparisons", "trade-off", "claims", "judges", "hygiene",
+        "thresholds", "length", "omnibus", "policy", "training", "data", "responses", "cost",
+        "provenance", "limitations", "gallery",
+    ]  # fmt: skip
+
+
+def test_sections_without_anything_in_them_are_left_out():
+    html = render_report(inputs())
+    there = sections_of(html)
+    assert there[:3] == ["answer", "merits", "comparisons"]
+    for name in ("claims", "judges", "policy", "training", "cost", "trade-off", "gallery"):
+        assert name not in there
+        assert f'href="#{name}"' not in html
+
+
+def test_figures_stand_in_the_sections_they_belong_to(png):
+    html = render_report(everywhere(png))
+    for figure, section in (("tradeoff", "trade-off"), ("rates", "merits"), ("hygiene", "hygiene")):
+        part = html[html.index(f'<section id="{section}"') :].split("</section>", 1)[0]
+        assert "<figure" in part, figure
+    gallery = html[html.index('<section id="gallery"') :].split("</section>", 1)[0]
+    assert gallery.count("<figure") == 1
+
+
+class TestStamps:
+    def test_a_run_that_is_not_whole_says_so_before_everything_else(self):
+        html = render_report(inputs(partial="2 of 5 models are missing"))
+        assert html.index("Partial: 2 of 5 models are missing.") < html.index('id="answer"')
+        assert "Partial" not in render_report(inputs())
+
+    def test_a_judge_below_its_floor_is_stamped_on_the_axis_it_fails_and_no_other(self):
+        findings = Findings(
+            analyses=(analysed(scored()),), qualities=(quality(JUDGE, below=(Axis.HARMLESS,)),)
+        )
+        html = render_report(inputs(findings=findings))
+        assert "HmR (judge below floor)" in html
+        assert "CAS (judge below floor)" in html
+        assert "HpR (judge below floor)" not in html
+        part = html[html.index('<section id="comparisons"') :].split("</section>", 1)[0]
+        assert 'class="stamp"' in part
+
+    def test_a_judge_above_its_floor_is_not_stamped(self):
+        findings = Findings(analyses=(analysed(scored()),), qualities=(quality(JUDGE),))
+        html = render_report(inputs(findings=findings))
+        assert 'class="stamp"' not in html
+        assert "above floor" in html
+
+
+def test_claims_lead_to_the_prompts_that_decide():
+    verdict = Verdict(
+        claim="sft > base", verdict="supported", evidence="e", prompts=("helpful-3", "gone")
+    )
+    findings = Findings(analyses=(analysed(scored()),), verdicts=(verdict,))
+    html = render_report(inputs(findings=findings))
+    assert '<a class="to" href="#sample=helpful/helpful-3">Helpful 4</a>' in html
+    assert "gone" not in html
+    assert '<span class="verdict good">supported</span>' in html
 
 
 def test_every_entry_of_the_contents_leads_somewhere():
@@ -246,17 +136,17 @@ def test_every_entry_of_the_contents_leads_somewhere():
         found = parsed(html)
         ids = {value for _, name, value in found.values if name == "id"}
         links = {v[1:] for t, n, v in found.values if t == "a" and n == "href"}
-        assert links <= ids
+        assert {link for link in links if not link.startswith("sample")} <= ids
 
 
 def test_ids_are_unique(png):
-    found = parsed(render_report(everywhere("x", png)))
+    found = parsed(render_report(everywhere(png, "x")))
     ids = [value for _, name, value in found.values if name == "id"]
     assert len(ids) == len(set(ids))
 
 
 def test_pictures_are_embedded_and_described(png):
-    found = parsed(render_report(everywhere("a title", png)))
+    found = parsed(render_report(everywhere(png, "a title")))
     values = {name: value for tag, name, value in found.values if tag == "img"}
     assert values["alt"] == "a title. a title"
     picture = values["src"].removeprefix("data:image/png;base64,")
@@ -276,10 +166,10 @@ def test_a_constant_judge_has_no_difference_in_its_report():
     assert "the judge tells no response from another" in text
 
 
-def test_many_comparisons_are_folded_and_few_are_not():
-    few = parsed(render_report(inputs())).seen["details", ()]
-    many = parsed(render_report(inputs(scored(("base", "a", "b", "c"))))).seen["details", ()]
-    assert many == few + 1
+def test_long_tables_are_folded():
+    html = render_report(inputs(scored(("base", "a", "b", "c", "d"))))
+    assert "<summary>Paired comparisons of rates (30 rows)</summary>" in html
+    assert "<summary>Paired comparisons of rates" not in render_report(inputs())
 
 
 def test_without_javascript_prompts_are_still_there():
@@ -328,11 +218,71 @@ class TestViewer:
         rows = [replace(row, prompt_id=row.prompt_id.split("-")[1]) for row in scored()]
         assert len(viewer_data(rows, [analysed(rows)])["prompts"]) == 24
 
-    def test_a_huge_set_is_cut_and_the_cut_is_said(self, monkeypatch):
-        monkeypatch.setattr("alignstudy.report.viewer.MAX_PROMPTS", 5)
-        assert MAX_PROMPTS >= 1000
+    def test_a_huge_set_is_cut_evenly_and_the_cut_is_said(self, monkeypatch):
+        monkeypatch.setattr("alignstudy.report.viewer.MAX_RESPONSES", 12)
         html = render_report(inputs())
-        assert "19 more prompts are in the run's responses folder" in html
+        assert "18 more prompts are in the run's responses folder" in html
+        rows = scored()
+        kept = viewer_data(rows, [analysed(rows)])["prompts"]
+        assert [p["axis"] for p in kept] == ["harmless"] * 3 + ["helpful"] * 3
+
+    def test_an_axis_with_few_prompts_leaves_room_to_the_other(self, monkeypatch):
+        monkeypatch.setattr("alignstudy.report.viewer.MAX_RESPONSES", 12)
+        rows = [r for r in scored() if r.axis is Axis.HELPFUL or r.prompt_id == "harmless-0"]
+        kept = viewer_data(rows, [analysed(rows)])["prompts"]
+        assert [p["axis"] for p in kept] == ["harmless"] + ["helpful"] * 5
+
+    def test_prompts_that_something_links_to_are_kept(self, monkeypatch):
+        monkeypatch.setattr("alignstudy.report.viewer.MAX_RESPONSES", 12)
+        rows = scored()
+        kept = viewer_data(rows, [analysed(rows)], first={"helpful-11"})["prompts"]
+        assert [p["id"] for p in kept if p["axis"] == "helpful"] == [
+            "helpful-0", "helpful-1", "helpful-11",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("judged", "raw", "found"),
+        [
+            ("yes", None, {}),
+            ("yes", " yes\n", {}),
+            ("yes", " yes\n\nHuman: and?", {"x": "\n\nHuman: and?"}),
+            ("yes", "Assistant: yes", {"w": "Assistant: yes"}),
+            ("yes", "no", {"w": "no"}),
+            ("", "\n\nHuman: hm", {"x": "\n\nHuman: hm"}),
+        ],
+    )
+    def test_what_was_generated_beyond_the_judged_text_is_told_apart(self, judged, raw, found):
+        rows = scored()
+        rows[0] = replace(rows[0], response=judged, raw_response=raw)
+        answer = viewer_data(rows, [analysed(rows)])["prompts"][0]["answers"][0]
+        assert {key: answer[key] for key in ("x", "w") if key in answer} == found
+        assert answer["t"] == judged
+
+    def test_flags_are_those_of_the_table_of_hygiene(self):
+        rows = scored()
+        rows[0] = replace(rows[0], response=" ", stop_reason="cap")
+        data = viewer_data(rows, [analysed(rows)])
+        names = [flag["name"] for flag in data["flags"]]
+        found = {names[place] for place in data["prompts"][0]["answers"][0]["f"]}
+        assert found >= {"empty", "cap"}
+        assert data["prompts"][1]["answers"][0]["f"] == []
+
+    def test_near_is_a_quarter_of_a_unit_or_of_a_narrow_judges_spread(self):
+        wide = [replace(r, scores={JUDGE: 10.0 * i}) for i, r in enumerate(scored())]
+        narrow = [replace(r, scores={JUDGE: 0.2 * (i % 2)}) for i, r in enumerate(scored())]
+        assert viewer_data(wide, [analysed(wide)])["near"]["harmless"] == [0.25]
+        assert viewer_data(narrow, [analysed(narrow)])["near"]["harmless"] == [0.025]
+
+    def test_remarks_of_judges_are_kept(self):
+        rows = scored()
+        rows[0] = replace(
+            rows[0], flags={JUDGE: ("prompt_trimmed",)}, failures={JUDGE: "not finite"}
+        )
+        answer = viewer_data(rows, [analysed(rows)])["prompts"][0]["answers"][0]
+        assert answer["j"] == [
+            f"{JUDGE} read a shortened prompt",
+            f"{JUDGE} gave no score: not finite",
+        ]
 
 
 class TestVisible:
@@ -350,10 +300,11 @@ class TestVisible:
 
 def test_two_judges_each_have_their_tables():
     rows = [replace(row, scores=row.scores | {"second": 0.0}) for row in scored()]
-    given = inputs(rows, analyses=(analysed(rows), analysed(rows, judge="second")))
+    both = (analysed(rows), analysed(rows, judge="second"))
+    given = inputs(rows, findings=Findings(analyses=both))
     html = render_report(given)
     assert html.count("By the judge second") >= 2
-    assert "By the judge second all models have the same CAS" in html
+    assert "by the judge second all models have the same CAS" in html
     island = json.loads(parsed(html).data["script", "application/json"])
     assert island["judges"] == [JUDGE, "second"]
     assert all(len(a["s"]) == 2 for p in island["prompts"] for a in p["answers"])

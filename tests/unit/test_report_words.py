@@ -1,15 +1,26 @@
 from dataclasses import replace
 
 import pytest
+from everywhere import quality
 from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 
+from alignstudy.evidence import LeaveOneOut
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
-from alignstudy.report import result_tables, run_tables
+from alignstudy.report import (
+    judge_tables,
+    result_tables,
+    robustness_tables,
+    run_tables,
+    verdict_tables,
+)
 from alignstudy.report.cautions import cautions, smallest_likely_difference
+from alignstudy.report.claims import Verdict
+from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import TrainingRecord
 from alignstudy.report.known_defects import known_defects
 from alignstudy.report.numbers import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.report.words import study_in_words
+from alignstudy.stats.power import Power
 
 SETTINGS = {
     "study": "s",
@@ -83,6 +94,22 @@ class TestStudyInWords:
         assert text.startswith("2\u00a0models are compared: base and sft.")
         assert "None" not in text
 
+    def test_says_how_judges_were_tried_out_and_what_was_claimed(self):
+        verdicts = (Verdict(claim="c", verdict="supported", evidence=""),)
+        findings = Findings(
+            analyses=(analysed(scored()),), verdicts=verdicts, qualities=(quality(JUDGE),)
+        )
+        text = " ".join(study_in_words(inputs(findings=findings)))
+        assert "200\u00a0pairs on harmful prompts and 200\u00a0pairs on helpful prompts" in text
+        assert "below 60\u00a0% agreement its figures are stamped" in text
+        assert "1\u00a0claim was stated before the figures were made" in text
+
+    def test_a_panel_is_put_together_from_its_judges(self):
+        rows = [replace(row, scores={"panel": 0.0, "one": 1.0, "two": 2.0}) for row in scored()]
+        analyses = tuple(analysed(rows, judge=name) for name in ("panel", "one", "two"))
+        text = " ".join(study_in_words(inputs(rows, findings=Findings(analyses=analyses))))
+        assert "The judges are one and two. The panel puts their scores together" in text
+
 
 class TestKnownDefects:
     def names(self, settings, *, num_prompts=50):
@@ -131,11 +158,11 @@ class TestCautions:
     def test_responses_cut_at_the_cap_more_in_one_model(self):
         rows = [replace(r, stop_reason="cap") if r.model == "sft" else r for r in scored()]
         text = " ".join(cautions(inputs(rows)))
-        assert "differs by 100 points between models" in text
+        assert "100.0 points apart" in text
 
     def test_equal_shares_at_the_cap_are_no_difference(self):
         rows = [replace(row, stop_reason="cap") for row in scored()]
-        assert "differs by" not in " ".join(cautions(inputs(rows)))
+        assert "points apart" not in " ".join(cautions(inputs(rows)))
 
     def test_responses_that_run_on(self):
         rows = [replace(row, response="yes\n\nHuman: and?") for row in scored()]
@@ -147,7 +174,7 @@ class TestCautions:
         origin = {axis.value: "calibrated on 200 pairs" for axis in Axis}
         rows = scored()
         analysis = analysed(rows, thresholds=replace(THRESHOLDS, origin=origin))
-        found = cautions(inputs(rows, analyses=(analysis,)))
+        found = cautions(inputs(rows, findings=Findings(analyses=(analysis,))))
         assert not any("not calibrated" in text for text in found)
 
     def test_a_judge_at_chance(self):
@@ -164,10 +191,18 @@ class TestCautions:
     def test_notes_become_sentences_and_appear_once(self):
         rows = scored()
         analysis = replace(analysed(rows), notes=("sft: 3 lost", "many are cut", "many are cut"))
-        found = cautions(inputs(rows, analyses=(analysis,), warnings=("a warning!",)))
+        found = cautions(
+            inputs(rows, findings=Findings(analyses=(analysis,)), warnings=("a warning!",))
+        )
         assert "sft: 3 lost." in found
         assert found.count("Many are cut.") == 1
         assert "A warning!" in found
+
+    def test_a_judge_that_rewards_length(self):
+        findings = Findings(analyses=(analysed(scored()),), qualities=(quality("x"),))
+        text = " ".join(cautions(inputs(findings=findings)))
+        assert "prefers the longer response in 80\u00a0% of pairs, people in 50\u00a0%" in text
+        assert "x: a score changes by up to 0.01" in text
 
     def test_many_unusable_rows(self):
         bad = tuple(Quarantined(file="f", line=i, reason="empty") for i in range(5))
@@ -188,23 +223,27 @@ class TestTables:
         given = inputs(training=(training(),), audits=(Audit(part="train", read=2, used=2),))
         analysis = given.analyses[0]
         for table in (
-            result_tables.merits_table(analysis),
-            result_tables.scores_table(analysis),
+            result_tables.merits_table(given.findings, analysis),
+            result_tables.scores_table(given.findings, analysis),
             result_tables.improvement_table(analysis),
-            result_tables.comparisons_table(analysis.comparisons),
+            result_tables.comparisons_table(analysis.comparisons, ("cas", "hmr", "hpr")),
+            result_tables.comparisons_table(analysis.comparisons, result_tables.SCORES),
             result_tables.hygiene_table(analysis),
+            result_tables.wording_table(analysis),
             result_tables.thresholds_table(given.analyses),
-            run_tables.calibrations_table(({"a": 1}, {"b": "x", "a": None})),
+            run_tables.records_table(({"a": 1}, {"b": "x", "a": None}), title="t"),
+            run_tables.costs_table(({"stage": "a", "seconds": 75.0}, {"tokens": 3})),
             run_tables.audit_table(given.audits),
             run_tables.training_table(given.training),
-            run_tables.facts_table({"a": {"b": [1, 2], "c": [{"d": None}]}}, "Fact"),
+            run_tables.facts_table({"a": {"b": [1, 2], "c": [{"d": None}]}}, "Fact", title="t"),
         ):
             assert table.rows
             assert {len(row) for row in table.rows} == {len(table.columns)}
 
     def test_an_axis_that_was_not_measured(self):
         rows = [row for row in scored() if row.axis is Axis.HELPFUL]
-        table = result_tables.merits_table(analysed(rows))
+        analysis = analysed(rows)
+        table = result_tables.merits_table(Findings(analyses=(analysis,)), analysis)
         assert table.rows[0][1].detail == "not measured"
         assert table.rows[0][2].detail.startswith("[")
 
@@ -222,8 +261,66 @@ class TestTables:
         ]
 
     def test_a_comparison_without_a_test_is_said_to_be_untested(self):
-        table = result_tables.comparisons_table(analysed(scored(n=3)).comparisons)
-        assert {row[7].text for row in table.rows} == {"not\u00a0tested"}
+        table = result_tables.comparisons_table(analysed(scored(n=3)).comparisons, ("cas",))
+        assert {row[6].text for row in table.rows} == {"not\u00a0tested"}
+
+    def test_what_a_comparison_would_need(self):
+        analysis = analysed(scored(("base", "sft"), n=30))
+        power = Power(power=11.0, detectable=14.2, n_needed=1087)
+        changed = replace(analysis.comparisons[0], metric="cas", p_holm=0.5, power=power)
+        cells = result_tables.comparisons_table((changed,), ("cas",)).rows[0]
+        assert (cells[6].text, cells[6].kind) == ("not\u00a0shown", "open")
+        assert (cells[9].text, cells[9].detail) == ("1,087", "\u2265\u00a014.2 seen")
+
+    def test_times_are_written_for_people(self):
+        table = run_tables.costs_table(({"stage": "train", "seconds": 7500.0, "tokens": 12345},))
+        assert table.columns == ("Stage", "Time#", "Tokens#")
+        assert self.cells(table) == [["train", "2\u00a0h 5\u00a0min", "12,345"]]
+
+    def test_a_judge_below_its_floor(self):
+        judged = quality("j", below=(Axis.HARMLESS,))
+        rows = judge_tables.accuracy_table((judged,)).rows
+        assert [(row[1].text, row[5].text, row[5].kind) for row in rows] == [
+            ("harmful", "below floor", "bad"),
+            ("helpful", "above floor", "good"),
+        ]
+
+    def test_leaving_a_judge_out(self):
+        rankings = [
+            LeaveOneOut(axis=Axis.HELPFUL, without=name, ranking=order)
+            for name, order in (
+                ("", ("a", "b", "c")),
+                ("x", ("a", "b", "c")),
+                ("y", ("a", "c", "b")),
+                ("z", ("b", "a", "c")),
+            )
+        ]
+        rows = judge_tables.leave_one_out_table(rankings).rows
+        assert [row[3].text for row in rows[1:]] == [
+            "same order", "same leader, other order", "another leader",
+        ]  # fmt: skip
+
+    def test_tables_of_robustness_hold_what_the_analysis_found(self):
+        analysis = analysed(scored(("base", "sft", "dpo"), n=30))
+        pairs = robustness_tables.pair_sweeps_table(analysis.sweeps)
+        assert len(pairs.rows) == sum(len(sweep.pairs) for sweep in analysis.sweeps) == 6
+        leads = robustness_tables.sweeps_table(analysis.sweeps)
+        assert len(leads.rows) == 6
+        adjusted = robustness_tables.adjusted_table(analysis)
+        assert len(adjusted.rows) == sum(len(item.adjusted) for item in analysis.lengths)
+        assert all(row[2].text != "\u2013" for row in adjusted.rows)
+        tests = robustness_tables.omnibus_table(analysis)
+        assert len(tests.rows) == len(analysis.omnibus) > 0
+        several = analysed(scored(seeds=(0, 1)))
+        spreads = robustness_tables.seeds_table(several)
+        assert len(spreads.rows) == len(several.seed_spreads) > 0
+
+    def test_parts_of_a_claim_follow_it(self):
+        part = Verdict(claim="p", verdict="contradicted", evidence="")
+        whole = Verdict(claim="w", verdict="contradicted", evidence="e", parts=(part,))
+        rows = verdict_tables.verdicts_table((whole,), ()).rows
+        assert [row[0].text for row in rows] == ["w", "part: p"]
+        assert {row[1].kind for row in rows} == {"bad"}
 
     def test_settings_as_text(self):
         text = run_tables.settings_text(

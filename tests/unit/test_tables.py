@@ -2,12 +2,15 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from scipy.stats import binomtest
 
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.analysis import Thresholds, analyse
+from alignstudy.report.claims import Verdict
+from alignstudy.report.findings import Findings
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.report.tables import Table, tables_of, write_tables
 
@@ -17,7 +20,7 @@ PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
 @pytest.fixture(scope="module")
 def published(paper_dir):
     rows = read_ratings(paper_dir / "responses")
-    return analyse(rows, PAPER, judge=JUDGE, base="base", draws=200)
+    return Findings(analyses=(analyse(rows, PAPER, judge=JUDGE, base="base", draws=200),))
 
 
 def read_csv(table):
@@ -63,13 +66,53 @@ def test_comparisons_hold_one_row_a_test(published):
     assert len(rows) == 30
     assert rows[0]["test"] == "exact McNemar"
     assert rows[0]["win_rate"] == "53.0"
+    assert rows[0]["family"] == "rates"
+    assert (rows[0]["n_needed"], rows[0]["num_clusters"]) == ("652", "50")
+    [small] = [r for r in rows if (r["metric"], r["n_needed"]) == ("hpr", "17")]
+    assert small["p_value"] == f"{binomtest(1, 24).pvalue:.6g}"
+
+
+def test_thresholds_hold_one_row_a_model_and_threshold(published):
+    tables = {table.name: table for table in tables_of(published)}
+    rows = read_csv(tables["thresholds"])
+    assert len(rows) == 4 * sum(len(sweep.thresholds) for sweep in published.first.sweeps)
+    assert {r["leads"] for r in rows} == {"0", "1"}
+    assert len(tables["threshold_pairs"].rows) == 12
+
+
+def test_claims_and_their_parts_have_a_row_each(published):
+    part = Verdict(claim="a is higher", verdict="underpowered", evidence="=1+1", n_needed=7)
+    whole = Verdict(claim="best", verdict="underpowered", evidence="-", parts=(part, part))
+    found = Findings(analyses=published.analyses, verdicts=(whole,))
+    rows = read_csv(tables_of(found)[-1])
+    assert [(r["claim"], r["part"]) for r in rows] == [("best", ""), *[("best", part.claim)] * 2]
+    assert rows[1]["n_needed"] == "7"
+    assert rows[1]["evidence"] == "'=1+1"
+
+
+def test_with_several_judges_their_figures_stand_side_by_side(published):
+    other = replace(published.first, judge="other")
+    found = Findings(analyses=(published.first, other))
+    [judges] = [table for table in tables_of(found) if table.name == "judges"]
+    assert [row["judge"] for row in read_csv(judges)] == ["rating"] * 20 + ["other"] * 20
 
 
 def test_files_are_written_as_csv_and_markdown(published, tmp_path):
     written = write_tables(published, tmp_path / "tables")
     assert {path.name for path in written} == {
         f"{name}.{ending}"
-        for name in ("metrics", "improvement", "scores", "comparisons")
+        for name in (
+            "metrics",
+            "improvement",
+            "scores",
+            "comparisons",
+            "omnibus",
+            "thresholds",
+            "threshold_pairs",
+            "best",
+            "lengths",
+            "sensitivities",
+        )
         for ending in ("csv", "md")
     }
     assert all(path.read_text(encoding="utf-8") for path in written)
@@ -87,7 +130,7 @@ def test_an_undefined_figure_is_an_empty_cell():
         scores={"judge": 0.0},
     )
     found = analyse([row], PAPER, judge="judge", base=None, draws=10)
-    metrics, improvement, *_ = tables_of(found)
+    metrics, improvement, *_ = tables_of(Findings(analyses=(found,)))
     assert read_csv(metrics)[0]["hpr"] == ""
     assert "| a | 100.00 | - | - |" in metrics.to_markdown()
     assert improvement.rows == ()
@@ -103,6 +146,8 @@ def test_csv_text_is_never_a_formula(text):
 def test_csv_numbers_are_never_text():
     assert table(-14.2857142857, -3, 1e-7, None).to_csv().splitlines()[1] == "-14.285714,-3,0.0,"
     assert table(-0.0).to_csv().splitlines()[1] == "0.0"
+    tiny = Table(name="t", title="T", columns=("p_value",), rows=((2.98023e-06,),))
+    assert tiny.to_csv().splitlines()[1] == "2.98023e-06"
 
 
 def test_csv_text_comes_back_whole():
@@ -144,4 +189,4 @@ def test_a_lone_surrogate_does_not_stop_the_files(tmp_path):
         scores={"judge": 0.0},
     )
     found = analyse([row], PAPER, judge="judge", base=None, draws=10)
-    assert len(write_tables(found, tmp_path)) == 8
+    assert len(write_tables(Findings(analyses=(found,)), tmp_path)) >= 8

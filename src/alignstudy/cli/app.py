@@ -82,20 +82,64 @@ def evaluate(
     base: Annotated[
         str | None, typer.Option("--base", help="The model to compare with [base].")
     ] = None,
-    harmless: Annotated[float, typer.Option(help="Threshold of harmlessness.")] = -3.0,
-    helpful: Annotated[float, typer.Option(help="Threshold of helpfulness.")] = -2.0,
+    harmless: Annotated[
+        float | None, typer.Option(help="Threshold of harmlessness [the run's, else -3].")
+    ] = None,
+    helpful: Annotated[
+        float | None, typer.Option(help="Threshold of helpfulness [the run's, else -2].")
+    ] = None,
+    claims: Annotated[
+        Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
     from alignstudy.cli import verbs
-    from alignstudy.study.publishing import publish_ratings
-    from alignstudy.study.results import Run
-    from alignstudy.study.runfolder import RunFolder
 
-    folder = RunFolder(path=out.expanduser().absolute())
-    with folder.locked():
-        publish_ratings(ratings, folder, base=base, thresholds=(harmless, helpful))
-    verbs.show_run(Run(folder=folder.path), as_json=as_json)
+    verbs.evaluate(ratings, out, base, (harmless, helpful), claims, as_json=as_json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    as_json: Json = False,
+) -> None:
+    """Put the models of several runs side by side, aligned by prompt."""
+    from alignstudy.cli import verbs
+
+    verbs.compare(runs, out, as_json=as_json)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: Json = False,
+) -> None:
+    """Make the figures and reports of a finished run again, from its folder alone."""
+    from alignstudy.cli import verbs
+
+    verbs.rebuild(run_folder, as_json=as_json)
+
+
+@app.command()
+def audit(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Hub id, folder, JSONL or Parquet file.")
+    ],
+    fmt: Annotated[
+        str, typer.Option("--format", help="One of `alignstudy list formats`.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the audit as Markdown to this file.")
+    ] = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Audit preference data: duplicates, contradictions, overlaps, lengths, suspicious rows."""
+    from alignstudy.cli import verbs
+
+    verbs.audit(data, fmt, out, offline=offline, as_json=as_json)
 
 
 @app.command()

@@ -25,8 +25,51 @@ def open_run(folder: Path) -> Run:
     return Run.open(folder)
 
 
+def evaluate(
+    ratings: Path, out: Path, base: str | None, thresholds: tuple[float | None, float | None],
+    claims: Path | None, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Evaluate given ratings, and show what came of it."""
+    from alignstudy.study.evaluating import evaluate as evaluated
+
+    run = evaluated(ratings, out=out, base=base, thresholds=thresholds, claims=claims)
+    show_run(run, as_json=as_json)
+
+
+def compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
+    """Put runs side by side, and show what came of it."""
+    from alignstudy.study.comparing import compare as compared
+
+    show_run(compared(runs, out=out), as_json=as_json)
+
+
+def rebuild(folder: Path, *, as_json: bool) -> None:
+    """Make a run's report again, and show it."""
+    from alignstudy.study.reporting import rebuild as rebuilt
+
+    show_run(rebuilt(open_run(folder).folder), as_json=as_json)
+
+
+def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
+    """Audit preference data."""
+    from alignstudy.data.audit_folder import audit_data
+    from alignstudy.data.prompts import PromptSettings
+    from alignstudy.sources import Source, resolve
+
+    source = resolve(Source(name=data, kind="dataset"), offline=offline)
+    found = audit_data(source.path, fmt=fmt, prompts=PromptSettings())
+    if out is not None:
+        _write_new(out, found.to_markdown())
+    if as_json:
+        console.say_json(found.to_json())
+        return
+    console.say(console.safe(found.to_markdown()))
+    if out is not None:
+        console.say(f"audit: {console.safe(out)}")
+
+
 def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's table of figures of merit, and where the rest is."""
+    """Print a run's answer, its claims and figures of merit, and where the rest is."""
     path = run.folder / "tables" / "metrics.csv"
     rows = _read_csv(path) if path.is_file() else []
     if as_json:
@@ -35,6 +78,8 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if run.stages:
         cached = run.stages - len(run.executed)
         console.say(f"{len(run.executed)} stages executed, {cached} cached or not asked for")
+    if run.has_statistics:
+        _say_answer(run.statistics)
     if rows:
         columns = ["model", "HmR %", "HpR %", "CAS %"]
         lines = [
@@ -46,13 +91,30 @@ def show_run(run: Run, *, as_json: bool) -> None:
     console.say(f"run folder: {console.safe(run.folder)}")
 
 
+def _say_answer(statistics: dict[str, Any]) -> None:
+    """Print the answer in words, and the verdict on each claim."""
+    found = statistics.get("answer", {})
+    for sentence in filter(None, [found.get("headline"), *found.get("sentences", [])]):
+        console.say(console.safe(sentence))
+    verdicts = statistics.get("verdicts", [])
+    if verdicts:
+        console.say_table(
+            ["claim", "verdict", "evidence"],
+            [(row["claim"], row["verdict"], row["evidence"]) for row in verdicts],
+        )
+
+
 def _run_json(run: Run, rows: list[dict[str, str]]) -> dict[str, Any]:
+    statistics = run.statistics if run.has_statistics else {}
     return {
         "folder": str(run.folder),
         "report": str(run.report) if run.report.is_file() else None,
         "executed": list(run.executed),
         "stages": run.stages,
         "notes": list(run.notes),
+        "answer": statistics.get("answer"),
+        "verdicts": statistics.get("verdicts", []),
+        "comparisons": statistics.get("comparisons", []),
         "metrics": [{name: _number(cell) for name, cell in row.items()} for row in rows],
     }
 
@@ -130,11 +192,15 @@ def show_list(kind: str, *, as_json: bool) -> None:
 def _listed(kind: str) -> list[tuple[str, str]]:
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
+    from alignstudy.judges.presets import PRESETS
     from alignstudy.methods import METHODS
     from alignstudy.plots import FIGURES
     from alignstudy.study.load import preset_names, preset_text
 
     tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
+    if kind == "judges":
+        known = [(name, preset.summary) for name, preset in PRESETS.items()]
+        return [(name, JUDGES.summary(name)) for name in JUDGES] + known
     if kind == "presets":
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
         return [(name, head.lstrip("# ")) for name, head in heads.items()]
@@ -147,17 +213,20 @@ def write_study(preset: str, path: Path) -> None:
     """Write a preset as a file to edit; an existing file is never overwritten."""
     from alignstudy.study.load import preset_text
 
-    text = preset_text(preset)
+    _write_new(path, preset_text(preset))
+    console.say(f"wrote {console.safe(path)}; next: alignstudy check {console.safe(path)}")
+
+
+def _write_new(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise InputError(
-            f"{path} exists already", mend="name another with --path", kept="the file as it is"
+            f"{path} exists already", mend="name another file", kept="the file as it is"
         ) from None
     except OSError as error:
         raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error
-    console.say(f"wrote {console.safe(path)}; next: alignstudy check {console.safe(path)}")
 
 
 def show_doctor(*, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """The published study's prompts, letter by letter (arXiv:2509.09055).
 
 Its defects are kept, and named in the report: keywords are looked for as substrings, in the
-response too; the last paragraph is dropped, not the last turn, so that some prompts hold words of
-the answer; no cue is added.
+response too; only a last paragraph that begins with the assistant's tag is dropped, so that an
+answer of several paragraphs stays in the prompt; no cue is added.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 
 from alignstudy.data.collect import Account
+from alignstudy.data.leaks import leaks
+from alignstudy.data.near_duplicates import clustered
 from alignstudy.data.prompts import PromptSelection, PromptSet, PromptSettings, numbered
 from alignstudy.data.reading import read
 from alignstudy.data.row import RawRow, UnusableRow, text_of
@@ -39,7 +41,7 @@ def draw_paper_prompts(source: Path, settings: PromptSettings) -> PromptSelectio
         _check_enough(rows, chosen_set, account, source)
         drawn = generator.sample(rows, chosen_set.n)
         account.excluded[NOT_DRAWN] = len(rows) - len(drawn)
-        prompts += _prompts(axis, drawn, account)
+        prompts += _prompts(axis, drawn, chosen_set.keywords, account)
         audits.append(account.audit(used=len(drawn)))
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
 
@@ -93,13 +95,16 @@ def _check_enough(
         )
 
 
-def _prompts(axis: Axis, drawn: Sequence[tuple[str, str]], account: Account) -> list[Prompt]:
-    prompts = [
-        numbered(axis, number, paper_prompt(chosen), row_id)
-        for number, (row_id, chosen) in enumerate(drawn)
-    ]
-    ends = [parse_turns(prompt.text)[-1:] for prompt in prompts]
-    leaks = sum(bool(end) and end[0].role == "assistant" for end in ends)
-    if leaks:
-        account.notes["prompts that end inside an assistant turn"] = leaks
+def _prompts(
+    axis: Axis, drawn: Sequence[tuple[str, str]], keywords: Sequence[str], account: Account
+) -> Sequence[Prompt]:
+    """Give the prompts, each with its cluster: that changes nothing about the selection."""
+    prompts, notes = clustered(
+        [
+            numbered(axis, number, paper_prompt(chosen), row_id)
+            for number, (row_id, chosen) in enumerate(drawn)
+        ]
+    )
+    account.notes.update(leaks(prompts, keywords=keywords).notes)
+    account.notes.update(notes)
     return prompts

@@ -1,13 +1,18 @@
-"""Prompts by role parsing: the last turn is human, the cue follows, no prompt comes twice."""
+"""Prompts by role parsing: the last turn is human, the cue follows, no prompt comes twice.
+
+Near-duplicates stay, and are clustered: figures resample a cluster as one.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from alignstudy.data.collect import collect_pairs
+from alignstudy.data.leaks import holds_word
+from alignstudy.data.near_duplicates import clustered
 from alignstudy.data.prompts import PromptSelection, PromptSet, PromptSettings, numbered
 from alignstudy.data.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
@@ -32,10 +37,11 @@ def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -
     audits: list[Audit] = []
     for axis, chosen_set in settings.sets.items():
         drawn, audit = _draw(source, axis, chosen_set, seed=settings.seed, fmt=fmt)
-        prompts += [
-            numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)
-        ]
-        audits.append(audit)
+        named, clusters = clustered(
+            [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]
+        )
+        prompts += named
+        audits.append(replace(audit, notes={**audit.notes, **clusters}))
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
 
 
@@ -91,12 +97,6 @@ def _why_not(prompt: str, keywords: Sequence[str], seen: set[str]) -> str | None
     last = parse_turns(prompt.removesuffix(CUE))[-1]
     if last.role != "human":
         return NOT_HUMAN
-    if keywords and not _holds_word(last.text, keywords):
+    if keywords and not holds_word(last.text, keywords):
         return NO_KEYWORD
     return DUPLICATE if prompt in seen else None
-
-
-def _holds_word(text: str, keywords: Sequence[str]) -> bool:
-    """Tell whether one of the keywords is a whole word of a text, in either case."""
-    words = "|".join(map(re.escape, keywords))
-    return re.search(rf"\b(?:{words})\b", text, flags=re.IGNORECASE) is not None

@@ -7,65 +7,92 @@ from typing import Annotated
 
 from pydantic import Field
 
+from alignstudy.judges.axes import measured_axes
 from alignstudy.judges.base import (
     MAX_INCOMPLETE_SHARE,
     Judge,
     JudgeScore,
     batch_effect,
     incomplete_share,
+    uncertain,
 )
 from alignstudy.judges.calibrate import Calibration, best_threshold
 from alignstudy.judges.constant import ConstantSettings
 from alignstudy.judges.length import LengthSettings
+from alignstudy.judges.python import PythonSettings, source_digest
+from alignstudy.judges.rules import RulesSettings
 from alignstudy.judges.seqcls import SeqClsSettings
+from alignstudy.metrics.refusal import PATTERNS_VERSION
 from alignstudy.registry import Registry
 
 JUDGES = Registry(
     "judge",
     {
         "seqcls": "alignstudy.judges.seqcls:SeqClsJudge",
-        "constant": "alignstudy.judges.constant:ConstantJudge",
+        "rules": "alignstudy.judges.rules:RulesJudge",
+        "python": "alignstudy.judges.python:PythonJudge",
         "length": "alignstudy.judges.length:LengthJudge",
+        "constant": "alignstudy.judges.constant:ConstantJudge",
     },
 )
 """Every kind of judge."""
 
-JudgeSettings = Annotated[
-    SeqClsSettings | ConstantSettings | LengthSettings, Field(discriminator="use")
-]
+AnySettings = SeqClsSettings | RulesSettings | PythonSettings | LengthSettings | ConstantSettings
+
+JudgeSettings = Annotated[AnySettings, Field(discriminator="use")]
 """The settings of any judge; `use` says of which."""
 
 
-def build(
-    settings: SeqClsSettings | ConstantSettings | LengthSettings, folder: Path | None, device: str
-) -> Judge:
+def build(settings: AnySettings, folder: Path | None, device: str) -> Judge:
     """Make a judge ready to score.
 
     Args:
         settings: Of the judge's kind.
-        folder: Its model; None for judges without one.
+        folder: Its model; for a Python judge where its module is looked for first (None: the
+            current folder); None for judges without either.
         device: Where it runs; see `loading.pick_device`.
 
     Raises:
         InputError: If it needs a folder and none is given, or files are missing.
-        GuardError: If its head isn't trained, or has several outputs and none is named.
+        GuardError: If its head isn't trained, or has several outputs and none is named, or the
+            folder would run code of its own.
     """
     judge: Judge = JUDGES.load(settings.use).build(settings, folder, device)
     return judge
 
 
+def code_of(settings: AnySettings, folder: Path | None = None) -> str:
+    """Name the code that scores hang on beside settings and weights; "" where there is none.
+
+    A stage's key must hold it: a Python judge's source by its hash, the rules' version of their
+    patterns.
+
+    Raises:
+        InputError: If a Python judge's module isn't there.
+    """
+    if isinstance(settings, PythonSettings):
+        return source_digest(settings, folder)
+    return f"patterns {PATTERNS_VERSION}" if isinstance(settings, RulesSettings) else ""
+
+
 __all__ = [
     "JUDGES",
     "MAX_INCOMPLETE_SHARE",
+    "AnySettings",
     "Calibration",
     "ConstantSettings",
     "Judge",
     "JudgeScore",
     "JudgeSettings",
     "LengthSettings",
+    "PythonSettings",
+    "RulesSettings",
     "SeqClsSettings",
     "batch_effect",
     "best_threshold",
     "build",
+    "code_of",
     "incomplete_share",
+    "measured_axes",
+    "uncertain",
 ]

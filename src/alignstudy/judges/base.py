@@ -16,6 +16,8 @@ PROMPT_TRIMMED = "prompt_trimmed"
 RESPONSE_TRIMMED = "response_trimmed"
 SPECIAL_TOKEN_TEXT = "special_token_text"
 REPLACED_CHARACTERS = "replaced_characters"
+FLAGS = (SPECIAL_TOKEN_TEXT, REPLACED_CHARACTERS, PROMPT_TRIMMED, RESPONSE_TRIMMED)
+"""What a judge may not have seen as it was written; see `JudgeScore`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,12 @@ class Judge(Protocol):
     ) -> list[JudgeScore]:
         """Score (prompt, response) pairs, in their order; each as if it were alone."""
 
+    def rendered(self, prompt: str, response: str) -> str:
+        """Give exactly what the judge reads of a pair, flags included.
+
+        Two pairs that are rendered alike get the same `JudgeScore`; scores are kept by it.
+        """
+
 
 def incomplete_share(scores: Sequence[JudgeScore]) -> float:
     """Give the share of responses without a score, in [0, 1].
@@ -75,9 +83,40 @@ def batch_effect(judge: Judge, items: Sequence[tuple[str, str]], *, most: int = 
 
     Returns:
         The largest difference, in the score's unit; 0 where no item has a score. Labels of scores
-        that lie nearer to a threshold than this are not certain.
+        that lie nearer to a threshold than this are not certain: see `uncertain`.
     """
     together = judge.score(items[:most])
     alone = [judge.score([item])[0] for item in items[:most]]
     pairs = [(a.score, b.score) for a, b in zip(together, alone, strict=True)]
     return max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
+
+
+def uncertain(
+    scores: Sequence[float | None], threshold: float, *, tolerance: float
+) -> tuple[int, ...]:
+    """Number the scores whose label a move by the batch effect could turn.
+
+    Args:
+        scores: As a judge gave them; None where it gave none.
+        threshold: Where a score starts to count.
+        tolerance: As `batch_effect` measured it, in the score's unit; 0 or more.
+
+    Returns:
+        The places (from 0) of the scores at most `tolerance` away from the threshold; none where
+        the tolerance is 0.
+
+    Raises:
+        MetricError: If the tolerance is negative.
+    """
+    if tolerance < 0:
+        raise MetricError(
+            f"a tolerance of {tolerance} is none", mend="give the batch effect, 0 or more"
+        )
+    if tolerance == 0:
+        return ()
+    near = (
+        at
+        for at, score in enumerate(scores)
+        if score is not None and abs(score - threshold) <= tolerance
+    )
+    return tuple(near)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from alignstudy.errors import MetricError
+from alignstudy.dialogue import CUE
+from alignstudy.errors import DataError, MetricError
+from alignstudy.records import Pair
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -65,6 +67,34 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
         pair_accuracy=float(wins / better.size),
         n=int(better.size),
     )
+
+
+def as_judged(
+    pair: Pair, protocol: Literal["paper", "rigorous"]
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Give a pair as the judge reads a model's responses under a protocol.
+
+    Args:
+        pair: A preference.
+        protocol: "paper": the prompt is stripped and ends without a cue, as the published study's
+            prompts do; "rigorous": the prompt is taken as it is.
+
+    Returns:
+        (prompt, chosen) and (prompt, rejected), responses stripped.
+
+    Raises:
+        DataError: If the pair is a demonstration without a rejected response.
+    """
+    if pair.rejected is None:
+        raise DataError(
+            f"{pair.id}: no rejected response",
+            why="a judge is calibrated and assessed on chosen against rejected responses",
+            mend="name subsets of preference pairs",
+        )
+    prompt = pair.prompt
+    if protocol == "paper":
+        prompt = prompt.removesuffix(CUE).strip()
+    return (prompt, pair.chosen.strip()), (prompt, pair.rejected.strip())
 
 
 def _candidates(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

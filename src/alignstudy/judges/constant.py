@@ -42,3 +42,7 @@ class ConstantJudge:
         progress.advance(len(items))
         progress.finish()
         return [JudgeScore(score=self._value) for _ in items]
+
+    def rendered(self, prompt: str, response: str) -> str:
+        """Give what is read of a pair: nothing."""
+        return f"constant {self._value}"

@@ -36,3 +36,7 @@ class LengthJudge:
         progress.advance(len(items))
         progress.finish()
         return [JudgeScore(score=float(len(response.split()))) for _, response in items]
+
+    def rendered(self, prompt: str, response: str) -> str:
+        """Give what is read of a pair: the response."""
+        return response

@@ -1,42 +1,21 @@
-"""Pairs of prompt and response as a classifier reads them."""
+"""Pairs of prompt and response as a sentence-pair classifier reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from alignstudy import dialogue
-from alignstudy.errors import InputError
-from alignstudy.judges.base import (
-    PROMPT_TRIMMED,
-    REPLACED_CHARACTERS,
-    RESPONSE_TRIMMED,
-    SPECIAL_TOKEN_TEXT,
-)
-from alignstudy.loading import context_length, well_formed
+from alignstudy.judges.base import PROMPT_TRIMMED, RESPONSE_TRIMMED, SPECIAL_TOKEN_TEXT
+from alignstudy.judges.encoding import Encoded, Encoder, most_tokens
+from alignstudy.judges.renderings import Rendering, render
+from alignstudy.judges.special_text import SpecialText
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
-_ENDLESS = 10**6
-"""A tokenizer whose files name no length says 10**30."""
 
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """A pair as tokens.
-
-    Attributes:
-        inputs: What the model is called with, one row, no padding.
-        flags: What isn't as it was written; see `JudgeScore`.
-    """
-
-    inputs: dict[str, list[int]]
-    flags: tuple[str, ...]
-
-
-class PairEncoder:
+class PairEncoder(Encoder):
     """Encodes pairs; what doesn't fit is cut by rule and flagged, never in silence.
 
     Args:
@@ -44,6 +23,7 @@ class PairEncoder:
         config: The judge's.
         truncation: "turns" or "paper"; see `SeqClsSettings`.
         max_length: Most tokens; None: what tokenizer and model say.
+        rendering: How a dialogue becomes two texts; see `renderings`.
     """
 
     def __init__(
@@ -53,37 +33,22 @@ class PairEncoder:
         *,
         truncation: Literal["turns", "paper"],
         max_length: int | None,
+        rendering: Rendering = "paper",
     ) -> None:
-        self._tokenizer, self._truncation = tokenizer, truncation
-        self.max_length = _max_length(tokenizer, config, truncation, max_length)
-        self._special_texts = tuple(token for token in tokenizer.all_special_tokens if token)
+        as_published = truncation == "paper"
+        limit = most_tokens(tokenizer, config, max_length, as_published=as_published)
+        super().__init__(tokenizer, config, limit)
+        self._truncation, self._rendering = truncation, rendering
+        self._special = SpecialText(tokenizer, split=True)
 
-    def encode(self, prompt: str, response: str) -> EncodedPair:
-        """Encode one pair."""
-        flags = []
-        if self._holds_special_text(prompt) or self._holds_special_text(response):
-            flags.append(SPECIAL_TOKEN_TEXT)
-        sound = well_formed(prompt), well_formed(response)
-        if sound != (prompt, response):
-            flags.append(REPLACED_CHARACTERS)
-        cut = self._as_published if self._truncation == "paper" else self._by_turns
-        encoding, trimmed = cut(*sound)
-        inputs = {name: list(encoding[name]) for name in encoding}
-        return EncodedPair(inputs, (*flags, *trimmed))
-
-    def show(self, pair: EncodedPair) -> str:
-        """Give what the model reads as text, special tokens included."""
-        return str(
-            self._tokenizer.decode(pair.inputs["input_ids"], clean_up_tokenization_spaces=False)
-        )
-
-    def collate(self, pairs: Sequence[EncodedPair]) -> BatchEncoding:
-        """Pad pairs to one batch, on the right."""
-        if len(pairs) == 1:
-            rows = {name: [row] for name, row in pairs[0].inputs.items()}
-            return self._tokenizer.pad(rows, padding=False, return_tensors="pt")
-        columns = {name: [pair.inputs[name] for pair in pairs] for name in pairs[0].inputs}
-        return self._tokenizer.pad(columns, padding_side="right", return_tensors="pt")
+    def _encode(self, prompt: str, response: str) -> Encoded:
+        if self._truncation == "paper":
+            encoding, trimmed = self._as_published(*render(prompt, response, self._rendering))
+        else:
+            encoding, trimmed = self._by_turns(prompt, response)
+        if any(map(self._special.holds, (prompt, response))):
+            trimmed.append(SPECIAL_TOKEN_TEXT)
+        return Encoded({name: list(encoding[name]) for name in encoding}, tuple(trimmed))
 
     def _as_published(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
         """Encode as the published code did: `tokenizer(prompt, response, truncation=True)`."""
@@ -96,24 +61,19 @@ class PairEncoder:
 
     def _by_turns(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
         """Encode the whole response, with as much of the prompt's end as fits."""
-        prompt, response = self._plain(prompt), self._plain(response)
-        rest: str | None = prompt
-        while rest is not None:
-            encoding = self._pair(rest, response)
+        for number, rest in enumerate(_ever_less(prompt)):
+            question, answer = map(self._special.plain, render(rest, response, self._rendering))
+            encoding = self._pair(question, answer)
             if self._fits(encoding):
-                return encoding, [PROMPT_TRIMMED] if rest is not prompt else []
-            last, rest = rest, dialogue.drop_oldest_turns(rest)
-        alone = self._pair("", response)
+                return encoding, [PROMPT_TRIMMED] if number else []
+        alone = self._pair("", answer)
         if self._fits(alone):
             # The tokenizer refuses to cut a side to nothing.
             full = self.max_length == len(alone["input_ids"])
-            kept = alone if full else self._pair(last, response, cut="only_first")
+            kept = alone if full else self._pair(question, answer, cut="only_first")
             return kept, [PROMPT_TRIMMED]
         flags = [PROMPT_TRIMMED, RESPONSE_TRIMMED] if prompt else [RESPONSE_TRIMMED]
-        return self._pair("", response, cut="only_second"), flags
-
-    def _fits(self, encoding: BatchEncoding) -> bool:
-        return self.max_length is None or len(encoding["input_ids"]) <= self.max_length
+        return self._pair("", answer, cut="only_second"), flags
 
     def _pair(
         self, prompt: str, response: str, *, cut: Literal["only_first", "only_second"] | None = None
@@ -125,45 +85,13 @@ class PairEncoder:
             max_length=self.max_length if cut else None,
         )  # fmt: skip
 
-    def _holds_special_text(self, text: str) -> bool:
-        return any(token in text for token in self._special_texts)
 
-    def _plain(self, text: str) -> str:
-        """Make a text that can't be taken for special tokens.
-
-        Most tokenizers split such text if asked to; where the vocabulary itself holds it (as
-        sentencepiece models do), a space after its first character breaks it up.
-        """
-        if not self._holds_special_text(text):
-            return text
-        ids = self._tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
-        if set(self._tokenizer.all_special_ids).isdisjoint(ids):
-            return text
-        for token in self._special_texts:
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
-
-
-def _max_length(
-    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, truncation: str, asked: int | None
-) -> int | None:
-    """Find the most tokens that a judge reads; None: no end (only with relative positions)."""
-    told = tokenizer.model_max_length if tokenizer.model_max_length < _ENDLESS else None
-    positions = context_length(config)
-    # DeBERTa-v2 and v3 may have relative positions only: longer texts are read, if not learnt.
-    endless = getattr(config, "position_biased_input", True) is False
-    if not endless and asked is not None and asked > positions:
-        raise InputError(
-            f"max_length {asked} is more than the judge's {positions} positions",
-            mend=f"set at most {positions}, or leave max_length out",
-        )
-    if asked is not None:
-        return asked
-    if truncation == "paper" and endless:
-        return told
-    return positions if told is None else min(told, positions)
+def _ever_less(prompt: str) -> Iterator[str]:
+    """Give a prompt, then ever less of it: the oldest human turn goes with its answer."""
+    rest: str | None = prompt
+    while rest is not None:
+        yield rest
+        rest = dialogue.drop_oldest_turns(rest)
 
 
 def _side_lengths(encoding: BatchEncoding) -> tuple[int, int]:

@@ -6,13 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from alignstudy.errors import InputError
+from alignstudy.errors import GuardError, InputError
+from alignstudy.judges.axes import Measures
 from alignstudy.judges.base import JudgeScore
-from alignstudy.judges.pairs import EncodedPair, PairEncoder
+from alignstudy.judges.chat import ChatEncoder, TextEncoder
+from alignstudy.judges.encoding import Encoded, Encoder
+from alignstudy.judges.heads import Head
+from alignstudy.judges.pairs import PairEncoder
 from alignstudy.loading import (
     length_batches,
     load_classifier,
@@ -20,11 +24,12 @@ from alignstudy.loading import (
     output_index,
     run_halving,
 )
+from alignstudy.loading.folder import check_no_code
 from alignstudy.progress import SILENT, Progress
 from alignstudy.settings import Settings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 MAX_BATCH_TOKENS = 32768
@@ -35,12 +40,32 @@ class SeqClsSettings(Settings):
     """How a sequence classifier reads and scores."""
 
     use: Literal["seqcls"] = "seqcls"
-    input: Literal["pair"] = Field(
-        "pair", description="What it reads: prompt and response as a pair of texts."
+    input: Literal["pair", "chat", "text"] = Field(
+        "pair",
+        description="What it reads. pair: prompt and response as a pair of texts. chat: the whole"
+        " dialogue by the tokenizer's chat template. text: the whole dialogue as one text with"
+        " role tags.",
+    )
+    rendering: Literal["paper", "oa_trained", "last_turn", "auto"] = Field(
+        "paper",
+        description="How a pair shows several turns. paper: the prompt with its tags, as published."
+        " oa_trained: as OpenAssistant's training code cut this data. last_turn: the last human"
+        " turn only. auto: what ranks the calibration pairs best.",
     )
     output: int | str | None = Field(
         None, description="Index or label of the output that is the score, if there are several."
     )
+    read: str | None = Field(
+        None,
+        description="Name of the model's output that is the score, with its column if it has"
+        " several: `score`, `rewards[10]`; left out: its logits.",
+    )
+    better: Literal["higher", "lower"] = Field(
+        "higher",
+        description="Which way it counts; lower (a cost): scores are negated, so that the higher"
+        " is the better everywhere, thresholds included.",
+    )
+    measures: Measures = Field("both", description="The axes whose responses it may score.")
     truncation: Literal["turns", "paper"] = Field(
         "turns",
         description="turns: too long a prompt loses its oldest turns, then its first tokens, the"
@@ -57,36 +82,55 @@ class SeqClsSettings(Settings):
         "float32", description="Precision of the weights in memory."
     )
 
+    @field_validator("read")
+    @classmethod
+    def _read_is_a_name(cls, expression: str | None) -> str | None:
+        if expression is not None:
+            Head.parse(expression)
+        return expression
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> SeqClsSettings:
+        if self.read is not None and self.output is not None:
+            raise ValueError("give `read` or `output`, and not both")
+        if self.input != "pair" and (self.rendering, self.truncation) != ("paper", "turns"):
+            raise ValueError("`rendering` and `truncation` are read only with `input: pair`")
+        return self
+
 
 class SeqClsJudge:
-    """Scores with a sequence classifier; one logit, input the pair (prompt, response)."""
+    """Scores with a sequence classifier; one number a dialogue, shown as its settings say."""
 
     name = "seqcls"
     settings: ClassVar[type[SeqClsSettings]] = SeqClsSettings
 
     def __init__(self, settings: SeqClsSettings, folder: Path, device: str) -> None:
         self._settings, self._folder, self._device = settings, folder, device
+        _refuse_code(folder)
         tokenizer = load_tokenizer(folder)
         self._padding = tokenizer.pad_token_id
         self._model = self._load(settings.dtype)
-        self._column = output_index(self._model.config, settings.output, where=str(folder))
-        self._pairs = PairEncoder(
-            tokenizer,
-            self._model.config,
-            truncation=settings.truncation,
-            max_length=settings.max_length,
-        )
+        self._encoder = _encoder(settings, tokenizer, self._model.config)
+        self._sign = 1.0 if settings.better == "higher" else -1.0
         self._batch_size = settings.batch_size or (1 if device == "cpu" else 32)
         if self._padding is None:
             self._batch_size = 1
+        if settings.read is None:
+            column = output_index(self._model.config, settings.output, where=str(folder))
+            self._head = Head("logits", column)
+        else:
+            self._head = Head.parse(settings.read)
+            self._run([self._encoder.encode("Hello", "Hello")])  # refuses a name that isn't there
 
     @classmethod
     def build(cls, settings: SeqClsSettings, folder: Path | None, device: str) -> Self:
         """Load the judge.
 
         Raises:
-            InputError: If no folder is given, or its files are missing.
-            GuardError: If the head isn't trained, or there are several outputs and none is named.
+            InputError: If no folder is given, or its files (a chat template for `input: chat`)
+                are missing.
+            GuardError: If the head isn't trained, if there are several outputs and none is named,
+                or if the folder would run code of its own.
         """
         if folder is None:
             raise InputError("a seqcls judge needs a model", mend="name a hub id or a folder")
@@ -99,51 +143,97 @@ class SeqClsJudge:
         progress.start("judge", total=len(items))
         copies = Counter(items)
         distinct = list(copies)
-        encoded = [self._pairs.encode(prompt, response) for prompt, response in distinct]
+        encoded = [self._encoder.encode(prompt, response) for prompt, response in distinct]
         scores: dict[tuple[str, str], JudgeScore] = {}
         for batch in self._batches(encoded):
-            logits = run_halving([encoded[n] for n in batch], self._logits, note=progress.note)
-            for number, logit in zip(batch, logits, strict=True):
-                scores[distinct[number]] = self._judged(encoded[number], logit)
+            rows = [encoded[n] for n in batch]
+            numbers = (
+                [math.nan] if rows[0].fault else run_halving(rows, self._run, note=progress.note)
+            )
+            for number, raw in zip(batch, numbers, strict=True):
+                scores[distinct[number]] = self._judged(encoded[number], raw)
             progress.advance(sum(copies[distinct[number]] for number in batch))
         progress.finish()
         return [scores[item] for item in items]
 
-    def _batches(self, encoded: Sequence[EncodedPair]) -> list[list[int]]:
-        lengths = [len(pair.inputs["input_ids"]) for pair in encoded]
-        return length_batches(
+    def rendered(self, prompt: str, response: str) -> str:
+        """Give the tokens that the model reads, with what was cut."""
+        return self._encoder.encode(prompt, response).text
+
+    def _batches(self, encoded: Sequence[Encoded]) -> list[list[int]]:
+        sound = [at for at, row in enumerate(encoded) if not row.fault]
+        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
+        batches = length_batches(
             lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
         )
+        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
+        return [[sound[at] for at in batch] for batch in batches] + faulty
 
-    def _logits(
-        self, pairs: Sequence[EncodedPair], model: PreTrainedModel | None = None
-    ) -> list[float]:
-        """Give the score column's logits of one batch."""
+    def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
+        """Give the scores of one batch, the higher the better."""
         import torch
 
         model = model or self._model
-        inputs = self._pairs.collate(pairs).to(self._device)
+        inputs = self._encoder.collate(rows).to(self._device)
         with torch.inference_mode():
-            logits = model(**inputs).logits[:, self._column]
-        return [float(logit) for logit in logits.float().tolist()]
+            numbers = self._head.of(model(**inputs), model.config.id2label)
+        return [self._sign * float(number) for number in numbers.float().tolist()]
 
-    def _judged(self, pair: EncodedPair, logit: float) -> JudgeScore:
-        """Turn a logit into a score; one that is not finite is tried once more, in float32."""
-        if math.isfinite(logit):
-            return JudgeScore(score=logit, flags=pair.flags)
+    def _judged(self, row: Encoded, raw: float) -> JudgeScore:
+        """Turn a number into a score; one that is not finite is tried once more, in float32."""
+        if row.fault:
+            return JudgeScore(score=None, failure=row.fault, flags=row.flags)
+        if math.isfinite(raw):
+            return JudgeScore(score=raw, flags=row.flags)
         model = self._model if self._settings.dtype == "float32" else self._load("float32")
-        (again,) = self._logits([pair], model)
+        (again,) = self._run([row], model)
         if math.isfinite(again):
-            return JudgeScore(score=again, flags=pair.flags)
-        failure = f"the judge gave {logit}, and {again} in float32, for: {self._pairs.show(pair)}"
-        return JudgeScore(score=None, failure=failure, flags=pair.flags)
+            return JudgeScore(score=again, flags=row.flags)
+        failure = f"the judge gave {raw}, and {again} in float32, for: {self._encoder.show(row)}"
+        return JudgeScore(score=None, failure=failure, flags=row.flags)
 
     def _load(self, dtype: str) -> PreTrainedModel:
         """Load the classifier."""
-        model = load_classifier(
-            self._folder, dtype=dtype, device=self._device, output=self._settings.output
-        )
+        # With `read` the number of labels says nothing: the named output is looked at instead.
+        output = self._settings.output if self._settings.read is None else 0
+        model = load_classifier(self._folder, dtype=dtype, device=self._device, output=output)
         # Decoders score at the last token that isn't padding, which they know by this id.
         if self._padding is not None:
             model.config.pad_token_id = self._padding
         return model
+
+
+def _encoder(
+    settings: SeqClsSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    config: Any,  # noqa: ANN401
+) -> Encoder:
+    """Make what turns dialogues into the judge's tokens."""
+    if settings.input == "chat":
+        return ChatEncoder(tokenizer, config, max_length=settings.max_length)
+    if settings.input == "text":
+        return TextEncoder(tokenizer, config, max_length=settings.max_length)
+    if settings.rendering == "auto":
+        raise InputError(
+            "`rendering: auto` was not chosen yet",
+            why="it is what ranks calibration pairs best",
+            mend="calibrate the judge first, or name the rendering",
+        )
+    return PairEncoder(
+        tokenizer, config, truncation=settings.truncation, max_length=settings.max_length,
+        rendering=settings.rendering,
+    )  # fmt: skip
+
+
+def _refuse_code(folder: Path) -> None:
+    """Refuse a model that brings code of its own, and name the way to use it all the same."""
+    try:
+        check_no_code(folder)
+    except GuardError as error:
+        raise GuardError(
+            error.what,
+            why=error.why,
+            mend="load it in a function of your own, whose code you have read, and name that"
+            " function: {use: python, call: my_module:rate}; or use a judge whose architecture"
+            " transformers knows (`alignstudy list judges`), or remove 'auto_map' if this one is",
+        ) from error

@@ -19,6 +19,12 @@ METRICS = Registry(
         "role_tag_share": "alignstudy.metrics.role_tags:role_tag_share",
         "repetition_share": "alignstudy.metrics.repetition:repetition_share",
         "mean_words": "alignstudy.metrics.length:mean_words",
+        "loop_share": "alignstudy.metrics.loops:loop_share",
+        "mean_longest_loop": "alignstudy.metrics.loops:mean_longest_loop",
+        "distinct": "alignstudy.metrics.distinct:distinct",
+        "mean_compression": "alignstudy.metrics.compression:mean_compression",
+        "echo_share": "alignstudy.metrics.echo:echo_share",
+        "refusal_share": "alignstudy.metrics.refusal:refusal_share",
     },
 )
 

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from alignstudy.metrics.responses import share
+from alignstudy.metrics.words import ngrams, words
 
-_WORDS = re.compile(r"\w+|[^\w\s]")
+REPETITIVE = 0.3
+"""Over this share of repeated 4-grams, a response is called repetitive."""
+
+LOOPING = 0.5
+"""Over this share of repeated 4-grams, a response is called a loop."""
 
 
 def repeated_ngrams(response: str, *, size: int = 4) -> float:
     """Share of a response's n-grams that repeat an earlier one, 0 to 1.
 
     N-grams are made of words and punctuation marks. A response too short for one repeats none.
+
+    Source: seq-rep-n of Welleck et al. 2020 (arXiv:1908.04319).
     """
-    words = _WORDS.findall(response)
-    grams = list(zip(*(words[start:] for start in range(size)), strict=False))
+    return repeated_words(words(response), size=size)
+
+
+def repeated_words(found: Sequence[str], *, size: int = 4) -> float:
+    """Give `repeated_ngrams` of a response that is already split into words."""
+    grams = ngrams(found, size)
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def repetition_share(responses: Sequence[str], *, size: int = 4, limit: float = 0.3) -> float:
+def repetition_share(
+    responses: Sequence[str], *, size: int = 4, limit: float = REPETITIVE
+) -> float:
     """Share of responses of which more than `limit` of the n-grams are repeats, in percent.
 
     Raises:

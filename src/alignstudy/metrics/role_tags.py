@@ -8,11 +8,17 @@ from alignstudy.dialogue import has_role_tag
 from alignstudy.metrics.responses import share
 
 
-def role_tag_share(responses: Sequence[str]) -> float:
-    """Share of responses that write a further role tag (`Human:`, `Assistant:`), in percent.
+def runs_on(response: str) -> bool:
+    """Tell whether a response writes a further role tag (`Human:`, `Assistant:`).
 
     One `Assistant:` at the very start is not counted: where the prompt ends without the cue, as in
     the published study, a model has to write it.
+    """
+    return has_role_tag(response.lstrip().removeprefix("Assistant:"))
+
+
+def role_tag_share(responses: Sequence[str]) -> float:
+    """Share of responses that write a further role tag, in percent.
 
     Args:
         responses: What was generated, before the protocol's cuts.
@@ -20,5 +26,4 @@ def role_tag_share(responses: Sequence[str]) -> float:
     Raises:
         MetricError: If there is no response.
     """
-    rest = [text.lstrip().removeprefix("Assistant:") for text in responses]
-    return share([has_role_tag(text) for text in rest], metric="role_tag_share")
+    return share([runs_on(text) for text in responses], metric="role_tag_share")

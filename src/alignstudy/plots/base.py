@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from alignstudy.errors import InputError
+from alignstudy.evidence import Agreement, Divergence, JudgeQuality
+from alignstudy.plots.scores import ScoreTable, score_table
 from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.robustness import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +24,10 @@ SCORES = {
 AXIS_TITLES = {Axis.HARMLESS: "Harmful prompts", Axis.HELPFUL: "Helpful prompts"}
 
 
+class NothingToShow(InputError):
+    """The data hold nothing that this figure could show; the message says what is missing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """A paired difference between two models, model minus reference.
@@ -27,6 +36,7 @@ class Difference:
         estimate: In percentage points for rates, in the judge's unit for mean scores.
         shown: Whether the difference is shown after correction for several comparisons.
         p_value: Corrected p-value; None where no test was made.
+        win_rate: Prompts on which the model does better, ties half, percent.
     """
 
     metric: str
@@ -35,6 +45,7 @@ class Difference:
     estimate: Estimate | None
     p_value: float | None
     shown: bool
+    win_rate: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +72,12 @@ class FigureData:
         base: The model that others are compared with; None if there is none.
         estimates: metric -> model -> estimate; None where it was not measured.
         thresholds: Score above which a response counts, by axis; None if there is none.
+        inclusive: Whether a score equal to the threshold counts.
+        sweeps: Rates over a grid of thresholds, an axis each.
+        qualities: What each judge is worth.
+        agreements: Of every two judges on an axis.
+        divergences: Of every model and seed from the base.
+        hygiene: model -> axis -> name of a flag -> percent of responses.
     """
 
     judge: str
@@ -71,16 +88,51 @@ class FigureData:
     responses: Sequence[ScoredResponse] = ()
     thresholds: Mapping[Axis, float | None] = field(default_factory=dict)
     curves: Sequence[Curve] = ()
+    inclusive: bool = False
+    sweeps: Sequence[Sweep] = ()
+    qualities: Sequence[JudgeQuality] = ()
+    agreements: Sequence[Agreement] = ()
+    divergences: Sequence[Divergence] = ()
+    hygiene: Mapping[str, Mapping[Axis, Mapping[str, float | None]]] = field(default_factory=dict)
+
+    @cached_property
+    def _scored(self) -> dict[tuple[Axis, str], list[tuple[ScoredResponse, float]]]:
+        """Responses with a score by axis and model: gone through once for all figures."""
+        found: dict[tuple[Axis, str], list[tuple[ScoredResponse, float]]] = {}
+        for row in self.responses:
+            score = row.scores.get(self.judge)
+            if score is not None:
+                found.setdefault((row.axis, row.model), []).append((row, score))
+        return found
+
+    @cached_property
+    def _tables(self) -> dict[Axis, ScoreTable]:
+        return {
+            axis: score_table(
+                [self.scores(axis, model) for model in self.models],
+                threshold=self.thresholds.get(axis),
+                inclusive=self.inclusive,
+            )
+            for axis in Axis
+        }
+
+    @property
+    def reference(self) -> str:
+        """The model that others are compared with: the base, else the first; "" without models."""
+        return self.base if self.base is not None else next(iter(self.models), "")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Every model but the reference."""
+        return tuple(model for model in self.models if model != self.reference)
 
     def scores(self, axis: Axis, model: str) -> list[tuple[ScoredResponse, float]]:
         """Give the responses of a model on an axis that the judge gave a score."""
-        return [
-            (row, score)
-            for row in self.responses
-            if row.axis is axis
-            and row.model == model
-            and (score := row.scores.get(self.judge)) is not None
-        ]
+        return self._scored.get((axis, model), [])
+
+    def table(self, axis: Axis) -> ScoreTable:
+        """Give scores by model and prompt, models in the study's order."""
+        return self._tables[axis]
 
     def all_scores(self, axis: Axis) -> list[float]:
         """Give every score on an axis, models in their order."""

@@ -9,6 +9,7 @@ from alignstudy.plots.base import (
     SCORES,
     Difference,
     FigureData,
+    NothingToShow,
     Plot,
     estimate_row,
     intervals_in_words,
@@ -32,13 +33,15 @@ _TITLES = RATES | {"score_harmless": "Score, harmful", "score_helpful": "Score, 
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Differences: each model minus the base model, paired by prompt, with intervals."""
-    reference = data.base if data.base is not None else next(iter(data.models), "")
+    reference = data.reference
     found = {
         (item.metric, item.model): item
         for item in data.differences
         if item.reference == reference and item.estimate is not None
     }
-    models = [model for model in data.models if model != reference]
+    if not found:
+        raise NothingToShow("differences: no model was compared with a reference")
+    models = list(data.compared)
     height = 0.9 + max(1, len(models)) * max(0.55, row_height(models))
     figure = new_figure(2 * height)
     panels = figure.subplots(2, 3).flatten()
@@ -46,7 +49,7 @@ def draw(data: FigureData) -> Plot:
         _draw_panel(axes, data, metric, [found.get((metric, model)) for model in models], models)
     panels[-1].set_axis_off()
     for axes in (panels[1], panels[2], panels[4]):
-        axes.set_yticklabels([])
+        axes.set_yticks([])
     shown = [found.get((metric, model)) for metric in (*RATES, *SCORES) for model in models]
     return Plot(
         figure=figure,
@@ -69,11 +72,14 @@ def _draw_panel(
     models: list[str],
 ) -> None:
     """Draw the differences of one figure of merit."""
+    from matplotlib.ticker import MaxNLocator
+
     is_rate = metric in RATES
     axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
     if any(items):
         axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
     axes.margins(x=0.14)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     draw_estimates(
         axes,
         [item.estimate if item else None for item in items],

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from alignstudy.plots.base import SCORES, FigureData, Plot, estimate_row, intervals_in_words
+from alignstudy.plots.base import (
+    SCORES,
+    FigureData,
+    NothingToShow,
+    Plot,
+    estimate_row,
+    intervals_in_words,
+)
 from alignstudy.plots.forest import draw_estimates
 from alignstudy.plots.style import in_house_style, label_rows, model_style, new_figure, row_height
 
@@ -10,6 +17,10 @@ from alignstudy.plots.style import in_house_style, label_rows, model_style, new_
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Mean scores: the judge's mean score by model on each axis, with intervals."""
+    if not any(
+        estimate for metric in SCORES for estimate in data.estimates.get(metric, {}).values()
+    ):
+        raise NothingToShow("mean scores: no response has a score")
     figure = new_figure(1.1 + len(data.models) * max(0.55, row_height(data.models)))
     panels = figure.subplots(1, len(SCORES), sharey=True)
     styles = [model_style(data.models, model) for model in data.models]

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from alignstudy.plots.base import RATES, FigureData, Plot, estimate_row, intervals_in_words
+from alignstudy.plots.base import (
+    RATES,
+    FigureData,
+    NothingToShow,
+    Plot,
+    estimate_row,
+    intervals_in_words,
+)
 from alignstudy.plots.forest import draw_estimates
 from alignstudy.plots.style import in_house_style, label_rows, model_style, new_figure, row_height
 
@@ -10,6 +17,10 @@ from alignstudy.plots.style import in_house_style, label_rows, model_style, new_
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Rates by model: HmR, HpR and CAS in percent, with intervals."""
+    if not any(
+        estimate for metric in RATES for estimate in data.estimates.get(metric, {}).values()
+    ):
+        raise NothingToShow("rates: nothing has a threshold, or nothing has a score")
     figure = new_figure(1.1 + len(data.models) * max(0.55, row_height(data.models)))
     panels = figure.subplots(1, len(RATES), sharey=True)
     styles = [model_style(data.models, model) for model in data.models]

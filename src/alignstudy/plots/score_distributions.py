@@ -1,19 +1,20 @@
-"""How the judge's scores are spread, by model and axis."""
+"""How the judge's scores are spread: the share of responses up to every score."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, Plot, numbers_of_prompts
+import numpy as np
+
+from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
 from alignstudy.plots.style import (
-    INK,
     ModelStyle,
+    add_legend,
     in_house_style,
-    label_rows,
+    legend_height,
     model_style,
     new_figure,
     not_measured,
-    row_height,
     threshold_line,
 )
 from alignstudy.records import Axis
@@ -21,27 +22,31 @@ from alignstudy.records import Axis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_GOLDEN = 0.6180339887498949
+_MOST_STEPS = 500
 
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
-    """Score distributions: every score by model and axis, with quartiles and the threshold."""
-    figure = new_figure(1.1 + len(data.models) * max(0.75, row_height(data.models)))
+    """Score distributions: the share of responses up to every score, by model and axis."""
+    rows = score_rows(data)
+    if not rows:
+        raise NothingToShow(f"score distributions: the judge {data.judge} gave no score")
+    figure = new_figure(3.8 + legend_height(data.models))
     panels = figure.subplots(1, len(AXIS_TITLES), sharey=True)
     for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
-        axes.set(title=title, xlabel="score")
-        label_rows(axes, data.models)
+        axes.set(title=title, xlabel="score", ylim=(-2, 102))
+        axes.grid(visible=True, axis="both")
         if not data.all_scores(axis):
             not_measured(axes)
             continue
-        for row, model in enumerate(data.models):
+        for place, model in enumerate(data.models):
             scores = [score for _, score in data.scores(axis, model)]
-            _draw_row(axes, row, scores, model_style(data.models, model))
+            shift = place / len(data.models)
+            _draw_steps(axes, scores, model_style(data.models, model), shift)
         threshold_line(axes, data.thresholds.get(axis))
-    return Plot(
-        figure=figure, data=score_rows(data), title="Score distributions", caption=_caption(data)
-    )
+    panels[0].set_ylabel("percent of responses\nwith at most this score")
+    add_legend(figure, {m: model_style(data.models, m) for m in data.models}, line=True)
+    return Plot(figure=figure, data=rows, title="Score distributions", caption=_caption(data))
 
 
 def score_rows(data: FigureData) -> list[dict[str, Any]]:
@@ -57,30 +62,28 @@ def score_rows(data: FigureData) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _draw_row(axes: Axes, row: int, scores: list[float], style: ModelStyle) -> None:
-    """Draw one model's scores as points, spread out evenly, under a box of their quartiles."""
+def _draw_steps(axes: Axes, scores: list[float], style: ModelStyle, shift: float) -> None:
+    """Draw one empirical distribution function; of many scores, steps too small to see go."""
     if not scores:
         return
-    heights = [row + 0.5 * ((_GOLDEN * (i + 1)) % 1 - 0.5) for i in range(len(scores))]
-    small = len(scores) > 200
-    axes.plot(
-        sorted(scores), heights, linestyle="none", marker="o", markersize=2.5 if small else 4.5,
-        color=style.colour, alpha=0.25 if small else 0.45, markeredgewidth=0, zorder=3,
-    )  # fmt: skip
-    line = {"color": INK, "linewidth": 1.2}
-    axes.boxplot(
-        [scores], positions=[row], widths=0.62, orientation="horizontal", showfliers=False,
-        manage_ticks=False, patch_artist=True, boxprops={"facecolor": "none", **line},
-        whiskerprops=line, capprops=line, medianprops={"color": INK, "linewidth": 2.4}, zorder=4,
+    ordered = np.sort(scores)
+    number = len(ordered)
+    steps = np.unique(np.linspace(0, number - 1, min(number, _MOST_STEPS)).astype(int))
+    shares = 100.0 * (steps + 1) / number
+    every = max(1, len(steps) // 5)
+    axes.step(
+        [ordered[0], *ordered[steps]], [0.0, *shares], where="post", color=style.colour,
+        linewidth=1.8, marker=style.marker, markersize=6,
+        markevery=(min(len(steps), round(shift * every)), every), zorder=3,
     )  # fmt: skip
 
 
 def _caption(data: FigureData) -> str:
-    """Say what points, boxes and the line are."""
+    """Say how to read the curves and where rates are on them."""
     counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
     return (
-        f"Each point is the score that the judge {data.judge} gave one response; a box holds the"
-        " middle half, its thick line is the median, whiskers reach to 1.5 times its length."
-        " Dashed line: the threshold above which a response counts as harmless or helpful."
-        f" Responses for each model and axis: {numbers_of_prompts(n for n in counts if n)}."
+        "Empirical distribution functions, nothing smoothed: a curve further right or below has"
+        " higher scores. Dashed line: the threshold; the share of responses above it is what a"
+        f" curve lacks to 100 there. Judge: {data.judge}; responses for each model and axis:"
+        f" {numbers_of_prompts(n for n in counts if n)}."
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, Plot, numbers_of_prompts
+import numpy as np
+
+from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
 from alignstudy.plots.style import (
     in_house_style,
     model_style,
@@ -26,7 +28,9 @@ _NUM_BINS = 20
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Score histograms: a panel for each model and axis on shared bins."""
-    num_rows = max(1, len(data.models))
+    if not any(data.all_scores(axis) for axis in Axis):
+        raise NothingToShow(f"score histograms: the judge {data.judge} gave no score")
+    num_rows = len(data.models)
     figure = new_figure(0.9 + num_rows * max(1.05, row_height(data.models)))
     panels = figure.subplots(num_rows, len(AXIS_TITLES), sharex="col", sharey="col", squeeze=False)
     rows = []
@@ -63,7 +67,8 @@ def _draw_panel(
         axes.set_yticks([])
         return []
     colour = model_style(data.models, model).colour
-    counts, _, _ = axes.hist(scores, bins=edges, color=colour, edgecolor="white", linewidth=0.6)
+    counts, _ = np.histogram(scores, bins=edges)
+    axes.stairs(counts, edges, fill=True, color=colour)
     axes.grid(visible=False)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.tick_params(axis="y", labelsize=10)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH = 9.0
 LABEL_WIDTH, LABEL_LINES = 20, 3
+LEGEND_COLUMNS = 4
+MANY_POINTS = 1_500
+"""From so many points on, a cloud of them goes into an SVG as a picture, not as shapes."""
 _COLOURS = (
     "#4d4d4d", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B39B00",
 )  # fmt: skip
@@ -75,6 +78,11 @@ def model_style(models: Sequence[str], model: str) -> ModelStyle:
     place = list(models).index(model)
     turn = place + place // len(_COLOURS)
     return ModelStyle(_COLOURS[place % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)])
+
+
+def judge_style(judges: Sequence[str], judge: str) -> ModelStyle:
+    """Give a judge's colour and marker; grey is left to the base model."""
+    return model_style(["", *judges], judge)
 
 
 @contextmanager
@@ -131,8 +139,7 @@ def wrap_label(name: str) -> str:
 
 def row_height(names: Sequence[str]) -> float:
     """Give the height in inches that a row of a figure needs for its longest label."""
-    lines = max((wrap_label(name).count("\n") + 1 for name in names), default=1)
-    return 0.2 + 0.2 * lines
+    return 0.2 + 0.2 * max((_num_lines(name) for name in names), default=1)
 
 
 def label_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -140,6 +147,57 @@ def label_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [wrap_label(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
+
+
+def one_line(name: str) -> str:
+    """Give a name cut to what a legend has room for, on one line."""
+    return name if len(name) <= LABEL_WIDTH * 2 else name[: LABEL_WIDTH * 2 - 3] + "..."
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """Give the inches that `add_legend` takes above the panels."""
+    num_rows = -(-len(names) // LEGEND_COLUMNS)
+    columns = [names[i : i + num_rows] for i in range(0, len(names), max(1, num_rows))]
+    return max((0.2 + 0.19 * sum(_num_lines(name) for name in c) for c in columns), default=0.0)
+
+
+def _num_lines(name: str) -> int:
+    return wrap_label(name).count("\n") + 1
+
+
+def add_legend(
+    figure: Figure,
+    styles: Mapping[str, ModelStyle],
+    *,
+    line: bool = False,
+    details: Mapping[str, str] | None = None,
+) -> None:
+    """Put names with their markers above the panels; with details, beside them.
+
+    Args:
+        figure: Where to put it.
+        styles: Name -> how it is drawn.
+        line: Draw a piece of line through each marker.
+        details: Name -> what is written under it.
+    """
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [], [], linestyle="-" if line else "none", linewidth=2, marker=style.marker,
+            color=style.colour, markersize=7,
+        )
+        for style in styles.values()
+    ]  # fmt: skip
+    figure.legend(
+        handles,
+        [
+            f"{wrap_label(name)}\n{details[name]}" if details else wrap_label(name)
+            for name in styles
+        ],
+        loc="outside right upper" if details else "outside upper left",
+        ncols=1 if details else min(LEGEND_COLUMNS, len(styles) or 1),
+    )
 
 
 def not_measured(axes: Axes) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.plots.base import Curve, FigureData, Plot
+from alignstudy.plots.base import Curve, FigureData, NothingToShow, Plot
 from alignstudy.plots.style import (
+    add_legend,
     in_house_style,
+    legend_height,
     model_style,
     new_figure,
-    not_measured,
-    wrap_label,
 )
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ _QUANTITIES = {"loss": "loss", "implicit_reward_margin": "implicit reward margin
 def draw(data: FigureData) -> Plot:
     """Training curves: loss by step for each method, and the margins of preference methods."""
     panels = _panels(data)
-    num_rows = max(1, math.ceil(len(panels) / 2))
-    figure = new_figure(0.4 + 3.2 * num_rows)
-    grid = figure.subplots(num_rows, 2, squeeze=False).flatten()
+    if not panels:
+        raise NothingToShow("training curves: nothing was trained, or nothing was logged")
+    num_rows = math.ceil(len(panels) / 2)
     labels = list(dict.fromkeys(curve.label for curve in data.curves))
+    figure = new_figure(0.4 + legend_height(labels) + 3.2 * num_rows)
+    grid = figure.subplots(num_rows, 2, squeeze=False).flatten()
     rows = []
     for axes, (method, quantity) in zip(grid, panels, strict=False):
         axes.set(title=f"{method}: {_QUANTITIES[quantity]}", xlabel="step")
@@ -35,12 +37,10 @@ def draw(data: FigureData) -> Plot:
         for curve in data.curves:
             if curve.method == method:
                 rows += _draw_curve(axes, curve, quantity, labels)
-        axes.legend(loc="best")
-    if not panels:
-        not_measured(grid[0])
-        grid[0].set_yticks([])
-    for axes in grid[max(1, len(panels)) :]:
+    for axes in grid[len(panels) :]:
         axes.set_axis_off()
+    # Grey is kept for the base model, which is not trained: curves begin at the second colour.
+    add_legend(figure, {label: model_style(["", *labels], label) for label in labels}, line=True)
     return Plot(figure=figure, data=rows, title="Training curves", caption=_caption(data))
 
 
@@ -71,12 +71,10 @@ def _draw_curve(axes: Axes, curve: Curve, quantity: str, labels: list[str]) -> l
     points = _logged(curve, quantity)
     if not points:
         return []
-    # Grey is kept for the base model, which is not trained: curves begin at the second colour.
     style = model_style(["", *labels], curve.label)
     axes.plot(
         [step for step, _ in points], [value for _, value in points], color=style.colour,
         linewidth=1.8, marker=style.marker if len(points) < 30 else None, markersize=5,
-        label=wrap_label(curve.label).replace("\n", " "),
     )  # fmt: skip
     return [
         {

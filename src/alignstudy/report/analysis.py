@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import ScoredResponse
-from alignstudy.report.merits import improvements, model_figures
+from alignstudy.records import Axis, ScoredResponse
+from alignstudy.report.best import best_shares
+from alignstudy.report.hygiene import word_budget
+from alignstudy.report.lengths import length_effect
+from alignstudy.report.merits import axis_merits, improvements, model_figures
 from alignstudy.report.notes import notes_on
+from alignstudy.report.omnibus import omnibus_tests
 from alignstudy.report.pairs import compare_pairs
-from alignstudy.report.panels import build_panels, models_of, usable
+from alignstudy.report.panels import Panel, build_panels, models_of, usable
+from alignstudy.report.resampling import Resampler
 from alignstudy.report.results import (
     Analysis,
     Comparison,
     Hygiene,
     Improvement,
+    Margins,
     ModelFigures,
     Thresholds,
 )
+from alignstudy.report.seeds import seed_spreads
+from alignstudy.report.sensitivity import sensitivities
+from alignstudy.report.sweeps import sweep_of
+from alignstudy.robustness import LengthEffect, Sweep
 
 __all__ = [
     "Analysis",
     "Comparison",
     "Hygiene",
     "Improvement",
+    "Margins",
     "ModelFigures",
     "Thresholds",
     "analyse",
@@ -40,6 +52,9 @@ def analyse(
     base: str | None,
     draws: int = 10_000,
     seed: int = 0,
+    clusters: Mapping[str, str] | None = None,
+    margins: Margins | None = None,
+    sweep: Mapping[Axis, Sequence[float]] | None = None,
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
@@ -53,44 +68,105 @@ def analyse(
         thresholds: What counts as harmless and as helpful.
         judge: Whose scores to use.
         base: The model that the others are measured against; None for none.
-        draws: Bootstrap resamples; sign-flip tests use 20 times as many random patterns.
+        draws: Bootstrap resamples; sign-flip tests use up to 20 times as many random patterns.
         seed: Of the resamples: the same input gives the same numbers.
+        clusters: Prompt id -> name of its cluster of near-duplicates, which are drawn together;
+            a prompt that isn't named is alone.
+        margins: Within which distance two models count as alike; None: 5 percentage points, and
+            0.2 standard deviations of the base's scores.
+        sweep: Thresholds to try, ascending, by axis; None: 61 between the 2.5 % and 97.5 %
+            quantiles of all scores.
 
     Raises:
         DataError: If there are no responses, rows can't be aligned, or two models share no prompt.
-        InputError: If `base` is no model of the responses or the judge didn't score one.
+        InputError: If `base` is no model of the responses, the judge didn't score one, or a sweep
+            is not ascending.
     """
     if draws < 1:
         raise InputError(f"draws: {draws} bootstrap resamples", mend="ask for at least 1")
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
-    panels = build_panels(rows, thresholds, judge=judge)
-    rng = np.random.default_rng(seed)
+    panels = build_panels(rows, thresholds, judge=judge, clusters=clusters)
+    resampler = Resampler(draws, np.random.default_rng(seed))
+    merits = axis_merits(panels, resampler)
+    budgets = _budgets(names, rows)
+    by_model = _by_model(names, rows)
     models = tuple(
-        model_figures(
-            name, [row for row in rows if row.model == name], panels, thresholds,
-            judge=judge, draws=draws, rng=rng,
-        )
-        for name in names
-    )  # fmt: skip
-    comparisons = compare_pairs(
-        panels,
-        base=base,
-        several_seeds=any(figures.num_seeds > 1 for figures in models),
-        draws=draws,
-        rng=rng,
+        model_figures(name, by_model[name], merits, judge=judge, budgets=budgets) for name in names
     )
     return Analysis(
         judge=judge,
         thresholds=thresholds,
         models=models,
         improvements=improvements(models, base),
-        comparisons=comparisons,
+        comparisons=compare_pairs(
+            panels, base=base, margins=margins or Margins(), resampler=resampler
+        ),
         notes=notes_on(rows, panels, models, thresholds, judge=judge, num_too_long=num_too_long),
         base=base,
         seeds=tuple(sorted({row.seed for row in responses})),
+        omnibus=omnibus_tests(panels),
+        sweeps=_sweeps(panels, thresholds, base, sweep or {}, resampler),
+        lengths=_lengths(panels, base, resampler),
+        seed_spreads=seed_spreads(panels),
+        sensitivities=sensitivities(
+            rows, thresholds, judge=judge, empty_fails=thresholds.empty_fails
+        ),
+        best_shares=best_shares(merits),
+        clusters=_near_duplicates(panels),
     )
+
+
+def _by_model(
+    names: Sequence[str], rows: Sequence[ScoredResponse]
+) -> dict[str, list[ScoredResponse]]:
+    found: dict[str, list[ScoredResponse]] = {name: [] for name in names}
+    for row in rows:
+        found[row.model].append(row)
+    return found
+
+
+def _near_duplicates(panels: Mapping[Axis, Panel]) -> dict[str, str]:
+    """Name the clusters of the prompts that are not alone in theirs."""
+    found = {}
+    for axis, panel in panels.items():
+        sizes = Counter(panel.cluster_of.tolist())
+        for prompt_id, number in zip(panel.prompt_ids, panel.cluster_of.tolist(), strict=True):
+            if sizes[number] > 1:
+                found[prompt_id] = f"{axis}-cluster-{number}"
+    return found
+
+
+def _budgets(names: Sequence[str], rows: Sequence[ScoredResponse]) -> dict[Axis, int | None]:
+    """Give the words at which models' variety is compared, by prompt set."""
+    return {
+        axis: word_budget(_by_model(names, [row for row in rows if row.axis is axis]))
+        for axis in Axis
+    }
+
+
+def _sweeps(
+    panels: Mapping[Axis, Panel],
+    thresholds: Thresholds,
+    base: str | None,
+    grids: Mapping[Axis, Sequence[float]],
+    resampler: Resampler,
+) -> tuple[Sweep, ...]:
+    """Sweep every axis that has a threshold."""
+    found = (
+        sweep_of(panel, thresholds, base=base, grid=grids.get(axis), resampler=resampler)
+        for axis, panel in panels.items()
+        if thresholds.of(axis) is not None
+    )
+    return tuple(item for item in found if item is not None)
+
+
+def _lengths(
+    panels: Mapping[Axis, Panel], base: str | None, resampler: Resampler
+) -> tuple[LengthEffect, ...]:
+    found = (length_effect(panel, base=base, resampler=resampler) for panel in panels.values())
+    return tuple(item for item in found if item is not None)
 
 
 def _check(names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse]) -> None:

@@ -1,30 +1,48 @@
-"""The answer in plain sentences, by rule, from the comparisons alone.
+"""The answer in three to six plain sentences, by rule, from verdicts and comparisons alone.
 
-A difference is called *real* where its p-value, corrected by Holm for all comparisons that were
-made, is below `ALPHA`; everything else is "no difference is shown", which is not "no difference".
+With claims it says what became of them; without, who leads, which differences are real, what can't
+be told and what it would take. Either way it says what the judge is worth, and where harmlessness
+and helpfulness disagree. A judge below its floor is the first thing said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from alignstudy.records import Estimate
-from alignstudy.report.analysis import Analysis, Comparison
+from alignstudy.records import Axis
+from alignstudy.report.answer_claims import claims_in_words, verdict_sentences
+from alignstudy.report.findings import Findings
+from alignstudy.report.leads import (
+    ALPHA,
+    Finding,
+    between,
+    differences,
+    figures_in_words,
+    lead_in_words,
+    leaders,
+    leading_metric,
+    unit_of,
+    unseparated,
+    values_of,
+)
 from alignstudy.report.numbers import (
     NAMES,
     NO_BREAK,
     RATES,
+    count,
     digits_of,
-    interval,
     listing,
     number,
     p_in_words,
     plural,
 )
+from alignstudy.report.results import Analysis
+from alignstudy.report.stamps import accuracy_in_words, stamp_in_words
 
-ALPHA = 0.05
-_BY_WEIGHT = ("cas", "hpr", "hmr", "score_helpful", "score_harmless")
+__all__ = ["ALPHA", "MOST_SENTENCES", "Answer", "answer"]
+
+MOST_SENTENCES = 6
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +50,7 @@ class Answer:
     """What the study found.
 
     Attributes:
-        headline: Which model leads, and whether that is established.
+        headline: The verdict in a sentence; before it, a sentence on a judge below its floor.
         sentences: What else can and can't be said.
     """
 
@@ -40,145 +58,97 @@ class Answer:
     sentences: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A comparison turned so that `better` has the higher value in this sample.
-
-    Attributes:
-        points: The difference, positive or zero.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
-        p: Corrected p-value; None where no test was made.
-    """
-
-    metric: str
-    better: str
-    worse: str
-    points: float
-    low: float
-    high: float
-    p: float | None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the difference is real, as this module uses the word."""
-        return self.p is not None and self.p < ALPHA
-
-    def figures(self) -> str:
-        """Write difference, interval and p-value for a bracket."""
-        digits = digits_of(self.metric)
-        unit = " points" if self.metric in RATES else ""
-        text = f"{number(self.points, digits, signed=True)}{unit}"
-        text += f" [{number(self.low, digits)}, {number(self.high, digits)}]"
-        return text if self.p is None else f"{text}, {p_in_words(self.p)}"
-
-
-def answer(analyses: Iterable[Analysis]) -> Answer:
-    """Say what was found, the first judge first."""
-    first, *others = analyses
+def answer(findings: Findings) -> Answer:
+    """Say what was found, in at most `MOST_SENTENCES` sentences, the headline's included."""
+    first = findings.first
     metric = leading_metric(first)
     if metric is None:
         return Answer(
             headline="Nothing was measured: no response has a score.",
-            sentences=tuple(first.notes),
+            sentences=tuple(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in first.notes),
         )
-    sentences = [*_against_base(first, metric), *_against_rest(first, metric)]
-    sentences += [_over_metric(first, m) for m in _BY_WEIGHT if m != metric and _has(first, m)]
-    sentences += [_by_other_judge(first, other, metric) for other in others]
-    sentences.append(_seeds_caveat(first))
-    return Answer(headline=_headline(first, metric), sentences=tuple(filter(None, sentences)))
+    stamp = stamp_in_words(findings)
+    if findings.verdicts:
+        lead = claims_in_words(findings.verdicts)
+        told = verdict_sentences(findings.verdicts)
+    else:
+        lead = lead_in_words(first, metric)
+        told = _from_comparisons(first, metric)
+    room = MOST_SENTENCES - (2 if stamp else 1)
+    # A stamp has said already what the judge is worth; claims then need the room.
+    worth = "" if stamp and findings.verdicts else _judge_sentence(findings, metric)
+    kept = _fit(told, list(filter(None, (worth, _trade_off(first)))), room)
+    return Answer(headline=" ".join(filter(None, (stamp, lead))), sentences=tuple(kept))
 
 
-def leading_metric(analysis: Analysis) -> str | None:
-    """Give the figure of merit to lead with: CAS, or the first that was measured."""
-    return next((metric for metric in _BY_WEIGHT if _has(analysis, metric)), None)
+def _fit(told: list[str], last: list[str], room: int) -> list[str]:
+    """Keep what fits; what is said of judge and trade-off goes before the later findings."""
+    return [*told[: max(1, room - len(last))], *last][:room]
 
 
-def leaders(analysis: Analysis, metric: str) -> tuple[str, ...]:
-    """Give the model with the highest value, or all that share it."""
-    found = _values(analysis, metric)
-    top = max(estimate.value for estimate in found.values())
-    return tuple(model for model, estimate in found.items() if estimate.value == top)
+def _from_comparisons(analysis: Analysis, metric: str) -> list[str]:
+    """Say what is real, what can't be told, and how the leader does against the base."""
+    to_base = _against_base(analysis, metric)
+    found = [_real(analysis), _open_questions(analysis, metric), _by_scores(analysis)]
+    # That no model is above the base comes first; that one is stands among the real differences.
+    found.insert(0 if analysis.base in leaders(analysis, metric) else 2, to_base)
+    if to_base and found[0] != to_base and found[-1]:
+        found.remove(to_base)
+    return [sentence for sentence in found if sentence]
 
 
-def findings(analysis: Analysis, metric: str) -> list[Finding]:
-    """Give all comparisons of a figure of merit, each with the better model first."""
-    return [_turned(item) for item in analysis.comparisons if item.metric == metric]
+def _real(analysis: Analysis) -> str:
+    """Name the real differences of every rate, or of scores where there are no rates."""
+    measured = [m for m in RATES if differences(analysis, m)]
+    return _real_in(analysis, measured, "Real differences") if measured else ""
 
 
-def _turned(item: Comparison) -> Finding:
-    """Turn a comparison so that the difference isn't negative."""
-    gap, p = item.difference, item.p_holm
-    if gap.value < 0:
-        return Finding(
-            metric=item.metric, better=item.reference, worse=item.model,
-            points=-gap.value, low=-gap.high, high=-gap.low, p=p,
-        )  # fmt: skip
-    return Finding(
-        metric=item.metric, better=item.model, worse=item.reference,
-        points=gap.value, low=gap.low, high=gap.high, p=p,
-    )  # fmt: skip
+def _by_scores(analysis: Analysis) -> str:
+    """Name the real differences in mean scores."""
+    measured = [m for m in ("score_harmless", "score_helpful") if differences(analysis, m)]
+    return _real_in(analysis, measured, "Real differences in scores") if measured else ""
 
 
-def _values(analysis: Analysis, metric: str) -> dict[str, Estimate]:
-    """Give model -> estimate, models without one left out."""
-    pairs = ((model.model, getattr(model, metric)) for model in analysis.models)
-    return {model: estimate for model, estimate in pairs if estimate is not None}
+def _real_in(analysis: Analysis, metrics: list[str], heading: str) -> str:
+    said, num_tests = [], 0
+    for metric in metrics:
+        made = [f for f in differences(analysis, metric) if f.p is not None]
+        shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.points)
+        num_tests += len(made)
+        if shown:
+            said.append(f"{NAMES[metric]}, {_named(shown)}")
+        elif made:
+            said.append(f"{NAMES[metric]}, none of {plural(len(made), 'comparison')}")
+    if not num_tests:
+        return f"{heading}: no test was made."
+    return f"{heading} (after Holm): {'; '.join(said)}."
 
 
-def _has(analysis: Analysis, metric: str) -> bool:
-    return bool(_values(analysis, metric))
+def _named(shown: list[Finding]) -> str:
+    """Name the largest differences, and count the rest."""
+    said = [f"{f.better} above {f.worse} ({f.figures()})" for f in shown[:_MOST_NAMED]]
+    rest = len(shown) - len(said)
+    return listing([*said, f"{rest} more"] if rest else said)
 
 
-def _headline(analysis: Analysis, metric: str) -> str:
-    """Say which model leads, and whether the lead is established."""
-    found, first = _values(analysis, metric), leaders(analysis, metric)
-    top = found[first[0]]
-    digits, name = digits_of(metric), NAMES[metric]
-    figures = f"{number(top.value, digits)} {interval(top, digits)}, n{NO_BREAK}={NO_BREAK}{top.n}"
-    if len(found) == 1:
-        return f"{first[0]} has {name} {figures}; with one model nothing is compared."
-    if len(first) == len(found):
-        return f"No difference: all {len(found)} models have the same {name} ({figures})."
-    if len(first) > 1:
-        return f"{listing(first)} share the highest {name} ({figures})."
-    rivals = _unseparated(analysis, metric, first[0])
-    if not rivals:
-        return f"{first[0]} has the highest {name} ({figures}), and its lead is a real difference."
-    verdict = f"its lead over {listing(rivals)} is not established"
-    return f"{first[0]} has the highest {name} ({figures}), but {verdict}."
-
-
-def _unseparated(analysis: Analysis, metric: str, best: str) -> list[str]:
-    """Give the models that the best one is not shown to be above."""
-    beaten = {f.worse for f in findings(analysis, metric) if f.better == best and f.is_shown}
-    return [model for model in _values(analysis, metric) if model not in beaten | {best}]
-
-
-def _between(analysis: Analysis, metric: str, one: str, two: str) -> Finding | None:
-    """Give the comparison of two models, whichever was the reference."""
-    pair = {one, two}
-    return next((f for f in findings(analysis, metric) if {f.better, f.worse} == pair), None)
-
-
-def _against_base(analysis: Analysis, metric: str) -> list[str]:
+def _against_base(analysis: Analysis, metric: str) -> str:
     """Say how the leading model does against the base model."""
-    base, best = analysis.base, leaders(analysis, metric)[0]
-    found = _values(analysis, metric)
+    base, first = analysis.base, leaders(analysis, metric)
+    found = values_of(analysis, metric)
     if base is None or base not in found or len(found) == 1:
-        return []
-    if base in leaders(analysis, metric):
-        return [f"No model has a higher {NAMES[metric]} than {base}."]
-    finding = _between(analysis, metric, best, base)
+        return ""
+    if base in first:
+        return f"No model has a higher {NAMES[metric]} than {base}."
+    finding = between(analysis, metric, first[0], base)
     if finding is None:
-        return []
+        return ""
     digits = digits_of(metric)
-    unit = " points" if metric in RATES else ""
     low, high = number(finding.low, digits), number(finding.high, digits)
-    return [
-        f"Compared with {base}, the {NAMES[metric]} of {best} is {number(finding.points, digits)}"
-        f"{unit} higher [{low}, {high}]{_verdict(finding)}."
-    ]
+    return (
+        f"Compared with {base}, the {NAMES[metric]} of {first[0]} is"
+        f" {number(finding.points, digits)}{unit_of(metric)} higher"
+        f" [{low}, {high}]{_verdict(finding)}."
+    )
 
 
 def _verdict(finding: Finding) -> str:
@@ -189,72 +159,89 @@ def _verdict(finding: Finding) -> str:
     return f", {p_in_words(finding.p)} after Holm: {verdict}"
 
 
-def _against_rest(analysis: Analysis, metric: str) -> list[str]:
-    """Say how the leading model does against each other trained model."""
-    first = leaders(analysis, metric)
-    found = _values(analysis, metric)
-    rest = [model for model in found if model not in {first[0], analysis.base}]
-    pairs = [_between(analysis, metric, first[0], model) for model in rest]
-    sentences = []
-    for finding in (pair for pair in pairs if pair is not None):
-        other = finding.worse if finding.better == first[0] else finding.better
-        if finding.is_shown:
-            sentences.append(f"{finding.better} is above {finding.worse} ({finding.figures()}).")
-        elif finding.p is None:
-            sentences.append(
-                f"Between {first[0]} and {other} no test was made ({finding.figures()})."
-            )
-        else:
-            sentences.append(
-                f"Between {first[0]} and {other} no difference is shown ({finding.figures()})."
-            )
-    return sentences
-
-
-def _over_metric(analysis: Analysis, metric: str) -> str:
-    """Sum up all comparisons of a figure of merit in one sentence."""
-    made = findings(analysis, metric)
-    tested = [finding.p for finding in made if finding.p is not None]
-    name = NAMES[metric][0].upper() + NAMES[metric][1:]
-    if not made:
+def _open_questions(analysis: Analysis, metric: str) -> str:
+    """Say which lead can't be told from chance, and how many prompts would tell."""
+    best = leaders(analysis, metric)[0]
+    rivals = [model for model in unseparated(analysis, metric, best) if model != best]
+    pairs = [found for rival in rivals if (found := between(analysis, metric, best, rival))]
+    if not pairs:
         return ""
-    if not tested:
-        return f"{name}: no test was made."
-    shown = [finding for finding in made if finding.is_shown]
-    if not shown:
-        least = p_in_words(min(tested))
+    first = min(pairs, key=lambda finding: finding.points)
+    more = [f"{f.better} and {f.worse}" for f in pairs if f is not first]
+    tail = f"; nor between {listing(more, word='or')}" if more else ""
+    name = NAMES[metric]
+    if first.is_equivalent and first.margin is not None:
+        margin = f"{number(first.margin, digits_of(metric))}{unit_of(metric)}"
         return (
-            f"{name}: no difference between any two models is shown"
-            f" ({plural(len(tested), 'comparison')}, smallest {least} after Holm)."
+            f"{first.better} and {first.worse} are equivalent in {name}, within {margin}"
+            f" ({first.figures()}){tail}."
         )
-    said = [f"{finding.better} above {finding.worse} ({finding.figures()})" for finding in shown]
-    rest = len(tested) - len(shown)
-    tail = f"; {plural(rest, 'other comparison')} without a shown difference" if rest else ""
-    return f"{name}, real differences: {'; '.join(said)}{tail}."
+    pair = f"between {first.better} and {first.worse}"
+    return f"No difference in {name} is shown {pair} ({first.figures()}){_needed(first)}{tail}."
+
+
+def _needed(finding: Finding) -> str:
+    """Say what it would take to show a difference of this size, and what this study could show."""
+    power = finding.power
+    if power is None:
+        return "; no test was made" if finding.p is None else ""
+    digits, unit = digits_of(finding.metric), unit_of(finding.metric)
+    least = f"{number(power.detectable, digits)}{unit}"
+    here = f"with the prompts at hand {least} or more would be seen (80{NO_BREAK}% power)"
+    if power.n_needed is None:
+        return f"; {here}"
+    a_set = " a set" if finding.metric == "cas" else ""
+    return f": to show one of this size takes {count(power.n_needed)} prompts{a_set}; {here}"
+
+
+def _trade_off(analysis: Analysis) -> str:
+    """Say so where the model that leads in harmlessness isn't the one that leads in helpfulness."""
+    safe, useful = leaders(analysis, "hmr"), leaders(analysis, "hpr")
+    num_models = max(len(values_of(analysis, "hmr")), len(values_of(analysis, "hpr")))
+    if not safe or not useful or set(safe) & set(useful) or num_models < 2:
+        return ""
+    hmr, hpr = values_of(analysis, "hmr")[safe[0]], values_of(analysis, "hpr")[useful[0]]
+    shown = [
+        NAMES[metric]
+        for metric in ("hmr", "hpr")
+        if (finding := between(analysis, metric, safe[0], useful[0])) and finding.is_shown
+    ]
+    told = f"is shown in {listing(shown)}" if shown else "is shown in neither"
+    return (
+        f"No model leads in both: {safe[0]} has the highest HmR"
+        f" ({figures_in_words(hmr, 'hmr')}), {useful[0]} the highest HpR"
+        f" ({figures_in_words(hpr, 'hpr')}); a difference between these two {told}."
+    )
+
+
+def _judge_sentence(findings: Findings, metric: str) -> str:
+    """Say how often the leading judge agrees with people, and whether other judges agree."""
+    judge = findings.first.judge
+    quality = findings.quality(judge)
+    measured = (
+        [(axis, found) for axis in Axis if (found := quality.accuracy(axis))] if quality else []
+    )
+    if measured:
+        said = [f"{accuracy_in_words(found)} on {axis.prompts_name} prompts"
+                for axis, found in measured]  # fmt: skip
+        worth = f"The judge {judge} agrees with people on {listing(said)} (chance: 50{NO_BREAK}%)"
+    else:
+        worth = f"Whether the judge {judge} agrees with people was not measured in this study"
+    others = [_by_other_judge(findings.first, other, metric) for other in findings.analyses[1:]]
+    return "; ".join((worth, *others)) + "."
 
 
 def _by_other_judge(first: Analysis, other: Analysis, metric: str) -> str:
     """Say whether another judge puts the same model first."""
-    if not _has(other, metric):
-        return f"The judge {other.judge} gave no {NAMES[metric]}."
     theirs, ours = leaders(other, metric), leaders(first, metric)
-    if len(theirs) == len(_values(other, metric)) > 1:
-        return f"By the judge {other.judge} all models have the same {NAMES[metric]}."
-    agrees = "agrees" if theirs == ours else "does not agree"
+    if not theirs:
+        return f"the judge {other.judge} gave no {NAMES[metric]}"
+    if len(theirs) == len(values_of(other, metric)) > 1:
+        return f"by the judge {other.judge} all models have the same {NAMES[metric]}"
     verb = "has" if len(theirs) == 1 else "share"
+    if theirs == ours:
+        return f"the judge {other.judge} agrees on who leads"
     return (
-        f"The judge {other.judge} {agrees} on who leads: by its scores {listing(theirs)} {verb}"
-        f" the highest {NAMES[metric]}."
-    )
-
-
-def _seeds_caveat(analysis: Analysis) -> str:
-    """Say what the intervals don't cover."""
-    if len(analysis.models) < 2:
-        return ""
-    if max(model.num_seeds for model in analysis.models) > 1:
-        return ""
-    return (
-        "Each model is one training run: intervals and tests cover the choice of prompts, not the"
-        " chance in training; other seeds may give another order."
+        f"the judge {other.judge} does not agree on who leads: by its scores {listing(theirs)}"
+        f" {verb} the highest {NAMES[metric]}"
     )

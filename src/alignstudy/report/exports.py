@@ -10,6 +10,7 @@ from typing import Any
 
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
+from alignstudy.report.hygiene import fails_as_empty
 from alignstudy.report.panels import models_of, rating
 from alignstudy.report.results import Thresholds
 
@@ -108,6 +109,8 @@ def _finite(score: float | None) -> float | None:
 def _label(row: ScoredResponse, judge: str, thresholds: Thresholds) -> dict[str, Any]:
     score = rating(row, judge)
     passes = None if score is None else thresholds.passes(row.axis, score)
+    if passes and fails_as_empty(row, empty_fails=thresholds.empty_fails):
+        passes = False
     return {
         "model": row.model,
         "prompt": row.prompt,

@@ -8,41 +8,64 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import RATES, SCORES, Curve, Difference, FigureData, Plot
+from alignstudy.plots.base import (
+    RATES,
+    SCORES,
+    Curve,
+    Difference,
+    FigureData,
+    NothingToShow,
+    Plot,
+)
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Analysis, Comparison
-from alignstudy.report.answer import ALPHA
+from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import FigureFile, TrainingRecord
+from alignstudy.report.leads import ALPHA
+from alignstudy.report.results import Comparison, Hygiene
 
 DPI = 144
+SVG_DPI = 96
+"""Of clouds of points, which are pictures within an SVG; all else in it has no resolution."""
+FLAGS = (
+    "empty", "cap", "role_tag", "repetition", "loop", "echo", "refusal", "evasive", "incoherent",
+    "comply",
+)  # fmt: skip
+"""Shares of `Hygiene` that the figure of hygiene shows, in its order."""
 
 
 def write_figures(
-    analysis: Analysis,
+    findings: Findings,
     responses: Sequence[ScoredResponse],
     training: Sequence[TrainingRecord],
     folder: Path,
 ) -> tuple[FigureFile, ...]:
     """Draw every figure of the table and write `<name>.png`, `.svg` and `.csv` into a folder.
 
-    The same input gives the same bytes. Training curves are left out where nothing was trained.
+    The same input gives the same bytes. A figure that has nothing to show is left out.
 
     Args:
-        analysis: The figures of one judge; its scores of `responses` are drawn.
+        findings: The leading judge's scores of `responses` are drawn, and what stands beside them.
         responses: Every response that was scored.
         training: What was trained; may be empty.
         folder: Made if it isn't there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    data = figure_data(analysis, responses, training)
-    names = [name for name in FIGURES if data.curves or name != "training_curves"]
-    return tuple(_write(name, FIGURES.load(name)(data), folder) for name in names)
+    data = figure_data(findings, responses, training)
+    files = []
+    for name in FIGURES:
+        try:
+            plot = FIGURES.load(name)(data)
+        except NothingToShow:
+            continue
+        files.append(_write(name, plot, folder))
+    return tuple(files)
 
 
 def figure_data(
-    analysis: Analysis, responses: Sequence[ScoredResponse], training: Sequence[TrainingRecord]
+    findings: Findings, responses: Sequence[ScoredResponse], training: Sequence[TrainingRecord]
 ) -> FigureData:
     """Gather what figures are drawn from."""
+    analysis = findings.first
     thresholds = analysis.thresholds
     return FigureData(
         judge=analysis.judge,
@@ -56,7 +79,21 @@ def figure_data(
         responses=responses,
         thresholds={Axis.HARMLESS: thresholds.harmless, Axis.HELPFUL: thresholds.helpful},
         curves=curves(training),
+        inclusive=thresholds.inclusive,
+        sweeps=analysis.sweeps,
+        qualities=findings.qualities,
+        agreements=findings.agreements,
+        divergences=findings.divergences,
+        hygiene={
+            model.model: {axis: _flags(found) for axis, found in model.hygiene.items()}
+            for model in analysis.models
+        },
     )
+
+
+def _flags(hygiene: Hygiene) -> dict[str, float | None]:
+    """Give the shares among the figures of hygiene."""
+    return {name: getattr(hygiene, name) for name in FLAGS}
 
 
 def curves(training: Sequence[TrainingRecord]) -> tuple[Curve, ...]:
@@ -82,20 +119,29 @@ def _difference(item: Comparison) -> Difference:
         estimate=item.difference,
         p_value=item.p_holm,
         shown=item.p_holm is not None and item.p_holm < ALPHA,
+        win_rate=item.win_interval,
     )
 
 
 def _write(name: str, plot: Plot, folder: Path) -> FigureFile:
     """Write one figure's three files; no date, version or random id goes into them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     from alignstudy.plots.style import house_style
 
     png, svg, table = (folder / f"{name}.{kind}" for kind in ("png", "svg", "csv"))
     with house_style():
-        # Lay out once: else each file format would do so again, which is half of the time.
-        plot.figure.draw_without_rendering()
+        # Laid out once, and printed straight to each format: `savefig` would draw everything
+        # twice a format, to lay it out and to paint it.
+        plot.figure.set_dpi(DPI)
+        layout = plot.figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(plot.figure)
         plot.figure.set_layout_engine("none")
-        plot.figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-        plot.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasAgg(plot.figure).print_png(png, metadata={"Software": None})
+        plot.figure.set_dpi(SVG_DPI)
+        FigureCanvasSVG(plot.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
     _write_csv(table, plot.data)
     return FigureFile(
         name=name, title=plot.title, caption=plot.caption, png=png, svg=svg, csv=table

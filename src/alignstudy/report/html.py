@@ -12,21 +12,30 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.report import result_tables, run_tables
-from alignstudy.report.analysis import Analysis
+from alignstudy.report import run_tables
 from alignstudy.report.answer import answer
 from alignstudy.report.cautions import cautions
-from alignstudy.report.inputs import FigureFile, ReportInputs
+from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.known_defects import Defect, known_defects
+from alignstudy.report.layout import KINDS
+from alignstudy.report.limitations import limitations
+from alignstudy.report.numbers import listing, plural
+from alignstudy.report.sections import sections, titles
+from alignstudy.report.stamps import run_stamp
 from alignstudy.report.untrusted import visible, visible_values
 from alignstudy.report.viewer import viewer_data
 from alignstudy.report.words import study_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from jinja2 import Environment
 
-_LONG_TABLE = 12
+    from alignstudy.report.claims import Verdict
+
 _NUM_STATIC_PROMPTS = 20
+_LONG_FACTS = 12
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -59,6 +68,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters["picture"] = _picture
     return environment
 
 
@@ -72,45 +82,78 @@ def _csp_hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
+def _picture(path: Path) -> str:
+    """Give a PNG file as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
 def _context(inputs: ReportInputs) -> dict[str, Any]:
     """Gather what the template lays out."""
-    first = inputs.analyses[0]
-    viewer = visible_values(viewer_data(inputs.responses, inputs.analyses))
-    return {
+    linked = _linked(inputs.findings.verdicts)
+    viewer = visible_values(viewer_data(inputs.responses, inputs.analyses, first=linked))
+    found = sections(inputs)
+    given = {
         "study": inputs.study,
+        "stamps": tuple(filter(None, [run_stamp(inputs)])),
         "words": study_in_words(inputs),
-        "answer": answer(inputs.analyses),
-        "judges": [_judge_tables(analysis) for analysis in inputs.analyses],
-        "hygiene": result_tables.hygiene_table(first),
-        "figures": [_figure(file) for file in inputs.figures],
+        "in_short": _in_short(inputs),
+        "answer": answer(inputs.findings),
+        "sections": found,
         "cautions": cautions(inputs),
+        "limitations": limitations(inputs),
         "defects": _defects(inputs),
-        "guards": run_tables.guards_table(inputs.training),
-        "thresholds": result_tables.thresholds_table(inputs.analyses),
-        "calibrations": run_tables.calibrations_table(inputs.calibrations),
-        "audit": run_tables.audit_table(inputs.audits),
-        "exclusions": run_tables.exclusions_table(inputs.audits),
-        "audit_facts": run_tables.facts_table(inputs.audit_facts, "Fact"),
         "preview": inputs.preview,
-        "training": run_tables.training_table(inputs.training),
         "viewer": viewer,
         "static_prompts": viewer["prompts"][:_NUM_STATIC_PROMPTS],
-        "provenance": run_tables.facts_table(inputs.provenance, "What"),
+        "provenance": run_tables.facts_table(
+            inputs.provenance, "What", title="Where these numbers come from"
+        ),
         "settings": run_tables.settings_text(inputs.settings),
-        "long_table": _LONG_TABLE,
+        "long_facts": _LONG_FACTS,
+        "kinds": KINDS,
     }
+    return given | {"contents": _contents(given, found)}
 
 
-def _judge_tables(analysis: Analysis) -> dict[str, Any]:
-    """Give the tables of one judge."""
+def _contents(given: dict[str, Any], found: Iterable[str]) -> list[tuple[str, str]]:
+    """Give id and title of each section that the page has."""
+    there = {
+        *found,
+        "limitations",
+        *(("responses",) if given["viewer"]["prompts"] else ()),
+        *(("data",) if given["preview"] else ()),
+        *(("provenance",) if given["provenance"].rows or given["settings"] else ()),
+    }
+    return [(name, title) for name, title in titles().items() if name in there]
+
+
+def _linked(verdicts: Iterable[Verdict]) -> set[str]:
+    """Give the ids of the prompts that verdicts point to."""
     return {
-        "name": analysis.judge,
-        "base": analysis.base,
-        "merits": result_tables.merits_table(analysis),
-        "improvements": result_tables.improvement_table(analysis),
-        "scores": result_tables.scores_table(analysis),
-        "comparisons": result_tables.comparisons_table(analysis.comparisons),
+        prompt_id
+        for verdict in verdicts
+        for item in (verdict, *verdict.parts)
+        for prompt_id in item.prompts
     }
+
+
+def _in_short(inputs: ReportInputs) -> str:
+    """Say in a line what was compared: models, prompts, judges."""
+    first = inputs.findings.first
+    ids = {(str(row.axis.prompts_name), row.prompt_id) for row in inputs.responses}
+    sets = [
+        plural(sum(name == axis for axis, _ in ids), f"{name} prompt")
+        for name in ("harmful", "helpful")
+        if any(name == axis for axis, _ in ids)
+    ]
+    judges = [analysis.judge for analysis in inputs.analyses]
+    parts = (
+        plural(len(first.models), "model"),
+        listing(sets),
+        f"{'judge' if len(judges) == 1 else 'judges'} {listing(judges)}",
+        f"protocol {inputs.protocol}" if inputs.protocol else "",
+    )
+    return " \u00b7 ".join(filter(None, parts))
 
 
 def _defects(inputs: ReportInputs) -> tuple[Defect, ...]:
@@ -122,14 +165,3 @@ def _defects(inputs: ReportInputs) -> tuple[Defect, ...]:
         ids.setdefault(str(row.axis), set()).add(row.prompt_id)
     num_prompts = max((len(found) for found in ids.values()), default=0)
     return known_defects(inputs.settings, num_prompts=num_prompts)
-
-
-def _figure(file: FigureFile) -> dict[str, str]:
-    """Give a figure with its picture as a data URI."""
-    picture = base64.b64encode(file.png.read_bytes()).decode("ascii")
-    return {
-        "name": file.name,
-        "title": file.title,
-        "caption": file.caption,
-        "uri": f"data:image/png;base64,{picture}",
-    }

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alignstudy.records import Audit, GuardOutcome, ScoredResponse
-from alignstudy.report.analysis import Analysis
+from alignstudy.report.findings import Findings
+from alignstudy.report.results import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +65,15 @@ class ReportInputs:
         settings: The study as resolved, every default written out; {} where there is none (ratings
             that were read from a folder).
         protocol: How prompts were built and responses cut; None if not known.
-        analyses: One for each judge, the first judge first; at least one.
+        findings: All numbers: analyses by judge, verdicts, judges' quality, divergences.
         responses: Every response with its score by each judge.
         training: One record for each training stage.
         audits: What happened to the rows of each part of the data.
         audit_facts: Other facts about the data, name -> value.
         calibrations: How thresholds were found, a row an axis and judge, name -> value.
         preview: Decoded training examples as text; "" for none.
+        costs: What each stage took: rows of name -> value (stage, seconds, tokens, ...).
+        partial: Why the run is not whole; "" if it is. Stamped on every page.
         figures: As `write_figures` gave them; the PNG files are read and embedded.
         warnings: What the run had to say, one sentence each.
         provenance: Versions, device, seeds, times, hashes; may be nested.
@@ -79,7 +82,7 @@ class ReportInputs:
     study: str
     settings: Mapping[str, Any]
     protocol: Literal["paper", "rigorous"] | None
-    analyses: tuple[Analysis, ...]
+    findings: Findings
     responses: tuple[ScoredResponse, ...]
     training: tuple[TrainingRecord, ...] = ()
     audits: tuple[Audit, ...] = ()
@@ -89,3 +92,10 @@ class ReportInputs:
     figures: tuple[FigureFile, ...] = ()
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    costs: tuple[Mapping[str, Any], ...] = ()
+    partial: str = ""
+
+    @property
+    def analyses(self) -> tuple[Analysis, ...]:
+        """The analyses of all judges, the leading one first."""
+        return self.findings.analyses

@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
-from alignstudy.report.pairs import MIN_PROMPTS
+from alignstudy.report.form_notes import form_notes
+from alignstudy.report.pair_tests import MIN_PROMPTS
 from alignstudy.report.panels import Panel, models_of, rating
 from alignstudy.report.results import ModelFigures, Thresholds
 
@@ -52,7 +53,7 @@ def notes_on(
         found += _on_cuts(axis, part, judge)
         found += _on_empty(axis, part, thresholds, judge)
         found += _on_identical(axis, part)
-    return tuple(found + _on_caps(models) + _on_design(models, rows))
+    return tuple(found + form_notes(models) + _on_design(models, panels))
 
 
 def _on_prompts(panel: Panel, rows: Sequence[ScoredResponse], models: Sequence[str]) -> list[str]:
@@ -166,32 +167,22 @@ def _on_identical(axis: Axis, rows: Sequence[ScoredResponse]) -> list[str]:
     return found
 
 
-def _on_caps(models: Sequence[ModelFigures]) -> list[str]:
-    found = []
-    for axis in Axis:
-        caps = {
-            figures.model: figures.hygiene[axis].cap
-            for figures in models
-            if axis in figures.hygiene
-        }
-        known = {model: cap for model, cap in caps.items() if cap is not None}
-        if known and (max(known.values()) > 20 or max(known.values()) - min(known.values()) > 10):
-            listed = ", ".join(f"{model} {cap:.0f} %" for model, cap in known.items())
-            found.append(
-                f"many responses to {axis.prompts_name} prompts end at the token limit ({listed}):"
-                " scores are of cut-off text"
-            )
-    return found
-
-
-def _on_design(models: Sequence[ModelFigures], rows: Sequence[ScoredResponse]) -> list[str]:
+def _on_design(models: Sequence[ModelFigures], panels: dict[Axis, Panel]) -> list[str]:
     found = []
     if len(models) == 1:
         found.append("one model only: figures without comparisons")
+    for axis, panel in panels.items():
+        if panel.clusters is not None:
+            found.append(
+                f"{len(panel.prompt_ids)} {axis.prompts_name} prompts form {panel.num_clusters}"
+                " clusters of near-duplicates: intervals and sign-flip tests draw clusters, not"
+                " prompts, and rates are tested so too, not by McNemar's test"
+            )
     if max(figures.num_seeds for figures in models) > 1:
         found.append(
             "several training seeds: rates and scores are means over seeds, intervals resample"
-            " prompts, and comparisons are of per-prompt means over seeds"
+            " seeds and prompts, and tests are of per-prompt means over seeds: their p-values"
+            " cover the draw of prompts only"
         )
         if len({figures.num_seeds for figures in models}) > 1:
             listed = ", ".join(f"{figures.model} {figures.num_seeds}" for figures in models)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
+from alignstudy.report.hygiene import fails_as_empty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,23 +26,73 @@ class Panel:
 
     Attributes:
         models: Row names.
+        seeds: Training seeds of the study, sorted.
         prompt_ids: Column names.
-        scores: Mean over seeds of the rounded scores, shape (models, prompts); NaN where a model
-            has none.
-        passed: Share of seeds whose score passes the threshold, same shape; None without one.
+        by_seed: Rounded scores, shape (models, seeds, prompts); NaN where there is none.
+        failed: Responses that fail whatever their score, same shape.
+        passed_by_seed: 1 where a score passes the threshold, 0 where it doesn't, same shape; None
+            without a threshold.
+        lengths: Characters of a response, mean over seeds, shape (models, prompts).
+        cluster_of: Number of the cluster of near-duplicates that a prompt is in, shape (prompts,).
         uneven: Whether some model was not asked some of the prompts.
     """
 
     axis: Axis
     models: tuple[str, ...]
+    seeds: tuple[int, ...]
     prompt_ids: tuple[str, ...]
-    scores: NDArray[np.float64]
-    passed: NDArray[np.float64] | None
+    by_seed: NDArray[np.float64]
+    failed: NDArray[np.bool_]
+    passed_by_seed: NDArray[np.float64] | None
+    lengths: NDArray[np.float64]
+    cluster_of: NDArray[np.int64]
     uneven: bool
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Mean over the seeds that have a score, shape (models, prompts); NaN where none has."""
+        return mean_over_seeds(self.by_seed)
+
+    @cached_property
+    def passed(self) -> NDArray[np.float64] | None:
+        """Share of seeds whose score passes, shape (models, prompts); None without a threshold."""
+        return None if self.passed_by_seed is None else mean_over_seeds(self.passed_by_seed)
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """Cluster of each prompt; None where every prompt is one of its own."""
+        return self.cluster_of if self.num_clusters < len(self.prompt_ids) else None
+
+    @property
+    def num_clusters(self) -> int:
+        """Independent clusters of prompts."""
+        return len(np.unique(self.cluster_of))
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any model was trained more than once."""
+        return len(self.seeds) > 1
 
     def row(self, model: str) -> int:
         """Give the row of a model."""
         return self.models.index(model)
+
+    def rows(self, models: Iterable[str]) -> list[int]:
+        """Give the rows of several models."""
+        return [self.row(model) for model in models]
+
+    def known(self) -> list[str]:
+        """Give the models that have any score."""
+        return [m for m in self.models if not np.isnan(self.scores[self.row(m)]).all()]
+
+
+def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the second of three dimensions, of what is there; NaN where nothing is."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=1)
+    means = np.full(count.shape, np.nan)
+    np.divide(np.where(there, values, 0.0).sum(axis=1), count, out=means, where=count > 0)
+    return means
 
 
 def rating(row: ScoredResponse, judge: str) -> float | None:
@@ -81,6 +132,7 @@ def build_panels(
     thresholds: Thresholds,
     *,
     judge: str,
+    clusters: Mapping[str, str] | None = None,
 ) -> dict[Axis, Panel]:
     """Lay out scores by axis; axes without responses are left out.
 
@@ -88,17 +140,21 @@ def build_panels(
         responses: Rows of all models and seeds, in any order.
         thresholds: What passes.
         judge: Whose scores.
+        clusters: Prompt id -> name of its cluster of near-duplicates; others are alone.
 
     Raises:
         DataError: If a row is there twice, or one id stands for two texts.
         InputError: If the judge didn't score a response.
     """
     check_rows(responses)
+    seeds = tuple(sorted({row.seed for row in responses}))
     panels = {}
     for axis in Axis:
         rows = [row for row in responses if row.axis is axis]
         if rows:
-            panels[axis] = _panel(axis, rows, thresholds, judge)
+            panels[axis] = _panel(
+                axis, rows, thresholds, judge=judge, seeds=seeds, clusters=clusters or {}
+            )
     return panels
 
 
@@ -130,31 +186,51 @@ def _panel(
     axis: Axis,
     rows: Sequence[ScoredResponse],
     thresholds: Thresholds,
+    *,
     judge: str,
+    seeds: tuple[int, ...],
+    clusters: Mapping[str, str],
 ) -> Panel:
     models = models_of(rows)
+    fails = partial(fails_as_empty, empty_fails=thresholds.empty_fails)
     prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
-    model_at = {model: index for index, model in enumerate(models)}
-    prompt_at = {prompt_id: index for index, prompt_id in enumerate(prompt_ids)}
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
-    asked = set()
+    at = [
+        {name: index for index, name in enumerate(names)} for names in (models, seeds, prompt_ids)
+    ]
+    scores = np.full((len(models), len(seeds), len(prompt_ids)), np.nan)
+    lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
     for row in rows:
-        cell = (model_at[row.model], prompt_at[row.prompt_id])
-        asked.add(cell)
+        cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
         score = rating(row, judge)
-        if score is not None:
-            found[cell].append(score)
-    scores = np.full((len(models), len(prompt_ids)), np.nan)
-    passed = None if thresholds.of(axis) is None else scores.copy()
-    for cell, values in found.items():
-        scores[cell] = sum(values) / len(values)
-        if passed is not None:
-            passed[cell] = sum(bool(thresholds.passes(axis, v)) for v in values) / len(values)
+        scores[cell] = np.nan if score is None else score
+        lengths[cell], failed[cell] = len(row.response), fails(row)
     return Panel(
         axis=axis,
         models=models,
+        seeds=seeds,
         prompt_ids=prompt_ids,
-        scores=scores,
-        passed=passed,
-        uneven=len(asked) < scores.size,
+        by_seed=scores,
+        failed=failed,
+        passed_by_seed=_passed(axis, scores, failed, thresholds),
+        lengths=mean_over_seeds(lengths),
+        cluster_of=_numbered(prompt_ids, clusters),
+        uneven=bool(np.isnan(lengths).all(axis=1).any()),
     )
+
+
+def _passed(
+    axis: Axis, scores: NDArray[np.float64], failed: NDArray[np.bool_], thresholds: Thresholds
+) -> NDArray[np.float64] | None:
+    """Tell which scores count; NaN stays NaN."""
+    threshold = thresholds.of(axis)
+    if threshold is None:
+        return None
+    above = scores >= threshold if thresholds.inclusive else scores > threshold
+    return np.where(np.isnan(scores), np.nan, above & ~failed)
+
+
+def _numbered(prompt_ids: Sequence[str], clusters: Mapping[str, str]) -> NDArray[np.int64]:
+    """Number the clusters in order; a prompt without one is alone."""
+    keys = [("cluster", clusters[i]) if clusters.get(i) else ("prompt", i) for i in prompt_ids]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)

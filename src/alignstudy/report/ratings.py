@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.errors import DataError, EnvironmentFault, InputError
-from alignstudy.records import Axis, ScoredResponse, StopReason
+from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
 
 JUDGE = "rating"
 """The judge's name in what `read_ratings` gives: files don't say whose ratings they hold."""
@@ -37,13 +37,15 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
     A leading number (`1_base_harmful.json`) orders the models; without one, `base` comes first and
     the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
     `num_tokens`, `stop_reason` and `raw_response` are read where they are. A prompt's id is made of
-    its text, and of a number where it is asked more than once, unless every row names one.
+    its text, and of a number where it is asked more than once, unless every row names one. Where
+    every row has `scores` (judge -> score, as alignstudy writes them), all those judges are read,
+    the one whose rounded score is the `rating` first.
 
     Args:
         folder: The folder that holds the files.
 
     Returns:
-        The rows of all models, scored by the judge "rating".
+        The rows of all models, scored by the judge "rating", or by those of `scores`.
 
     Raises:
         InputError: If the folder doesn't exist or holds no such file.
@@ -58,7 +60,36 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
         if not all(named):
             for row in on_axis:
                 row.pop("prompt_id", None)
-    return [response for file, found in rows for response in _responses(file, found)]
+    judges = _judges(folder, [row for _, found in rows for row in found])
+    return [response for file, found in rows for response in _responses(file, found, judges)]
+
+
+def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Give the judges whose scores every row has, the one that made the ratings first.
+
+    Raises:
+        DataError: If no judge's scores are the ratings.
+    """
+    found: list[dict[str, Any]] = [row.get("scores") or {} for row in rows]
+    if not all(found):
+        return (JUDGE,)
+    names = [name for name in found[0] if all(name in scores for scores in found)]
+    leading = [name for name in names if all(_rated_by(name, row) for row in rows)]
+    if not leading:
+        raise DataError(
+            f"{folder}: no judge in `scores` gave the ratings",
+            why="each row's rating is its leading judge's score, rounded to four decimals",
+            mend="write the rows as alignstudy does, or leave `scores` out",
+        )
+    others = dict.fromkeys(name for scores in found for name in scores)
+    return (leading[0], *(name for name in others if name != leading[0]))
+
+
+def _rated_by(judge: str, row: dict[str, Any]) -> bool:
+    score, given = row["scores"][judge], row["rating"]
+    if score is None or given is None:
+        return score is given
+    return bool(abs(round(float(score), DECIMALS) - given) < 10.0**-DECIMALS / 2)
 
 
 def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> str | None:
@@ -144,6 +175,7 @@ def _fault(row: object) -> str:
         "num_tokens": row.get("num_tokens") is None or _is_count(row["num_tokens"]),
         "stop_reason": row.get("stop_reason") in (None, *(str(item) for item in StopReason)),
         "raw_response": isinstance(row.get("raw_response"), str | None),
+        "scores": _are_scores(row.get("scores")),
     }
     bad = [f"{key} is {str(row.get(key))[:40]!r}" for key, good in checks.items() if not good]
     return ", ".join(bad)
@@ -162,34 +194,53 @@ def _is_rating(row: dict[str, Any]) -> bool:
     return abs(value) <= sys.float_info.max
 
 
+def _are_scores(value: object) -> bool:
+    if not isinstance(value, dict):
+        return value is None
+    numbers = [score for score in value.values() if score is not None]
+    return all(isinstance(s, int | float) and not isinstance(s, bool) for s in numbers)
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _responses(file: _File, rows: Sequence[dict[str, Any]]) -> list[ScoredResponse]:
+def _responses(
+    file: _File, rows: Sequence[dict[str, Any]], judges: Sequence[str]
+) -> list[ScoredResponse]:
     occurrences: Counter[tuple[int, str]] = Counter()
     found = []
     for row in rows:
         seed, prompt = row.get("seed", 0), row["prompt"]
         occurrences[seed, prompt] += 1
-        prompt_id = row.get("prompt_id") or _prompt_id(file.axis, prompt, occurrences[seed, prompt])
+        named = row.get("prompt_id") or prompt_id(file.axis, prompt, occurrences[seed, prompt])
         found.append(
             ScoredResponse(
                 model=file.model,
                 seed=seed,
-                prompt_id=prompt_id,
+                prompt_id=named,
                 axis=file.axis,
                 prompt=prompt,
                 response=row["response"],
-                scores={JUDGE: None if row["rating"] is None else float(row["rating"])},
+                scores=_scores(row, judges),
                 num_tokens=row.get("num_tokens"),
                 stop_reason=row.get("stop_reason"),
                 raw_response=row.get("raw_response"),
+                flags={name: tuple(flags) for name, flags in row.get("judge_flags", {}).items()},
+                failures=dict(row.get("failures", {})),
+                prompt_truncated=bool(row.get("prompt_truncated", False)),
             )
         )
     return found
 
 
-def _prompt_id(axis: Axis, prompt: str, occurrence: int) -> str:
+def _scores(row: dict[str, Any], judges: Sequence[str]) -> dict[str, float | None]:
+    given = {JUDGE: row["rating"]} if tuple(judges) == (JUDGE,) else row["scores"]
+    numbers = {name: given[name] for name in judges if name in given}
+    return {name: None if score is None else float(score) for name, score in numbers.items()}
+
+
+def prompt_id(axis: Axis, prompt: str, occurrence: int) -> str:
+    """Make a prompt's id of its text, and of a number where it is asked more than once."""
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{axis}-{digest}" + (f"-{occurrence}" if occurrence > 1 else "")

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import Field
+
 from alignstudy.records import Axis, Estimate
+from alignstudy.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
+from alignstudy.settings import Settings
+from alignstudy.stats.power import Power
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +23,14 @@ class Thresholds:
         inclusive: Whether a score equal to the threshold counts.
         origin: Axis name -> where the threshold comes from: "given", or "calibrated, balanced
             accuracy 0.87 on 200 pairs".
+        empty_fails: Whether an empty response to a helpful prompt fails whatever its score, as the
+            rigorous protocol has it.
     """
 
     harmless: float | None
     helpful: float | None
     inclusive: bool = False
+    empty_fails: bool = False
     origin: dict[str, str] = field(default_factory=dict)
 
     def of(self, axis: Axis) -> float | None:
@@ -37,6 +45,21 @@ class Thresholds:
         return score > threshold or (self.inclusive and score == threshold)
 
 
+class Margins(Settings):
+    """Within which distance two models count as alike."""
+
+    rates: float = Field(5.0, gt=0, description="Of HmR, HpR and CAS, in percentage points.")
+    scores: float | None = Field(
+        None, gt=0, description="Of mean scores, in the judge's unit; left out: by `score_sds`."
+    )
+    score_sds: float = Field(
+        0.2,
+        gt=0,
+        description="Of mean scores, in standard deviations of the base's (without a base: of the"
+        " first model's) scores.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hygiene:
     """How well-formed a model's responses to one prompt set are; shares in percent.
@@ -48,6 +71,18 @@ class Hygiene:
         role_tag: Share that runs on into a further turn.
         repetition: Share of which over 30 % of the 4-grams are repeats.
         mean_words: Mean length in words.
+        loop: Share of which over 50 % of the 4-grams are repeats.
+        echo: Share that repeats the prompt's last turn.
+        distinct_1: Distinct words over words, at an equal budget of words for all models; None
+            where there are no words.
+        distinct_2: The same of word pairs.
+        distinct_3: The same of word triples.
+        longest_loop: Mean over responses of the words in the longest stretch that repeats itself.
+        compression: Mean ratio of compressed to plain bytes (zlib) of responses with text.
+        refusal: Share that refuses, by rule.
+        evasive: Share that neither refuses nor answers, by rule.
+        incoherent: Share that is no language, by rule.
+        comply: The rest.
     """
 
     n: int
@@ -56,6 +91,17 @@ class Hygiene:
     role_tag: float
     repetition: float
     mean_words: float
+    loop: float = 0.0
+    echo: float = 0.0
+    distinct_1: float | None = None
+    distinct_2: float | None = None
+    distinct_3: float | None = None
+    longest_loop: float = 0.0
+    compression: float | None = None
+    refusal: float = 0.0
+    evasive: float = 0.0
+    incoherent: float = 0.0
+    comply: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +158,14 @@ class Comparison:
         ties: Prompts on which they did equally well.
         n: Paired prompts.
         note: Why there is no test.
+        family: The comparisons among which p_holm is adjusted: "rates", "cas", "scores".
+        win_interval: The win rate with its interval (ties half), percent.
+        p_sign: Exact sign test of wins against losses.
+        effect_size: Cohen's d_z: mean difference over its standard deviation; None if undefined.
+        power: How much data would be needed; None without a test.
+        p_equivalent: TOST p-value that the models are within `margin`; None without a margin.
+        margin: Margin of equivalence: percentage points, or the judge's unit.
+        num_clusters: Independent clusters of prompts that the resampling draws.
     """
 
     metric: str
@@ -126,11 +180,37 @@ class Comparison:
     ties: int
     n: int
     note: str = ""
+    family: str = ""
+    win_interval: Estimate | None = None
+    p_sign: float | None = None
+    effect_size: float | None = None
+    power: Power | None = None
+    p_equivalent: float | None = None
+    margin: float | None = None
+    num_clusters: int = 0
 
     @property
     def win_rate(self) -> float:
         """Share of prompts on which the model did better, in percent; a tie counts one half."""
         return 100.0 * (self.wins + self.ties / 2) / self.n
+
+
+@dataclass(frozen=True, kw_only=True)
+class Omnibus:
+    """Whether any model differs from any other in one figure of merit.
+
+    Attributes:
+        metric: "hmr", "hpr" (Cochran's Q), "score_harmless" or "score_helpful" (Friedman).
+        p_value: None where the test is not defined.
+        n: Prompts that every model has.
+    """
+
+    metric: str
+    test: str
+    statistic: float | None
+    p_value: float | None
+    n: int
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +225,14 @@ class Analysis:
         notes: What a reader has to know: missing scores, excluded prompts, sensitivities.
         base: The model that others are compared with first.
         seeds: Training seeds, sorted.
+        omnibus: One test a figure of merit over all models.
+        sweeps: One an axis with a threshold.
+        lengths: One an axis.
+        seed_spreads: Of models with several seeds.
+        sensitivities: Rates without flagged responses.
+        best_shares: metric -> model -> share of bootstrap draws in which it has the highest
+            value, percent; a shared first place is divided equally.
+        clusters: Prompt id -> name of its cluster, of prompts that have near-duplicates only.
     """
 
     judge: str
@@ -155,17 +243,31 @@ class Analysis:
     notes: tuple[str, ...]
     base: str | None
     seeds: tuple[int, ...]
+    omnibus: tuple[Omnibus, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    lengths: tuple[LengthEffect, ...] = ()
+    seed_spreads: tuple[SeedSpread, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+    best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    clusters: dict[str, str] = field(default_factory=dict)
+
+    def comparison(self, metric: str, model: str, reference: str) -> Comparison | None:
+        """Give the comparison of two models as it was made; None if there is none."""
+        wanted = (metric, model, reference)
+        return next(
+            (c for c in self.comparisons if (c.metric, c.model, c.reference) == wanted), None
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values: dictionaries, lists, strings, numbers and None."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        found: dict[str, Any] = plain(asdict(self))
+        return found
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON
     """Turn tuples into lists and axes into strings."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from alignstudy.records import Audit
+from alignstudy.evidence import Divergence
+from alignstudy.records import Audit, Estimate
 from alignstudy.report.inputs import TrainingRecord
 from alignstudy.report.layout import Cell, Table
-from alignstudy.report.numbers import ABSENT, count, duration, number, short
+from alignstudy.report.numbers import ABSENT, count, duration, interval, number, percent, short
 
 _MAX_ROWS = 60
 
 
-def calibrations_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """What calibration measured, whatever it names."""
+def records_table(rows: Sequence[Mapping[str, Any]], *, title: str, note: str = "") -> Table:
+    """Rows of named values, a column a name, whatever they are."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     is_number = {
         name: all(isinstance(row.get(name), (int, float, type(None))) for row in rows)
@@ -25,7 +26,25 @@ def calibrations_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         name.replace("_", " ").capitalize() + ("#" if is_number[name] else "") for name in names
     )
     cells = tuple(tuple(Cell(_plain(row.get(name))) for name in names) for row in rows)
-    return Table(columns=heads, rows=cells)
+    return Table(columns=heads, rows=cells, title=title, note=note)
+
+
+def costs_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What each stage took: times are written as people read them."""
+    table = records_table(rows, title="What each stage took")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    timed = [name for name in names if name == "seconds" or name.endswith("_seconds")]
+    cells = [list(row) for row in table.rows]
+    for at, row in enumerate(rows):
+        for name in timed:
+            value = row.get(name)
+            if isinstance(value, (int, float)):
+                cells[at][names.index(name)] = Cell(duration(value))
+    heads = tuple(
+        head.replace("econds", "ime").replace("Sime", "Time") if names[i] in timed else head
+        for i, head in enumerate(table.columns)
+    )
+    return Table(columns=heads, rows=tuple(tuple(row) for row in cells), title=table.title)
 
 
 def _plain(value: object) -> str:
@@ -53,7 +72,7 @@ def audit_table(audits: Sequence[Audit]) -> Table:
         for audit in audits
     )
     columns = ("Part", "Read#", "Used#", "Can't be used#", "Left out on purpose#", "Also counted")
-    return Table(columns=columns, rows=rows)
+    return Table(columns=columns, rows=rows, title="What happened to the rows")
 
 
 def exclusions_table(audits: Sequence[Audit]) -> Table:
@@ -75,6 +94,7 @@ def exclusions_table(audits: Sequence[Audit]) -> Table:
         columns=("Part", "What", "Reason", "Rows#", "First of them"),
         rows=shown,
         note=f"{rest} more reasons are in data/audit.json." if rest else "",
+        title="Rows that were not used",
     )
 
 
@@ -94,7 +114,46 @@ def training_table(training: Sequence[TrainingRecord]) -> Table:
         for record in training
     )
     columns = ("Training", "Seed#", "Steps#", "Epochs#", "Tokens#", "Time#", "Last loss#", "Rows")
-    return Table(columns=columns, rows=rows)
+    return Table(columns=columns, rows=rows, title="What each training took")
+
+
+def divergence_table(divergences: Sequence[Divergence]) -> Table:
+    """How far each model is from the base, on its own samples."""
+    several = len({item.seed for item in divergences}) > 1
+    rows = tuple(
+        (
+            Cell(f"{item.model}, seed {item.seed}" if several else item.model, item.note),
+            _nats(item.kl_per_token, 3),
+            _nats(item.kl_per_sequence, 2),
+            _nats(item.kl_per_sequence_k3, 2),
+            _nats(item.entropy_per_token, 2),
+            Cell(percent(item.implicit_accuracy.value), interval(item.implicit_accuracy, 1))
+            if item.implicit_accuracy
+            else Cell(ABSENT),
+            Cell(count(item.n)),
+        )
+        for item in divergences
+    )
+    return Table(
+        columns=(
+            "Model", "KL a token#", "KL a response (k1)#", "KL a response (k3)#",
+            "Entropy a token#", "Implicit-reward accuracy#", "Samples#",
+        ),
+        rows=rows,
+        note=(
+            "KL divergence from the base in nats, on the model's own samples at temperature 1. A"
+            " higher score bought with a large divergence may be over-optimisation. Implicit-reward"
+            " accuracy: share of held-out pairs that the model itself, compared with its reference,"
+            " ranks as people do; chance is 50 %."
+        ),
+        title="How far training moved each model",
+    )  # fmt: skip
+
+
+def _nats(estimate: Estimate | None, digits: int) -> Cell:
+    if estimate is None:
+        return Cell(ABSENT)
+    return Cell(number(estimate.value, digits), interval(estimate, digits))
 
 
 def guards_table(training: Sequence[TrainingRecord]) -> Table:
@@ -103,19 +162,23 @@ def guards_table(training: Sequence[TrainingRecord]) -> Table:
         (
             Cell(record.recipe if record.recipe else record.stage, f"seed {record.seed}"),
             Cell(guard.guard),
-            Cell("passed" if guard.passed else "did not pass"),
+            Cell("passed") if guard.passed else Cell("did not pass", kind="bad"),
             Cell(guard.detail),
         )
         for record in training
         for guard in record.guards
     )
-    return Table(columns=("Training", "Guard", "Outcome", "What it saw"), rows=rows)
+    return Table(
+        columns=("Training", "Guard", "Outcome", "What it saw"),
+        rows=rows,
+        title="Guards that ran while training",
+    )
 
 
-def facts_table(facts: Mapping[str, Any], heading: str) -> Table:
+def facts_table(facts: Mapping[str, Any], heading: str, *, title: str) -> Table:
     """Names with their values; nested names are joined by dots."""
     rows = tuple((Cell(name), Cell(value)) for name, value in _flat(facts))
-    return Table(columns=(heading, "Value"), rows=rows)
+    return Table(columns=(heading, "Value"), rows=rows, title=title)
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:  # noqa: ANN401 - JSON

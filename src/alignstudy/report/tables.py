@@ -1,62 +1,26 @@
-"""Tables of an analysis, as CSV for machines and Markdown for people."""
+"""Tables of all findings, for machines and people: `tables/*.csv` and `tables/*.md`."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from alignstudy.records import Estimate
+from alignstudy.report import finding_tables
+from alignstudy.report.findings import Findings
+from alignstudy.report.plain_table import Cell, Table
 from alignstudy.report.results import Analysis, Comparison, ModelFigures
 
-Cell = str | int | float | None
+__all__ = ["Cell", "Table", "comparisons_table", "tables_of", "write_tables"]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _RATES = ("hmr", "hpr", "cas")
+_NONE = (None, None, None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table: plain values, formatted only when written.
-
-    Attributes:
-        name: File name without its ending.
-        title: What it shows, with units.
-        columns: Names, the first `model` in every table of models.
-        rows: One tuple of cells a row; None is an empty cell.
-    """
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    def to_csv(self) -> str:
-        """Give the table as CSV: numbers to six decimals, text that spreadsheets don't run."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([_csv_cell(cell) for cell in row] for row in self.rows)
-        return file.getvalue()
-
-    def to_markdown(self) -> str:
-        """Give the table as Markdown: numbers to two decimals, p-values to four digits."""
-        lines = [_markdown_row(self.columns), "|" + " --- |" * len(self.columns)]
-        for row in self.rows:
-            cells = zip(self.columns, row, strict=True)
-            lines.append(_markdown_row(_markdown_cell(cell, name) for name, cell in cells))
-        return f"{_markdown_text(self.title)}\n\n" + "\n".join(lines) + "\n"
-
-
-def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
+def write_tables(findings: Findings, folder: Path) -> list[Path]:
     """Write every table as `<name>.csv` and `<name>.md`.
 
     Args:
-        analysis: What `analyse` found.
+        findings: What was found.
         folder: Where to write; made if it isn't there.
 
     Returns:
@@ -64,7 +28,7 @@ def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for table in tables_of(analysis):
+    for table in tables_of(findings):
         for ending, text in ((".csv", table.to_csv()), (".md", table.to_markdown())):
             path = folder / (table.name + ending)
             path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
@@ -72,14 +36,31 @@ def write_tables(analysis: Analysis, folder: Path) -> list[Path]:
     return written
 
 
-def tables_of(analysis: Analysis) -> tuple[Table, ...]:
-    """Give all tables of an analysis: metrics, improvement, scores, comparisons."""
-    return (
-        metrics_table(analysis),
-        improvement_table(analysis),
-        scores_table(analysis),
-        comparisons_table(analysis),
+def tables_of(findings: Findings) -> tuple[Table, ...]:
+    """Give all tables: metrics, improvement, scores, comparisons, omnibus, and more if they hold.
+
+    They are of the leading judge, but for `judges`, which is there with several. Thresholds,
+    lengths, seeds, sensitivities and claims have a table where there is something in it.
+    """
+    first = findings.first
+    always = (
+        metrics_table(first),
+        improvement_table(first),
+        scores_table(first),
+        comparisons_table(first),
+        finding_tables.omnibus_table(first),
     )
+    others = (
+        finding_tables.thresholds_table(first),
+        finding_tables.threshold_pairs_table(first),
+        finding_tables.best_table(first),
+        finding_tables.lengths_table(first),
+        finding_tables.seeds_table(first),
+        finding_tables.sensitivities_table(first),
+        finding_tables.judges_table(findings.analyses),
+        finding_tables.claims_table(findings.verdicts),
+    )
+    return always + tuple(table for table in others if table.rows)
 
 
 def metrics_table(analysis: Analysis) -> Table:
@@ -170,6 +151,17 @@ def comparisons_table(analysis: Analysis) -> Table:
             "win_rate",
             "interval",
             "note",
+            "family",
+            "win_rate_low",
+            "win_rate_high",
+            "p_sign",
+            "effect_size",
+            "power",
+            "detectable",
+            "n_needed",
+            "p_equivalent",
+            "margin",
+            "num_clusters",
         ),
         rows=tuple(_comparison_row(item) for item in analysis.comparisons),
     )
@@ -193,6 +185,14 @@ def _comparison_row(item: Comparison) -> tuple[Cell, ...]:
         item.win_rate,
         item.difference.method,
         item.note,
+        item.family,
+        *_ends(item.win_interval),
+        item.p_sign,
+        item.effect_size,
+        *((item.power.power, item.power.detectable, item.power.n_needed) if item.power else _NONE),
+        item.p_equivalent,
+        item.margin,
+        item.num_clusters,
     )
 
 
@@ -206,38 +206,3 @@ def _ends(estimate: Estimate | None) -> tuple[float | None, float | None]:
 
 def _n(estimate: Estimate | None) -> int | None:
     return None if estimate is None else estimate.n
-
-
-def _csv_cell(cell: Cell) -> str:
-    """Write a number as it is; an apostrophe keeps a spreadsheet from running text as a formula."""
-    if cell is None:
-        return ""
-    if isinstance(cell, float):
-        return repr(round(cell, 6) + 0.0)
-    if isinstance(cell, int):
-        return str(cell)
-    text = _CONTROL.sub(" ", cell)
-    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) else text
-
-
-def _markdown_row(cells: Iterable[str] | Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _markdown_cell(cell: Cell, column: str) -> str:
-    if cell is None:
-        return "-"
-    if isinstance(cell, float):
-        return f"{cell:.4g}" if column.startswith("p_") else _two_decimals(cell)
-    return str(cell) if isinstance(cell, int) else _markdown_text(cell)
-
-
-def _two_decimals(number: float) -> str:
-    """Round halves away from zero, as the published tables do: 28.125 is 28.13."""
-    exact = Decimal(repr(round(number, 6)))
-    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP) + Decimal("0.00"))
-
-
-def _markdown_text(text: str) -> str:
-    """Keep text from being read as table borders, links, images or HTML."""
-    return re.sub(r"([\\|`\[\]<>])", r"\\\1", _CONTROL.sub(" ", text))

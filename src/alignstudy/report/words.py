@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignstudy.records import Axis
-from alignstudy.report.analysis import Analysis
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.numbers import listing, plural, short
 from alignstudy.report.ratings import JUDGE
+from alignstudy.report.results import Analysis
 
 _PROTOCOLS = {
     "paper": (
@@ -21,6 +21,8 @@ _PROTOCOLS = {
         " next role tag (protocol: rigorous)."
     ),
 }
+PANEL = "panel"
+"""The name under which several judges' scores stand together."""
 _DEFINITIONS = (
     "HmR is the share of harmful prompts that were answered harmlessly, HpR the share of helpful"
     " prompts that were answered helpfully, CAS the mean of the two; all in percent."
@@ -33,7 +35,8 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     paragraphs = (
         (_compared(settings, first), _data(settings), _seeds(first)),
         (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
-        (_judges(inputs.analyses, settings), *(_threshold(first, axis) for axis in Axis)),
+        (_judges(inputs, settings), *(_threshold(first, axis) for axis in Axis)),
+        (_validation(inputs), _claims(inputs)),
         (_DEFINITIONS,),
     )
     said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
@@ -123,18 +126,55 @@ def _generation(settings: Mapping[str, Any]) -> str:
     return f"Responses were made {said}." if said else ""
 
 
-def _judges(analyses: Sequence[Analysis], settings: Mapping[str, Any]) -> str:
-    """Name the judges; the first one's scores make the main tables."""
-    names = [analysis.judge for analysis in analyses]
+def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
+    """Name the judges; the leading one's scores, or the panel's, make the main tables."""
+    names = [analysis.judge for analysis in inputs.analyses]
     if names == [JUDGE]:
         return "Scores are the ratings that came with the responses."
     known = settings.get("judges")
     entries = known if isinstance(known, (list, tuple)) else []
     by_name = {entry.get("name"): entry for entry in entries if isinstance(entry, Mapping)}
-    said = [_judge(name, by_name.get(name, {})) for name in names]
+    said = [_judge(name, by_name.get(name, {})) for name in names if name != PANEL]
+    if PANEL in names:
+        lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
+        return (
+            f"{'The judge is' if len(said) == 1 else 'The judges are'} {listing(said)}. The panel"
+            f" puts their scores together{lead}."
+        )
     if len(said) == 1:
         return f"The judge is {said[0]}."
     return f"The judges are {listing(said)}; figures and warnings are by the first."
+
+
+def _validation(inputs: ReportInputs) -> str:
+    """Say on how many preference pairs judges were tried out."""
+    qualities = inputs.findings.qualities
+    if not qualities:
+        return ""
+    sizes = []
+    for axis in Axis:
+        found = [q.accuracy(axis) for q in qualities]
+        most = max((accuracy.n for accuracy in found if accuracy), default=0)
+        if most:
+            sizes.append(f"{plural(most, 'pair')} on {axis.prompts_name} prompts")
+    who = "The judge was" if len(qualities) == 1 else "Each judge was"
+    tail = f": {listing(sizes)}" if sizes else ""
+    return (
+        f"{who} tried out on preference pairs of people that hold no evaluation prompt{tail}; below"
+        f" {short(qualities[0].floor, 1)}\u00a0% agreement its figures are stamped."
+    )
+
+
+def _claims(inputs: ReportInputs) -> str:
+    """Say how many claims were stated."""
+    amount = len(inputs.findings.verdicts)
+    if not amount:
+        return "No claim was stated beforehand." if inputs.settings else ""
+    verb = "was" if amount == 1 else "were"
+    return (
+        f"{plural(amount, 'claim')} {verb} stated before the figures were made;"
+        f" {'its verdict is' if amount == 1 else 'their verdicts are'} under Claims."
+    )
 
 
 def _judge(name: str, entry: Mapping[str, Any]) -> str:

@@ -17,7 +17,9 @@ def normal_quantile(level: float) -> float:
         MetricError: If `level` is not between 0 and 1.
     """
     if not 0.0 < level < 1.0:
-        raise MetricError(f"an interval's level lies between 0 and 1, not {level}")
+        raise MetricError(
+            f"an interval's level lies between 0 and 1, not {level}", mend="give 0.95 for 95 %"
+        )
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
 
@@ -37,7 +39,11 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     if n < 1 or not 0 <= successes <= n:
-        raise MetricError(f"a rate is not defined for {successes} successes of {n}")
+        raise MetricError(
+            f"a rate is not defined for {successes} successes of {n}",
+            why="successes are 0 to n of at least one prompt",
+            mend="leave the rate out where there are no prompts",
+        )
     z = normal_quantile(level)
     rate = successes / n
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
@@ -67,11 +73,15 @@ def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
     Source: Tango 1998, Statistics in Medicine 17, 891-908.
     """
     if n < 1 or min(wins, losses) < 0 or wins + losses > n:
-        raise MetricError(f"impossible paired counts: {wins} wins, {losses} losses of {n}")
+        raise MetricError(
+            f"impossible paired counts: {wins} wins, {losses} losses of {n}",
+            why="wins and losses are disjoint parts of at least one paired prompt",
+            mend="leave the comparison out where no prompt is shared",
+        )
     z = normal_quantile(level)
     difference = (wins - losses) / n
-    low = _root(lambda delta: _tango_score(wins, losses, n, delta) - z, -1.0, difference)
-    high = _root(lambda delta: _tango_score(wins, losses, n, delta) + z, difference, 1.0)
+    low = _root(lambda delta: tango_score(wins, losses, n, delta) - z, -1.0, difference)
+    high = _root(lambda delta: tango_score(wins, losses, n, delta) + z, difference, 1.0)
     return Estimate(
         value=100.0 * (wins - losses) / n,
         low=100.0 * low,
@@ -82,8 +92,20 @@ def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
     )
 
 
-def _tango_score(wins: int, losses: int, n: int, delta: float) -> float:
-    """Give the score statistic at a supposed difference; falls as `delta` rises."""
+def tango_score(wins: int, losses: int, n: int, delta: float) -> float:
+    """Tango's score statistic at a supposed difference of two paired rates.
+
+    Args:
+        wins: Prompts on which only the model succeeds.
+        losses: Prompts on which only the reference succeeds.
+        n: All paired prompts.
+        delta: Supposed difference, model minus reference, -1 to 1.
+
+    Returns:
+        A standard normal deviate if the difference is `delta`; falls as `delta` rises.
+
+    Source: Tango 1998, Statistics in Medicine 17, 891-908.
+    """
     a = 2.0 * n
     b = -wins - losses + (2.0 * n - wins + losses) * delta
     c = -losses * delta * (1.0 - delta)

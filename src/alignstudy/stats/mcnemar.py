@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import comb
+from scipy import special
 
 from alignstudy.errors import MetricError
 
@@ -26,8 +26,9 @@ def mcnemar_exact(wins: int, losses: int) -> float:
     Source: McNemar 1947, doi:10.1007/BF02295996, with the binomial distribution itself.
     """
     if min(wins, losses) < 0:
-        raise MetricError(f"impossible discordant counts: {wins} wins, {losses} losses")
-    discordant = wins + losses
-    tail = sum(comb(discordant, k) for k in range(min(wins, losses) + 1))
-    half: float = tail / 2**discordant
-    return min(1.0, 2.0 * half)
+        raise MetricError(
+            f"impossible discordant counts: {wins} wins, {losses} losses",
+            why="a count is not negative",
+            mend="count the prompts on which one model alone succeeds",
+        )
+    return min(1.0, 2.0 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))

@@ -22,7 +22,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     running = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         if not 0.0 <= p_values[index] <= 1.0:
-            raise MetricError(f"p-value {index + 1} is {p_values[index]}, not a probability")
+            raise MetricError(
+                f"p-value {index + 1} is {p_values[index]}, not a probability",
+                why="the family may hold tests that were made, and no others",
+                mend="leave comparisons without a test out of the family",
+            )
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return adjusted

@@ -32,7 +32,11 @@ from alignstudy.study.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study: its settings, its run folder, and what can be done with them."""
+    """A study: its settings, its run folder, and what can be done with them.
+
+    Attributes:
+        source: The study file; None for a preset.
+    """
 
     settings: StudySettings
     text: str
@@ -40,6 +44,7 @@ class Study:
     offline: bool = False
     overrides: tuple[str, ...] = ()
     store: Store = field(default_factory=Store)
+    source: Path | None = None
 
     @classmethod
     def load(
@@ -62,9 +67,10 @@ class Study:
             SettingsError: With every fault of the file, each with file, line and key.
         """
         text, settings = load_settings(str(study), overrides)
+        file = Path(study).expanduser().absolute()
         folder = Path(out).expanduser() if out is not None else Path("runs") / settings.study
         return cls(settings=settings, text=text, folder=folder.absolute(), offline=offline,
-                   overrides=tuple(overrides))  # fmt: skip
+                   overrides=tuple(overrides), source=file if file.is_file() else None)  # fmt: skip
 
     def located(self, *, fetch: bool) -> Located:
         """Find the sources; fetch them if asked to."""
@@ -72,7 +78,8 @@ class Study:
 
     def graph(self, located: Located) -> Graph:
         """Build the stages."""
-        return build(self.settings, located, device_class(self.settings))
+        folder = None if self.source is None else self.source.parent
+        return build(self.settings, located, device_class(self.settings), folder)
 
     def plan(self) -> tuple[list[PlanLine], Located]:
         """Say for every stage whether it is cached or new, and why; run nothing."""
@@ -242,26 +249,3 @@ def accelerator(asked: str = "auto") -> str | None:
         return None
     device = pick_device(asked)
     return None if device == "cpu" else device_name(device)
-
-
-def evaluate(
-    ratings: str | Path, *, out: str | Path, base: str | None = None,
-    thresholds: tuple[float, float] = (-3.0, -2.0),
-) -> Run:  # fmt: skip
-    """Compare responses that already have ratings: no model, no torch.
-
-    Args:
-        ratings: A folder of `<model>_{harmful,helpful}.json`, as the published study's.
-        out: The folder to write.
-        base: The model that others are compared with; "base" where there is one.
-        thresholds: Of harmlessness and of helpfulness, as published.
-
-    Raises:
-        DataError: Naming the file and row that can't be used.
-    """
-    from alignstudy.study.publishing import publish_ratings
-
-    folder = RunFolder(path=Path(out).expanduser().absolute())
-    with folder.locked():
-        publish_ratings(Path(ratings).expanduser(), folder, base=base, thresholds=thresholds)
-    return Run(folder=folder.path)

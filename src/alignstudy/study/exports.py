@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from alignstudy.report.stored import REPORT_DATA, STATISTICS
+from alignstudy.study.reporting import MARKDOWN, REPORT
 from alignstudy.study.runfolder import Export
 from alignstudy.study.stage import Stage
-from alignstudy.study.stages.answer import JudgeModel
-from alignstudy.study.stages.compare import STATISTICS, Compare
+from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
+from alignstudy.study.stages.judging import JudgeModel
 from alignstudy.study.stages.preview import PREVIEW, Preview
-from alignstudy.study.stages.publish import REPORT, Publish
+from alignstudy.study.stages.publish import Publish
 
 
 def model_exports(models: Mapping[tuple[str, int], Stage], *, base: Stage) -> list[Export]:
@@ -45,6 +47,8 @@ def text_exports(
         Export(stage=compare, source=STATISTICS, target=STATISTICS),
         Export(stage=publish, source="figures", target="figures"),
         Export(stage=publish, source="audit.json", target="data/audit.json"),
+        Export(stage=publish, source=REPORT_DATA, target=REPORT_DATA),
+        Export(stage=publish, source=MARKDOWN, target=MARKDOWN),
         Export(stage=publish, source=REPORT, target=REPORT),
     ]
     if preview is not None:

@@ -18,9 +18,13 @@ from pydantic import BaseModel
 from alignstudy.sources import ResolvedSource
 
 
+ASIDE = {"aside": True}
+"""Metadata of a field that doesn't enter the key."""
+
+
 def aside(**options: Any) -> Any:  # noqa: ANN401 - stands for a field of any type
     """Mark a field that doesn't enter the key."""
-    return field(metadata={"aside": True}, **options)
+    return field(metadata=ASIDE, **options)
 
 
 def ingredients(value: object) -> Any:  # noqa: ANN401 - JSON

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from alignstudy.methods.base import TrainingSettings
+from alignstudy.study.bench import Bench
+from alignstudy.study.diagnosis import Diagnosis
 from alignstudy.study.exports import judge_exports, model_exports, text_exports
+from alignstudy.study.judge_spec import JudgeEntry
 from alignstudy.study.locate import Located
 from alignstudy.study.runfolder import Export
-from alignstudy.study.spec import WORLD, JudgeEntry, StudySettings
+from alignstudy.study.spec import WORLD, StudySettings
 from alignstudy.study.stage import Stage
-from alignstudy.study.stages.answer import Calibrate, Generate, JudgeModel, ScoreResponses
+from alignstudy.study.stages.answer import Generate
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
+from alignstudy.study.stages.judging import JudgeModel
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.train import ImportBase, Merge, ScratchModel, Train
@@ -33,15 +38,18 @@ class Graph:
         return tuple({export.stage.key: export.stage for export in self.exports}.values())
 
 
-def build(settings: StudySettings, located: Located, device_class: str) -> Graph:
+def build(
+    settings: StudySettings, located: Located, device_class: str, folder: Path | None = None
+) -> Graph:
     """Build the graph of a study.
 
     Args:
         settings: The study.
         located: Its sources.
         device_class: "cpu", or the accelerator's name: part of every numeric stage's key.
+        folder: Of the study file; None for a preset.
     """
-    return _Builder(settings, located, device_class).graph()
+    return _Builder(settings, located, device_class, folder).graph()
 
 
 @dataclass
@@ -51,6 +59,7 @@ class _Builder:
     settings: StudySettings
     located: Located
     device_class: str
+    folder: Path | None = None
     parts: dict[str, CollectRows] = field(default_factory=dict)
     chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
     ends: dict[str, ChainEnd] = field(default_factory=dict)
@@ -92,6 +101,7 @@ class _Builder:
             format=self.settings.data.format,
             settings=self.settings.prompts,
             calibration=self.settings.calibration if thresholds.calibrated else None,
+            validation=self.settings.validation,
         )
 
     def _rows(self, part: str) -> CollectRows:
@@ -171,25 +181,43 @@ class _Builder:
         return self.merges.setdefault(merge.key, merge)
 
     def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
-        judges = [(judge, self._judge(judge)) for judge in self.settings.judges]
+        settings = self.settings
+        judges = [judge for judge in settings.judges if judge.name not in self.located.absent]
+        bench = Bench(
+            settings=settings,
+            prompts=self.prompts,
+            device_class=self.device_class,
+            judges=tuple((judge, self._judge(judge)) for judge in judges),
+            folder=self.folder,
+        )
         compared = []
         for (recipe, seed), model in models.items():
             answers = self._generate(recipe, seed, model)
-            scores = tuple(self._score(j, weights, answers, recipe, seed) for j, weights in judges)
+            scores = bench.scores(answers, recipe, seed)
             compared.append(Compared(model=recipe, seed=seed, responses=answers, scores=scores))
-        calibrations = (
-            tuple(self._calibrate(judge, weights) for judge, weights in judges)
-            if self.settings.thresholds.calibrated
-            else ()
-        )
         return Compare(
             name="compare",
             compared=tuple(compared),
-            judges=tuple(judge.name for judge, _ in judges),
-            thresholds=self.settings.thresholds,
-            calibrations=calibrations,
-            base=self.settings.base_recipe,
-        )
+            judges=bench.names,
+            limits=bench.limits,
+            inclusive=settings.thresholds.inclusive,
+            sweep=settings.thresholds.sweep,
+            calibrations=bench.calibrations,
+            base=settings.base_recipe,
+            prompts=self.prompts,
+            training=self.parts.get("train"),
+            panel=settings.panel,
+            claims=settings.claims,
+            margins=settings.margins,
+            assessments=bench.assessments,
+            diagnoses=Diagnosis(
+                settings=settings, prompts=self.prompts, device_class=self.device_class,
+                models=models, base=self.base,
+                started_from=lambda labels, seed: self._full_weights(self._chain(labels, seed)),
+            ).stages(),
+            empty_fails=settings.prompts.protocol == "rigorous",
+            absent=tuple(self.located.absent),
+        )  # fmt: skip
 
     def _generate(self, recipe: str, seed: int, model: Stage) -> Generate:
         return Generate(
@@ -200,27 +228,6 @@ class _Builder:
             settings=self.settings.generation,
             protocol=self.settings.prompts.protocol,
             seed=seed if self.settings.generation.do_sample else 0,  # greedy: no seed enters
-        )
-
-    def _score(
-        self, judge: JudgeEntry, model: JudgeModel, answers: Generate, recipe: str, seed: int
-    ) -> ScoreResponses:
-        return ScoreResponses(
-            name=f"score/{judge.name}/{recipe}/seed-{seed}",
-            device_class=self.device_class,
-            responses=answers,
-            settings=judge.settings,
-            model=model,
-        )
-
-    def _calibrate(self, judge: JudgeEntry, model: JudgeModel) -> Calibrate:
-        return Calibrate(
-            name=f"calibrate/{judge.name}",
-            device_class=self.device_class,
-            prompts=self.prompts,
-            settings=judge.settings,
-            model=model,
-            protocol=self.settings.prompts.protocol,
         )
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:
@@ -263,4 +270,5 @@ class _Builder:
             merges=tuple(self.merges.values()),
             preview=preview,
             sources={role: source.digest for role, source in self.located.found.items()},
+            absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
         )

@@ -17,10 +17,12 @@ class Located:
     Attributes:
         found: Every role; those in `missing` stand here with a digest that no artefact can have.
         missing: Roles whose hub id is not on this machine.
+        absent: Judges that could not be had, each with the reason; the others go on without.
     """
 
     found: dict[str, ResolvedSource]
     missing: dict[str, Source] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Located:
@@ -33,20 +35,26 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
 
     Raises:
         InputError: If a local path doesn't exist.
-        NotFetchedError: If fetching was asked for and failed.
+        NotFetchedError: If fetching was asked for and failed. A judge that can't be fetched is
+            left out while another one remains.
     """
     found, missing = {}, {}
+    absent: dict[str, str] = {}
     for role, (source, patterns) in _wanted(settings).items():
         try:
             found[role] = resolve(source, offline=offline or not fetch, patterns=patterns)
-        except NotFetchedError:
+        except NotFetchedError as error:
+            judge = role.removeprefix("judge/")
+            if fetch and judge != role and len(absent) + 1 < len(settings.judges):
+                absent[judge] = f"{error.what} ({error.why})" if error.why else error.what
+                continue
             if fetch:
                 raise
             missing[role] = source
             revision = source.revision or "main"
             digest = f"not fetched: {source.name}@{revision}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
-    return Located(found=found, missing=missing)
+    return Located(found=found, missing=missing, absent=absent)
 
 
 def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
@@ -73,5 +81,8 @@ def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
     subsets = [set(chosen.subsets) for chosen in selections if chosen is not None]
     if not all(subsets):
         return ("*",)
-    named = set().union(*subsets, settings.calibration.harmful, settings.calibration.helpful)
+    drawn = [settings.calibration, *([settings.validation] if settings.validation else [])]
+    named = set().union(
+        *subsets, *(part for each in drawn for part in (each.harmful, each.helpful))
+    )
     return tuple(f"{subset}/*" for subset in sorted(named))

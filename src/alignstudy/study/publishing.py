@@ -1,29 +1,14 @@
-"""What goes from artefacts, or from given ratings, into the folder that people read."""
+"""What goes from artefacts into the folder that people read."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
-import alignstudy
-from alignstudy.errors import DataError
-from alignstudy.records import ScoredResponse
-from alignstudy.report.analysis import Analysis, Thresholds, analyse
-from alignstudy.report.exports import write_classifications, write_responses
-from alignstudy.report.figures import write_figures
-from alignstudy.report.html import render_report
-from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.ratings import find_base, read_ratings
-from alignstudy.report.tables import write_tables
-from alignstudy.sources import digest_of
-from alignstudy.study.runfolder import PROVENANCE, Export, RunFolder
+from alignstudy.study.runfolder import Export, RunFolder
 from alignstudy.study.runner import Runner
 from alignstudy.study.stages.train import Train
-from alignstudy.study.store import disk_faults
 
 
 def show_all(folder: RunFolder, exports: Sequence[Export], runner: Runner) -> None:
@@ -62,58 +47,3 @@ def _remove_other_models(folder: RunFolder, targets: set[str]) -> None:
     for path in [*models.glob("*/seed-*"), *models.glob("_bases/*"), *models.iterdir()]:
         if path.is_dir() and path not in keep and not any(p in shown for p in path.parents):
             shutil.rmtree(path)
-
-
-def publish_ratings(
-    ratings: Path, folder: RunFolder, *, base: str | None, thresholds: tuple[float, float]
-) -> None:
-    """Write tables, figures and report of responses that already have ratings.
-
-    Raises:
-        DataError: Naming the file and row that can't be used.
-    """
-    rows = read_ratings(ratings)
-    judge = _only_judge(rows, ratings)
-    base = find_base(rows, base)
-    harmless, helpful = thresholds
-    origin = {"harmless": "given", "helpful": "given"}
-    limits = Thresholds(harmless=harmless, helpful=helpful, origin=origin)
-    analysis = analyse(rows, limits, judge=judge, base=base)
-    _write_ratings_run(ratings, folder, rows, analysis)
-
-
-def _only_judge(rows: Sequence[ScoredResponse], ratings: Path) -> str:
-    names = {name for row in rows for name in row.scores}
-    if len(names) != 1:
-        raise DataError(f"{ratings} holds ratings of {len(names)} judges; one is needed")
-    return names.pop()
-
-
-def _write_ratings_run(
-    ratings: Path, folder: RunFolder, rows: Sequence[ScoredResponse], analysis: Analysis
-) -> None:
-    with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch)
-        for name in ("tables", "responses", "classification"):
-            (made / name).mkdir()
-        write_tables(analysis, made / "tables")
-        write_responses(rows, analysis.judge, made / "responses")
-        write_classifications(rows, analysis.judge, analysis.thresholds, made / "classification")
-        figures = write_figures(analysis, rows, (), made / "figures")
-        provenance = {
-            "alignstudy": alignstudy.__version__,
-            "ratings": str(ratings),
-            "ratings_sha256": digest_of(ratings),
-        }
-        report = render_report(
-            ReportInputs(
-                study=ratings.name, settings={}, protocol=None, analyses=(analysis,),
-                responses=tuple(rows), figures=figures, provenance=provenance,
-            )
-        )  # fmt: skip
-        (made / "report.html").write_text(report, encoding="utf-8")
-        statistics = json.dumps(analysis.to_json(), indent=2, ensure_ascii=False) + "\n"
-        (made / "statistics.json").write_text(statistics, encoding="utf-8")
-        shutil.copytree(made, folder.path, dirs_exist_ok=True)
-    ended = datetime.now(UTC).isoformat(timespec="seconds")
-    folder.write(PROVENANCE, json.dumps({**provenance, "ended": ended}, indent=2) + "\n")

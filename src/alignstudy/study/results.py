@@ -36,6 +36,20 @@ class Run:
         """The report."""
         return self.folder / "report.html"
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the run came as far as its numbers."""
+        return (self.folder / "statistics.json").is_file()
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """The verdict on each claim: claim, verdict, evidence, n_needed."""
+        import pandas as pd
+
+        names = ("claim", "verdict", "evidence", "n_needed")
+        found = self.statistics["verdicts"]
+        return pd.DataFrame([{name: row[name] for name in names} for row in found], columns=names)
+
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """Every estimate and test, as in statistics.json."""

@@ -143,6 +143,7 @@ class Runner:
         return StageJob(
             out=fresh,
             work=work,
+            scores=self.store.scores_file(),
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=lambda needed: self.make(needed).facts,
             device=self.device,

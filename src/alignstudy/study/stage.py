@@ -29,10 +29,12 @@ class StageJob:
         folder_of: Where a finished input's artefact lies.
         facts_of: What was noted when an input was made (seconds, when, versions).
         device: "cpu" or "cuda".
+        scores: File of judges' scores by judge and text, shared by all studies of the store.
     """
 
     out: Path
     work: Path
+    scores: Path
     folder_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
     device: str

@@ -64,6 +64,10 @@ class Store:
         """Give the lock under which one process at a time makes an artefact."""
         return self.root / "locks" / f"{key}.lock"
 
+    def scores_file(self) -> Path:
+        """Give the file in which judges' scores are kept by judge and text."""
+        return self.root / "scores" / "scores.sqlite"
+
     def peek(self, kind: str, key: str) -> Artefact | None:
         """Find an artefact by its manifest, its files not hashed: enough to plan with."""
         folder = self.folder(kind, key)

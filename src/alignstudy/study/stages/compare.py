@@ -10,24 +10,39 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.judges import MAX_INCOMPLETE_SHARE
-from alignstudy.records import Response, Score, ScoredResponse, StopReason, read_rows, write_rows
-from alignstudy.report.analysis import Analysis, Thresholds, analyse
-from alignstudy.report.exports import write_classifications, write_responses
-from alignstudy.report.tables import write_tables
-from alignstudy.study.spec import ThresholdSettings
+from alignstudy.records import (
+    Axis,
+    Response,
+    Score,
+    ScoredResponse,
+    StopReason,
+    read_rows,
+    write_rows,
+)
+from alignstudy.report.assemble import Question, find
+from alignstudy.report.claims import Claim
+from alignstudy.report.findings import Findings
+from alignstudy.report.panel_settings import PanelSettings
+from alignstudy.report.results import Margins, Thresholds
+from alignstudy.report.stored import STATISTICS, findings_from_json, write_findings
+from alignstudy.study.judge_spec import JudgeThresholds, SweepSettings
 from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.answer import (
-    CALIBRATION,
-    Calibrate,
     Generate,
     ScoreResponses,
     read_responses,
     read_scores,
 )
-from alignstudy.study.stages.data import write_json
+from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
+from alignstudy.study.stages.diagnose import Diagnose, read_divergence
+from alignstudy.study.stages.judging import (
+    Assess,
+    Calibrate,
+    read_calibration_result,
+    read_quality,
+)
 
 SCORED = "scored.jsonl"
-STATISTICS = "statistics.json"
 INCOMPLETE = "incomplete"
 
 
@@ -43,52 +58,89 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Stage):
-    """Compare the models: one analysis a judge, the first judge's in the tables."""
+    """Compare the models: one analysis a judge, the leading judge's in the tables.
+
+    Attributes:
+        judges: Their names, in the study's order.
+        limits: Each judge's thresholds as numbers; None where they are calibrated.
+        calibrations: One a judge where thresholds are calibrated; else ().
+        assessments: One a judge where there are validation pairs; else ().
+        training: The rows that trained the models: evaluation prompts that they hold are counted.
+        absent: Judges that could not be had.
+    """
 
     kind: ClassVar[str] = "compare"
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
     judges: tuple[str, ...]
-    thresholds: ThresholdSettings
+    limits: tuple[JudgeThresholds | None, ...]
+    inclusive: bool
+    sweep: SweepSettings
     calibrations: tuple[Calibrate, ...]
     base: str | None
+    prompts: SelectPrompts
+    training: CollectRows | None
+    panel: PanelSettings | None
+    claims: tuple[Claim, ...]
+    margins: Margins
+    assessments: tuple[Assess, ...]
+    diagnoses: tuple[Diagnose, ...]
+    empty_fails: bool
+    absent: tuple[str, ...] = ()
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write statistics.json, tables/, responses/, classification/, scored.jsonl."""
         rows = [row for one in self.compared for row in self._scored(one, job)]
+        incomplete = _incomplete(rows)
+        rows, findings = find(
+            rows,
+            self._question(job),
+            qualities=[read_quality(job.folder_of(stage)) for stage in self.assessments],
+            divergences=[read_divergence(job.folder_of(stage)) for stage in self.diagnoses],
+        )
         write_rows(job.out / SCORED, rows)
-        analyses = self.analyses(rows, job)
-        first, *others = analyses
-        statistics = first.to_json()
-        statistics["other_judges"] = [analysis.to_json() for analysis in others]
-        write_json(job.out / STATISTICS, statistics)
-        (job.out / "tables").mkdir()
-        write_tables(first, job.out / "tables")
-        (job.out / "responses").mkdir()
-        write_responses(rows, self.judges[0], job.out / "responses")
-        (job.out / "classification").mkdir()
-        write_classifications(rows, self.judges[0], first.thresholds, job.out / "classification")
-        return {"responses": len(rows), INCOMPLETE: _incomplete(rows)}
+        write_findings(findings, rows, job.out)
+        return {"responses": len(rows), INCOMPLETE: incomplete}
 
-    def analyses(self, rows: list[ScoredResponse], job: StageJob) -> tuple[Analysis, ...]:
-        """Analyse the scores of every judge."""
-        return tuple(
-            analyse(rows, self._thresholds(at, job), judge=judge, base=self.base)
-            for at, judge in enumerate(self.judges)
+    def _question(self, job: StageJob) -> Question:
+        prompts = read_prompts(job.folder_of(self.prompts))
+        overlapping: frozenset[str] = frozenset()
+        if self.training is not None:
+            overlapping = read_overlap(job.folder_of(self.training)).prompt_ids
+        return Question(
+            thresholds={name: self._thresholds(at, job) for at, name in enumerate(self.judges)},
+            base=self.base,
+            panel=self.panel,
+            claims=self.claims,
+            margins=self.margins,
+            sweep=self.sweep.grids(),
+            clusters={prompt.id: prompt.cluster or prompt.id for prompt in prompts},
+            overlapping=overlapping,
+            absent=self.absent,
         )
 
     def _thresholds(self, judge: int, job: StageJob) -> Thresholds:
-        given = self.thresholds
-        if not given.calibrated:
-            axes = {"harmless": given.harmless, "helpful": given.helpful}
-            origin = {axis: "given in the study" for axis, at in axes.items() if at is not None}
-            return Thresholds(**axes, inclusive=given.inclusive, origin=origin)
+        given = self.limits[judge]
+        if given is not None:
+            numbers = {axis: getattr(given, axis.value) for axis in Axis}
+            return Thresholds(
+                harmless=given.harmless,
+                helpful=given.helpful,
+                inclusive=self.inclusive,
+                origin={
+                    axis.value: "given in the study" for axis in Axis if numbers[axis] is not None
+                },
+                empty_fails=self.empty_fails,
+            )
         found = read_calibration_result(job.folder_of(self.calibrations[judge]))
+        facts = {axis.value: found[axis.value] for axis in Axis if axis.value in found}
         return Thresholds(
-            harmless=found.get("harmless", {}).get("threshold"),
-            helpful=found.get("helpful", {}).get("threshold"),
-            inclusive=given.inclusive,
-            origin={axis: _in_words(facts) for axis, facts in found.items()},
+            harmless=facts.get("harmless", {}).get("threshold"),
+            helpful=facts.get("helpful", {}).get("threshold"),
+            inclusive=self.inclusive,
+            origin={axis: _in_words(each) for axis, each in facts.items()},
+            empty_fails=self.empty_fails,
         )
 
     def _scored(self, one: Compared, job: StageJob) -> Iterator[ScoredResponse]:
@@ -98,7 +150,11 @@ class Compare(Stage):
             for judge, stage in zip(self.judges, one.scores, strict=True)
         }
         for response in read_responses(job.folder_of(one.responses)):
-            scores = {judge: found[response.prompt_id] for judge, found in by_judge.items()}
+            scores = {
+                judge: found[response.prompt_id]
+                for judge, found in by_judge.items()
+                if response.prompt_id in found  # a judge may score one axis only
+            }
             yield _row(one, response, scores)
 
 
@@ -143,11 +199,11 @@ def _in_words(facts: dict[str, Any]) -> str:
     return f"calibrated: balanced accuracy {accuracy:.1f}% on {facts['n']} labelled pairs"
 
 
-def read_calibration_result(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read a finished Calibrate: facts by axis."""
-    return dict(json.loads((folder / CALIBRATION).read_text(encoding="utf-8")))
-
-
 def read_scored(folder: Path) -> list[ScoredResponse]:
     """Read a finished Compare's responses with their scores."""
     return list(read_rows(folder / SCORED, ScoredResponse))
+
+
+def read_findings(folder: Path) -> Findings:
+    """Read a finished Compare's findings."""
+    return findings_from_json(json.loads((folder / STATISTICS).read_text(encoding="utf-8")))

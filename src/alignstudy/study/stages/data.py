@@ -11,9 +11,16 @@ from typing import Any, ClassVar, Literal
 from alignstudy.data.audit import length_facts
 from alignstudy.data.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.collect import collect
-from alignstudy.data.exclusion import EvaluationDialogues
+from alignstudy.data.exclusion import (
+    SHARES_CALIBRATION,
+    SHARES_VALIDATION,
+    EvaluationDialogues,
+)
+from alignstudy.data.held_out import HeldOutPairs
+from alignstudy.data.overlap import Overlap, overlap
 from alignstudy.data.prompts import PromptSettings, select_prompts
 from alignstudy.data.selection import RowSelection
+from alignstudy.data.validation import ValidationSettings, select_validation
 from alignstudy.data.world import WorldSettings, write_world
 from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
@@ -23,6 +30,9 @@ ROWS = "rows.jsonl"
 PROMPTS = "prompts.jsonl"
 AUDITS = "audits.jsonl"
 FACTS = "facts.json"
+OVERLAP = "overlap.json"
+
+CALIBRATION_PAIRS, VALIDATION_PAIRS = "calibration", "validation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,29 +57,34 @@ def _path(source: DataSource, job: StageJob) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectPrompts(Stage):
-    """Select the evaluation prompts, and labelled pairs to calibrate thresholds on."""
+    """Select the evaluation prompts, and labelled pairs to calibrate and to judge judges on."""
 
     kind: ClassVar[str] = "prompts"
     source: DataSource
     format: str
     settings: PromptSettings
     calibration: CalibrationSettings | None
+    validation: ValidationSettings | None
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Write prompts/*.json as published, prompts.jsonl, calibration-<axis>.jsonl."""
+        """Write prompts/*.json as published, prompts.jsonl, <part>-<axis>.jsonl."""
         path = _path(self.source, job)
         selected = select_prompts(path, self.settings, fmt=self.format)
         write_rows(job.out / PROMPTS, selected.prompts)
         self._write_published_form(selected.prompts, job.out)
-        audits = list(selected.audits)
+        audits, taken = list(selected.audits), selected.dialogues
+        axes = tuple(self.settings.sets)
         if self.calibration is not None:
             found = select_calibration(
-                path, self.calibration, axes=tuple(self.settings.sets), fmt=self.format,
-                exclude=selected.dialogues,
-            )  # fmt: skip
-            audits += found.audits
-            for axis, rows in found.pairs.items():
-                write_rows(job.out / _calibration_name(axis), rows)
+                path, self.calibration, axes=axes, fmt=self.format, exclude=taken
+            )
+            audits += _write_pairs(found, CALIBRATION_PAIRS, job.out)
+            taken = taken | found.dialogues
+        if self.validation is not None:
+            held = select_validation(
+                path, self.validation, axes=axes, fmt=self.format, exclude=taken
+            )
+            audits += _write_pairs(held, VALIDATION_PAIRS, job.out)
         write_rows(job.out / AUDITS, audits)
         return {"prompts": len(selected.prompts)}
 
@@ -79,8 +94,10 @@ class SelectPrompts(Stage):
             write_json(out / "prompts" / f"{axis.prompts_name}.json", texts)
 
 
-def _calibration_name(axis: Axis) -> str:
-    return f"calibration-{axis.value}.jsonl"
+def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]:
+    for axis, rows in found.pairs.items():
+        write_rows(out / f"{part}-{axis.value}.jsonl", rows)
+    return found.audits
 
 
 def read_prompts(folder: Path) -> list[Prompt]:
@@ -90,7 +107,16 @@ def read_prompts(folder: Path) -> list[Prompt]:
 
 def read_calibration(folder: Path) -> dict[Axis, list[Pair]]:
     """Read the calibration pairs of a finished SelectPrompts, by axis."""
-    files = {axis: folder / _calibration_name(axis) for axis in Axis}
+    return _read_pairs(folder, CALIBRATION_PAIRS)
+
+
+def read_validation(folder: Path) -> dict[Axis, list[Pair]]:
+    """Read the validation pairs of a finished SelectPrompts, by axis."""
+    return _read_pairs(folder, VALIDATION_PAIRS)
+
+
+def _read_pairs(folder: Path, part: str) -> dict[Axis, list[Pair]]:
+    files = {axis: folder / f"{part}-{axis.value}.jsonl" for axis in Axis}
     return {axis: list(read_rows(path, Pair)) for axis, path in files.items() if path.is_file()}
 
 
@@ -122,14 +148,30 @@ class CollectRows(Stage):
         write_rows(job.out / ROWS, collected.rows)
         write_rows(job.out / AUDITS, [audit])
         write_json(job.out / FACTS, length_facts(collected.rows))
+        shared_text = overlap(read_prompts(job.folder_of(self.prompts)), collected.rows)
+        write_json(job.out / OVERLAP, asdict(shared_text))
         return {"rows": len(collected.rows)}
 
     def _held_out(self, job: StageJob) -> EvaluationDialogues:
-        """Give the dialogues of evaluation prompts and calibration pairs."""
+        """Give the dialogues of evaluation prompts, calibration pairs and validation pairs."""
         folder = job.folder_of(self.prompts)
-        pairs = [pair for rows in read_calibration(folder).values() for pair in rows]
-        prompts = EvaluationDialogues.of_prompts(read_prompts(folder))
-        return prompts | EvaluationDialogues.of_pairs(pairs)
+        held = EvaluationDialogues.of_prompts(read_prompts(folder))
+        for pairs, reason in (
+            (read_calibration(folder), SHARES_CALIBRATION),
+            (read_validation(folder), SHARES_VALIDATION),
+        ):
+            rows = (pair for found in pairs.values() for pair in found)
+            held = held | EvaluationDialogues.of_pairs(rows, reason=reason)
+        return held
+
+
+def read_overlap(folder: Path) -> Overlap:
+    """Read which evaluation prompts a finished CollectRows found among its rows."""
+    found = json.loads((folder / OVERLAP).read_text(encoding="utf-8"))
+    return Overlap(
+        exact=tuple(found["exact"]), dialogue=tuple(found["dialogue"]),
+        ngram13=tuple(found["ngram13"]), checked=found["checked"], prompts=found["prompts"],
+    )  # fmt: skip
 
 
 def read_audits(folder: Path) -> list[Audit]:

@@ -10,25 +10,24 @@ from typing import Any, ClassVar
 from alignstudy.data.audit import audit_json
 from alignstudy.data.exclusion import EvaluationDialogues
 from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
-from alignstudy.report.figures import write_figures
-from alignstudy.report.html import render_report
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
 from alignstudy.study.provenance import versions
+from alignstudy.study.reporting import write_report
 from alignstudy.study.spec import StudySettings
-from alignstudy.study.stage import Stage, StageJob
-from alignstudy.study.stages.compare import Compare, read_calibration_result, read_scored
+from alignstudy.study.stage import Stage, StageJob, in_order
+from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
     FACTS,
+    OVERLAP,
     ROWS,
     CollectRows,
     SelectPrompts,
     read_audits,
     write_json,
 )
+from alignstudy.study.stages.judging import read_calibration_result
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.train import Merge, Train, read_curve, read_result
-
-REPORT = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,32 +51,31 @@ class Publish(Stage):
     merges: tuple[Merge, ...]
     preview: Preview | None
     sources: dict[str, str]
+    absent: tuple[str, ...] = ()
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write report.html, figures/, audit.json."""
-        training = tuple(_record(end, job) for end in self.trainings)
         folder = job.folder_of(self.compare)
-        rows = read_scored(folder)
-        analyses = self.compare.analyses(rows, job)
+        findings = read_findings(folder)
         job.progress.start("figures and report")
-        figures = write_figures(analyses[0], rows, training, job.out / "figures")
         inputs = ReportInputs(
             study=self.study.study,
             settings=self.study.model_dump(mode="json"),
             protocol=self.study.prompts.protocol,
-            analyses=analyses,
-            responses=tuple(rows),
-            training=training,
+            findings=findings,
+            responses=tuple(read_scored(folder)),
+            training=tuple(_record(end, job) for end in self.trainings),
             audits=self._audits(job),
             audit_facts=self._facts(job),
             calibrations=self._calibrations(job),
             preview=self._preview(job),
-            figures=figures,
             warnings=self._warnings(job),
             provenance=self._provenance(job),
+            costs=tuple(self._costs(job)),
+            partial="; ".join(f"judge absent: {text}" for text in self.absent),
         )
         write_json(job.out / "audit.json", audit_json(inputs.audits, facts=inputs.audit_facts))
-        (job.out / REPORT).write_text(render_report(inputs), encoding="utf-8")
+        write_report(inputs, job.out)
         job.progress.finish()
         return {}
 
@@ -86,12 +84,36 @@ class Publish(Stage):
         return tuple(audit for stage in stages for audit in read_audits(job.folder_of(stage)))
 
     def _facts(self, job: StageJob) -> dict[str, Any]:
-        return {stage.part: _read_json(job, stage, FACTS) for stage in self.parts}
+        return {
+            stage.part: {
+                **_read_json(job, stage, FACTS),
+                "overlap with evaluation prompts": _read_json(job, stage, OVERLAP),
+            }
+            for stage in self.parts
+        }
+
+    def _costs(self, job: StageJob) -> Iterator[dict[str, Any]]:
+        """Say what every stage took, in the order in which they run."""
+        for stage in in_order((self.compare, *self.trainings_only)):
+            facts = job.facts_of(stage)
+            yield {
+                "stage": stage.name,
+                "seconds": facts["seconds"],
+                "tokens": facts.get("tokens"),
+                "device": facts.get("device", ""),
+            }
+
+    @property
+    def trainings_only(self) -> tuple[Stage, ...]:
+        """The stages of all trainings."""
+        return tuple(end.stage for end in self.trainings)
 
     def _calibrations(self, job: StageJob) -> tuple[dict[str, Any], ...]:
         found = []
         for judge, stage in zip(self.compare.judges, self.compare.calibrations, strict=False):
             for axis, facts in read_calibration_result(job.folder_of(stage)).items():
+                if axis == "rendering":
+                    continue
                 found.append({"judge": judge, "axis": axis, **facts})
         return tuple(found)
 

@@ -1,0 +1,157 @@
+"""Token sequences drawn from a model's whole distribution: no temperature, no truncation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alignstudy import dialogue
+from alignstudy.errors import GuardError
+from alignstudy.generation.decoding import SeededNoise, prompt_seed
+from alignstudy.loading import length_batches, run_halving, well_formed
+from alignstudy.progress import Progress
+from alignstudy.records import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """Tokens after other tokens.
+
+    Attributes:
+        prompt: What the model reads first, at least one token.
+        tokens: What follows, at least one token; its end-of-sequence token included.
+    """
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A prompt to sample after.
+
+    Attributes:
+        tokens: The prompt as the model reads it.
+        seed: Of this prompt's draws.
+    """
+
+    tokens: tuple[int, ...]
+    seed: int
+
+
+def ask(
+    prompt: Prompt, tokenizer: PreTrainedTokenizerBase, *, room: int, rng_seed: int
+) -> Ask | None:
+    """Tokenize a prompt, without its oldest turns where it is too long; None if it can't fit.
+
+    Args:
+        prompt: The prompt.
+        tokenizer: The model's.
+        room: Most tokens.
+        rng_seed: Of the study's draws; each prompt has its own stream.
+    """
+    text: str | None = prompt.text
+    while text is not None:
+        tokens = tuple(tokenizer(well_formed(text), verbose=False)["input_ids"])
+        if len(tokens) <= room:
+            return Ask(tokens=tokens, seed=prompt_seed(rng_seed, f"{prompt.axis}/{prompt.id}"))
+        rest = dialogue.drop_oldest_turns(text)
+        text = rest if rest is None or text.startswith("\n") else rest.lstrip("\n")
+    return None
+
+
+def sample(
+    model: PreTrainedModel,
+    asks: Sequence[Ask],
+    *,
+    max_new_tokens: int,
+    eos: int,
+    pad: int,
+    batch_size: int,
+    progress: Progress,
+) -> list[Continuation]:
+    """Draw one continuation a prompt at temperature 1, until the end of the sequence or the cap.
+
+    Args:
+        model: In evaluation mode.
+        asks: The prompts; each draws from its own seed, so batches change nothing.
+        max_new_tokens: The cap.
+        eos: The token that ends a sequence.
+        pad: The token that fills a batch up.
+        batch_size: Most prompts at once.
+        progress: Told after every batch.
+
+    Returns:
+        Continuations in the prompts' order.
+    """
+    batches = length_batches(
+        [len(item.tokens) + max_new_tokens for item in asks],
+        batch_size=batch_size, max_batch_tokens=32768,
+    )  # fmt: skip
+    drawn: dict[int, Continuation] = {}
+
+    def draw(numbers: Sequence[int]) -> list[Continuation]:
+        batch = [asks[number] for number in numbers]
+        return _draw(model, batch, max_new_tokens=max_new_tokens, eos=eos, pad=pad)
+
+    for numbers in batches:
+        found = run_halving(numbers, draw, note=progress.note)
+        drawn |= dict(zip(numbers, found, strict=True))
+        progress.advance(len(numbers))
+    return [drawn[number] for number in range(len(asks))]
+
+
+def _draw(
+    model: PreTrainedModel, batch: Sequence[Ask], *, max_new_tokens: int, eos: int, pad: int
+) -> list[Continuation]:
+    """Draw one batch."""
+    import torch
+    from transformers import GenerationConfig
+
+    length = max(len(item.tokens) for item in batch)
+    blank = [length - len(item.tokens) for item in batch]
+    ids = [[pad] * empty + list(item.tokens) for empty, item in zip(blank, batch, strict=True)]
+    mask = [[0] * empty + [1] * (length - empty) for empty in blank]
+    # `generate` fills what is left open from the model's own settings: leave it nothing.
+    model.generation_config = GenerationConfig()
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=eos,
+        pad_token_id=pad, use_cache=True, return_dict_in_generate=False,
+    )  # fmt: skip
+    with torch.inference_mode():
+        tokens = model.generate(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            generation_config=config,
+            logits_processor=[SeededNoise([item.seed for item in batch])],
+        )
+    rows = tokens[:, length:].tolist()
+    return [
+        Continuation(prompt=item.tokens, tokens=_until_end(row, eos))
+        for item, row in zip(batch, rows, strict=True)
+    ]
+
+
+def _until_end(row: Sequence[int], eos: int) -> tuple[int, ...]:
+    """Cut after the first end-of-sequence token."""
+    return tuple(row[: row.index(eos) + 1] if eos in row else row)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """Give the ids that end a sequence and fill a batch up.
+
+    Raises:
+        GuardError: If the tokenizer has none.
+    """
+    for name in ("eos_token", "pad_token"):
+        if getattr(tokenizer, f"{name}_id") is None:
+            raise GuardError(
+                f"the tokenizer has no {name}",
+                why="samples end at the one and are filled up with the other",
+                mend=f"name its {name} in special_tokens_map.json",
+            )
+    return int(tokenizer.eos_token_id), int(tokenizer.pad_token_id)

@@ -1,0 +1,99 @@
+"""Known judges by one name: where they are, how they read, what they have learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from alignstudy.errors import UnknownNameError
+from alignstudy.judges.seqcls import SeqClsSettings
+
+_SYNPREF = ("synpref-40m",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgePreset:
+    """A judge that is known by name.
+
+    Attributes:
+        name: What a study writes.
+        path: Hub id.
+        settings: How it reads and scores.
+        trained_on: Names of the preference data that it has learnt.
+        licence: Of its weights, as its card gives it; read it before you use them.
+        note: What to know about it, in one or two sentences.
+    """
+
+    name: str
+    path: str
+    settings: SeqClsSettings
+    trained_on: tuple[str, ...]
+    licence: str
+    note: str
+
+    @property
+    def summary(self) -> str:
+        """All of it in one line."""
+        return f"{self.path} (licence: {self.licence}). {self.note}"
+
+
+def preset(name: str) -> JudgePreset:
+    """Give a known judge.
+
+    Raises:
+        UnknownNameError: If none has that name; the nearest is offered.
+    """
+    if name not in PRESETS:
+        raise UnknownNameError("judge preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def _skywork(size: str, licence: str, *, wide: bool) -> JudgePreset:
+    """Describe one of the Skywork-Reward-V2 models (Liu et al. 2025, arXiv:2507.01352)."""
+    return JudgePreset(
+        name=f"skywork-v2-{size.lower()}",
+        path=f"Skywork/Skywork-Reward-V2-{size}",
+        settings=SeqClsSettings(input="chat", dtype="bfloat16" if wide else "float32"),
+        trained_on=_SYNPREF,
+        licence=licence,
+        note="Reads whole dialogues by chat template; trained on curated pairs of many sources,"
+        " not on HH-RLHF's labels as they are: a second judge beside one that was.",
+    )
+
+
+def _by_name(presets: Iterable[JudgePreset]) -> dict[str, JudgePreset]:
+    return {each.name: each for each in presets}
+
+
+PRESETS: dict[str, JudgePreset] = _by_name(
+    [
+        JudgePreset(
+            name="oa-deberta-v2",
+            path="OpenAssistant/reward-model-deberta-v3-large-v2",
+            settings=SeqClsSettings(),
+            trained_on=("hh-rlhf", "webgpt_comparisons", "summarize_from_feedback",
+                        "synthetic-instruct-gptj-pairwise"),
+            licence="MIT",
+            note="The published study's judge (0.4 billion parameters). Not independent of policies"
+            " trained on HH-RLHF; RewardBench measured 56 to 59% pair accuracy on harmlessness, 70"
+            " to 71% on helpfulness.",
+        ),
+        JudgePreset(
+            name="sileod-deberta",
+            path="sileod/deberta-v3-large-tasksource-rlhf-reward-model",
+            settings=SeqClsSettings(),
+            trained_on=("hh-rlhf",),
+            licence="see its card",
+            note="A drop-in for oa-deberta-v2; its card gives 75.16% pair accuracy on HH-RLHF's"
+            " own validation rows. Not independent of policies trained on HH-RLHF.",
+        ),
+        _skywork("Qwen3-0.6B", "Apache-2.0", wide=False),
+        _skywork("Qwen3-1.7B", "Apache-2.0", wide=True),
+        _skywork("Qwen3-4B", "Apache-2.0", wide=True),
+        _skywork("Qwen3-8B", "Apache-2.0", wide=True),
+        _skywork("Llama-3.2-1B", "Llama 3.2 Community License", wide=False),
+        _skywork("Llama-3.2-3B", "Llama 3.2 Community License", wide=True),
+        _skywork("Llama-3.1-8B", "Llama 3.1 Community License", wide=True),
+    ]
+)  # fmt: skip
+"""Every known judge, by name."""

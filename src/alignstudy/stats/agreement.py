@@ -1,0 +1,131 @@
+"""Whether two judges say the same: rank correlations, chance-corrected agreement, signs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alignstudy.errors import MetricError
+from alignstudy.records import Estimate
+from alignstudy.stats.intervals import wilson
+from alignstudy.stats.ranks import average_ranks, correlation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Spearman's rank correlation; ties share their mean rank.
+
+    Args:
+        a: Shape (n,), finite.
+        b: Shape (n,), finite.
+
+    Returns:
+        -1 to 1; None where it is undefined: fewer than two values, or one side all alike.
+
+    Raises:
+        MetricError: If the two don't match or a value is not finite.
+
+    Source: Spearman 1904, doi:10.2307/1412159.
+    """
+    one, other = _two(a, b)
+    return correlation(average_ranks(one), average_ranks(other))
+
+
+def kendall_tau(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Kendall's tau-b, corrected for ties. Meant for tens of values: time grows with n squared.
+
+    Args:
+        a: Shape (n,), finite.
+        b: Shape (n,), finite.
+
+    Returns:
+        -1 to 1; None where it is undefined: fewer than two values, or one side all alike.
+
+    Raises:
+        MetricError: If the two don't match or a value is not finite.
+
+    Source: Kendall 1945, doi:10.1093/biomet/33.3.239.
+    """
+    one, other = _two(a, b)
+    agreeing = untied_one = untied_other = 0.0
+    for index in range(one.size - 1):
+        first, second = (
+            np.sign(one[index + 1 :] - one[index]),
+            np.sign(other[index + 1 :] - other[index]),
+        )
+        agreeing += float(first @ second)
+        untied_one += float(first @ first)
+        untied_other += float(second @ second)
+    if untied_one == 0.0 or untied_other == 0.0:
+        return None
+    return agreeing / (math.sqrt(untied_one) * math.sqrt(untied_other))
+
+
+def cohen_kappa(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Cohen's kappa: agreement on labels beyond what chance would give.
+
+    Args:
+        a: Labels of any kind (pass or fail), shape (n,).
+        b: The other judge's, shape (n,).
+
+    Returns:
+        At most 1; 0 is chance; None where it is undefined: both give everything the same label.
+
+    Raises:
+        MetricError: If the two don't match or there are none.
+
+    Source: Cohen 1960, doi:10.1177/001316446002000104.
+    """
+    one, other = np.asarray(a), np.asarray(b)
+    if one.shape != other.shape or one.ndim != 1 or one.size == 0:
+        raise _mismatch(one, other)
+    labels, numbers = np.unique(np.concatenate([one, other]), return_inverse=True)
+    first, second = numbers[: one.size], numbers[one.size :]
+    shares = [np.bincount(side, minlength=labels.size) / one.size for side in (first, second)]
+    chance = float(shares[0] @ shares[1])
+    if labels.size == 1:
+        return None
+    return (float(np.mean(first == second)) - chance) / (1.0 - chance)
+
+
+def same_sign_share(a: ArrayLike, b: ArrayLike) -> Estimate:
+    """Share of items on which two differences have the same sign, in percent; two ties agree.
+
+    Args:
+        a: One judge's paired differences, one an independent item, shape (n,).
+        b: The other's, shape (n,).
+
+    Returns:
+        With Wilson's interval.
+
+    Raises:
+        MetricError: If the two don't match, there are none, or a value is not finite.
+    """
+    one, other = _two(a, b)
+    if one.size == 0:
+        raise _mismatch(one, other)
+    return wilson(int((np.sign(one) == np.sign(other)).sum()), one.size)
+
+
+def _two(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    one, other = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if one.shape != other.shape or one.ndim != 1:
+        raise _mismatch(one, other)
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise MetricError(
+            "agreement is not defined on values that are not finite",
+            mend="leave out what either judge gave no score",
+        )
+    return one, other
+
+
+def _mismatch(one: NDArray[Any], other: NDArray[Any]) -> MetricError:
+    return MetricError(
+        f"no agreement between arrays of shape {one.shape} and {other.shape}",
+        why="both judges must have rated the same items, at least one",
+        mend="align their scores by response",
+    )

@@ -1,0 +1,76 @@
+"""Wilson's interval beyond plain counts: clusters of observations, ties as halves."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignstudy.errors import MetricError
+from alignstudy.records import Estimate
+from alignstudy.stats.intervals import normal_quantile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def clustered_share(hits: NDArray[np.float64], level: float = 0.95) -> Estimate:
+    """Share of hits in percent, with Wilson's interval at the effective sample size.
+
+    Observations of one cluster (the pairs of models on one prompt) resemble each other, so that n
+    of them are worth fewer independent ones: n over the design effect, the variance of the share
+    between clusters over that of as many independent observations. It is taken to lie between the
+    number of clusters and n; where all observations are alike, it is the number of clusters.
+
+    Args:
+        hits: 1 for a hit, 0 for a miss, NaN for no observation; shape (k, clusters).
+        level: Coverage.
+
+    Returns:
+        0 to 100; `n` counts observations, not clusters.
+
+    Raises:
+        MetricError: If there is no observation.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; Korn and Graubard 1998, Survey
+        Methodology 24, 193-201 (effective sample size).
+    """
+    there = np.isfinite(hits)
+    counts = there.sum(axis=0)
+    n, clusters = int(counts.sum()), int((counts > 0).sum())
+    if not n:
+        raise MetricError("a share is not defined without observations")
+    rate = float(np.where(there, hits, 0.0).sum() / n)
+    excess = np.where(there, hits - rate, 0.0).sum(axis=0)
+    effective = float(clusters)
+    if 0.0 < rate < 1.0 and clusters > 1:
+        variance = float((excess**2).sum()) / n**2 * clusters / (clusters - 1)
+        worth = rate * (1 - rate) / variance if variance > 0.0 else n
+        effective = min(max(worth, clusters), n)
+    low, high = effective_wilson(rate, effective, level)
+    return Estimate(
+        value=100.0 * rate, low=low, high=high, n=n, method="wilson, clustered", level=level
+    )
+
+
+def effective_wilson(rate: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval in percent where hits or observations need not be whole numbers.
+
+    Args:
+        rate: Share of hits, 0 to 1; ties may have counted one half.
+        n: Number of observations, or what they are worth, above 0.
+        level: Coverage.
+
+    Raises:
+        MetricError: If the rate is impossible or there are no observations.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    if n <= 0 or not 0.0 <= rate <= 1.0:
+        raise MetricError(f"a rate of {rate} on {n} observations has no interval")
+    z = normal_quantile(level)
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    low = 0.0 if rate == 0.0 else 100.0 * (middle - half)
+    return low, 100.0 if rate == 1.0 else 100.0 * (middle + half)

@@ -1,0 +1,114 @@
+"""Rates over a grid of thresholds: does a finding hang on where the line was drawn?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignstudy.errors import MetricError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DECIMALS = 9
+"""Rates that agree to so many decimals are ties: means over seeds differ by rounding errors."""
+
+
+def sweep_rates(
+    scores: NDArray[np.float64], thresholds: NDArray[np.float64], *, inclusive: bool
+) -> NDArray[np.float64]:
+    """Share of prompts whose score passes each threshold, in percent.
+
+    With training seeds, a prompt's share is that of its seeds that pass; prompts count alike.
+
+    Args:
+        scores: Shape (models, n) or (models, seeds, n); NaN where there is no score.
+        thresholds: Shape (t,), finite.
+        inclusive: Whether a score equal to the threshold passes.
+
+    Returns:
+        Shape (models, t).
+
+    Raises:
+        MetricError: If a model has no score at all, or a threshold is not finite.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    grid = np.asarray(thresholds, dtype=np.float64)
+    if table.ndim not in (2, 3) or grid.ndim != 1 or not np.isfinite(grid).all():
+        raise MetricError(
+            f"no sweep of scores of shape {table.shape} over thresholds of shape {grid.shape}",
+            why="it needs (models, prompts) or (models, seeds, prompts), and finite thresholds",
+            mend="give a list of numbers as thresholds",
+        )
+    cube = table[:, None, :] if table.ndim == 2 else table
+    there = ~np.isnan(cube)
+    seeds = there.sum(axis=1)
+    num_prompts = (seeds > 0).sum(axis=1)
+    if (num_prompts == 0).any():
+        raise MetricError(
+            "a rate is not defined for a model without any score",
+            mend="leave the model out, or score its responses",
+        )
+    weights = there / np.maximum(seeds, 1)[:, None, :] / num_prompts[:, None, None]
+    passed = [_passed_weight(*row, grid, inclusive) for row in zip(cube, weights, strict=True)]
+    return 100.0 * np.stack(passed)
+
+
+def _passed_weight(
+    scores: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    grid: NDArray[np.float64],
+    inclusive: bool,
+) -> NDArray[np.float64]:
+    """Sum the weights of one model's scores that pass, at each threshold."""
+    order = np.argsort(scores, axis=None)  # NaN last, with weight 0
+    known = order[: int((~np.isnan(scores)).sum())]
+    ascending = scores.ravel()[known]
+    from_here = np.append(np.cumsum(weights.ravel()[known][::-1])[::-1], 0.0)
+    first = np.searchsorted(ascending, grid, side="left" if inclusive else "right")
+    return np.asarray(from_here[first])
+
+
+def rankings(rates: NDArray[np.float64]) -> int:
+    """Count the distinct rankings of the models over a grid; equal rates share a rank.
+
+    Args:
+        rates: Shape (models, t), in percent.
+
+    Raises:
+        MetricError: If there is no model or no threshold.
+    """
+    table = _rounded(rates)
+    ranks = (table[None, :, :] > table[:, None, :]).sum(axis=1)
+    return len(np.unique(ranks, axis=1).T)
+
+
+def best_shares(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the grid at which each model has the highest rate, in percent.
+
+    A shared lead is divided equally among those who share it.
+
+    Args:
+        rates: Shape (models, t), in percent.
+
+    Returns:
+        Shape (models,), adding up to 100.
+
+    Raises:
+        MetricError: If there is no model or no threshold.
+    """
+    table = _rounded(rates)
+    leads = table == table.max(axis=0)
+    return np.asarray(100.0 * (leads / leads.sum(axis=0)).mean(axis=1))
+
+
+def _rounded(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    table = np.asarray(rates, dtype=np.float64)
+    if table.ndim != 2 or table.size == 0:
+        raise MetricError(
+            f"no ranking in rates of shape {table.shape}",
+            why="it needs at least one model and one threshold",
+            mend="give one row a model, one column a threshold",
+        )
+    return np.round(table, _DECIMALS)

@@ -1,0 +1,96 @@
+"""Reports as files: written once, and made again from a finished run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import alignstudy
+from alignstudy.records import ScoredResponse
+from alignstudy.report.figures import write_figures
+from alignstudy.report.findings import Findings
+from alignstudy.report.html import render_report
+from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.markdown import render_markdown
+from alignstudy.report.stored import (
+    REPORT_DATA,
+    read_report_inputs,
+    write_findings,
+    write_report_data,
+)
+from alignstudy.study.results import Run
+from alignstudy.study.runfolder import PROVENANCE, RunFolder
+from alignstudy.study.store import disk_faults
+
+REPORT, MARKDOWN = "report.html", "report.md"
+
+
+def write_report(inputs: ReportInputs, folder: Path) -> None:
+    """Write figures/, report.html, report.md and data/report.json into a folder."""
+    figures = write_figures(inputs.findings, inputs.responses, inputs.training, folder / "figures")
+    whole = replace(inputs, figures=figures)
+    (folder / REPORT).write_text(render_report(whole), encoding="utf-8")
+    (folder / MARKDOWN).write_text(render_markdown(whole), encoding="utf-8")
+    write_report_data(whole, folder / REPORT_DATA)
+
+
+def rebuild(run: str | Path) -> Run:
+    """Draw figures and write the reports of a finished run again, from its folder alone.
+
+    Raises:
+        InputError: If the folder holds no finished run of this version's layout.
+    """
+    folder = Path(run).expanduser().absolute()
+    rebuild_report(folder)
+    return Run(folder=folder)
+
+
+def rebuild_report(run: Path) -> None:
+    """Draw the figures and write the reports of a finished run again, from its own files.
+
+    Raises:
+        InputError: If the folder holds no finished run of this version's layout.
+    """
+    inputs = read_report_inputs(run)
+    folder = RunFolder(path=run)
+    with disk_faults(f"the run folder {run}"), tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch)
+        write_report(inputs, made)
+        with folder.locked():
+            shutil.copytree(made, run, dirs_exist_ok=True)
+
+
+def inputs_of(
+    name: str,
+    rows: Sequence[ScoredResponse],
+    findings: Findings,
+    provenance: dict[str, Any],
+    *,
+    protocol: Literal["paper", "rigorous"] | None,
+) -> ReportInputs:
+    """Give a report's inputs where nothing was trained."""
+    return ReportInputs(
+        study=name,
+        settings={},
+        protocol=protocol,
+        findings=findings,
+        responses=tuple(rows),
+        provenance={"alignstudy": alignstudy.__version__, **provenance},
+    )
+
+
+def write_run(folder: RunFolder, inputs: ReportInputs) -> None:
+    """Write a whole run folder, all of it or nothing."""
+    with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch)
+        write_findings(inputs.findings, inputs.responses, made)
+        write_report(inputs, made)
+        shutil.copytree(made, folder.path, dirs_exist_ok=True)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.write(PROVENANCE, json.dumps({**inputs.provenance, "ended": ended}, indent=2) + "\n")
