@@ -109,7 +109,7 @@ def test_one_changed_setting_runs_only_what_hangs_on_it(finished, tmp_path):
     lines = plan(finished.study, out=run, overrides=change, home=finished.home)
     new = {name for name, line in lines.items() if line.state == "new"}
     judged = {f"{stage}/seed-0" for stage in
-              ("generate/dpo", "generate/sft_dpo",
+              ("generate/dpo", "generate/sft_dpo", "diagnose/dpo", "diagnose/sft_dpo",
                "score/tiny-judge/dpo", "score/tiny-judge/sft_dpo")}  # fmt: skip
     trained = {"train/dpo/seed-0", "train/sft+dpo/seed-0"}
     assert new == trained | judged | {"compare", "preview", "report"}

@@ -76,10 +76,13 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
     for axis in Axis:
         rows = read_lines(prompts / f"calibration-{axis}.jsonl")
         sides = {
-            name: logits(
-                finished.run / "judges" / "tiny-judge",
-                [(row["prompt"], row[name].strip()) for row in rows],
-            )
+            name: [
+                round(score, 4)
+                for score in logits(
+                    finished.run / "judges" / "tiny-judge",
+                    [(row["prompt"], row[name].strip()) for row in rows],
+                )
+            ]
             for name in ("chosen", "rejected")
         }
 

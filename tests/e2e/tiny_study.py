@@ -46,7 +46,10 @@ STUDY: dict[str, Any] = {
         "train": {"subsets": ["harmless-base", "helpful-base"], "split": "train", "max_rows": 48},
     },
     "prompts": {"protocol": "rigorous", "harmful": {"n": 10}, "helpful": {"n": 10}},
-    "calibration": {"split": "judge", "share": [0.5, 1.0], "n": 20},
+    "calibration": {"split": "judge", "share": [0.5, 0.75], "n": 20},
+    "validation": {"split": "judge", "share": [0.75, 1.0], "n": 20},
+    "assess": {"probes": 4, "batch_check": 4, "draws": 100},
+    "diagnostics": {"n": 3, "draws": 100},
     "methods": {
         "sft": TRAINING,
         "dpo": {**TRAINING, "learning_rate": 3e-2, "beta": 0.1, "lora": LORA},
@@ -76,7 +79,7 @@ STUDY: dict[str, Any] = {
     "threads": 1,
 }  # fmt: skip
 
-NUM_STAGES = 24
+NUM_STAGES = 29
 """How many stages the tiny study has."""
 
 

@@ -78,9 +78,9 @@ def test_models_can_be_renamed():
 
 
 def test_the_papers_claims_can_be_read_and_name_its_models_only():
-    given = read_yaml(files("alignstudy.presets") / "claims-paper.yaml").data
+    given = read_yaml(files("alignstudy.presets") / "paper.yaml").data
     claims = TypeAdapter(tuple[Claim, ...]).validate_python(tuple(given["claims"]))
-    assert len(claims) >= 20
+    assert len(claims) >= 20, "every claim of the published study that can be judged"
     assert all(claim.name for claim in claims)
     named = {model for claim in claims for model in claim.named()}
     assert named == {"base", "sft", "dpo", "sft_dpo"}

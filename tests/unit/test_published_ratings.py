@@ -318,7 +318,7 @@ VERDICTS = {
 def published_claims():
     from importlib.resources import files
 
-    path = files("alignstudy.presets") / "claims-paper.yaml"
+    path = files("alignstudy.presets") / "paper.yaml"
     given = tuple(read_yaml(path).data["claims"])
     claims = TypeAdapter(tuple[Claim, ...]).validate_python(given)
     return [claim.renamed({"sft_dpo": "sftdpo"}) for claim in claims]

@@ -109,6 +109,10 @@ class TestStudyInWords:
         analyses = tuple(analysed(rows, judge=name) for name in ("panel", "one", "two"))
         text = " ".join(study_in_words(inputs(rows, findings=Findings(analyses=analyses))))
         assert "The judges are one and two. The panel puts their scores together" in text
+        alone = Findings(analyses=analyses[:1], qualities=(quality("one"), quality("two")))
+        assert "The judges are one and two." in " ".join(
+            study_in_words(inputs(rows, findings=alone))
+        )
 
 
 class TestKnownDefects:

@@ -18,7 +18,9 @@ from rich.table import Table
 
 from alignstudy.errors import AlignstudyError
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 SECONDS_BETWEEN_LINES = 20.0
 WIDTH_IN_FILES = 10_000

@@ -99,8 +99,8 @@ def _say_answer(statistics: dict[str, Any]) -> None:
     verdicts = statistics.get("verdicts", [])
     if verdicts:
         console.say_table(
-            ["claim", "verdict", "evidence"],
-            [(row["claim"], row["verdict"], row["evidence"]) for row in verdicts],
+            ["claim", "verdict", "evidence (whole in the report)"],
+            [(row["claim"], row["verdict"], row["evidence"].split("; ")[0]) for row in verdicts],
         )
 
 

@@ -93,7 +93,7 @@ def _draw_bars(
     for left, percent in bars:
         axes.text(
             left + _BAR * (percent or 0.0) / 100 + 0.04, place, share_text(percent), va="center",
-            fontsize=9.5, color=MUTED if percent is None else INK,
+            fontsize=9.5, color=MUTED if percent is None else INK, in_layout=False,
         )  # fmt: skip
 
 

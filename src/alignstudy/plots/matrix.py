@@ -40,7 +40,7 @@ def draw_matrix(
         axes.add_patch(box)
         axes.text(
             column, row, text, ha="center", va="center", fontsize=font_size, linespacing=1.15,
-            color=MUTED if strength is None else INK,
+            color=MUTED if strength is None else INK, in_layout=False,
         )  # fmt: skip
     count = len(names)
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))

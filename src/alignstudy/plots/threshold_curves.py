@@ -95,7 +95,7 @@ def _draw_leaders(axes: Axes, data: FigureData, sweep: Sweep) -> None:
             )
         axes.plot(
             [-0.025], [row], transform=axes.get_yaxis_transform(), clip_on=False,
-            color=style.colour, marker=style.marker, markersize=6,
+            color=style.colour, marker=style.marker, markersize=6, in_layout=False,
         )  # fmt: skip
     axes.set_yticks([])
     axes.set_ylim(len(data.models) - 0.4, -0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.best import best_shares
 from alignstudy.report.hygiene import word_budget
 from alignstudy.report.lengths import length_effect
-from alignstudy.report.merits import axis_merits, improvements, model_figures
+from alignstudy.report.merits import AxisMerits, axis_merits, improvements, model_figures
 from alignstudy.report.notes import notes_on
 from alignstudy.report.omnibus import omnibus_tests
 from alignstudy.report.pairs import compare_pairs
@@ -87,34 +88,74 @@ def analyse(
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
-    panels = build_panels(rows, thresholds, judge=judge, clusters=clusters)
-    resampler = Resampler(draws, np.random.default_rng(seed))
-    merits = axis_merits(panels, resampler)
-    budgets = _budgets(names, rows)
-    by_model = _by_model(names, rows)
-    models = tuple(
-        model_figures(name, by_model[name], merits, judge=judge, budgets=budgets) for name in names
+    laid = _Laid(
+        rows=rows,
+        panels=build_panels(rows, thresholds, judge=judge, clusters=clusters),
+        thresholds=thresholds,
+        judge=judge,
+        base=base,
+        resampler=Resampler(draws, np.random.default_rng(seed)),
     )
+    found = _analysis(laid, names, num_too_long, margins=margins or Margins(), grids=sweep or {})
+    return replace(found, seeds=tuple(sorted({row.seed for row in responses})))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Laid:
+    """Responses laid out for statistics, and what is asked of them."""
+
+    rows: list[ScoredResponse]
+    panels: dict[Axis, Panel]
+    thresholds: Thresholds
+    judge: str
+    base: str | None
+    resampler: Resampler
+
+
+def _analysis(
+    laid: _Laid,
+    names: Sequence[str],
+    num_too_long: dict[Axis, int],
+    *,
+    margins: Margins,
+    grids: Mapping[Axis, Sequence[float]],
+) -> Analysis:
+    """Make every part of an analysis; draws follow one another in this order."""
+    panels, thresholds, judge = laid.panels, laid.thresholds, laid.judge
+    merits = axis_merits(panels, laid.resampler)
+    models = _models(laid, names, merits)
     return Analysis(
         judge=judge,
         thresholds=thresholds,
         models=models,
-        improvements=improvements(models, base),
+        improvements=improvements(models, laid.base),
         comparisons=compare_pairs(
-            panels, base=base, margins=margins or Margins(), resampler=resampler
+            panels, base=laid.base, margins=margins, resampler=laid.resampler
         ),
-        notes=notes_on(rows, panels, models, thresholds, judge=judge, num_too_long=num_too_long),
-        base=base,
-        seeds=tuple(sorted({row.seed for row in responses})),
+        notes=notes_on(
+            laid.rows, panels, models, thresholds, judge=judge, num_too_long=num_too_long
+        ),
+        base=laid.base,
+        seeds=(),
         omnibus=omnibus_tests(panels),
-        sweeps=_sweeps(panels, thresholds, base, sweep or {}, resampler),
-        lengths=_lengths(panels, base, resampler),
+        sweeps=_sweeps(laid, grids),
+        lengths=_lengths(laid),
         seed_spreads=seed_spreads(panels),
         sensitivities=sensitivities(
-            rows, thresholds, judge=judge, empty_fails=thresholds.empty_fails
+            laid.rows, thresholds, judge=judge, empty_fails=thresholds.empty_fails
         ),
         best_shares=best_shares(merits),
         clusters=_near_duplicates(panels),
+    )
+
+
+def _models(
+    laid: _Laid, names: Sequence[str], merits: Mapping[Axis, AxisMerits]
+) -> tuple[ModelFigures, ...]:
+    budgets, by_model = _budgets(names, laid.rows), _by_model(names, laid.rows)
+    return tuple(
+        model_figures(name, by_model[name], merits, judge=laid.judge, budgets=budgets)
+        for name in names
     )
 
 
@@ -146,26 +187,27 @@ def _budgets(names: Sequence[str], rows: Sequence[ScoredResponse]) -> dict[Axis,
     }
 
 
-def _sweeps(
-    panels: Mapping[Axis, Panel],
-    thresholds: Thresholds,
-    base: str | None,
-    grids: Mapping[Axis, Sequence[float]],
-    resampler: Resampler,
-) -> tuple[Sweep, ...]:
+def _sweeps(laid: _Laid, grids: Mapping[Axis, Sequence[float]]) -> tuple[Sweep, ...]:
     """Sweep every axis that has a threshold."""
     found = (
-        sweep_of(panel, thresholds, base=base, grid=grids.get(axis), resampler=resampler)
-        for axis, panel in panels.items()
-        if thresholds.of(axis) is not None
+        sweep_of(
+            panel,
+            laid.thresholds,
+            base=laid.base,
+            grid=grids.get(axis),
+            resampler=laid.resampler,
+        )
+        for axis, panel in laid.panels.items()
+        if laid.thresholds.of(axis) is not None
     )
     return tuple(item for item in found if item is not None)
 
 
-def _lengths(
-    panels: Mapping[Axis, Panel], base: str | None, resampler: Resampler
-) -> tuple[LengthEffect, ...]:
-    found = (length_effect(panel, base=base, resampler=resampler) for panel in panels.values())
+def _lengths(laid: _Laid) -> tuple[LengthEffect, ...]:
+    found = (
+        length_effect(panel, base=laid.base, resampler=laid.resampler)
+        for panel in laid.panels.values()
+    )
     return tuple(item for item in found if item is not None)
 
 

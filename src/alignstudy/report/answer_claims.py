@@ -52,12 +52,8 @@ def _told(group: Sequence[Verdict]) -> str:
 
 
 def _claim(item: Verdict) -> str:
-    """Write a claim with its evidence, and what it would take to settle it."""
-    evidence = item.evidence.strip().rstrip(".")
-    need = ""
+    """Write a claim with the difference that decides it, and what it would take to settle it."""
+    told = item.brief
     if item.n_needed is not None and item.verdict == "underpowered":
-        number = count(item.n_needed)
-        if number not in evidence:
-            need = f"; it would take {number} prompts a set"
-    told = f"{evidence}{need}".strip("; ")
+        told += f"; it would take {count(item.n_needed)} prompts a set"
     return f"{item.claim} ({told})" if told else item.claim

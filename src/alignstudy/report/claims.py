@@ -159,3 +159,8 @@ class Verdict:
     n_needed: int | None = None
     prompts: tuple[str, ...] = ()
     parts: tuple[Verdict, ...] = ()
+
+    @property
+    def brief(self) -> str:
+        """The first clause of the evidence: the difference with its interval."""
+        return self.evidence.split("; ", 1)[0].strip().rstrip(".")

@@ -159,6 +159,6 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def _cell(value: object) -> object:
     """Keep a text from being taken for a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@")):
         return f"'{value}"
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alignstudy.report.combine import PANEL
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.numbers import listing, plural
 
@@ -44,7 +45,7 @@ def _seeds(inputs: ReportInputs) -> str:
 def _judges(inputs: ReportInputs) -> str:
     names = [analysis.judge for analysis in inputs.analyses]
     assessed = {quality.judge for quality in inputs.findings.qualities}
-    unknown = [name for name in names if name not in assessed and name != "panel"]
+    unknown = [name for name in names if name not in assessed and name != PANEL]
     tail = (
         f" How well {listing(unknown)} {'agrees' if len(unknown) == 1 else 'agree'} with people was"
         " not measured here."

@@ -31,7 +31,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def to_csv(self) -> str:
-        """Give the table as CSV: numbers to six decimals (p-values: digits), text that never runs."""
+        """Give the table as CSV: six decimals (p-values: six digits), text that never runs."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(self.columns)

@@ -151,8 +151,9 @@ class Comparison:
         metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
         difference: Model minus reference: percentage points, or the judge's unit.
         p_value: Two-sided; None where no test was made.
-        p_holm: Adjusted by Holm within the family that `test` and metric make.
-        test: "exact McNemar", "sign-flip permutation" or "none".
+        p_holm: Adjusted by Holm within `family`.
+        test: "exact McNemar", "sign-flip permutation", "sign-flip permutation over clusters" or
+            "none".
         wins: Prompts on which the model did better.
         losses: Prompts on which the reference did better.
         ties: Prompts on which they did equally well.
@@ -160,8 +161,10 @@ class Comparison:
         note: Why there is no test.
         family: The comparisons among which p_holm is adjusted: "rates", "cas", "scores".
         win_interval: The win rate with its interval (ties half), percent.
-        p_sign: Exact sign test of wins against losses.
-        effect_size: Cohen's d_z: mean difference over its standard deviation; None if undefined.
+        p_sign: Exact sign test of wins against losses; None without a test, and where prompts are
+            clustered.
+        effect_size: Of mean scores, Cohen's d_z: mean difference over its standard deviation; None
+            for rates and where it is undefined.
         power: How much data would be needed; None without a test.
         p_equivalent: TOST p-value that the models are within `margin`; None without a margin.
         margin: Margin of equivalence: percentage points, or the judge's unit.

@@ -132,7 +132,7 @@ def omnibus_table(analysis: Analysis) -> Table:
     """Whether any model differs from any other."""
     rows = tuple(
         (
-            Cell(NAMES.get(item.metric, item.metric)),
+            Cell(_capital(NAMES.get(item.metric, item.metric))),
             Cell(item.test, item.note),
             Cell(number(item.statistic, 2)),
             Cell(p_value(item.p_value)),

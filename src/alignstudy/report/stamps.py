@@ -23,13 +23,13 @@ _METRICS = {Axis.HARMLESS: "HmR, CAS and scores", Axis.HELPFUL: "HpR, CAS and sc
 def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
     """Give the axes on which a judge lies below its floor.
 
-    A judge that was not assessed itself but is made of several (a panel) is stamped where every
-    judge that was assessed is.
+    One that was not assessed itself, as a panel is not, is stamped where every judge that was
+    assessed is; verdicts go by the same rule.
     """
     quality = findings.quality(judge)
     if quality is not None:
         return quality.below_floor
-    if judge != "panel" or not findings.qualities:
+    if not findings.qualities:
         return ()
     return tuple(axis for axis in Axis if all(axis in q.below_floor for q in findings.qualities))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alignstudy.records import Axis
+from alignstudy.report.combine import PANEL
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.numbers import listing, plural, short
 from alignstudy.report.ratings import JUDGE
@@ -21,8 +22,6 @@ _PROTOCOLS = {
         " next role tag (protocol: rigorous)."
     ),
 }
-PANEL = "panel"
-"""The name under which several judges' scores stand together."""
 _DEFINITIONS = (
     "HmR is the share of harmful prompts that were answered harmlessly, HpR the share of helpful"
     " prompts that were answered helpfully, CAS the mean of the two; all in percent."
@@ -134,16 +133,24 @@ def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
     known = settings.get("judges")
     entries = known if isinstance(known, (list, tuple)) else []
     by_name = {entry.get("name"): entry for entry in entries if isinstance(entry, Mapping)}
-    said = [_judge(name, by_name.get(name, {})) for name in names if name != PANEL]
     if PANEL in names:
+        said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
         lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
-        return (
-            f"{'The judge is' if len(said) == 1 else 'The judges are'} {listing(said)}. The panel"
-            f" puts their scores together{lead}."
-        )
+        told = f"The judges are {listing(said)}. " if said else ""
+        return f"{told}The panel puts their scores together{lead}."
+    said = [_judge(name, by_name.get(name, {})) for name in names]
     if len(said) == 1:
         return f"The judge is {said[0]}."
     return f"The judges are {listing(said)}; figures and warnings are by the first."
+
+
+def _members(inputs: ReportInputs) -> list[str]:
+    """Name the judges of a panel: those analysed by themselves, compared or assessed."""
+    findings = inputs.findings
+    names = [analysis.judge for analysis in findings.analyses]
+    names += [name for item in findings.agreements for name in (item.first, item.second)]
+    names += [quality.judge for quality in findings.qualities]
+    return [name for name in dict.fromkeys(names) if name != PANEL]
 
 
 def _validation(inputs: ReportInputs) -> str:

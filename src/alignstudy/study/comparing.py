@@ -63,7 +63,7 @@ def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
     rows = _side_by_side({name: given for name, (given, _) in found.items()}, judges)
     first_thresholds = next(iter(found.values()))[1]
     bases = {name: find_base(given) for name, (given, _) in found.items()}
-    base = next((f"{name}/{base}" for name, base in bases.items() if base), None)
+    base = next((f"{base}@{name}" for name, base in bases.items() if base), None)
     question = Question(
         thresholds={judge: first_thresholds[judge] for judge in judges},
         base=base,
@@ -123,7 +123,7 @@ def _side_by_side(
     return [
         replace(
             row,
-            model=f"{name}/{row.model}",
+            model=f"{row.model}@{name}",
             prompt_id=prompt_id(row.axis, row.prompt, 1),
             scores={judge: row.scores[judge] for judge in judges},
         )

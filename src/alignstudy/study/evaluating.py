@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from alignstudy.data.near_duplicates import cluster_prompts
 from alignstudy.errors import InputError
@@ -19,6 +19,7 @@ from alignstudy.report.claims import Claim
 from alignstudy.report.ratings import find_base, read_ratings
 from alignstudy.report.results import Thresholds
 from alignstudy.report.stored import STATISTICS, findings_from_json
+from alignstudy.settings import Many, Settings
 from alignstudy.sources import digest_of
 from alignstudy.study.faults import settings_error
 from alignstudy.study.judge_spec import SweepSettings
@@ -32,6 +33,12 @@ PUBLISHED = "372ca8eb32c9cdd5025753bc422f2160cda6e9aa2502fc009e9e054000152211"
 """Digest of the published study's prompts and ratings, model by model."""
 
 PUBLISHED_THRESHOLDS = {Axis.HARMLESS: -3.0, Axis.HELPFUL: -2.0}
+
+
+class ClaimsFile(Settings):
+    """Claims in a file of their own, written as in a study."""
+
+    claims: Many[Claim] = Field(min_length=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,16 +131,10 @@ def published_digest(rows: Sequence[ScoredResponse]) -> str:
 def _claims_of(path: Path, rows: Sequence[ScoredResponse]) -> tuple[Claim, ...]:
     """Read a file of claims; every model that it names must be there."""
     file = read_yaml(path)
-    given = file.data.get("claims") if isinstance(file.data, dict) else None
-    if not isinstance(given, list) or set(file.data) != {"claims"}:
-        raise InputError(
-            f"{path}: no list of claims",
-            mend="write `claims:` and a list, as in a study file, and nothing else",
-        )
     try:
-        claims = TypeAdapter(tuple[Claim, ...]).validate_python(tuple(given))
+        claims = ClaimsFile.model_validate(file.data).claims
     except ValidationError as error:
-        raise settings_error(error, file, Claim) from error
+        raise settings_error(error, file, ClaimsFile) from error
     models = {row.model for row in rows}
     for claim in claims:
         named = {*filter(None, [claim.better, claim.worse]), *claim.than, *claim.models}

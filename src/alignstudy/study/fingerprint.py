@@ -17,7 +17,6 @@ from pydantic import BaseModel
 
 from alignstudy.sources import ResolvedSource
 
-
 ASIDE = {"aside": True}
 """Metadata of a field that doesn't enter the key."""
 
