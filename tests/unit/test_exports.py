@@ -87,7 +87,7 @@ def test_what_was_exported_can_be_evaluated(tmp_path):
     write_responses(rows, "first", tmp_path)
     found = read_ratings(tmp_path)
     assert {row.model for row in found} == {"base", "sft"}
-    missing = [row for row in found if row.scores[JUDGE] is None]
+    missing = [row for row in found if row.scores["first"] is None]
     assert len(missing) == 2
     kept = {(r.model, r.prompt_id, r.response, r.num_tokens, r.stop_reason) for r in found}
     assert ("base", "harmless-0", "said 0", 3, "eos") in kept

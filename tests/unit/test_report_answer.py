@@ -182,22 +182,24 @@ def verdict(kind, number, **changes):
 
 
 class TestClaims:
-    def test_the_headline_counts_verdicts(self):
+    def test_the_headline_says_who_leads_and_verdicts_are_counted(self):
         kinds = ("supported", "contradicted", "contradicted", "underpowered")
         given = tuple(verdict(kind, at) for at, kind in enumerate(kinds))
-        assert said(published(), verdicts=given).headline == (
+        found = said(published(), verdicts=given)
+        assert found.headline.startswith("sft_dpo has the highest CAS")
+        assert found.sentences[0] == (
             "Of 4\u00a0claims that were stated, 1 is supported, 2 contradicted and 1 underpowered."
         )
 
     def test_all_alike(self):
         given = tuple(verdict("supported", at) for at in range(3))
-        assert said(published(), verdicts=given).headline == (
+        assert said(published(), verdicts=given).sentences[0] == (
             "All 3\u00a0claims that were stated are supported."
         )
 
     def test_one_claim_is_named(self):
-        headline = said(published(), verdicts=(verdict("not supported", 7),)).headline
-        assert headline == "The claim that was stated (claim 7) is not supported."
+        first, *_ = said(published(), verdicts=(verdict("not supported", 7),)).sentences
+        assert first == "The claim that was stated (claim 7) is not supported."
 
     def test_what_is_not_shown_says_what_it_would_take(self):
         text = whole(published(), verdicts=(verdict("underpowered", 1, n_needed=1087),))
@@ -206,7 +208,7 @@ class TestClaims:
     def test_many_claims_are_counted_not_recited(self):
         given = tuple(verdict("supported", at) for at in range(9))
         found = said(published(), verdicts=given)
-        assert found.sentences[0] == (
+        assert found.sentences[1] == (
             "Supported: claim 0 (why 0); claim 1 (why 1); and 7 more, in the table of claims."
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from alignstudy.dialogue import cut_at_role_tag
@@ -100,11 +101,15 @@ _REFUSAL, _EVASION, _FILLER = (
     for group in (REFUSALS, EVASIONS, FILLERS)
 )
 _AGREEING = re.compile(r"^(?:yes|yeah|of course|certainly|absolutely)\b(?! not)")
+MOST_TEXTS = 50_000
+"""A study asks of the same responses several times: for each judge, for shares and for flags."""
+
 _STRAIGHT = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u2032\uff07`\u00b4", "'"))
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 _BUT = re.compile(r",? (?:but|however) |; ")
 
 
+@lru_cache(maxsize=MOST_TEXTS)
 def classify(text: str) -> Manner:
     """Tell what manner of response a text is: "refuse", "comply", "evasive" or "incoherent".
 

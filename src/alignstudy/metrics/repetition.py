@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from alignstudy.metrics.responses import share
 from alignstudy.metrics.words import ngrams, words
@@ -14,6 +15,7 @@ LOOPING = 0.5
 """Over this share of repeated 4-grams, a response is called a loop."""
 
 
+@lru_cache(maxsize=50_000)
 def repeated_ngrams(response: str, *, size: int = 4) -> float:
     """Share of a response's n-grams that repeat an earlier one, 0 to 1.
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
 
-def words(text: str) -> list[str]:
-    """Give the words and punctuation marks of a text, in order, as written."""
-    return _WORDS.findall(text)
+@lru_cache(maxsize=4096)
+def words(text: str) -> tuple[str, ...]:
+    """Give the words and punctuation marks of a text, in order, as written.
+
+    Several figures ask for the words of the same responses, one prompt set after the other.
+    """
+    return tuple(_WORDS.findall(text))
 
 
 def ngrams(found: Sequence[str], size: int) -> list[tuple[str, ...]]:

@@ -11,6 +11,7 @@ import numpy as np
 from alignstudy.evidence import Agreement, LeaveOneOut
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.report.combine import panel_on_axis, present_members
+from alignstudy.report.hygiene import fails_as_empty
 from alignstudy.report.panels import check_rows, usable
 from alignstudy.report.score_table import ScoreTable, complete_means
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman
@@ -47,8 +48,11 @@ def agreements(
     for axis, rows in _parts(usable(responses)[0]):
         judges = [name for name in thresholds_by_judge if any(name in r.scores for r in rows)]
         table = ScoreTable.of(rows, judges)
-        pairs = combinations(judges, 2)
-        found += [_agreement(axis, table, pair, thresholds_by_judge) for pair in pairs]
+        empty = np.array([fails_as_empty(row, empty_fails=True) for row in rows])
+        found += [
+            _agreement(axis, table, pair, thresholds_by_judge, empty=empty)
+            for pair in combinations(judges, 2)
+        ]
     return tuple(agreement for agreement in found if agreement.n)
 
 
@@ -108,6 +112,8 @@ def _agreement(
     table: ScoreTable,
     pair: tuple[str, str],
     thresholds_by_judge: Mapping[str, Thresholds],
+    *,
+    empty: NDArray[np.bool_],
 ) -> Agreement:
     scores = np.array([table.scores[judge] for judge in pair])
     both = np.isfinite(scores).all(axis=0)
@@ -120,7 +126,7 @@ def _agreement(
         first=pair[0],
         second=pair[1],
         spearman=spearman(first, second) if first.size > 1 else None,
-        kappa=_kappa(axis, pair, (first, second), thresholds_by_judge),
+        kappa=_kappa(axis, pair, (first, second), thresholds_by_judge, empty=empty[both]),
         same_winner=_same_winner(*by_prompt),
         kendall_tau=_tau(*by_prompt),
         n=first.size,
@@ -132,15 +138,18 @@ def _kappa(
     pair: tuple[str, str],
     scores: tuple[NDArray[np.float64], NDArray[np.float64]],
     thresholds_by_judge: Mapping[str, Thresholds],
+    *,
+    empty: NDArray[np.bool_],
 ) -> float | None:
-    """Cohen's kappa of pass and fail; None without both thresholds."""
+    """Cohen's kappa of pass and fail, as tables count them; None without both thresholds."""
     labels = []
     for judge, column in zip(pair, scores, strict=True):
         thresholds = thresholds_by_judge[judge]
         limit = thresholds.of(axis)
         if limit is None or not column.size:
             return None
-        labels.append(column >= limit if thresholds.inclusive else column > limit)
+        above = column >= limit if thresholds.inclusive else column > limit
+        labels.append(above & ~empty if thresholds.empty_fails else above)
     return cohen_kappa(labels[0], labels[1])
 
 

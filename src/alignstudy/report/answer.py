@@ -1,8 +1,9 @@
 """The answer in three to six plain sentences, by rule, from verdicts and comparisons alone.
 
-With claims it says what became of them; without, who leads, which differences are real, what can't
-be told and what it would take. Either way it says what the judge is worth, and where harmlessness
-and helpfulness disagree. A judge below its floor is the first thing said.
+It says who leads and whether that is established; with claims, what became of them; without, which
+differences are real, what can't be told and what it would take. Either way it says what the judge
+is worth, and where harmlessness and helpfulness disagree. A judge below its floor is the first
+thing said.
 """
 
 from __future__ import annotations
@@ -68,11 +69,10 @@ def answer(findings: Findings) -> Answer:
             sentences=tuple(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in first.notes),
         )
     stamp = stamp_in_words(findings)
+    lead = lead_in_words(first, metric)
     if findings.verdicts:
-        lead = claims_in_words(findings.verdicts)
-        told = verdict_sentences(findings.verdicts)
+        told = [claims_in_words(findings.verdicts), *verdict_sentences(findings.verdicts)]
     else:
-        lead = lead_in_words(first, metric)
         told = _from_comparisons(first, metric)
     room = MOST_SENTENCES - (2 if stamp else 1)
     # A stamp has said already what the judge is worth; claims then need the room.

@@ -13,6 +13,7 @@ from alignstudy.report.claims import Claim
 from alignstudy.report.combine import PANEL, absence_notes, combine
 from alignstudy.report.findings import Findings
 from alignstudy.report.panel_settings import PanelSettings
+from alignstudy.report.panels import usable
 from alignstudy.report.results import Analysis, Margins, Thresholds
 from alignstudy.report.sensitivity import without_prompts
 from alignstudy.report.verdicts import verdicts
@@ -106,8 +107,9 @@ def _completed(first: Analysis, rows: Sequence[ScoredResponse], question: Questi
     if question.panel is not None:
         notes = (*notes, *absence_notes(question.panel, question.absent))
     if question.overlapping:
+        known = [row for row in usable(rows)[0] if first.judge in row.scores]
         without = without_prompts(
-            rows, question.overlapping, first.thresholds, judge=first.judge, name="overlap"
+            known, question.overlapping, first.thresholds, judge=first.judge, name="overlap"
         )
         extra = (*extra, *without)
     return replace(first, notes=notes, sensitivities=extra)

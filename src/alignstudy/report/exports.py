@@ -121,7 +121,8 @@ def _label(row: ScoredResponse, judge: str, thresholds: Thresholds) -> dict[str,
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    """Write a JSON list in ASCII: lone surrogates in a response survive as escapes."""
+    """Write a JSON list, a row a line, in ASCII: lone surrogates survive as escapes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(list(rows), indent=2, allow_nan=False) + "\n", encoding="ascii")
+    lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
+    path.write_text(f"[\n{lines}\n]\n", encoding="ascii")
     return path

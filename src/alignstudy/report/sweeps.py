@@ -65,7 +65,9 @@ def sweep_of(
     rows = [panel.row(model) for model in models]
     scores = panel.by_seed[rows]
     steps = _default_grid(scores) if grid is None else _given_grid(grid)
-    scores = np.where(panel.failed[rows], min(steps[0], np.nanmin(scores)) - 1.0, scores)
+    # What fails whatever its score passes no threshold; what has no score still enters nothing.
+    failed = panel.failed[rows] & ~np.isnan(scores)
+    scores = np.where(failed, min(steps[0], np.nanmin(scores)) - 1.0, scores)
     rates = np.round(sweep_rates(scores, steps, inclusive=thresholds.inclusive), 9)
     passed = _passed(scores, steps, inclusive=thresholds.inclusive)
     low, high = _intervals(panel, passed, resampler)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alignstudy.judges import code_of
 from alignstudy.judges.independence import independence_notes
-from alignstudy.study.judge_spec import JudgeEntry, JudgeThresholds, limits_of
+from alignstudy.study.judge_spec import JudgeEntry, JudgeThresholds, SweepSettings, limits_of
 from alignstudy.study.spec import StudySettings
 from alignstudy.study.stages.answer import Generate, ScoreResponses
 from alignstudy.study.stages.data import SelectPrompts
@@ -38,9 +38,15 @@ class Bench:
     def limits(self) -> tuple[JudgeThresholds | None, ...]:
         """Each judge's thresholds as numbers; None where they are calibrated."""
         return tuple(
-            limits_of(judge, self.settings.thresholds, is_first=at == 0)
-            for at, (judge, _) in enumerate(self.judges)
+            limits_of(judge, self.settings.thresholds, is_first=judge == self.settings.judges[0])
+            for judge, _ in self.judges
         )
+
+    @property
+    def sweep(self) -> SweepSettings:
+        """The study's grids, which are in its first judge's unit: none where that one is absent."""
+        is_there = self.names[:1] == (self.settings.judges[0].name,)
+        return self.settings.thresholds.sweep if is_there else SweepSettings()
 
     @cached_property
     def calibrations(self) -> tuple[Calibrate, ...]:

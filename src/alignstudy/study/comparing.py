@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import ScoredResponse
+from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.assemble import Question, find
 from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.results import Thresholds
@@ -92,16 +92,34 @@ def _refuse_other_thresholds(
     found: dict[str, tuple[list[ScoredResponse], dict[str, Thresholds]]], judges: Sequence[str]
 ) -> None:
     for judge in judges:
-        limits = {
-            name: (each[judge].harmless, each[judge].helpful, each[judge].inclusive)
-            for name, (_, each) in found.items()
-        }
+        limits = {name: _rule_in_words(each[judge]) for name, (_, each) in found.items()}
         if len(set(limits.values())) > 1:
             raise InputError(
                 f"judge {judge} has other thresholds in each run",
-                why="; ".join(f"{name}: {values[:2]}" for name, values in limits.items()),
+                why="; ".join(f"{name}: {words}" for name, words in limits.items()),
                 mend="run one of them again with `--set thresholds={harmless: .., helpful: ..}`",
             )
+
+
+def _rule_in_words(thresholds: Thresholds) -> str:
+    """Write what passes: two runs that write it alike count the same responses."""
+    sign = "at least" if thresholds.inclusive else "above"
+    ends = [f"{axis} {sign} {thresholds.of(axis)!r}" for axis in Axis]
+    return ", ".join([*ends, "empty ones fail" if thresholds.empty_fails else "empty ones count"])
+
+
+def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
+    """Give each row of a run an id of its prompt's text, numbered where that is asked more often.
+
+    Numbers follow the run's own ids, so that its models stay aligned as they were.
+    """
+    ids: dict[tuple[Axis, str], dict[str, int]] = {}
+    found = []
+    for row in rows:
+        known = ids.setdefault((row.axis, row.prompt), {})
+        occurrence = known.setdefault(row.prompt_id, len(known) + 1)
+        found.append((row, prompt_id(row.axis, row.prompt, occurrence)))
+    return found
 
 
 def _side_by_side(
@@ -112,8 +130,8 @@ def _side_by_side(
     Raises:
         DataError: If there is no such prompt.
     """
-    texts = [{(row.axis, row.prompt) for row in rows} for rows in runs.values()]
-    shared = set.intersection(*texts)
+    numbered = {name: _numbered(rows) for name, rows in runs.items()}
+    shared = set.intersection(*({name for _, name in rows} for rows in numbered.values()))
     if not shared:
         raise DataError(
             "the runs share no prompt",
@@ -124,10 +142,10 @@ def _side_by_side(
         replace(
             row,
             model=f"{row.model}@{name}",
-            prompt_id=prompt_id(row.axis, row.prompt, 1),
+            prompt_id=prompt_name,
             scores={judge: row.scores[judge] for judge in judges},
         )
-        for name, rows in runs.items()
-        for row in rows
-        if (row.axis, row.prompt) in shared
+        for name, rows in numbered.items()
+        for row, prompt_name in rows
+        if prompt_name in shared
     ]

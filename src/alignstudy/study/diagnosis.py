@@ -59,5 +59,5 @@ class Diagnosis:
             max_length=method.max_length if measured and method is not None else None,
             prompts=self.prompts,
             settings=settings,
-            max_new_tokens=self.settings.generation.max_new_tokens,
+            max_new_tokens=settings.max_new_tokens or self.settings.generation.max_new_tokens,
         )

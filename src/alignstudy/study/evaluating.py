@@ -117,7 +117,9 @@ def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
     rows, findings = find(rows, question)
     provenance = {"ratings": str(ratings), "ratings_sha256": digest_of(ratings)}
     protocol: Literal["paper"] | None = "paper" if is_published else None
-    write_run(folder, inputs_of(ratings.name, rows, findings, provenance, protocol=protocol))
+    write_run(
+        folder, inputs_of(ratings.resolve().name, rows, findings, provenance, protocol=protocol)
+    )
 
 
 def published_digest(rows: Sequence[ScoredResponse]) -> str:
@@ -173,7 +175,7 @@ def _thresholds(
     """Give each judge's thresholds: as asked, else the run's own, else the published study's."""
     judges = dict.fromkeys(name for row in rows for name in row.scores)
     given = {Axis.HARMLESS: wishes.harmless, Axis.HELPFUL: wishes.helpful}
-    own = own_thresholds(ratings.parent / STATISTICS)
+    own = own_thresholds(ratings.resolve().parent / STATISTICS)
     found = {}
     for judge in judges:
         values: dict[str, float | None] = {}

@@ -201,7 +201,7 @@ class _Builder:
             judges=bench.names,
             limits=bench.limits,
             inclusive=settings.thresholds.inclusive,
-            sweep=settings.thresholds.sweep,
+            sweep=bench.sweep,
             calibrations=bench.calibrations,
             base=settings.base_recipe,
             prompts=self.prompts,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignstudy.errors import NotFetchedError
+from alignstudy.judges.axes import measured_axes
 from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
 from alignstudy.study.spec import WORLD, StudySettings
 
@@ -54,7 +56,30 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             revision = source.revision or "main"
             digest = f"not fetched: {source.name}@{revision}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
+    _refuse_gaps(settings, absent)
     return Located(found=found, missing=missing, absent=absent)
+
+
+def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
+    """Refuse before anything is trained if the judges that are left can't fill the tables.
+
+    Raises:
+        NotFetchedError: If prompts of an axis are left without the panel's, or the first, judge.
+    """
+    there = [judge for judge in settings.judges if judge.name not in absent]
+    for axis in settings.axes if absent else ():
+        if settings.panel is None:
+            judged = axis in measured_axes(there[0].settings)
+        else:
+            judged = any(name not in absent for name in settings.panel.members(axis))
+        if not judged:
+            raise NotFetchedError(
+                f"no judge is left that fills the tables for {axis.prompts_name} prompts",
+                why="; ".join(f"judge {name} is absent: {why}" for name, why in absent.items()),
+                mend="connect to the network and run again without --offline, or put a judge that"
+                " measures both kinds of prompts next in `judges`, or in the panel",
+                kept="every finished stage",
+            )
 
 
 def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from alignstudy.errors import GuardError
 from alignstudy.evidence import JudgeQuality
-from alignstudy.judges import Judge, JudgeSettings, build
+from alignstudy.judges import Judge, JudgeSettings, build, code_of
 from alignstudy.judges.assess import (
     AssessSettings,
     as_judged,
@@ -70,7 +70,18 @@ class JudgeSpec:
         if self.calibration is not None:
             chosen = read_calibration_result(job.folder_of(self.calibration))["rendering"]["chosen"]
             settings = settings.model_copy(update={"rendering": chosen})
-        return build(settings, self._place(job), job.device)
+        judge = build(settings, self._place(job), job.device)
+        self._refuse_changed_code()
+        return judge
+
+    def _refuse_changed_code(self) -> None:
+        """Refuse a Python judge that was edited since the keys were made: its scores would lie."""
+        if code_of(self.settings, self.folder) != self.code:
+            raise GuardError(
+                f"the source of the {self.settings.use} judge changed during the run",
+                why="its scores would be kept, and used again, as those of the former source",
+                mend="run the same command again: it goes on with the source as it is now",
+            )
 
     def _place(self, job: StageJob) -> Path | None:
         """Give the folder of its weights, or of its module."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from alignstudy.data.audit import audit_json
 from alignstudy.data.exclusion import EvaluationDialogues
+from alignstudy.judges.assess import BASELINES
 from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.stats.clustered_share import effective_wilson
 from alignstudy.study.provenance import versions
 from alignstudy.study.reporting import write_report
 from alignstudy.study.spec import StudySettings
@@ -110,7 +112,12 @@ class Publish(Stage):
 
     def _calibrations(self, job: StageJob) -> tuple[dict[str, Any], ...]:
         found = []
-        for judge, stage in zip(self.compare.judges, self.compare.calibrations, strict=False):
+        compare = self.compare
+        for judge, limits, stage in zip(
+            compare.judges, compare.limits, compare.calibrations, strict=False
+        ):
+            if limits is not None:
+                continue  # the study gives numbers: what was calibrated decides nothing
             for axis, facts in read_calibration_result(job.folder_of(stage)).items():
                 if axis == "rendering":
                     continue
@@ -133,8 +140,9 @@ class Publish(Stage):
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Say where a judge is not independent, or ranks the wrong way round."""
+        baselines = {judge.name for judge in self.study.judges if judge.settings.use in BASELINES}
         for facts in self._calibrations(job):
-            if facts["pair_accuracy"] < 0.5:
+            if facts["judge"] not in baselines and _looks_reversed(facts):
                 yield (
                     f"judge {facts['judge']} scores the rejected response higher on"
                     f" {100 * (1 - facts['pair_accuracy']):.0f}% of {facts['n']} labelled pairs"
@@ -166,6 +174,11 @@ class Publish(Stage):
             "device": sorted({s.device_class for s in stages}),
             "stages": {stage.name: stage.key for stage in (self.prompts, *self.parts, *stages)},
         }
+
+
+def _looks_reversed(facts: Mapping[str, Any]) -> bool:
+    """Tell whether a judge surely ranks worse than a coin; a few pairs below half don't say so."""
+    return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
 
 
 def _read_json(job: StageJob, stage: Stage, name: str) -> Any:  # noqa: ANN401 - JSON
