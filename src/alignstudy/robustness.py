@@ -106,3 +106,20 @@ class Sensitivity:
     value: Estimate | None
     full: float
     n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Power of a paired comparison at 80 % and a two-sided level of 5 %.
+
+    Attributes:
+        power: Chance of finding the observed difference again with as many prompts, percent.
+        detectable: Smallest difference that is found with 80 % power: percentage points, or the
+            judge's unit.
+        n_needed: Paired prompts (a set, for CAS) for 80 % power at the observed difference; None
+            where the difference is 0, or no number below ten million is enough.
+    """
+
+    power: float
+    detectable: float
+    n_needed: int | None

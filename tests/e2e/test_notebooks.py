@@ -44,7 +44,7 @@ def test_no_cell_failed_and_figures_are_shown(demo):
 
 
 def test_the_second_notebook_runs_no_stage_again(demo):
-    assert "'0 of 24 stages ran'" in texts(demo[1]["eval"])
+    assert "'0 of 35 stages ran'" in texts(demo[1]["eval"])
 
 
 def test_the_exported_ratings_give_the_same_table(demo):

@@ -1,4 +1,4 @@
-"""Numbers that must agree wherever they stand: tables, curves, labels, panels, runs side by side."""
+"""Numbers that agree wherever they stand: tables, curves, labels, panels, runs side by side."""
 
 import json
 from dataclasses import replace

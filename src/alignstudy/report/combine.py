@@ -75,8 +75,8 @@ def combine(
     Raises:
         UnknownNameError: If the panel names a judge that isn't there.
         InputError: If an axis has responses and no judge, the base is no model, two members differ
-            in whether their thresholds are inclusive or empty responses fail, `majority` lacks a threshold, or a judge is
-            called "panel".
+            in whether their thresholds are inclusive or an empty response fails, `majority` lacks a
+            threshold, or a judge is called "panel".
         MetricError: If a member gives all responses of the base the same score (`mean_z`), or none.
     """
     _check(thresholds_by_judge, panel, absent)
@@ -103,7 +103,6 @@ def combine(
         helpful=limits[Axis.HELPFUL],
         inclusive=panel.combine != "majority" and _inclusive(members_thresholds),
         empty_fails=_empty_fails(members_thresholds),
-        empty_fails=any(limits.empty_fails for limits in thresholds_by_judge.values()),
         origin=origin,
     )
     return [_with_panel(row, scores[at]) for at, row in enumerate(responses)], thresholds

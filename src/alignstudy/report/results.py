@@ -8,9 +8,8 @@ from typing import Any
 from pydantic import Field
 
 from alignstudy.records import Axis, Estimate
-from alignstudy.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
+from alignstudy.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
 from alignstudy.settings import Settings
-from alignstudy.stats.power import Power
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
@@ -117,6 +116,8 @@ def bca_levels(
         Lower and upper level, 0 to 1; None where the bias correction is infinite or the
         acceleration turns the levels round.
     """
+    from scipy import special
+
     normal = NormalDist()
     below = ((replicates < value).mean() + (replicates <= value).mean()) / 2.0
     if not 0.0 < below < 1.0:

@@ -7,7 +7,6 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.intervals import tango_score
@@ -33,6 +32,8 @@ def tost_mean(differences: NDArray[np.float64], margin: float) -> float:
 
     Source: Schuirmann 1987, doi:10.1007/BF01068419.
     """
+    from scipy import special
+
     values = np.asarray(differences, dtype=np.float64)
     _check_margin(margin)
     if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():

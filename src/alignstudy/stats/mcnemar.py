@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scipy import special
-
 from alignstudy.errors import MetricError
 
 
@@ -25,6 +23,8 @@ def mcnemar_exact(wins: int, losses: int) -> float:
 
     Source: McNemar 1947, doi:10.1007/BF02295996, with the binomial distribution itself.
     """
+    from scipy import special
+
     if min(wins, losses) < 0:
         raise MetricError(
             f"impossible discordant counts: {wins} wins, {losses} losses",

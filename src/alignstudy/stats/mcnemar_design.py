@@ -12,7 +12,6 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.planning import ALPHA, MOST, POWER, check_probability, crossing, smallest
@@ -61,6 +60,8 @@ class _Discordant:
 
     def power(self, difference: float) -> float:
         """Power at a difference of the two rates, of this discordance."""
+        from scipy import special
+
         if self.discordance == 0.0:
             return 0.0
         share = min(1.0, max(0.0, 0.5 + difference / (2.0 * self.discordance)))
@@ -74,6 +75,8 @@ class _Discordant:
 
 def _binomial_pmf(successes: NDArray[np.int64], n: int, probability: float) -> NDArray[np.float64]:
     """Binomial probabilities; exact at probabilities of 0 and 1 too."""
+    from scipy import special
+
     logs = (
         special.gammaln(n + 1.0)
         - special.gammaln(successes + 1.0)
@@ -87,6 +90,8 @@ def _binomial_pmf(successes: NDArray[np.int64], n: int, probability: float) -> N
 
 def _critical(numbers: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:
     """Most losses with which the exact test rejects, a discordant number; -1 where none."""
+    from scipy import special
+
     z = NormalDist().inv_cdf(1.0 - alpha / 2.0)
     guess = np.floor(numbers / 2.0 - z * np.sqrt(numbers) / 2.0 + 3.0)
     critical = np.clip(guess, -1, np.maximum(numbers - 1, -1)).astype(np.int64)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from scipy import special
-
 from alignstudy.errors import MetricError
 from alignstudy.stats.planning import ALPHA, MOST, POWER, check_probability, crossing
 
@@ -30,6 +28,8 @@ def mean_power(effect_size: float, n: int, *, alpha: float = ALPHA) -> float:
 
     Source: Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, section 2.
     """
+    from scipy import special
+
     check_probability(alpha=alpha)
     if not math.isfinite(effect_size) or n < 2:
         raise MetricError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from alignstudy.errors import MetricError
 
@@ -30,6 +29,8 @@ def cochran_q(passed: NDArray[np.float64] | NDArray[np.bool_]) -> tuple[float, f
 
     Source: Cochran 1950, "The comparison of percentages in matched samples", Biometrika 37.
     """
+    from scipy import special
+
     table = _matrix(passed)
     if not np.isin(table, (0.0, 1.0)).all():
         raise MetricError(
@@ -62,6 +63,8 @@ def friedman(scores: NDArray[np.float64]) -> tuple[float, float]:
 
     Source: Friedman 1937, doi:10.1080/01621459.1937.10503522; Conover 1999, section 5.8, for ties.
     """
+    from scipy import special
+
     ranks = ranks_of_models(_matrix(scores))
     models, n = ranks.shape
     middle = (models + 1) / 2.0

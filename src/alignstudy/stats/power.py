@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alignstudy.errors import MetricError
+from alignstudy.robustness import Power
 from alignstudy.stats.mcnemar_design import mcnemar_detectable, mcnemar_n, mcnemar_power
 from alignstudy.stats.mean_design import mean_n, mean_power, normal_n, normal_power
 from alignstudy.stats.planning import ALPHA, POWER, smallest
@@ -34,23 +34,6 @@ __all__ = [
     "rate_power",
     "stratified_power",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Power:
-    """Power of a paired comparison at 80 % and a two-sided level of 5 %.
-
-    Attributes:
-        power: Chance of finding the observed difference again with as many prompts, percent.
-        detectable: Smallest difference that is found with 80 % power: percentage points, or the
-            judge's unit.
-        n_needed: Paired prompts (a set, for CAS) for 80 % power at the observed difference; None
-            where the difference is 0, or no number below ten million is enough.
-    """
-
-    power: float
-    detectable: float
-    n_needed: int | None
 
 
 def rate_power(wins: int, losses: int, n: int) -> Power:

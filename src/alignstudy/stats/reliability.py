@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from alignstudy.errors import MetricError
 
@@ -39,6 +38,8 @@ def reliability(
     Source: Bradley and Terry 1952, doi:10.1093/biomet/39.3-4.324; Naeini et al. 2015 (AAAI), for
         the calibration error.
     """
+    from scipy import special
+
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all() or bins < 1:
         raise MetricError(

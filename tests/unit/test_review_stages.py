@@ -1,0 +1,128 @@
+"""Stages and their keys: what decides a number is in the key, and stands for the right judge."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from panel_fixtures import rows, thresholds
+
+from alignstudy.errors import GuardError, NotFetchedError
+from alignstudy.judges.constant import ConstantSettings
+from alignstudy.report.combine import PanelSettings, combine
+from alignstudy.study.api import Study
+from alignstudy.study.locate import Located, locate
+from alignstudy.study.stage import StageJob, in_order
+from alignstudy.study.stages.compare import Compare
+from alignstudy.study.stages.diagnose import Diagnose
+from alignstudy.study.stages.judging import JudgeSpec
+from alignstudy.study.stages.publish import _looks_reversed
+
+GONE = {"name": "gone", "path": "nobody/not-there"}
+LENGTH = {"use": "length"}
+REFUSALS = {"use": "rules", "measures": "refusal"}
+GRID = [-6.0, 0.0, 0.1]
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Give a study of some judges, every other setting as small as it goes."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    base = tmp_path / "base"
+    base.mkdir()
+
+    def loaded(*judges, **changes):
+        study = {
+            "study": "small", "base": str(base), "data": {"source": "world"}, "judges": judges,
+            "methods": {"sft": {}}, "recipes": {"base": [], "sft": ["sft"]},
+            "thresholds": {"harmless": -3.0, "helpful": -2.0, "sweep": {"harmless": GRID}},
+            **changes,
+        }  # fmt: skip
+        path = tmp_path / "study.yaml"
+        path.write_text(json.dumps(study))
+        return Study.load(path, out=tmp_path / "run")
+
+    return loaded
+
+
+def stages(study, located=None):
+    return in_order(study.graph(located or study.located(fetch=True)).goals)
+
+
+def compare_of(study):
+    return next(stage for stage in stages(study) if isinstance(stage, Compare))
+
+
+def test_a_second_judge_does_not_inherit_the_numbers_of_an_absent_first_one(load):
+    whole = compare_of(load(LENGTH, {**LENGTH, "name": "other"}))
+    assert (whole.limits[0].harmless, whole.limits[0].helpful) == (-3.0, -2.0)
+    assert whole.sweep.harmless == tuple(GRID)
+    left = compare_of(load(GONE, LENGTH))
+    assert left.absent == ("gone",)
+    assert (left.limits[0].harmless, left.limits[0].helpful) == (None, None)
+    assert left.sweep.harmless == ()
+
+
+def test_judges_that_leave_an_axis_open_are_refused_before_anything_runs(load):
+    limits = {"thresholds": {"harmless": 0.5}}
+    with pytest.raises(NotFetchedError, match="helpful prompts") as refused:
+        load(GONE, {**REFUSALS, **limits}).located(fetch=True)
+    assert "gone" in refused.value.why
+    panel = {"harmlessness": ["length"], "helpfulness": ["gone"]}
+    with pytest.raises(NotFetchedError, match="helpful prompts"):
+        locate(load(LENGTH, GONE, panel=panel).settings, fetch=True)
+    panel = {"harmlessness": ["length", "gone"], "helpfulness": ["length"]}
+    assert list(locate(load(LENGTH, GONE, panel=panel).settings, fetch=True).absent) == ["gone"]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_panel_keeps_the_protocols_rule_for_empty_responses(fails):
+    scores = {"base": {"a": [0.0, 1.0], "b": [2.0, 5.0]}}
+    limits = {judge: replace(thresholds(0.5), empty_fails=fails) for judge in "ab"}
+    panel = PanelSettings(harmlessness=("a", "b"))
+    assert combine(rows(scores), limits, panel, base="base")[1].empty_fails is fails
+
+
+def test_samples_with_a_cap_of_their_own_do_not_hang_on_generations(load):
+    def keys(**changes):
+        made = stages(load(LENGTH, **changes))
+        return {stage.name: stage.key for stage in made if isinstance(stage, Diagnose)}
+
+    own = {"diagnostics": {"max_new_tokens": 8}}
+    longer = {"generation": {"max_new_tokens": 99}}
+    assert keys(**own) == keys(**own, **longer)
+    assert keys() != keys(**longer)
+
+
+def test_a_python_judge_that_was_edited_during_the_run_is_refused(load, tmp_path):
+    source = tmp_path / "edited_judge.py"
+    source.write_text("def rate(items):\n    return [1.0 for _ in items]\n")
+    study = load({"use": "python", "call": "edited_judge:rate", "name": "mine"})
+    spec = next(stage.judge for stage in stages(study) if stage.name.startswith("score/"))
+    (given,) = spec.build(_job(tmp_path)).score([("a", "b")])
+    assert given.score == 1.0
+    source.write_text("def rate(items):\n    return [2.0 for _ in items]\n")
+    with pytest.raises(GuardError, match="changed during the run"):
+        spec.build(_job(tmp_path))
+    assert JudgeSpec(settings=ConstantSettings(), model=None).build(_job(tmp_path))
+
+
+def _job(folder: Path) -> StageJob:
+    from alignstudy.progress import SILENT
+
+    return StageJob(
+        out=folder, work=folder, scores=folder / "scores.sqlite", folder_of=lambda stage: folder,
+        facts_of=lambda stage: {}, device="cpu", progress=SILENT, should_stop=lambda: False,
+    )  # fmt: skip
+
+
+def test_a_few_pairs_below_half_are_no_reversed_judge():
+    assert not _looks_reversed({"pair_accuracy": 0.28, "n": 16})
+    assert not _looks_reversed({"pair_accuracy": 0.49, "n": 200})
+    assert _looks_reversed({"pair_accuracy": 0.28, "n": 200})
+
+
+def test_located_has_a_judge_or_the_reason_why_not(load):
+    found = load(GONE, LENGTH).located(fetch=True)
+    assert isinstance(found, Located)
+    assert "nobody/not-there" in found.absent["gone"]
