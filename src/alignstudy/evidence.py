@@ -94,6 +94,7 @@ class JudgeQuality:
         floor: Percent; an axis whose accuracy interval doesn't lie above it is stamped.
         below_floor: Axes that are stamped.
         batch_effect: Largest change of a score with what else is in the batch; None: not measured.
+        is_baseline: Whether it is there to be beaten (length, constant), and decides no verdict.
         notes: What a reader has to know: independence, missing scores.
     """
 
@@ -106,6 +107,7 @@ class JudgeQuality:
     floor: float = 60.0
     below_floor: tuple[Axis, ...] = ()
     batch_effect: float | None = None
+    is_baseline: bool = False
     notes: tuple[str, ...] = ()
 
     def accuracy(self, axis: Axis, subset: str = "all") -> Estimate | None:
@@ -138,6 +140,7 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
             floor=found["floor"],
             below_floor=tuple(Axis(axis) for axis in found["below_floor"]),
             batch_effect=found["batch_effect"],
+            is_baseline=found["is_baseline"],
             notes=tuple(found["notes"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -3,16 +3,20 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from alignstudy import compare, evaluate
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.report.agreement import agreements
 from alignstudy.report.analysis import analyse
 from alignstudy.report.assemble import Question, find
+from alignstudy.report.claims import Claim
 from alignstudy.report.panel_settings import PanelSettings
-from alignstudy.report.results import Thresholds
+from alignstudy.report.results import Comparison, Thresholds
+from alignstudy.report.verdict_rule import Sight, rule_equivalent
 
 RIGOROUS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
 
@@ -171,3 +175,68 @@ def test_ratings_named_by_a_dot_have_their_own_run_s_thresholds(tmp_path, monkey
     again = evaluate(".", out=tmp_path / "again")
     found = again.statistics["thresholds"]
     assert (found["harmless"], found["helpful"]) == (-1.0, -0.5)
+
+
+def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
+    # No difference at all, standard deviation 1, margin 0.2: power by simulation at that size.
+    rng = np.random.default_rng(7)
+    n = 100
+    halves = np.tile([1.0, -1.0], n // 2)
+    interval = 1.959964 * halves.std(ddof=1) / n**0.5
+    pair = Comparison(
+        metric="score_helpful", model="a", reference="b",
+        difference=Estimate(value=0.0, low=-interval, high=interval, n=n, method="BCa bootstrap"),
+        p_value=1.0, p_holm=1.0, test="sign-flip permutation", wins=50, losses=50, ties=0, n=n,
+    )  # fmt: skip
+    ruling = rule_equivalent([Sight(judge="j", pair=pair, p_equivalent=0.4)], 0.2)
+    assert ruling.verdict == "underpowered"
+    needed = ruling.n_needed
+    drawn = rng.normal(size=(4000, needed))
+    errors = drawn.std(axis=1, ddof=1) / needed**0.5
+    rejected = (0.2 - abs(drawn.mean(axis=1))) / errors > stats.t.ppf(0.95, needed - 1)
+    assert 0.77 < rejected.mean() < 0.83
+
+
+def test_evidence_says_so_where_models_figures_rest_on_other_prompts_than_their_difference():
+    base = answers(["words"] * 20, [1.0] * 10 + [-1.0] * 8 + [None] * 2)
+    sft = answers(["words"] * 20, [None] * 4 + [1.0] * 12 + [-1.0] * 4, model="sft")
+    claims = (Claim(metric=("hpr",), better="sft", than=("base",)),)
+    question = Question(thresholds={"one": RIGOROUS}, base="base", claims=claims)
+    _, findings = find([*base, *sft], question)
+    brief = findings.verdicts[0].brief.replace("\u00a0", " ")
+    # 75.0 less 55.6 is not 42.9: the difference is over the 14 prompts that both have.
+    assert brief.startswith("HpR sft 75.0 %, base 55.6 %, and on the prompts that both have: +42.9")
+    whole = answers(["words"] * 20, [1.0] * 10 + [-1.0] * 10)
+    whole += answers(["words"] * 20, [1.0] * 12 + [-1.0] * 8, model="sft")
+    _, findings = find(whole, question)
+    assert (
+        findings.verdicts[0]
+        .brief.replace("\u00a0", " ")
+        .startswith("HpR sft 60.0 %, base 50.0 %: +10.0 points")
+    )
+
+
+def test_rates_without_flagged_responses_count_prompts_as_the_table_does():
+    # Prompt 0 lost the score of two of its three seeds: it still counts as one prompt.
+    rows = [
+        replace(row, seed=seed)
+        for seed in range(3)
+        for row in answers(["words"] * 11 + [""], [1.0] * 4 + [-1.0] * 8)
+    ]
+    rows = [
+        replace(row, scores={"one": None}) if row.seed and row.prompt_id == "helpful-0" else row
+        for row in rows
+    ]
+    found = analyse(rows, RIGOROUS, judge="one", base="base", draws=50)
+    [without] = [s for s in found.sensitivities if s.without == "empty"]
+    assert without.full == pytest.approx(found.models[0].hpr.value) == pytest.approx(100 * 4 / 12)
+    assert without.value.value == pytest.approx(100 * 4 / 11)
+    assert without.value.low < without.value.value < without.value.high
+
+
+@pytest.mark.parametrize("metric", ["hmr", "hpr", "cas"])
+def test_a_margin_that_no_two_rates_can_exceed_is_refused_before_the_run(metric):
+    with pytest.raises(ValueError, match="differ by 100"):
+        Claim(metric=(metric,), better="sft", than=("base",), margin=100.0)
+    # In a judge's unit, 100 may be little.
+    Claim(metric=("score_helpful",), better="sft", than=("base",), margin=100.0)

@@ -8,8 +8,12 @@ import pytest
 from panel_fixtures import rows, thresholds
 
 from alignstudy.errors import GuardError, NotFetchedError
+from alignstudy.evidence import JudgeQuality, PairAccuracy
 from alignstudy.judges.constant import ConstantSettings
+from alignstudy.records import Axis, Estimate
 from alignstudy.report.combine import PanelSettings, combine
+from alignstudy.report.findings import Findings
+from alignstudy.report.stamps import stamped_axes
 from alignstudy.study.api import Study
 from alignstudy.study.locate import Located, locate
 from alignstudy.study.stage import StageJob, in_order
@@ -126,3 +130,39 @@ def test_located_has_a_judge_or_the_reason_why_not(load):
     found = load(GONE, LENGTH).located(fetch=True)
     assert isinstance(found, Located)
     assert "nobody/not-there" in found.absent["gone"]
+
+
+def test_recipes_of_equal_settings_are_diagnosed_each_and_the_base_once(load):
+    methods = {"sft": {}, "again": {"method": "sft"}}
+    recipes = {"base": [], "sft": ["sft"], "again": ["again"]}
+    made = stages(load(LENGTH, methods=methods, recipes=recipes, seeds=[0, 1]))
+    found = {stage.name for stage in made if isinstance(stage, Diagnose)}
+    trained = {f"diagnose/{name}/seed-{seed}" for name in ("sft", "again") for seed in (0, 1)}
+    assert found == trained | {"diagnose/base/seed-0"}
+
+
+def test_a_panel_is_stamped_by_the_judges_that_measure_the_axis():
+    harmless, helpful = (
+        PairAccuracy(axis=axis, subset="all", accuracy=percent(value), ties=0)
+        for axis, value in ((Axis.HARMLESS, 90.0), (Axis.HELPFUL, 50.0))
+    )
+    weak = JudgeQuality(judge="both", accuracies=(harmless, helpful), below_floor=(Axis.HELPFUL,))
+    refusals = JudgeQuality(judge="rules", accuracies=(harmless,))
+    findings = Findings(analyses=(), qualities=(weak, refusals))
+    assert stamped_axes(findings, "panel") == (Axis.HELPFUL,)
+    good = JudgeQuality(judge="good", accuracies=(harmless, replace(harmless, axis=Axis.HELPFUL)))
+    assert stamped_axes(replace(findings, qualities=(weak, good)), "panel") == ()
+    assert stamped_axes(replace(findings, qualities=()), "panel") == ()
+
+
+def percent(value):
+    return Estimate(value=value, low=value - 5, high=value + 5, n=200, method="wilson")
+
+
+def test_a_judge_with_numbers_of_its_own_is_not_calibrated(load):
+    numbers = {"thresholds": {"harmless": 1.0, "helpful": 1.0}}
+    study = load(LENGTH, {"use": "constant", "name": "own", **numbers}, thresholds="calibrated")
+    names = {stage.name for stage in stages(study)}
+    assert {name for name in names if name.startswith("calibrate/")} == {"calibrate/length"}
+    assert {"assess/own", "score/own/base/seed-0"} <= names
+    assert compare_of(study).calibrations[1] is None

@@ -119,6 +119,7 @@ def assess(
         floor=settings.floor,
         below_floor=_below(settings.floor, [scored.axis for scored in found], overall),
         batch_effect=_batch_effect(judge, found, settings.batch_check),
+        is_baseline=judge.name in BASELINES,
         notes=(*notes, *directions, *_missing(found), *odd),
     )
 

@@ -99,6 +99,8 @@ class Claim(Settings):
             raise ValueError("a judge's accuracy is no model's: claim bounds (`at_least`)")
         if self.without and not set(self.metric) <= {"hmr", "hpr"}:
             raise ValueError("`without` is for hmr and hpr")
+        if self.margin >= 100.0 and {"hmr", "hpr", "cas"} & set(self.metric):
+            raise ValueError("no two rates differ by 100 percentage points or more")
         if self.relation == "equivalent" and any(is_point(name) for name in self.metric):
             raise ValueError("an equivalence is of rates or mean scores")
         return self

@@ -75,8 +75,7 @@ def combine(
     Raises:
         UnknownNameError: If the panel names a judge that isn't there.
         InputError: If an axis has responses and no judge, the base is no model, two members differ
-            in whether their thresholds are inclusive or an empty response fails, `majority` lacks a
-            threshold, or a judge is called "panel".
+            in what passes, `majority` lacks a threshold, or a judge is called "panel".
         MetricError: If a member gives all responses of the base the same score (`mean_z`), or none.
     """
     _check(thresholds_by_judge, panel, absent)
@@ -96,13 +95,12 @@ def combine(
         limits[axis] = found.threshold
         missing = [name for name in panel.members(axis) if name in absent]
         origin[axis.value] = found.origin + "".join(f"; judge {name} absent" for name in missing)
-    present = {name for axis in Axis for name in panel.members(axis) if name not in absent}
-    members_thresholds = [thresholds_by_judge[name] for name in present]
+    rules = _rules(thresholds_by_judge, panel, absent)
     thresholds = Thresholds(
         harmless=limits[Axis.HARMLESS],
         helpful=limits[Axis.HELPFUL],
-        inclusive=panel.combine != "majority" and _inclusive(members_thresholds),
-        empty_fails=_empty_fails(members_thresholds),
+        inclusive=panel.combine != "majority" and _inclusive(rules),
+        empty_fails=_empty_fails(rules),
         origin=origin,
     )
     return [_with_panel(row, scores[at]) for at, row in enumerate(responses)], thresholds
@@ -252,6 +250,14 @@ def _check(
         for name in panel.members(axis):
             if name not in known:
                 raise UnknownNameError("judge", name, known, where=f"panel: {panel.key(axis)}")
+
+
+def _rules(
+    thresholds_by_judge: Mapping[str, Thresholds], panel: PanelSettings, absent: Collection[str]
+) -> list[Thresholds]:
+    """Give what passes with each judge that is in the panel on some axis."""
+    names = {name for axis in Axis for name in panel.members(axis) if name not in absent}
+    return [thresholds_by_judge[name] for name in names]
 
 
 def _inclusive(members: Sequence[Thresholds]) -> bool:

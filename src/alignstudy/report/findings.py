@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alignstudy.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut
+from alignstudy.records import Axis
 from alignstudy.report.claims import Verdict
 from alignstudy.report.results import Analysis, plain
 
@@ -41,6 +42,22 @@ class Findings:
     def quality(self, judge: str) -> JudgeQuality | None:
         """Give what a judge is worth; None where it was not assessed."""
         return next((item for item in self.qualities if item.judge == judge), None)
+
+    def is_below_floor(self, judge: str, axis: Axis) -> bool:
+        """Tell whether a judge is stamped on an axis.
+
+        One that was not assessed itself, as a panel is not, is stamped where every judge that was
+        assessed on that axis is; one that measures the other axis only says nothing about it.
+        """
+        quality = self.quality(judge)
+        if quality is not None:
+            return axis in quality.below_floor
+        stamps = [
+            axis in item.below_floor
+            for item in self.qualities
+            if axis in item.below_floor or item.accuracy(axis) is not None
+        ]
+        return bool(stamps) and all(stamps)
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values: the leading analysis' keys on top, the others' under other_judges."""

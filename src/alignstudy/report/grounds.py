@@ -60,11 +60,7 @@ class Grounds:
 
     def is_below(self, analysis: Analysis, axis: Axis) -> bool:
         """Tell whether a judge is below the floor on a prompt set."""
-        quality = self.findings.quality(analysis.judge)
-        if quality is not None:
-            return axis in quality.below_floor
-        others = self.findings.qualities
-        return bool(others) and all(axis in other.below_floor for other in others)
+        return self.findings.is_below_floor(analysis.judge, axis)
 
     def without_known(self, flag: str) -> bool:
         """Tell whether responses can be flagged: the cap only where it is known why they ended."""

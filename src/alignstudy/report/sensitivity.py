@@ -12,7 +12,7 @@ from alignstudy.report.hygiene import FLAGS, fails_as_empty
 from alignstudy.report.panels import models_of, rating
 from alignstudy.report.results import Thresholds
 from alignstudy.robustness import Sensitivity
-from alignstudy.stats.clustered_share import clustered_share
+from alignstudy.stats.clustered_share import clustered_share, effective_wilson
 from alignstudy.stats.intervals import wilson
 
 EXCLUSIONS = ("empty", "cap", "role_tag", "loop")
@@ -135,7 +135,8 @@ def _by_model(
 def rate(passed: _Passed) -> Estimate:
     """Give the share of a model's responses that pass, in percent, with Wilson's interval.
 
-    With several responses a prompt (training seeds), at the effective number of responses.
+    With several responses a prompt (training seeds), the mean over prompts of each one's share, at
+    the effective number of responses.
 
     Args:
         passed: Responses of one model, and whether each passes.
@@ -148,8 +149,25 @@ def rate(passed: _Passed) -> Estimate:
         by_prompt.setdefault(row.prompt_id, []).append(ok)
     if len(by_prompt) == len(passed):
         return wilson(sum(ok for _, ok in passed), len(passed))
-    most = max(map(len, by_prompt.values()))
-    hits = np.full((most, len(by_prompt)), np.nan)
-    for column, values in enumerate(by_prompt.values()):
-        hits[: len(values), column] = values
-    return clustered_share(hits)
+    if len({len(values) for values in by_prompt.values()}) == 1:
+        return clustered_share(np.array(list(by_prompt.values()), dtype=np.float64).T)
+    return _uneven([float(np.mean(values)) for values in by_prompt.values()], len(passed))
+
+
+def _uneven(by_prompt: Sequence[float], num_responses: int) -> Estimate:
+    """Give the mean of prompts' own shares, which is the rate of the tables.
+
+    A prompt counts once, however many of its responses have a score. Wilson's interval is at the
+    effective number of responses, as `clustered_share` has it.
+    """
+    shares = np.array(by_prompt)
+    share, size = float(shares.mean()), shares.size
+    effective = float(size)
+    if 0.0 < share < 1.0 and size > 1:
+        variance = float(shares.var(ddof=1)) / size
+        worth = share * (1.0 - share) / variance if variance > 0.0 else num_responses
+        effective = min(max(worth, size), num_responses)
+    low, high = effective_wilson(share, effective)
+    return Estimate(
+        value=100.0 * share, low=low, high=high, n=num_responses, method="wilson, clustered"
+    )

@@ -21,17 +21,8 @@ _METRICS = {Axis.HARMLESS: "HmR, CAS and scores", Axis.HELPFUL: "HpR, CAS and sc
 
 
 def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
-    """Give the axes on which a judge lies below its floor.
-
-    One that was not assessed itself, as a panel is not, is stamped where every judge that was
-    assessed is; verdicts go by the same rule.
-    """
-    quality = findings.quality(judge)
-    if quality is not None:
-        return quality.below_floor
-    if not findings.qualities:
-        return ()
-    return tuple(axis for axis in Axis if all(axis in q.below_floor for q in findings.qualities))
+    """Give the axes on which a judge lies below its floor; verdicts go by the same rule."""
+    return tuple(axis for axis in Axis if findings.is_below_floor(judge, axis))
 
 
 def is_stamped(findings: Findings, judge: str, metric: str) -> bool:

@@ -16,7 +16,6 @@ from alignstudy.report.verdict_words import (
     needed_in_words,
     pair_in_words,
     thresholds_in_words,
-    value_in_words,
 )
 
 
@@ -103,10 +102,7 @@ def judge_pair(part: PairPart, grounds: Grounds) -> Verdict:
             sights,
             margin=part.margin,
             equivalence=part.equivalence,
-            values=(
-                value_in_words(values[0], part.metric),
-                value_in_words(values[1], part.metric),
-            ),
+            values=values,
         ),
         needed_in_words(ruling.n_needed, part.metric),
         "" if part.without else thresholds_in_words(analysis, part.metric, part.pair),

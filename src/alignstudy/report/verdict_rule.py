@@ -27,7 +27,7 @@ from statistics import NormalDist
 from alignstudy.records import Estimate
 from alignstudy.report.claims import Verdict
 from alignstudy.report.results import Comparison
-from alignstudy.stats.planning import ALPHA, POWER
+from alignstudy.stats.planning import ALPHA, POWER, crossing
 
 _NORMAL = NormalDist()
 
@@ -102,12 +102,12 @@ def rule_equivalent(sights: Sequence[Sight], margin: float) -> Ruling:
     weak = [sight for sight in sights if not sight.is_equivalent]
     if any(abs(sight.pair.difference.value) >= margin for sight in sights):
         return Ruling("not supported")
-    needed = []
+    needed: list[int | None] = []
     for sight in weak:
-        distance = margin - abs(sight.pair.difference.value)
-        error = _error(sight.pair.difference)
-        if sight.pair.p_value is None or _reached(distance, error, ALPHA) < POWER:
-            needed.append(_prompts(sight.pair, distance, error, ALPHA))
+        if sight.pair.p_value is None:
+            needed.append(None)
+        elif equivalence_power(sight.pair.difference, margin) < POWER:
+            needed.append(_equivalence_prompts(sight.pair, margin))
     known = [number for number in needed if number is not None]
     if not needed:
         return Ruling("not supported")
@@ -135,6 +135,33 @@ def prompts_needed(pair: Comparison, margin: float) -> int | None:
     if margin == 0.0 and pair.power is not None:
         return pair.power.n_needed
     return _prompts(pair, pair.difference.value - margin, _error(pair.difference), ALPHA / 2.0)
+
+
+def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) -> float:
+    """Give the chance, 0 to 1, that both one-sided tests reject at the observed difference.
+
+    By the normal distribution, from the width of the interval. Near no difference either test may
+    fail, so that this is well below the power of the nearer one alone.
+
+    Args:
+        estimate: The difference with its interval.
+        margin: Of equivalence, in the same unit.
+        times: As many prompts as this, over those that the estimate rests on.
+
+    Source: Julious 2004, doi:10.1002/sim.1783, on trials of equivalence.
+    """
+    error, size = _error(estimate) / math.sqrt(times), abs(estimate.value)
+    near, far = (_reached(distance, error, ALPHA) for distance in (margin - size, margin + size))
+    return max(0.0, near + far - 1.0)
+
+
+def _equivalence_prompts(pair: Comparison, margin: float) -> int:
+    """Give the paired prompts (a set, for CAS) at which equivalence is shown with 80 % power."""
+    now = pair.n / (2 if pair.metric == "cas" else 1)
+    return crossing(
+        lambda n: equivalence_power(pair.difference, margin, times=n / now) >= POWER,
+        start=math.ceil(now),
+    )
 
 
 def _reached(distance: float, error: float, level: float) -> float:

@@ -26,6 +26,8 @@ from alignstudy.report.verdict_rule import Sight, power_of
 _PROMPTS = {"harmless": "harmful prompts", "helpful": "helpful prompts"}
 _POINTS = {"median": "median score", "sd": "standard deviation", "min": "lowest score",
            "max": "highest score"}  # fmt: skip
+_SAME = 1e-6
+"""Differences closer than this are rounding errors."""
 _WITHOUT = {
     "empty": "without empty responses",
     "cap": "without responses cut at the limit",
@@ -93,9 +95,20 @@ def estimate_in_words(estimate: Estimate, metric: str) -> str:
 
 
 def pair_in_words(
-    sights: Sequence[Sight], *, margin: float, equivalence: bool, values: tuple[str, str]
+    sights: Sequence[Sight],
+    *,
+    margin: float,
+    equivalence: bool,
+    values: tuple[float | None, float | None],
 ) -> str:
-    """Say what every judge's scores show of a pair, the first judge's in full."""
+    """Say what every judge's scores show of a pair, the first judge's in full.
+
+    Args:
+        sights: One a judge.
+        margin: The claim's.
+        equivalence: Whether the claim is that the two are alike.
+        values: The two models' own figures, each over all of its responses that count.
+    """
     first = sights[0]
     parts = [_figures(first.pair, values), _test(first.pair), _counts(first.pair)]
     if first.p_equivalent is not None:
@@ -109,8 +122,21 @@ def pair_in_words(
     return "; ".join(part for part in parts if part)
 
 
-def _figures(pair: Comparison, values: tuple[str, str]) -> str:
-    whole = f"{metric_name(pair.metric)} {pair.model} {values[0]}, {pair.reference} {values[1]}"
+def _figures(pair: Comparison, values: tuple[float | None, float | None]) -> str:
+    ours, theirs = values
+    name, first, second = (
+        metric_name(pair.metric),
+        value_in_words(ours, pair.metric),
+        value_in_words(theirs, pair.metric),
+    )
+    whole = f"{name} {pair.model} {first}, {pair.reference} {second}"
+    # A model's own figure is over all of its prompts, the difference over those of both.
+    if (
+        ours is not None
+        and theirs is not None
+        and abs(ours - theirs - pair.difference.value) > _SAME
+    ):
+        whole += ", and on the prompts that both have"
     return f"{whole}: {_gap(pair)}"
 
 

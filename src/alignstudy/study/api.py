@@ -114,6 +114,7 @@ class Study:
                     store=self.store, device=device_of(self.settings),
                     threads=self.settings.threads, progress=progress, should_stop=should_stop,
                 )  # fmt: skip
+                _tell_absent(located, record.runner)
                 for goal in goals:
                     record.runner.make(goal)
                 keys = {goal.key for goal in goals}
@@ -125,6 +126,13 @@ class Study:
             folder=self.folder, executed=tuple(runner.executed), stages=len(stages),
             notes=tuple(runner.notes),
         )  # fmt: skip
+
+
+def _tell_absent(located: Located, runner: Runner) -> None:
+    """Say on the terminal and in the record, not only in the report, which judges are missing."""
+    for judge, why in located.absent.items():
+        runner.notes.append(f"judge {judge} absent: {why}")
+        runner.progress.note(runner.notes[-1])
 
 
 def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:

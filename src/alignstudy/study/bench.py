@@ -49,20 +49,28 @@ class Bench:
         return self.settings.thresholds.sweep if is_there else SweepSettings()
 
     @cached_property
-    def calibrations(self) -> tuple[Calibrate, ...]:
-        """One a judge where thresholds are calibrated."""
+    def calibrations(self) -> tuple[Calibrate | None, ...]:
+        """One a judge where thresholds are calibrated; None for one that needs no calibration."""
         if not self.settings.thresholds.calibrated:
             return ()
         return tuple(
-            Calibrate(
-                name=f"calibrate/{judge.name}",
-                device_class=self.device_class,
-                prompts=self.prompts,
-                judge=self._plain_spec(at),
-                protocol=self.settings.prompts.protocol,
-            )
-            for at, (judge, _) in enumerate(self.judges)
+            self._calibrate(at) if limits is None or self._is_auto(at) else None
+            for at, limits in enumerate(self.limits)
         )
+
+    def _calibrate(self, at: int) -> Calibrate:
+        judge, _ = self.judges[at]
+        return Calibrate(
+            name=f"calibrate/{judge.name}",
+            device_class=self.device_class,
+            prompts=self.prompts,
+            judge=self._plain_spec(at),
+            protocol=self.settings.prompts.protocol,
+        )
+
+    def _is_auto(self, at: int) -> bool:
+        """Tell whether a judge's rendering is chosen on the calibration pairs."""
+        return getattr(self.judges[at][0].settings, "rendering", "") == AUTO
 
     @cached_property
     def assessments(self) -> tuple[Assess, ...]:
@@ -105,7 +113,7 @@ class Bench:
     def _spec(self, at: int) -> JudgeSpec:
         """Give a judge; one whose rendering is chosen reads the choice from its calibration."""
         plain = self._plain_spec(at)
-        if getattr(plain.settings, "rendering", "") != AUTO:
+        if not self._is_auto(at):
             return plain
         return replace(plain, calibration=self.calibrations[at])
 

@@ -32,13 +32,13 @@ class Diagnosis:
 
     def stages(self) -> tuple[Diagnose, ...]:
         """Give one stage a model; the base, which no seed changes, once."""
-        first_of: dict[str, tuple[str, int]] = {}
-        for place, model in self.models.items():
-            first_of.setdefault(model.key, place)
+        first_of: dict[tuple[str, str], int] = {}
+        for (recipe, seed), model in self.models.items():
+            first_of.setdefault((recipe, model.key), seed)
         return tuple(
             self._stage(recipe, seed, model)
             for (recipe, seed), model in self.models.items()
-            if self.settings.diagnostics is not None and first_of[model.key] == (recipe, seed)
+            if self.settings.diagnostics is not None and first_of[recipe, model.key] == seed
         )
 
     def _stage(self, recipe: str, seed: int, model: Stage) -> Diagnose:

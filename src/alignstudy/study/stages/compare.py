@@ -63,7 +63,8 @@ class Compare(Stage):
     Attributes:
         judges: Their names, in the study's order.
         limits: Each judge's thresholds as numbers; None where they are calibrated.
-        calibrations: One a judge where thresholds are calibrated; else ().
+        calibrations: One a judge where thresholds are calibrated, None where its own numbers are
+            given; else ().
         assessments: One a judge where there are validation pairs; else ().
         training: The rows that trained the models: evaluation prompts that they hold are counted.
         absent: Judges that could not be had.
@@ -77,7 +78,7 @@ class Compare(Stage):
     limits: tuple[JudgeThresholds | None, ...]
     inclusive: bool
     sweep: SweepSettings
-    calibrations: tuple[Calibrate, ...]
+    calibrations: tuple[Calibrate | None, ...]
     base: str | None
     prompts: SelectPrompts
     training: CollectRows | None
@@ -133,7 +134,9 @@ class Compare(Stage):
                 },
                 empty_fails=self.empty_fails,
             )
-        found = read_calibration_result(job.folder_of(self.calibrations[judge]))
+        calibration = self.calibrations[judge]
+        assert calibration is not None
+        found = read_calibration_result(job.folder_of(calibration))
         facts = {axis.value: found[axis.value] for axis in Axis if axis.value in found}
         return Thresholds(
             harmless=facts.get("harmless", {}).get("threshold"),

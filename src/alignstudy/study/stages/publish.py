@@ -116,7 +116,7 @@ class Publish(Stage):
         for judge, limits, stage in zip(
             compare.judges, compare.limits, compare.calibrations, strict=False
         ):
-            if limits is not None:
+            if limits is not None or stage is None:
                 continue  # the study gives numbers: what was calibrated decides nothing
             for axis, facts in read_calibration_result(job.folder_of(stage)).items():
                 if axis == "rendering":
