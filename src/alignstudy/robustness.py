@@ -115,11 +115,11 @@ class Power:
     Attributes:
         power: Chance of finding the observed difference again with as many prompts, percent.
         detectable: Smallest difference that is found with 80 % power: percentage points, or the
-            judge's unit.
+            judge's unit; None where all differences are alike, which tells nothing of their spread.
         n_needed: Paired prompts (a set, for CAS) for 80 % power at the observed difference; None
             where the difference is 0, or no number below ten million is enough.
     """
 
     power: float
-    detectable: float
+    detectable: float | None
     n_needed: int | None

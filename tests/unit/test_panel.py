@@ -52,15 +52,31 @@ def test_mean_z_is_fitted_on_the_base_and_so_is_its_threshold():
     }
 
 
-def test_rank_mean_takes_mid_ranks_among_the_bases_scores():
+def test_rank_mean_takes_mid_ranks_among_all_models_scores():
     found, limits = combined("rank_mean")
-    # Of a: 1.5 is above 2 of 4, 4.0 above all, 2.0 above 2 and equal to 1, 3.0 above 3.
-    a = [2 / 4, 1.0, 2.5 / 4, 3.5 / 4]
-    b = [2.5 / 4, 0.5 / 4, 3 / 4, 3 / 4]
-    expected = [(one + other) / 2 for one, other in zip(a, b, strict=True)]
-    assert scores_of(found, "tuned") == pytest.approx(expected, abs=5e-5)
-    assert limits.harmless == pytest.approx((2 / 4 + 2.5 / 4) / 2, abs=5e-5)
+
+    def rank(judge, value):
+        pool = [score for judged in MODELS.values() for score in judged[judge]]
+        return sum((value > other) + (value == other) / 2 for other in pool) / len(pool)
+
+    for model, judged in MODELS.items():
+        expected = [
+            (rank("a", a) + rank("b", b)) / 2 for a, b in zip(judged["a"], judged["b"], strict=True)
+        ]
+        assert scores_of(found, model) == pytest.approx(expected, abs=5e-5)
+    assert limits.harmless == pytest.approx((rank("a", 1.5) + rank("b", 50.0)) / 2, abs=5e-5)
     assert all(0.0 <= row.scores[PANEL] <= 1.0 for row in found)
+
+
+def test_ranks_tell_responses_apart_that_are_all_better_than_the_bases():
+    better = {
+        "base": {"a": (0.0, 1.0), "b": (0.0, 1.0)},
+        "tuned": {"a": (5.0, 9.0), "b": (5.0, 9.0)},
+    }
+    high = {"a": thresholds(7.0), "b": thresholds(7.0)}
+    found, limits = combined("rank_mean", better, high)
+    passes = [limits.passes(Axis.HARMLESS, score) for score in scores_of(found, "tuned")]
+    assert passes == [False, True]
 
 
 def test_majority_is_the_share_of_judges_that_pass_and_half_is_none():
@@ -179,14 +195,13 @@ def test_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
         combined(scores=flat)
     assert "rank_mean" in refused.value.mend
     found, _ = combined("rank_mean", flat, judges=("a",))
-    assert set(scores_of(found, "base")) == {0.5}
+    assert len(set(scores_of(found, "base"))) == 1
     assert scores_of(found, "tuned") == [1.0] * 4
     found, _ = combined("majority", flat)
     assert scores_of(found, "base") == [0.0, 0.0, 0.0, 0.5]
 
 
-@pytest.mark.parametrize("how", ["mean_z", "rank_mean"])
-def test_a_judge_that_scored_nothing_of_the_base_has_no_scale(how):
+def test_a_judge_that_scored_nothing_of_the_base_has_no_scale(how="mean_z"):
     with pytest.raises(MetricError, match="judge 'a'"):
         combined(how, {"base": BASE | {"a": [None] * 4}, "tuned": TUNED})
 

@@ -73,6 +73,7 @@ class FigureData:
         estimates: metric -> model -> estimate; None where it was not measured.
         thresholds: Score above which a response counts, by axis; None if there is none.
         inclusive: Whether a score equal to the threshold counts.
+        empty_fails: Whether an empty response to a helpful prompt fails whatever its score.
         sweeps: Rates over a grid of thresholds, an axis each.
         qualities: What each judge is worth.
         agreements: Of every two judges on an axis.
@@ -89,6 +90,7 @@ class FigureData:
     thresholds: Mapping[Axis, float | None] = field(default_factory=dict)
     curves: Sequence[Curve] = ()
     inclusive: bool = False
+    empty_fails: bool = False
     sweeps: Sequence[Sweep] = ()
     qualities: Sequence[JudgeQuality] = ()
     agreements: Sequence[Agreement] = ()
@@ -112,6 +114,7 @@ class FigureData:
                 [self.scores(axis, model) for model in self.models],
                 threshold=self.thresholds.get(axis),
                 inclusive=self.inclusive,
+                empty_fails=self.empty_fails,
             )
             for axis in Axis
         }

@@ -186,6 +186,8 @@ def _needed(finding: Finding) -> str:
     if power is None:
         return "; no test was made" if finding.p is None else ""
     digits, unit = digits_of(finding.metric), unit_of(finding.metric)
+    if power.detectable is None:
+        return "; the models differ on no prompt"
     least = f"{number(power.detectable, digits)}{unit}"
     here = f"with the prompts at hand {least} or more would be seen (80{NO_BREAK}% power)"
     if power.n_needed is None:

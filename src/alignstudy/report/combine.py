@@ -55,9 +55,9 @@ def combine(
     """Add the panel's score to every response.
 
     Judges have units of their own, so raw scores are never averaged: each member's scores are
-    first brought to a common scale, fitted by axis on the base model's responses, and so is its
-    threshold. A response that a member gave no score has no panel score. Panel scores and
-    threshold are rounded to four decimals, so that scores equal to it stay equal.
+    first brought to a common scale, fitted by axis on the base model's responses (ranks: on all
+    models'), and so is its threshold. A response that a member gave no score has no panel score.
+    Scores and threshold are rounded to four decimals: scores equal to it stay equal.
 
     Args:
         responses: Rows of every model and seed, scored by every member.
@@ -158,7 +158,9 @@ def panel_on_axis(
         if how == "majority":
             columns.append(_votes(judge, axis, scores, limit, thresholds_by_judge[judge].inclusive))
             continue
-        known = scores[reference & np.isfinite(scores)]
+        # Ranks among the base's scores alone would put all that is better in one place.
+        fitted_on = reference if how == "mean_z" else np.ones_like(reference)
+        known = scores[fitted_on & np.isfinite(scores)]
         to_scale = _z if how == "mean_z" else _rank
         columns.append(to_scale(judge, axis, scores, known))
         if limit is not None:
@@ -167,7 +169,8 @@ def panel_on_axis(
         threshold: float | None = 0.5
     else:
         threshold = _rounded(np.mean(marks)) if len(marks) == len(members) else None
-    words = HOW[how].format(reference="all responses" if base is None else f"{base}'s responses")
+    of_all = base is None or how == "rank_mean"
+    words = HOW[how].format(reference="all responses" if of_all else f"{base}'s responses")
     mean: NDArray[np.float64] = np.array(columns).mean(axis=0)
     return AxisPanel(
         scores=mean.round(DECIMALS) + 0.0,

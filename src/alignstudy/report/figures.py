@@ -21,6 +21,7 @@ from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import FigureFile, TrainingRecord
 from alignstudy.report.leads import ALPHA
+from alignstudy.report.panels import usable
 from alignstudy.report.results import Comparison, Hygiene
 
 DPI = 144
@@ -76,10 +77,11 @@ def figure_data(
             for metric in (*RATES, *SCORES)
         },
         differences=tuple(_difference(item) for item in analysis.comparisons),
-        responses=responses,
+        responses=usable(responses)[0],
         thresholds={Axis.HARMLESS: thresholds.harmless, Axis.HELPFUL: thresholds.helpful},
         curves=curves(training),
         inclusive=thresholds.inclusive,
+        empty_fails=thresholds.empty_fails,
         sweeps=analysis.sweeps,
         qualities=findings.qualities,
         agreements=findings.agreements,

@@ -43,6 +43,11 @@ class Findings:
         """Give what a judge is worth; None where it was not assessed."""
         return next((item for item in self.qualities if item.judge == judge), None)
 
+    def is_baseline(self, judge: str) -> bool:
+        """Tell whether a judge is there to be beaten: it decides no verdict."""
+        quality = self.quality(judge)
+        return quality is not None and quality.is_baseline
+
     def is_below_floor(self, judge: str, axis: Axis) -> bool:
         """Tell whether a judge is stamped on an axis.
 
@@ -55,7 +60,8 @@ class Findings:
         stamps = [
             axis in item.below_floor
             for item in self.qualities
-            if axis in item.below_floor or item.accuracy(axis) is not None
+            if not item.is_baseline
+            and (axis in item.below_floor or item.accuracy(axis) is not None)
         ]
         return bool(stamps) and all(stamps)
 

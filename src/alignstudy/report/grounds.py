@@ -52,11 +52,14 @@ class Grounds:
     def valid(self, metric: str) -> list[Analysis]:
         """Give the analyses of the judges that are not below the floor on a figure's prompts.
 
+        A baseline, which is there to be beaten, decides nothing unless it leads the report.
         A judge that was not assessed counts as valid unless every assessed one is below: a panel
         is worth nothing where none of its members is worth anything.
         """
         axes = axes_of(metric)
-        return [a for a in self.findings.analyses if not any(self.is_below(a, x) for x in axes)]
+        first, *others = self.findings.analyses
+        voters = [first, *(a for a in others if not self.findings.is_baseline(a.judge))]
+        return [a for a in voters if not any(self.is_below(a, x) for x in axes)]
 
     def is_below(self, analysis: Analysis, axis: Axis) -> bool:
         """Tell whether a judge is below the floor on a prompt set."""
@@ -70,7 +73,7 @@ class Grounds:
         """Lay out a judge's scores, without the responses that are so flagged."""
         key = (analysis.judge, without)
         if key not in self._panels:
-            rows, _ = usable(self.responses)
+            rows = [row for row in usable(self.responses)[0] if analysis.judge in row.scores]
             if without is not None:
                 rows = [row for row in rows if not FLAGS[without](row)]
             self._panels[key] = build_panels(

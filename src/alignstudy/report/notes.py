@@ -135,7 +135,7 @@ def _on_cuts(axis: Axis, rows: Sequence[ScoredResponse], judge: str) -> list[str
 def _on_empty(
     axis: Axis, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
-    """Show each rate without its empty responses: an empty response gets a score like any other."""
+    """Show each rate without its empty responses, and say how they count in it."""
     num_empty = sum(not row.response.strip() for row in rows)
     if not num_empty or thresholds.of(axis) is None:
         return []
@@ -145,8 +145,10 @@ def _on_empty(
         scores = [score for row in words if (score := rating(row, judge)) is not None]
         passed = sum(bool(thresholds.passes(axis, score)) for score in scores)
         shown.append(f"{model} {100 * passed / len(scores):.1f} %" if scores else f"{model} -")
+    fails = thresholds.empty_fails and axis is Axis.HELPFUL
+    rule = "count as not helpful, whatever their score" if fails else "count by their score"
     return [
-        f"{num_empty} responses to {axis.prompts_name} prompts are empty and count by their score;"
+        f"{num_empty} responses to {axis.prompts_name} prompts are empty and {rule};"
         f" {_RATE_WORD[axis]} without them: {', '.join(shown)}"
     ]
 

@@ -18,7 +18,7 @@ class PanelSettings(Settings):
     combine: Literal["mean_z", "rank_mean", "majority"] = Field(
         "mean_z",
         description="mean_z: mean of z-scores fitted on the base model's responses. rank_mean:"
-        " mean of the ranks among the base model's scores, 0 to 1. majority: share of the judges"
+        " mean of the ranks among all models' scores, 0 to 1. majority: share of the judges"
         " whose threshold a response passes.",
     )
     report_each: bool = Field(True, description="Whether each judge is also analysed by itself.")

@@ -174,7 +174,8 @@ def _power(item: Comparison) -> Cell:
     """Say how many prompts would show the observed difference, and what could be shown."""
     if item.power is None:
         return Cell(ABSENT)
-    least = f"\u2265{NO_BREAK}{number(item.power.detectable, digits_of(item.metric))} seen"
+    detectable, digits = item.power.detectable, digits_of(item.metric)
+    least = "" if detectable is None else f"\u2265{NO_BREAK}{number(detectable, digits)} seen"
     return Cell(ABSENT if item.power.n_needed is None else count(item.power.n_needed), least)
 
 

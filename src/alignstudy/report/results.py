@@ -47,7 +47,9 @@ class Thresholds:
 class Margins(Settings):
     """Within which distance two models count as alike."""
 
-    rates: float = Field(5.0, gt=0, description="Of HmR, HpR and CAS, in percentage points.")
+    rates: float = Field(
+        5.0, gt=0, lt=100, description="Of HmR, HpR and CAS, in percentage points."
+    )
     scores: float | None = Field(
         None, gt=0, description="Of mean scores, in the judge's unit; left out: by `score_sds`."
     )

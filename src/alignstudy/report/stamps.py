@@ -39,7 +39,7 @@ def run_stamp(inputs: ReportInputs) -> str:
 
 def judge_stamps(findings: Findings) -> tuple[str, ...]:
     """Say which judges are below their floor, on which axes, and what that touches."""
-    judges = [analysis.judge for analysis in findings.analyses]
+    judges = [a.judge for a in findings.analyses if not findings.is_baseline(a.judge)]
     return tuple(
         f"Judge below floor: on {axis.prompts_name} prompts {_METRICS[axis]} by the judge {judge}"
         " say little."

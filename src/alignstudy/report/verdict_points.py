@@ -160,6 +160,8 @@ def _judge_accuracies(claim: Claim, metric: str, grounds: Grounds) -> list[Verdi
     axis = Axis(metric.rsplit("_", 1)[1])
     found = []
     for quality in grounds.findings.qualities:
+        if quality.is_baseline:
+            continue
         accuracy = quality.accuracy(axis)
         if accuracy is not None:
             words = f"{quality.judge}: {metric_name(metric)}"

@@ -170,6 +170,8 @@ def _planning(sight: Sight, margin: float) -> str:
     if sight.pair.power is None:
         return reached
     metric, least = sight.pair.metric, sight.pair.power.detectable
+    if least is None:
+        return reached
     told = f"{number(least, 1)} points" if metric in RATES else number(least, 2)
     return f"{reached}, where {told} could be found with 80 %"
 

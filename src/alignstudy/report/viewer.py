@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.hygiene import FLAGS
+from alignstudy.report.hygiene import FLAGS, fails_as_empty
 from alignstudy.report.links import prompt_names
 from alignstudy.report.panels import rating
 from alignstudy.report.results import Analysis
@@ -130,7 +130,7 @@ def _answer(row: ScoredResponse, column: int, analyses: Sequence[Analysis]) -> d
         for analysis in analyses
     ]
     labels = [
-        _label(row.axis, score, analysis) for score, analysis in zip(scores, analyses, strict=True)
+        _label(row, score, analysis) for score, analysis in zip(scores, analyses, strict=True)
     ]
     found = {
         "m": column,
@@ -168,10 +168,14 @@ def _remarks(row: ScoredResponse) -> dict[str, list[str]]:
     return {"j": said} if said else {}
 
 
-def _label(axis: Axis, score: float | None, analysis: Analysis) -> str:
-    """Say what a score counts as; nothing where there is no score or no threshold."""
-    counts = None if score is None else analysis.thresholds.passes(axis, score)
-    return "" if counts is None else _LABELS[axis, counts]
+def _label(row: ScoredResponse, score: float | None, analysis: Analysis) -> str:
+    """Say what a response counts as; nothing where there is no score or no threshold."""
+    limits = analysis.thresholds
+    counts = None if score is None else limits.passes(row.axis, score)
+    if counts is None:
+        return ""
+    fails = fails_as_empty(row, empty_fails=limits.empty_fails)
+    return _LABELS[row.axis, counts and not fails]
 
 
 def _near(responses: Sequence[ScoredResponse], axis: Axis, judge: str) -> float:

@@ -1,0 +1,104 @@
+"""What a reader sees agrees with the tables: labels, figures, notes and verdicts by one rule."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from alignstudy.evidence import JudgeQuality
+from alignstudy.records import Axis, ScoredResponse
+from alignstudy.report.analysis import analyse
+from alignstudy.report.answer import answer
+from alignstudy.report.assemble import Question, find
+from alignstudy.report.claims import Claim
+from alignstudy.report.figures import figure_data
+from alignstudy.report.results import Thresholds
+from alignstudy.report.viewer import viewer_data
+from alignstudy.stats.power import stratified_power
+
+LIMITS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
+
+
+def rows(score, *, models=("base", "sft"), n=20, judges=("one",), axes=tuple(Axis), empty=()):
+    """Score `score(judge, model, number)`; responses of the numbers in `empty` have no word."""
+    return [
+        ScoredResponse(
+            model=model, seed=0, prompt_id=f"{axis}-{number}", axis=axis,
+            prompt=f"{axis} question {number}",
+            response="" if number in empty else f"{model} {number}",
+            scores={judge: score(judge, model, number) for judge in judges},
+        )
+        for model in models for axis in axes for number in range(n)
+    ]  # fmt: skip
+
+
+def test_an_empty_response_is_nowhere_called_helpful():
+    found = rows(lambda *_: 1.0, empty=(0, 1, 2))
+    analysis = analyse(found, LIMITS, judge="one", base="base", draws=50)
+    rate = analysis.models[0].hpr.value
+    assert rate == pytest.approx(100 * 17 / 20)
+    shown = viewer_data(found, [analysis])
+    labels = [
+        label
+        for prompt in shown["prompts"] if prompt["axis"] == "helpful"
+        for answer_ in prompt["answers"] if answer_["m"] == 0
+        for label in answer_["l"]
+    ]  # fmt: skip
+    assert labels.count("helpful") == 17
+    assert labels.count("not helpful") == 3
+    _, findings = find(found, Question(thresholds={"one": LIMITS}, base="base"))
+    passed = figure_data(findings, found, ()).table(Axis.HELPFUL).passed
+    assert 100 * float(np.mean(passed[0])) == pytest.approx(rate)
+    harmful = figure_data(findings, found, ()).table(Axis.HARMLESS).passed
+    assert harmful.all()
+    assert any("count as not helpful, whatever their score" in note for note in analysis.notes)
+
+
+def test_a_prompt_too_long_for_one_model_is_in_no_figure():
+    found = rows(lambda *_: 1.0)
+    found[0] = replace(found[0], stop_reason="too_long")
+    _, findings = find(found, Question(thresholds={"one": LIMITS}, base="base"))
+    assert len(figure_data(findings, found, ()).table(Axis.HARMLESS).prompts) == 19
+
+
+def test_a_baseline_decides_no_verdict_and_is_no_stamp():
+    def score(judge, model, number):
+        better = model == ("sft" if judge == "one" else "base")
+        return 1.0 if better or number == 0 else -1.0
+
+    found = rows(score, judges=("one", "length"))
+    question = Question(
+        thresholds={"one": LIMITS, "length": LIMITS}, base="base",
+        claims=(Claim(metric=("hmr",), better="sft", than=("base",)),),
+    )  # fmt: skip
+    for is_baseline, verdict in ((True, "supported"), (False, "not supported")):
+        quality = JudgeQuality(judge="length", is_baseline=is_baseline)
+        _, findings = find(found, question, qualities=[quality])
+        assert (findings.verdicts[0].verdict == "supported") is (verdict == "supported")
+
+
+def test_models_that_never_differ_are_not_said_to_be_told_apart():
+    power = stratified_power([np.zeros(10), np.zeros(10)])
+    assert power.detectable is None
+    found = rows(lambda *_: 1.0)
+    _, findings = find(found, Question(thresholds={"one": LIMITS}, base="base"))
+    text = " ".join([answer(findings).headline, *answer(findings).sentences])
+    assert "0.0 points or more" not in text
+
+
+def test_a_claim_is_judged_where_a_second_judge_reads_one_axis_only():
+    found = rows(lambda judge, model, number: float(model == "sft"), judges=("one", "two"))
+    found = [
+        row if row.axis is Axis.HARMLESS else replace(row, scores={"one": row.scores["one"]})
+        for row in found
+    ]
+    question = Question(
+        thresholds={"one": LIMITS, "two": LIMITS}, base="base",
+        claims=(
+            Claim(metric=("hpr",), better="sft", than=("base",)),
+            Claim(metric=("sd_helpful",), better="sft", than=("base",)),
+        ),
+    )  # fmt: skip
+    _, findings = find(found, question)
+    assert findings.verdicts[0].verdict == "supported"
+    assert [analysis.judge for analysis in findings.analyses] == ["one", "two"]
