@@ -10,7 +10,7 @@ demo: $(VENV)/.installed ## install, run the demo study, say where the report is
 	HF_HUB_OFFLINE=1 $(BIN)/alignstudy run demo
 
 test: $(VENV)/.installed-dev ## the test suite (minutes, no network)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 e2e: $(VENV)/.installed-dev ## whole studies, killed processes, notebooks
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/e2e -m e2e

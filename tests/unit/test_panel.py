@@ -195,15 +195,15 @@ def test_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
         combined(scores=flat)
     assert "rank_mean" in refused.value.mend
     found, _ = combined("rank_mean", flat, judges=("a",))
-    assert len(set(scores_of(found, "base"))) == 1
-    assert scores_of(found, "tuned") == [1.0] * 4
+    (of_base,) = set(scores_of(found, "base"))
+    assert min(scores_of(found, "tuned")) > of_base
     found, _ = combined("majority", flat)
     assert scores_of(found, "base") == [0.0, 0.0, 0.0, 0.5]
 
 
-def test_a_judge_that_scored_nothing_of_the_base_has_no_scale(how="mean_z"):
+def test_a_judge_that_scored_nothing_of_the_base_has_no_z_scores():
     with pytest.raises(MetricError, match="judge 'a'"):
-        combined(how, {"base": BASE | {"a": [None] * 4}, "tuned": TUNED})
+        combined("mean_z", {"base": BASE | {"a": [None] * 4}, "tuned": TUNED})
 
 
 def test_unknown_judges_are_refused_with_the_nearest_name():
