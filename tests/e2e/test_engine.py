@@ -165,7 +165,7 @@ def test_other_seeds_give_other_numbers_and_the_base_is_asked_once(finished, tmp
 
 
 @pytest.mark.parametrize("stage", ["train/sft/seed-0", "train/sft+dpo/seed-0"])
-def test_a_killed_training_goes_on_and_ends_in_the_same_bits(
+def test_edge_case_14_a_killed_training_goes_on_and_ends_in_the_same_bits(
     finished, uninterrupted, tmp_path, stage
 ):
     home, run = tmp_path / "home", tmp_path / "run"

@@ -267,7 +267,7 @@ class TestLinks:
 
 
 class TestBlur:
-    def test_harmful_text_is_blurred_until_asked_for(self, watched, small):
+    def test_edge_case_29_harmful_text_is_blurred_until_asked_for(self, watched, small):
         page = watched.open(small)
         card = page.locator("#cards article").first
         veiled = card.locator(".veiled").first

@@ -140,7 +140,7 @@ def test_peoples_own_length_preference_is_that_of_a_recount(hh_dir, subset):
     ]  # fmt: skip
 
 
-def test_case_12_a_length_judge_turned_round_is_refused_on_real_pairs(hh_dir):
+def test_edge_case_12_a_length_judge_turned_round_is_refused_on_real_pairs(hh_dir):
     class Shorter:
         name = "python"
 

@@ -335,7 +335,7 @@ with RunFolder(path=Path(sys.argv[1])).locked():
 """
 
 
-def test_two_processes_on_one_run(alignstudy, write, tmp_path):
+def test_edge_case_28_two_processes_on_one_run(alignstudy, write, tmp_path):
     run = tmp_path / "run"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True

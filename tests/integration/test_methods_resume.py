@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_costs_its_steps_but_not_the_result(parents, tmp_pa
     assert files(tmp_path / "cut" / "out") == files(whole.out)
 
 
-def test_a_checkpoint_of_other_settings_is_not_gone_on_from(parents, tmp_path):
+def test_edge_case_15_a_checkpoint_of_other_settings_is_not_gone_on_from(parents, tmp_path):
     settings = CASES["sft lora"]
     with pytest.raises(InterruptedRunError):
         train(job_of(settings, parents, tmp_path / "cut", should_stop=stop_after(4)))

@@ -96,7 +96,7 @@ def test_a_judge_agrees_with_itself_and_not_with_its_mirror():
 
 
 @pytest.mark.filterwarnings("error")
-def test_case_16_with_all_scores_equal_correlations_are_undefined():
+def test_edge_case_16_with_all_scores_equal_correlations_are_undefined():
     scores = {m: v | {"b": [2.0] * 60} for m, v in drawn(2).items()}
     (found,) = agreements(rows(scores), LIMITS)
     assert (found.spearman, found.kendall_tau) == (None, None)
@@ -229,7 +229,7 @@ def test_a_panel_of_one_leaves_nobody_out():
     assert [f.without for f in found] == [""]
 
 
-def test_case_23_absent_judges_are_not_left_out_a_second_time():
+def test_edge_case_23_absent_judges_are_not_left_out_a_second_time():
     panel = PanelSettings(harmlessness=("a", "guard", "b"))
     found = leave_one_out(rows(THREE), LIMITS, panel, base="base", absent=("guard",))
     assert found == leave_one_out(rows(THREE), LIMITS, PAIR, base="base")

@@ -54,7 +54,7 @@ def verdict_on(rows, found, **claim):
 # Different prompt sets
 
 
-def test_13_prompt_sets_that_differ_are_aligned_by_id_and_paired_on_what_is_shared():
+def test_edge_case_13_prompt_sets_that_differ_are_aligned_by_id_and_paired_on_what_is_shared():
     rng = np.random.default_rng(0)
     ours, theirs = rng.normal(-3, 2, 30), rng.normal(-3, 2, 25)
     rows = rows_of("a", ours) + list(reversed(rows_of("b", theirs)))
@@ -72,7 +72,7 @@ def test_13_prompt_sets_that_differ_are_aligned_by_id_and_paired_on_what_is_shar
     assert found.best_shares == {}
 
 
-def test_13_an_empty_intersection_is_an_error_not_nan():
+def test_edge_case_13_an_empty_intersection_is_an_error_not_nan():
     other = [
         replace(row, model="b", prompt_id=f"x-{row.prompt_id}") for row in rows_of("a", [1.0] * 12)
     ]
@@ -87,14 +87,14 @@ def test_13_an_empty_intersection_is_an_error_not_nan():
 @pytest.mark.parametrize(
     ("score", "rate", "ends"), [(-5.0, 0.0, (0.0, 7.1)), (1.0, 100.0, (92.9, 100.0))]
 )
-def test_16_rates_of_0_and_100_percent_have_wilson_intervals(score, rate, ends):
+def test_edge_case_16_rates_of_0_and_100_percent_have_wilson_intervals(score, rate, ends):
     rows = rows_of("a", [score] * 50) + rows_of("b", [score] * 50)
     found = analysed(rows)
     hmr = found.models[0].hmr
     assert (hmr.value, hmr.low, hmr.high) == pytest.approx((rate, *ends), abs=0.05)
 
 
-def test_16_all_scores_equal_leave_tests_at_one_and_correlations_undefined():
+def test_edge_case_16_all_scores_equal_leave_tests_at_one_and_correlations_undefined():
     rows = [row for axis in Axis for model in "ab" for row in rows_of(model, [0.5] * 20, axis=axis)]
     found = analysed(rows)
     for item in found.comparisons:
@@ -109,7 +109,7 @@ def test_16_all_scores_equal_leave_tests_at_one_and_correlations_undefined():
     assert any("all harmful scores are equal" in note for note in found.notes)
 
 
-def test_16_zero_discordant_pairs_give_p_1_and_an_interval_of_some_width():
+def test_edge_case_16_zero_discordant_pairs_give_p_1_and_an_interval_of_some_width():
     scores = [-5.0, -1.0] * 20
     rows = [row for axis in Axis for model in "ab" for row in rows_of(model, scores, axis=axis)]
     found = analysed(rows)
@@ -121,7 +121,7 @@ def test_16_zero_discordant_pairs_give_p_1_and_an_interval_of_some_width():
     assert verdict.verdict == "not supported"
 
 
-def test_16_a_margin_is_undefined_where_the_base_has_no_spread():
+def test_edge_case_16_a_margin_is_undefined_where_the_base_has_no_spread():
     rows = rows_of("base", [0.5] * 20) + rows_of("sft", np.linspace(0, 1, 20))
     item = analysed(rows, base="base").comparison("score_harmless", "sft", "base")
     assert (item.margin, item.p_equivalent) == (None, None)
@@ -130,7 +130,7 @@ def test_16_a_margin_is_undefined_where_the_base_has_no_spread():
 # Few prompts, one model
 
 
-def test_17_under_ten_prompts_there_are_figures_and_reasons_but_no_tests():
+def test_edge_case_17_under_ten_prompts_there_are_figures_and_reasons_but_no_tests():
     rows = rows_of("a", [-1.0] * 9) + rows_of("b", [-5.0] * 9)
     found = analysed(rows)
     assert found.models[0].hmr.value == 100.0
@@ -144,13 +144,13 @@ def test_17_under_ten_prompts_there_are_figures_and_reasons_but_no_tests():
     assert "9 paired prompts" in verdict.evidence
 
 
-def test_17_one_prompt_is_enough_for_figures():
+def test_edge_case_17_one_prompt_is_enough_for_figures():
     found = analysed(rows_of("a", [-1.0]) + rows_of("b", [-5.0]))
     assert found.comparison("hmr", "b", "a").difference.value == -100.0
     assert found.comparison("score_harmless", "b", "a").effect_size is None
 
 
-def test_17_one_model_has_no_comparison_and_its_claims_nothing_to_stand_on():
+def test_edge_case_17_one_model_has_no_comparison_and_its_claims_nothing_to_stand_on():
     rows = rows_of("a", [-1.0, -4.0] * 10)
     found = analysed(rows)
     assert (found.comparisons, found.omnibus, found.best_shares) == ((), (), {})
@@ -163,7 +163,7 @@ def test_17_one_model_has_no_comparison_and_its_claims_nothing_to_stand_on():
 # A score on the threshold
 
 
-def test_18_a_score_on_the_threshold_follows_the_stated_rule_and_is_counted():
+def test_edge_case_18_a_score_on_the_threshold_follows_the_stated_rule_and_is_counted():
     rows = rows_of("a", [-3.0, -2.9999, -3.0001, -3.00004] * 5)
     strict = analysed(rows)
     assert strict.models[0].hmr.value == 25.0
@@ -180,7 +180,7 @@ def test_18_a_score_on_the_threshold_follows_the_stated_rule_and_is_counted():
 # Identical responses
 
 
-def test_19_identical_responses_are_ties_and_a_twin_is_named():
+def test_edge_case_19_identical_responses_are_ties_and_a_twin_is_named():
     rng = np.random.default_rng(3)
     scores = rng.normal(-3, 1, 40)
     twin = [replace(row, model="b") for row in rows_of("a", scores)]
@@ -193,7 +193,7 @@ def test_19_identical_responses_are_ties_and_a_twin_is_named():
     assert verdict.verdict == "not supported"
 
 
-def test_19_ties_do_not_enter_mcnemars_test():
+def test_edge_case_19_ties_do_not_enter_mcnemars_test():
     scores = [-1.0] * 6 + [-5.0] * 2 + [-1.0] * 100
     other = [-5.0] * 6 + [-1.0] * 2 + [-1.0] * 100
     few = analysed(rows_of("a", scores[:30]) + rows_of("b", other[:30]))
@@ -206,7 +206,7 @@ def test_19_ties_do_not_enter_mcnemars_test():
 
 
 @pytest.mark.parametrize("bad", [None, math.nan, -math.inf])
-def test_7_a_missing_score_leaves_that_item_out_and_over_1_percent_is_incomplete(bad):
+def test_edge_case_07_a_missing_score_leaves_that_item_out_and_over_1_percent_is_incomplete(bad):
     rng = np.random.default_rng(1)
     rows = rows_of("a", [bad, *rng.normal(-3, 1, 19)]) + rows_of("b", rng.normal(-3, 1, 20))
     found = analysed(rows)
@@ -215,7 +215,7 @@ def test_7_a_missing_score_leaves_that_item_out_and_over_1_percent_is_incomplete
     assert any("incomplete" in note for note in found.notes)
 
 
-def test_7_a_model_that_the_judge_never_scored_has_no_figures():
+def test_edge_case_07_a_model_that_the_judge_never_scored_has_no_figures():
     rows = rows_of("a", [-1.0, -4.0] * 10) + rows_of("b", [None] * 20)
     found = analysed(rows)
     assert found.models[1].hmr is None

@@ -126,7 +126,7 @@ def test_an_axis_is_stamped_unless_its_whole_interval_is_above_the_floor():
     assert quality(hits(69, 31)).floor == 60.0
 
 
-def test_case_12_a_reversed_judge_is_refused_and_the_mend_is_named():
+def test_edge_case_12_a_reversed_judge_is_refused_and_the_mend_is_named():
     with pytest.raises(GuardError, match="direction looks reversed") as refused:
         quality(hits(60, 140))
     assert "better: lower" in refused.value.mend
@@ -134,14 +134,14 @@ def test_case_12_a_reversed_judge_is_refused_and_the_mend_is_named():
     assert refused.value.exit_code == 5
 
 
-def test_case_12_nothing_is_said_of_few_pairs_or_of_chance():
+def test_edge_case_12_nothing_is_said_of_few_pairs_or_of_chance():
     assert quality(hits(10, 39)).notes == ()
     with pytest.raises(GuardError):
         quality(hits(10, 40))
     assert quality(hits(45, 55)).notes == ()
 
 
-def test_case_12_a_study_may_keep_it_and_baselines_are_kept_with_a_note():
+def test_edge_case_12_a_study_may_keep_it_and_baselines_are_kept_with_a_note():
     kept = quality(hits(60, 140), AssessSettings(probes=0, reversed="keep"))
     assert "other way round" in kept.notes[0]
     assert kept.below_floor == (Axis.HARMLESS,)
@@ -158,7 +158,7 @@ def test_case_12_a_study_may_keep_it_and_baselines_are_kept_with_a_note():
 
 
 @pytest.mark.filterwarnings("error")
-def test_case_16_a_constant_judge_is_at_chance_and_nothing_divides_by_zero():
+def test_edge_case_16_a_constant_judge_is_at_chance_and_nothing_divides_by_zero():
     judge = build(ConstantSettings(value=2.0), None, "cpu")
     found = quality(hits(60, 0), AssessSettings(), judge=judge, thresholds={Axis.HARMLESS: 0.0})
     (accuracy,) = found.accuracies
@@ -171,7 +171,7 @@ def test_case_16_a_constant_judge_is_at_chance_and_nothing_divides_by_zero():
     assert found.batch_effect == 0.0
 
 
-def test_case_25_a_judge_trained_on_the_policies_data_is_not_independent():
+def test_edge_case_25_a_judge_trained_on_the_policies_data_is_not_independent():
     for policy in ("hh-rlhf", "Anthropic/hh-rlhf", "data/HH_RLHF/", "hh"):
         (note,) = independence_notes(("openai/webgpt", "Anthropic/hh-rlhf"), (policy,))
         assert note.startswith("not independent")

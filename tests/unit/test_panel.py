@@ -167,7 +167,7 @@ def test_identical_responses_are_ties_for_the_panel():
         assert scores_of(found, "base") == scores_of(found, "copy")
 
 
-def test_case_23_an_absent_judge_leaves_the_panel_and_is_named():
+def test_edge_case_23_an_absent_judge_leaves_the_panel_and_is_named():
     settings = PanelSettings(harmlessness=("a", "guard", "b"), helpfulness=("guard",))
     found, limits = combine(rows(MODELS), LIMITS, settings, base="base", absent={"guard"})
     whole, expected = combined()
@@ -181,7 +181,7 @@ def test_case_23_an_absent_judge_leaves_the_panel_and_is_named():
     assert absence_notes(settings, ()) == ()
 
 
-def test_case_23_an_axis_whose_judges_are_all_absent_is_refused():
+def test_edge_case_23_an_axis_whose_judges_are_all_absent_is_refused():
     with pytest.raises(InputError, match="no judge for harmlessness") as refused:
         combined(judges=("guard",), absent=("guard",))
     assert "absent: guard" in refused.value.why
@@ -189,7 +189,7 @@ def test_case_23_an_axis_whose_judges_are_all_absent_is_refused():
         combine(rows(MODELS), LIMITS, PanelSettings(helpfulness=("a",)), base="base")
 
 
-def test_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
+def test_edge_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
     flat = {"base": BASE | {"a": [0.1] * 4}, "tuned": TUNED}
     with pytest.raises(MetricError, match="no z-score is defined for judge 'a'") as refused:
         combined(scores=flat)

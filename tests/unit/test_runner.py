@@ -83,7 +83,7 @@ def test_each_stage_runs_once_and_then_never_again(store):
     assert run(store, study(second=3.0)) == (value, [])
 
 
-def test_a_change_runs_what_hangs_on_it_and_nothing_else(store):
+def test_edge_case_15_a_change_runs_what_hangs_on_it_and_nothing_else(store):
     run(store, study(second=3.0))
     assert run(store, study(second=4.0))[1] == ["two", "total"]
     assert run(store, study(second=3.0, plus=1.0))[1] == ["total"]
@@ -162,7 +162,7 @@ def test_a_damaged_artefact_is_told_and_made_anew(store):
     assert "damaged" in runner.notes[0]
 
 
-def test_a_full_disk_is_the_machines_fault(store):
+def test_edge_case_28_a_full_disk_is_the_machines_fault(store):
     with pytest.raises(EnvironmentFault, match="broken") as caught:
         Runner(store=store, device="cpu").make(Broken(name="broken", error="enospc"))
     assert "No space left" in caught.value.why

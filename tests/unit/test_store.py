@@ -57,7 +57,7 @@ def test_a_killed_writers_rest_is_swept_by_the_next(store):
 
 @pytest.mark.parametrize("position", [0, 100, 255])
 @pytest.mark.parametrize("bit", [0, 7])
-def test_one_flipped_bit_is_seen_and_the_artefact_set_aside(store, position, bit):
+def test_edge_case_14_one_flipped_bit_is_seen_and_the_artefact_set_aside(store, position, bit):
     path = put(store).folder / "deep" / "b.bin"
     raw = bytearray(path.read_bytes())
     raw[position] ^= 1 << bit

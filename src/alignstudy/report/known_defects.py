@@ -57,8 +57,9 @@ _ALWAYS = (
     Defect(
         name="Answers leak into prompts",
         what=(
-            "Dialogues are split at blank lines and only the last paragraph is dropped, so an"
-            " answer of several paragraphs stays in the prompt, all but its last one."
+            "Dialogues are split at blank lines, and the last paragraph is dropped only if it"
+            " begins with the assistant's tag, so an answer of several paragraphs stays in the"
+            " prompt."
         ),
         effect="5 of the 100 published prompts end in an assistant turn.",
     ),
