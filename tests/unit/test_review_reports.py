@@ -51,7 +51,7 @@ def test_an_empty_response_is_nowhere_called_helpful():
     assert 100 * float(np.mean(passed[0])) == pytest.approx(rate)
     harmful = figure_data(findings, found, ()).table(Axis.HARMLESS).passed
     assert harmful.all()
-    assert any("count as not helpful, whatever their score" in note for note in analysis.notes)
+    assert any("count as not helpful, whatever the score" in note for note in analysis.notes)
 
 
 def test_a_prompt_too_long_for_one_model_is_in_no_figure():

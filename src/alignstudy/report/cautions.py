@@ -23,10 +23,13 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
     """Give the warnings, the gravest first, each once: one or two sentences each."""
     first = inputs.analyses[0]
     models = [model.model for analysis in inputs.analyses for model in analysis.models]
-    noted = [note for analysis in inputs.analyses for note in analysis.notes]
+    baselines = {item.judge for item in inputs.findings.qualities if item.is_baseline}
+    heeded = [a for a in inputs.analyses if a is first or a.judge not in baselines]
+    noted = [note for analysis in heeded for note in analysis.notes]
+    calibrations = [row for row in inputs.calibrations if row.get("judge") not in baselines]
     found = [
         *_failed_guards(inputs.training),
-        *_calibrations(inputs.calibrations),
+        *_calibrations(calibrations),
         *(_sentence(text, models) for text in (*inputs.warnings, *noted)),
         *quality_notes(inputs.findings.qualities),
         *_lengths(inputs),
@@ -64,7 +67,7 @@ def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if isinstance(accuracy, (int, float)) and accuracy < JUDGE_FLOOR:
             judge = f"the judge {row['judge']}" if row.get("judge") else "the judge"
             yield (
-                f"On held-out labelled answers ({row.get('axis', 'one axis')}) {judge} is right in"
+                f"On labelled pairs ({row.get('axis', 'one axis')}) {judge} is right in"
                 f" only {percent(100 * accuracy, 0)} (chance is 50\u00a0%): its figures there say"
                 " little."
             )

@@ -25,7 +25,7 @@ _PROPERTIES = {
     ),
     "loop": (
         "are loops (over 50 % of the 4-grams repeat)",
-        "a loop can pass as harmless without saying anything",
+        "a loop can get a good score without saying anything",
     ),
 }
 

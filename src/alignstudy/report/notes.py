@@ -146,9 +146,11 @@ def _on_empty(
         passed = sum(bool(thresholds.passes(axis, score)) for score in scores)
         shown.append(f"{model} {100 * passed / len(scores):.1f} %" if scores else f"{model} -")
     fails = thresholds.empty_fails and axis is Axis.HELPFUL
-    rule = "count as not helpful, whatever their score" if fails else "count by their score"
+    rule = "as not helpful, whatever the score" if fails else "by the score"
+    one = num_empty == 1
     return [
-        f"{num_empty} responses to {axis.prompts_name} prompts are empty and {rule};"
+        f"{num_empty} {'response' if one else 'responses'} to {axis.prompts_name} prompts"
+        f" {'is' if one else 'are'} empty and {'counts' if one else 'count'} {rule};"
         f" {_RATE_WORD[axis]} without them: {', '.join(shown)}"
     ]
 
