@@ -14,6 +14,7 @@ from alignstudy.dialogue import CUE
 from alignstudy.records import Axis
 from alignstudy.study.store import Store
 
+MOST_TOKENS = tiny_study.STUDY["judges"][0]["max_length"]
 AXES = {"harmful": Axis.HARMLESS, "helpful": Axis.HELPFUL}
 
 
@@ -28,6 +29,25 @@ def logits(folder, items):
         return [
             float(model(**tokenizer(*item, return_tensors="pt")).logits[0, 0]) for item in items
         ]
+
+
+def judged(finished, items):
+    """Score pairs as the study's judge does; those that it reads whole agree with transformers."""
+    from transformers import AutoTokenizer
+
+    from alignstudy.judges import SeqClsSettings, build
+
+    folder = finished.run / "judges" / "tiny-judge"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    scores = [
+        given.score
+        for given in build(SeqClsSettings(max_length=MOST_TOKENS), folder, "cpu").score(items)
+    ]
+    whole = [at for at, item in enumerate(items) if len(tokenizer(*item).input_ids) <= MOST_TOKENS]
+    assert len(whole) >= len(items) / 2
+    again = logits(folder, [items[at] for at in whole])
+    assert [scores[at] for at in whole] == pytest.approx(again, abs=1e-5)
+    return [round(score, 4) for score in scores]
 
 
 def read_lines(path):
@@ -76,13 +96,7 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
     for axis in Axis:
         rows = read_lines(prompts / f"calibration-{axis}.jsonl")
         sides = {
-            name: [
-                round(score, 4)
-                for score in logits(
-                    finished.run / "judges" / "tiny-judge",
-                    [(row["prompt"], row[name].strip()) for row in rows],
-                )
-            ]
+            name: judged(finished, [(row["prompt"], row[name].strip()) for row in rows])
             for name in ("chosen", "rejected")
         }
 
@@ -91,7 +105,7 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
             return right / (2 * len(sides["chosen"]))
 
         best = max(accuracy(at) for at in [*sides["chosen"], *sides["rejected"]])
-        assert accuracy(thresholds[axis.value]) == pytest.approx(best, abs=0.051)
+        assert accuracy(thresholds[axis.value]) == pytest.approx(best)
         assert f"{len(rows)} labelled pairs" in thresholds["origin"][axis.value]
 
 
