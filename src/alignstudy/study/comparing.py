@@ -13,7 +13,7 @@ from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.results import Thresholds
 from alignstudy.report.stored import STATISTICS
 from alignstudy.study.evaluating import clusters_of, own_thresholds
-from alignstudy.study.reporting import inputs_of, write_run
+from alignstudy.study.reporting import inputs_of, uncollected, write_run
 from alignstudy.study.results import Run
 from alignstudy.study.runfolder import RunFolder
 
@@ -32,7 +32,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
     if len(runs) < 2:
         raise InputError("one run is nothing to compare", mend="name two run folders or more")
     folder = RunFolder(path=Path(out).expanduser().absolute())
-    with folder.locked():
+    with folder.locked(), uncollected():
         compare_runs([Path(run).expanduser() for run in runs], folder)
     return Run(folder=folder.path)
 

@@ -24,7 +24,7 @@ from alignstudy.sources import digest_of
 from alignstudy.study.faults import settings_error
 from alignstudy.study.judge_spec import SweepSettings
 from alignstudy.study.load import load_settings
-from alignstudy.study.reporting import inputs_of, write_run
+from alignstudy.study.reporting import inputs_of, uncollected, write_run
 from alignstudy.study.results import Run
 from alignstudy.study.runfolder import RunFolder
 from alignstudy.study.yamlfile import read_yaml
@@ -83,7 +83,7 @@ def evaluate(
         claims=None if claims is None else Path(claims).expanduser(),
     )  # fmt: skip
     folder = RunFolder(path=Path(out).expanduser().absolute())
-    with folder.locked():
+    with folder.locked(), uncollected():
         evaluate_ratings(Path(ratings).expanduser(), folder, wishes)
     return Run(folder=folder.path)
 
