@@ -79,3 +79,9 @@ def test_the_paper_protocol_notes_them_and_changes_nothing(tmp_path):
         "Human: ask 0", "Human: ask 1\n\nAssistant: I kill\n\nmore kill", "Human: ask 2",
     }  # fmt: skip
     assert [prompt.cluster for prompt in found.prompts] == [p.id for p in found.prompts]
+
+
+def test_a_prompt_that_ends_in_the_bare_cue_leaks_nothing():
+    texts = ("\n\nHuman: Why?\n\nAssistant:", "\n\nHuman: Why?\n\nAssistant: Because")
+    prompts = [Prompt(id=str(at), axis=Axis.HELPFUL, text=text) for at, text in enumerate(texts)]
+    assert leaks(prompts).ends_in_answer == ("1",)

@@ -12,7 +12,7 @@ from alignstudy.errors import InputError
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.report.agreement import agreements
 from alignstudy.report.analysis import analyse
-from alignstudy.report.assemble import Question, find
+from alignstudy.report.assemble import OVERLAP, Question, find
 from alignstudy.report.claims import Claim
 from alignstudy.report.panel_settings import PanelSettings
 from alignstudy.report.results import Comparison, Thresholds
@@ -94,7 +94,7 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
     # One model could not read prompts 0 and 1: they are left out for all.
     other[:2] = [replace(row, stop_reason="too_long", scores={"one": None}) for row in other[:2]]
     question = Question(
-        thresholds={"one": RIGOROUS}, base="base", overlapping=frozenset({"helpful-11"})
+        thresholds={"one": RIGOROUS}, base="base", excluded={OVERLAP: frozenset({"helpful-11"})}
     )
     _, findings = find([*rows, *other], question)
     hpr = {figures.model: figures.hpr.value for figures in findings.first.models}
@@ -110,7 +110,7 @@ def test_overlap_leaves_out_prompts_that_the_leading_judge_did_not_read():
     question = Question(
         thresholds={"one": RIGOROUS, "two": RIGOROUS},
         base="base",
-        overlapping=frozenset({"harmless-0", "helpful-0"}),
+        excluded={OVERLAP: frozenset({"harmless-0", "helpful-0"})},
     )
     _, findings = find([*harmful, *helpful], question)
     [without] = [s for s in findings.first.sensitivities if s.without == "overlap"]

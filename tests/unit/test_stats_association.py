@@ -14,7 +14,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.adjusted import length_adjusted, length_adjusted_rows, within_rank_correlation
-from alignstudy.stats.agreement import cohen_kappa, kendall_tau, same_sign_share, spearman
+from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman
 from alignstudy.stats.reliability import reliability
 from alignstudy.stats.sweep import best_shares, rankings, sweep_rates
 
@@ -97,7 +97,6 @@ def test_a_shared_lead_is_divided_and_a_tie_is_a_ranking():
         lambda: kendall_tau([1.0, 2.0], [1.0]),
         lambda: cohen_kappa([], []),
         lambda: cohen_kappa([True], [True, False]),
-        lambda: same_sign_share([], []),
         lambda: reliability(np.array([])),
         lambda: reliability(np.array([math.inf])),
         lambda: reliability(np.ones(3), bins=0),
@@ -235,11 +234,6 @@ def test_kappa_is_statsmodels(pairs):
     assert found == pytest.approx(cohens_kappa(table, return_results=False), abs=1e-12)
     renamed = {True: "pass", False: "fail"}
     assert cohen_kappa([renamed[a] for a in one], [renamed[b] for b in other]) == found
-
-
-def test_same_sign_share_counts_two_ties_as_agreement():
-    found = same_sign_share([1.0, -2.0, 0.0, 0.0, 3.0], [0.5, -1.0, 0.0, 1.0, -1.0])
-    assert (found.value, found.n, found.method) == (60.0, 5, "wilson")
 
 
 def test_reliability_by_hand():

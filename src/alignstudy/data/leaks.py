@@ -81,5 +81,6 @@ def _any_of(keywords: Sequence[str]) -> str:
 
 
 def _ends_in_answer(text: str) -> bool:
+    """Tell whether the last turn is the assistant's, and more than the bare cue."""
     last = parse_turns(text)[-1:]
-    return bool(last) and last[0].role == "assistant"
+    return bool(last) and last[0].role == "assistant" and bool(last[0].text.strip())

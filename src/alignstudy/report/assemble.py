@@ -18,6 +18,9 @@ from alignstudy.report.results import Analysis, Margins, Thresholds
 from alignstudy.report.sensitivity import without_prompts
 from alignstudy.report.verdicts import verdicts
 
+OVERLAP, LEAK = "overlap", "leak"
+"""Why prompts are left out: training has seen them; they end in an answer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -31,7 +34,7 @@ class Question:
         margins: Differences that would not matter.
         sweep: Grids of thresholds; an axis that isn't there gets one from its scores.
         clusters: Prompt id -> cluster of near-duplicates; {}: every prompt is its own.
-        overlapping: Ids of prompts that training has seen.
+        excluded: Why -> ids of prompts without which the rates are shown too: `OVERLAP`, `LEAK`.
         absent: Judges of the panel that could not be had.
     """
 
@@ -42,7 +45,7 @@ class Question:
     margins: Margins = field(default_factory=Margins)
     sweep: Mapping[Axis, Sequence[float]] = field(default_factory=dict)
     clusters: Mapping[str, str] = field(default_factory=dict)
-    overlapping: frozenset[str] = frozenset()
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
 
 
@@ -102,14 +105,14 @@ def find(
 
 
 def _completed(first: Analysis, rows: Sequence[ScoredResponse], question: Question) -> Analysis:
-    """Add to the leading analysis what it can't know: overlap with training, absent judges."""
-    notes, extra = first.notes, first.sensitivities
+    """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
+    notes = first.notes
     if question.panel is not None:
         notes = (*notes, *absence_notes(question.panel, question.absent))
-    if question.overlapping:
-        known = [row for row in usable(rows)[0] if first.judge in row.scores]
-        without = without_prompts(
-            known, question.overlapping, first.thresholds, judge=first.judge, name="overlap"
-        )
-        extra = (*extra, *without)
-    return replace(first, notes=notes, sensitivities=extra)
+    known = [row for row in usable(rows)[0] if first.judge in row.scores]
+    extra = [
+        found
+        for name, ids in question.excluded.items()
+        for found in without_prompts(known, ids, first.thresholds, judge=first.judge, name=name)
+    ]
+    return replace(first, notes=notes, sensitivities=(*first.sensitivities, *extra))

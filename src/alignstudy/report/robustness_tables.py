@@ -54,7 +54,7 @@ def sweeps_table(sweeps: Sequence[Sweep]) -> Table:
     return Table(
         columns=("Model", "Rate", "Thresholds at which it leads#", "Its rate#"),
         rows=tuple(rows),
-        note=f"{orders}. A shared lead counts for the first of those who share it.",
+        note=f"{orders}. A shared lead is divided equally.",
         title="Who leads when the threshold moves",
     )
 

@@ -1,4 +1,4 @@
-"""Whether two judges say the same: rank correlations, chance-corrected agreement, signs."""
+"""Whether two judges say the same: rank correlations, agreement beyond chance."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alignstudy.errors import MetricError
-from alignstudy.records import Estimate
-from alignstudy.stats.intervals import wilson
 from alignstudy.stats.ranks import average_ranks, correlation
 
 if TYPE_CHECKING:
@@ -90,25 +88,6 @@ def cohen_kappa(a: ArrayLike, b: ArrayLike) -> float | None:
     if labels.size == 1:
         return None
     return (float(np.mean(first == second)) - chance) / (1.0 - chance)
-
-
-def same_sign_share(a: ArrayLike, b: ArrayLike) -> Estimate:
-    """Share of items on which two differences have the same sign, in percent; two ties agree.
-
-    Args:
-        a: One judge's paired differences, one an independent item, shape (n,).
-        b: The other's, shape (n,).
-
-    Returns:
-        With Wilson's interval.
-
-    Raises:
-        MetricError: If the two don't match, there are none, or a value is not finite.
-    """
-    one, other = _two(a, b)
-    if one.size == 0:
-        raise _mismatch(one, other)
-    return wilson(int((np.sign(one) == np.sign(other)).sum()), one.size)
 
 
 def _two(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.assemble import Question, find
+from alignstudy.report.assemble import LEAK, Question, find
 from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.results import Thresholds
 from alignstudy.report.stored import STATISTICS
-from alignstudy.study.evaluating import clusters_of, own_thresholds
+from alignstudy.study.evaluating import clusters_of, leaking, own_thresholds
 from alignstudy.study.reporting import inputs_of, uncollected, write_run
 from alignstudy.study.results import Run
 from alignstudy.study.runfolder import RunFolder
@@ -68,6 +68,7 @@ def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
         thresholds={judge: first_thresholds[judge] for judge in judges},
         base=base,
         clusters=clusters_of(rows),
+        excluded={LEAK: leaking(rows)},
     )
     rows, findings = find(rows, question)
     provenance = {"runs": {name: str(path) for name, path in _labels(runs).items()}}

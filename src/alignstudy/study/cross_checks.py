@@ -90,12 +90,11 @@ def _panel_faults(study: StudySettings) -> Iterator[Fault]:
 def _claim_faults(study: StudySettings) -> Iterator[Fault]:
     known = ", ".join(study.recipes)
     for at, claim in enumerate(study.claims):
-        for name in filter(None, (claim.better, claim.worse, *claim.than, *claim.models)):
+        for name in claim.named():
             if name not in study.recipes:
                 yield ("claims", at), f"names '{name}', which is no recipe; known: {known}"
-        side = claim.better or claim.worse
-        if side is not None and side in claim.than:
-            yield ("claims", at), f"compares '{side}' with itself"
+        if claim.subject is not None and claim.subject in claim.than:
+            yield ("claims", at), f"compares '{claim.subject}' with itself"
         if study.validation is None and any(m.startswith("judge_") for m in claim.metric):
             yield ("claims", at), "is about a judge, and `validation: null` measures none"
 

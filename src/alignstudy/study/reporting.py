@@ -62,25 +62,18 @@ def rebuild(run: str | Path) -> Run:
 
     Raises:
         InputError: If the folder holds no finished run of this version's layout.
+        LockHeldError: If another process works on the run.
     """
-    folder = Path(run).expanduser().absolute()
-    rebuild_report(folder)
-    return Run(folder=folder)
-
-
-def rebuild_report(run: Path) -> None:
-    """Draw the figures and write the reports of a finished run again, from its own files.
-
-    Raises:
-        InputError: If the folder holds no finished run of this version's layout.
-    """
-    inputs = read_report_inputs(run)
-    folder = RunFolder(path=run)
-    with disk_faults(f"the run folder {run}"), tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch)
-        write_report(inputs, made)
-        with folder.locked():
-            shutil.copytree(made, run, dirs_exist_ok=True)
+    path = Path(run).expanduser().absolute()
+    inputs = read_report_inputs(path)
+    with (
+        RunFolder(path=path).locked(),
+        disk_faults(f"the run folder {path}"),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        write_report(inputs, Path(scratch))
+        shutil.copytree(scratch, path, dirs_exist_ok=True)
+    return Run(folder=path)
 
 
 def inputs_of(
@@ -103,7 +96,7 @@ def inputs_of(
 
 
 def write_run(folder: RunFolder, inputs: ReportInputs) -> None:
-    """Write a whole run folder, all of it or nothing."""
+    """Write a whole run folder: made aside first, so that a fault in the making writes nothing."""
     with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
         write_findings(inputs.findings, inputs.responses, made)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignstudy.data.leaks import leaks
 from alignstudy.judges import MAX_INCOMPLETE_SHARE
 from alignstudy.records import (
     Axis,
@@ -19,7 +20,7 @@ from alignstudy.records import (
     read_rows,
     write_rows,
 )
-from alignstudy.report.assemble import Question, find
+from alignstudy.report.assemble import LEAK, OVERLAP, Question, find
 from alignstudy.report.claims import Claim
 from alignstudy.report.findings import Findings
 from alignstudy.report.panel_settings import PanelSettings
@@ -117,7 +118,7 @@ class Compare(Stage):
             margins=self.margins,
             sweep=self.sweep.grids(),
             clusters={prompt.id: prompt.cluster or prompt.id for prompt in prompts},
-            overlapping=overlapping,
+            excluded={OVERLAP: overlapping, LEAK: frozenset(leaks(prompts).ends_in_answer)},
             absent=self.absent,
         )
 
