@@ -13,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.loading import load_causal_lm, load_tokenizer
-from alignstudy.methods import METHODS, LoRASettings, initial, training
+from alignstudy.methods import METHODS, LoRASettings, assembly, initial, training
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.encode import encode_judgements, encode_preferences, encode_responses
 from alignstudy.methods.guards import reference_is_parent
@@ -67,7 +67,7 @@ def test_guards_of_a_run_with_two_losses_and_full_weights(opt, tmp_path):
     assert passed == dict.fromkeys(
         (
             *("padding_is_not_end", "text_stays_open", "dropout_is_off", "end_is_learnt"),
-            *("cue_is_shared", "reference_is_parent"),
+            *("cue_is_shared", "reference_is_parent", "references_are_fresh"),
         ),
         True,
     )
@@ -107,7 +107,7 @@ def test_a_policy_that_is_not_its_reference_is_refused(lora, opt, tmp_path, monk
 
     settings = DPOSettings(**SMALL, lora=lora, max_steps=1)
     if lora is None:
-        monkeypatch.setattr(training, "initial_causal_lm", moved)
+        monkeypatch.setattr(assembly, "initial_causal_lm", moved)
     else:
         from peft.tuners.lora import LoraLayer
 

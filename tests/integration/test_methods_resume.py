@@ -56,6 +56,7 @@ class Counter:
         self.steps, self.stops, self.told = 0, set(stops), []
 
     def start(self, what, total=None):
+        self.steps = 0
         self.told.append((what, total))
 
     def advance(self, done, **figures):
@@ -95,11 +96,13 @@ def stop_after(steps):
 
 @pytest.mark.parametrize("name", CASES)
 def test_stopped_and_continued_is_the_same_to_the_bit(name, parents, tmp_path):
-    settings = CASES[name]
-    whole = job_of(settings, parents, tmp_path / "whole")
+    settings, kept = CASES[name], tmp_path / "references.sqlite"
+    whole = job_of(settings, parents, tmp_path / "whole", references=kept)
     straight = train(whole)
     for steps in (1, straight.steps // 2):  # the second stop lies in a later epoch
-        stopped = job_of(settings, parents, tmp_path / "cut", should_stop=stop_after(steps))
+        stopped = job_of(
+            settings, parents, tmp_path / "cut", should_stop=stop_after(steps), references=kept
+        )
         with pytest.raises(InterruptedRunError, match="run the same command again") as caught:
             train(stopped)
         assert "the checkpoint of step" in caught.value.kept
@@ -128,10 +131,10 @@ def test_progress_is_told_step_by_step_and_starts_where_it_went_on(parents, tmp_
 
 
 def test_a_damaged_checkpoint_costs_its_steps_but_not_the_result(parents, tmp_path):
-    settings = CASES["dpo lora"]
-    whole = job_of(settings, parents, tmp_path / "whole")
+    settings, kept = CASES["dpo lora"], tmp_path / "references.sqlite"
+    whole = job_of(settings, parents, tmp_path / "whole", references=kept)
     train(whole)
-    job = job_of(settings, parents, tmp_path / "cut", should_stop=stop_after(7))
+    job = job_of(settings, parents, tmp_path / "cut", should_stop=stop_after(7), references=kept)
     with pytest.raises(InterruptedRunError):
         train(job)
     assert sorted(p.name for p in job.work.iterdir()) == ["checkpoint-6", "checkpoint-7"]
@@ -251,11 +254,12 @@ KILLED = textwrap.dedent("""
 
     class Plug:
         steps = 0
-        def start(self, *_): ...
+        def start(self, what, **_):
+            self.training = what.startswith("training")
         def finish(self): ...
         def note(self, _): ...
         def advance(self, done, **_):
-            self.steps += done
+            self.steps += done * self.training
             if moment == "in a step" and self.steps == 5:
                 die()
             if moment == "in a save" and self.steps == 6:

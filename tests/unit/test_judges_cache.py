@@ -171,7 +171,8 @@ def test_a_row_that_was_altered_is_not_there(tmp_path):
     path = tmp_path / "scores.sqlite"
     ScoreCache(path).put({"a": JudgeScore(score=1.0), "b": JudgeScore(score=2.0)})
     with sqlite3.connect(path) as base:
-        base.execute("UPDATE scores SET score = 1.5 WHERE key = 'a'")
+        base.execute("UPDATE kept SET value = replace(value, '0x1.0', '0x1.8') WHERE key = 'a'")
+        assert base.execute("SELECT changes()").fetchone() == (1,)
     base.close()
     assert ScoreCache(path).get(["a", "b"]) == {"b": JudgeScore(score=2.0)}
 

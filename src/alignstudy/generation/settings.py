@@ -26,7 +26,10 @@ class GenerationSettings(Settings):
         " (paper: none; rigorous: the role tags).",
     )
     batch_size: int | None = Field(
-        None, ge=1, description="Most prompts at once; left out: 8 on a CPU, 64 on a GPU."
+        None,
+        ge=1,
+        description="Most prompts at once; left out: what costs least on a CPU, at most 32; 64 on a"
+        " GPU.",
     )
     max_batch_tokens: int = Field(
         32768, ge=1, description="Most tokens at once, padding and responses included."

@@ -39,11 +39,20 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollat
 from alignstudy.methods import checkpoints, guards
 from alignstudy.methods.arguments import lora_arguments, method_arguments, training_arguments
 from alignstudy.methods.base import TrainingSettings, TrainJob
+from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.encode import Encoded
+from alignstudy.methods.initial import is_noisy
 from alignstudy.methods.order import GroupedByLength
+from alignstudy.methods.pieces import PieceRule, cost_of_a_pass
+from alignstudy.methods.references import References
+from alignstudy.methods.shared_forward import Tally, install
+from alignstudy.methods.updates import InPieces
+
+MOST_TOKENS = 16_384
+"""Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
 
 
-class _Watched:
+class _Watched(InPieces):
     """Mixed into TRL's trainers: knows its rows by id, and lets nothing non-finite pass."""
 
     row_ids: tuple[str, ...] = ()
@@ -73,7 +82,7 @@ class _Watched:
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> torch.Tensor:  # noqa: ANN401
         self.step_rows = [*getattr(self, "step_rows", []), *inputs.pop("row").tolist()]
-        loss: torch.Tensor = super().training_step(model, inputs, *args)  # type: ignore[misc]
+        loss = super().training_step(model, inputs, *args)
         self._refuse_non_finite("loss", loss.item())
         return loss
 
@@ -102,6 +111,10 @@ class _SFT(_Watched, SFTTrainer):  # type: ignore[misc]
 
 class _DPO(_Watched, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
+
+    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401
+        """Leave the rows as they are: `with_references` adds what is computed or kept."""
+        return dataset
 
 
 class _Reward(_Watched, RewardTrainer):  # type: ignore[misc]
@@ -200,8 +213,10 @@ def build(
     encoded: Encoded,
     *,
     model: PreTrainedModel,
-    reference: PreTrainedModel | None,
     tokenizer: PreTrainedTokenizerBase,
+    precision: str = "fp32",
+    reference: PreTrainedModel | None = None,
+    references_ahead: bool = False,
 ) -> Any:  # noqa: ANN401 - a TRL trainer
     """Build the trainer of a job; its work starts with `trainer.train(checkpoint or None)`.
 
@@ -209,17 +224,21 @@ def build(
         job: The job.
         encoded: Its rows.
         model: The model to train, loaded from the parent's folder.
-        reference: For preference training of full weights: the parent once more; None: the
-            model without its adapter, or no reference.
         tokenizer: The parent's.
+        precision: "fp32" or "bf16".
+        reference: For preference training whose reference pass is part of every step: the parent
+            once more; None: the model without its adapter.
+        references_ahead: Whether the reference's log-probabilities will be in the rows; see
+            `with_references`.
     """
     settings = job.settings
     trainer_class, config_class = _TRAINERS[settings.method]
     rows = rows_as_dataset(settings, encoded)
     common = training_arguments(
-        settings, num_rows=len(rows), work=job.work, seed=job.seed, device=job.device
-    )
-    args = config_class(**common, **method_arguments(settings))
+        settings, num_rows=len(rows), work=job.work, seed=job.seed, device=job.device,
+        precision=precision,
+    )  # fmt: skip
+    args = config_class(**common, **method_arguments(settings, references_ahead=references_ahead))
     if job.device != "cpu":
         args._n_gpu = 1  # one process, one GPU: TRL refuses nn.DataParallel
     extra: dict[str, Any] = {} if reference is None else {"ref_model": reference}
@@ -232,7 +251,54 @@ def build(
     trainer.row_ids = encoded.row_ids
     trainer.lengths = _lengths(encoded) if settings.group_by_length else None
     trainer.remove_callback(PrinterCallback)
+    _make_lean(trainer, job, model, reference)
     return trainer
+
+
+def _make_lean(
+    trainer: Any,  # noqa: ANN401
+    job: TrainJob,
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+) -> None:
+    """Let updates go in pieces and, where log-probabilities are asked for, on shared prefixes."""
+    settings = job.settings
+    trainer.tally = Tally()
+    if getattr(settings, "packing", False):
+        return
+    trainer.rule = _rule(settings, model, device=job.device)
+    trainer.of_pairs = settings.method in {"dpo", "reward_model"}
+    trainer.sums_tokens = not trainer.of_pairs
+    if settings.method == "reward_model":
+        return
+    shared = settings.method == "dpo" and shares_prefixes(settings, model)
+    for each in (model, reference):
+        if each is not None:
+            install(each, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
+
+
+def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) -> PieceRule:
+    """Say how updates are cut: little padding on a CPU, few passes on a GPU."""
+    asked = settings.per_device_train_batch_size
+    most = settings.rows_an_update if asked == "auto" else asked
+    return PieceRule(
+        most_rows=most,
+        most_tokens=MOST_TOKENS,
+        fixed_cost=cost_of_a_pass(model.config) if device == "cpu" else MOST_TOKENS,
+        in_order=isinstance(settings, DPOSettings) and settings.in_order,
+    )
+
+
+def shares_prefixes(settings: TrainingSettings, model: PreTrainedModel) -> bool:
+    """Tell whether a pair's prompt is computed once: not where each response has its own noise."""
+    return getattr(settings, "prefix_sharing", "off") == "auto" and not is_noisy(model.config)
+
+
+def with_references(trainer: Any, references: References) -> None:  # noqa: ANN401
+    """Put the reference's log-probabilities into a DPO trainer's rows."""
+    rows = trainer.train_dataset
+    rows = rows.add_column("ref_chosen_logps", list(references.chosen))
+    trainer.train_dataset = rows.add_column("ref_rejected_logps", list(references.rejected))
 
 
 def _lengths(encoded: Encoded) -> tuple[int, ...]:

@@ -36,9 +36,7 @@ def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
     """Give the number of optimizer steps on so many rows, as the trainer counts them."""
     if settings.max_steps is not None:
         return settings.max_steps
-    micro_batches = ceil(num_rows / settings.per_device_train_batch_size)
-    steps = ceil(micro_batches / settings.gradient_accumulation_steps)
-    return ceil(settings.num_train_epochs * steps)
+    return ceil(settings.num_train_epochs * ceil(num_rows / settings.rows_an_update))
 
 
 def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
@@ -47,10 +45,17 @@ def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
 
 
 def training_arguments(
-    settings: TrainingSettings, *, num_rows: int, work: Path, seed: int, device: str
+    settings: TrainingSettings,
+    *,
+    num_rows: int,
+    work: Path,
+    seed: int,
+    device: str,
+    precision: str = "fp32",
 ) -> dict[str, Any]:
     """Give what transformers' TrainingArguments is to be made with, for any method.
 
+    The trainer is given an update's rows as one batch, which our step cuts into micro-batches.
     `logging_steps` is 1: our metrics file thins the lines itself, so that a run that was
     interrupted between two logged steps has the same file as one that wasn't.
     """
@@ -64,21 +69,33 @@ def training_arguments(
         "warmup_steps": settings.warmup_steps,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "per_device_train_batch_size": settings.per_device_train_batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        **_batch_sizes(settings),
         "max_length": settings.max_length,
         "save_strategy": "steps",
         "save_steps": checkpoint_interval(settings, num_steps),
         "seed": seed,
         "data_seed": seed,
         "use_cpu": device == "cpu",
+        "bf16": precision == "bf16",
+        "optim": "adamw_torch" if device == "cpu" else "adamw_torch_fused",
         **_FIXED,
     }
 
 
+def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
+    """Give an update as one batch, which our step cuts; packed rows, which it doesn't, as asked."""
+    if getattr(settings, "packing", False):
+        return {
+            "per_device_train_batch_size": settings.per_device_train_batch_size,
+            "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        }
+    return {
+        "per_device_train_batch_size": settings.rows_an_update,
+        "gradient_accumulation_steps": 1,
+    }
+
+
 _FIXED: dict[str, Any] = {
-    "optim": "adamw_torch",
-    "bf16": False,
     "fp16": False,
     "tf32": False,
     "gradient_checkpointing": False,
@@ -98,8 +115,13 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def method_arguments(settings: TrainingSettings) -> dict[str, Any]:
-    """Give what the method's own TRL config takes beyond `training_arguments`."""
+def method_arguments(settings: TrainingSettings, *, references_ahead: bool) -> dict[str, Any]:
+    """Give what the method's own TRL config takes beyond `training_arguments`.
+
+    Args:
+        settings: The method's.
+        references_ahead: Whether DPO reads the reference's log-probabilities from its rows.
+    """
     if isinstance(settings, DPOSettings):
         return {
             "beta": settings.beta,
@@ -112,7 +134,7 @@ def method_arguments(settings: TrainingSettings) -> dict[str, Any]:
             "discopop_tau": settings.discopop_tau,
             "disable_dropout": False,
             "padding_free": False,
-            "precompute_ref_log_probs": False,
+            "precompute_ref_log_probs": references_ahead,
             "sync_ref_model": False,
             "use_weighting": False,
             "truncation_mode": "keep_start",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -56,8 +56,25 @@ class TrainingSettings(Settings):
     )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to it")
-    per_device_train_batch_size: int = Field(default=8, ge=1, description="rows a micro-batch")
-    gradient_accumulation_steps: int = Field(default=1, ge=1, description="micro-batches a step")
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default=8,
+        description="most rows a micro-batch; auto: as many of an update's as memory holds",
+    )
+    gradient_accumulation_steps: int = Field(
+        default=1,
+        ge=1,
+        description="times per_device_train_batch_size: the rows an update (the optimizer's step)",
+    )
+    samples_per_update: int | None = Field(
+        default=None,
+        ge=1,
+        description="the rows an update, with per_device_train_batch_size: auto; null: 8",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="fp32; bf16: mixed precision, master weights in float32, refused if its loss"
+        " curve leaves float32's; auto: bf16 on a GPU that computes it, if the curves agree",
+    )
     max_length: int = Field(
         default=512, ge=2, description="tokens a row, prompt and response; the end is cut off"
     )
@@ -75,6 +92,28 @@ class TrainingSettings(Settings):
         description="steps between checkpoints; null: a tenth of all, 500 at most",
     )
     logging_steps: int = Field(default=1, ge=1, description="steps a line of metrics.jsonl")
+
+    @property
+    def rows_an_update(self) -> int:
+        """The rows that one step of the optimizer averages over."""
+        if self.per_device_train_batch_size == "auto":
+            return self.samples_per_update or 8
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @model_validator(mode="after")
+    def _batches_hang_together(self) -> TrainingSettings:
+        auto = self.per_device_train_batch_size == "auto"
+        if auto and self.gradient_accumulation_steps > 1:
+            raise ValueError(
+                "per_device_train_batch_size 'auto' finds the micro-batches itself; give"
+                " samples_per_update instead of gradient_accumulation_steps"
+            )
+        if not auto and self.samples_per_update is not None:
+            raise ValueError(
+                "samples_per_update goes with per_device_train_batch_size: auto; otherwise an"
+                " update has per_device_train_batch_size * gradient_accumulation_steps rows"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warmup_has_an_effect(self) -> TrainingSettings:
@@ -99,6 +138,8 @@ class TrainJob:
         work: Folder that outlives a kill; checkpoints lie there.
         digest: Identity of this job; a checkpoint of another digest is never resumed.
         device: "cpu" or "cuda".
+        references: File of reference log-probabilities, shared with other jobs; None: none are
+            kept beyond this job.
         should_stop: Asked after every step; True saves a checkpoint and ends the run.
     """
 
@@ -110,8 +151,33 @@ class TrainJob:
     work: Path
     digest: str
     device: str = "cpu"
+    references: Path | None = None
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkDone:
+    """What a training computed: counts that no clock disturbs; a resumed run counts its own part.
+
+    Attributes:
+        real_tokens: Tokens of the rows that were read; of a pair, prompt + chosen + prompt +
+            rejected.
+        processed_tokens: Positions that went through the model to train it, padding included.
+        scored_tokens: Positions at which the vocabulary was computed.
+        micro_batches: Passes forward and backward.
+        reference_pairs: Pairs that went through the reference.
+        reference_reused: Pairs whose reference log-probabilities were kept from before.
+        out_of_memory: How often micro-batches were halved for want of memory.
+    """
+
+    real_tokens: int = 0
+    processed_tokens: int = 0
+    scored_tokens: int = 0
+    micro_batches: int = 0
+    reference_pairs: int = 0
+    reference_reused: int = 0
+    out_of_memory: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +190,7 @@ class TrainResult:
         seconds: Wall-clock time inside the training loop, interruptions not counted.
         final_loss: Loss of the last step.
         counts: Rows given ("rows"), used, cut at the end ("truncated"), left out ("too_long"), ...
+        work: What was computed for it.
     """
 
     steps: int
@@ -134,6 +201,7 @@ class TrainResult:
     guards: tuple[GuardOutcome, ...]
     notes: tuple[str, ...]
     counts: dict[str, int]
+    work: WorkDone = WorkDone()
 
 
 @dataclass(frozen=True, kw_only=True)

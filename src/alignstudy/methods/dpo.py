@@ -49,6 +49,16 @@ class DPOSettings(TrainingSettings):
     )
     f_alpha_divergence_coef: float = Field(default=0.5, description="alpha of alpha_divergence")
     discopop_tau: float = Field(default=0.05, gt=0, description="temperature of discopop's blend")
+    prefix_sharing: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: a pair's prompt is computed once for both responses, unless the model's"
+        " own dropout is on; off: twice",
+    )
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a loss hangs on which rows share a micro-batch."""
+        return any(name == "sft" or LOSSES[name].sorts_batch for name in self.loss_type)
 
     @property
     def options(self) -> LossOptions:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MARGIN_TOLERANCE = 1e-4
 """Largest implicit reward margin, and relative error of the first loss, before the first step."""
+REFERENCE_TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}
+"""Largest relative difference of a kept reference log-probability from one computed anew."""
 PACKING_TOLERANCE = 1e-3
 """Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
 MERGE_TOLERANCE = 1e-3
@@ -196,6 +198,26 @@ def reference_is_parent(
             mend="train from saved weights (TrainJob.parent); if they are, please report this",
         )
     return GuardOutcome(guard="reference_is_parent", passed=True, detail=seen)
+
+
+def references_are_fresh(difference: float, *, precision: str) -> GuardOutcome:
+    """Refuse reference log-probabilities that the reference doesn't give.
+
+    Args:
+        difference: Largest relative difference from log-probabilities computed anew.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        GuardError: If they differ.
+    """
+    seen = f"kept and computed reference log-probabilities differ by {difference:.2g}, relatively"
+    if not difference <= REFERENCE_TOLERANCE[precision]:
+        raise GuardError(
+            "reference log-probabilities are not those of the model that training starts from",
+            why=f"{seen}; at most {REFERENCE_TOLERANCE[precision]:g} is rounding",
+            mend="delete the store's folder `references`: they are computed anew",
+        )
+    return GuardOutcome(guard="references_are_fresh", passed=True, detail=seen)
 
 
 def documents_are_kept_apart(difference: float, *, architecture: str) -> GuardOutcome:

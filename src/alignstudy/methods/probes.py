@@ -48,16 +48,40 @@ def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     inputs |= {"labels": labels, "fused_lm_head": True}
     with torch.no_grad(), torch.random.fork_rng():
+        if trainer.precompute_ref_logps:
+            live = trainer.compute_ref_log_probs(model, batch)
+            batch["ref_chosen_logps"], batch["ref_rejected_logps"] = live
         loss = trainer.compute_loss(model, batch).item()
         policy = model(**inputs).log_probs
-        with _adapter_off(model):
+        with adapter_off(model):
             reference = (trainer.ref_model or model)(**inputs).log_probs
     for figures in trainer._metrics.values():
         figures.clear()
     return loss, _pair_logps(policy, reference, labels[:, 1:] != IGNORED)
 
 
-def _adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
+def reference_difference(trainer: Any) -> float:  # noqa: ANN401
+    """Compare the reference's log-probabilities in a DPO trainer's rows with computed ones.
+
+    Returns:
+        The largest difference on the probe, relative to the sum (at least 1).
+    """
+    import torch
+
+    batch = probe_batch(trainer)
+    kept = [batch["ref_chosen_logps"], batch["ref_rejected_logps"]]
+    was_training = trainer.model.training
+    trainer.model.eval()
+    live = trainer.compute_ref_log_probs(trainer.model, batch)
+    trainer.model.train(was_training)
+    return max(
+        float(((ours - theirs).abs() / theirs.abs().clamp_min(1)).max())
+        for ours, theirs in zip(kept, live, strict=True)
+        if isinstance(theirs, torch.Tensor)
+    )
+
+
+def adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
     """Switch a model's adapter off, if it has one."""
     has_adapter = hasattr(model, "peft_config")
     return model.disable_adapter() if has_adapter else nullcontext()
@@ -96,7 +120,7 @@ def dropout_difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> floa
     inputs = {key: batch[key][:2] for key in ("input_ids", "attention_mask") if key in batch}
     was_training = model.training
     model.train()
-    with torch.no_grad(), torch.random.fork_rng(), _adapter_off(model):
+    with torch.no_grad(), torch.random.fork_rng(), adapter_off(model):
         first, second = (model(**inputs).logits for _ in range(2))
     model.train(was_training)
     return float((first - second).abs().max())

@@ -28,6 +28,8 @@ class SFTSettings(TrainingSettings):
     def _packed_rows_have_one_length(self) -> SFTSettings:
         if self.packing and self.group_by_length:
             raise ValueError("group_by_length has no effect on packed rows; set one of the two")
+        if self.packing and self.per_device_train_batch_size == "auto":
+            raise ValueError("packed rows all have one length: give per_device_train_batch_size")
         return self
 
 

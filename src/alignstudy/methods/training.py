@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
-from alignstudy.loading import context_length, load_causal_lm, load_tokenizer, text_stays_open
+from alignstudy.loading import load_tokenizer, text_stays_open
 from alignstudy.methods import checkpoints, guards
-from alignstudy.methods.arguments import check_device, check_target_modules
-from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult
+from alignstudy.methods.arguments import check_device
+from alignstudy.methods.assembly import Assembled, assemble, load_initial, settle_precision
+from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult, WorkDone
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.encode import (
     Encoded,
@@ -23,7 +24,6 @@ from alignstudy.methods.encode import (
     encode_responses,
 )
 from alignstudy.methods.faults import named_faults
-from alignstudy.methods.initial import initial_causal_lm, initial_classifier
 from alignstudy.methods.metrics_file import write_metrics
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.probes import (
@@ -32,12 +32,14 @@ from alignstudy.methods.probes import (
     last_targets,
     packing_difference,
     probe_batch,
+    reference_difference,
 )
 from alignstudy.methods.quiet import quiet_libraries
+from alignstudy.methods.references import References
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.save import save_trained
 from alignstudy.methods.sft import SFTSettings
-from alignstudy.records import GuardOutcome, Weights
+from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,6 +50,7 @@ class _Ready:
     """A job whose trainer is built and whose guards have passed."""
 
     trainer: Any
+    references: References | None
     encoded: Encoded
     guards: tuple[GuardOutcome, ...]
     notes: tuple[str, ...]
@@ -80,8 +83,34 @@ def train(job: TrainJob) -> TrainResult:
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=ready.guards,
-        notes=(*lost, *resumed, *ready.notes),
+        notes=(*lost, *resumed, *ready.notes, *_memory_notes(ready.trainer)),
         counts=ready.encoded.counts,
+        work=_work_done(ready),
+    )
+
+
+def _work_done(ready: _Ready) -> WorkDone:
+    """Count what was computed; packed rows have no padding."""
+    trainer, references = ready.trainer, ready.references
+    tally = trainer.tally
+    return WorkDone(
+        real_tokens=trainer.real_tokens,
+        processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
+        scored_tokens=tally.scored_tokens,
+        micro_batches=tally.passes,
+        reference_pairs=references.computed if references else 0,
+        reference_reused=references.reused if references else 0,
+        out_of_memory=trainer.halvings,
+    )
+
+
+def _memory_notes(trainer: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Tell how far micro-batches had to shrink."""
+    if not trainer.halvings:
+        return ()
+    return (
+        f"memory ran out {trainer.halvings} times: micro-batches went down to"
+        f" {trainer.rule.most_rows} rows; the rows an update stayed the same",
     )
 
 
@@ -108,30 +137,20 @@ def encode(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> Encoded:
 
 def _prepare(job: TrainJob) -> _Ready:
     """Encode rows, load models, build the trainer, and let the guards measure."""
-    from transformers import set_seed
-
-    from alignstudy.methods import _trl
-
     check_device(job.device)
     tokenizer = load_tokenizer(job.parent)
     of_tokenizer = tokenizer_guards(job, tokenizer)
     encoded = encode(job, tokenizer)
-    set_seed(job.seed)
-    classifier = isinstance(job.settings, RewardModelSettings)
-    load = initial_classifier if classifier else initial_causal_lm
-    model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
-    guards.fits_context(job.settings.max_length, context_length(model.config))
-    if job.settings.lora is not None:
-        check_target_modules(job.settings.lora, model)
-    packing = _check_packing(job, model, tokenizer, encoded)
-    set_seed(job.seed)
-    trainer = _trl.build(job, encoded, model=model, reference=_reference(job), tokenizer=tokenizer)
-    measured = _measure(job, trainer, encoded, tokenizer)
+    packing = _check_packing(job, tokenizer, encoded)
+    precision, gate = settle_precision(job, encoded, tokenizer)
+    ready = assemble(job, encoded, tokenizer, precision=precision)
+    measured = _measure(job, ready, encoded, tokenizer)
     return _Ready(
-        trainer=trainer,
+        trainer=ready.trainer,
+        references=ready.references,
         encoded=encoded,
-        guards=(*of_tokenizer, *packing, *measured),
-        notes=(*((note,) if note else ()), *guards.merged_rows_note(encoded.counts)),
+        guards=(*of_tokenizer, *packing, *((gate,) if gate else ()), *measured),
+        notes=(*((ready.note,) if ready.note else ()), *guards.merged_rows_note(encoded.counts)),
     )
 
 
@@ -147,20 +166,8 @@ def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple
     return padding, text_stays_open(tokenizer)
 
 
-def _reference(job: TrainJob) -> Any:  # noqa: ANN401 - a model, or None
-    """Load the parent once more as DPO's reference; None where it isn't needed."""
-    if not isinstance(job.settings, DPOSettings) or job.settings.lora is not None:
-        return None
-    dropout = 0.0 if job.settings.dropout == "off" else None
-    reference = load_causal_lm(Weights(folder=job.parent), device=job.device, dropout=dropout)
-    return reference.requires_grad_(False)
-
-
 def _check_packing(
-    job: TrainJob,
-    model: Any,  # noqa: ANN401
-    tokenizer: PreTrainedTokenizerBase,
-    encoded: Encoded,
+    job: TrainJob, tokenizer: PreTrainedTokenizerBase, encoded: Encoded
 ) -> tuple[GuardOutcome, ...]:
     if not (isinstance(job.settings, SFTSettings) and job.settings.packing):
         return ()
@@ -168,18 +175,16 @@ def _check_packing(
     from alignstudy.methods import _trl
 
     collate = _trl.collator(job.settings, tokenizer)
+    model, _ = load_initial(job)
     difference = packing_difference(model, documents, collate=collate)
     return (guards.documents_are_kept_apart(difference, architecture=type(model).__name__),)
 
 
 def _measure(
-    job: TrainJob,
-    trainer: Any,  # noqa: ANN401
-    encoded: Encoded,
-    tokenizer: PreTrainedTokenizerBase,
+    job: TrainJob, ready: Assembled, encoded: Encoded, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[GuardOutcome]:
     """Let the guards measure on the built trainer; raise where one refuses."""
-    settings = job.settings
+    settings, trainer = job.settings, ready.trainer
     batch = probe_batch(trainer)
     preferences = isinstance(settings, DPOSettings | RewardModelSettings)
     if settings.dropout == "off" or preferences:
@@ -200,6 +205,8 @@ def _measure(
             weights=settings.loss_weights,
             options=settings.options,
         )
+    if ready.references is not None:
+        yield guards.references_are_fresh(reference_difference(trainer), precision=ready.precision)
 
 
 def _check_end(last: Sequence[int], encoded: Encoded, end: int) -> GuardOutcome:

@@ -72,7 +72,10 @@ class ReportInputs:
         audit_facts: Other facts about the data, name -> value.
         calibrations: How thresholds were found, a row an axis and judge, name -> value.
         preview: Decoded training examples as text; "" for none.
-        costs: What each stage took: rows of name -> value (stage, seconds, tokens, ...).
+        costs: What each stage took: rows of name -> value: stage, seconds, cpu_seconds, tokens,
+            flops, peak_memory and device_memory in bytes, joules, device, reused (made before the
+            run that wrote this report); null: the machine doesn't tell, or nobody counted.
+        cost_notes: What there is to say of the costs besides, a sentence each.
         partial: Why the run is not whole; "" if it is. Stamped on every page.
         figures: As `write_figures` gave them; the PNG files are read and embedded.
         warnings: What the run had to say, one sentence each.
@@ -93,6 +96,7 @@ class ReportInputs:
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     costs: tuple[Mapping[str, Any], ...] = ()
+    cost_notes: tuple[str, ...] = ()
     partial: str = ""
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from alignstudy.records import Estimate
 
 MINUS, DASH, NO_BREAK = "\u2212", "\u2013", "\u00a0"
@@ -13,6 +15,7 @@ NAMES = {
     "score_harmless": "mean score on harmful prompts",
     "score_helpful": "mean score on helpful prompts",
 }
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 RATES = ("hmr", "hpr", "cas")
 
 
@@ -76,6 +79,14 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}{NO_BREAK}min {rest}{NO_BREAK}s"
     return f"{minutes // 60}{NO_BREAK}h {minutes % 60}{NO_BREAK}min"
+
+
+def quantity(value: float, unit: str) -> str:
+    """Write an amount with a prefix that keeps it short: `1.83 GB`, `302 TFLOP`, `0 J`."""
+    power = min(max(0, int(math.log10(value)) // 3), len(PREFIXES) - 1) if value >= 1 else 0
+    scaled = value / 1000**power
+    digits = 0 if scaled >= 100 or not power else 1 if scaled >= 10 else 2
+    return f"{number(scaled, digits)}{NO_BREAK}{PREFIXES[power]}{unit}"
 
 
 def listing(names: list[str] | tuple[str, ...], *, word: str = "and") -> str:

@@ -190,7 +190,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
                 )
             ),
         ),
-        "cost": _one(run_tables.costs_table(inputs.costs)),
+        "cost": _one(run_tables.costs_table(inputs.costs, inputs.cost_notes)),
     }  # fmt: skip
 
 

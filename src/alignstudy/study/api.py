@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
 from alignstudy.loading import device_name, pick_device
@@ -28,6 +28,9 @@ from alignstudy.study.spec import StudySettings
 from alignstudy.study.stage import Stage, in_order
 from alignstudy.study.stages.compare import INCOMPLETE
 from alignstudy.study.store import Store
+
+if TYPE_CHECKING:
+    from alignstudy.study.estimates import StudyEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,18 @@ class Study:
         before = RunFolder(path=self.folder).last_keys()
         return make_plan(self.graph(located).goals, self.store, before), located
 
+    def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
+        """Say what the new stages of a plan would take on this machine: time, memory, disk.
+
+        A probe of this machine takes a second or two; where nothing is new nothing is probed.
+        """
+        from alignstudy.study.estimates import estimate
+
+        device, threads = device_of(self.settings), self.settings.threads
+        return estimate(
+            lines, self.store, device=device, threads=threads, workers=worker_count(device, threads)
+        )
+
     def run(self, *, only: str | None = None, progress: Progress = SILENT) -> Run:
         """Run what is missing; write the run folder.
 
@@ -110,9 +125,10 @@ class Study:
                 stages = in_order(graph.goals)
                 record.located, record.stages = located, stages
                 goals = graph.goals if only is None else matching(stages, only)
+                device, threads = device_of(self.settings), self.settings.threads
                 record.runner = Runner(
-                    store=self.store, device=device_of(self.settings),
-                    threads=self.settings.threads, progress=progress, should_stop=should_stop,
+                    store=self.store, device=device, threads=threads, progress=progress,
+                    workers=worker_count(device, threads), should_stop=should_stop,
                 )  # fmt: skip
                 _tell_absent(located, record.runner)
                 for goal in goals:
@@ -207,13 +223,19 @@ class _Record:
             "seeds": list(settings.seeds),
             "device": device_class(settings),
             "versions": versions(),
-            "machine": machine(),
+            "machine": {**machine(), **self._measured()},
             "sources": self._sources(),
             "executed": list(self.runner.executed) if self.runner else [],
             "notes": list(self.runner.notes) if self.runner else [],
             "stages": self._stages(last),
         }
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+    def _measured(self) -> dict[str, Any]:
+        """Give what the run measured of its machine, and over how many processes it spread."""
+        if self.runner is None:
+            return {}
+        return {"kernels": self.runner.kernels, "workers": self.runner.workers}
 
     def _sources(self) -> dict[str, Any]:
         found = self.located.found if self.located else {}
@@ -233,6 +255,15 @@ class _Record:
             elif stage.name in former:
                 lines.append(former[stage.name])
         return lines or list(former.values())
+
+
+def worker_count(device: str, threads: int | None) -> int:
+    """Give the processes that generation and scoring are spread over: one a thread's core."""
+    if device != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cores
+    return max(1, (cores or 1) // (asked or 1))
 
 
 def device_of(settings: StudySettings) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ from alignstudy.errors import (
 )
 from alignstudy.loading import set_threads
 from alignstudy.progress import SILENT, Progress
+from alignstudy.study.costs import Meter
+from alignstudy.study.history import work_record
 from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.stage_loads import StageLoads, Unknown
 from alignstudy.study.store import Artefact, Store, disk_faults
+from alignstudy.study.work import work_facts
 
 _ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
                        errno.EIO, errno.EMFILE, errno.ENOMEM}  # fmt: skip
@@ -38,18 +42,24 @@ class Runner:
         store: Where they lie.
         device: "cpu" or "cuda".
         threads: CPU threads of numeric stages; None: as many as torch likes.
+        workers: Processes that generation and scoring may be spread over.
         executed: Names of the stages that ran, in order.
         notes: What a person should know of this run ("damaged artefact set aside").
+        kernels: What was measured of the processor, and the route its products take; {} before the
+            first numeric stage, and on an accelerator.
     """
 
     store: Store
     device: str
     threads: int | None = None
+    workers: int = 1
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
     executed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    kernels: dict[str, Any] = field(default_factory=dict)
     _done: dict[str, Artefact] = field(default_factory=dict)
+    _made: set[str] = field(default_factory=set)
 
     def make(self, stage: Stage) -> Artefact:
         """Give a stage's artefact, verified; run the stage, and what it needs, if it is missing.
@@ -115,41 +125,77 @@ class Runner:
     def _run(self, stage: Stage) -> Artefact:
         self._stop_if_asked()
         started = datetime.now(UTC)
-        clock = time.monotonic()
         work = self.store.work_folder(stage.key)
         with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
             work.mkdir(parents=True, exist_ok=True)
-            self._set_threads(stage)
-            found = stage.run(self._job(stage, fresh, work))
+            resumed = any(work.iterdir())
+            self._settle(stage)
+            with self._meter.measured() as cost:
+                found = stage.run(self._job(stage, fresh, work))
             facts = {
                 **found,
                 "name": stage.name,
                 "started": started.isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - clock, 3),
+                **cost.facts(),
                 "device": self.device if stage.numeric else "",
+                **self._work(stage, fresh, resumed=resumed),
             }
             artefact = self.store.commit(
                 fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
             )
         self.executed.append(stage.name)
+        self._made.add(stage.key)
         self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
         return artefact
 
-    def _set_threads(self, stage: Stage) -> None:
-        if stage.numeric and self.threads is not None:
+    @cached_property
+    def _meter(self) -> Meter:
+        return Meter(self.device)
+
+    @cached_property
+    def _loads(self) -> StageLoads:
+        return StageLoads(self.store, self.device)
+
+    def _settle(self, stage: Stage) -> None:
+        """Make torch ready for a numeric stage: threads, and the fastest route of products."""
+        if not stage.numeric:
+            return
+        if self.threads is not None:
             set_threads(self.threads)
+        if self.device == "cpu" and not self.kernels:
+            from alignstudy.loading.kernels import settle_kernels
+
+            self.kernels = asdict(settle_kernels(self.store.machine_file()))
+
+    def _work(self, stage: Stage, out: Path, *, resumed: bool) -> dict[str, Any]:
+        """Give the arithmetic that a stage did, and what it was for later estimates."""
+        facts = work_facts(stage, out, lambda needed: self.make(needed).folder)
+        if resumed:
+            facts["resumed"] = True
+        refers = facts.pop("referred", None)
+        try:
+            load = self._loads.of(stage, refers=refers)
+        except Unknown:  # nothing is kept that could mislead an estimate
+            return facts
+        return {**facts, "work": work_record(stage, load, workers=self.workers, resumed=resumed)}
 
     def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
         return StageJob(
             out=fresh,
             work=work,
             scores=self.store.scores_file(),
+            references=self.store.references_file(),
+            workers=self.workers,
             folder_of=lambda needed: self.make(needed).folder,
-            facts_of=lambda needed: self.make(needed).facts,
+            facts_of=self._facts_of,
             device=self.device,
             progress=self.progress,
             should_stop=self.should_stop,
         )
+
+    def _facts_of(self, stage: Stage) -> dict[str, Any]:
+        """Give what was noted when a stage ran, and whether that was before this run."""
+        return {**self.make(stage).facts, "reused": stage.key not in self._made}
 
     def _stop_if_asked(self) -> None:
         if self.should_stop():

@@ -30,11 +30,15 @@ class StageJob:
         facts_of: What was noted when an input was made (seconds, when, versions).
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
+        references: File of reference log-probabilities by weights and tokens, shared likewise.
+        workers: Processes that generation and scoring may be spread over; 1: none beside this.
     """
 
     out: Path
     work: Path
     scores: Path
+    references: Path
+    workers: int
     folder_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
     device: str

@@ -68,6 +68,14 @@ class Store:
         """Give the file in which judges' scores are kept by judge and text."""
         return self.root / "scores" / "scores.sqlite"
 
+    def references_file(self) -> Path:
+        """Give the file in which reference log-probabilities are kept by weights and tokens."""
+        return self.root / "references" / "references.sqlite"
+
+    def machine_file(self) -> Path:
+        """Give the file in which what was measured of this machine is kept."""
+        return self.root / "machine.json"
+
     def peek(self, kind: str, key: str) -> Artefact | None:
         """Find an artefact by its manifest, its files not hashed: enough to plan with."""
         folder = self.folder(kind, key)

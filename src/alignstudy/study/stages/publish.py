@@ -12,7 +12,9 @@ from alignstudy.data.exclusion import EvaluationDialogues
 from alignstudy.judges.assess import BASELINES
 from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.report.numbers import duration
 from alignstudy.stats.clustered_share import effective_wilson
+from alignstudy.study.costs import cost_row
 from alignstudy.study.provenance import versions
 from alignstudy.study.reporting import write_report
 from alignstudy.study.spec import StudySettings
@@ -29,7 +31,7 @@ from alignstudy.study.stages.data import (
 )
 from alignstudy.study.stages.judging import read_calibration_result
 from alignstudy.study.stages.preview import PREVIEW, Preview
-from alignstudy.study.stages.train import Merge, Train, read_curve, read_result
+from alignstudy.study.stages.train import Merge, ScratchModel, Train, read_curve, read_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class Publish(Stage):
             warnings=self._warnings(job),
             provenance=self._provenance(job),
             costs=tuple(self._costs(job)),
+            cost_notes=tuple(self._cost_notes(job)),
             partial="; ".join(f"judge absent: {text}" for text in self.absent),
         )
         write_json(job.out / "audit.json", audit_json(inputs.audits, facts=inputs.audit_facts))
@@ -97,13 +100,20 @@ class Publish(Stage):
     def _costs(self, job: StageJob) -> Iterator[dict[str, Any]]:
         """Say what every stage took, in the order in which they run."""
         for stage in in_order((self.compare, *self.trainings_only)):
-            facts = job.facts_of(stage)
-            yield {
-                "stage": stage.name,
-                "seconds": facts["seconds"],
-                "tokens": facts.get("tokens"),
-                "device": facts.get("device", ""),
-            }
+            yield cost_row(stage.name, job.facts_of(stage))
+
+    def _cost_notes(self, job: StageJob) -> Iterator[str]:
+        """Say what trainings would have taken if no two models shared the start of their chain."""
+        chains = [_chain(one.responses.model) for one in self.compare.compared]
+        alone = [stage for chain in chains for stage in chain]
+        shared = {stage.key: stage for stage in alone}
+        seconds = {key: job.facts_of(stage)["seconds"] for key, stage in shared.items()}
+        whole, once = sum(seconds[stage.key] for stage in alone), sum(seconds.values())
+        if len(alone) > len(shared):
+            yield (
+                f"Trained once for all models that share them, the methods took {duration(once)};"
+                f" each model's chain trained by itself: {duration(whole)}."
+            )
 
     @property
     def trainings_only(self) -> tuple[Stage, ...]:
@@ -174,6 +184,17 @@ class Publish(Stage):
             "device": sorted({s.device_class for s in stages}),
             "stages": {stage.name: stage.key for stage in (self.prompts, *self.parts, *stages)},
         }
+
+
+def _chain(model: Stage) -> list[Stage]:
+    """List the trainings and merges between the base and a model; the base's own is none."""
+    chain: list[Stage] = []
+    while isinstance(model, Train | Merge) and not (
+        isinstance(model, Train) and isinstance(model.parent, ScratchModel)
+    ):
+        chain.append(model)
+        model = model.parent if isinstance(model, Train) else model.adapter
+    return chain
 
 
 def _looks_reversed(facts: Mapping[str, Any]) -> bool:

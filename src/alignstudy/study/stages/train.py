@@ -116,6 +116,7 @@ class Train(Stage):
             work=job.work,
             digest=self.key,
             device=job.device,
+            references=job.references,
             progress=job.progress,
             should_stop=job.should_stop,
         )

@@ -1,0 +1,165 @@
+"""Times generation at OPT-350M's shape: one prompt at a time as the notebooks did, against ours.
+
+    python benchmarks/generation.py [--quick] [--sample 12 | --whole]
+
+50 new tokens, float32, greedy, on prompts of the published study (ALIGNSTUDY_PAPER_DIR) with OPT's
+own tokenizer (ALIGNSTUDY_TOKENIZER_DIR). Weights are random, drawn so that no token repeats
+without end. Every token is compared. The whole set one by one takes minutes: unless `--whole` is
+given, both sides get the same part of it, drawn once and for all.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import notebook_way
+import ours
+from harness import Gate, Report, Sample, Section, Side, gate_on_ratio, in_turns, parser, ratio
+from materials import near_equal, published_prompts, write_opt_350m
+
+from alignstudy.records import Prompt
+
+STD = 0.012
+"""Of the random weights: about 45 different tokens in 50; at 0.02, ten; above, one or two."""
+
+ALONE = "notebook: one by one, 1 thread"
+ALONE_BOTH = "notebook: one by one, 2 threads"
+TOGETHER = "ours, 1 process"
+SPREAD = "ours, 2 processes"
+
+
+def main() -> int:
+    """Measure, write the results, give the exit code."""
+    asked = _arguments()
+    prompts = published_prompts()
+    part = prompts if asked.whole else random.Random(0).sample(prompts, asked.sample)
+    which = "all" if asked.whole else f"a fixed random part, {len(part)},"
+    settings = {
+        "Model": f"OPT-350M's shape, random weights (std {STD}), float32, 50 new tokens, greedy",
+        "Near-equal": f"{asked.near} published prompts of 126-140 tokens",
+        "Set": f"{which} of the {len(prompts)} published prompts",
+        "Threads": asked.threads,
+        "Rounds": asked.rounds,
+    }
+    report = Report(
+        name="generation", title="Generation: the notebooks' way and ours", settings=settings,
+        quick=asked.quick,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        folder = write_opt_350m(Path(scratch) / "model", std=STD)
+        near = near_equal(prompts, folder, low=126, high=140)[: asked.near]
+        with Side(asked.threads) as theirs, Side(asked.threads) as mine:
+            report.facts["Products of this processor (GF/s)"] = mine.call(ours.settle)
+            _near_equal(report, folder, near, theirs, mine, rounds=asked.rounds)
+            _published_set(report, folder, part, theirs, mine, both=not asked.quick)
+    return report.finish(asked.out)
+
+
+def _arguments() -> Any:
+    made = parser(__doc__ or "")
+    made.add_argument("--near", type=int, help="prompts of near-equal length; 8, quick: 4")
+    made.add_argument("--sample", type=int, help="prompts of the published set; 12, quick: 5")
+    made.add_argument("--whole", action="store_true", help="the whole published set")
+    made.add_argument("--rounds", type=int, help="of the near-equal ones; 2, quick: 1")
+    asked = made.parse_args()
+    asked.near = asked.near or (4 if asked.quick else 8)
+    asked.sample = asked.sample or (5 if asked.quick else 12)
+    asked.rounds = asked.rounds or (1 if asked.quick else 2)
+    return asked
+
+
+def _near_equal(
+    report: Report,
+    folder: Path,
+    prompts: Sequence[Prompt],
+    theirs: Side,
+    mine: Side,
+    *,
+    rounds: int,
+) -> None:
+    ways = {
+        ALONE: partial(theirs.call, notebook_way.generate, folder, [p.text for p in prompts]),
+        TOGETHER: partial(mine.call, ours.generate, folder, prompts),
+    }
+    found = in_turns(ways, rounds)
+    report.add(
+        Section(title="Near-equal lengths", samples=found, baseline=ALONE, unit=_unit(prompts))
+    )
+    times = ratio(found[ALONE], found[TOGETHER])
+    report.gates.append(gate_on_ratio("Generation, near-equal lengths", times, 2.0, 2.6))
+    report.gates.append(
+        _differing("near-equal lengths", folder, found[ALONE][-1], found[TOGETHER][-1])
+    )
+
+
+def _published_set(
+    report: Report, folder: Path, prompts: Sequence[Prompt], theirs: Side, mine: Side, *, both: bool
+) -> None:
+    texts = [prompt.text for prompt in prompts]
+    ways = {ALONE: partial(theirs.call, notebook_way.generate, folder, texts)}
+    with Side(2) as wide:
+        if both:
+            ways[ALONE_BOTH] = partial(wide.call, notebook_way.generate, folder, texts)
+        ways[SPREAD] = partial(mine.call, ours.generate, folder, prompts, workers=2)
+        found = in_turns(ways, 1)
+    section = Section(
+        title="Published prompts", samples=found, baseline=ALONE, clock="wall", unit=_unit(prompts)
+    )
+    report.add(section)
+    times = ratio(found[ALONE], found[SPREAD], "wall")
+    name = "Generation, published prompts, 2 processes"
+    gate = gate_on_ratio(name, times, 2.0, 4.0)
+    if ours.cores() < 2:
+        why = f"this machine has {ours.cores()} core"
+        gate = Gate(name=name, measured=times.median, required=2.0, not_measurable=why)
+    report.gates.append(gate)
+    report.gates.append(
+        _differing("published prompts, 2 processes", folder, found[ALONE][-1], found[SPREAD][-1])
+    )
+
+
+def _unit(prompts: Sequence[Prompt]) -> str:
+    return f"{len(prompts)} prompts, 50 new tokens each"
+
+
+def _differing(name: str, folder: Path, alone: Sample, together: Sample) -> Gate:
+    count = differing_tokens(folder, alone.found, together.found)
+    return Gate(
+        name=f"Differing tokens, {name}", measured=count, required=0, at_least=False
+    )  # fmt: skip
+
+
+def differing_tokens(
+    folder: Path,
+    alone: Sequence[tuple[list[int], str]],
+    together: Sequence[ours.Written],
+) -> int:
+    """Count the tokens that differ; a response of another process by its text and its length."""
+    from alignstudy.generation.decoding import decode
+    from alignstudy.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    total = 0
+    for (tokens, _), mine in zip(alone, together, strict=True):
+        wanted = [token for token in tokens if token != tokenizer.eos_token_id]
+        if mine.tokens is not None:
+            total += count_differing(wanted, mine.tokens[: mine.count])
+        elif (decode(tokenizer, wanted), len(wanted)) != (mine.text, mine.count):
+            total += max(len(wanted), mine.count)
+    return total
+
+
+def count_differing(wanted: Sequence[int], given: Sequence[int]) -> int:
+    """Count the places where two rows of tokens differ, missing ones included."""
+    same = sum(a == b for a, b in zip(wanted, given, strict=False))
+    return max(len(wanted), len(given)) - same
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""Our way: the product's own code, called as a study calls it, and timed around the work itself."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import Sample, stopwatch
+
+from alignstudy.records import Pair, Prompt, Weights
+
+
+@dataclass
+class Stages:
+    """A `Progress` that keeps the seconds of each piece of work by what it is called.
+
+    Attributes:
+        seconds: By name of the piece.
+        marks: The clock at every step of the piece, by name; the first is its start.
+    """
+
+    seconds: dict[str, Sample] = field(default_factory=dict)
+    marks: dict[str, list[float]] = field(default_factory=dict)
+    _open: list[Any] = field(default_factory=list)
+    _name: str = ""
+
+    def start(self, what: str, total: int | None = None) -> None:
+        self.finish()
+        self._name = what.partition(" (")[0]
+        sample = self.seconds.setdefault(self._name, Sample())
+        self.marks[self._name] = [time.perf_counter()]
+        watch = stopwatch(sample)
+        watch.__enter__()
+        self._open = [watch]
+
+    def advance(self, done: int, **figures: float) -> None:
+        self.marks[self._name].append(time.perf_counter())
+
+    def finish(self) -> None:
+        for watch in self._open:
+            watch.__exit__(None, None, None)
+        self._open = []
+
+    def note(self, text: str) -> None:
+        pass
+
+    def total(self, *names: str) -> Sample:
+        """Add up the pieces whose names begin with one of `names`."""
+        found = Sample()
+        for what, sample in self.seconds.items():
+            if what.startswith(names):
+                found.wall += sample.wall
+                found.cpu += sample.cpu
+        return found
+
+
+def settle(file: Path | None = None) -> dict[str, Any]:
+    """Let this process compute as a study does: the fastest float32 products, measured."""
+    from dataclasses import asdict
+
+    from alignstudy.loading.kernels import settle_kernels
+
+    return asdict(settle_kernels(file))
+
+
+def train(
+    method: str,
+    settings: dict[str, Any],
+    parent: Path,
+    rows: Sequence[Pair],
+    *,
+    references: Path | None = None,
+    device: str = "cpu",
+    keep: Path | None = None,
+    most_seconds: float = math.inf,
+) -> Sample:
+    """Train by the product; the seconds are the reference's and the training loop's.
+
+    What comes before (reading the model, encoding, guards) is not timed on either side.
+
+    Args:
+        method: A name of METHODS.
+        settings: The study file's entry.
+        parent: Folder of the model.
+        rows: What to train on.
+        references: File of reference log-probabilities; None: none is kept.
+        device: "cpu" or "cuda".
+        keep: Folder for what was trained.
+        most_seconds: Stop after so long: `found` then has the steps that were done, and there are
+            no counters.
+    """
+    from alignstudy.errors import InterruptedRunError
+    from alignstudy.methods import METHODS, TrainJob
+
+    told = Stages()
+    trainer = METHODS.load(method)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
+        out, work = Path(scratch) / "out", Path(scratch) / "work"
+        out.mkdir()
+        work.mkdir()
+        deadline = time.monotonic() + most_seconds
+        job = TrainJob(
+            settings=trainer.settings(**settings), parent=parent, rows=list(rows), seed=42,
+            out=out, work=work, digest="benchmark", device=device, references=references,
+            progress=told, should_stop=lambda: time.monotonic() > deadline,
+        )  # fmt: skip
+        result = None
+        try:
+            result = trainer.train(job)
+        except InterruptedRunError:
+            if most_seconds == math.inf:
+                raise
+        if keep is not None:
+            shutil.copytree(out, keep)
+    sample = told.total("reference", "training")
+    sample.counters = _counters(result) if result is not None else {}
+    sample.found = {
+        "loss": None if result is None else result.final_loss,
+        "notes": () if result is None else result.notes,
+        "seconds": {name: piece.wall for name, piece in told.seconds.items()},
+        "marks": told.marks.get("training", []),
+    }
+    return sample
+
+
+def _counters(result: Any) -> dict[str, float]:
+    work = result.work
+    return {
+        "real tokens": work.real_tokens,
+        "processed tokens": work.processed_tokens,
+        "processed / real": work.processed_tokens / max(work.real_tokens, 1),
+        "scored tokens": work.scored_tokens,
+        "reference pairs": work.reference_pairs,
+        "micro-batches": work.micro_batches,
+        "optimizer steps": result.steps,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A response; tokens: None where another process wrote it."""
+
+    count: int
+    text: str
+    tokens: list[int] | None
+
+
+def generate(
+    folder: Path,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int = 50,
+    device: str = "cpu",
+    workers: int = 1,
+) -> Sample:
+    """Let the product answer; `found` is a `Written` a prompt.
+
+    The seconds are those of writing; reading the model is not timed on either side, but for
+    worker processes, whose start is counted.
+    """
+    from alignstudy.generation import GenerationSettings
+    from alignstudy.generation import generate as write
+    from alignstudy.loading import load_tokenizer
+
+    told = Stages()
+    spread = {} if workers == 1 else {"workers": workers}
+    with _recorded() as rows:
+        responses = write(
+            Weights(folder=folder), list(prompts),
+            GenerationSettings(max_new_tokens=max_new_tokens),
+            protocol="paper", device=device, seed=0, progress=told, **spread,
+        )  # fmt: skip
+    tokenizer = load_tokenizer(folder)
+    asked = [tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
+    sample = told.total("generate")
+    sample.found = [
+        Written(count=response.num_tokens, text=response.raw_text, tokens=rows.get(ids))
+        for response, ids in zip(responses, asked, strict=True)
+    ]
+    count = sum(response.num_tokens for response in responses)
+    sample.counters = {"prompts": len(prompts), "new tokens": count}
+    return sample
+
+
+@contextmanager
+def _recorded() -> Iterator[dict[tuple[int, ...], list[int]]]:
+    """Keep the tokens that transformers' `generate` gives in this process, by prompt tokens."""
+    from transformers import GenerationMixin
+
+    stock, rows = GenerationMixin.generate, {}
+
+    def generate(self: Any, *given: Any, **named: Any) -> Any:
+        written = stock(self, *given, **named)
+        asked, mask = named["input_ids"], named["attention_mask"].bool()
+        for ids, real, row in zip(asked, mask, written, strict=True):
+            rows[tuple(ids[real].tolist())] = row[asked.shape[1] :].tolist()
+        return written
+
+    GenerationMixin.generate = generate
+    try:
+        yield rows
+    finally:
+        GenerationMixin.generate = stock
+
+
+def score(
+    folder: Path,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    device: str = "cpu",
+    max_length: int | None = None,
+    workers: int = 1,
+) -> Sample:
+    """Score by the product's judge; `found` is the scores."""
+    from alignstudy.judges.seqcls import SeqClsJudge, SeqClsSettings
+
+    told = Stages()
+    spread = {} if workers == 1 else {"workers": workers}
+    settings = SeqClsSettings(truncation="paper", max_length=max_length)
+    judge = SeqClsJudge.build(settings, folder, device, **spread)
+    sample = Sample()
+    scores = judge.score(list(pairs), progress=told)
+    sample = told.total("judge")
+    sample.found = [given.score for given in scores]
+    sample.counters = {"pairs": len(pairs)}
+    return sample
+
+
+def cores() -> int:
+    """Give the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

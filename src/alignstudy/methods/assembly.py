@@ -1,0 +1,222 @@
+"""A trainer put together: its model loaded, the reference's part done, its precision settled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.errors import GuardError
+from alignstudy.loading import context_length, load_causal_lm, weights_digest
+from alignstudy.loading.device import device_name
+from alignstudy.methods import guards
+from alignstudy.methods.arguments import check_target_modules
+from alignstudy.methods.base import TrainJob
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.encode import IGNORED, Encoded
+from alignstudy.methods.initial import (
+    has_weights,
+    initial_causal_lm,
+    initial_classifier,
+    is_noisy,
+)
+from alignstudy.methods.precision import Precision, pick_precision, precision_gate
+from alignstudy.methods.probes import PROBE_ROWS, adapter_off
+from alignstudy.methods.references import ReferenceCache, References, reference_logps
+from alignstudy.methods.reward_model import RewardModelSettings
+from alignstudy.progress import SILENT
+from alignstudy.records import GuardOutcome, Weights
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """A trainer that is ready for its guards.
+
+    Attributes:
+        references: What was computed or kept of the reference; None where there is none, or it is
+            part of every step.
+        note: Where the weights are from, if not from the parent's files.
+    """
+
+    trainer: Any
+    precision: Precision
+    references: References | None
+    note: str
+
+
+def settle_precision(
+    job: TrainJob, encoded: Encoded, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Precision, GuardOutcome | None]:
+    """Decide on the precision; bf16 must prove itself on the first rows.
+
+    Raises:
+        GuardError: If bf16 was asked for by name, and its losses leave float32's.
+    """
+    wanted = pick_precision(job.settings.precision, job.device)
+    if wanted == "fp32":
+        return wanted, None
+    probe = replace(job, references=None, progress=SILENT)
+    trainer = assemble(probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32").trainer
+    return precision_gate(trainer, job.settings.precision, device=job.device)
+
+
+def _first(encoded: Encoded, num_rows: int) -> Encoded:
+    """Give the first rows; what was counted was counted of all."""
+    return replace(
+        encoded,
+        columns={name: values[:num_rows] for name, values in encoded.columns.items()},
+        row_ids=encoded.row_ids[:num_rows],
+        truncated=encoded.truncated[:num_rows],
+    )
+
+
+def assemble(
+    job: TrainJob,
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    precision: Precision,
+) -> Assembled:
+    """Load the model, build the trainer, and have the reference's log-probabilities ready.
+
+    Raises:
+        InputError: If rows are longer than the model reads, or a LoRA target is no layer.
+        InterruptedRunError: If a stop was asked for; what was computed is kept.
+    """
+    from transformers import set_seed
+
+    from alignstudy.methods import _trl
+
+    set_seed(job.seed)
+    model, note = load_initial(job)
+    ahead = reference_comes_first(job, model)
+    if ahead and has_weights(job.parent):
+        _check_parent(job, model)
+    set_seed(job.seed)
+    trainer = _trl.build(
+        job, encoded, model=model, tokenizer=tokenizer, precision=precision,
+        reference=None if ahead else _reference(job), references_ahead=ahead,
+    )  # fmt: skip
+    references = None
+    if ahead:
+        references = _computed_references(job, trainer, encoded, tokenizer, precision)
+        _trl.with_references(trainer, references)
+    return Assembled(trainer=trainer, precision=precision, references=references, note=note)
+
+
+def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
+    """Load what a job trains, and say where its weights are from; see `initial`."""
+    classifier = isinstance(job.settings, RewardModelSettings)
+    load = initial_classifier if classifier else initial_causal_lm
+    model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
+    guards.fits_context(job.settings.max_length, context_length(model.config))
+    if job.settings.lora is not None:
+        check_target_modules(job.settings.lora, model)
+    return model, note
+
+
+def reference_comes_first(job: TrainJob, model: PreTrainedModel) -> bool:
+    """Tell whether the reference is asked once for every pair, before the first step.
+
+    Not where an adapter is trained with the model's own dropout kept: there the published way asks
+    a reference that is noised anew in every step. A reference of full weights never is.
+    """
+    if not isinstance(job.settings, DPOSettings):
+        return False
+    return job.settings.lora is None or not is_noisy(model.config)
+
+
+def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
+    """Refuse a model that isn't its parent's files: it will speak for them as the reference.
+
+    Raises:
+        GuardError: Naming a weight that differs.
+    """
+    filed = load_causal_lm(Weights(folder=job.parent), device=job.device).state_dict()
+    loaded = model.state_dict()
+    for name, weight in filed.items():
+        if name not in loaded or not weight.equal(loaded[name]):
+            raise GuardError(
+                "the reference is not the model that training starts from",
+                why=f"{name} is not what the files in {job.parent} hold",
+                mend="train from saved weights (TrainJob.parent); if they are, please report this",
+            )
+
+
+def _reference(job: TrainJob) -> Any:  # noqa: ANN401 - a model, or None
+    """Load the parent once more as DPO's reference; None where it isn't needed."""
+    if not isinstance(job.settings, DPOSettings) or job.settings.lora is not None:
+        return None
+    dropout = 0.0 if job.settings.dropout == "off" else None
+    reference = load_causal_lm(Weights(folder=job.parent), device=job.device, dropout=dropout)
+    return reference.requires_grad_(False)
+
+
+def _computed_references(
+    job: TrainJob,
+    trainer: Any,  # noqa: ANN401
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    precision: Precision,
+) -> References:
+    """Ask the model, as it is before training, for every pair; what was asked before is kept."""
+    assert isinstance(job.settings, DPOSettings)
+    kept = job.references if has_weights(job.parent) else None  # drawn weights have no digest
+
+    def log_probs(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return reference_log_probs(trainer, batch)
+
+    was_training = trainer.model.training
+    trainer.model.eval()
+    try:
+        return reference_logps(
+            log_probs, encoded, cache=ReferenceCache(kept), identity=_identity(job, precision),
+            pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
+            device=job.device, rows_at_once=1 if job.device == "cpu" else 16,
+            progress=job.progress, should_stop=job.should_stop,
+        )  # fmt: skip
+    finally:
+        trainer.model.train(was_training)
+
+
+def reference_log_probs(
+    trainer: Any,  # noqa: ANN401
+    batch: Mapping[str, torch.Tensor],
+) -> torch.Tensor:
+    """Give (2B, T-1) log-probabilities under a DPO trainer's model without its adapter."""
+    import torch
+
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
+    with torch.no_grad(), adapter_off(trainer.model), trainer.accelerator.autocast():
+        outputs = trainer.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels,
+            use_cache=False, fused_lm_head=True,
+        )  # fmt: skip
+    found: torch.Tensor = outputs.log_probs.float()
+    return found
+
+
+def _identity(job: TrainJob, precision: Precision) -> str:
+    """Write down all that a reference's log-probability hangs on beside the tokens."""
+    import torch
+
+    backends: Any = torch.backends
+    config = job.parent / "config.json"
+    found = {
+        "weights": weights_digest(job.parent) if has_weights(job.parent) else "",
+        "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+        "precision": precision,
+        "device": job.device if job.device == "cpu" else device_name(job.device),
+        "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+        "kernels": str(backends.mkldnn.matmul.fp32_precision),
+        "prefix_sharing": getattr(job.settings, "prefix_sharing", ""),
+        "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
+    }
+    return json.dumps(found, sort_keys=True)

@@ -1,0 +1,80 @@
+"""How fast this machine is, and how much it has left: kept figures, else a probe of a second."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from alignstudy.loading.kernels import Kernels, kept_kernels, machine_kernels
+from alignstudy.loading.peak_memory import free_device_bytes
+from alignstudy.study.store import Store
+from alignstudy.study.workload import Speed
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def machine_speed(store: Store, device: str, *, threads: int | None) -> Speed:
+    """Give this machine's speed; nothing is written where there is no store yet.
+
+    Args:
+        store: Where figures of this machine are kept.
+        device: "cpu", or the accelerator to probe.
+        threads: CPU threads; None: as many as torch likes.
+    """
+    if device != "cpu":
+        from alignstudy.loading.device_probe import measure_device
+
+        found = measure_device(device)
+        return Speed(
+            wide=found.wide, narrow=found.narrow, bandwidth=found.bandwidth,
+            dispatch=found.dispatch, basis=f"a probe of {found.name}",
+        )  # fmt: skip
+    kernels = _kernels(store.machine_file(), threads)
+    return Speed(
+        wide=kernels.float32, narrow=kernels.small, bandwidth=kernels.bandwidth,
+        dispatch=kernels.dispatch, basis="a probe of this processor",
+    )  # fmt: skip
+
+
+def _kernels(file: Path, threads: int | None) -> Kernels:
+    """Give what is kept of this processor; torch is loaded only where nothing is."""
+    asked = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    kept = kept_kernels(file).get(asked)
+    if kept is not None:
+        return kept
+    from alignstudy.loading import set_threads
+
+    if threads is not None:
+        set_threads(threads)
+    return machine_kernels(file if file.parent.is_dir() else None)
+
+
+def free_memory(device: str = "cpu") -> int | None:
+    """Give the free bytes of the accelerator, or of this machine within its container's limit.
+
+    None where the machine doesn't tell.
+    """
+    if device != "cpu":
+        return free_device_bytes(device)
+    free = _meminfo()
+    limit, used = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
+    left = None if limit is None or used is None else limit - used
+    return min((each for each in (free, left) if each is not None), default=None)
+
+
+def _meminfo() -> int | None:
+    try:
+        lines = MEMINFO.read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None  # "max": no limit
