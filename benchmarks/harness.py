@@ -247,6 +247,11 @@ class Report:
 
     def finish(self, folder: Path = RESULTS) -> int:
         """Write NAME.json and NAME.md, show the table; give the exit code."""
+        print(self.write(folder))
+        return int(self.failed)
+
+    def write(self, folder: Path) -> str:
+        """Write NAME.json and NAME.md; give the table."""
         about = _about(self)
         name = f"{self.name}-quick" if self.quick else self.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -254,8 +259,7 @@ class Report:
         values = as_json(self, about)
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
-        print(text)
-        return int(self.failed)
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -400,10 +404,11 @@ def _count(value: float | None) -> str:
     return f"{value:,}" if value == int(value) else _number(value)
 
 
-def parser(about: str, *, threads: int = 1) -> argparse.ArgumentParser:
+def parser(about: str, *, threads: int = 1, quick: bool = True) -> argparse.ArgumentParser:
     """Give a parser of what every benchmark can be told."""
     made = argparse.ArgumentParser(description=about.splitlines()[0])
-    made.add_argument("--quick", action="store_true", help="few rows, one round; same gates")
+    if quick:
+        made.add_argument("--quick", action="store_true", help="few rows, one round; same gates")
     made.add_argument("--threads", type=int, default=threads, help="CPU threads of torch")
     made.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     return made

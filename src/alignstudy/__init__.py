@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alignstudy.study.reporting import rebuild
     from alignstudy.study.results import Run
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["AlignstudyError", "Run", "Study", "__version__", "compare", "evaluate", "rebuild"]
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import GuardError
@@ -44,9 +45,30 @@ class Text:
         return Text(self.ids[:length], self.border)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def double_all_the_way():
+    """Some layers compute in float32 whatever they are given: a float64 proof wants float64."""
+    softmax, norm = torch.nn.functional.softmax, LlamaRMSNorm.forward
+
+    def own_softmax(scores, dim=None, _stacklevel=3, dtype=None):
+        dtype = torch.float64 if scores.dtype == torch.float64 else dtype
+        return softmax(scores, dim, _stacklevel, dtype)
+
+    def own_norm(layer, hidden):
+        if hidden.dtype != torch.float64:
+            return norm(layer, hidden)
+        variance = hidden.pow(2).mean(-1, keepdim=True)
+        return layer.weight * hidden * torch.rsqrt(variance + layer.variance_epsilon)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "softmax", own_softmax)
+        patch.setattr(LlamaRMSNorm, "forward", own_norm)
+        yield
+
+
 @lru_cache
 def stock(kind, dtype, attention="sdpa"):
-    """A tiny model whose every weight matters: OPT post-LN as the 350M, or a grouped-query Llama."""
+    """A tiny model whose every weight matters: OPT post-LN like the 350M, or Llama."""
     torch.manual_seed(0)
     shape = {
         "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2,
@@ -147,7 +169,7 @@ def one_by_one(model, texts):
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def check(model, texts, *, dtype, tally=None, reference):
+def check(model, texts, *, dtype, reference):
     """Compare the whole (R, T-1) arrays, and the sums over each text."""
     batch = batch_of(texts)
     with torch.no_grad():
@@ -167,8 +189,6 @@ def check(model, texts, *, dtype, tally=None, reference):
         )
     clear = wanted & (theirs["gap"] > 1e-4)
     assert torch.equal(ours.is_top1[clear].double(), theirs["is_top1"][clear])
-    if tally is not None:
-        assert tally == Tally()  # without gradients it is no training pass
 
 
 tokens = st.integers(3, VOCABULARY - 1)
@@ -206,43 +226,51 @@ def as_rows(pairs):
 some_pairs = st.lists(pair_of_texts(), min_size=1, max_size=4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_any_pairs_are_as_each_text_alone(kind, pairs, flat, dtype):
-    model, tally = seamed(kind, dtype, pairs=pairs, flat=flat)
+def check_law(kind, dtype, *, attention, pairs, flat, examples):
+    model, tally = seamed(kind, dtype, attention=attention, pairs=pairs, flat=flat)
 
-    @settings(max_examples=30, deadline=None, derandomize=True)
+    @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(some_pairs)
     def law(drawn):
-        check(model, as_rows(drawn), dtype=dtype, tally=tally, reference=stock(kind, dtype))
+        check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype))
 
     law()
+    assert tally == Tally()  # without gradients nothing counts as training
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-def test_eager_attention_sees_the_same(kind, pairs, flat):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_any_pairs_are_as_each_text_alone(kind, pairs, flat, dtype):
+    check_law(kind, dtype, attention="sdpa", pairs=pairs, flat=flat, examples=25)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_eager_attention_sees_the_same(kind, pairs, flat, dtype):
     """There a boolean mask would be added to the scores."""
-    for dtype in (torch.float64, torch.float32):
-        model, _ = seamed(kind, dtype, attention="eager", pairs=pairs, flat=flat)
-
-        @settings(max_examples=12, deadline=None, derandomize=True)
-        @given(some_pairs)
-        def law(drawn, model=model, dtype=dtype):
-            check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype))
-
-        law()
+    check_law(kind, dtype, attention="eager", pairs=pairs, flat=flat, examples=8)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("flat", [True, False])
-def test_flexible_attention_sees_the_same(flat):
-    model, _ = seamed("opt", torch.float32, attention="flex_attention", pairs=True, flat=flat)
-    texts = as_rows(PAIRS[:2])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_flexible_attention_is_told_the_same(pairs, flat):
+    """Its mask is a function and a table of blocks; here run as written, not compiled."""
+    with torch.compiler.set_stance("force_eager"):
+        check_law(
+            "opt", torch.float32, attention="flex_attention", pairs=pairs, flat=flat, examples=8
+        )
+
+
+def test_flexible_attention_sees_the_same_when_compiled():
+    model, _ = seamed("opt", torch.float32, attention="flex_attention", pairs=True, flat=True)
+    texts = as_rows(PAIRS)
     try:
         with torch.no_grad():
             model(**batch_of(texts), use_cache=False, fused_lm_head=True)
-    except Exception as error:  # noqa: BLE001 - whatever a compiler that isn't there raises
+    except RuntimeError as error:  # what a compiler that isn't there raises
         pytest.skip(f"flex_attention can't be compiled here: {type(error).__name__}")
     check(model, texts, dtype=torch.float32, reference=stock("opt", torch.float32))
 
@@ -275,8 +303,9 @@ def test_responses_without_a_token_score_zero(pairs, flat):
     check(model, texts, dtype=torch.float64, reference=stock("opt", torch.float64))
 
 
-def test_texts_whose_border_token_merges_with_the_response(tmp_path):
+def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch):
     """As tokenizers do: the prompt's last token becomes part of the response's first."""
+    monkeypatch.setattr(fx, "TEXTS", [*fx.TEXTS, *["Assistant:::"] * 50])
     tokenizer = load_tokenizer(fx.write_scratch(tmp_path))
     rows = [
         Pair(id=f"a/b:{at}", prompt="\n\nHuman: Hi.\n\nAssistant:", chosen=one, rejected=other)
@@ -367,9 +396,7 @@ def test_a_wrong_mask_is_noticed(monkeypatch):
     )
     model, _ = seamed("opt", torch.float32, pairs=True, flat=False)
     with pytest.raises(AssertionError):
-        check(
-            model, as_rows(PAIRS), dtype=torch.float32, reference=stock("opt", torch.float32)
-        )
+        check(model, as_rows(PAIRS), dtype=torch.float32, reference=stock("opt", torch.float32))
 
 
 def causal(layout):

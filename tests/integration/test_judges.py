@@ -6,7 +6,9 @@ from models_fixtures import CORPUS, write_deberta_like_hub, write_opt_like_hub
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.judges import SeqClsSettings, build
-from alignstudy.loading import load_classifier, load_tokenizer
+from alignstudy.judges.cache import ScoreCache, cached
+from alignstudy.loading import load_classifier, load_tokenizer, spreading
+from alignstudy.loading.workers import WorkerPool
 
 torch = pytest.importorskip("torch")
 
@@ -280,3 +282,44 @@ def test_a_judge_saved_by_the_library_is_the_same_judge(folder, items, tmp_path)
     load_tokenizer(folder).save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
     assert judge(tmp_path).score(items[:4]) == judge(folder).score(items[:4])
+
+
+@pytest.fixture
+def pools(monkeypatch):
+    """Every pool of workers that is begun, on a machine with room for two."""
+    monkeypatch.setattr(spreading, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(spreading, "free_memory", lambda: 10**11)
+    begun, begin = [], WorkerPool.__init__
+
+    def noted(self, load, *, workers):
+        begun.append(workers)
+        begin(self, load, workers=workers)
+
+    monkeypatch.setattr(WorkerPool, "__init__", noted)
+    return begun
+
+
+def test_scores_in_two_processes_are_the_same_bits(folder, items, pools, tmp_path, monkeypatch):
+    monkeypatch.setattr("alignstudy.judges.cache.CHUNK", 9)
+    settings = SeqClsSettings(better="lower")
+    spread = build(settings, folder, "cpu", workers=2)
+    assert spread.score(items) == build(settings, folder, "cpu").score(items)
+    assert pools == []  # so few aren't worth the start
+    spread._spread.start_up = 0.0
+    chunks = cached(spread, ScoreCache(tmp_path / "scores"), "identity").score(items)
+    assert chunks == build(settings, folder, "cpu").score(items)
+    assert pools == [2]  # one pool for all chunks
+    broken = spread.score([*items, ("Hi \ud800", "bread")])
+    assert broken == build(settings, folder, "cpu").score([*items, ("Hi \ud800", "bread")])
+    processes = [worker._process for worker in spread._spread._pool._workers]
+    assert [process.poll() for process in processes] == [None, None]
+    spread.close()
+    assert None not in [process.poll() for process in processes]
+    assert pools == [2]
+
+
+def test_rules_are_built_whatever_the_workers(folder):
+    from alignstudy.judges import LengthSettings
+
+    assert build(LengthSettings(), None, "cpu", workers=2).score([("a", "b")])
+    assert build(SeqClsSettings(), folder, "cpu", workers=1)._spread is None

@@ -254,7 +254,7 @@ KILLED = textwrap.dedent("""
 
     class Plug:
         steps = 0
-        def start(self, what, **_):
+        def start(self, what, *_, **__):
             self.training = what.startswith("training")
         def finish(self): ...
         def note(self, _): ...

@@ -349,14 +349,14 @@ def test_a_verdict_names_the_prompts_that_decide(rows, published, published_clai
 
 
 def test_rates_without_the_prompts_that_end_in_an_answer(rows, paper_dir):
-    """Harmful 5, 17 and 25 and helpful 2 and 17 (from 1) do; counted by hand from the files."""
+    """Harmful 5, 17 and 25 and helpful 2 and 17 (from 0) do; counted by hand from the files."""
     ids = leaking(rows)
     assert len(ids) == 5
     _, found = find(rows, Question(thresholds={JUDGE: PAPER}, base="base", excluded={LEAK: ids}))
     shown = {(s.metric, s.model): s for s in found.first.sensitivities if s.without == LEAK}
     for (metric, model), item in shown.items():
         name, threshold, left = {
-            "hmr": ("harmful", -3.0, (4, 16, 24)), "hpr": ("helpful", -2.0, (1, 16)),
+            "hmr": ("harmful", -3.0, (5, 17, 25)), "hpr": ("helpful", -2.0, (2, 17)),
         }[metric]  # fmt: skip
         [path] = (paper_dir / "responses").glob(f"*_{model}_{name}.json")
         ratings = [row["rating"] for row in json.loads(path.read_text())]

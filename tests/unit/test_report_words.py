@@ -7,6 +7,7 @@ from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 from alignstudy.evidence import LeaveOneOut
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
 from alignstudy.report import (
+    cost_table,
     judge_tables,
     result_tables,
     robustness_tables,
@@ -236,7 +237,7 @@ class TestTables:
             result_tables.wording_table(analysis),
             result_tables.thresholds_table(given.analyses),
             run_tables.records_table(({"a": 1}, {"b": "x", "a": None}), title="t"),
-            run_tables.costs_table(({"stage": "a", "seconds": 75.0}, {"tokens": 3})),
+            cost_table.costs_table(({"stage": "a", "seconds": 75.0}, {"tokens": 3})),
             run_tables.audit_table(given.audits),
             run_tables.training_table(given.training),
             run_tables.facts_table({"a": {"b": [1, 2], "c": [{"d": None}]}}, "Fact", title="t"),
@@ -277,7 +278,7 @@ class TestTables:
         assert (cells[9].text, cells[9].detail) == ("1,087", "\u2265\u00a014.2 seen")
 
     def test_times_are_written_for_people(self):
-        table = run_tables.costs_table(({"stage": "train", "seconds": 7500.0, "tokens": 12345},))
+        table = cost_table.costs_table(({"stage": "train", "seconds": 7500.0, "tokens": 12345},))
         assert table.columns == ("Stage", "Time#", "Tokens#")
         assert self.cells(table) == [["train", "2\u00a0h 5\u00a0min", "12,345"]]
 

@@ -115,7 +115,8 @@ def _job(folder: Path) -> StageJob:
     from alignstudy.progress import SILENT
 
     return StageJob(
-        out=folder, work=folder, scores=folder / "scores.sqlite", folder_of=lambda stage: folder,
+        out=folder, work=folder, scores=folder / "scores.sqlite",
+        references=folder / "references.sqlite", workers=1, folder_of=lambda stage: folder,
         facts_of=lambda stage: {}, device="cpu", progress=SILENT, should_stop=lambda: False,
     )  # fmt: skip
 

@@ -141,23 +141,21 @@ def _cell(row: dict[str, str], name: str) -> str:
 
 
 def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, imported late
-    """Print a plan."""
-    from alignstudy.study.plan import as_json as plan_json
+    """Print a plan, and what its new stages would take on this machine."""
+    from alignstudy.cli import planning
 
     lines, located = study.plan()
+    found = study.estimate(lines)
     missing = [f"{source.name}@{source.revision or 'main'}" for source in located.missing.values()]
     if as_json:
-        console.say_json(
-            {"folder": str(study.folder), "fetch": missing, "stages": plan_json(lines)}
-        )
+        console.say_json(planning.as_json(study.folder, missing, lines, found))
         return
     for name in missing:
         console.say(f"fetch {console.safe(name)} from the hub")
-    console.say_table(
-        ["stage", "state", "why"], [(line.stage.name, line.state, line.why) for line in lines]
-    )
+    planning.say_stages(lines, found)
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
+    planning.say_totals(found)
     console.say(f"writes: {console.safe(study.folder)}")
     console.say(f"store: {console.safe(study.store.root)}")
 

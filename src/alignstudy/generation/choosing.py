@@ -45,10 +45,10 @@ class Choice:
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Give the scores of (rows, vocabulary) logits, and note the near things."""
-        chosen, *others = self._scores(input_ids, scores)
+        scale = TOLERANCE * scores.abs().amax(dim=-1, keepdim=True)
+        chosen, *others = self._scores(scores, scale)
         best = chosen.topk(2, dim=-1)
-        scale = scores.abs().amax(dim=-1)
-        near = best.values[:, 0] - best.values[:, 1] <= TOLERANCE * scale
+        near = best.values[:, 0] - best.values[:, 1] <= scale[:, 0]
         for other in others:
             near |= other.argmax(dim=-1) != best.indices[:, 0]
         for row in near.nonzero()[:, 0].tolist():
@@ -56,21 +56,44 @@ class Choice:
         self.steps += 1
         return chosen
 
-    def _scores(self, input_ids: torch.Tensor, scores: torch.Tensor) -> list[torch.Tensor]:
-        """Give the scores to choose by, then those of a hair's breadth wider and narrower cut."""
+    def _scores(self, scores: torch.Tensor, scale: torch.Tensor) -> list[torch.Tensor]:
+        """Give the scores to choose by; then those that rounding could make of them at the cut."""
         if self._noise is None:
             return [scores]
-        from transformers import TopPLogitsWarper
-
-        scores = scores / (self._temperature or 1.0)
+        warmth = self._temperature or 1.0
+        scores = scores / warmth
         noise = self._noise.like(scores)
         if self._top_p is None:
             return [scores + noise]
-        shares = [self._top_p, *(self._top_p * (1 + sign * TOLERANCE) for sign in (-1, 1))]
-        return [TopPLogitsWarper(min(p, 1.0))(input_ids, scores) + noise for p in shares]
+        cuts = [_kept(scores, self._top_p), *_other_cuts(scores, self._top_p, scale / warmth)]
+        return [scores.masked_fill(~kept, float("-inf")) + noise for kept in cuts]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows, in their order; what was near is forgotten."""
         self.near.clear()
         if self._noise is not None:
             self._noise.keep(rows)
+
+
+def _kept(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Tell which tokens are the likeliest that hold a share; (rows, vocabulary)."""
+    from transformers import TopPLogitsWarper
+
+    ids = scores.new_empty(0)  # the warper asks for the text, and doesn't read it
+    kept: torch.Tensor = TopPLogitsWarper(min(top_p, 1.0))(ids, scores) > float("-inf")
+    return kept
+
+
+def _other_cuts(scores: torch.Tensor, top_p: float, near: torch.Tensor) -> list[torch.Tensor]:
+    """Give the widest and the narrowest cut that rounding could make.
+
+    Rounding moves the sum of the likeliest, and which of two nearly equal tokens comes first.
+    """
+    cuts = []
+    for wide, share in ((True, top_p * (1 + TOLERANCE)), (False, top_p * (1 - TOLERANCE))):
+        kept = _kept(scores, share)
+        lowest = scores.masked_fill(~kept, float("inf")).amin(dim=-1, keepdim=True)
+        band = (scores - lowest).abs() <= near
+        swapped = (band & ~kept).any(dim=-1, keepdim=True)
+        cuts.append(kept | band if wide else kept & ~(band & swapped))
+    return cuts

@@ -171,7 +171,12 @@ def _read(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> Cache 
     rows: dict[int, RowLayers] = {}
     for batch in rules.prefill(lengths):
         ids, mask = _padded([texts[place].tokens[:-1] for place in batch], rules.pad)
-        read = model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1)
+        # Rotary models count padding too, unless they are told where a text begins.
+        places = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        read = model(
+            input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
         held = getattr(read, "past_key_values", None)
         parts = rows_of(held, [lengths[place] for place in batch])
         if parts is None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from alignstudy import dialogue
 from alignstudy.errors import GuardError
-from alignstudy.generation.decoding import SeededNoise, prompt_seed
+from alignstudy.generation.choosing import Choice
+from alignstudy.generation.continuing import Rules, Text, write_on
+from alignstudy.generation.decoding import prompt_seed
 from alignstudy.loading import length_batches, run_halving, well_formed
 from alignstudy.progress import Progress
 from alignstudy.records import Prompt
@@ -109,31 +111,19 @@ def _draw(
     model: PreTrainedModel, batch: Sequence[Ask], *, max_new_tokens: int, eos: int, pad: int
 ) -> list[Continuation]:
     """Draw one batch."""
-    import torch
-    from transformers import GenerationConfig
-
-    length = max(len(item.tokens) for item in batch)
-    blank = [length - len(item.tokens) for item in batch]
-    ids = [[pad] * empty + list(item.tokens) for empty, item in zip(blank, batch, strict=True)]
-    mask = [[0] * empty + [1] * (length - empty) for empty in blank]
-    # `generate` fills what is left open from the model's own settings: leave it nothing.
-    model.generation_config = GenerationConfig()
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=eos,
-        pad_token_id=pad, use_cache=True, return_dict_in_generate=False,
+    rules = Rules(
+        max_new_tokens=max_new_tokens, eos=frozenset({eos}), pad=pad, stops=None, choose=Choice,
+        prefill=_one_by_one if model.device.type == "cpu" else None, rewrite=True,
     )  # fmt: skip
-    with torch.inference_mode():
-        tokens = model.generate(
-            input_ids=torch.tensor(ids, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
-            generation_config=config,
-            logits_processor=[SeededNoise([item.seed for item in batch])],
-        )
-    rows = tokens[:, length:].tolist()
+    texts = [Text(tokens=item.tokens, seed=item.seed) for item in batch]
     return [
-        Continuation(prompt=item.tokens, tokens=_until_end(row, eos))
-        for item, row in zip(batch, rows, strict=True)
+        Continuation(prompt=item.tokens, tokens=_until_end(row.tokens, eos))
+        for item, row in zip(batch, write_on(model, texts, rules), strict=True)
     ]
+
+
+def _one_by_one(lengths: Sequence[int]) -> list[list[int]]:
+    return [[place] for place in range(len(lengths))]
 
 
 def _until_end(row: Sequence[int], eos: int) -> tuple[int, ...]:

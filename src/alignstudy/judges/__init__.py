@@ -43,7 +43,7 @@ JudgeSettings = Annotated[AnySettings, Field(discriminator="use")]
 """The settings of any judge; `use` says of which."""
 
 
-def build(settings: AnySettings, folder: Path | None, device: str) -> Judge:
+def build(settings: AnySettings, folder: Path | None, device: str, *, workers: int = 1) -> Judge:
     """Make a judge ready to score.
 
     Args:
@@ -51,13 +51,16 @@ def build(settings: AnySettings, folder: Path | None, device: str) -> Judge:
         folder: Its model; for a Python judge where its module is looked for first (None: the
             current folder); None for judges without either.
         device: Where it runs; see `loading.pick_device`.
+        workers: Processes that a classifier's work may be spread over, on a CPU and where that
+            pays; the scores are the same, to the bit. Other judges stay in this process.
 
     Raises:
         InputError: If it needs a folder and none is given, or files are missing.
         GuardError: If its head isn't trained, or has several outputs and none is named, or the
             folder would run code of its own.
     """
-    judge: Judge = JUDGES.load(settings.use).build(settings, folder, device)
+    spread = {"workers": workers} if isinstance(settings, SeqClsSettings) else {}
+    judge: Judge = JUDGES.load(settings.use).build(settings, folder, device, **spread)
     return judge
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -17,6 +18,7 @@ from alignstudy.judges.chat import ChatEncoder, TextEncoder
 from alignstudy.judges.encoding import Encoded, Encoder
 from alignstudy.judges.heads import Head
 from alignstudy.judges.pairs import PairEncoder
+from alignstudy.judges.spread import Spread
 from alignstudy.loading import (
     length_batches,
     load_classifier,
@@ -104,7 +106,9 @@ class SeqClsJudge:
     name = "seqcls"
     settings: ClassVar[type[SeqClsSettings]] = SeqClsSettings
 
-    def __init__(self, settings: SeqClsSettings, folder: Path, device: str) -> None:
+    def __init__(
+        self, settings: SeqClsSettings, folder: Path, device: str, *, workers: int = 1
+    ) -> None:
         self._settings, self._folder, self._device = settings, folder, device
         _refuse_code(folder)
         tokenizer = load_tokenizer(folder)
@@ -112,6 +116,9 @@ class SeqClsJudge:
         self._model = self._load(settings.dtype)
         self._encoder = _encoder(settings, tokenizer, self._model.config)
         self._sign = 1.0 if settings.better == "higher" else -1.0
+        # One by one on a CPU: a score then depends on its text alone, to the bit, whatever else is
+        # scored or was. A batch's scores differ in the last bits even at equal lengths, where
+        # batches of short texts (64 tokens) would be faster; those of 200 tokens gain nothing.
         self._batch_size = settings.batch_size or (1 if device == "cpu" else 32)
         if self._padding is None:
             self._batch_size = 1
@@ -121,10 +128,23 @@ class SeqClsJudge:
         else:
             self._head = Head.parse(settings.read)
             self._run([self._encoder.encode("Hello", "Hello")])  # refuses a name that isn't there
+        self._spread: Spread | None = None
+        if workers > 1 and device == "cpu":
+            load = partial(load_scorer, settings, folder)
+            self._spread = Spread(load, self._model, workers=workers)
 
     @classmethod
-    def build(cls, settings: SeqClsSettings, folder: Path | None, device: str) -> Self:
+    def build(
+        cls, settings: SeqClsSettings, folder: Path | None, device: str, *, workers: int = 1
+    ) -> Self:
         """Load the judge.
+
+        Args:
+            settings: How it reads and scores.
+            folder: Its model.
+            device: Where it runs.
+            workers: Processes that the work may be spread over, on a CPU and where that pays. They
+                start with the first work that is worth it, and stay until `close`.
 
         Raises:
             InputError: If no folder is given, or its files (a chat template for `input: chat`)
@@ -134,7 +154,12 @@ class SeqClsJudge:
         """
         if folder is None:
             raise InputError("a seqcls judge needs a model", mend="name a hub id or a folder")
-        return cls(settings, folder, device)
+        return cls(settings, folder, device, workers=workers)
+
+    def close(self) -> None:
+        """End the worker processes, if there are any; they end with the judge at the latest."""
+        if self._spread is not None:
+            self._spread.close()
 
     def score(
         self, items: Sequence[tuple[str, str]], *, progress: Progress = SILENT
@@ -145,20 +170,34 @@ class SeqClsJudge:
         distinct = list(copies)
         encoded = [self._encoder.encode(prompt, response) for prompt, response in distinct]
         scores: dict[tuple[str, str], JudgeScore] = {}
-        for batch in self._batches(encoded):
-            rows = [encoded[n] for n in batch]
-            numbers = (
-                [math.nan] if rows[0].fault else run_halving(rows, self._run, note=progress.note)
-            )
-            for number, raw in zip(batch, numbers, strict=True):
-                scores[distinct[number]] = self._judged(encoded[number], raw)
-            progress.advance(sum(copies[distinct[number]] for number in batch))
+        for batch, given in self._scored(encoded, progress.note):
+            scores |= {distinct[at]: score for at, score in zip(batch, given, strict=True)}
+            progress.advance(sum(copies[distinct[at]] for at in batch))
         progress.finish()
         return [scores[item] for item in items]
 
     def rendered(self, prompt: str, response: str) -> str:
         """Give the tokens that the model reads, with what was cut."""
         return self._encoder.encode(prompt, response).text
+
+    def score_rows(self, rows: Sequence[Encoded], note: Callable[[str], None]) -> list[JudgeScore]:
+        """Score one batch of encoded rows in this process; a faulty row stands alone."""
+        if rows[0].fault:
+            return [self._judged(rows[0], math.nan)]
+        numbers = run_halving(rows, self._run, note=note)
+        return [self._judged(row, number) for row, number in zip(rows, numbers, strict=True)]
+
+    def _scored(
+        self, encoded: Sequence[Encoded], note: Callable[[str], None]
+    ) -> Iterator[tuple[list[int], list[JudgeScore]]]:
+        """Give the scores of each batch with its row numbers, as batches finish."""
+        batches = self._batches(encoded)
+        tasks = [[encoded[at] for at in batch] for batch in batches]
+        pool = None if self._spread is None else self._spread.pool_for(tasks)
+        if pool is None:
+            yield from ((batches[at], self.score_rows(t, note)) for at, t in enumerate(tasks))
+        else:
+            yield from ((batches[at], given) for at, given in pool.run(tasks, note=note))
 
     def _batches(self, encoded: Sequence[Encoded]) -> list[list[int]]:
         sound = [at for at, row in enumerate(encoded) if not row.fault]
@@ -201,6 +240,13 @@ class SeqClsJudge:
         if self._padding is not None:
             model.config.pad_token_id = self._padding
         return model
+
+
+def load_scorer(
+    settings: SeqClsSettings, folder: Path
+) -> Callable[[Sequence[Encoded], Callable[[str], None]], list[JudgeScore]]:
+    """Load the judge in a worker process; give what scores a batch."""
+    return SeqClsJudge(settings, folder, "cpu").score_rows
 
 
 def _encoder(

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Generic, Self, TypeVar
@@ -33,6 +34,10 @@ _BEGIN = (
     " from alignstudy.loading.workers import serve; serve()"
 )
 """A worker doesn't import the user's script again, as multiprocessing's do."""
+
+
+_PATIENCE = 10.0
+"""Seconds that a process takes at most to end."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class WorkerPool(Generic[Task, Answer]):
 
     def __init__(self, load: Load, *, workers: int) -> None:
         self._workers: list[_Worker] = []
+        # Workers end with the pool, forgotten or not, and before this process does.
+        weakref.finalize(self, _end_all, self._workers)
         try:
             self._workers += [_Worker(load) for _ in range(workers)]
         except OSError as error:
@@ -64,6 +71,11 @@ class WorkerPool(Generic[Task, Answer]):
                 why=str(error),
                 mend="set workers: 1, or free memory and processes",
             ) from error
+
+    @property
+    def closed(self) -> bool:
+        """Whether its workers have ended: by `close`, or because a task failed."""
+        return not self._workers
 
     def run(self, tasks: Sequence[Task], *, note: Note) -> Iterator[tuple[int, Answer]]:
         """Do tasks in their order, as workers get free; give (number, answer) as they finish.
@@ -77,7 +89,7 @@ class WorkerPool(Generic[Task, Answer]):
             EnvironmentFault: If a worker was killed.
             RuntimeError: If a task raised anything else, with its traceback.
         """
-        if not self._workers:
+        if self.closed:
             raise RuntimeError("the pool of workers is closed")
         waiting, heard = queue.SimpleQueue[tuple[int, Task]](), queue.SimpleQueue[_Told]()
         for item in enumerate(tasks):
@@ -101,9 +113,7 @@ class WorkerPool(Generic[Task, Answer]):
 
     def close(self) -> None:
         """End the workers, whatever they do; a closed pool does no more work."""
-        for worker in self._workers:
-            worker.end()
-        self._workers.clear()
+        _end_all(self._workers)
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +121,11 @@ class WorkerPool(Generic[Task, Answer]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
+
+def _end_all(workers: list[_Worker]) -> None:
+    """End workers, and forget them."""
+    while workers:
+        workers.pop().end()
 
 
 class _Worker:
@@ -170,7 +183,7 @@ class _Worker:
     def _death(self) -> EnvironmentFault:
         """Say how a worker ended that should not have."""
         try:
-            code = self._process.wait(timeout=10)
+            code = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             code = 0
         self._words.seek(0)
@@ -189,7 +202,7 @@ class _Worker:
         self._process.kill()
         self._process.wait()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()  # it reads the end of the pipe
+            self._thread.join(_PATIENCE)  # it reads the end of the pipe
         for pipe in (self._process.stdin, self._process.stdout, self._words):
             _close(pipe)
 

@@ -39,17 +39,11 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollat
 from alignstudy.methods import checkpoints, guards
 from alignstudy.methods.arguments import lora_arguments, method_arguments, training_arguments
 from alignstudy.methods.base import TrainingSettings, TrainJob
-from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.encode import Encoded
-from alignstudy.methods.initial import is_noisy
+from alignstudy.methods.lean import make_lean
 from alignstudy.methods.order import GroupedByLength
-from alignstudy.methods.pieces import PieceRule, cost_of_a_pass
 from alignstudy.methods.references import References
-from alignstudy.methods.shared_forward import Tally, install
 from alignstudy.methods.updates import InPieces
-
-MOST_TOKENS = 16_384
-"""Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
 
 
 class _Watched(InPieces):
@@ -251,47 +245,8 @@ def build(
     trainer.row_ids = encoded.row_ids
     trainer.lengths = _lengths(encoded) if settings.group_by_length else None
     trainer.remove_callback(PrinterCallback)
-    _make_lean(trainer, job, model, reference)
+    make_lean(trainer, job, model=model, reference=reference)
     return trainer
-
-
-def _make_lean(
-    trainer: Any,  # noqa: ANN401
-    job: TrainJob,
-    model: PreTrainedModel,
-    reference: PreTrainedModel | None,
-) -> None:
-    """Let updates go in pieces and, where log-probabilities are asked for, on shared prefixes."""
-    settings = job.settings
-    trainer.tally = Tally()
-    if getattr(settings, "packing", False):
-        return
-    trainer.rule = _rule(settings, model, device=job.device)
-    trainer.of_pairs = settings.method in {"dpo", "reward_model"}
-    trainer.sums_tokens = not trainer.of_pairs
-    if settings.method == "reward_model":
-        return
-    shared = settings.method == "dpo" and shares_prefixes(settings, model)
-    for each in (model, reference):
-        if each is not None:
-            install(each, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
-
-
-def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) -> PieceRule:
-    """Say how updates are cut: little padding on a CPU, few passes on a GPU."""
-    asked = settings.per_device_train_batch_size
-    most = settings.rows_an_update if asked == "auto" else asked
-    return PieceRule(
-        most_rows=most,
-        most_tokens=MOST_TOKENS,
-        fixed_cost=cost_of_a_pass(model.config) if device == "cpu" else MOST_TOKENS,
-        in_order=isinstance(settings, DPOSettings) and settings.in_order,
-    )
-
-
-def shares_prefixes(settings: TrainingSettings, model: PreTrainedModel) -> bool:
-    """Tell whether a pair's prompt is computed once: not where each response has its own noise."""
-    return getattr(settings, "prefix_sharing", "off") == "auto" and not is_noisy(model.config)
 
 
 def with_references(trainer: Any, references: References) -> None:  # noqa: ANN401

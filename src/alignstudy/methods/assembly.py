@@ -42,13 +42,13 @@ class Assembled:
     Attributes:
         references: What was computed or kept of the reference; None where there is none, or it is
             part of every step.
-        note: Where the weights are from, if not from the parent's files.
+        notes: Where the weights are from, if not from the parent's files; which kernels compute.
     """
 
     trainer: Any
     precision: Precision
     references: References | None
-    note: str
+    notes: tuple[str, ...]
 
 
 def settle_precision(
@@ -63,7 +63,9 @@ def settle_precision(
     if wanted == "fp32":
         return wanted, None
     probe = replace(job, references=None, progress=SILENT)
-    trainer = assemble(probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32").trainer
+    trainer = assemble(
+        probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32", probing=True
+    ).trainer
     return precision_gate(trainer, job.settings.precision, device=job.device)
 
 
@@ -83,8 +85,16 @@ def assemble(
     tokenizer: PreTrainedTokenizerBase,
     *,
     precision: Precision,
+    probing: bool = False,
 ) -> Assembled:
     """Load the model, build the trainer, and have the reference's log-probabilities ready.
+
+    Args:
+        job: The job.
+        encoded: Its rows.
+        tokenizer: The parent's.
+        precision: To train in.
+        probing: Whether the trainer will only be measured on: no kernels are compiled for it.
 
     Raises:
         InputError: If rows are longer than the model reads, or a LoRA target is no layer.
@@ -93,6 +103,7 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods import _trl
+    from alignstudy.methods.routes import routes_to_try, settle_route
 
     set_seed(job.seed)
     model, note = load_initial(job)
@@ -104,11 +115,16 @@ def assemble(
         job, encoded, model=model, tokenizer=tokenizer, precision=precision,
         reference=None if ahead else _reference(job), references_ahead=ahead,
     )  # fmt: skip
+    notes: tuple[str, ...] = (note,) if note else ()
+    if job.device != "cpu" and trainer.is_lean:
+        updates = 0 if probing else trainer.args.max_steps
+        routes = routes_to_try(updates=updates, dropout=is_noisy(model.config))
+        notes += settle_route(trainer, routes, precision=precision)[1]
     references = None
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)
         _trl.with_references(trainer, references)
-    return Assembled(trainer=trainer, precision=precision, references=references, note=note)
+    return Assembled(trainer=trainer, precision=precision, references=references, notes=notes)
 
 
 def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:

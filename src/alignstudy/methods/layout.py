@@ -84,6 +84,7 @@ def lay_out(
     *,
     pairs: bool,
     flat: bool,
+    multiple_of: int = 1,
 ) -> Layout:
     """Lay a right-padded batch out anew.
 
@@ -93,7 +94,8 @@ def lay_out(
         labels: (R, T) targets at their own places, `IGNORED` elsewhere; one at place 0 has nothing
             before it and is none.
         pairs: Whether row i and row R/2 + i share their beginning.
-        flat: All in one row, without any padding; else a row each, padded to the longest.
+        flat: All in one row; else a row each, padded to the longest.
+        multiple_of: Rows are padded to a multiple of so many tokens.
     """
     ids, seen, wanted = (t.detach().cpu().numpy() for t in (input_ids, attention_mask, labels))
     lengths = seen.astype(bool).sum(1)
@@ -106,7 +108,7 @@ def lay_out(
         if pairs
         else [_alone(text) for text in texts]
     )
-    return _joined([strips] if flat else [[strip] for strip in strips])
+    return _joined([strips] if flat else [[strip] for strip in strips], multiple_of)
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,10 @@ def _shared_length(chosen: _Text, rejected: _Text) -> int:
     return int(differs[0]) if len(differs) else most
 
 
-def _joined(rows: Sequence[Sequence[_Strip]]) -> Layout:
+def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
     """Join documents to rows of one length."""
-    length = max(sum(len(strip.ids) for strip in row) for row in rows)
+    longest = max(sum(len(strip.ids) for strip in row) for row in rows)
+    length = -(-longest // multiple_of) * multiple_of
     shape = (len(rows), length)
     ids, positions, branch = (np.zeros(shape, dtype=np.int64) for _ in range(3))
     document = np.full(shape, PADDING, dtype=np.int64)

@@ -47,7 +47,7 @@ def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     inputs |= {"labels": labels, "fused_lm_head": True}
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), torch.random.fork_rng(), trainer.accelerator.autocast():
         if trainer.precompute_ref_logps:
             live = trainer.compute_ref_log_probs(model, batch)
             batch["ref_chosen_logps"], batch["ref_rejected_logps"] = live

@@ -21,6 +21,9 @@ from alignstudy.methods.layout import PROMPT, Layout, lay_out, may_attend
 ATTENTION = ("sdpa", "eager", "flex_attention")
 """Implementations of attention that can be told what may see what."""
 
+BLOCK = 128
+"""Length of a flat row is a multiple of it: FlexAttention's blocks, and few shapes to compile."""
+
 _PASSED_ON = {"num_items_in_batch"}
 _OURS = {"input_ids", "attention_mask", "labels", "use_cache"} | _PASSED_ON
 
@@ -52,10 +55,9 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
     Raises:
         GuardError: If the model's attention can't be told what may see what.
     """
-    kind = str(model.config._attn_implementation)
-    if kind not in ATTENTION:
+    if attention_of(model) not in ATTENTION:
         raise GuardError(
-            f"the model's attention is {kind}, which takes no mask of ours",
+            f"the model's attention is {attention_of(model)}, which takes no mask of ours",
             mend=f"load the model with one of {', '.join(ATTENTION)}",
         )
     fused: Callable[..., Any] = model.forward
@@ -69,29 +71,35 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
         if not bool((labels[:, 1:] != -100).any()):
             return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         layout = lay_out(
-            given["input_ids"], given["attention_mask"], labels, pairs=pairs, flat=flat
-        )
+            given["input_ids"], given["attention_mask"], labels, pairs=pairs, flat=flat,
+            multiple_of=BLOCK if flat else 1,
+        )  # fmt: skip
         if torch.is_grad_enabled():
             tally.add(layout)
         others = {name: given[name] for name in _PASSED_ON & set(given)}
-        outputs = _scored(model, fused, layout.to(labels.device), kind, others)
+        outputs = _scored(model, fused, layout.to(labels.device), others)
         return _put_back(outputs, layout.put.to(labels.device), labels)
 
     model.forward = forward
+
+
+def attention_of(model: Any) -> str:  # noqa: ANN401
+    """Name the implementation of a model's attention."""
+    return str(model.config._attn_implementation)
 
 
 def _scored(
     model: Any,  # noqa: ANN401
     fused: Callable[..., Any],
     layout: Layout,
-    kind: str,
     others: dict[str, Any],
 ) -> Any:  # noqa: ANN401
     """Run the model on a layout; its head sees the hidden states that foretell targets."""
+    dtype = next(model.parameters()).dtype
     with _only(model.base_model, layout.take):
         return fused(
             input_ids=layout.input_ids,
-            attention_mask=attention_mask(layout, kind, next(model.parameters()).dtype),
+            attention_mask=attention_mask(layout, attention_of(model), dtype),
             position_ids=layout.position_ids,
             shift_labels=layout.targets[None],
             fused_lm_head=True,

@@ -150,7 +150,7 @@ def _prepare(job: TrainJob) -> _Ready:
         references=ready.references,
         encoded=encoded,
         guards=(*of_tokenizer, *packing, *((gate,) if gate else ()), *measured),
-        notes=(*((ready.note,) if ready.note else ()), *guards.merged_rows_note(encoded.counts)),
+        notes=(*ready.notes, *guards.merged_rows_note(encoded.counts)),
     )
 
 

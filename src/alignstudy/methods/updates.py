@@ -47,6 +47,7 @@ class InPieces:
         of_pairs: Whether the first half of a batch's rows are chosen, the second rejected.
         sums_tokens: Whether the loss is a sum over the update's tokens, divided by their number;
             else a mean over rows.
+        is_lean: Whether the model scores by a layout of ours; see `lean`.
         halvings: How often memory ran out.
         real_tokens: Tokens of all rows that were read.
         padded_tokens: Positions of all pieces as collated.
@@ -55,6 +56,7 @@ class InPieces:
     rule: PieceRule | None = None
     of_pairs: bool = False
     sums_tokens: bool = False
+    is_lean: bool = False
     halvings: int = 0
     real_tokens: int = 0
     padded_tokens: int = 0

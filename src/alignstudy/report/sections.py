@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alignstudy.report import (
+    cost_table,
     judge_tables,
     result_tables,
     robustness_tables,
@@ -190,7 +191,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
                 )
             ),
         ),
-        "cost": _one(run_tables.costs_table(inputs.costs, inputs.cost_notes)),
+        "cost": _one(cost_table.costs_table(inputs.costs, inputs.cost_notes)),
     }  # fmt: skip
 
 

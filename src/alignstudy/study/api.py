@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
 from alignstudy.loading import device_name, pick_device
+from alignstudy.loading.spreading import usable_cores
 from alignstudy.progress import SILENT, Progress
 from alignstudy.study.fingerprint import digest
 from alignstudy.study.graph import Graph, build
@@ -261,9 +262,8 @@ def worker_count(device: str, threads: int | None) -> int:
     """Give the processes that generation and scoring are spread over: one a thread's core."""
     if device != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    asked = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cores
-    return max(1, (cores or 1) // (asked or 1))
+    cores = usable_cores()
+    return max(1, cores // (threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cores))
 
 
 def device_of(settings: StudySettings) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.study.history import History
-from alignstudy.study.machine_speed import free_memory, machine_speed
+from alignstudy.study.machine_speed import free_bytes, machine_speed
 from alignstudy.study.plan import PlanLine
 from alignstudy.study.stage import Stage
 from alignstudy.study.stage_loads import StageLoads, Unknown
@@ -19,11 +19,11 @@ FACTOR = 2.0
 """An estimate that rests on the probe alone may be off by so much, either way."""
 SAMPLED = 1.3
 """The same of row counts that were extrapolated."""
-LIBRARIES = 900e6
+LIBRARIES = 750e6
 """Bytes that Python holds with torch, transformers and TRL loaded."""
 LEAN = 350e6
 """The same without them."""
-LIBRARIES_SECONDS = 10.0
+LIBRARIES_SECONDS = 8.0
 """To load them, once a run."""
 
 
@@ -60,7 +60,7 @@ class StudyEstimate:
         seconds: Of those that are known, loading of libraries included.
         memory: Peak bytes of the largest known stage.
         disk: Bytes at the fullest moment: all that stays and the largest checkpoints.
-        free_memory: Bytes that are free now, where `memory` is needed; None where it isn't told.
+        free_memory: Bytes that are free now, where `memory` is needed.
         free_disk: Bytes that are free now where the store lies.
         unknown: Names of the stages of which nothing is known.
         warnings: What won't fit, in words.
@@ -72,7 +72,7 @@ class StudyEstimate:
     high: float = 0.0
     memory: float = 0.0
     disk: float = 0.0
-    free_memory: int | None = None
+    free_memory: int = 0
     free_disk: int = 0
     unknown: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -102,11 +102,12 @@ def estimate(
     loads = StageLoads(store, device)
     speed = machine_speed(store, device, threads=threads)
     history = History(store, speed, workers=workers)
-    found = tuple(_of(stage, loads, history, device) for stage in new)
+    holds = LIBRARIES if any(stage.numeric for stage in new) else LEAN
+    found = tuple(_of(stage, loads, history, _own(stage, device, holds)) for stage in new)
     return _together(found, new, store, device)
 
 
-def _of(stage: Stage, loads: StageLoads, history: History, device: str) -> StageEstimate:
+def _of(stage: Stage, loads: StageLoads, history: History, own: float) -> StageEstimate:
     try:
         load = loads.of(stage)
     except Unknown as why:
@@ -118,18 +119,16 @@ def _of(stage: Stage, loads: StageLoads, history: History, device: str) -> Stage
         seconds=round(told.seconds, 2),
         low=round(told.seconds / factor, 2),
         high=round(told.seconds * factor, 2),
-        memory=round(load.memory + _own(stage, device)),
+        memory=round(load.memory + own),
         disk=round(load.disk),
         working_disk=round(load.working_disk),
         basis=told.basis,
     )
 
 
-def _own(stage: Stage, device: str) -> float:
-    """Give the bytes that the process holds by itself, where they count."""
-    if device != "cpu" and stage.numeric:
-        return 0.0  # the accelerator's memory is what is scarce
-    return LIBRARIES if stage.numeric else LEAN
+def _own(stage: Stage, device: str, holds: float) -> float:
+    """Give the bytes of the process itself: none where the accelerator's memory is the scarce."""
+    return 0.0 if device != "cpu" and stage.numeric else holds
 
 
 def _together(
@@ -140,7 +139,7 @@ def _together(
     memory = max((each.memory or 0.0 for each in known), default=0.0)
     disk = sum(each.disk or 0.0 for each in known)
     disk += max((each.working_disk or 0.0 for each in known), default=0.0)
-    room, free = free_memory(device), _free_disk(store.root)
+    room, free = free_bytes(device), _free_disk(store.root)
     return StudyEstimate(
         stages=found,
         seconds=round(start + sum(each.seconds or 0.0 for each in known), 1),
@@ -155,9 +154,9 @@ def _together(
     )
 
 
-def _warnings(memory: float, room: int | None, disk: float, free: int, root: Path) -> list[str]:
+def _warnings(memory: float, room: int, disk: float, free: int, root: Path) -> list[str]:
     said = []
-    if room is not None and memory > room:
+    if memory > room:
         said.append(
             f"memory: about {memory / 1e9:.1f} GB are needed and {room / 1e9:.1f} GB are free;"
             " use a smaller per_device_train_batch_size (or auto), or LoRA"

@@ -9,6 +9,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
+from alignstudy.loading.spreading import START_UP
 from alignstudy.study.provenance import machine
 from alignstudy.study.stage import Stage
 from alignstudy.study.stages.answer import Generate, ScoreResponses
@@ -94,9 +95,12 @@ def seconds_of(stage: Stage, load: Load, speed: Speed, *, workers: int) -> float
 
 
 def predicted(load: Load, speed: Speed, *, spread: int) -> float:
-    """Predict the wall-clock seconds of work that so many processes share; at least a hundredth."""
-    whole = load.time(speed)
-    return max(0.01, load.seconds + (whole - load.seconds) / max(1, spread))
+    """Predict the wall-clock seconds of work that so many processes share where that pays.
+
+    At least a hundredth of a second.
+    """
+    work = load.time(speed) - load.seconds
+    return max(0.01, load.seconds + min(work, work / max(1, spread) + START_UP))
 
 
 def mark(stage: Stage) -> str:

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from alignstudy.loading.kernels import Kernels, kept_kernels, machine_kernels
 from alignstudy.loading.peak_memory import free_device_bytes
+from alignstudy.loading.spreading import free_memory
 from alignstudy.study.store import Store
 from alignstudy.study.workload import Speed
-
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def machine_speed(store: Store, device: str, *, threads: int | None) -> Speed:
@@ -50,31 +48,6 @@ def _kernels(file: Path, threads: int | None) -> Kernels:
     return machine_kernels(file if file.parent.is_dir() else None)
 
 
-def free_memory(device: str = "cpu") -> int | None:
-    """Give the free bytes of the accelerator, or of this machine within its container's limit.
-
-    None where the machine doesn't tell.
-    """
-    if device != "cpu":
-        return free_device_bytes(device)
-    free = _meminfo()
-    limit, used = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
-    left = None if limit is None or used is None else limit - used
-    return min((each for each in (free, left) if each is not None), default=None)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = MEMINFO.read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(found[0]) if found else None
-
-
-def _number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None  # "max": no limit
+def free_bytes(device: str) -> int:
+    """Give the free bytes of the accelerator, or of this machine within its container's limit."""
+    return free_memory() if device == "cpu" else free_device_bytes(device)

@@ -34,6 +34,8 @@ REPORT_SECONDS = 8.0
 """Of figures and report, whatever the study's size."""
 READ_SECONDS = 0.3
 """Of making a model ready, besides streaming its weights."""
+WRITTEN = 0.7
+"""Share of the tokens that responses may have which they have: some end by themselves."""
 TEXT_BYTES = 5.0
 """On the disk, a token of a text."""
 TOKENIZER_BYTES = 3e6
@@ -140,7 +142,8 @@ class StageLoads:
         answers = stage.responses
         number = self._counter.num_prompts(answers.prompts, stage.judge.axes)
         ruler = self._judge_ruler(stage.judge)
-        length = self._prompt_tokens(answers.prompts, ruler) + answers.settings.max_new_tokens
+        length = self._prompt_tokens(answers.prompts, ruler)
+        length += WRITTEN * answers.settings.max_new_tokens
         return replace(self._judged(stage.judge, number, length), disk=100.0 * number)
 
     def _count_calibrate(self, stage: Calibrate) -> Load:
@@ -164,7 +167,7 @@ class StageLoads:
         shape, ruler = self._shape(stage.model), self._ruler(stage.model)
         number = float(stage.settings.n * len(stage.prompts.settings.sets))
         context = self._prompt_tokens(stage.prompts, ruler)
-        new = stage.max_new_tokens
+        new = WRITTEN * stage.max_new_tokens
         load = decode(shape, prompts=number, context=context, new=new, batch=8) + self._reading(
             shape
         )

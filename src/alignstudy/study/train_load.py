@@ -26,7 +26,14 @@ OPTIMIZER_BYTES = 60.0
 """Read and written a trained weight and step by AdamW: more than the 28 of weight, gradient and
 two moments in float32, which go through memory several times."""
 TENSORS_A_LAYER = 16
-SECONDS_TO_START = 2.0
+PADDED, PADDED_PAIRS, PADDED_SORTED = 1.17, 1.4, 1.03
+"""Positions computed for one that is real: of language models, of judges, and of either where
+batches are of rows of like length."""
+PIECES = 1.5
+"""Passes for one micro-batch that is asked for: rows of like length go through together."""
+ONE_BY_ONE = 2.0
+"""Of a pair that goes through the reference by itself, in the operations of a pass."""
+SECONDS_TO_START = 3.0
 """Of a training whatever its size: rows encoded, weights read, guards run, weights hashed."""
 
 
@@ -77,7 +84,7 @@ def row_sizes(settings: TrainingSettings, part: Part, ruler: Ruler) -> RowSizes:
 
 
 def train_load(
-    settings: TrainingSettings, shape: ModelShape, part: Part, sizes: RowSizes, *, refers: bool
+    settings: TrainingSettings, shape: ModelShape, part: Part, sizes: RowSizes, *, refers: bool, half: bool
 ) -> Load:
     """Count one training.
 
@@ -87,6 +94,7 @@ def train_load(
         part: Its rows.
         sizes: Of a mean row.
         refers: Whether the reference's pass over the rows is still to be made.
+        half: Whether it computes in bfloat16.
     """
     update = settings.rows_an_update
     steps = settings.max_steps or math.ceil(part.rows * settings.num_train_epochs / update)
@@ -95,9 +103,12 @@ def train_load(
         seen = steps * update
     at_once = settings.per_device_train_batch_size
     micro = update if at_once == "auto" else min(at_once, update)
-    passes = steps * math.ceil(update / micro)
+    sorted_rows = settings.group_by_length
+    passes = steps * math.ceil(update / micro) * (1.0 if sorted_rows else PIECES)
+    padded = PADDED if shape.writes else PADDED_PAIRS
+    padded = PADDED_SORTED if sorted_rows else padded
     ahead = forward(
-        shape, tokens=seen * sizes.processed, context=sizes.context, passes=passes,
+        shape, tokens=seen * sizes.processed * padded, context=sizes.context, passes=passes,
         scored=seen * sizes.scored,
     )  # fmt: skip
     times = BACKWARD if settings.lora is None else BACKWARD_FROZEN
@@ -121,7 +132,8 @@ def train_load(
         shape, tokens=rows * sizes.referenced, context=sizes.context, passes=rows,
         scored=rows * sizes.scored,
     )  # fmt: skip
-    return load + replace(reference, exact=part.exact)
+    operations = ONE_BY_ONE * reference.operations
+    return load + replace(reference, operations=operations, exact=part.exact)
 
 
 def _step_operations(shape: ModelShape) -> float:

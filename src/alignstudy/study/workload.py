@@ -16,10 +16,12 @@ NARROW = 32.0
 """Width at which a product reaches half of a wide one's speed."""
 LAYER_OPERATIONS = 250.0
 """Small operations that a layer's forward pass takes as long as, whatever its size."""
-DISENTANGLED_OPERATIONS = 1050.0
+DISENTANGLED_OPERATIONS = 700.0
 """The same of a layer with disentangled attention."""
 PASS_OPERATIONS = 800.0
 """The same of what surrounds the layers: embeddings, masks, the loss or the choice of a token."""
+DECODE_LAYER_OPERATIONS, DECODE_OPERATIONS = 150.0, 500.0
+"""The same of a layer, and of the rest, in a pass that writes one token a row."""
 STEP_OPERATIONS = 5000.0
 """The same of an optimizer step: batch, clipping, schedule, logging."""
 TENSOR_OPERATIONS = 10.0
@@ -37,6 +39,7 @@ class Speed:
     Attributes:
         wide: GF/s of a product of many rows.
         narrow: GF/s of a product of eight rows.
+        half: GF/s of a product of many rows in bfloat16.
         bandwidth: GB/s at which weights are streamed.
         dispatch: Seconds of a small operation.
         basis: What measured it.
@@ -44,6 +47,7 @@ class Speed:
 
     wide: float
     narrow: float
+    half: float
     bandwidth: float
     dispatch: float
     basis: str = ""
@@ -57,6 +61,7 @@ class Load:
         tokens: Positions that go through a model.
         flops: Floating-point operations of products of many rows.
         narrow_flops: Those of products of few rows: decoding.
+        half_flops: Those of many rows in bfloat16: mixed-precision training.
         width: Width of the model's layers; narrow ones reach less of the machine's speed.
         operations: Small operations.
         bytes: Streamed from or to memory beyond what the products need.
@@ -70,6 +75,7 @@ class Load:
     tokens: float = 0.0
     flops: float = 0.0
     narrow_flops: float = 0.0
+    half_flops: float = 0.0
     width: float = 0.0
     operations: float = 0.0
     bytes: float = 0.0
@@ -84,8 +90,9 @@ class Load:
         share = self.width / (self.width + NARROW) if self.width else 1.0
         wide = self.flops / (1e9 * speed.wide * share)
         narrow = self.narrow_flops / (1e9 * speed.narrow * share)
+        half = self.half_flops / (1e9 * speed.half * share)
         streamed = self.bytes / (1e9 * speed.bandwidth)
-        return wide + narrow + streamed + self.operations * speed.dispatch + self.seconds
+        return wide + narrow + half + streamed + self.operations * speed.dispatch + self.seconds
 
     def __add__(self, other: Load) -> Load:
         """Give both, one after the other: memory is the larger one's."""
@@ -93,6 +100,7 @@ class Load:
             tokens=self.tokens + other.tokens,
             flops=self.flops + other.flops,
             narrow_flops=self.narrow_flops + other.narrow_flops,
+            half_flops=self.half_flops + other.half_flops,
             width=max(self.width, other.width),
             operations=self.operations + other.operations,
             bytes=self.bytes + other.bytes,
@@ -164,7 +172,7 @@ def decode(shape: ModelShape, *, prompts: float, context: float, new: float, bat
         tokens=prompts * new,
         narrow_flops=flops,
         width=shape.hidden,
-        operations=passes * (shape.layers * LAYER_OPERATIONS + PASS_OPERATIONS),
+        operations=passes * (shape.layers * DECODE_LAYER_OPERATIONS + DECODE_OPERATIONS),
         bytes=passes * cached,
         memory=shape.weight_bytes + 2 * cached,
     )

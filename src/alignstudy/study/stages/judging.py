@@ -70,7 +70,7 @@ class JudgeSpec:
         if self.calibration is not None:
             chosen = read_calibration_result(job.folder_of(self.calibration))["rendering"]["chosen"]
             settings = settings.model_copy(update={"rendering": chosen})
-        judge = build(settings, self._place(job), job.device)
+        judge = build(settings, self._place(job), job.device, workers=job.workers)
         self._refuse_changed_code()
         return judge
 

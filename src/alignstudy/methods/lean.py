@@ -1,0 +1,65 @@
+"""A trainer that wastes nothing: updates in pieces, prompts computed once, no padding scored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.methods.base import TrainingSettings, TrainJob
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.initial import is_noisy
+from alignstudy.methods.pieces import PieceRule, cost_of_a_pass
+from alignstudy.methods.shared_forward import Tally, install
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MOST_TOKENS = 16_384
+"""Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
+
+
+def make_lean(
+    trainer: Any,  # noqa: ANN401 - a TRL trainer
+    job: TrainJob,
+    *,
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+) -> None:
+    """Let updates go in pieces and, where log-probabilities are asked for, on shared prefixes.
+
+    Args:
+        trainer: Of a class that does its updates `InPieces`.
+        job: What it is to do.
+        model: What it trains, without PEFT's wrapper.
+        reference: A reference that is asked in every step; None: there is none.
+    """
+    settings = job.settings
+    trainer.tally = Tally()
+    if getattr(settings, "packing", False):
+        return
+    trainer.rule = _rule(settings, model, device=job.device)
+    trainer.of_pairs = settings.method in {"dpo", "reward_model"}
+    trainer.sums_tokens = not trainer.of_pairs
+    if settings.method == "reward_model":
+        return
+    shared = settings.method == "dpo" and shares_prefixes(settings, model)
+    trainer.is_lean = True
+    for each in (model, reference):
+        if each is not None:
+            install(each, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
+
+
+def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) -> PieceRule:
+    """Say how updates are cut: little padding on a CPU, few passes on a GPU."""
+    asked = settings.per_device_train_batch_size
+    most = settings.rows_an_update if asked == "auto" else asked
+    return PieceRule(
+        most_rows=most,
+        most_tokens=MOST_TOKENS,
+        fixed_cost=cost_of_a_pass(model.config) if device == "cpu" else MOST_TOKENS,
+        in_order=isinstance(settings, DPOSettings) and settings.in_order,
+    )
+
+
+def shares_prefixes(settings: TrainingSettings, model: PreTrainedModel) -> bool:
+    """Tell whether a pair's prompt is computed once: not where each response has its own noise."""
+    return getattr(settings, "prefix_sharing", "off") == "auto" and not is_noisy(model.config)

@@ -1,0 +1,292 @@
+"""Many rows written at once: every token is the one that each row gets alone."""
+
+import random
+from functools import cache, partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models_fixtures import CORPUS, write_opt_like_hub, write_opt_tokenizer
+
+from alignstudy.dialogue import CUE
+from alignstudy.generation import GenerationSettings, choosing, continuing, generate
+from alignstudy.generation.choosing import Choice
+from alignstudy.generation.continuing import Rules, Text, write_on
+from alignstudy.generation.costs import costs_of
+from alignstudy.generation.writer import _reading_batches
+from alignstudy.loading import load_causal_lm, spreading
+from alignstudy.loading.kernels import Kernels
+from alignstudy.records import Axis, Prompt, Weights
+
+torch = pytest.importorskip("torch")
+
+EOS, PAD, NEW = 2, 1, 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Random weights whose texts vary; some end by themselves."""
+    folder = tmp_path_factory.mktemp("opt")
+    write_opt_like_hub(folder, std=0.2, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    return load_causal_lm(Weights(folder=folder))
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    source = random.Random(0)
+    words = " ".join(CORPUS).split()
+    texts = [" ".join(source.choices(words, k=source.randint(2, 50))) for _ in range(20)]
+    return [
+        Prompt(id=str(n), axis=Axis.HARMLESS, text=f"\n\nHuman: {text}{CUE}")
+        for n, text in enumerate(texts)
+    ]
+
+
+def rules(**changes):
+    return Rules(**({
+        "max_new_tokens": NEW, "eos": frozenset({EOS}), "pad": PAD, "stops": None,
+        "choose": lambda seeds: Choice(), "prefill": lambda lengths: [[*range(len(lengths))]],
+        "rewrite": True,
+    } | changes))  # fmt: skip
+
+
+@cache
+def greedy(model, tokens, new=NEW, ends=frozenset({EOS})):
+    """The plainest loop: one row, no padding, no cache; the end token included."""
+    ids = torch.tensor([tokens])
+    with torch.no_grad():
+        for _ in range(new):
+            token = model(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1)
+            ids = torch.cat([ids, token[None]], dim=1)
+            if int(token) in ends:
+                break
+    return tuple(ids[0, len(tokens) :].tolist())
+
+
+def until_end(tokens, ends=frozenset({EOS})):
+    at = next((at for at, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: at + 1]
+
+
+def texts_of(lengths, seed=0):
+    source = random.Random(seed)
+    return [Text(tokens=tuple(source.randrange(4, 300) for _ in range(n))) for n in lengths]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    seed=st.integers(0, 10**6),
+    reading=st.integers(0, 4),
+)
+def test_every_token_is_that_of_the_row_alone_whatever_the_batch(network, lengths, seed, reading):
+    def prefill(numbers):
+        order = range(len(numbers))
+        return [[*order[at : at + reading]] for at in range(0, len(order), reading)]
+
+    texts = texts_of(lengths, seed)
+    written = write_on(network, texts, rules(prefill=prefill if reading else None))
+    for text, row in zip(texts, written, strict=True):
+        assert until_end(row.tokens) == greedy(network, text.tokens)
+
+
+def test_rows_that_ended_are_computed_no_more(network, monkeypatch):
+    ends = frozenset(range(2, 40))
+    texts = texts_of([5 + n % 7 for n in range(40)])
+    wanted = [greedy(network, text.tokens, 40, ends) for text in texts]
+    assert sum(len(tokens) < 20 for tokens in wanted) > 10
+    steps = []
+    forward = type(network).forward
+
+    def counted(self, input_ids=None, position_ids=None, **others):
+        steps.append(input_ids.numel())
+        return forward(self, input_ids=input_ids, position_ids=position_ids, **others)
+
+    monkeypatch.setattr(type(network), "forward", counted)
+    written = write_on(network, texts, rules(max_new_tokens=40, eos=ends, rewrite=False))
+    assert [until_end(row.tokens, ends) for row in written] == wanted
+    computed, needed = sum(steps[1:]), sum(map(len, wanted))
+    assert needed <= computed < 1.35 * needed
+    assert computed < 0.8 * max(map(len, wanted)) * len(texts)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_where_rounding_could_choose_the_row_is_written_again_alone(network, monkeypatch, sampled):
+    """Two tokens of one embedding have equal logits: any batch's rounding would decide."""
+    model = type(network)(network.config).eval()
+    model.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        table[200:260] = table[140:200]
+    forward = type(network).forward
+
+    def rounded(self, input_ids=None, position_ids=None, **others):
+        output = forward(self, input_ids=input_ids, position_ids=position_ids, **others)
+        if len(input_ids) > 1:
+            output.logits[:, :, 200:260] *= 1 + 1e-6
+        return output
+
+    monkeypatch.setattr(type(network), "forward", rounded)
+    choose = partial(Choice, top_p=0.3) if sampled else (lambda seeds: Choice())
+    texts = texts_of(range(3, 23))
+    asked = rules(choose=choose)
+    alone = [write_on(model, [text], asked)[0] for text in texts]
+    together = write_on(model, texts, asked)
+    assert [until_end(row.tokens) for row in together] == [until_end(r.tokens) for r in alone]
+    if not sampled:
+        careless = write_on(model, texts, rules(rewrite=False))
+        assert [until_end(r.tokens) for r in careless] != [until_end(r.tokens) for r in alone]
+
+
+def test_only_near_things_are_written_again(network, monkeypatch):
+    sizes, write = [], continuing._write
+
+    def counted(model, texts, asked):
+        sizes.append(len(texts))
+        return write(model, texts, asked)
+
+    monkeypatch.setattr(continuing, "_write", counted)
+    texts = texts_of(range(3, 23))
+    usual = write_on(network, texts, rules())
+    assert sizes[0] == 20
+    assert len(sizes) < 4
+    sizes.clear()
+    monkeypatch.setattr(choosing, "TOLERANCE", 1e9)
+    assert sizes == []
+    again = write_on(network, texts, rules())
+    assert sizes == [20] + [1] * 20
+    assert [until_end(r.tokens) for r in again] == [until_end(r.tokens) for r in usual]
+
+
+def test_rounding_stays_far_below_what_counts_as_near(network):
+    """Logits of a row in a batch against the row alone, as shares of the largest."""
+    texts = texts_of([9, 30, 55, 12, 41, 7])
+    longest = 55
+    ids = torch.tensor([[PAD] * (longest - len(t.tokens)) + list(t.tokens) for t in texts])
+    with torch.no_grad():
+        batch = network(input_ids=ids, attention_mask=(ids != PAD).long()).logits[:, -1]
+        alone = torch.stack(
+            [network(input_ids=torch.tensor([t.tokens])).logits[0, -1] for t in texts]
+        )
+    error = (batch - alone).abs().amax(-1) / alone.abs().amax(-1)
+    assert 0 < error.max() < choosing.TOLERANCE / 8
+
+
+def llama(size, **_):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+    ))  # fmt: skip
+
+
+def windowed(size):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    return MistralForCausalLM(MistralConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+        sliding_window=8,
+    ))  # fmt: skip
+
+
+def bloom(size):
+    from transformers import BloomConfig, BloomForCausalLM
+
+    return BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=4))
+
+
+@pytest.mark.parametrize("kind", [llama, windowed, bloom])
+def test_other_architectures_write_the_same_too(tmp_path, kind):
+    """Rotary positions and shared heads; a window of keys; no positions at all."""
+    size = write_opt_tokenizer(tmp_path)
+    torch.manual_seed(3)
+    model = kind(size)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, 0.25)
+    model.eval()
+    texts = texts_of([2, 30, 17, 5, 24, 1, 11])
+    for some in (texts, texts[:5]):
+        written = write_on(model, some, rules())
+        for text, row in zip(some, written, strict=True):
+            assert until_end(row.tokens) == greedy(model, text.tokens)
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(spreading, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(spreading, "free_memory", lambda: 10**11)
+
+
+class Listener:
+    def __init__(self):
+        self.done, self.notes = 0, []
+
+    def start(self, what, total=None):
+        self.total = total
+
+    def advance(self, done, **figures):
+        self.done += done
+
+    def finish(self):
+        self.notes.append("finished")
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
+    from alignstudy.generation import hf
+
+    def run(**spread):
+        sampling = GenerationSettings(max_new_tokens=NEW, do_sample=True, top_p=0.9)
+        return generate(
+            Weights(folder=folder), prompts, sampling, protocol="rigorous", device="cpu", seed=3,
+            **spread,
+        )  # fmt: skip
+
+    pools = []
+
+    begin = hf.WorkerPool.__init__
+
+    def counted(self, load, *, workers):
+        pools.append(workers)
+        begin(self, load, workers=workers)
+
+    monkeypatch.setattr(hf.WorkerPool, "__init__", counted)
+    heard = Listener()
+    spread = run(workers=2, start_up=0.0, progress=heard)
+    assert pools == [2]
+    assert (heard.total, heard.done, heard.notes) == (20, 20, ["finished"])
+    assert spread == run(workers=2)  # so small a job isn't worth the start
+    assert spread == run()
+    assert pools == [2]
+
+
+def test_costs_are_read_from_the_configuration(folder, network):
+    costs = costs_of(folder)
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    assert costs.weights == sum(m.weight.numel() for m in linear)
+    assert costs.parameters == sum(p.numel() for p in network.parameters())
+    with torch.no_grad():
+        read = network(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True).past_key_values
+    kept = sum(layer.keys.numel() + layer.values.numel() for layer in read.layers)
+    assert costs.cached == kept // 3
+
+
+def test_what_was_measured_of_the_machine_decides_the_batches(folder):
+    measured = {"route": "default", "default": 70.0, "bfloat16": 9.0, "small": 20.0,
+                "error": 1e-7, "dispatch": 5e-6, "threads": 1}  # fmt: skip
+    lengths = [10, 20, 40, 80, 160, 240]
+    slow_memory = costs_of(folder, Kernels(float32=100.0, bandwidth=0.5, **measured))
+    slow_cores = costs_of(folder, Kernels(float32=0.01, bandwidth=1e3, **measured))
+    assert len(_reading_batches(slow_memory, lengths)) < len(_reading_batches(slow_cores, lengths))
