@@ -1,6 +1,6 @@
 """Times generation at OPT-350M's shape: one prompt at a time as the notebooks did, against ours.
 
-    python benchmarks/generation.py [--quick] [--sample 12 | --whole]
+    python benchmarks/generation.py [--quick] [--sample 10 | --whole]
 
 50 new tokens, float32, greedy, on prompts of the published study (ALIGNSTUDY_PAPER_DIR) with OPT's
 own tokenizer (ALIGNSTUDY_TOKENIZER_DIR). Weights are random, drawn so that no token repeats
@@ -41,7 +41,8 @@ def main() -> int:
     part = prompts if asked.whole else random.Random(0).sample(prompts, asked.sample)
     which = "all" if asked.whole else f"a fixed random part, {len(part)},"
     settings = {
-        "Model": f"OPT-350M's shape, random weights (std {STD}), float32, 50 new tokens, greedy",
+        "Model": f"OPT-350M's shape{_layers(asked.layers)}, random weights"
+        f" (std {STD}), float32, 50 new tokens, greedy",
         "Near-equal": f"{asked.near} published prompts of 126-140 tokens",
         "Set": f"{which} of the {len(prompts)} published prompts",
         "Threads": asked.threads,
@@ -52,7 +53,7 @@ def main() -> int:
         quick=asked.quick,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        folder = write_opt_350m(Path(scratch) / "model", std=STD)
+        folder = write_opt_350m(Path(scratch) / "model", std=STD, num_hidden_layers=asked.layers)
         near = near_equal(prompts, folder, low=126, high=140)[: asked.near]
         with Side(asked.threads) as theirs, Side(asked.threads) as mine:
             report.facts["Products of this processor (GF/s)"] = mine.call(ours.settle)
@@ -63,15 +64,20 @@ def main() -> int:
 
 def _arguments() -> Any:
     made = parser(__doc__ or "")
-    made.add_argument("--near", type=int, help="prompts of near-equal length; 8, quick: 4")
-    made.add_argument("--sample", type=int, help="prompts of the published set; 12, quick: 5")
+    made.add_argument("--near", type=int, help="prompts of near-equal length; 8")
+    made.add_argument("--sample", type=int, help="prompts of the published set; 10, quick: 6")
     made.add_argument("--whole", action="store_true", help="the whole published set")
     made.add_argument("--rounds", type=int, help="of the near-equal ones; 2, quick: 1")
     asked = made.parse_args()
-    asked.near = asked.near or (4 if asked.quick else 8)
-    asked.sample = asked.sample or (5 if asked.quick else 12)
+    asked.near = asked.near or 8
+    asked.layers = 6 if asked.quick else 24
+    asked.sample = asked.sample or (6 if asked.quick else 10)
     asked.rounds = asked.rounds or (1 if asked.quick else 2)
     return asked
+
+
+def _layers(count: int) -> str:
+    return "" if count == 24 else f" with {count} of its 24 layers"
 
 
 def _near_equal(

@@ -209,15 +209,14 @@ def generate(
 ) -> Sample:
     """Let the model answer one prompt at a time; `found` is (tokens, text) a prompt.
 
-    Raises:
-        RuntimeError: As transformers raises it.
+    The seconds include reading the model.
     """
     import torch
 
-    model, tokenizer = _load(folder, device)
-    model.eval()
     sample = Sample(found=[])
     with stopwatch(sample):
+        model, tokenizer = _load(folder, device)
+        model.eval()
         for prompt in prompts:
             inputs = tokenizer(prompt, return_tensors="pt").to(device)
             with torch.no_grad():

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,16 @@ class Stages:
         return found
 
 
+_measured: list[Any] = []
+"""What `settle` measured in this process."""
+
+
 def settle(file: Path | None = None) -> dict[str, Any]:
     """Let this process compute as a study does: the fastest float32 products, measured."""
-    from dataclasses import asdict
-
     from alignstudy.loading.kernels import settle_kernels
 
-    return asdict(settle_kernels(file))
+    _measured[:] = [settle_kernels(file)]
+    return asdict(_measured[0])
 
 
 def train(
@@ -163,20 +166,19 @@ def generate(
 ) -> Sample:
     """Let the product answer; `found` is a `Written` a prompt.
 
-    The seconds are those of writing; reading the model is not timed on either side, but for
-    worker processes, whose start is counted.
+    The seconds include reading the model, and starting worker processes where there are any.
     """
     from alignstudy.generation import GenerationSettings
     from alignstudy.generation import generate as write
     from alignstudy.loading import load_tokenizer
 
     told = Stages()
-    spread = {} if workers == 1 else {"workers": workers}
     with _recorded() as rows:
         responses = write(
             Weights(folder=folder), list(prompts),
             GenerationSettings(max_new_tokens=max_new_tokens),
-            protocol="paper", device=device, seed=0, progress=told, **spread,
+            protocol="paper", device=device, seed=0, progress=told, workers=workers,
+            kernels=_measured[0] if _measured else None,
         )  # fmt: skip
     tokenizer = load_tokenizer(folder)
     asked = [tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
@@ -192,23 +194,24 @@ def generate(
 
 @contextmanager
 def _recorded() -> Iterator[dict[tuple[int, ...], list[int]]]:
-    """Keep the tokens that transformers' `generate` gives in this process, by prompt tokens."""
-    from transformers import GenerationMixin
+    """Keep the tokens that are written in this process, by the prompt's tokens."""
+    from alignstudy.generation import writer
 
-    stock, rows = GenerationMixin.generate, {}
+    stock = writer.write_on
+    rows: dict[tuple[int, ...], list[int]] = {}
 
-    def generate(self: Any, *given: Any, **named: Any) -> Any:
-        written = stock(self, *given, **named)
-        asked, mask = named["input_ids"], named["attention_mask"].bool()
-        for ids, real, row in zip(asked, mask, written, strict=True):
-            rows[tuple(ids[real].tolist())] = row[asked.shape[1] :].tolist()
+    def write_on(model: Any, texts: Sequence[Any], rules: Any) -> list[Any]:
+        written = stock(model, texts, rules)
+        rows.update(
+            (tuple(text.tokens), list(row.tokens)) for text, row in zip(texts, written, strict=True)
+        )
         return written
 
-    GenerationMixin.generate = generate
+    writer.write_on = write_on
     try:
         yield rows
     finally:
-        GenerationMixin.generate = stock
+        writer.write_on = stock
 
 
 def score(
@@ -219,14 +222,12 @@ def score(
     max_length: int | None = None,
     workers: int = 1,
 ) -> Sample:
-    """Score by the product's judge; `found` is the scores."""
+    """Score by the product's judge, once loaded; `found` is the scores."""
     from alignstudy.judges.seqcls import SeqClsJudge, SeqClsSettings
 
     told = Stages()
-    spread = {} if workers == 1 else {"workers": workers}
     settings = SeqClsSettings(truncation="paper", max_length=max_length)
-    judge = SeqClsJudge.build(settings, folder, device, **spread)
-    sample = Sample()
+    judge = SeqClsJudge.build(settings, folder, device, workers=workers)
     scores = judge.score(list(pairs), progress=told)
     sample = told.total("judge")
     sample.found = [given.score for given in scores]

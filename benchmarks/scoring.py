@@ -1,6 +1,6 @@
 """Times scoring at DeBERTa-v3-large's shape: one pair at a time as the notebook did, against ours.
 
-    python benchmarks/scoring.py [--quick] [--pairs 12]
+    python benchmarks/scoring.py [--quick] [--pairs 10]
 
 The texts are prompts and responses of the published study (ALIGNSTUDY_PAPER_DIR); weights are
 random, the vocabulary is 8,192. Scores must agree within 1e-5.
@@ -32,7 +32,8 @@ def main() -> int:
     asked = _arguments()
     pairs = random.Random(0).sample(published_responses(), asked.pairs)
     settings = {
-        "Model": "DeBERTa-v3-large's shape (24 layers x 1,024), vocabulary 8,192, random weights",
+        "Model": f"DeBERTa-v3-large's shape ({asked.layers} layers x 1,024), vocabulary 8,192,"
+        " random weights",
         "Texts": f"{len(pairs)} pairs drawn from the published responses, float32",
         "Threads": asked.threads,
         "Rounds": asked.rounds,
@@ -42,17 +43,18 @@ def main() -> int:
         quick=asked.quick,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        folder = write_judge(Path(scratch) / "judge")
+        folder = write_judge(Path(scratch) / "judge", num_hidden_layers=asked.layers)
         _measure(report, folder, pairs, asked)
     return report.finish(asked.out)
 
 
 def _arguments() -> Any:
     made = parser(__doc__ or "")
-    made.add_argument("--pairs", type=int, help="texts to score; 12, quick: 6")
+    made.add_argument("--pairs", type=int, help="texts to score; 10")
     made.add_argument("--rounds", type=int, help="2, quick: 1")
     asked = made.parse_args()
-    asked.pairs = asked.pairs or (6 if asked.quick else 12)
+    asked.pairs = asked.pairs or 10
+    asked.layers = 6 if asked.quick else 24
     asked.rounds = asked.rounds or (1 if asked.quick else 2)
     return asked
 

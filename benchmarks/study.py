@@ -47,7 +47,6 @@ def main() -> int:
     }
     report = Report(
         name="study", title="The study hh-small: the notebooks' way and ours", settings=settings,
-        quick=asked.quick,
     )  # fmt: skip
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as scratch,

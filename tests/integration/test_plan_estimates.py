@@ -130,3 +130,19 @@ def test_the_command_prints_estimates_and_json_holds_them(ran, tmp_path, monkeyp
     assert found["estimate"]["seconds"] > 0
     assert found["estimate"]["unknown"] == []
     assert set(made) == {name for name, line in by_name.items() if line["state"] == "cached"}
+
+
+def test_the_probe_of_an_accelerator_measures_what_it_says(monkeypatch):
+    """No accelerator is needed to see that each figure is there and of the right size."""
+    import torch
+
+    from alignstudy.loading import device, device_probe
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(device, "device_name", lambda device: "a stand-in")
+    found = device_probe.measure_device("cpu", size=96)
+    assert found.name == "a stand-in"
+    assert found.dispatch < 1e-3
+    assert 1e-3 < found.narrow < 1e4
+    assert 1e-2 < found.wide < 1e4
+    assert min(found.half, found.bandwidth) > 0

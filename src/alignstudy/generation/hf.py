@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -68,8 +68,7 @@ def generate(
         device: Where to run; see `pick_device`.
         seed: Of the draws, with `do_sample`; each prompt has its own stream.
         progress: Told after every batch.
-        workers: Processes that the work may be spread over, on a CPU and where that pays; the
-            responses are the same.
+        workers: Most processes to spread the work over, on a CPU and where that pays.
         kernels: What was measured of this CPU, to plan batches by; None: a usual one.
         start_up: Seconds that workers take to start, which spreading must win back.
 
@@ -83,12 +82,7 @@ def generate(
         EnvironmentFault: If one prompt alone doesn't fit into memory, or a worker was killed.
     """
     _check_prompts(prompts, protocol)
-    folder = weights.base or weights.folder
-    tokenizer = load_tokenizer(folder)
-    text_stays_open(tokenizer)
-    costs = costs_of(folder, kernels)
-    room = _room(costs, settings)
-    asked = [_fit(prompt, tokenizer, room=room) for prompt in prompts]
+    asked, costs = _asked(weights, prompts, settings, kernels)
     responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
     batches = _batches([item for item in asked if item.tokens is not None], settings, costs, device)
     task = Task(
@@ -98,15 +92,37 @@ def generate(
     many = _workers(batches, costs, settings, device, asked=workers, start_up=start_up)
     progress.start("generate", total=len(prompts))
     progress.advance(len(responses))
-    started = time.perf_counter()
     with closing(_answered(task, batches, workers=many, progress=progress)) as answered:
-        for written in answered:
-            responses |= {response.prompt_id: response for response in written}
-            tokens = sum(response.num_tokens for response in responses.values())
-            rate = tokens / max(time.perf_counter() - started, 1e-9)
-            progress.advance(len(written), tokens_per_second=rate)
+        responses |= _collected(answered, progress)
     progress.finish()
     return [responses[prompt.id] for prompt in prompts]
+
+
+def _asked(
+    weights: Weights,
+    prompts: Sequence[Prompt],
+    settings: GenerationSettings,
+    kernels: Kernels | None,
+) -> tuple[list[Asked], Costs]:
+    """Tokenize all prompts; no weight is loaded for that, nor to know the costs."""
+    folder = weights.base or weights.folder
+    tokenizer = load_tokenizer(folder)
+    text_stays_open(tokenizer)
+    costs = costs_of(folder, kernels)
+    room = _room(costs, settings)
+    return [_fit(prompt, tokenizer, room=room) for prompt in prompts], costs
+
+
+def _collected(answered: Iterable[list[Response]], progress: Progress) -> dict[str, Response]:
+    """Gather the responses by prompt, and tell how fast they come."""
+    responses: dict[str, Response] = {}
+    started = time.perf_counter()
+    for written in answered:
+        responses |= {response.prompt_id: response for response in written}
+        tokens = sum(response.num_tokens for response in responses.values())
+        rate = tokens / max(time.perf_counter() - started, 1e-9)
+        progress.advance(len(written), tokens_per_second=rate)
+    return responses
 
 
 def _answered(

@@ -22,6 +22,7 @@ class DeviceSpeed:
         name: "NVIDIA H200".
         wide: GF/s of a wide float32 product, as torch is set to compute it.
         narrow: GF/s of a product of eight rows.
+        half: GF/s of a wide product of bfloat16 tensors.
         bandwidth: GB/s of copying what no cache holds, reading and writing counted.
         dispatch: Seconds that a small operation takes whatever its size.
     """
@@ -29,25 +30,33 @@ class DeviceSpeed:
     name: str
     wide: float
     narrow: float
+    half: float
     bandwidth: float
     dispatch: float
 
 
-def measure_device(device: str) -> DeviceSpeed:
-    """Measure an accelerator with a few products (0.2 GB of its memory)."""
+def measure_device(device: str, *, size: int = 2048) -> DeviceSpeed:
+    """Measure an accelerator with a few products.
+
+    Args:
+        device: Its name.
+        size: Rows and columns of the wide product; 2048 takes 0.2 GB of its memory.
+    """
     import torch
 
     from alignstudy.loading.device import device_name
 
     with torch.inference_mode():
-        rows = torch.ones(2048, 2048, device=device)
-        few, weight = torch.ones(8, 2048, device=device), torch.ones(2048, 2048, device=device)
-        block, target = (torch.ones(2**24, device=device) for _ in range(2))
+        rows, weight = (torch.ones(size, size, device=device) for _ in range(2))
+        few, block = torch.ones(8, size, device=device), torch.ones(4 * size**2, device=device)
+        half_rows, half_weight = rows.bfloat16(), weight.bfloat16()
+        target = torch.empty_like(block)
         small = torch.ones(8, device=device)
         return DeviceSpeed(
             name=device_name(device),
-            wide=2e-9 * 2048**3 / _seconds(lambda: rows @ weight, device, times=20),
-            narrow=2e-9 * 8 * 2048**2 / _seconds(lambda: few @ weight, device, times=100),
+            wide=2e-9 * size**3 / _seconds(lambda: rows @ weight, device, times=20),
+            narrow=2e-9 * 8 * size**2 / _seconds(lambda: few @ weight, device, times=100),
+            half=2e-9 * size**3 / _seconds(lambda: half_rows @ half_weight, device, times=20),
             bandwidth=2e-9 * block.nbytes / _seconds(lambda: target.copy_(block), device, times=20),
             dispatch=_seconds(lambda: small + small, device, times=500),
         )

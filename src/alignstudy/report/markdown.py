@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from alignstudy.report import judge_tables, result_tables, robustness_tables, verdict_tables
 from alignstudy.report.answer import answer
 from alignstudy.report.cautions import cautions
+from alignstudy.report.cost_table import costs_table
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.layout import Table
 from alignstudy.report.limitations import limitations
@@ -45,6 +46,9 @@ def render_markdown(inputs: ReportInputs) -> str:
         if filled:
             lines += [f"## {title}", ""]
             lines += [line for table in filled for line in markdown_table(table)]
+    lines += _listed(
+        "What it took", filter(None, [costs_table(inputs.costs, inputs.cost_notes).note])
+    )
     lines += _listed("Warnings", cautions(inputs))
     lines += _listed("What these figures can't say", limitations(inputs))
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -252,7 +252,8 @@ class _Record:
         for stage in self.stages:
             artefact = self.study.store.peek(stage.kind, stage.key)
             if artefact is not None:
-                lines.append({"stage": stage.name, "key": stage.key, **artefact.facts})
+                facts = {k: v for k, v in artefact.facts.items() if k != "work"}
+                lines.append({"stage": stage.name, "key": stage.key, **facts})
             elif stage.name in former:
                 lines.append(former[stage.name])
         return lines or list(former.values())

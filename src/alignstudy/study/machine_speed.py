@@ -25,13 +25,13 @@ def machine_speed(store: Store, device: str, *, threads: int | None) -> Speed:
 
         found = measure_device(device)
         return Speed(
-            wide=found.wide, narrow=found.narrow, bandwidth=found.bandwidth,
+            wide=found.wide, narrow=found.narrow, half=found.half, bandwidth=found.bandwidth,
             dispatch=found.dispatch, basis=f"a probe of {found.name}",
         )  # fmt: skip
     kernels = _kernels(store.machine_file(), threads)
     return Speed(
-        wide=kernels.float32, narrow=kernels.small, bandwidth=kernels.bandwidth,
-        dispatch=kernels.dispatch, basis="a probe of this processor",
+        wide=kernels.float32, narrow=kernels.small, half=kernels.bfloat16,
+        bandwidth=kernels.bandwidth, dispatch=kernels.dispatch, basis="a probe of this processor",
     )  # fmt: skip
 
 

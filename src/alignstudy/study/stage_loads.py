@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from alignstudy.judges.probes import PROBES
 from alignstudy.judges.renderings import RENDERINGS
 from alignstudy.study.counting import Counter, Part
+from alignstudy.study.model_roots import place_of, root_of
 from alignstudy.study.rulers import Ruler, by_characters, ruler_of_folder, ruler_of_sample
 from alignstudy.study.shapes import ModelShape, read_shape, shape_of_architecture
 from alignstudy.study.stage import Stage
@@ -32,7 +32,7 @@ RESPONSE_SECONDS = 4e-3
 """Of all tests, intervals, tables and figures, a response."""
 REPORT_SECONDS = 8.0
 """Of figures and report, whatever the study's size."""
-READ_SECONDS = 0.3
+READ_SECONDS = 0.5
 """Of making a model ready, besides streaming its weights."""
 WRITTEN = 0.7
 """Share of the tokens that responses may have which they have: some end by themselves."""
@@ -116,7 +116,9 @@ class StageLoads:
         mark = (stage.parent.key, stage.rows.key)
         if refers is None:
             refers = mark not in self._referred
-        load = train_load(stage.settings, self._shape(stage), part, sizes, refers=refers)
+        load = train_load(
+            stage.settings, self._shape(stage), part, sizes, refers=refers, device=self._device
+        )
         if sizes.referenced:
             self._referred.add(mark)
         return replace(load, disk=load.disk + TOKENIZER_BYTES)
@@ -161,22 +163,22 @@ class StageLoads:
         pairs = self._pairs_judged(stage.judge, part, times=1)
         extra = len(axes) * stage.settings.probes * len(PROBES) + 2 * stage.settings.batch_check
         length = self._pair_length(stage.judge, part)
-        return pairs + self._judged(stage.judge, extra, length) + Load(seconds=0.3)
+        return pairs + self._judged(stage.judge, extra, length) + Load(seconds=0.1)
 
     def _count_diagnose(self, stage: Diagnose) -> Load:
         shape, ruler = self._shape(stage.model), self._ruler(stage.model)
         number = float(stage.settings.n * len(stage.prompts.settings.sets))
         context = self._prompt_tokens(stage.prompts, ruler)
         new = WRITTEN * stage.max_new_tokens
-        load = decode(shape, prompts=number, context=context, new=new, batch=8) + self._reading(
-            shape
-        )
+        load = decode(shape, prompts=number, context=context, new=new, batch=8)
+        load += self._reading(shape)
         whole = context + new
         models = 1 if stage.base is None else 2
         load += forward(
             shape, tokens=models * number * whole, context=whole, scored=models * number * new,
             passes=models * number / 4,
         )  # fmt: skip
+        load += self._reading(shape)
         if stage.reference is not None and stage.prompts.validation is not None:
             part = self._counter.held_out(
                 stage.prompts, stage.prompts.validation, tuple(stage.prompts.settings.sets)
@@ -246,47 +248,34 @@ class StageLoads:
 
     def _shape(self, model: JudgeModel) -> ModelShape:
         """Give the shape that a model stage's weights have, from the root of its chain."""
-        root = _root(model)
+        root = root_of(model)
         if isinstance(root, ScratchModel):
             return shape_of_architecture(root.architecture, vocabulary=root.tokenizer.vocab_size)
-        shape = read_shape(_place(root))
+        shape = read_shape(place_of(root))
         if shape is None:
-            raise Unknown(f"{_place(root)}: its config.json isn't on this machine, or says no size")
+            raise Unknown(
+                f"{place_of(root)}: its config.json isn't on this machine, or says no size"
+            )
         return shape
 
     def _judge_ruler(self, judge: JudgeSpec) -> Ruler:
         return by_characters() if judge.model is None else self._ruler(judge.model)
 
     def _ruler(self, model: JudgeModel) -> Ruler:
-        root = _root(model)
-        name = root.key if isinstance(root, Stage) else str(_place(root))
+        root = root_of(model)
+        name = root.key if isinstance(root, Stage) else str(place_of(root))
         if name not in self._rulers:
             self._rulers[name] = self._new_ruler(root)
         return self._rulers[name]
 
     def _new_ruler(self, root: JudgeModel) -> Ruler:
         if not isinstance(root, ScratchModel):
-            return ruler_of_folder(_place(root))
+            return ruler_of_folder(place_of(root))
         made = self._store.peek(root.kind, root.key)
         if made is not None:
             return ruler_of_folder(made.folder)
         texts = [text for row in self._part(root.rows).sample for text in row if text]
         return ruler_of_sample(texts, vocabulary=root.tokenizer.vocab_size)
-
-
-def _root(model: JudgeModel) -> JudgeModel:
-    """Follow a chain of trainings and merges to where its shape and tokenizer come from."""
-    while isinstance(model, Train | Merge):
-        model = model.parent if isinstance(model, Train) else model.adapter
-    return model
-
-
-def _place(root: JudgeModel) -> Path:
-    if isinstance(root, ImportBase):
-        return root.source.path
-    assert root is not None
-    assert not isinstance(root, Stage)
-    return root.path
 
 
 def _there(part: Part | None) -> Part:

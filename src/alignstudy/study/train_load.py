@@ -84,7 +84,13 @@ def row_sizes(settings: TrainingSettings, part: Part, ruler: Ruler) -> RowSizes:
 
 
 def train_load(
-    settings: TrainingSettings, shape: ModelShape, part: Part, sizes: RowSizes, *, refers: bool, half: bool
+    settings: TrainingSettings,
+    shape: ModelShape,
+    part: Part,
+    sizes: RowSizes,
+    *,
+    refers: bool,
+    device: str,
 ) -> Load:
     """Count one training.
 
@@ -94,7 +100,7 @@ def train_load(
         part: Its rows.
         sizes: Of a mean row.
         refers: Whether the reference's pass over the rows is still to be made.
-        half: Whether it computes in bfloat16.
+        device: "cpu" or "cuda": a GPU takes rows together, and bfloat16 if it may choose.
     """
     update = settings.rows_an_update
     steps = settings.max_steps or math.ceil(part.rows * settings.num_train_epochs / update)
@@ -104,7 +110,7 @@ def train_load(
     at_once = settings.per_device_train_batch_size
     micro = update if at_once == "auto" else min(at_once, update)
     sorted_rows = settings.group_by_length
-    passes = steps * math.ceil(update / micro) * (1.0 if sorted_rows else PIECES)
+    passes = steps * math.ceil(update / micro) * (1.0 if sorted_rows or device != "cpu" else PIECES)
     padded = PADDED if shape.writes else PADDED_PAIRS
     padded = PADDED_SORTED if sorted_rows else padded
     ahead = forward(
@@ -115,7 +121,7 @@ def train_load(
     trained = _trained_weights(settings, shape)
     load = Load(
         tokens=ahead.tokens,
-        flops=times * ahead.flops,
+        **_by_precision(settings, device, times * ahead.flops),
         width=shape.hidden,
         operations=BACKWARD * ahead.operations + steps * _step_operations(shape),
         bytes=BACKWARD * ahead.bytes + steps * trained * OPTIMIZER_BYTES,
@@ -129,11 +135,20 @@ def train_load(
         return load
     rows = min(part.rows, seen)
     reference = forward(
-        shape, tokens=rows * sizes.referenced, context=sizes.context, passes=rows,
-        scored=rows * sizes.scored,
+        shape, tokens=rows * sizes.referenced, context=sizes.context,
+        passes=rows if device == "cpu" else rows / micro, scored=rows * sizes.scored,
     )  # fmt: skip
+    flops = _by_precision(settings, device, reference.flops)
     operations = ONE_BY_ONE * reference.operations
-    return load + replace(reference, operations=operations, exact=part.exact)
+    return load + replace(
+        reference, **{"flops": 0.0, **flops}, operations=operations, exact=part.exact
+    )
+
+
+def _by_precision(settings: TrainingSettings, device: str, flops: float) -> dict[str, float]:
+    """Say in which precision products are computed."""
+    half = settings.precision == "bf16" or (settings.precision == "auto" and device != "cpu")
+    return {"half_flops" if half else "flops": flops}
 
 
 def _step_operations(shape: ModelShape) -> float:
