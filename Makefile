@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test e2e check lint types layers notebooks clean
+.PHONY: demo test e2e check lint types layers notebooks bench bench-quick clean
 
 demo: $(VENV)/.installed ## install, run the demo study, say where the report is
 	HF_HUB_OFFLINE=1 $(BIN)/alignstudy run demo
@@ -14,6 +14,12 @@ test: $(VENV)/.installed-dev ## the test suite (minutes, no network)
 
 e2e: $(VENV)/.installed-dev ## whole studies, killed processes, notebooks
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/e2e -m e2e
+
+bench: $(VENV)/.installed-dev ## the notebooks' way against ours (under 15 minutes on 2 cores)
+	$(BIN)/python benchmarks/all.py
+
+bench-quick: $(VENV)/.installed-dev ## the same with less work (under 3 minutes)
+	$(BIN)/python benchmarks/all.py --quick
 
 check: lint types layers ## everything that needs no test run
 

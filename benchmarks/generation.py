@@ -20,7 +20,18 @@ from typing import Any
 
 import notebook_way
 import ours
-from harness import Gate, Report, Sample, Section, Side, gate_on_ratio, in_turns, parser, ratio
+from harness import (
+    Gate,
+    Report,
+    Sample,
+    Section,
+    Side,
+    gate_on_ratio,
+    in_turns,
+    parser,
+    ratio,
+    shared_machine,
+)
 from materials import near_equal, published_prompts, write_opt_350m
 
 from alignstudy.records import Prompt
@@ -52,26 +63,34 @@ def main() -> int:
         name="generation", title="Generation: the notebooks' way and ours", settings=settings,
         quick=asked.quick,
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        folder = write_opt_350m(Path(scratch) / "model", std=STD, num_hidden_layers=asked.layers)
-        near = near_equal(prompts, folder, low=126, high=140)[: asked.near]
-        with Side(asked.threads) as theirs, Side(asked.threads) as mine:
-            report.facts["Products of this processor (GF/s)"] = mine.call(ours.settle)
-            _near_equal(report, folder, near, theirs, mine, rounds=asked.rounds)
-            _published_set(report, folder, part, theirs, mine, both=not asked.quick)
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as scratch,
+        Side(asked.threads) as theirs,
+        Side(asked.threads) as mine,
+    ):
+        place = Path(scratch) / "model"
+        written = theirs.begin(write_opt_350m, place, std=STD, num_hidden_layers=asked.layers)
+        report.facts["Products of this processor (GF/s)"] = mine.call(ours.settle)
+        folder: Path = written.result()
+        near = mine.call(near_equal, prompts, folder, low=126, high=140)[: asked.near]
+        for side, work, few in ((theirs, notebook_way.generate, [near[0].text]),
+                                (mine, ours.generate, near[:1])):  # fmt: skip
+            side.call(work, folder, few, max_new_tokens=2)
+        _near_equal(report, folder, near, theirs, mine, rounds=asked.rounds)
+        _published_set(report, folder, part, theirs, mine, quick=asked.quick)
     return report.finish(asked.out)
 
 
 def _arguments() -> Any:
     made = parser(__doc__ or "")
-    made.add_argument("--near", type=int, help="prompts of near-equal length; 8")
-    made.add_argument("--sample", type=int, help="prompts of the published set; 10, quick: 6")
+    made.add_argument("--near", type=int, help="prompts of near-equal length; 8, quick: 6")
+    made.add_argument("--sample", type=int, help="prompts of the published set; 10, quick: 4")
     made.add_argument("--whole", action="store_true", help="the whole published set")
     made.add_argument("--rounds", type=int, help="of the near-equal ones; 2, quick: 1")
     asked = made.parse_args()
-    asked.near = asked.near or 8
+    asked.near = asked.near or (6 if asked.quick else 8)
     asked.layers = 6 if asked.quick else 24
-    asked.sample = asked.sample or (6 if asked.quick else 10)
+    asked.sample = asked.sample or (4 if asked.quick else 10)
     asked.rounds = asked.rounds or (1 if asked.quick else 2)
     return asked
 
@@ -105,12 +124,18 @@ def _near_equal(
 
 
 def _published_set(
-    report: Report, folder: Path, prompts: Sequence[Prompt], theirs: Side, mine: Side, *, both: bool
+    report: Report,
+    folder: Path,
+    prompts: Sequence[Prompt],
+    theirs: Side,
+    mine: Side,
+    *,
+    quick: bool,
 ) -> None:
     texts = [prompt.text for prompt in prompts]
     ways = {ALONE: partial(theirs.call, notebook_way.generate, folder, texts)}
     with Side(2) as wide:
-        if both:
+        if not quick:
             ways[ALONE_BOTH] = partial(wide.call, notebook_way.generate, folder, texts)
         ways[SPREAD] = partial(mine.call, ours.generate, folder, prompts, workers=2)
         found = in_turns(ways, 1)
@@ -119,12 +144,11 @@ def _published_set(
     )
     report.add(section)
     times = ratio(found[ALONE], found[SPREAD], "wall")
+    few = f"this machine has {ours.cores()} core" if ours.cores() < 2 else ""
+    little = "a quick run is too little work for two processes to pay" if quick else ""
+    unless = few or little or shared_machine(found[ALONE])
     name = "Generation, published prompts, 2 processes"
-    gate = gate_on_ratio(name, times, 2.0, 4.0)
-    if ours.cores() < 2:
-        why = f"this machine has {ours.cores()} core"
-        gate = Gate(name=name, measured=times.median, required=2.0, not_measurable=why)
-    report.gates.append(gate)
+    report.gates.append(gate_on_ratio(name, times, 2.0, 4.0, unless=unless))
     report.gates.append(
         _differing("published prompts, 2 processes", folder, found[ALONE][-1], found[SPREAD][-1])
     )

@@ -22,6 +22,7 @@ from typing import Any
 import notebook_way
 import ours
 from harness import Gate, Report, Sample, Section, Side, parser
+from machine import gpu_name
 from materials import (
     all_test_pairs,
     published_prompts,
@@ -46,6 +47,8 @@ OURS, STOCK, NOTEBOOK = "ours, bf16", "TRL's defaults, bf16", "notebook: TRL, 2 
 def main() -> int:
     """Measure, write the results, give the exit code."""
     asked = _arguments()
+    if asked.device != "cpu" and not gpu_name():
+        sys.exit("there is no GPU here; `--tiny --device cpu` tests this script without one")
     settings = {
         "Model": "tiny (a test of this script)"
         if asked.tiny
@@ -153,8 +156,7 @@ class Slices:
         self, method: str, settings: dict[str, Any], rows: Sequence[Pair], *, share: float
     ) -> Slice:
         asked = self.asked
-        told = {**settings, "precision": "bf16", "max_steps": asked.steps,
-                "save_steps": asked.steps}  # fmt: skip
+        told = {**settings, "precision": "bf16", "max_steps": asked.steps}
         sample, peak = self.mine.call(
             with_peak, ours.train, method, told, self.model, rows, device=asked.device,
             most_seconds=self._left(share),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -17,9 +18,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,8 @@ class Sample:
 
     Attributes:
         wall: Seconds of the clock.
-        cpu: Seconds of the processor, those of finished child processes included.
+        cpu: Seconds of the processor, those of finished child processes included; NaN where
+            child processes live on.
         counters: Counts: tokens, passes, steps.
         found: What came out, to be compared; not written.
     """
@@ -77,7 +79,11 @@ class Side:
 
     def call(self, work: Callable[..., Any], /, *given: Any, **options: Any) -> Any:
         """Do `work(*given, **options)` there; its error is raised here."""
-        return self._pool.submit(work, *given, **options).result()
+        return self.begin(work, *given, **options).result()
+
+    def begin(self, work: Callable[..., Any], /, *given: Any, **options: Any) -> Future[Any]:
+        """Begin `work(*given, **options)` there, after what was begun before."""
+        return self._pool.submit(work, *given, **options)
 
     def close(self) -> None:
         """End the process."""
@@ -139,7 +145,7 @@ class Spread:
     high: float
 
     def __str__(self) -> str:
-        if self.low == self.high:
+        if self.low == self.high or math.isnan(self.median):
             return _number(self.median)
         return f"{_number(self.median)} ({_number(self.low)}-{_number(self.high)})"
 
@@ -209,9 +215,35 @@ class Gate:
         return self.measured >= bound if self.at_least else self.measured <= bound
 
 
-def gate_on_ratio(name: str, found: Spread, required: float, aim: float | None = None) -> Gate:
-    """Make a gate on how many times faster."""
-    return Gate(name=name, measured=found.median, spread=found, required=required, aim=aim)
+def gate_on_ratio(
+    name: str, found: Spread, required: float, aim: float | None = None, *, unless: str = ""
+) -> Gate:
+    """Make a gate on how many times faster.
+
+    Args:
+        name: What is gated.
+        found: As `ratio` gives it.
+        required: The least.
+        aim: What is aimed at.
+        unless: Why a number below `required` says nothing about the code on this machine, as
+            measured; empty where there is no such reason.
+    """
+    gate = Gate(name=name, measured=found.median, spread=found, required=required, aim=aim)
+    return gate if gate.reached else replace(gate, not_measurable=unless)
+
+
+def shared_machine(*alone: Sequence[Sample], least: float = 0.85) -> str:
+    """Say that others used the processor, from runs of one thread; empty where they did not.
+
+    Args:
+        alone: Runs of one process with one thread.
+        least: Share of a core below which the clock says more of the others than of us.
+    """
+    shares = [sample.cpu / sample.wall for runs in alone for sample in runs]
+    got = min(shares)
+    if got >= least:
+        return ""
+    return f"others used the processor: one thread had {100 * got:.0f} % of a core"
 
 
 @dataclass(kw_only=True)
@@ -309,8 +341,8 @@ def _section_json(section: Section) -> dict[str, Any]:
     baseline = section.samples[section.baseline]
     variants = {
         name: {
-            "wall_seconds": [round(run.wall, 4) for run in runs],
-            "cpu_seconds": [round(run.cpu, 4) for run in runs],
+            "wall_seconds": [_rounded(run.wall) for run in runs],
+            "cpu_seconds": [_rounded(run.cpu) for run in runs],
             "times_faster": asdict(ratio(baseline, runs, section.clock)),
             "counters": runs[-1].counters,
         }
@@ -319,6 +351,10 @@ def _section_json(section: Section) -> dict[str, Any]:
     }
     shown = {"title": section.title, "baseline": section.baseline, "clock": section.clock}
     return {**shown, "unit": section.unit, "variants": variants}
+
+
+def _rounded(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else round(seconds, 4)
 
 
 def _gate_json(gate: Gate) -> dict[str, Any]:
@@ -393,6 +429,8 @@ def _section_table(section: Section) -> list[str]:
 
 
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return ""
     if value and abs(value) < 1e-2:
         return f"{value:.1e}"
     return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"

@@ -109,7 +109,7 @@ def texts_for_tokenizer() -> list[str]:
     """Give the dialogues that the small models' tokenizers are trained on."""
     return [
         pair.prompt + response
-        for pair in real_pairs(2000)
+        for pair in real_pairs(1000)
         for response in (pair.chosen, pair.rejected or "")
     ]
 

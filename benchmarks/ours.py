@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import Sample, stopwatch
+from harness import Sample, processor_seconds, stopwatch
 
 from alignstudy.records import Pair, Prompt, Weights
 
@@ -24,11 +24,11 @@ class Stages:
 
     Attributes:
         seconds: By name of the piece.
-        marks: The clock at every step of the piece, by name; the first is its start.
+        marks: Clock and processor at every step of the piece, by name; the first is its start.
     """
 
     seconds: dict[str, Sample] = field(default_factory=dict)
-    marks: dict[str, list[float]] = field(default_factory=dict)
+    marks: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     _open: list[Any] = field(default_factory=list)
     _name: str = ""
 
@@ -36,13 +36,13 @@ class Stages:
         self.finish()
         self._name = what.partition(" (")[0]
         sample = self.seconds.setdefault(self._name, Sample())
-        self.marks[self._name] = [time.perf_counter()]
+        self.marks[self._name] = [_now()]
         watch = stopwatch(sample)
         watch.__enter__()
         self._open = [watch]
 
     def advance(self, done: int, **figures: float) -> None:
-        self.marks[self._name].append(time.perf_counter())
+        self.marks[self._name].append(_now())
 
     def finish(self) -> None:
         for watch in self._open:
@@ -60,6 +60,14 @@ class Stages:
                 found.wall += sample.wall
                 found.cpu += sample.cpu
         return found
+
+
+_NEVER = 10**9
+"""Updates between checkpoints: none but the one after the last."""
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), processor_seconds()
 
 
 _measured: list[Any] = []
@@ -87,7 +95,8 @@ def train(
 ) -> Sample:
     """Train by the product; the seconds are the reference's and the training loop's.
 
-    What comes before (reading the model, encoding, guards) is not timed on either side.
+    What comes before (reading the model, encoding, guards) is not timed on either side, nor is
+    the checkpoint after the last update: TRL's are switched off.
 
     Args:
         method: A name of METHODS.
@@ -111,7 +120,8 @@ def train(
         work.mkdir()
         deadline = time.monotonic() + most_seconds
         job = TrainJob(
-            settings=trainer.settings(**settings), parent=parent, rows=list(rows), seed=42,
+            settings=trainer.settings(**{"save_steps": _NEVER} | settings),
+            parent=parent, rows=list(rows), seed=42,
             out=out, work=work, digest="benchmark", device=device, references=references,
             progress=told, should_stop=lambda: time.monotonic() > deadline,
         )  # fmt: skip
@@ -123,13 +133,17 @@ def train(
                 raise
         if keep is not None:
             shutil.copytree(out, keep)
-    sample = told.total("reference", "training")
+    sample = told.total("reference")
+    marks = told.marks.get("training", [_now()])  # stopped before the loop: no update
+    first, last = marks[0], marks[-1]
+    sample.wall += last[0] - first[0]
+    sample.cpu += last[1] - first[1]
     sample.counters = _counters(result) if result is not None else {}
     sample.found = {
         "loss": None if result is None else result.final_loss,
         "notes": () if result is None else result.notes,
         "seconds": {name: piece.wall for name, piece in told.seconds.items()},
-        "marks": told.marks.get("training", []),
+        "marks": [clock for clock, _ in marks],
     }
     return sample
 
@@ -222,16 +236,26 @@ def score(
     max_length: int | None = None,
     workers: int = 1,
 ) -> Sample:
-    """Score by the product's judge, once loaded; `found` is the scores."""
+    """Score by the product's judge, once loaded; `found` is the scores.
+
+    Worker processes are started by a first call, which is not timed: a judge keeps them.
+    """
     from alignstudy.judges.seqcls import SeqClsJudge, SeqClsSettings
 
-    told = Stages()
+    told, starting = Stages(), Stages()
     settings = SeqClsSettings(truncation="paper", max_length=max_length)
     judge = SeqClsJudge.build(settings, folder, device, workers=workers)
+    if workers > 1:
+        judge.score(list(pairs), progress=starting)
     scores = judge.score(list(pairs), progress=told)
     sample = told.total("judge")
     sample.found = [given.score for given in scores]
     sample.counters = {"pairs": len(pairs)}
+    if workers > 1:
+        sample.counters["start of workers (s)"] = max(
+            0.0, starting.total("judge").wall - sample.wall
+        )
+        sample.cpu = math.nan  # the workers live on: what they used is not known yet
     return sample
 
 

@@ -236,6 +236,10 @@ def _compare(report: Report, scratch: Path, theirs: Mapping[str, list[dict[str, 
         ("model", "equal responses", "metric", "difference [95 % interval]", "p", "within noise"),
         differences,
     )
+    report.notes.append(
+        "A prompt too long for the small model loses its beginning in the notebooks' way, and its"
+        " oldest turns in ours."
+    )
     report.facts["All rates within noise of each other"] = "yes" if all_within else "NO"
 
 

@@ -90,7 +90,7 @@ class Bench:
     ) -> None:
         self.rows, self.scratch, self.theirs, self.mine = rows, scratch, theirs, mine
         self.rounds = rounds
-        self.parent = write_small_opt(scratch / "model")
+        self.parent: Path = mine.call(write_small_opt, scratch / "model")
         self.references = scratch / "references.sqlite"
         self.kernels: dict[str, Any] = mine.call(ours.settle)
 
@@ -127,12 +127,16 @@ class Bench:
         return {STOCK: 1} | dict.fromkeys(every, self.rounds)
 
     def _warm_up(self) -> None:
-        """Load every library on both sides."""
+        """Load every library, on both sides at once."""
         few = self.rows[:2]
-        self._notebook_dpo(few)
-        self._notebook_sft(few)
-        self._our_dpo(few)
-        self._our_sft(few)
+        begun = [
+            self._notebook_dpo(few, begin=True),
+            self._notebook_sft(few, begin=True),
+            self.mine.begin(ours.train, "dpo", DPO, self.parent, few),
+            self.mine.begin(ours.train, "sft", SFT, self.parent, few),
+        ]
+        for one in begun:
+            one.result()
         if not self.slow_bf16:
             self._kept_in_bf16()
 
@@ -168,20 +172,30 @@ class Bench:
         return {**notebook_way.TRL_DEFAULTS, "bf16": not self.slow_bf16}
 
     def _notebook_dpo(
-        self, rows: Sequence[Pair], options: Mapping[str, Any] = notebook_way.NOTEBOOK
-    ) -> Sample:
+        self,
+        rows: Sequence[Pair],
+        options: Mapping[str, Any] = notebook_way.NOTEBOOK,
+        *,
+        begin: bool = False,
+    ) -> Any:
         texts = [{"prompt": r.prompt, "chosen": r.chosen, "rejected": r.rejected} for r in rows]
         given = {**options, "max_length": DPO_LENGTH, "learning_rate": 2e-5, "num_train_epochs": 1}
+        do = self.theirs.begin if begin else self.theirs.call
         work = self.scratch / "trl"
-        return self.theirs.call(notebook_way.train_dpo, self.parent, texts, work, options=given)
+        return do(notebook_way.train_dpo, self.parent, texts, work, options=given)
 
     def _notebook_sft(
-        self, rows: Sequence[Pair], options: Mapping[str, Any] = notebook_way.NOTEBOOK
-    ) -> Sample:
+        self,
+        rows: Sequence[Pair],
+        options: Mapping[str, Any] = notebook_way.NOTEBOOK,
+        *,
+        begin: bool = False,
+    ) -> Any:
         texts = [row.prompt + row.chosen for row in rows]
         given = {**options, "max_length": SFT_LENGTH, "learning_rate": 2e-5, "num_train_epochs": 1}
+        do = self.theirs.begin if begin else self.theirs.call
         work = self.scratch / "trl"
-        return self.theirs.call(notebook_way.train_sft, self.parent, texts, work, options=given)
+        return do(notebook_way.train_sft, self.parent, texts, work, options=given)
 
     def _our_dpo(
         self, rows: Sequence[Pair], *, references: Path | None = None, precision: str = "fp32"

@@ -368,16 +368,20 @@ HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate"}
 
 
 @pytest.mark.parametrize(
-    "verb", ["--help", "run --help", "list presets", "list methods", "plan demo"]
+    ("verb", "needed"),
+    [
+        *((light, set()) for light in ("--help", "run --help", "list presets", "list methods")),
+        ("plan demo", {"torch"}),  # to measure what this machine can do
+    ],
 )
-def test_a_light_verb_imports_nothing_heavy(verb):
+def test_a_light_verb_imports_nothing_heavy(verb, needed):
     code = (
         "import contextlib, io\n"
         "from alignstudy.cli.app import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         f"    main({verb.split()!r})"
     )
-    assert not modules_after(code) & HEAVY
+    assert modules_after(code) & HEAVY <= needed
 
 
 def test_the_settings_of_every_part_are_imported_without_torch():

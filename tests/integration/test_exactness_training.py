@@ -245,7 +245,7 @@ PREFERENCES = [
         1,
     ),
     ("exo_pair", {"loss_type": "exo_pair", "label_smoothing": 0.1}, LORA, 2, 4),
-    ("aot", {"loss_type": "aot"}, LORA, 4, 2),
+    ("aot", {"loss_type": "aot", "beta": 0.5}, None, 4, 2),
     ("ld_alpha", {"ld_alpha": 0.4}, None, 8, 1),
 ]
 

@@ -80,6 +80,32 @@ def test_what_could_not_be_measured_is_never_called_passed():
     assert "passed" not in gate.verdict
 
 
+def test_a_reason_not_to_measure_counts_only_where_the_gate_is_missed():
+    reached = gate_on_ratio("g", spread([3.0]), 2.0, unless="a slow machine")
+    assert reached.verdict == "passed"
+    missed = gate_on_ratio("g", spread([1.5]), 2.0, unless="a slow machine")
+    assert (missed.verdict, missed.measured) == ("not measurable here: a slow machine", 1.5)
+    assert gate_on_ratio("g", spread([1.5]), 2.0).failed
+
+
+def test_a_machine_is_shared_where_one_thread_gets_no_whole_core():
+    assert harness.shared_machine([Sample(wall=10.0, cpu=9.9)], [Sample(wall=5.0, cpu=4.9)]) == ""
+    told = harness.shared_machine([Sample(wall=10.0, cpu=9.9)], [Sample(wall=10.0, cpu=6.0)])
+    assert "60 % of a core" in told
+
+
+def test_unknown_processor_seconds_are_written_as_null(tmp_path):
+    report = Report(name="made", title="Made up", settings={})
+    ways = {"old": samples(4.0), "new": [Sample(wall=2.0, cpu=float("nan"))]}
+    report.add(Section(title="Work", samples=ways, baseline="old", clock="wall"))
+    report.finish(tmp_path)
+    text = (tmp_path / "made.json").read_text()
+    variant = json.loads(text)["sections"][0]["variants"]["new"]
+    assert variant["cpu_seconds"] == [None]
+    assert "NaN" not in text
+    assert variant["times_faster"]["median"] == 4.0
+
+
 def make_report(*gates: Gate, quick: bool = False) -> Report:
     report = Report(name="made", title="Made up", settings={"Rows": 4}, quick=quick)
     counted = [Sample(wall=4.0, cpu=4.0, counters={"real tokens": 1000, "processed / real": 1.5})]

@@ -17,6 +17,7 @@ import torch
 
 from alignstudy.errors import GuardError
 from alignstudy.methods.layout import PROMPT, Layout, lay_out, may_attend
+from alignstudy.methods.token_scores import holds_logits, score_targets
 
 ATTENTION = ("sdpa", "eager", "flex_attention")
 """Implementations of attention that can be told what may see what."""
@@ -76,9 +77,12 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
         )  # fmt: skip
         if torch.is_grad_enabled():
             tally.add(layout)
+        layout = layout.to(labels.device)
+        if holds_logits(model, len(layout.targets)):
+            hidden = _hidden(model, layout)
+            return score_targets(model, hidden, layout.targets, put=layout.put, labels=labels)
         others = {name: given[name] for name in _PASSED_ON & set(given)}
-        outputs = _scored(model, fused, layout.to(labels.device), others)
-        return _put_back(outputs, layout.put.to(labels.device), labels)
+        return _put_back(_scored(model, fused, layout, others), layout.put, labels)
 
     model.forward = forward
 
@@ -86,6 +90,17 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
 def attention_of(model: Any) -> str:  # noqa: ANN401
     """Name the implementation of a model's attention."""
     return str(model.config._attn_implementation)
+
+
+def _hidden(model: Any, layout: Layout) -> torch.Tensor:  # noqa: ANN401
+    """Give the (N, H) hidden states that foretell a layout's targets."""
+    states: torch.Tensor = model.base_model(
+        input_ids=layout.input_ids,
+        attention_mask=attention_mask(layout, attention_of(model), next(model.parameters()).dtype),
+        position_ids=layout.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    return states.reshape(-1, states.shape[-1])[layout.take]
 
 
 def _scored(

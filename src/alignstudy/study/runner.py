@@ -21,7 +21,7 @@ from alignstudy.errors import (
     EnvironmentFault,
     InterruptedRunError,
 )
-from alignstudy.loading import set_threads
+from alignstudy.loading import Kernels, set_threads
 from alignstudy.progress import SILENT, Progress
 from alignstudy.study.costs import Meter
 from alignstudy.study.history import work_record
@@ -58,6 +58,7 @@ class Runner:
     executed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     kernels: dict[str, Any] = field(default_factory=dict)
+    _kernels: Kernels | None = None
     _done: dict[str, Artefact] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
 
@@ -165,7 +166,8 @@ class Runner:
         if self.device == "cpu" and not self.kernels:
             from alignstudy.loading.kernels import settle_kernels
 
-            self.kernels = asdict(settle_kernels(self.store.machine_file()))
+            self._kernels = settle_kernels(self.store.machine_file())
+            self.kernels = asdict(self._kernels)
 
     def _work(self, stage: Stage, out: Path, *, resumed: bool) -> dict[str, Any]:
         """Give the arithmetic that a stage did, and what it was for later estimates."""
@@ -185,6 +187,7 @@ class Runner:
             work=work,
             scores=self.store.scores_file(),
             references=self.store.references_file(),
+            kernels=self._kernels,
             workers=self.workers,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=self._facts_of,

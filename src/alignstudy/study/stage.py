@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import alignstudy
+from alignstudy.loading import Kernels
 from alignstudy.progress import Progress
 from alignstudy.study.fingerprint import aside, digest, ingredients, key_fields
 
@@ -31,6 +32,7 @@ class StageJob:
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
         references: File of reference log-probabilities by weights and tokens, shared likewise.
+        kernels: What was measured of this CPU; None: nothing was.
         workers: Processes that generation and scoring may be spread over; 1: none beside this.
     """
 
@@ -38,6 +40,7 @@ class StageJob:
     work: Path
     scores: Path
     references: Path
+    kernels: Kernels | None
     workers: int
     folder_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
