@@ -83,14 +83,14 @@ def main() -> int:
 
 def _arguments() -> Any:
     made = parser(__doc__ or "")
-    made.add_argument("--near", type=int, help="prompts of near-equal length; 8, quick: 6")
-    made.add_argument("--sample", type=int, help="prompts of the published set; 10, quick: 4")
+    made.add_argument("--near", type=int, help="prompts of near-equal length; 8")
+    made.add_argument("--sample", type=int, help="prompts of the published set; 10, quick: 2")
     made.add_argument("--whole", action="store_true", help="the whole published set")
     made.add_argument("--rounds", type=int, help="of the near-equal ones; 2, quick: 1")
     asked = made.parse_args()
-    asked.near = asked.near or (6 if asked.quick else 8)
+    asked.near = asked.near or 8
     asked.layers = 6 if asked.quick else 24
-    asked.sample = asked.sample or (4 if asked.quick else 10)
+    asked.sample = asked.sample or (2 if asked.quick else 10)
     asked.rounds = asked.rounds or (1 if asked.quick else 2)
     return asked
 

@@ -59,10 +59,10 @@ def main() -> int:
 
 def _arguments() -> Any:
     made = parser(__doc__ or "")
-    made.add_argument("--pairs", type=int, help="texts to score; 10, quick: 6")
+    made.add_argument("--pairs", type=int, help="texts to score; 10, quick: 4")
     made.add_argument("--rounds", type=int, help="2, quick: 1")
     asked = made.parse_args()
-    asked.pairs = asked.pairs or (6 if asked.quick else 10)
+    asked.pairs = asked.pairs or (4 if asked.quick else 10)
     asked.layers = 6 if asked.quick else 24
     asked.rounds = asked.rounds or (1 if asked.quick else 2)
     return asked

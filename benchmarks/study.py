@@ -23,7 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import notebook_way
-from harness import Report, Sample, Section, Side, gate_on_ratio, in_turns, parser, ratio, stopwatch
+from harness import (
+    Clock,
+    Report,
+    Sample,
+    Section,
+    Side,
+    gate_on_ratio,
+    in_turns,
+    parser,
+    ratio,
+    shared_machine,
+    stopwatch,
+)
 from materials import data_folder
 
 from alignstudy.records import Pair, Prompt
@@ -73,8 +85,12 @@ def _measure(report: Report, scratch: Path, theirs: Side, mine: Side, *, rounds:
     }
     found = in_turns(ways, rounds)
     report.add(Section(title="The same work", samples=found, baseline=NOTEBOOK, clock="wall"))
-    times = ratio(found[NOTEBOOK], found[OURS], "wall")
-    report.gates.append(gate_on_ratio("The study, end to end (clock)", times, 3.0, 6.0))
+    # Where others use the machine the clock tells of them too; the processor's seconds don't.
+    clock: Clock = "cpu" if shared_machine(found[NOTEBOOK]) else "wall"
+    times = ratio(found[NOTEBOOK], found[OURS], clock)
+    name = f"The study, end to end ({'clock' if clock == 'wall' else 'processor'})"
+    report.gates.append(gate_on_ratio(name, times, 3.0, 6.0))
+    report.facts["Times faster by the processor"] = ratio(found[NOTEBOOK], found[OURS]).median
     for name, runs in found.items():
         report.facts[f"Parts, {name} (s)"] = runs[-1].found["parts"]
     whole = mine.call(finish_by_alignstudy, last, scratch / "run")

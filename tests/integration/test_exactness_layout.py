@@ -18,11 +18,12 @@ from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import GuardError
 from alignstudy.loading import load_tokenizer
-from alignstudy.methods import shared_forward
+from alignstudy.methods import shared_forward, token_scores
 from alignstudy.methods.encode import encode_preferences
 from alignstudy.methods.layout import may_attend
 from alignstudy.methods.reference_values import padded_batch
 from alignstudy.methods.shared_forward import Tally, install
+from alignstudy.methods.token_scores import score_targets
 from alignstudy.records import Pair
 
 VOCABULARY = 61
@@ -30,6 +31,9 @@ IGNORED = -100
 KINDS = ("opt", "llama")
 LAYOUTS = [(pairs, flat) for pairs in (True, False) for flat in (True, False)]
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
+MEASURED = {"ours": ("log_probs", "is_top1"), "theirs": FIELDS}
+"""What the heads tell; ours, for a CPU, leaves out what is never shown."""
+
 RELATIVE = {torch.float32: 1e-6, torch.float64: 1e-10}
 ABSOLUTE = {torch.float32: 1e-5, torch.float64: 1e-11}
 
@@ -64,6 +68,14 @@ def double_all_the_way():
         patch.setattr(torch.nn.functional, "softmax", own_softmax)
         patch.setattr(LlamaRMSNorm, "forward", own_norm)
         yield
+
+
+@pytest.fixture(params=MEASURED)
+def head(request, monkeypatch):
+    """Score with our head, or with TRL's, as on a GPU."""
+    if request.param == "theirs":
+        monkeypatch.setattr(shared_forward, "holds_logits", lambda *_: False)
+    return request.param
 
 
 @lru_cache
@@ -169,7 +181,7 @@ def one_by_one(model, texts):
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def check(model, texts, *, dtype, reference):
+def check(model, texts, *, dtype, reference, head="ours"):
     """Compare the whole (R, T-1) arrays, and the sums over each text."""
     batch = batch_of(texts)
     with torch.no_grad():
@@ -180,13 +192,15 @@ def check(model, texts, *, dtype, reference):
     for name in FIELDS:
         values = getattr(ours, name)
         assert values.shape == wanted.shape
-        assert not values[~wanted].any(), f"{name}: something where there is no target"
+        if name in MEASURED[head] or not wanted.any():
+            assert not values[~wanted].any(), f"{name}: something where there is no target"
+            tolerance = {"rtol": 0, "atol": ABSOLUTE[dtype]}
+            if name != "is_top1":
+                torch.testing.assert_close(values.double(), theirs[name], **tolerance)
+        else:
+            assert values.isnan().all(), f"{name}: a number that nothing measured"
     sums, alone = ours.log_probs.double().sum(1), theirs["log_probs"].sum(1)
     torch.testing.assert_close(sums, alone, rtol=RELATIVE[dtype], atol=1e-12)
-    for name in ("log_probs", "entropy", "mean_logits"):
-        torch.testing.assert_close(
-            getattr(ours, name).double(), theirs[name], rtol=0, atol=ABSOLUTE[dtype]
-        )
     clear = wanted & (theirs["gap"] > 1e-4)
     assert torch.equal(ours.is_top1[clear].double(), theirs["is_top1"][clear])
 
@@ -226,13 +240,13 @@ def as_rows(pairs):
 some_pairs = st.lists(pair_of_texts(), min_size=1, max_size=4)
 
 
-def check_law(kind, dtype, *, attention, pairs, flat, examples):
+def check_law(kind, dtype, *, attention, pairs, flat, examples, head="ours"):
     model, tally = seamed(kind, dtype, attention=attention, pairs=pairs, flat=flat)
 
     @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(some_pairs)
     def law(drawn):
-        check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype))
+        check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype), head=head)
 
     law()
     assert tally == Tally()  # without gradients nothing counts as training
@@ -241,8 +255,8 @@ def check_law(kind, dtype, *, attention, pairs, flat, examples):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-def test_any_pairs_are_as_each_text_alone(kind, pairs, flat, dtype):
-    check_law(kind, dtype, attention="sdpa", pairs=pairs, flat=flat, examples=25)
+def test_any_pairs_are_as_each_text_alone(kind, pairs, flat, dtype, head):
+    check_law(kind, dtype, attention="sdpa", pairs=pairs, flat=flat, examples=20, head=head)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -297,13 +311,13 @@ def test_truncation_at_every_boundary(kind, pairs, flat):
 
 
 @pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-def test_responses_without_a_token_score_zero(pairs, flat):
+def test_responses_without_a_token_score_zero(pairs, flat, head):
     model, _ = seamed("opt", torch.float64, pairs=pairs, flat=flat)
     texts = as_rows([(Text((5, 6, 7), 3), Text((5, 6, 7), 3))] * 2)
-    check(model, texts, dtype=torch.float64, reference=stock("opt", torch.float64))
+    check(model, texts, dtype=torch.float64, reference=stock("opt", torch.float64), head=head)
 
 
-def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch):
+def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch, head):
     """As tokenizers do: the prompt's last token becomes part of the response's first."""
     monkeypatch.setattr(fx, "TEXTS", [*fx.TEXTS, *["Assistant:::"] * 50])
     tokenizer = load_tokenizer(fx.write_scratch(tmp_path))
@@ -327,7 +341,7 @@ def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch
     for kind in KINDS:
         for dtype in (torch.float32, torch.float64):
             model, _ = seamed(kind, dtype, pairs=True, flat=False)
-            check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype))
+            check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype), head=head)
 
 
 # Gradients.
@@ -362,7 +376,7 @@ def gradient(model, log_probs, texts):
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-def test_gradients_are_as_each_text_alone(kind, pairs, flat, lora):
+def test_gradients_are_as_each_text_alone(kind, pairs, flat, lora, head):
     for dtype, bound in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
         model, tally = seamed(kind, dtype, pairs=pairs, flat=flat)
         reference = deepcopy(stock(kind, dtype))
@@ -386,6 +400,57 @@ def positions(*, pairs, flat):
     if flat:
         return -(-sum(lengths) // shared_forward.BLOCK) * shared_forward.BLOCK
     return len(lengths) * max(lengths)
+
+
+# The head.
+
+
+def scored(hidden, weight, bias, targets):
+    """Score N hidden states as one text of N + 1 tokens."""
+    linear = torch.nn.Linear(*weight.shape[::-1], bias=bias is not None)
+    linear.weight, linear.bias = (
+        None if each is None else torch.nn.Parameter(each) for each in (weight, bias)
+    )
+    model = SimpleNamespace(get_output_embeddings=lambda: linear)
+    labels = torch.cat([torch.tensor([IGNORED]), targets])[None]
+    put = torch.arange(len(targets))
+    return score_targets(model, hidden, targets, put=put, labels=labels), linear
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([1.0, 30.0]), st.booleans())
+def test_the_head_and_its_gradients_are_the_textbook_s(seed, number, spread, biased):
+    """In float64 against automatic differentiation; logits of up to hundreds."""
+    generator = torch.Generator().manual_seed(seed)
+    given = {"generator": generator, "dtype": torch.float64}
+    weight, bias = torch.randn(7, 4, **given) * spread, torch.randn(7, **given)
+    hidden = torch.randn(number, 4, **given).requires_grad_()
+    targets = torch.randint(7, (number,), generator=generator)
+    of_each = torch.randn(number, **given)
+    found, linear = scored(hidden, weight, bias if biased else None, targets)
+    inputs = [hidden, *linear.parameters()]
+    logits = torch.nn.functional.linear(*inputs)
+    log_p = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(found.log_probs[0], log_p, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.loss, -log_p.mean(), rtol=1e-12, atol=1e-12)
+    assert torch.equal(found.is_top1[0], logits.argmax(1) == targets)
+    ours = torch.autograd.grad((found.log_probs[0] * of_each).sum(), inputs)
+    theirs = torch.autograd.grad((log_p * of_each).sum(), inputs)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_only_a_plain_head_on_a_cpu_is_scored_by_ours(monkeypatch):
+    model = deepcopy(stock("llama", torch.float32))
+    assert token_scores.holds_logits(model, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not token_scores.holds_logits(model, 5)
+    model.config.logit_scale = 0.5
+    assert not token_scores.holds_logits(model, 5)
+    model.config.logit_scale = 1.0
+    monkeypatch.setattr(token_scores, "MOST_LOGITS", 5 * VOCABULARY - 1)
+    assert not token_scores.holds_logits(model, 5)
+    assert token_scores.holds_logits(model, 4)
 
 
 # What these tests would notice.

@@ -37,7 +37,7 @@ def run(settings, parent, root, **changes):
     return METHODS.load(settings.method).train(fx.make_job(settings, parent, root, **changes))
 
 
-def build(settings, parent, root, *, reference=None, dropout=0.0, **changes):
+def build(settings, parent, root, *, dropout=0.0, **changes):
     """Build a trainer as training does, without its guards."""
     from alignstudy.methods import _trl
     from alignstudy.methods.quiet import quiet_libraries
@@ -47,7 +47,7 @@ def build(settings, parent, root, *, reference=None, dropout=0.0, **changes):
     model = load_causal_lm(Weights(folder=parent), dropout=dropout)
     encoded = training.encode(job, tokenizer)
     with quiet_libraries():
-        return _trl.build(job, encoded, model=model, reference=reference, tokenizer=tokenizer)
+        return _trl.build(job, encoded, model=model, tokenizer=tokenizer)
 
 
 def test_first_loss_of_every_kind_is_what_it_is_at_margin_0(opt, tmp_path):

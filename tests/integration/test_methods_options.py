@@ -71,9 +71,7 @@ def build(settings, folders, root):
     load = initial.initial_classifier if judge else initial.initial_causal_lm
     model, _ = load(parent, device="cpu", dropout=settings.dropout)
     with quiet_libraries():
-        return _trl.build(
-            job, training.encode(job, tokenizer), model=model, reference=None, tokenizer=tokenizer
-        )
+        return _trl.build(job, training.encode(job, tokenizer), model=model, tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize(("name", "special"), CASES)

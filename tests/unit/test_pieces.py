@@ -142,7 +142,9 @@ def test_pieces_that_mean_something_are_not_halved():
 
 def test_a_pass_costs_fewer_tokens_the_larger_the_model():
     small, large = (
-        SimpleNamespace(hidden_size=hidden, num_hidden_layers=layers, ffn_dim=4 * hidden)
+        SimpleNamespace(
+            hidden_size=hidden, num_hidden_layers=layers, ffn_dim=4 * hidden, vocab_size=8192
+        )
         for hidden, layers in ((512, 6), (1024, 24))
     )
     assert cost_of_a_pass(small) > cost_of_a_pass(large) > 0

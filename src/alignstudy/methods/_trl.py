@@ -110,6 +110,21 @@ class _DPO(_Watched, DPOTrainer):  # type: ignore[misc]
         """Leave the rows as they are: `with_references` adds what is computed or kept."""
         return dataset
 
+    def compute_loss(self, *given: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
+        """Compute the loss; margins that are rounding win no pair.
+
+        The policy starts as its reference, whose values were computed in other company: a margin
+        is then 1e-7 to one side or the other, not 0, and would count as won or lost.
+        """
+        loss: torch.Tensor = super().compute_loss(*given, **named)
+        told = self._metrics["train" if self.model.training else "eval"]
+        if "rewards/margins" in told:
+            size = max(1.0, abs(told["logps/chosen"][-1]), abs(told["logps/rejected"][-1]))
+            rounding = 1e-3 if self.args.bf16 else 2e-6
+            if abs(told["rewards/margins"][-1]) <= rounding * self.beta * size:
+                told["rewards/accuracies"][-1] = 0.0
+        return loss
+
 
 class _Reward(_Watched, RewardTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
@@ -209,7 +224,6 @@ def build(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     precision: str = "fp32",
-    reference: PreTrainedModel | None = None,
     references_ahead: bool = False,
 ) -> Any:  # noqa: ANN401 - a TRL trainer
     """Build the trainer of a job; its work starts with `trainer.train(checkpoint or None)`.
@@ -220,10 +234,8 @@ def build(
         model: The model to train, loaded from the parent's folder.
         tokenizer: The parent's.
         precision: "fp32" or "bf16".
-        reference: For preference training whose reference pass is part of every step: the parent
-            once more; None: the model without its adapter.
-        references_ahead: Whether the reference's log-probabilities will be in the rows; see
-            `with_references`.
+        references_ahead: Whether the reference's log-probabilities will be in the rows (see
+            `with_references`); else the model without its adapter is asked in every step.
     """
     settings = job.settings
     trainer_class, config_class = _TRAINERS[settings.method]
@@ -235,7 +247,7 @@ def build(
     args = config_class(**common, **method_arguments(settings, references_ahead=references_ahead))
     if job.device != "cpu":
         args._n_gpu = 1  # one process, one GPU: TRL refuses nn.DataParallel
-    extra: dict[str, Any] = {} if reference is None else {"ref_model": reference}
+    extra: dict[str, Any] = {}
     if settings.lora is not None:
         extra["peft_config"] = LoraConfig(**lora_arguments(settings.lora))
     trainer = trainer_class(
@@ -245,7 +257,7 @@ def build(
     trainer.row_ids = encoded.row_ids
     trainer.lengths = _lengths(encoded) if settings.group_by_length else None
     trainer.remove_callback(PrinterCallback)
-    make_lean(trainer, job, model=model, reference=reference)
+    make_lean(trainer, job, model)
     return trainer
 
 

@@ -77,7 +77,6 @@ def training_arguments(
         "data_seed": seed,
         "use_cpu": device == "cpu",
         "bf16": precision == "bf16",
-        "optim": "adamw_torch" if device == "cpu" else "adamw_torch_fused",
         **_FIXED,
     }
 
@@ -96,6 +95,7 @@ def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
 
 
 _FIXED: dict[str, Any] = {
+    "optim": "adamw_torch_fused",
     "fp16": False,
     "tf32": False,
     "gradient_checkpointing": False,

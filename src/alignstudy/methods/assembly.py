@@ -113,13 +113,14 @@ def assemble(
     set_seed(job.seed)
     trainer = _trl.build(
         job, encoded, model=model, tokenizer=tokenizer, precision=precision,
-        reference=None if ahead else _reference(job), references_ahead=ahead,
+        references_ahead=ahead,
     )  # fmt: skip
     notes: tuple[str, ...] = (note,) if note else ()
     if job.device != "cpu" and trainer.is_lean:
         updates = 0 if probing else trainer.args.max_steps
         routes = routes_to_try(updates=updates, dropout=is_noisy(model.config))
         notes += settle_route(trainer, routes, precision=precision)[1]
+        trainer.tally.clear()
     references = None
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)
@@ -166,15 +167,6 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
             )
 
 
-def _reference(job: TrainJob) -> Any:  # noqa: ANN401 - a model, or None
-    """Load the parent once more as DPO's reference; None where it isn't needed."""
-    if not isinstance(job.settings, DPOSettings) or job.settings.lora is not None:
-        return None
-    dropout = 0.0 if job.settings.dropout == "off" else None
-    reference = load_causal_lm(Weights(folder=job.parent), device=job.device, dropout=dropout)
-    return reference.requires_grad_(False)
-
-
 def _computed_references(
     job: TrainJob,
     trainer: Any,  # noqa: ANN401
@@ -192,7 +184,8 @@ def _computed_references(
     was_training = trainer.model.training
     trainer.model.eval()
     try:
-        return reference_logps(
+        with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
+            return reference_logps(
             log_probs, encoded, cache=ReferenceCache(kept), identity=_identity(job, precision),
             pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
             device=job.device, rows_at_once=1 if job.device == "cpu" else 16,
@@ -206,11 +199,11 @@ def reference_log_probs(
     trainer: Any,  # noqa: ANN401
     batch: Mapping[str, torch.Tensor],
 ) -> torch.Tensor:
-    """Give (2B, T-1) log-probabilities under a DPO trainer's model without its adapter."""
+    """Give (2B, T-1) log-probabilities under a DPO trainer's model, whose adapter is off."""
     import torch
 
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
-    with torch.no_grad(), adapter_off(trainer.model), trainer.accelerator.autocast():
+    with torch.no_grad(), trainer.accelerator.autocast():
         outputs = trainer.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels,
             use_cache=False, fused_lm_head=True,

@@ -20,9 +20,7 @@ MOST_TOKENS = 16_384
 def make_lean(
     trainer: Any,  # noqa: ANN401 - a TRL trainer
     job: TrainJob,
-    *,
     model: PreTrainedModel,
-    reference: PreTrainedModel | None,
 ) -> None:
     """Let updates go in pieces and, where log-probabilities are asked for, on shared prefixes.
 
@@ -30,7 +28,6 @@ def make_lean(
         trainer: Of a class that does its updates `InPieces`.
         job: What it is to do.
         model: What it trains, without PEFT's wrapper.
-        reference: A reference that is asked in every step; None: there is none.
     """
     settings = job.settings
     trainer.tally = Tally()
@@ -43,9 +40,7 @@ def make_lean(
         return
     shared = settings.method == "dpo" and shares_prefixes(settings, model)
     trainer.is_lean = True
-    for each in (model, reference):
-        if each is not None:
-            install(each, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
+    install(model, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
 
 
 def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) -> PieceRule:

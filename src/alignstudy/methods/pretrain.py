@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,10 @@ class PretrainSettings(TrainingSettings):
         default=0.05, ge=0, description="steps of linear warm-up; below 1: the share of all steps"
     )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decoupled weight decay")
-    per_device_train_batch_size: int = Field(default=16, ge=1, description="rows a micro-batch")
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default=16,
+        description="most rows a micro-batch; auto: as many of an update's as memory holds",
+    )
     group_by_length: bool = Field(
         default=True, description="batches of rows of like length: less padding, another order"
     )

@@ -43,6 +43,10 @@ class Tally:
         self.scored_tokens += len(layout.targets)
         self.passes += 1
 
+    def clear(self) -> None:
+        """Forget what was counted: it was a trial."""
+        self.processed_tokens = self.scored_tokens = self.passes = 0
+
 
 def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # noqa: ANN401
     """Let a model score batches by a leaner layout.

@@ -59,19 +59,21 @@ class _TargetLogProbs(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = torch.nn.functional.linear(hidden, weight, bias)
         wanted = logits.gather(1, targets[:, None])[:, 0]
-        is_top1 = logits.argmax(1) == targets
-        total = logits.logsumexp(1)
+        highest, top = logits.max(1)
+        shares = logits.sub_(highest[:, None]).exp_()  # where the logits lay
+        total = shares.sum(1)
+        is_top1 = top == targets
         ctx.save_for_backward(hidden, weight, targets, total)
-        ctx.logits = logits if any(ctx.needs_input_grad) else None
+        ctx.shares = shares if any(ctx.needs_input_grad) else None
         ctx.mark_non_differentiable(is_top1)
-        return wanted - total, is_top1
+        return wanted - highest - total.log(), is_top1
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor, _: Any) -> Any:  # noqa: ANN401
         hidden, weight, targets, total = ctx.saved_tensors
-        logits, ctx.logits = ctx.logits, None
-        # d log p(target) / d logit_v = [v is the target] - p(v), made where the logits lay
-        of_logits = logits.sub_(total[:, None]).exp_().mul_(-grad[:, None])
+        shares, ctx.shares = ctx.shares, None
+        # d log p(target) / d logit_v = [v is the target] - p(v)
+        of_logits = shares.mul_((-grad / total)[:, None])
         of_logits.scatter_add_(1, targets[:, None], grad[:, None])
         wants = ctx.needs_input_grad
         return (

@@ -83,7 +83,7 @@ def train(job: TrainJob) -> TrainResult:
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=ready.guards,
-        notes=(*lost, *resumed, *ready.notes, *_memory_notes(ready.trainer)),
+        notes=(*lost, *resumed, *ready.notes, *ready.trainer.memory_notes),
         counts=ready.encoded.counts,
         work=_work_done(ready),
     )
@@ -101,16 +101,6 @@ def _work_done(ready: _Ready) -> WorkDone:
         reference_pairs=references.computed if references else 0,
         reference_reused=references.reused if references else 0,
         out_of_memory=trainer.halvings,
-    )
-
-
-def _memory_notes(trainer: Any) -> tuple[str, ...]:  # noqa: ANN401
-    """Tell how far micro-batches had to shrink."""
-    if not trainer.halvings:
-        return ()
-    return (
-        f"memory ran out {trainer.halvings} times: micro-batches went down to"
-        f" {trainer.rule.most_rows} rows; the rows an update stayed the same",
     )
 
 

@@ -49,6 +49,7 @@ class InPieces:
             else a mean over rows.
         is_lean: Whether the model scores by a layout of ours; see `lean`.
         halvings: How often memory ran out.
+        checkpoints_layers: Whether layers are computed again for their gradients.
         real_tokens: Tokens of all rows that were read.
         padded_tokens: Positions of all pieces as collated.
     """
@@ -58,6 +59,7 @@ class InPieces:
     sums_tokens: bool = False
     is_lean: bool = False
     halvings: int = 0
+    checkpoints_layers: bool = False
     real_tokens: int = 0
     padded_tokens: int = 0
     _total_train_tokens: Any
@@ -83,7 +85,10 @@ class InPieces:
                 if not is_out_of_memory(error):
                     raise
                 self._smaller(model, error)
+            # Only here, with the failed pass forgotten, is there memory to give back.
             model.zero_grad()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
             self._total_train_tokens = read_before
             _set_random_state(state)
 
@@ -119,7 +124,7 @@ class InPieces:
         return total
 
     def _smaller(self, model: Any, error: BaseException) -> None:  # noqa: ANN401
-        """Halve the pieces; single rows are computed with gradient checkpointing.
+        """Halve the pieces; where that can't be, compute layers again instead of keeping them.
 
         Raises:
             EnvironmentFault: If nothing is left to save.
@@ -129,16 +134,27 @@ class InPieces:
         self.halvings += 1
         if smaller is not None:
             self.rule = smaller
-        elif not model.is_gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+        elif not self.checkpoints_layers:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+            self.checkpoints_layers = True
         else:
             raise EnvironmentFault(
-                "training ran out of memory with one row at a time",
+                f"training ran out of memory with micro-batches of {self.rule.most_rows} rows",
                 why=str(error).split("\n")[0],
                 mend="shorten max_length, train an adapter (lora), or use a machine with more",
             ) from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+
+    @property
+    def memory_notes(self) -> tuple[str, ...]:
+        """What want of memory changed, in words; nothing where it never ran out."""
+        if not self.halvings or self.rule is None:
+            return ()
+        once = "once" if self.halvings == 1 else f"{self.halvings} times"
+        rows = self.rule.most_rows
+        said = f"memory ran out {once}: micro-batches have at most {rows} row{'s'[: rows > 1]}"
+        if self.checkpoints_layers:
+            said += ", and layers are computed again instead of kept (gradient checkpointing)"
+        return (f"{said}; the rows an update stayed the same",)
 
 
 def _num_tokens(inputs: Mapping[str, Any]) -> int:
