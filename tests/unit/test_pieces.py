@@ -148,5 +148,7 @@ def test_a_pass_costs_fewer_tokens_the_larger_the_model():
         for hidden, layers in ((512, 6), (1024, 24))
     )
     assert cost_of_a_pass(small) > cost_of_a_pass(large) > 0
-    by_other_name = SimpleNamespace(hidden_size=512, num_hidden_layers=6, intermediate_size=2048)
+    by_other_name = SimpleNamespace(
+        hidden_size=512, num_hidden_layers=6, intermediate_size=2048, vocab_size=8192
+    )
     assert cost_of_a_pass(small) == cost_of_a_pass(by_other_name)

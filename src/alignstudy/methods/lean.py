@@ -50,7 +50,9 @@ def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) ->
     return PieceRule(
         most_rows=most,
         most_tokens=MOST_TOKENS,
-        fixed_cost=cost_of_a_pass(model.config) if device == "cpu" else MOST_TOKENS,
+        fixed_cost=cost_of_a_pass(model.config.get_text_config())
+        if device == "cpu"
+        else MOST_TOKENS,
         in_order=isinstance(settings, DPOSettings) and settings.in_order,
     )
 
