@@ -23,11 +23,12 @@ OVERRIDES = (
     "methods.sft.max_steps=2", "methods.dpo.max_steps=2", "diagnostics=null",
 )  # fmt: skip
 GENERATED = "generate/dpo/seed-0"
+SCORED = "score/world-judge/dpo/seed-0"
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """The study with its trainings and one model's responses made, and the facts by stage name."""
+    """The study with its trainings and one model's responses scored, and the facts by stage."""
     root = tmp_path_factory.mktemp("costs")
     study = replace(
         Study.load("demo", overrides=OVERRIDES, out=root / "run"), store=Store(root / "home")
@@ -35,7 +36,7 @@ def ran(tmp_path_factory):
     stages = in_order(study.graph(study.located(fetch=False)).goals)
     runner = Runner(store=study.store, device="cpu", threads=1)
     for stage in stages:
-        if stage.name in {"train/sft/seed-0", GENERATED}:
+        if stage.name in {"train/sft/seed-0", SCORED}:
             runner.make(stage)
     made = {s.name: s for s in stages if study.store.peek(s.kind, s.key) is not None}
     return study, runner, made
@@ -83,6 +84,17 @@ def test_a_generations_flops_are_those_of_its_tokens(ran):
     layers = 2.0 * tokens * shape.layers * shape.layer_weights
     head = 2.0 * (new + 6) * shape.vocabulary * shape.embedding
     assert layers + head < found["flops"] < 2 * (layers + head)
+
+
+def test_a_judges_flops_are_those_of_the_tokens_that_it_read(ran):
+    study, _, made = ran
+    found = facts(ran, SCORED)
+    shape = read_shape(study.store.folder("train", made["judge/world-judge"].key))
+    responses = read_responses(study.store.folder("generate", made[GENERATED].key))
+    assert 0 < found["texts"] <= len(responses)
+    assert found["tokens"] > sum(response.num_tokens for response in responses)
+    layers = 2.0 * found["tokens"] * shape.layers * shape.layer_weights
+    assert layers < found["flops"] < 6 * layers
 
 
 def test_the_route_of_products_is_settled_before_numbers_are_made(ran):

@@ -90,6 +90,11 @@ class CachedJudge:
         progress.finish()
         return [scores[key] for key in keys]
 
+    @property
+    def asked(self) -> Judge:
+        """The judge behind it."""
+        return self._judge
+
     def rendered(self, prompt: str, response: str) -> str:
         """Give exactly what the judge reads."""
         return self._judge.rendered(prompt, response)

@@ -101,7 +101,12 @@ class SeqClsSettings(Settings):
 
 
 class SeqClsJudge:
-    """Scores with a sequence classifier; one number a dialogue, shown as its settings say."""
+    """Scores with a sequence classifier; one number a dialogue, shown as its settings say.
+
+    Attributes:
+        texts_read: How many dialogues went through the model so far.
+        tokens_read: Their tokens, padding left out.
+    """
 
     name = "seqcls"
     settings: ClassVar[type[SeqClsSettings]] = SeqClsSettings
@@ -110,6 +115,7 @@ class SeqClsJudge:
         self, settings: SeqClsSettings, folder: Path, device: str, *, workers: int = 1
     ) -> None:
         self._settings, self._folder, self._device = settings, folder, device
+        self.texts_read = self.tokens_read = 0
         _refuse_code(folder)
         tokenizer = load_tokenizer(folder)
         self._padding = tokenizer.pad_token_id
@@ -173,6 +179,9 @@ class SeqClsJudge:
         for batch, given in self._scored(encoded, progress.note):
             scores |= {distinct[at]: score for at, score in zip(batch, given, strict=True)}
             progress.advance(sum(copies[distinct[at]] for at in batch))
+        read = [len(row.inputs["input_ids"]) for row in encoded if not row.fault]
+        self.texts_read += len(read)
+        self.tokens_read += sum(read)
         progress.finish()
         return [scores[item] for item in items]
 

@@ -18,7 +18,7 @@ COST_HEADS = {
     "reused": "Made before",
 }
 _UNTOLD = {
-    "flops": "FLOPs (counted in training and generation)",
+    "flops": "FLOPs (counted in training, generation and judging by a model)",
     "peak_memory": "peak memory",
     "joules": "energy",
 }

@@ -139,7 +139,7 @@ class Runner:
                 "started": started.isoformat(timespec="seconds"),
                 **cost.facts(),
                 "device": self.device if stage.numeric else "",
-                **self._work(stage, fresh, resumed=resumed),
+                **self._work(stage, fresh, found, resumed=resumed),
             }
             artefact = self.store.commit(
                 fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
@@ -169,9 +169,11 @@ class Runner:
             self._kernels = settle_kernels(self.store.machine_file())
             self.kernels = asdict(self._kernels)
 
-    def _work(self, stage: Stage, out: Path, *, resumed: bool) -> dict[str, Any]:
+    def _work(
+        self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
+    ) -> dict[str, Any]:
         """Give the arithmetic that a stage did, and what it was for later estimates."""
-        facts = work_facts(stage, out, lambda needed: self.make(needed).folder)
+        facts = work_facts(stage, out, lambda needed: self.make(needed).folder, found)
         if resumed:
             facts["resumed"] = True
         refers = facts.pop("referred", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +13,46 @@ from alignstudy.records import StopReason
 from alignstudy.study.rulers import ruler_of_folder
 from alignstudy.study.shapes import read_shape
 from alignstudy.study.stage import Stage
-from alignstudy.study.stages.answer import Generate, read_responses
+from alignstudy.study.stages.answer import Generate, ScoreResponses, read_responses
+from alignstudy.study.stages.judging import Assess, Calibrate, JudgeModel
 from alignstudy.study.stages.train import RESULT, Train
 from alignstudy.study.workload import BACKWARD, BACKWARD_FROZEN
 
 FolderOf = Callable[[Stage], Path]
 
 
-def work_facts(stage: Stage, out: Path, folder_of: FolderOf) -> dict[str, Any]:
+def work_facts(
+    stage: Stage, out: Path, folder_of: FolderOf, found: Mapping[str, Any]
+) -> dict[str, Any]:
     """Give `flops` of a finished stage, and the tokens that they are counted from.
 
     Of a training also `referred`: whether the reference was computed, or known from before.
-    Counted where tokens are: trainings and generation. {} elsewhere: nothing is guessed.
+    Counted where tokens are: trainings, generation, judges. {} elsewhere: nothing is guessed.
 
     Args:
         stage: The stage.
         out: Its finished folder.
         folder_of: Where its inputs lie.
+        found: What the stage told when it had run.
     """
     if isinstance(stage, Train):
         return _training(stage, out, folder_of)
     if isinstance(stage, Generate):
         return _generation(stage, out, folder_of)
+    if isinstance(stage, ScoreResponses | Calibrate | Assess):
+        return _judging(stage.judge.model, folder_of, found)
     return {}
+
+
+def _judging(model: JudgeModel, folder_of: FolderOf, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Count a pass over every text that the judge read now, not those whose score was kept."""
+    texts, tokens = found.get("texts", 0), found.get("tokens", 0)
+    if model is None or not texts:
+        return {}
+    shape = read_shape(folder_of(model) if isinstance(model, Stage) else model.path)
+    if shape is None:
+        return {}
+    return {"flops": shape.forward_flops(tokens=tokens, context=tokens / texts)}
 
 
 def _training(stage: Train, out: Path, folder_of: FolderOf) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from alignstudy.records import Response, Score, StopReason, read_rows, write_row
 from alignstudy.study.fingerprint import digest
 from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_prompts
-from alignstudy.study.stages.judging import JudgeSpec
+from alignstudy.study.stages.judging import JudgeSpec, read_by
 from alignstudy.study.stages.train import weights_of
 
 RESPONSES = "responses.jsonl"
@@ -82,7 +82,7 @@ class ScoreResponses(Stage):
         none = JudgeScore(score=None, failure="the prompt doesn't fit the model")
         rows = [_row(response, given.get(response.prompt_id, none)) for response in responses]
         write_rows(job.out / SCORES, rows)
-        return {"missing": sum(row.score is None for row in rows)}
+        return {"missing": sum(row.score is None for row in rows), **read_by(judge.asked)}
 
 
 def _row(response: Response, given: JudgeScore) -> Score:

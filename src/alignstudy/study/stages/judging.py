@@ -111,7 +111,7 @@ class Calibrate(Stage):
             scores = _pair_scores(judge, rows, self.protocol, job.progress)
             found[axis.value] = asdict(best_threshold(*_finite(scores, axis)))
         write_json(job.out / CALIBRATION, found)
-        return {}
+        return read_by(judge)
 
     def _with_rendering(
         self, pairs: dict[Axis, list[Pair]], job: StageJob
@@ -128,6 +128,12 @@ class Calibrate(Stage):
         settings = self.judge.settings.model_copy(update={"rendering": chosen})
         spec = replace(self.judge, settings=settings)
         return spec, {"chosen": chosen, "accuracy": accuracies}
+
+
+def read_by(judge: Judge) -> dict[str, Any]:
+    """Say how many texts and tokens went through a judge's model; {} of one without a model."""
+    names = {"texts": "texts_read", "tokens": "tokens_read"}
+    return {name: getattr(judge, own) for name, own in names.items() if hasattr(judge, own)}
 
 
 def _measured(pairs: dict[Axis, list[Pair]], judge: JudgeSpec) -> dict[Axis, list[Pair]]:
@@ -191,14 +197,15 @@ class Assess(Stage):
         Raises:
             GuardError: If the judge ranks the wrong way round.
         """
+        judge = self.judge.build(job)
         quality = assess(
-            self.judge.build(job), self.label,
+            judge, self.label,
             _measured(read_validation(job.folder_of(self.prompts)), self.judge),
             thresholds=self._thresholds(job), protocol=self.protocol, settings=self.settings,
             progress=job.progress, inclusive=self.inclusive, notes=self.notes,
         )  # fmt: skip
         write_json(job.out / QUALITY, quality_to_json(quality))
-        return {"below_floor": [axis.value for axis in quality.below_floor]}
+        return {"below_floor": [axis.value for axis in quality.below_floor], **read_by(judge)}
 
     def _thresholds(self, job: StageJob) -> dict[Axis, float | None]:
         if self.limits is not None:
