@@ -67,7 +67,7 @@ def test_guards_of_a_run_with_two_losses_and_full_weights(opt, tmp_path):
     assert passed == dict.fromkeys(
         (
             *("padding_is_not_end", "text_stays_open", "dropout_is_off", "end_is_learnt"),
-            *("cue_is_shared", "reference_is_parent", "references_are_fresh"),
+            *("cue_is_shared", "layouts_agree", "reference_is_parent", "references_are_fresh"),
         ),
         True,
     )

@@ -144,6 +144,7 @@ class _Worker:
             [sys.executable, "-c", _BEGIN],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words,
             env=_environment(threads),
+            process_group=0,  # Ctrl-C is for the parent, which ends its workers in good order
         )  # fmt: skip
         self._first: tuple[Any, ...] = (sys.path, (threads, current_route(), load))
         self._thread: threading.Thread | None = None

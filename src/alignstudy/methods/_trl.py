@@ -111,18 +111,15 @@ class _DPO(_Watched, DPOTrainer):  # type: ignore[misc]
         return dataset
 
     def compute_loss(self, *given: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
-        """Compute the loss; margins that are rounding win no pair.
+        """Compute the loss; at the first step, where all margins are rounding, no pair is won.
 
         The policy starts as its reference, whose values were computed in other company: a margin
         is then 1e-7 to one side or the other, not 0, and would count as won or lost.
         """
         loss: torch.Tensor = super().compute_loss(*given, **named)
         told = self._metrics["train" if self.model.training else "eval"]
-        if "rewards/margins" in told:
-            size = max(1.0, abs(told["logps/chosen"][-1]), abs(told["logps/rejected"][-1]))
-            rounding = 1e-3 if self.args.bf16 else 2e-6
-            if abs(told["rewards/margins"][-1]) <= rounding * self.beta * size:
-                told["rewards/accuracies"][-1] = 0.0
+        if self.state.global_step == 0 and self.precompute_ref_logps:
+            told["rewards/accuracies"][-1] = 0.0
         return loss
 
 

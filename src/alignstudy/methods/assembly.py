@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import alignstudy
 from alignstudy.errors import GuardError
 from alignstudy.loading import context_length, load_causal_lm, weights_digest
 from alignstudy.loading.device import device_name
@@ -42,12 +44,14 @@ class Assembled:
     Attributes:
         references: What was computed or kept of the reference; None where there is none, or it is
             part of every step.
+        checked: What was measured of the layout.
         notes: Where the weights are from, if not from the parent's files; which kernels compute.
     """
 
     trainer: Any
     precision: Precision
     references: References | None
+    checked: tuple[GuardOutcome, ...]
     notes: tuple[str, ...]
 
 
@@ -59,6 +63,8 @@ def settle_precision(
     Raises:
         GuardError: If bf16 was asked for by name, and its losses leave float32's.
     """
+    import torch
+
     wanted = pick_precision(job.settings.precision, job.device)
     if wanted == "fp32":
         return wanted, None
@@ -66,7 +72,12 @@ def settle_precision(
     trainer = assemble(
         probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32", probing=True
     ).trainer
-    return precision_gate(trainer, job.settings.precision, device=job.device)
+    settled = precision_gate(trainer, job.settings.precision, device=job.device)
+    del trainer
+    gc.collect()  # its parts know each other: they would hold the memory that training wants
+    if job.device != "cpu":
+        torch.cuda.empty_cache()
+    return settled
 
 
 def _first(encoded: Encoded, num_rows: int) -> Encoded:
@@ -103,6 +114,7 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods import _trl
+    from alignstudy.methods.layout_check import settle_layout
     from alignstudy.methods.routes import routes_to_try, settle_route
 
     set_seed(job.seed)
@@ -116,7 +128,11 @@ def assemble(
         references_ahead=ahead,
     )  # fmt: skip
     notes: tuple[str, ...] = (note,) if note else ()
-    if job.device != "cpu" and trainer.is_lean:
+    checked: tuple[GuardOutcome, ...] = ()
+    if trainer.lean is not None:
+        checked, why = settle_layout(trainer, precision=precision)
+        notes += why
+    if job.device != "cpu" and trainer.lean is not None:
         updates = 0 if probing else trainer.args.max_steps
         routes = routes_to_try(updates=updates, dropout=is_noisy(model.config))
         notes += settle_route(trainer, routes, precision=precision)[1]
@@ -125,7 +141,9 @@ def assemble(
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)
         _trl.with_references(trainer, references)
-    return Assembled(trainer=trainer, precision=precision, references=references, notes=notes)
+    return Assembled(
+        trainer=trainer, precision=precision, references=references, checked=checked, notes=notes
+    )
 
 
 def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
@@ -186,7 +204,7 @@ def _computed_references(
     try:
         with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
             return reference_logps(
-            log_probs, encoded, cache=ReferenceCache(kept), identity=_identity(job, precision),
+            log_probs, encoded, cache=ReferenceCache(kept), identity=_identity(job, trainer, precision),
             pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
             device=job.device, rows_at_once=1 if job.device == "cpu" else 16,
             progress=job.progress, should_stop=job.should_stop,
@@ -212,7 +230,7 @@ def reference_log_probs(
     return found
 
 
-def _identity(job: TrainJob, precision: Precision) -> str:
+def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa: ANN401
     """Write down all that a reference's log-probability hangs on beside the tokens."""
     import torch
 
@@ -225,7 +243,9 @@ def _identity(job: TrainJob, precision: Precision) -> str:
         "device": job.device if job.device == "cpu" else device_name(job.device),
         "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "kernels": str(backends.mkldnn.matmul.fp32_precision),
-        "prefix_sharing": getattr(job.settings, "prefix_sharing", ""),
+        "layout": str(trainer.lean),
+        "attention": str(trainer.model.config._attn_implementation),
+        "alignstudy": alignstudy.__version__,
         "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
     }
     return json.dumps(found, sort_keys=True)

@@ -134,10 +134,10 @@ class DPOSettings(TrainingSettings):
 
     def _batch_fault(self) -> str:
         sorting = [name for name in self.loss_type if LOSSES[name].sorts_batch]
-        if sorting and self.per_device_train_batch_size == 1:
+        if sorting and 1 in (self.per_device_train_batch_size, self.rows_an_update):
             return (
                 f"{', '.join(sorting)} sorts inside the micro-batch: with"
-                " per_device_train_batch_size 1 it is plain DPO"
+                " one row in it, it is plain DPO"
             )
         return ""
 

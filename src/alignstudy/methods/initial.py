@@ -111,9 +111,10 @@ def dropout_names(config: dict[str, Any]) -> list[str]:
 
 
 def is_noisy(config: Any) -> bool:  # noqa: ANN401 - a PreTrainedConfig
-    """Tell whether a model drops units at random when it is trained."""
+    """Tell whether a language model drops units at random when it is trained."""
     values = config.to_dict()
-    return any(values[name] > 0 for name in dropout_names(values))
+    names = [name for name in dropout_names(values) if not name.startswith("classifier")]
+    return any(values[name] > 0 for name in names)
 
 
 def _from_config(auto: Any, folder: Path, *, dropout: str, **overrides: Any) -> Any:  # noqa: ANN401

@@ -39,8 +39,7 @@ def make_lean(
     if settings.method == "reward_model":
         return
     shared = settings.method == "dpo" and shares_prefixes(settings, model)
-    trainer.is_lean = True
-    install(model, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
+    trainer.lean = install(model, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
 
 
 def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) -> PieceRule:

@@ -14,7 +14,7 @@ class GroupedByLength:
 
     Args:
         lengths: Tokens of every row.
-        batch_size: Rows a micro-batch.
+        batch_size: Rows an update.
         seed: Of the shuffling.
     """
 

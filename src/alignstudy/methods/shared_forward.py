@@ -48,14 +48,30 @@ class Tally:
         self.processed_tokens = self.scored_tokens = self.passes = 0
 
 
-def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # noqa: ANN401
+@dataclass
+class Lean:
+    """How a model lays batches out now; may be changed between passes.
+
+    Attributes:
+        pairs: Chosen and rejected on their shared prompt.
+        flat: All in one row (a GPU wants few large passes); else padded rows.
+    """
+
+    pairs: bool
+    flat: bool
+
+
+def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # noqa: ANN401
     """Let a model score batches by a leaner layout.
 
     Args:
         model: A causal language model that TRL has given a fused head; not its PEFT wrapper.
-        pairs: Lay chosen and rejected out on their shared prompt.
-        flat: All in one row (a GPU wants few large passes); else padded rows.
+        pairs: See `Lean`.
+        flat: Likewise.
         tally: Counts the passes that are made with gradients.
+
+    Returns:
+        What can be changed later.
 
     Raises:
         GuardError: If the model's attention can't be told what may see what.
@@ -66,6 +82,7 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
             mend=f"load the model with one of {', '.join(ATTENTION)}",
         )
     fused: Callable[..., Any] = model.forward
+    lean = Lean(pairs=pairs, flat=flat)
 
     @wraps(fused)
     def forward(*args: Any, fused_lm_head: bool = False, **given: Any) -> Any:  # noqa: ANN401
@@ -76,8 +93,8 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
         if not bool((labels[:, 1:] != -100).any()):
             return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         layout = lay_out(
-            given["input_ids"], given["attention_mask"], labels, pairs=pairs, flat=flat,
-            multiple_of=BLOCK if flat else 1,
+            given["input_ids"], given["attention_mask"], labels, pairs=lean.pairs,
+            flat=lean.flat, multiple_of=BLOCK if lean.flat else 1,
         )  # fmt: skip
         if torch.is_grad_enabled():
             tally.add(layout)
@@ -89,6 +106,7 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> None:  # no
         return _put_back(_scored(model, fused, layout, others), layout.put, labels)
 
     model.forward = forward
+    return lean
 
 
 def attention_of(model: Any) -> str:  # noqa: ANN401

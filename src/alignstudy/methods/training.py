@@ -93,12 +93,14 @@ def _work_done(ready: _Ready) -> WorkDone:
     """Count what was computed; packed rows have no padding."""
     trainer, references = ready.trainer, ready.references
     tally = trainer.tally
+    # A reference that wasn't asked beforehand was asked in every step.
+    live = trainer.rows_read if getattr(trainer, "precompute_ref_logps", None) is False else 0
     return WorkDone(
         real_tokens=trainer.real_tokens,
         processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
         scored_tokens=tally.scored_tokens,
-        micro_batches=tally.passes,
-        reference_pairs=references.computed if references else 0,
+        micro_batches=trainer.pieces_done,
+        reference_pairs=references.computed if references else live,
         reference_reused=references.reused if references else 0,
         out_of_memory=trainer.halvings,
     )
@@ -139,7 +141,7 @@ def _prepare(job: TrainJob) -> _Ready:
         trainer=ready.trainer,
         references=ready.references,
         encoded=encoded,
-        guards=(*of_tokenizer, *packing, *((gate,) if gate else ()), *measured),
+        guards=(*of_tokenizer, *packing, *((gate,) if gate else ()), *ready.checked, *measured),
         notes=(*ready.notes, *guards.merged_rows_note(encoded.counts)),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from alignstudy.errors import EnvironmentFault
 from alignstudy.loading.batching import is_out_of_memory
 from alignstudy.methods.encode import IGNORED
 from alignstudy.methods.pieces import PieceRule
+from alignstudy.methods.shared_forward import Lean, Tally
 
 _PER_ROW = {"ref_chosen_logps", "ref_rejected_logps"}
 """Columns (B,) of a batch of pairs; all others are (R, T)."""
@@ -47,7 +48,10 @@ class InPieces:
         of_pairs: Whether the first half of a batch's rows are chosen, the second rejected.
         sums_tokens: Whether the loss is a sum over the update's tokens, divided by their number;
             else a mean over rows.
-        is_lean: Whether the model scores by a layout of ours; see `lean`.
+        lean: How the model lays batches out; None: as TRL does.
+        tally: What training passes computed.
+        rows_read: Rows (pairs) that updates were made of.
+        pieces_done: Passes forward and backward.
         halvings: How often memory ran out.
         checkpoints_layers: Whether layers are computed again for their gradients.
         real_tokens: Tokens of all rows that were read.
@@ -57,7 +61,10 @@ class InPieces:
     rule: PieceRule | None = None
     of_pairs: bool = False
     sums_tokens: bool = False
-    is_lean: bool = False
+    lean: Lean | None = None
+    tally: Tally
+    rows_read: int = 0
+    pieces_done: int = 0
     halvings: int = 0
     checkpoints_layers: bool = False
     real_tokens: int = 0
@@ -77,7 +84,7 @@ class InPieces:
         model.train()
         inputs = self._prepare_inputs(inputs)  # type: ignore[attr-defined]
         state = _random_state()
-        read_before = self._total_train_tokens
+        read_before, tally_before = self._total_train_tokens, replace(self.tally)
         while True:
             try:
                 return self._all_pieces(model, inputs, num_items_in_batch)
@@ -90,6 +97,7 @@ class InPieces:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._total_train_tokens = read_before
+            vars(self.tally).update(vars(tally_before))  # the model's forward holds this object
             _set_random_state(state)
 
     def _all_pieces(
@@ -119,6 +127,7 @@ class InPieces:
         finally:
             self._metrics["train"] = outer  # type: ignore[attr-defined]
         self.padded_tokens += sum(piece.batch["input_ids"].numel() for piece in pieces)
+        self.rows_read, self.pieces_done = self.rows_read + rows, self.pieces_done + len(pieces)
         for name, value in _combined(found).items():
             outer[name] = [value] if name == "num_tokens" else [*outer[name], value]
         return total

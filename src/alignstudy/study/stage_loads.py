@@ -114,12 +114,13 @@ class StageLoads:
         part, ruler = self._part(stage.rows), self._ruler(stage)
         sizes = row_sizes(stage.settings, part, ruler)
         mark = (stage.parent.key, stage.rows.key)
+        live = stage.settings.dropout == "keep" and stage.is_adapter  # asked anew in every step
         if refers is None:
-            refers = mark not in self._referred
+            refers = live or mark not in self._referred
         load = train_load(
             stage.settings, self._shape(stage), part, sizes, refers=refers, device=self._device
         )
-        if sizes.referenced:
+        if sizes.referenced and not live:
             self._referred.add(mark)
         return replace(load, disk=load.disk + TOKENIZER_BYTES)
 

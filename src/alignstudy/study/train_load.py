@@ -55,7 +55,7 @@ class RowSizes:
 
 
 def row_sizes(settings: TrainingSettings, part: Part, ruler: Ruler) -> RowSizes:
-    """Measure a mean row as a method reads it: a pair's prompt is read once for both branches."""
+    """Measure a mean row as a method reads it: a pair's prompt once for both branches, if shared."""
     prompts, chosen, rejected = (ruler.lengths(texts) for texts in zip(*part.sample, strict=True))
     method = METHODS.load(settings.method)
     most = settings.max_length
@@ -75,11 +75,13 @@ def row_sizes(settings: TrainingSettings, part: Part, ruler: Ruler) -> RowSizes:
     shared = [n - min(p + 1, most) for n, p in zip(both, prompts, strict=True)]
     scored = [max(0.0, n - 2 * (p + 1)) for n, p in zip(both, prompts, strict=True)]
     refers = settings.method in PREFERENCE_METHODS
+    alone = settings.dropout == "keep" or getattr(settings, "prefix_sharing", "off") == "off"
+    processed = _mean(both if alone else shared)
     return RowSizes(
-        processed=_mean(shared),
+        processed=processed,
         scored=_mean(scored),
         context=_mean(both) / 2,
-        referenced=_mean(shared) if refers else 0.0,
+        referenced=processed if refers else 0.0,
     )
 
 

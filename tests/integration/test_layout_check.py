@@ -1,0 +1,69 @@
+"""A model that sees by rules of its own is trained without our layout, and says so."""
+
+import json
+
+import methods_fixtures as fx
+import pytest
+import torch
+
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.save import copy_tokenizer
+
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "max_position_embeddings": 128, "initializer_range": 0.3,
+}  # fmt: skip
+GROUPED = SIZES | {"intermediate_size": 64, "num_key_value_heads": 2}
+LOCAL = {
+    "hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": [[["local"], 2]],
+    "window_size": 16, "max_position_embeddings": 128, "initializer_range": 0.3,
+    "attention_dropout": 0.0, "embed_dropout": 0.0, "resid_dropout": 0.0,
+}  # fmt: skip
+
+
+def write_model(folder, opt, name, **sizes):
+    import transformers
+
+    folder.mkdir()
+    copy_tokenizer(opt, folder)
+    vocabulary = json.loads((opt / "config.json").read_text())["vocab_size"]
+    config = getattr(transformers, f"{name}Config")(vocab_size=vocabulary, **sizes)
+    torch.manual_seed(0)
+    getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(folder)
+    return folder
+
+
+def train(parent, root, *, sharing="auto"):
+    lora = LoRASettings(lora_dropout=0.0)
+    settings = DPOSettings(
+        max_length=64, learning_rate=1e-2, max_steps=3, prefix_sharing=sharing, lora=lora
+    )
+    return METHODS.load("dpo").train(fx.make_job(settings, parent, root))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("Mistral", GROUPED | {"sliding_window": 16}), ("GPTNeo", LOCAL)],
+)
+def test_a_window_is_not_lost_by_sharing_prompts(name, sizes, tmp_path):
+    opt = fx.write_opt(tmp_path / "opt")
+    parent = write_model(tmp_path / "model", opt, name, **sizes)
+    ours = train(parent, tmp_path / "auto")
+    plain = train(parent, tmp_path / "off", sharing="off")
+    assert "prompts are not shared" in ours.notes[0]
+    assert "layouts_agree" not in {outcome.guard for outcome in ours.guards}
+    assert ours.work.processed_tokens == plain.work.processed_tokens
+    assert ours.final_loss == plain.final_loss
+    assert plain.notes == ()
+
+
+def test_without_a_window_prompts_are_shared_and_the_guard_tells_how_exactly(tmp_path):
+    opt = fx.write_opt(tmp_path / "opt")
+    parent = write_model(tmp_path / "model", opt, "Mistral", **GROUPED, sliding_window=None)
+    ours = train(parent, tmp_path / "auto")
+    plain = train(parent, tmp_path / "off", sharing="off")
+    told = {outcome.guard: outcome.detail for outcome in ours.guards}
+    assert "differ by" in told["layouts_agree"]
+    assert ours.work.processed_tokens < plain.work.processed_tokens
+    assert ours.final_loss == pytest.approx(plain.final_loss, abs=1e-5)
