@@ -199,16 +199,17 @@ def _computed_references(
     def log_probs(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return reference_log_probs(trainer, batch)
 
+    identity, rows_at_once = _identity(job, trainer, precision), 1 if job.device == "cpu" else 16
     was_training = trainer.model.training
     trainer.model.eval()
     try:
         with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
             return reference_logps(
-            log_probs, encoded, cache=ReferenceCache(kept), identity=_identity(job, trainer, precision),
-            pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
-            device=job.device, rows_at_once=1 if job.device == "cpu" else 16,
-            progress=job.progress, should_stop=job.should_stop,
-        )  # fmt: skip
+                log_probs, encoded, cache=ReferenceCache(kept), identity=identity,
+                pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
+                device=job.device, rows_at_once=rows_at_once, progress=job.progress,
+                should_stop=job.should_stop,
+            )  # fmt: skip
     finally:
         trainer.model.train(was_training)
 

@@ -55,7 +55,7 @@ class RowSizes:
 
 
 def row_sizes(settings: TrainingSettings, part: Part, ruler: Ruler) -> RowSizes:
-    """Measure a mean row as a method reads it: a pair's prompt once for both branches, if shared."""
+    """Measure a mean row as a method reads it: of a pair, a shared prompt once."""
     prompts, chosen, rejected = (ruler.lengths(texts) for texts in zip(*part.sample, strict=True))
     method = METHODS.load(settings.method)
     most = settings.max_length
