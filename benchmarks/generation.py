@@ -40,7 +40,6 @@ STD = 0.012
 """Of the random weights: about 45 different tokens in 50; at 0.02, ten; above, one or two."""
 
 ALONE = "notebook: one by one, 1 thread"
-ALONE_BOTH = "notebook: one by one, 2 threads"
 TOGETHER = "ours, 1 process"
 SPREAD = "ours, 2 processes"
 
@@ -134,11 +133,8 @@ def _published_set(
 ) -> None:
     texts = [prompt.text for prompt in prompts]
     ways = {ALONE: partial(theirs.call, notebook_way.generate, folder, texts)}
-    with Side(2) as wide:
-        if not quick:
-            ways[ALONE_BOTH] = partial(wide.call, notebook_way.generate, folder, texts)
-        ways[SPREAD] = partial(mine.call, ours.generate, folder, prompts, workers=2)
-        found = in_turns(ways, 1)
+    ways[SPREAD] = partial(mine.call, ours.generate, folder, prompts, workers=2)
+    found = in_turns(ways, 1)
     section = Section(
         title="Published prompts", samples=found, baseline=ALONE, clock="wall", unit=_unit(prompts)
     )
