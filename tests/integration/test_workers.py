@@ -136,7 +136,8 @@ def test_a_forgotten_pool_ends_its_workers():
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path.insert(0, '{tests}')
 from functools import partial
 from test_workers import doubler
