@@ -224,7 +224,7 @@ class TestLinks:
         page = watched.open(small)
         watched.choose(axis="helpful", a="1", b="3", show="pair", order="gap")
         page.locator("#search").fill("the")
-        page.wait_for_function("location.hash.includes('q=the')")
+        page.wait_for_url("**q=the**")  # not by a script that waits: the report forbids `eval`
         names, found, fragment = watched.names(), watched.found(), page.evaluate("location.hash")
         watched.open(small, fragment)
         assert (watched.names(), watched.found()) == (names, found)
