@@ -199,7 +199,7 @@ class TestFilters:
     def test_search_finds_words_of_responses_in_any_case(self, watched, small):
         page = watched.open(small)
         page.locator("#search").fill("REPLY17X")
-        page.wait_for_function("document.getElementById('found').textContent.startsWith('2 of')")
+        page.locator("#found", has_text=re.compile("^2 of")).wait_for()
         assert watched.names() == ["Harmful 18", "Helpful 18"]
 
     def test_hiding_a_model_takes_its_column_away(self, watched, small):
@@ -246,7 +246,7 @@ class TestLinks:
     def test_a_comparison_leads_to_its_discordant_prompts(self, watched, small, rows):
         page = watched.open(small)
         page.locator("#comparisons tr", has_text="HpR").locator("a").first.click()
-        page.wait_for_function("location.hash.startsWith('#samples?')")
+        page.wait_for_url(re.compile(r"#samples\?"))
         assert page.locator("#show").input_value() == "pair"
         assert page.locator("#axis").input_value() == "helpful"
         shown = [page.locator(f"#{box} option:checked").inner_text() for box in ("a", "b")]
