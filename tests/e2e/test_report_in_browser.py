@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import sys
 import time
 from dataclasses import replace
