@@ -1,12 +1,13 @@
 """The study `hh-small` by alignstudy, and the same study done the notebooks' way.
 
-    python benchmarks/study.py [--rounds 1]
+    python benchmarks/study.py [--rounds 1] [--workers 1]
 
 Both start from the same base model and the same judge, which alignstudy trains first, untimed. What
 is timed, on both sides, is what the notebooks did: SFT, DPO, SFT then DPO; 100 responses of each of
 the four models; every response scored by the judge (alignstudy scores them by length too). The
-notebooks' way is stock TRL (2 x 4, float32), one prompt and one scored pair at a time. Rows:
-ALIGNSTUDY_HH_DIR. Both tables of rates are shown with alignstudy's intervals, and every difference
+notebooks' way is stock TRL (2 x 4, float32), one prompt and one scored pair at a time, in one
+process; alignstudy makes stages side by side in as many processes as the machine has cores
+(`--workers 1`: in one). Rows: ALIGNSTUDY_HH_DIR. Both tables of rates are shown with alignstudy's intervals, and every difference
 with its own.
 """
 
@@ -38,6 +39,7 @@ from harness import (
 )
 from materials import data_folder
 
+from alignstudy.loading.spreading import usable_cores
 from alignstudy.records import Pair, Prompt
 
 JUDGE = "small-judge"
@@ -51,10 +53,12 @@ def main() -> int:
     """Measure, write the results, give the exit code."""
     made = parser(__doc__ or "", quick=False)
     made.add_argument("--rounds", type=int, default=1, help="how often each side does it all")
+    made.add_argument("--workers", default="auto", help="processes of alignstudy; auto: as cores")
     asked = made.parse_args()
     settings = {
         "Study": "hh-small; SFT, DPO and SFT then DPO; 4 x 100 responses of 50 tokens; 400 scores",
-        "Threads": asked.threads,
+        "Threads": f"{asked.threads} a process",
+        "Processes": f"notebook 1, alignstudy at most {_processes(asked.workers, asked.threads)}",
         "Rounds": asked.rounds,
     }
     report = Report(
@@ -65,11 +69,16 @@ def main() -> int:
         Side(asked.threads) as theirs,
         Side(asked.threads) as mine,
     ):
-        _measure(report, Path(scratch), theirs, mine, rounds=asked.rounds)
+        _measure(report, Path(scratch), theirs, mine, asked)
     return report.finish(asked.out)
 
 
-def _measure(report: Report, scratch: Path, theirs: Side, mine: Side, *, rounds: int) -> None:
+def _processes(workers: str, threads: int) -> int:
+    most = max(1, usable_cores() // threads)
+    return most if workers == "auto" else min(int(workers), most)
+
+
+def _measure(report: Report, scratch: Path, theirs: Side, mine: Side, asked: Any) -> None:
     prepared, last = scratch / "prepared", scratch / "last"
     task = mine.call(prepare, prepared, scratch / "run")
     theirs.call(notebook_warm_up, task, scratch / "warm")
@@ -77,35 +86,40 @@ def _measure(report: Report, scratch: Path, theirs: Side, mine: Side, *, rounds:
     def ours_once() -> Sample:
         shutil.rmtree(last, ignore_errors=True)
         shutil.copytree(prepared, last)
-        return mine.call(run_by_alignstudy, last, scratch / "run")
+        return mine.call(run_by_alignstudy, last, scratch / "run", workers=asked.workers)
 
     ways = {
         NOTEBOOK: partial(theirs.call, run_by_notebook, task, scratch / "notebook"),
         OURS: ours_once,
     }
-    found = in_turns(ways, rounds)
+    found = in_turns(ways, asked.rounds)
     report.add(Section(title="The same work", samples=found, baseline=NOTEBOOK, clock="wall"))
     # Where others use the machine the clock tells of them too; the processor's seconds don't.
     clock: Clock = "cpu" if shared_machine(found[NOTEBOOK]) else "wall"
     times = ratio(found[NOTEBOOK], found[OURS], clock)
     name = f"The study, end to end ({'clock' if clock == 'wall' else 'processor'})"
     report.gates.append(gate_on_ratio(name, times, 3.0, 6.0))
-    report.facts["Times faster by the processor"] = ratio(found[NOTEBOOK], found[OURS]).median
+    by_processor = ratio(found[NOTEBOOK], found[OURS]).median
+    report.facts["Times faster by the processor's seconds"] = round(by_processor, 2)
     for name, runs in found.items():
-        report.facts[f"Parts, {name} (s)"] = runs[-1].found["parts"]
+        report.facts[f"Parts, {name} (s; stages side by side count in full)"] = runs[-1].found[
+            "parts"
+        ]
     whole = mine.call(finish_by_alignstudy, last, scratch / "run")
     report.facts["alignstudy, whatever else the study holds (calibration, judge's checks,"
                  " diagnostics, report; not timed above) (s)"] = round(whole, 1)  # fmt: skip
     _compare(report, scratch, found[NOTEBOOK][-1].found["ratings"])
 
 
-def _study(home: Path, out: Path) -> Any:
+def _study(home: Path, out: Path, *, workers: str = "auto") -> Any:
     """Read the study; its judge cuts as the notebooks' did, so that equal texts score equally."""
     os.environ["ALIGNSTUDY_HOME"] = str(home)
     from alignstudy.study.api import Study
 
     source = data_folder("ALIGNSTUDY_HH_DIR", "hh-rlhf")
-    changes = [f"data.source={json.dumps(str(source))}", "judges.0.truncation=paper"]
+    changes = [
+        f"data.source={json.dumps(str(source))}", "judges.0.truncation=paper", f"workers={workers}",
+    ]  # fmt: skip
     return Study.load("hh-small", overrides=changes, out=out, offline=True)
 
 
@@ -135,9 +149,9 @@ def prepare(home: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def run_by_alignstudy(home: Path, out: Path) -> Sample:
+def run_by_alignstudy(home: Path, out: Path, *, workers: str) -> Sample:
     """Let alignstudy do what the notebooks did; all that it does for it is timed."""
-    study = _study(home, out)
+    study = _study(home, out, workers=workers)
     sample = Sample()
     with stopwatch(sample):
         run = study.run(only=TIMED)

@@ -8,6 +8,7 @@ AlignstudyError                 what failed, why, how to mend it, what was kept
  |   `- MetricError             a figure of merit that is not defined on these numbers
  |- EnvironmentFault      (3)   disk, memory, network, permission
  |   |- LockHeldError           another process works on this run
+ |   |- WorkerEndedError        a process that work was spread over was killed
  |   `- NotFetchedError         a hub id that is not at hand
  |- DamagedArtefactError  (4)   a file whose hash is not the recorded one
  |- GuardError            (5)   a guard refused: a number would have been silently wrong
@@ -93,6 +94,10 @@ class EnvironmentFault(AlignstudyError):
 
 class LockHeldError(EnvironmentFault):
     """Another process works on the same run."""
+
+
+class WorkerEndedError(EnvironmentFault):
+    """A process that work was spread over ended before its work did."""
 
 
 class NotFetchedError(EnvironmentFault):

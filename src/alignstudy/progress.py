@@ -38,3 +38,34 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+class NotesOnly:
+    """Passes notes on, and nothing else: for work beside that which a `Progress` shows."""
+
+    def __init__(self, outer: Progress) -> None:
+        self._outer = outer
+
+    def start(self, what: str, total: int | None = None) -> None:
+        """Say nothing."""
+
+    def advance(self, done: int, **figures: float) -> None:
+        """Say nothing."""
+
+    def finish(self) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Pass the note on."""
+        self._outer.note(text)
+
+
+def beside(progress: Progress) -> Progress:
+    """Give what shows a second piece of work while the first goes on.
+
+    Args:
+        progress: If it has a method `another`, that gives it; else only notes are shown.
+    """
+    another = getattr(progress, "another", None)
+    found: Progress = NotesOnly(progress) if another is None else another()
+    return found

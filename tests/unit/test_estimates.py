@@ -3,12 +3,14 @@
 import gzip
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy import Study
+from alignstudy.cli.planning import say_totals
 from alignstudy.data.collect import collect
 from alignstudy.data.selection import RowSelection
 from alignstudy.data.world import WorldSettings, write_world
@@ -16,10 +18,12 @@ from alignstudy.loading.spreading import START_UP
 from alignstudy.methods.scratch import ArchitectureSettings
 from alignstudy.sources import ResolvedSource, Source
 from alignstudy.study import estimates
+from alignstudy.study import outlook as outlooks
 from alignstudy.study.api import worker_count
 from alignstudy.study.counting import Counter
-from alignstudy.study.estimates import StageEstimate, estimate
-from alignstudy.study.history import History, machine_mark, mark, predicted, work_record
+from alignstudy.study.estimates import estimate
+from alignstudy.study.history import History, Told, machine_mark, mark, predicted, work_record
+from alignstudy.study.outlook import StageEstimate
 from alignstudy.study.runner import Runner
 from alignstudy.study.shapes import ModelShape, shape_of_architecture, shape_of_config
 from alignstudy.study.stage import in_order
@@ -59,7 +63,7 @@ def small(tmp_path, *overrides):
     study = Study.load(
         "demo",
         overrides=[*(f"data.world.{size}" for size in sizes), "calibration.n=10",
-                   "validation.n=10", "data.train.max_rows=40", *overrides],
+                   "validation.n=10", "data.train.max_rows=40", "workers=1", *overrides],
         out=tmp_path / "run",
     )  # fmt: skip
     return replace(study, store=Store(tmp_path / "home"))
@@ -266,7 +270,7 @@ def test_a_kind_that_nobody_counts_is_unknown(tmp_path):
 @pytest.fixture
 def kept(monkeypatch):
     """A machine whose speed is known: nothing is probed, torch stays out."""
-    monkeypatch.setattr(estimates, "machine_speed", lambda *_, **__: SPEED)
+    monkeypatch.setattr(outlooks, "machine_speed", lambda *_, **__: SPEED)
 
 
 @pytest.mark.usefixtures("kept")
@@ -288,7 +292,7 @@ def test_an_estimate_has_a_range_totals_and_names_what_it_rests_on(tmp_path):
 
 
 def test_where_nothing_is_new_nothing_is_probed(tmp_path, monkeypatch):
-    monkeypatch.setattr(estimates, "machine_speed", lambda *_, **__: pytest.fail("probed"))
+    monkeypatch.setattr(outlooks, "machine_speed", lambda *_, **__: pytest.fail("probed"))
     found = estimate([], Store(tmp_path), device="cpu", threads=1, workers=1)
     assert (found.stages, found.seconds) == ((), 0.0)
 
@@ -322,22 +326,22 @@ def test_what_this_machine_took_before_corrects_the_prediction(tmp_path):
     stage = stages["train/sft/seed-0"]
     load = StageLoads(study.store, "cpu").of(stage)
     plain = predicted(load, SPEED, spread=1)
-    told = History(study.store, SPEED, workers=1).predict(stage, load)
+    told = History(study.store, SPEED).predict(stage, load, workers=1)
     assert (told.seconds, told.factor, told.basis) == (plain, None, "a test")
     for times in (2.0, 3.0, 4.0):
         remember(study.store, stage, load, seconds=times * plain)
-    told = History(study.store, SPEED, workers=1).predict(stage, load)
+    told = History(study.store, SPEED).predict(stage, load, workers=1)
     assert told.seconds == pytest.approx(3 * plain)
     assert told.factor == pytest.approx(1.5)
     assert told.basis == "3 earlier runs of its kind here"
     half = replace(load, flops=load.flops / 2, operations=load.operations / 2,
                    bytes=load.bytes / 2, seconds=load.seconds / 2)  # fmt: skip
-    assert History(study.store, SPEED, workers=1).predict(stage, half).seconds == pytest.approx(
+    assert History(study.store, SPEED).predict(stage, half, workers=1).seconds == pytest.approx(
         1.5 * plain
     )
     other = stages["train/dpo/seed-0"]
     assert mark(other) != mark(stage)
-    assert History(study.store, SPEED, workers=1).predict(other, load).factor is None
+    assert History(study.store, SPEED).predict(other, load, workers=1).factor is None
 
 
 @pytest.mark.parametrize(
@@ -352,7 +356,7 @@ def test_runs_that_say_nothing_of_this_machine_are_not_heard(tmp_path, changes):
     manifest = json.loads(path.read_text())
     manifest["facts"]["work"] |= changes
     path.write_text(json.dumps(manifest))
-    assert History(study.store, SPEED, workers=1).predict(stage, load).factor is None
+    assert History(study.store, SPEED).predict(stage, load, workers=1).factor is None
     assert machine_mark() != "another"
 
 
@@ -364,15 +368,68 @@ def test_work_that_processes_share_is_predicted_shorter_where_they_pay():
     assert predicted(small, SPEED, spread=4) == predicted(small, SPEED, spread=1)
 
 
-def test_workers_fill_the_cores_that_threads_leave(monkeypatch):
+@pytest.mark.parametrize(
+    ("threads", "workers", "variable", "wanted"),
+    [(2, "auto", "", 4), (16, "auto", "", 1), (None, "auto", "", 1), (None, "auto", "4", 2),
+     (2, 3, "", 3), (2, 9, "", 4), (2, 1, "", 1)],
+)  # fmt: skip
+def test_workers_fill_the_cores_that_threads_leave(monkeypatch, threads, workers, variable, wanted):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert worker_count("cpu", 2) == 4
-    assert worker_count("cpu", 16) == 1
-    assert worker_count("cpu", None) == 1
-    assert worker_count("cuda", 1) == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert worker_count("cpu", None) == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    asked = SimpleNamespace(device="cpu", threads=threads, workers=workers)
+    assert worker_count(asked) == wanted
+
+
+def test_an_accelerator_is_one_process_work(monkeypatch):
+    monkeypatch.setattr("alignstudy.study.api.accelerator", lambda asked: "H200")
+    assert worker_count(SimpleNamespace(device="auto", threads=1, workers="auto")) == 1
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_plan_counts_with_stages_side_by_side(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
+    one, two = small(tmp_path), small(tmp_path, "workers=2", "threads=1")
+    alone, beside = (study.estimate(study.plan()[0]) for study in (one, two))
+    assert (alone.processes, beside.processes) == (1, 2)
+    assert 0.5 * alone.seconds < beside.seconds < alone.seconds
+    assert alone.memory < beside.memory
+    say_totals(beside)
+    assert ", in 2 processes" in capsys.readouterr().out
+
+
+def hands_of(monkeypatch, loads, *, workers=2, free=64e9, device="cpu"):
+    """Say in how many processes stages of such loads, none needing another, would be made."""
+    stages = [SimpleNamespace(name=f"s{at}", key=f"k{at}", numeric=True, inputs=tuple)
+              for at in range(len(loads))]  # fmt: skip
+    of = {stage.key: load for stage, load in zip(stages, loads, strict=True)}
+    monkeypatch.setattr(outlooks, "StageLoads", lambda *_: SimpleNamespace(
+        of=lambda stage: of[stage.key]))  # fmt: skip
+    monkeypatch.setattr(outlooks, "machine_speed", lambda *_, **__: SPEED)
+    monkeypatch.setattr(outlooks, "free_memory", lambda: free)
+    history = SimpleNamespace(
+        predict=lambda stage, load, workers: Told(
+            seconds=load.time(SPEED), factor=None, basis="a probe"
+        )
+    )
+    monkeypatch.setattr(outlooks, "History", lambda *_: history)
+    return outlooks.outlook(stages, None, device=device, threads=1, workers=workers)
+
+
+def test_two_processes_are_planned_only_where_they_pay(monkeypatch):
+    long, short = Load(seconds=100.0, memory=1e9), Load(seconds=2.0, memory=1e9)
+    found = hands_of(monkeypatch, [long, long])
+    assert (found.hands, found.spread) == (2, 1)
+    assert found.seconds == pytest.approx(100.0 + START_UP)
+    assert found.low < found.seconds < found.high
+    assert found.memory == pytest.approx(2 * (1e9 + outlooks.LIBRARIES))
+    assert hands_of(monkeypatch, [short, short]).hands == 1
+    assert hands_of(monkeypatch, [long, long], workers=1).hands == 1
+    assert hands_of(monkeypatch, [long, long], free=2e9).hands == 1
+    assert hands_of(monkeypatch, [long, long], device="cuda").hands == 1
+    found = hands_of(monkeypatch, [long] * 8, workers=8)
+    assert (found.hands, found.spread) == (8, 1)
+    found = hands_of(monkeypatch, [long] * 2, workers=8)
+    assert (found.hands, found.spread) == (2, 4), "what is left over is for each one's texts"
 
 
 def test_shapes_and_estimates_compare_by_value():

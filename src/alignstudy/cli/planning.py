@@ -12,7 +12,8 @@ from alignstudy.study.plan import PlanLine
 from alignstudy.study.plan import as_json as plan_json
 
 if TYPE_CHECKING:
-    from alignstudy.study.estimates import StageEstimate, StudyEstimate
+    from alignstudy.study.estimates import StudyEstimate
+    from alignstudy.study.outlook import StageEstimate
 
 
 def as_json(
@@ -63,9 +64,10 @@ def say_totals(found: StudyEstimate) -> None:
         return
     if len(found.unknown) < len(found.stages):
         least = "at least " if found.unknown else ""
+        several = f", in {found.processes} processes" if found.processes > 1 else ""
         console.say(
             f"estimate for this machine: {least}{duration(found.seconds)}"
-            f" ({_range(found.low, found.high)})"
+            f" ({_range(found.low, found.high)}){several}"
         )
         room = f" of {quantity(found.free_memory, 'B')} free" if found.free_memory else ""
         console.say(f"memory: {least}{quantity(found.memory, 'B')}{room}")

@@ -14,39 +14,29 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import IO, Any, Generic, Self, TypeVar
 
-from alignstudy.errors import AlignstudyError, EnvironmentFault
+from alignstudy.errors import EnvironmentFault, WorkerEndedError
+from alignstudy.loading.worker_process import Told
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
-Note = Callable[[str], None]
+Note = Callable[[Any], None]
 Load = Callable[[], Callable[[Any, Note], Any]]
 _Waiting = queue.SimpleQueue[Any]
-_Heard = queue.SimpleQueue["_Told"]
+_Heard = queue.SimpleQueue["Told"]
 
 _BEGIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer);"
-    " from alignstudy.loading.workers import serve; serve()"
+    " from alignstudy.loading.worker_process import serve; serve()"
 )
 """A worker doesn't import the user's script again, as multiprocessing's do."""
 
 
 _PATIENCE = 10.0
 """Seconds that a process takes at most to end."""
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What a worker says: a note, an answer, or why there is none."""
-
-    kind: str
-    value: Any
-    task: int = -1
 
 
 class WorkerPool(Generic[Task, Answer]):
@@ -86,12 +76,12 @@ class WorkerPool(Generic[Task, Answer]):
 
         Raises:
             AlignstudyError: As the task raised it.
-            EnvironmentFault: If a worker was killed.
+            WorkerEndedError: If a worker was killed.
             RuntimeError: If a task raised anything else, with its traceback.
         """
         if self.closed:
             raise RuntimeError("the pool of workers is closed")
-        waiting, heard = queue.SimpleQueue[tuple[int, Task]](), queue.SimpleQueue[_Told]()
+        waiting, heard = queue.SimpleQueue[tuple[int, Task]](), queue.SimpleQueue[Told]()
         for item in enumerate(tasks):
             waiting.put(item)
         for worker in self._workers[: len(tasks)]:
@@ -110,6 +100,11 @@ class WorkerPool(Generic[Task, Answer]):
         finally:
             if left:  # what a worker still does, nobody waits for
                 self.close()
+
+    def ask_to_stop(self) -> None:
+        """Send the workers SIGTERM: one that handles it stops in good order, others end."""
+        for worker in tuple(self._workers):
+            worker.ask_to_stop()
 
     def close(self) -> None:
         """End the workers, whatever they do; a closed pool does no more work."""
@@ -168,20 +163,20 @@ class _Worker:
         except queue.Empty:
             return
         except (OSError, EOFError, ValueError, pickle.UnpicklingError):
-            heard.put(_Told("error", self._death()))
+            heard.put(Told("error", self._death()))
         except Exception as error:
-            heard.put(_Told("error", error))
+            heard.put(Told("error", error))
 
     def _send(self, message: object) -> None:
         pipe = _open(self._process.stdin)
         pickle.dump(message, pipe)
         pipe.flush()
 
-    def _receive(self) -> _Told:
-        told: _Told = pickle.load(_open(self._process.stdout))
+    def _receive(self) -> Told:
+        told: Told = pickle.load(_open(self._process.stdout))
         return told
 
-    def _death(self) -> EnvironmentFault:
+    def _death(self) -> WorkerEndedError:
         """Say how a worker ended that should not have."""
         try:
             code = self._process.wait(_PATIENCE)
@@ -191,12 +186,16 @@ class _Worker:
         words = self._words.read().decode(errors="replace").strip().splitlines()
         killed = f"it was ended by signal {-code}" if code < 0 else f"it ended with code {code}"
         often = "; signal 9 is most often the system's, for want of memory" if code == -9 else ""
-        return EnvironmentFault(
+        return WorkerEndedError(
             f"the worker process {self._process.pid} ended before its work did",
             why=killed + often + (f"; its last words: {words[-1]}" if words else ""),
             mend="set fewer workers (`workers: 1` keeps all in one process), or use a machine with"
             " more memory",
         )
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
+        self._process.terminate()
 
     def end(self) -> None:
         """End the process."""
@@ -233,62 +232,3 @@ def _environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
     }
-
-
-def serve() -> None:
-    """Be a worker: load once, then answer tasks until the other end is closed."""
-    import signal
-
-    # The terminal's Ctrl-C reaches every process; the one that spread the work ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked: _Waiting = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(asked,), daemon=True).start()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-
-    def tell(told: _Told) -> None:
-        pickle.dump(told, answers)
-        answers.flush()
-
-    try:
-        _answer(asked, tell)
-    except AlignstudyError as error:
-        tell(_Told("error", error))
-    except Exception:
-        words = f"a worker process failed:\n{traceback.format_exc()}"
-        tell(_Told("error", RuntimeError(words)))
-
-
-def _listen(asked: _Waiting) -> None:
-    """Read what comes; when the process that asks is gone, however it ended, so is this one."""
-    try:
-        while True:
-            asked.put(pickle.load(sys.stdin.buffer))
-    except EOFError:
-        os._exit(0)
-    except Exception as error:
-        asked.put(error)
-
-
-def _answer(asked: _Waiting, tell: Callable[[_Told], None]) -> None:
-    """Load, then do task after task."""
-    import torch
-
-    from alignstudy.loading.kernel_probe import use_route
-
-    threads, route, load = _next(asked)
-    torch.set_num_threads(threads)
-    use_route(route)
-    run = load()
-    while True:
-        number, task = _next(asked)
-        answer = run(task, lambda text: tell(_Told("note", text)))
-        tell(_Told("answer", answer, number))
-
-
-def _next(asked: _Waiting) -> Any:  # noqa: ANN401
-    """Give what was asked; raise what went wrong in reading it."""
-    message = asked.get()
-    if isinstance(message, Exception):
-        raise message
-    return message

@@ -82,6 +82,11 @@ def _cost_notes(rows: Sequence[Mapping[str, Any]], untold: Sequence[str]) -> Ite
         )
     if any(row.get("resumed") for row in rows):
         yield "Of a stage that went on after an interruption, only the last part is measured."
+    if any(row.get("beside") for row in rows):
+        yield (
+            "Some stages were at work at the same time, in several processes: their times add up to"
+            " more than the clock's, and whose energy it was can't be told."
+        )
     if any(row.get("joules") for row in rows):
         yield "Energy is what the machine's counters say, whoever else worked meanwhile."
     missing = [_UNTOLD[name] for name in untold if name in _UNTOLD]

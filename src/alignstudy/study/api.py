@@ -24,10 +24,12 @@ from alignstudy.study.plan import PlanLine, make_plan
 from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
 from alignstudy.study.runfolder import PROVENANCE, RunFolder
-from alignstudy.study.runner import Runner, stop_signals
+from alignstudy.study.runner import Runner
+from alignstudy.study.side_by_side import make_side_by_side
 from alignstudy.study.spec import StudySettings
 from alignstudy.study.stage import Stage, in_order
 from alignstudy.study.stages.compare import INCOMPLETE
+from alignstudy.study.stopping import stop_signals
 from alignstudy.study.store import Store
 
 if TYPE_CHECKING:
@@ -98,10 +100,10 @@ class Study:
         """
         from alignstudy.study.estimates import estimate
 
-        device, threads = device_of(self.settings), self.settings.threads
         return estimate(
-            lines, self.store, device=device, threads=threads, workers=worker_count(device, threads)
-        )
+            lines, self.store, device=device_of(self.settings), threads=self.settings.threads,
+            workers=worker_count(self.settings),
+        )  # fmt: skip
 
     def run(self, *, only: str | None = None, progress: Progress = SILENT) -> Run:
         """Run what is missing; write the run folder.
@@ -126,12 +128,13 @@ class Study:
                 stages = in_order(graph.goals)
                 record.located, record.stages = located, stages
                 goals = graph.goals if only is None else matching(stages, only)
-                device, threads = device_of(self.settings), self.settings.threads
                 record.runner = Runner(
-                    store=self.store, device=device, threads=threads, progress=progress,
-                    workers=worker_count(device, threads), should_stop=should_stop,
+                    store=self.store, device=device_of(self.settings), progress=progress,
+                    threads=self.settings.threads, workers=worker_count(self.settings),
+                    should_stop=should_stop,
                 )  # fmt: skip
                 _tell_absent(located, record.runner)
+                make_side_by_side(record.runner, goals)
                 for goal in goals:
                     record.runner.make(goal)
                 keys = {goal.key for goal in goals}
@@ -259,12 +262,17 @@ class _Record:
         return lines or list(former.values())
 
 
-def worker_count(device: str, threads: int | None) -> int:
-    """Give the processes that generation and scoring are spread over: one a thread's core."""
-    if device != "cpu":
+def worker_count(settings: StudySettings) -> int:
+    """Give the processes that a study's work may be spread over: 1 on an accelerator.
+
+    On a CPU as many as asked for, and not more than there are cores for their threads.
+    """
+    if device_of(settings) != "cpu":
         return 1
     cores = usable_cores()
-    return max(1, cores // (threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cores))
+    threads = settings.threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cores
+    most = max(1, cores // threads)
+    return most if settings.workers == "auto" else min(settings.workers, most)
 
 
 def device_of(settings: StudySettings) -> str:

@@ -41,15 +41,22 @@ class Cost:
     joules: float | None = None
     joules_of: str = ""
 
-    def facts(self) -> dict[str, Any]:
-        """Give what is kept with the artefact; what the machine doesn't tell is null."""
+    def facts(self, *, beside: bool) -> dict[str, Any]:
+        """Give what is kept with the artefact; what the machine doesn't tell is null.
+
+        Args:
+            beside: Whether other stages were at work meanwhile: the machine's counters don't tell
+                whose energy it was.
+        """
+        told = self.joules is not None and not beside
         return {
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
             "peak_memory": self.peak_memory,
             "device_memory": self.device_memory,
-            "joules": None if self.joules is None else round(self.joules, 1),
-            "joules_of": self.joules_of,
+            "joules": round(self.joules or 0.0, 1) if told else None,
+            "joules_of": self.joules_of if told else "",
+            **({"beside": True} if beside else {}),
         }
 
 
@@ -154,4 +161,4 @@ def cost_row(stage: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         "device": facts.get("device", ""),
         "reused": bool(facts.get("reused")),
     }
-    return {**row, "resumed": True} if facts.get("resumed") else row
+    return {**row, **{name: True for name in ("resumed", "beside") if facts.get(name)}}

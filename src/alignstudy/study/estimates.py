@@ -8,47 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from alignstudy.study.history import History
-from alignstudy.study.machine_speed import free_bytes, machine_speed
+from alignstudy.study.machine_speed import free_bytes
+from alignstudy.study.outlook import FACTOR, Outlook, StageEstimate, outlook
 from alignstudy.study.plan import PlanLine
 from alignstudy.study.stage import Stage
-from alignstudy.study.stage_loads import StageLoads, Unknown
 from alignstudy.study.store import Store
 
-FACTOR = 2.0
-"""An estimate that rests on the probe alone may be off by so much, either way."""
-SAMPLED = 1.3
-"""The same of row counts that were extrapolated."""
-LIBRARIES = 750e6
-"""Bytes that Python holds with torch, transformers and TRL loaded."""
-LEAN = 350e6
-"""The same without them."""
 LIBRARIES_SECONDS = 8.0
 """To load them, once a run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageEstimate:
-    """What one new stage would take.
-
-    Attributes:
-        seconds: Likeliest; None where it can't be known.
-        low: Lower end of what is plausible.
-        high: Upper end.
-        memory: Peak bytes, on the accelerator where it computes there; None as above.
-        disk: Bytes that stay in the store.
-        working_disk: Bytes of checkpoints that lie there meanwhile, besides.
-        basis: What the times rest on; where nothing is known, why.
-    """
-
-    stage: str
-    seconds: float | None = None
-    low: float | None = None
-    high: float | None = None
-    memory: float | None = None
-    disk: float | None = None
-    working_disk: float | None = None
-    basis: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +23,10 @@ class StudyEstimate:
     """What all new stages would take together.
 
     Attributes:
-        stages: In the order in which they run.
-        seconds: Of those that are known, loading of libraries included.
-        memory: Peak bytes of the largest known stage.
+        stages: In the order in which they could run one by one.
+        processes: In which stages are made side by side.
+        seconds: Until all that are known are made, loading of libraries included.
+        memory: Peak bytes of the known stages that are at work at the same time.
         disk: Bytes at the fullest moment: all that stays and the largest checkpoints.
         free_memory: Bytes that are free now, where `memory` is needed.
         free_disk: Bytes that are free now where the store lies.
@@ -67,6 +35,7 @@ class StudyEstimate:
     """
 
     stages: tuple[StageEstimate, ...] = ()
+    processes: int = 1
     seconds: float = 0.0
     low: float = 0.0
     high: float = 0.0
@@ -94,63 +63,32 @@ def estimate(
         store: Where what was made before lies.
         device: "cpu" or "cuda".
         threads: CPU threads of numeric stages; None: as many as torch likes.
-        workers: Processes that generation and scoring are spread over.
+        workers: Processes that stages, generation and scoring may be spread over.
     """
     new = [line.stage for line in lines if line.state == "new"]
     if not new:
         return StudyEstimate(free_disk=_free_disk(store.root))
-    loads = StageLoads(store, device)
-    speed = machine_speed(store, device, threads=threads)
-    history = History(store, speed, workers=workers)
-    holds = LIBRARIES if any(stage.numeric for stage in new) else LEAN
-    found = tuple(_of(stage, loads, history, _own(stage, device, holds)) for stage in new)
-    return _together(found, new, store, device)
+    return _together(outlook(new, store, device=device, threads=threads, workers=workers), new,
+                     store, device)  # fmt: skip
 
 
-def _of(stage: Stage, loads: StageLoads, history: History, own: float) -> StageEstimate:
-    try:
-        load = loads.of(stage)
-    except Unknown as why:
-        return StageEstimate(stage=stage.name, basis=f"unknown: {why}")
-    told = history.predict(stage, load)
-    factor = told.factor or FACTOR * (1.0 if load.exact else SAMPLED)
-    return StageEstimate(
-        stage=stage.name,
-        seconds=round(told.seconds, 2),
-        low=round(told.seconds / factor, 2),
-        high=round(told.seconds * factor, 2),
-        memory=round(load.memory + own),
-        disk=round(load.disk),
-        working_disk=round(load.working_disk),
-        basis=told.basis,
-    )
-
-
-def _own(stage: Stage, device: str, holds: float) -> float:
-    """Give the bytes of the process itself: none where the accelerator's memory is the scarce."""
-    return 0.0 if device != "cpu" and stage.numeric else holds
-
-
-def _together(
-    found: tuple[StageEstimate, ...], new: Sequence[Stage], store: Store, device: str
-) -> StudyEstimate:
-    known = [each for each in found if each.seconds is not None]
+def _together(found: Outlook, new: Sequence[Stage], store: Store, device: str) -> StudyEstimate:
     start = LIBRARIES_SECONDS if any(stage.numeric for stage in new) else 0.0
-    memory = max((each.memory or 0.0 for each in known), default=0.0)
-    disk = sum(each.disk or 0.0 for each in known)
-    disk += max((each.working_disk or 0.0 for each in known), default=0.0)
+    checkpoints = sorted((each.working_disk or 0.0 for each in found.stages), reverse=True)
+    disk = sum(each.disk or 0.0 for each in found.stages) + sum(checkpoints[: found.hands])
     room, free = free_bytes(device), _free_disk(store.root)
     return StudyEstimate(
-        stages=found,
-        seconds=round(start + sum(each.seconds or 0.0 for each in known), 1),
-        low=round(start / FACTOR + sum(each.low or 0.0 for each in known), 1),
-        high=round(start * FACTOR + sum(each.high or 0.0 for each in known), 1),
-        memory=memory,
+        stages=found.stages,
+        processes=found.hands,
+        seconds=round(start + found.seconds, 1),
+        low=round(start / FACTOR + found.low, 1),
+        high=round(start * FACTOR + found.high, 1),
+        memory=found.memory,
         disk=disk,
         free_memory=room,
         free_disk=free,
-        unknown=tuple(each.stage for each in found if each.seconds is None),
-        warnings=tuple(_warnings(memory, room, disk, free, store.root)),
+        unknown=tuple(each.stage for each in found.stages if each.seconds is None),
+        warnings=tuple(_warnings(found.memory, room, disk, free, store.root)),
     )
 
 

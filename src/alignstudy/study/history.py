@@ -46,15 +46,14 @@ class History:
     Args:
         store: Where earlier stages' facts lie.
         speed: This machine's.
-        workers: Processes that texts are spread over.
     """
 
-    def __init__(self, store: Store, speed: Speed, *, workers: int) -> None:
-        self._store, self._speed, self._workers = store, speed, workers
+    def __init__(self, store: Store, speed: Speed) -> None:
+        self._store, self._speed = store, speed
 
-    def predict(self, stage: Stage, load: Load) -> Told:
-        """Predict a stage's seconds."""
-        plain = seconds_of(stage, load, self._speed, workers=self._workers)
+    def predict(self, stage: Stage, load: Load, *, workers: int) -> Told:
+        """Predict a stage's seconds; its texts may be spread over so many processes."""
+        plain = seconds_of(stage, load, self._speed, workers=workers)
         ratios = self._ratios.get(mark(stage), [])
         if not ratios:
             return Told(seconds=plain, factor=None, basis=self._speed.basis)

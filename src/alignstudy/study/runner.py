@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -42,7 +40,9 @@ class Runner:
         store: Where they lie.
         device: "cpu" or "cuda".
         threads: CPU threads of numeric stages; None: as many as torch likes.
-        workers: Processes that generation and scoring may be spread over.
+        workers: Processes that stages, generation and scoring may be spread over.
+        spread: Processes over which the stage at work may spread its texts; None: `workers`.
+        beside: Whether other stages are at work in other processes meanwhile.
         executed: Names of the stages that ran, in order.
         notes: What a person should know of this run ("damaged artefact set aside").
         kernels: What was measured of the processor, and the route its products take; {} before the
@@ -53,6 +53,8 @@ class Runner:
     device: str
     threads: int | None = None
     workers: int = 1
+    spread: int | None = None
+    beside: bool = False
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
     executed: list[str] = field(default_factory=list)
@@ -77,6 +79,34 @@ class Runner:
             artefact = self._run_locked(stage)
         self._done[stage.key] = artefact
         return artefact
+
+    def missing(self, goals: Iterable[Stage]) -> list[Stage]:
+        """List the stages that `make` would run for these, each after those that it needs."""
+        found: dict[str, Stage] = {}
+
+        def visit(stage: Stage) -> None:
+            if stage.key in found or stage.key in self._done:
+                return
+            artefact = self._find(stage)
+            if artefact is not None:
+                self._done[stage.key] = artefact
+                return
+            for needed in stage.inputs():
+                visit(needed)
+            found[stage.key] = stage
+
+        for goal in goals:
+            visit(goal)
+        return list(found.values())
+
+    @property
+    def made(self) -> frozenset[str]:
+        """Keys of the stages that ran."""
+        return frozenset(self._made)
+
+    def count_as_made(self, keys: Iterable[str]) -> None:
+        """Let stages that another process ran for this run count as run by it."""
+        self._made.update(keys)
 
     def finished(self, stage: Stage) -> dict[str, Any]:
         """Give what was noted when a stage of this run ran; {} for one that was not needed."""
@@ -130,14 +160,15 @@ class Runner:
         with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
             work.mkdir(parents=True, exist_ok=True)
             resumed = any(work.iterdir())
-            self._settle(stage)
+            if stage.numeric:
+                self.settle()
             with self._meter.measured() as cost:
                 found = stage.run(self._job(stage, fresh, work))
             facts = {
                 **found,
                 "name": stage.name,
                 "started": started.isoformat(timespec="seconds"),
-                **cost.facts(),
+                **cost.facts(beside=self.beside),
                 "device": self.device if stage.numeric else "",
                 **self._work(stage, fresh, found, resumed=resumed),
             }
@@ -157,10 +188,8 @@ class Runner:
     def _loads(self) -> StageLoads:
         return StageLoads(self.store, self.device)
 
-    def _settle(self, stage: Stage) -> None:
-        """Make torch ready for a numeric stage: threads, and the fastest route of products."""
-        if not stage.numeric:
-            return
+    def settle(self) -> None:
+        """Make torch ready for numeric stages: threads, and the fastest route of products."""
         if self.threads is not None:
             set_threads(self.threads)
         if self.device == "cpu" and not self.kernels:
@@ -181,7 +210,11 @@ class Runner:
             load = self._loads.of(stage, refers=refers)
         except Unknown:  # nothing is kept that could mislead an estimate
             return facts
-        return {**facts, "work": work_record(stage, load, workers=self.workers, resumed=resumed)}
+        return {**facts, "work": work_record(stage, load, workers=self._processes, resumed=resumed)}
+
+    @property
+    def _processes(self) -> int:
+        return self.spread or self.workers
 
     def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
         return StageJob(
@@ -190,7 +223,7 @@ class Runner:
             scores=self.store.scores_file(),
             references=self.store.references_file(),
             kernels=self._kernels,
-            workers=self.workers,
+            workers=self._processes,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=self._facts_of,
             device=self.device,
@@ -246,34 +279,3 @@ def _environment_fault(error: BaseException) -> str | None:
     if "out of memory" in text.lower() or "can't allocate memory" in text:
         return text.splitlines()[0]
     return None
-
-
-@contextmanager
-def stop_signals(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a flag; a second SIGINT ends at once.
-
-    Yields:
-        A function that says whether a stop was asked for.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-        tell("stopping in good order (a checkpoint is being written); Ctrl-C again ends at once")
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, former in old.items():
-            signal.signal(number, former)
-
-
-def summary(executed: list[str], stages: list[Stage]) -> Mapping[str, Any]:
-    """Count what ran and what was cached."""
-    return {"executed": len(executed), "cached": len(stages) - len(executed)}

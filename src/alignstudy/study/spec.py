@@ -135,6 +135,11 @@ class StudySettings(Settings):
     threads: int | None = Field(
         None, ge=1, description="CPU threads of all numeric work; null: as many as torch likes."
     )
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="Most processes on a CPU that stages, generation and scoring are spread over;"
+        " auto: one for each `threads` cores. Results don't depend on it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
