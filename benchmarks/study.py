@@ -7,8 +7,8 @@ is timed, on both sides, is what the notebooks did: SFT, DPO, SFT then DPO; 100 
 the four models; every response scored by the judge (alignstudy scores them by length too). The
 notebooks' way is stock TRL (2 x 4, float32), one prompt and one scored pair at a time, in one
 process; alignstudy makes stages side by side in as many processes as the machine has cores
-(`--workers 1`: in one). Rows: ALIGNSTUDY_HH_DIR. Both tables of rates are shown with alignstudy's intervals, and every difference
-with its own.
+(`--workers 1`: in one). Rows: ALIGNSTUDY_HH_DIR. Both tables of rates are shown with alignstudy's
+intervals, and every difference with its own.
 """
 
 from __future__ import annotations
