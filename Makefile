@@ -4,16 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test e2e check lint types layers notebooks bench bench-quick clean
+.PHONY: demo test e2e check lint types layers bench bench-quick clean
 
 demo: $(VENV)/.installed ## install, run the demo study, say where the report is
 	HF_HUB_OFFLINE=1 $(BIN)/alignstudy run demo
 
 test: $(VENV)/.installed-dev ## the test suite (minutes, no network)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
 
 e2e: $(VENV)/.installed-dev ## whole studies, killed processes, notebooks
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/e2e -m e2e
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -m e2e
 
 bench: $(VENV)/.installed-dev ## the notebooks' way against ours (under 15 minutes on 2 cores)
 	$(BIN)/python benchmarks/all.py

@@ -12,7 +12,6 @@ leaves what it had. `--tiny --device cpu` runs the same on models that fit anywh
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,18 +20,18 @@ from typing import Any
 
 import notebook_way
 import ours
-from harness import Gate, Report, Sample, Section, Side, parser
+from harness import Gate, Report, Sample, Section, Side, at_most, both_sides, parser
 from machine import gpu_name
 from materials import (
     all_test_pairs,
     published_prompts,
     published_responses,
+    texts_of,
+    whole_texts,
     write_judge,
     write_opt_350m,
 )
-from training import DPO, SFT
-
-from alignstudy.records import Pair
+from training import SETTINGS
 
 SFT_STEPS, DPO_STEPS, PAIRS = 40_200, 20_100, 160_800
 """Updates of 8 samples in the published study: 2 epochs of SFT, DPO twice; its pairs."""
@@ -61,12 +60,8 @@ def main() -> int:
         name="gpu-tiny" if asked.tiny else "gpu", settings=settings,
         title="One GPU: slices of the published study",
     )  # fmt: skip
-    with (
-        tempfile.TemporaryDirectory(prefix="benchmark-") as scratch,
-        Side(asked.threads) as theirs,
-        Side(asked.threads) as mine,
-    ):
-        Slices(asked, report, Path(scratch), theirs, mine).measure()
+    with both_sides(asked.threads) as (scratch, theirs, mine):
+        Slices(asked, report, scratch, theirs, mine).measure()
     if asked.tiny:
         why = "tiny models test this script, not the machine"
         report.gates = [replace(gate, not_measurable=why) for gate in report.gates]
@@ -94,8 +89,8 @@ class Slice:
         step: Seconds an update, steady.
         steps: How many were timed.
         warm_up: Seconds that the first updates took beyond `step` each: compilation.
-        before: Seconds of the reference, by pair.
-        after: Seconds from the last update to the end of the loop: one checkpoint.
+        reference_a_pair: Seconds of the reference's pass over a pair, made before the first update.
+        checkpoint: Seconds from the last update to the end of the loop: one checkpoint.
         peak: GiB of the GPU's memory.
     """
 
@@ -118,14 +113,16 @@ class Slices:
         shape = {**TINY, "word_embed_proj_dim": 16} if asked.tiny else {}
         self.model = write_opt_350m(scratch / "opt", std=0.012, **shape)
         rows = all_test_pairs()
-        self.rows = [r for r in rows if len(_whole(r)) < SHORT][:16] if asked.tiny else rows
+        if asked.tiny:
+            rows = [row for row in rows if max(map(len, whole_texts(row))) < SHORT][:16]
+        self.rows = rows
         self.found: dict[str, Slice] = {}
         self.seconds: dict[str, float] = {}
 
     def measure(self) -> None:
         """Run all parts; what fails is written down and fails the whole."""
-        self._sft()
-        self._dpo()
+        self._train("sft", share=0.25)
+        self._train("dpo", share=0.35)
         self._write()
         self._score()
         self._extrapolate()
@@ -138,47 +135,31 @@ class Slices:
         """Write what there is so far."""
         self.report.write(self.asked.out)
 
-    def _sft(self) -> None:
-        self.found["sft/ours"] = self._ours("sft", SFT, self.rows, share=0.25)
-        self.found["sft/stock"] = self._stock("sft", notebook_way.TRL_DEFAULTS, bf16=True)
-        self.found["sft/notebook"] = self._stock("sft", notebook_way.NOTEBOOK, bf16=False)
-        self._gates("sft", "SFT")
+    def _train(self, method: str, *, share: float) -> None:
+        found = self.found
+        found[f"{method}/ours"] = self._ours(method, share=share)
+        found[f"{method}/stock"] = self._stock(method, notebook_way.TRL_DEFAULTS, bf16=True)
+        found[f"{method}/notebook"] = self._stock(method, notebook_way.NOTEBOOK, bf16=False)
+        self._gates(method)
         self._keep()
 
-    def _dpo(self) -> None:
-        self.found["dpo/ours"] = self._ours("dpo", DPO, self.rows, share=0.35)
-        self.found["dpo/stock"] = self._stock("dpo", notebook_way.TRL_DEFAULTS, bf16=True)
-        self.found["dpo/notebook"] = self._stock("dpo", notebook_way.NOTEBOOK, bf16=False)
-        self._gates("dpo", "DPO")
-        self._keep()
-
-    def _ours(
-        self, method: str, settings: dict[str, Any], rows: Sequence[Pair], *, share: float
-    ) -> Slice:
+    def _ours(self, method: str, *, share: float) -> Slice:
         asked = self.asked
-        told = {**settings, "precision": "bf16", "max_steps": asked.steps}
+        told = {**SETTINGS[method], "precision": "bf16", "max_steps": asked.steps}
         sample, peak = self.mine.call(
-            with_peak, ours.train, method, told, self.model, rows, device=asked.device,
+            with_peak, ours.train, method, told, self.model, self.rows, device=asked.device,
             most_seconds=self._left(share),
         )  # fmt: skip
-        return slice_of(sample, peak, warm_up=asked.warm_up, num_pairs=len(rows))
+        return slice_of(sample, peak, warm_up=asked.warm_up, num_pairs=len(self.rows))
 
     def _stock(self, method: str, options: dict[str, Any], *, bf16: bool) -> Slice:
         asked = self.asked
-        given = {
-            **options, "bf16": bf16, "max_steps": asked.apart + asked.stock_steps,
-            "max_length": (DPO if method == "dpo" else SFT)["max_length"], "learning_rate": 2e-5,
-        }  # fmt: skip
-        rows = self.rows[: 8 * (asked.apart + asked.stock_steps)]
-        if method == "dpo":
-            work = notebook_way.train_dpo
-            data: list[Any] = [
-                {"prompt": r.prompt, "chosen": r.chosen, "rejected": r.rejected} for r in rows
-            ]
-        else:
-            work, data = notebook_way.train_sft, [row.prompt + row.chosen for row in rows]
+        told = {name: SETTINGS[method][name] for name in ("max_length", "learning_rate")}
+        steps = asked.apart + asked.stock_steps
+        rows = texts_of(method, self.rows[: 8 * steps])
         sample, peak = self.theirs.call(
-            with_peak, work, self.model, data, self.scratch / "trl", options=given,
+            with_peak, notebook_way.TRAINERS[method], self.model, rows, self.scratch / "trl",
+            options={**options, **told, "bf16": bf16, "max_steps": steps},
             device=asked.device, steps_apart=asked.apart,
         )  # fmt: skip
         return Slice(
@@ -186,7 +167,8 @@ class Slices:
             counters=sample.counters,
         )  # fmt: skip
 
-    def _gates(self, method: str, name: str) -> None:
+    def _gates(self, method: str) -> None:
+        name = method.upper()
         mine, stock, notebook = (self.found[f"{method}/{way}"] for way in
                                  ("ours", "stock", "notebook"))  # fmt: skip
         ways = {NOTEBOOK: notebook, STOCK: stock, OURS: mine}
@@ -199,12 +181,12 @@ class Slices:
         for way, part in ways.items():
             self.report.facts[f"{name}, {way}"] = _in_words(part)
         self.report.gates += [
-            _gate(f"{name}: seconds of 2,000 updates", 2000 * mine.step, 30.0, least=False),
-            _gate(f"{name}: times TRL's defaults", stock.step / mine.step, 8.0),
+            at_most(f"{name}: seconds of 2,000 updates", 2000 * mine.step, 30.0),
+            Gate(name=f"{name}: times TRL's defaults", measured=stock.step / mine.step,
+                 required=8.0),
             Gate(name=f"{name}: times the notebooks' way", measured=notebook.step / mine.step,
                  required=8.0),
         ]  # fmt: skip
-        self.seconds[f"{name}, an update"] = mine.step
 
     def _write(self) -> None:
         """Let four models answer 100 prompts; the notebooks' way answers a few of them."""
@@ -229,16 +211,11 @@ class Slices:
         self.seconds["generation"] = seconds
         scaled = alone.wall / len(few) * 4 * len(prompts)
         self.seconds["generation, one by one"] = scaled
-        self.report.gates.append(
-            _gate("Seconds of 400 responses, float32", seconds, 8.0, least=False)
-        )
+        self.report.gates.append(at_most("Seconds of 400 responses, float32", seconds, 8.0))
         from generation import differing_tokens
 
         differ = differing_tokens(self.model, alone.found, runs[0][0].found[: len(few)])
-        self.report.gates.append(
-            Gate(name=f"Differing tokens, {len(few)} prompts", measured=differ, required=0,
-                 at_least=False)
-        )  # fmt: skip
+        self.report.gates.append(at_most(f"Differing tokens, {len(few)} prompts", differ, 0))
         self.report.facts["Generation"] = (
             f"4 x {len(prompts)} responses in {seconds:.1f} s, one by one {scaled:.0f} s (from"
             f" {len(few)} prompts); peak {max(peak for _, peak in runs):.1f} GiB"
@@ -262,10 +239,8 @@ class Slices:
         self.seconds["scoring, one by one"] = alone.wall / len(few) * len(pairs)
         worst = max(abs(a - b) for a, b in zip(alone.found, sample.found, strict=False))
         self.report.gates += [
-            _gate("Seconds of 400 scores, float32", sample.wall, 5.0, least=False),
-            Gate(
-                name="Largest difference of scores", measured=worst, required=1e-5, at_least=False
-            ),
+            at_most("Seconds of 400 scores, float32", sample.wall, 5.0),
+            at_most("Largest difference of scores", worst, 1e-5),
         ]
         self.report.facts["Scoring"] = (
             f"{len(pairs)} scores in {sample.wall:.2f} s, one by one"
@@ -290,9 +265,8 @@ class Slices:
             told = ", ".join(f"{name} {value:,.0f}" for name, value in parts.items())
             self.report.facts[f"Whole study, {way} (s, extrapolated)"] = f"{total:,.0f} ({told})"
         self.report.gates.append(
-            Gate(name="Whole study, extrapolated (s)", measured=seconds["study, ours"],
-                 required=1250, aim=900, at_least=False)
-        )  # fmt: skip
+            at_most("Whole study, extrapolated (s)", seconds["study, ours"], 1250, aim=900)
+        )
         self.report.notes.append(
             "The extrapolation takes 40,200 updates of SFT and twice 20,100 of DPO with the"
             " reference of 160,800 pairs, a checkpoint every 500 updates, compilation, 400"
@@ -348,10 +322,6 @@ def slice_of(sample: Sample, peak: float, *, warm_up: int, num_pairs: int) -> Sl
     )  # fmt: skip
 
 
-def _whole(row: Pair) -> str:
-    return row.prompt + row.chosen + (row.rejected or "")
-
-
 def _a_thousand(part: Slice) -> Sample:
     return Sample(wall=1000 * part.step, cpu=1000 * part.step, counters=part.counters)
 
@@ -363,10 +333,6 @@ def _in_words(part: Slice) -> str:
     if part.reference_a_pair:
         text += f"; reference {1000 * part.reference_a_pair:.2f} ms a pair"
     return text + (f"; a checkpoint {part.checkpoint:.1f} s" if part.checkpoint else "")
-
-
-def _gate(name: str, measured: float, required: float, *, least: bool = True) -> Gate:
-    return Gate(name=name, measured=measured, required=required, at_least=least)
 
 
 if __name__ == "__main__":

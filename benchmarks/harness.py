@@ -13,9 +13,11 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -29,6 +31,8 @@ from machine import hardware, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+TOO_LITTLE = "a quick run is too little work for two processes to pay"
+"""Why a quick run has no gate on two processes."""
 
 Clock = Literal["cpu", "wall"]
 
@@ -94,6 +98,19 @@ class Side:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def both_sides(threads: int) -> Iterator[tuple[Path, Side, Side]]:
+    """Give a scratch folder, a process for the notebooks' way and one for ours."""
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as scratch,
+        Side(threads) as theirs,
+        Side(threads) as mine,
+    ):
+        for side in (theirs, mine):
+            side.begin(int)  # both start now, at the same time
+        yield Path(scratch), theirs, mine
 
 
 def _begin(threads: int) -> None:
@@ -232,6 +249,22 @@ def gate_on_ratio(
     return gate if gate.reached else replace(gate, not_measurable=unless)
 
 
+def at_most(name: str, measured: float, required: float, aim: float | None = None) -> Gate:
+    """Make a gate on a number that must not be above another."""
+    return Gate(name=name, measured=measured, required=required, aim=aim, at_least=False)
+
+
+def two_cannot_show(*alone: Sequence[Sample]) -> str:
+    """Say why two processes can't show here what they gain; empty where they can.
+
+    Args:
+        alone: As for `shared_machine`.
+    """
+    from alignstudy.loading.spreading import usable_cores
+
+    return "this machine has 1 core" if usable_cores() < 2 else shared_machine(*alone)
+
+
 def shared_machine(*alone: Sequence[Sample], least: float = 0.85) -> str:
     """Say that others used the processor, from runs of one thread; empty where they did not.
 
@@ -253,9 +286,9 @@ class Report:
     Attributes:
         name: Of its files.
         settings: What was run: sizes, rows, threads, rounds.
-        samples: By name of the variant.
-        baseline: The variant that ratios refer to.
-        clock: Which seconds the ratios are of.
+        quick: Whether less was run than the benchmark asks for.
+        facts: Whatever else was measured, by name.
+        started: The clock when it began.
     """
 
     name: str
@@ -315,13 +348,19 @@ class Section:
 def _about(report: Report) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": _command(sys.argv),
         "quick": report.quick,
         "seconds": round(time.monotonic() - report.started, 1),
         "hardware": hardware(),
         "versions": versions(),
         "settings": report.settings,
     }
+
+
+def _command(given: Sequence[str]) -> str:
+    """Give the command that repeats this; where results were put on this machine is left out."""
+    told = " ".join(["python", f"benchmarks/{Path(given[0]).name}", *given[1:]])
+    return re.sub(r" --out[= ]\S+", "", told)
 
 
 def as_json(report: Report, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -380,7 +419,7 @@ def as_markdown(report: Report, about: Mapping[str, Any]) -> str:
     for section in report.sections:
         lines += _section_table(section)
     for name, value in report.facts.items():
-        lines += [f"- {name}: {value}"]
+        lines += [f"- {name}: {_fact(value)}"]
     lines += ["", *(f"Note: {note}" for note in report.notes)] if report.notes else []
     return "\n".join(lines).rstrip() + "\n"
 
@@ -426,6 +465,12 @@ def _section_table(section: Section) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_fact(each)}" for name, each in value.items())
+    return _number(value) if isinstance(value, float) else str(value)
 
 
 def _number(value: float) -> str:

@@ -57,16 +57,27 @@ def data_folder(variable: str, name: str) -> Path:
     return folder
 
 
-def real_pairs(count: int, *, seed: int = 0) -> list[Pair]:
+def real_pairs(count: int) -> list[Pair]:
     """Draw pairs from the harmless-base test set of HH-RLHF."""
     from alignstudy.data.collect import collect_pairs
     from alignstudy.data.selection import RowSelection
 
-    selection = RowSelection(
-        subsets=("harmless-base",), split="test", max_rows=count, seed=seed
-    )  # fmt: skip
+    selection = RowSelection(subsets=("harmless-base",), split="test", max_rows=count, seed=0)
     source = data_folder("ALIGNSTUDY_HH_DIR", "hh-rlhf")
     return list(collect_pairs(source, selection, part="benchmark").rows)
+
+
+def whole_texts(pair: Pair) -> list[str]:
+    """Give a pair's two dialogues."""
+    return [pair.prompt + response for response in (pair.chosen, pair.rejected or "")]
+
+
+def texts_of(method: str, pairs: Sequence[Pair]) -> list[Any]:
+    """Write pairs as stock TRL's trainers take them: whole texts for "sft", else three parts."""
+    if method == "sft":
+        return [whole_texts(pair)[0] for pair in pairs]
+    return [{name: getattr(pair, name) for name in ("prompt", "chosen", "rejected")}
+            for pair in pairs]  # fmt: skip
 
 
 def all_test_pairs() -> list[Pair]:
@@ -107,11 +118,7 @@ def _read(path: Path) -> list[Any]:
 
 def texts_for_tokenizer() -> list[str]:
     """Give the dialogues that the small models' tokenizers are trained on."""
-    return [
-        pair.prompt + response
-        for pair in real_pairs(1000)
-        for response in (pair.chosen, pair.rejected or "")
-    ]
+    return [text for pair in real_pairs(1000) for text in whole_texts(pair)]
 
 
 def write_small_opt(folder: Path, *, vocab_size: int = 8192, **changes: Any) -> Path:

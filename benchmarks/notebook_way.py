@@ -7,8 +7,8 @@ TRL's default, nothing is evaluated or saved on the way, and no network is touch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,9 @@ def train_sft(
     return sample
 
 
+TRAINERS: Mapping[str, Callable[..., Sample]] = {"dpo": train_dpo, "sft": train_sft}
+
+
 def _load(parent: Path, device: str) -> tuple[Any, Any]:
     import datasets
     import torch
@@ -128,14 +131,9 @@ def _train(trainer: Any, device: str, steps_apart: int) -> Sample:
 
     trainer.remove_callback(PrinterCallback)
     sample = Sample()
-    timer = _timer(sample, device, steps_apart)
     if steps_apart:
-        trainer.add_callback(timer)
-        with counted(trainer, sample):
-            trainer.train()
-        sample.counters["optimizer steps"] = trainer.state.global_step
-        return sample
-    with counted(trainer, sample), stopwatch(sample):
+        trainer.add_callback(_timer(sample, device, steps_apart))
+    with counted(trainer, sample), nullcontext() if steps_apart else stopwatch(sample):
         trainer.train()
     sample.counters["optimizer steps"] = trainer.state.global_step
     return sample

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -238,25 +239,26 @@ def score(
 ) -> Sample:
     """Score by the product's judge, once loaded; `found` is the scores.
 
-    Worker processes are started by a first call, which is not timed: a judge keeps them.
+    The judge is kept for later calls, and with it its worker processes: they start with the first
+    call that gives them enough to do, whose seconds hold their start.
     """
-    from alignstudy.judges.seqcls import SeqClsJudge, SeqClsSettings
-
-    told, starting = Stages(), Stages()
-    settings = SeqClsSettings(truncation="paper", max_length=max_length)
-    judge = SeqClsJudge.build(settings, folder, device, workers=workers)
-    if workers > 1:
-        judge.score(list(pairs), progress=starting)
+    judge = _judge(folder, device, max_length, workers)
+    told = Stages()
     scores = judge.score(list(pairs), progress=told)
     sample = told.total("judge")
     sample.found = [given.score for given in scores]
     sample.counters = {"pairs": len(pairs)}
     if workers > 1:
-        sample.counters["start of workers (s)"] = max(
-            0.0, starting.total("judge").wall - sample.wall
-        )
         sample.cpu = math.nan  # the workers live on: what they used is not known yet
     return sample
+
+
+@cache
+def _judge(folder: Path, device: str, max_length: int | None, workers: int) -> Any:
+    from alignstudy.judges.seqcls import SeqClsJudge, SeqClsSettings
+
+    settings = SeqClsSettings(truncation="paper", max_length=max_length)
+    return SeqClsJudge.build(settings, folder, device, workers=workers)
 
 
 def cores() -> int:

@@ -40,6 +40,19 @@ def one_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
+WITHOUT_FIGURES = {"test_api", "test_evaluating", "test_review_numbers", "test_review_reports",
+                   "test_review_stages"}  # fmt: skip
+"""Modules that make many reports to read their words and numbers."""
+
+
+@pytest.fixture(autouse=True)
+def figures_where_they_are_looked_at(request, monkeypatch):
+    """Draw no figures where no test looks at them; one that does is marked `draws`."""
+    unseen = request.module.__name__.rpartition(".")[2] in WITHOUT_FIGURES
+    if unseen and request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr("alignstudy.study.reporting.write_figures", lambda *_, **__: ())
+
+
 @pytest.fixture(scope="session")
 def hh_dir() -> Path:
     """The real HH-RLHF test splits."""

@@ -435,6 +435,7 @@ def expected_of(pairs):
     return [[one(p, c) for p, c, _ in pairs], [one(p, r) for p, _, r in pairs]]
 
 
+@pytest.mark.e2e
 def test_two_processes_share_the_work(tmp_path):
     pairs = drawn(200, seed=4)
     workers = [begun(tmp_path / "file", rows) for rows in (pairs[:150], pairs[50:])]

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -142,6 +143,7 @@ def test_independent_stages_are_made_at_the_same_time_each_once(planned, tmp_pat
     assert runner.made == {stage.key for stage in (first, *arms, last)}
 
 
+@pytest.mark.e2e
 def test_the_terminal_hears_of_both_processes(planned, tmp_path):
     arms = [toy(f"arm {number}", seconds=0.5) for number in range(6)]
     runner = runner_of(tmp_path)
@@ -172,7 +174,7 @@ def test_stages_that_both_want_the_memory_are_never_at_work_together(planned, tm
     runner = runner_of(tmp_path)
     make_side_by_side(runner, arms)
     spans = sorted((told(runner, arm)["from"], told(runner, arm)["to"]) for arm in arms)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
 def test_a_fault_stops_the_others_in_good_order_and_the_next_run_goes_on(planned, tmp_path):
@@ -207,6 +209,7 @@ def test_a_stop_reaches_every_process(planned, tmp_path):
     assert all(path.exists() for path in kept)
 
 
+@pytest.mark.e2e
 def test_what_a_killed_worker_was_at_is_made_here_from_its_checkpoint(planned, tmp_path):
     arms = [toy(f"arm {number}", does="die", seconds=0.5) for number in range(3)]
     runner = runner_of(tmp_path)
@@ -240,6 +243,7 @@ def test_one_process_is_enough_where_the_estimate_says_so(tmp_path):
     assert [runner.make(arm) for arm in arms]
 
 
+@pytest.mark.e2e
 def test_a_second_ctrl_c_ends_every_process_at_once(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(

@@ -149,6 +149,7 @@ for number, answer in pool.run([1, "sleep", "sleep"], note=print):
 """
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_process_that_began_them(tmp_path, number):
     script = tmp_path / "script.py"

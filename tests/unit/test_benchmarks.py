@@ -11,7 +11,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import harness
-from harness import Gate, Report, Sample, Section, gate_on_ratio, in_turns, ratio, spread, stopwatch
+from harness import (
+    Gate,
+    Report,
+    Sample,
+    Section,
+    at_most,
+    gate_on_ratio,
+    in_turns,
+    ratio,
+    spread,
+    stopwatch,
+)
 
 
 def samples(*seconds: float) -> list[Sample]:
@@ -64,8 +75,10 @@ def test_gate_on_a_least_ratio(measured, verdict, failed):
 
 
 def test_gate_on_a_most_count():
-    assert not Gate(name="g", measured=0, required=0, at_least=False).failed
-    assert Gate(name="g", measured=1, required=0, at_least=False).failed
+    assert not at_most("g", 0, 0).failed
+    assert at_most("g", 1, 0).failed
+    assert at_most("g", 2, 3, aim=1).verdict == "passed"
+    assert at_most("g", 1, 3, aim=1).verdict == "passed, aim reached"
 
 
 def test_what_was_not_measured_is_failed_unless_a_reason_is_given():
@@ -92,6 +105,32 @@ def test_a_machine_is_shared_where_one_thread_gets_no_whole_core():
     assert harness.shared_machine([Sample(wall=10.0, cpu=9.9)], [Sample(wall=5.0, cpu=4.9)]) == ""
     told = harness.shared_machine([Sample(wall=10.0, cpu=9.9)], [Sample(wall=10.0, cpu=6.0)])
     assert "60 % of a core" in told
+
+
+def test_two_processes_show_nothing_on_one_core_or_a_shared_machine(monkeypatch):
+    alone, shared = [Sample(wall=1.0, cpu=1.0)], [Sample(wall=2.0, cpu=1.0)]
+    monkeypatch.setattr("alignstudy.loading.spreading.usable_cores", lambda: 2)
+    assert harness.two_cannot_show(alone) == ""
+    assert "others used the processor" in harness.two_cannot_show(alone, shared)
+    monkeypatch.setattr("alignstudy.loading.spreading.usable_cores", lambda: 1)
+    assert harness.two_cannot_show(alone) == "this machine has 1 core"
+
+
+@pytest.mark.parametrize("out", [["--out", "/home/me/results"], ["--out=/home/me/results"], []])
+def test_results_name_the_command_but_not_where_they_were_put(tmp_path, monkeypatch, out):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/benchmarks/made.py", *out, "--quick"])
+    text = make_report().write(tmp_path)
+    assert "`python benchmarks/made.py --quick`" in text
+    assert "/home/me" not in text
+
+
+def test_facts_are_written_in_few_digits(tmp_path):
+    report = make_report()
+    report.facts = {"Speed (GF/s)": {"route": "default", "float32": 73.71048, "error": 4.68e-07}}
+    report.facts["Spread"] = 0.1368192285
+    text = report.write(tmp_path)
+    assert "- Speed (GF/s): route default, float32 73.71, error 4.7e-07\n- Spread: 0.14\n" in text
+    assert json.loads((tmp_path / "made.json").read_text())["facts"]["Spread"] == 0.1368192285
 
 
 def test_unknown_processor_seconds_are_written_as_null(tmp_path):

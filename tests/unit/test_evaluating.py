@@ -153,6 +153,7 @@ def test_one_run_is_nothing_to_compare(runs, tmp_path, given):
         compare(list(runs.values())[:given], out=tmp_path / "both")
 
 
+@pytest.mark.draws
 def test_a_report_is_made_again_from_the_folder_alone(runs, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(runs["first"], moved)

@@ -71,6 +71,17 @@ def test_settings_never_change():
         settings.generation.max_new_tokens = 1
 
 
+def scratch(reads, **more):
+    architecture = {"model_type": "opt", "max_position_embeddings": reads}
+    return {"scratch": {"architecture": architecture, "rows": {}, **more}}
+
+
+def trained_judge(reads, **reward_model):
+    architecture = {"model_type": "deberta-v2", "max_position_embeddings": reads}
+    return {"name": "x", "train": {"architecture": architecture, "rows": {},
+                                   "reward_model": reward_model}}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -97,6 +108,13 @@ def test_settings_never_change():
         ({"data": {"source": "world", "train": {"share": [0.5, 0.5]}}}, "share must be"),
         ({"study": "a/b"}, "'study'"),
         ({"threads": 0}, "'threads'"),
+        ({"workers": 0}, "'workers"),
+        ({"base": scratch(64), "methods": {"sft": {"max_length": 65}, "dpo": {"max_length": 64}}},
+         "'methods.sft.max_length': is 65, and the model reads 64"),
+        ({"base": scratch(64, pretrain={"max_length": 128})},
+         "'base.scratch.pretrain.max_length': is 128, and the model reads 64"),
+        ({"judges": [trained_judge(64, max_length=65)]},
+         "'judges[0].train.reward_model.max_length': is 65, and the model reads 64"),
         ({"extra": 1}, "unknown key 'extra'"),
     ],
 )

@@ -23,7 +23,7 @@ app = typer.Typer(
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="A preset's name or the path of a YAML file.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="The run folder [runs/<study>].")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; runs/STUDY if not given.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: a.b=v.")
 ]
@@ -80,7 +80,9 @@ def check(
 
 @app.command()
 def evaluate(
-    ratings: Annotated[Path, typer.Argument(metavar="DIR", help="<model>_{harmful,helpful}.json")],
+    ratings: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Of MODEL_harmful.json and MODEL_helpful.json.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     base: Annotated[
         str | None, typer.Option("--base", help="The model to compare with [base].")

@@ -31,6 +31,7 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     yield from _panel_faults(study)
     yield from _claim_faults(study)
     yield from _threshold_faults(study)
+    yield from _length_faults(study)
     yield from _idle_faults(study)
 
 
@@ -103,6 +104,35 @@ def _threshold_faults(study: StudySettings) -> Iterator[Fault]:
     for axis in () if study.thresholds.calibrated else study.axes:
         if getattr(study.thresholds, axis.value) is None:
             yield ("thresholds",), f"there is no number for {axis.value}"
+
+
+def _length_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find rows that would be longer than the model made from scratch can read."""
+    scratch = study.base.scratch
+    if scratch is not None:
+        most = scratch.architecture.max_position_embeddings
+        asked: dict[tuple[str, ...], int | None] = {
+            ("base", "scratch", "pretrain"): scratch.pretrain.max_length
+        }
+        asked |= {("methods", label): each.max_length for label, each in study.methods.items()}
+        for path, length in asked.items():
+            if length is not None and length > most:
+                yield (*path, "max_length"), _too_long(length, most, "base.scratch")
+    for at, judge in enumerate(study.judges):
+        if judge.train is not None:
+            most, length = (
+                judge.train.architecture.max_position_embeddings,
+                judge.train.reward_model.max_length,
+            )
+            if length is not None and length > most:
+                path_of_judge = ("judges", at, "train", "reward_model", "max_length")
+                yield path_of_judge, _too_long(length, most, f"judges.{at}.train")
+
+
+def _too_long(length: int, most: int, where: str) -> str:
+    return (
+        f"is {length}, and the model reads {most} (`{where}.architecture.max_position_embeddings`)"
+    )
 
 
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:

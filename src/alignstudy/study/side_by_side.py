@@ -198,7 +198,7 @@ class _Crew:
             if self._fault is None or (was_stopped and not isinstance(error, InterruptedRunError)):
                 self._fault = error
             elif isinstance(error, AlignstudyError) and stage is not None:
-                self._runner.progress.note(f"{stage.name}: {error.what}; kept: {error.kept}")
+                self._runner.progress.note(f"{error.what}; kept: {error.kept}")
             self._changed.notify_all()
 
     def _stops(self) -> bool:
