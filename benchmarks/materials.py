@@ -197,8 +197,23 @@ def _draw_weights(folder: Path, *, std: float) -> None:
 
 def near_equal(prompts: Sequence[Prompt], folder: Path, *, low: int, high: int) -> list[Prompt]:
     """Pick the prompts of `low` to `high` tokens."""
+    lengths = _lengths(prompts, folder)
+    return [prompt for prompt in prompts if low <= lengths[prompt.id] <= high]
+
+
+def by_length(prompts: Sequence[Prompt], folder: Path) -> list[Prompt]:
+    """Sort prompts by their tokens."""
+    lengths = _lengths(prompts, folder)
+    return sorted(prompts, key=lambda prompt: (lengths[prompt.id], prompt.id))
+
+
+def evenly(values: Sequence[Prompt], number: int) -> list[Prompt]:
+    """Pick so many that lie evenly: the middle one of each of `number` equal parts."""
+    return [values[int((at + 0.5) * len(values) / number)] for at in range(number)]
+
+
+def _lengths(prompts: Sequence[Prompt], folder: Path) -> dict[str, int]:
     from alignstudy.loading import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
-    lengths = {prompt.id: len(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}
-    return [prompt for prompt in prompts if low <= lengths[prompt.id] <= high]
+    return {prompt.id: len(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}

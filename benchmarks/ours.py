@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -259,8 +258,3 @@ def _judge(folder: Path, device: str, max_length: int | None, workers: int) -> A
 
     settings = SeqClsSettings(truncation="paper", max_length=max_length)
     return SeqClsJudge.build(settings, folder, device, workers=workers)
-
-
-def cores() -> int:
-    """Give the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

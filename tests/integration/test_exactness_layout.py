@@ -20,6 +20,7 @@ from alignstudy.errors import GuardError
 from alignstudy.loading import load_tokenizer
 from alignstudy.methods import shared_forward, token_scores
 from alignstudy.methods.encode import encode_preferences
+from alignstudy.methods.joined_attention import JOINED, use_joined_attention
 from alignstudy.methods.layout import may_attend
 from alignstudy.methods.reference_values import padded_batch
 from alignstudy.methods.shared_forward import Tally, install
@@ -29,7 +30,9 @@ from alignstudy.records import Pair
 VOCABULARY = 61
 IGNORED = -100
 KINDS = ("opt", "llama")
-LAYOUTS = [(pairs, flat) for pairs in (True, False) for flat in (True, False)]
+MASKED = [(pairs, flat) for pairs in (True, False) for flat in (True, False)]
+LAYOUTS = [*MASKED, (True, JOINED), (False, JOINED)]
+"""Pairs on their shared prompt or not; rows joined under one mask, text by text, or padded."""
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 MEASURED = {"ours": ("log_probs", "is_top1"), "theirs": FIELDS}
 """What the heads tell; ours, for a CPU, leaves out what is never shown."""
@@ -143,8 +146,10 @@ def seamed(kind, dtype, *, attention="sdpa", pairs, flat):
         plain_seam(model)
     else:
         add_fused_lm_head(model, outputs=FIELDS)
+    if flat == JOINED:
+        assert use_joined_attention(model)
     tally = Tally()
-    install(model, pairs=pairs, flat=flat, tally=tally)
+    install(model, pairs=pairs, flat=bool(flat), tally=tally)
     return model, tally
 
 
@@ -260,7 +265,7 @@ def test_any_pairs_are_as_each_text_alone(kind, pairs, flat, dtype, head):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
+@pytest.mark.parametrize(("pairs", "flat"), MASKED)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 def test_eager_attention_sees_the_same(kind, pairs, flat, dtype):
     """There a boolean mask would be added to the scores."""
@@ -278,6 +283,7 @@ def test_flexible_attention_is_told_the_same(pairs, flat):
         )
 
 
+@pytest.mark.e2e
 def test_flexible_attention_sees_the_same_when_compiled():
     model, _ = seamed("opt", torch.float32, attention="flex_attention", pairs=True, flat=True)
     texts = as_rows(PAIRS)
@@ -397,6 +403,8 @@ def test_gradients_are_as_each_text_alone(kind, pairs, flat, lora, head):
 def positions(*, pairs, flat):
     """Count by hand what `PAIRS` take: 7 + 5, 4 + 3, 3 + 0, 4 + 5, 3 + 2 with shared beginnings."""
     lengths = [12, 7, 3, 9, 4] if pairs else [len(text.ids) for text in as_rows(PAIRS)]
+    if flat == JOINED:
+        return sum(lengths)
     if flat:
         return -(-sum(lengths) // shared_forward.BLOCK) * shared_forward.BLOCK
     return len(lengths) * max(lengths)
@@ -438,6 +446,13 @@ def test_the_head_and_its_gradients_are_the_textbook_s(seed, number, spread, bia
     theirs = torch.autograd.grad((log_p * of_each).sum(), inputs)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_target_as_likely_as_another_token_is_told_so():
+    """Which of equals comes first says nothing about a model."""
+    weight = torch.tensor([[1.0], [2.0], [2.0], [0.0]])
+    found, _ = scored(torch.ones(4, 1), weight, None, torch.tensor([0, 1, 2, 3]))
+    assert found.is_top1[0].tolist() == [False, True, True, False]
 
 
 def test_only_a_plain_head_on_a_cpu_is_scored_by_ours(monkeypatch):
@@ -484,6 +499,29 @@ def test_wrong_positions_are_noticed(monkeypatch):
         model, _ = seamed(kind, torch.float32, pairs=True, flat=False)
         with pytest.raises(AssertionError):
             check(model, as_rows(PAIRS), dtype=torch.float32, reference=stock(kind, torch.float32))
+
+
+def test_a_model_that_loses_the_texts_of_a_joined_row_fails(monkeypatch):
+    """One that makes a mask of its own of ours must not go on as if nothing were hidden."""
+    model, _ = seamed("opt", torch.float32, pairs=True, flat=JOINED)
+    known = shared_forward.joined_mask
+    monkeypatch.setattr(shared_forward, "joined_mask", lambda *given: known(*given).clone())
+    with pytest.raises(RuntimeError, match="must match"):
+        model(**batch_of(as_rows(PAIRS)), use_cache=False, fused_lm_head=True)
+
+
+def test_other_passes_of_a_model_that_attends_text_by_text_are_as_before():
+    model, _ = seamed("llama", torch.float32, pairs=True, flat=JOINED)
+    batch = batch_of(as_rows(PAIRS))
+    del batch["labels"]
+    with torch.no_grad():
+        assert torch.equal(model(**batch).logits, stock("llama", torch.float32)(**batch).logits)
+
+
+def test_attention_that_is_not_sdpa_is_left_as_it_is():
+    model = deepcopy(stock("opt", torch.float32, "eager"))
+    assert not use_joined_attention(model)
+    assert shared_forward.attention_of(model) == "eager"
 
 
 def test_attention_that_takes_no_mask_is_refused():

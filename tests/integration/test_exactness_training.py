@@ -306,8 +306,9 @@ def test_without_shared_prefixes_too(opt, tmp_path):
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """Lay everything out flat, without padding, and score with TRL's head."""
+    """Join rows under one mask, and score with TRL's head."""
     monkeypatch.setattr(shared_forward, "holds_logits", lambda *_: False)
+    monkeypatch.setattr(lean, "use_joined_attention", lambda _: False)
     monkeypatch.setattr(
         lean, "install", lambda *a, **given: install(*a, **(given | {"flat": True}))
     )
@@ -467,12 +468,18 @@ def test_work_on_preferences_is_counted(micro, opt, tmp_path):
     assert work.reference_pairs == 20
     assert work.reference_reused == 0
     assert work.out_of_memory == 0
-    if micro == 1:
-        assert work.processed_tokens == least
-        assert work.micro_batches == 20
-    else:
-        assert least < work.processed_tokens < 1.3 * least
-        assert -(-20 // micro) <= work.micro_batches < 20
+    assert work.processed_tokens == least
+    assert work.micro_batches == -(-20 // micro)
+
+
+def test_padding_is_counted_where_rows_are_not_joined(opt, tmp_path, monkeypatch):
+    monkeypatch.setattr(lean, "use_joined_attention", lambda _: False)
+    settings = DPOSettings(**(SMALL | sizes(8, 1)), lora=LORA, num_train_epochs=1)
+    columns, _ = columns_of(settings, opt, tmp_path)
+    work = ours(settings, opt, tmp_path / "ours").result.work
+    least = sum(map(sum, columns))
+    assert least < work.processed_tokens < 1.3 * least
+    assert 3 <= work.micro_batches < 20
 
 
 @pytest.mark.parametrize("loss_on", ["response", "dialogue"])
@@ -557,13 +564,18 @@ ERRORS = [
 ]
 
 
+def texts_in(given):
+    """Count the texts of a joined row: each begins at position 0."""
+    return int((given["position_ids"] == 0).sum())
+
+
 def limit_memory(monkeypatch, fits, *, error=ERRORS[0]):
     """Let training passes fail that don't fit, as `fits` says of the model and its rows."""
     forward = OPTModel.forward
 
     @wraps(forward)
     def limited(model, *args, **given):
-        if torch.is_grad_enabled() and not fits(model, len(given["input_ids"])):
+        if torch.is_grad_enabled() and not fits(model, texts_in(given)):
             raise error
         return forward(model, *args, **given)
 
@@ -610,7 +622,7 @@ def test_want_of_memory_in_the_middle_of_an_update_leaves_nothing_behind(
     def failing_once(model, *args, **given):
         output = forward(model, *args, **given)
         if torch.is_grad_enabled():
-            passes.append(len(given["input_ids"]))
+            passes.append(texts_in(given))
             if len(passes) == 2:
                 output.last_hidden_state.register_hook(fail)
         return output

@@ -55,7 +55,24 @@ def test_a_window_is_not_lost_by_sharing_prompts(name, sizes, tmp_path):
     assert "layouts_agree" not in {outcome.guard for outcome in ours.guards}
     assert ours.work.processed_tokens == plain.work.processed_tokens
     assert ours.final_loss == plain.final_loss
-    assert plain.notes == ()
+    joins = name == "Mistral"  # the other's attention takes no part in SDPA's interface
+    assert [note.partition(":")[0] for note in plain.notes] == ["rows are not joined"] * joins
+
+
+def test_rows_that_a_model_cannot_join_are_padded_and_prompts_still_shared(tmp_path, monkeypatch):
+    from alignstudy.methods import shared_forward
+
+    opt = fx.write_opt(tmp_path / "opt")
+    joined = train(opt, tmp_path / "joined")
+    known = shared_forward.joined_mask
+    monkeypatch.setattr(shared_forward, "joined_mask", lambda *given: known(*given).clone())
+    padded = train(opt, tmp_path / "padded")
+    assert joined.notes == ()
+    assert padded.notes[0].startswith("rows are not joined: the model can't: RuntimeError")
+    assert "layouts_agree" in {outcome.guard for outcome in padded.guards}
+    assert padded.work.processed_tokens > joined.work.processed_tokens
+    assert padded.work.processed_tokens < joined.work.real_tokens
+    assert padded.final_loss == pytest.approx(joined.final_loss, abs=1e-5)
 
 
 def test_without_a_window_prompts_are_shared_and_the_guard_tells_how_exactly(tmp_path):

@@ -221,6 +221,30 @@ def test_killed_after_the_last_step_within_an_epoch_is_the_same_to_the_bit(
         assert getattr(resumed, name_) == getattr(straight, name_), name_
 
 
+@pytest.mark.parametrize(
+    ("least", "asked", "sealed"),
+    [(1e9, None, []), (0.0, None, [1, 2, 3, 4, 5]), (1e9, 2, [2, 4, 5])],
+)
+def test_checkpoints_come_too_soon_only_where_nobody_asked_for_them(
+    least, asked, sealed, parents, tmp_path, monkeypatch
+):
+    from alignstudy.methods import _trl, checkpoints
+
+    monkeypatch.setattr(_trl, "SAVE_SECONDS", least)
+    steps = []
+    monkeypatch.setattr(checkpoints, "seal", lambda *_, step, **__: steps.append(step))
+    settings = SFTSettings(**COMMON, max_steps=5, save_steps=asked)
+    train(job_of(settings, parents, tmp_path))
+    assert steps == sealed
+
+
+def test_a_stop_is_saved_however_soon_it_comes(parents, tmp_path):
+    settings = SFTSettings(**COMMON, max_steps=5)
+    with pytest.raises(InterruptedRunError, match="stopped at step 2 of 5"):
+        train(job_of(settings, parents, tmp_path / "cut", should_stop=stop_after(2)))
+    assert train(job_of(settings, parents, tmp_path / "cut")).notes[0].endswith("step 2")
+
+
 def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
@@ -271,6 +295,7 @@ KILLED = textwrap.dedent("""
 """)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("name", "moment", "went_on"),
     [

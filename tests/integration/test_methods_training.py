@@ -67,6 +67,25 @@ def test_training_prints_nothing(opt, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_of_a_small_model_s_training_older_objects_are_left_alone_and_then_not(
+    small, opt, tmp_path, monkeypatch
+):
+    import gc
+
+    from alignstudy.methods import _trl, training
+
+    monkeypatch.setattr(training, "SMALL", 2**24 if small else 1)
+    frozen = []
+    monkeypatch.setattr(
+        _trl.Conductor, "on_step_end", lambda *_, **__: frozen.append(gc.get_freeze_count())
+    )
+    before = gc.get_freeze_count()
+    run(SFTSettings(**SMALL, max_steps=1), opt, tmp_path)
+    assert (frozen[0] > before + 1000) == small
+    assert gc.get_freeze_count() == before
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -7,28 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.methods.pieces import PieceRule, cost_of_a_pass
+from alignstudy.methods.pieces import PieceRule, cost_of_a_pass, tokens_in_memory
 
 lengths_of_rows = st.lists(st.integers(1, 600), min_size=1, max_size=24)
-rules = st.builds(
-    PieceRule,
-    most_rows=st.integers(1, 12),
-    most_tokens=st.integers(1, 4000),
-    fixed_cost=st.integers(0, 500),
-    in_order=st.just(False),
-)
+numbers = {
+    "most_rows": st.integers(1, 12), "most_tokens": st.integers(1, 4000),
+    "fixed_cost": st.integers(0, 500), "in_order": st.just(False),
+}  # fmt: skip
+padding_rules = st.builds(PieceRule, **numbers, joined=st.just(False))
+rules = st.builds(PieceRule, **numbers, joined=st.booleans())
 
 
 def cost(pieces, lengths, rule):
-    return sum(rule.fixed_cost + size(piece, lengths) for piece in pieces)
+    return sum(rule.fixed_cost + size(piece, lengths, rule) for piece in pieces)
 
 
-def size(piece, lengths):
+def size(piece, lengths, rule):
+    if rule.joined:
+        return sum(lengths[row] for row in piece)
     return len(piece) * max(lengths[row] for row in piece)
 
 
 def allowed(piece, lengths, rule):
-    fits = len(piece) == 1 or size(piece, lengths) <= rule.most_tokens
+    fits = len(piece) == 1 or size(piece, lengths, rule) <= rule.most_tokens
     return len(piece) <= rule.most_rows and fits
 
 
@@ -64,7 +65,7 @@ def test_no_other_cut_costs_less(lengths, rule):
     assert cost(rule.cut(lengths), lengths, rule) == min(costs)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), rules)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), padding_rules)
 def test_nor_does_any_cut_that_mixes_lengths(lengths, rule):
     """Sorting loses nothing: no grouping of rows at all is cheaper than the best of neighbours."""
     best = min(
@@ -118,6 +119,10 @@ def test_in_order_rows_go_as_they_come(lengths, most, tokens):
         ([3, 90, 4], {"most_rows": 8, "most_tokens": 999, "fixed_cost": 10}, [[1], [2, 0]]),
         ([3, 90, 4], {"most_rows": 8, "most_tokens": 999, "fixed_cost": 400}, [[1, 2, 0]]),
         ([90, 90], {"most_rows": 8, "most_tokens": 100, "fixed_cost": 400}, [[0], [1]]),
+        ([3, 90, 4], {"most_rows": 8, "most_tokens": 97, "fixed_cost": 0, "joined": True},
+         [[1, 2, 0]]),
+        ([3, 90, 4], {"most_rows": 8, "most_tokens": 96, "fixed_cost": 9, "joined": True},
+         [[1], [2, 0]]),
         ([7, 7], {"most_rows": 1, "most_tokens": 100, "fixed_cost": 400}, [[0], [1]]),
         ([7, 9, 8], {"most_rows": 2, "most_tokens": 1, "fixed_cost": 0, "in_order": True},
          [[0, 1], [2]]),
@@ -128,12 +133,12 @@ def test_pieces_by_hand(lengths, rule, pieces):
 
 
 def test_halving_goes_down_to_one_row_and_keeps_the_rest_of_the_rule():
-    rule = PieceRule(most_rows=8, most_tokens=100, fixed_cost=3)
+    rule = PieceRule(most_rows=8, most_tokens=100, fixed_cost=3, joined=True)
     seen = []
     while rule is not None:
-        seen.append((rule.most_rows, rule.most_tokens, rule.fixed_cost, rule.in_order))
+        seen.append((rule.most_rows, rule.most_tokens, rule.fixed_cost, rule.joined))
         rule = rule.halved()
-    assert seen == [(rows, 100, 3, False) for rows in (8, 4, 2, 1)]
+    assert seen == [(rows, 100, 3, True) for rows in (8, 4, 2, 1)]
 
 
 def test_pieces_that_mean_something_are_not_halved():
@@ -152,3 +157,12 @@ def test_a_pass_costs_fewer_tokens_the_larger_the_model():
         hidden_size=512, num_hidden_layers=6, intermediate_size=2048, vocab_size=8192
     )
     assert cost_of_a_pass(small) == cost_of_a_pass(by_other_name)
+
+
+def test_a_gib_holds_fewer_tokens_the_larger_the_model():
+    """As many as 17 numbers a hidden unit and layer take, of OPT's shape: 125M, then 350M."""
+    shapes = [
+        SimpleNamespace(hidden_size=hidden, num_hidden_layers=layers, ffn_dim=4 * hidden)
+        for hidden, layers in ((768, 12), (1024, 24))
+    ]
+    assert [tokens_in_memory(shape) for shape in shapes] == [1713, 642]

@@ -109,12 +109,21 @@ def trained_judge(reads, **reward_model):
         ({"study": "a/b"}, "'study'"),
         ({"threads": 0}, "'threads'"),
         ({"workers": 0}, "'workers"),
-        ({"base": scratch(64), "methods": {"sft": {"max_length": 65}, "dpo": {"max_length": 64}}},
-         "'methods.sft.max_length': is 65, and the model reads 64"),
-        ({"base": scratch(64, pretrain={"max_length": 128})},
-         "'base.scratch.pretrain.max_length': is 128, and the model reads 64"),
-        ({"judges": [trained_judge(64, max_length=65)]},
-         "'judges[0].train.reward_model.max_length': is 65, and the model reads 64"),
+        (
+            {
+                "base": scratch(64),
+                "methods": {"sft": {"max_length": 65}, "dpo": {"max_length": 64}},
+            },
+            "'methods.sft.max_length': is 65, and the model reads 64",
+        ),
+        (
+            {"base": scratch(64, pretrain={"max_length": 128})},
+            "'base.scratch.pretrain.max_length': is 128, and the model reads 64",
+        ),
+        (
+            {"judges": [trained_judge(64, max_length=65)]},
+            "'judges[0].train.reward_model.max_length': is 65, and the model reads 64",
+        ),
         ({"extra": 1}, "unknown key 'extra'"),
     ],
 )

@@ -10,9 +10,13 @@ from alignstudy.generation.decoding import SeededNoise
 if TYPE_CHECKING:
     import torch
 
-TOLERANCE = 2.0**-15
-"""Of the largest score: two that are nearer may change places by float32's rounding alone. The
-order of summation moves a score by some 2**-20 of the largest; this is tens of times that."""
+TOLERANCE = 2.0**-17
+"""Of the largest score: two that are nearer may change places by float32's rounding alone. At
+OPT-350M's shape a batch moves a row's scores by 2**-19 of the largest at most (of 20 million), and
+the distance of the best two by less."""
+
+SAFETY = 8.0
+"""Times the largest move that was measured of this model, if that is more than the tolerance."""
 
 
 class Choice:
@@ -29,6 +33,7 @@ class Choice:
     Attributes:
         near: Row -> the first step (from 0) at which another token was as good but for rounding.
         steps: How many tokens were chosen so far.
+        tolerance: What counts as rounding, as a share of the largest score.
     """
 
     def __init__(
@@ -42,10 +47,22 @@ class Choice:
         self._temperature, self._top_p = temperature, top_p
         self.near: dict[int, int] = {}
         self.steps = 0
+        self.tolerance = TOLERANCE
+        self._alone: tuple[int, torch.Tensor] | None = None
+
+    def compare(self, row: int, alone: torch.Tensor) -> None:
+        """Measure at the next step how far the batch moves a row's scores, by those it has alone.
+
+        Args:
+            row: The row.
+            alone: Its logits at the next step, (vocabulary,).
+        """
+        self._alone = row, alone
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Give the scores of (rows, vocabulary) logits, and note the near things."""
-        scale = TOLERANCE * scores.abs().amax(dim=-1, keepdim=True)
+        self._measure(scores)
+        scale = self.tolerance * scores.abs().amax(dim=-1, keepdim=True)
         chosen, *others = self._scores(scores, scale)
         best = chosen.topk(2, dim=-1)
         near = best.values[:, 0] - best.values[:, 1] <= scale[:, 0]
@@ -55,6 +72,15 @@ class Choice:
             self.near.setdefault(row, self.steps)
         self.steps += 1
         return chosen
+
+    def _measure(self, scores: torch.Tensor) -> None:
+        """Widen the tolerance where a model's rounding is beyond the usual."""
+        if self._alone is None:
+            return
+        row, alone = self._alone
+        moved = float((scores[row] - alone).abs().max() / alone.abs().max())
+        self.tolerance = max(self.tolerance, SAFETY * moved)
+        self._alone = None
 
     def _scores(self, scores: torch.Tensor, scale: torch.Tensor) -> list[torch.Tensor]:
         """Give the scores to choose by; then those that rounding could make of them at the cut."""
@@ -87,10 +113,12 @@ def _kept(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 def _other_cuts(scores: torch.Tensor, top_p: float, near: torch.Tensor) -> list[torch.Tensor]:
     """Give the widest and the narrowest cut that rounding could make.
 
-    Rounding moves the sum of the likeliest, and which of two nearly equal tokens comes first.
+    Rounding moves the sum of the likeliest, and which of two nearly equal tokens comes first. The
+    sum's share moves by less than the scores do.
     """
     cuts = []
-    for wide, share in ((True, top_p * (1 + TOLERANCE)), (False, top_p * (1 - TOLERANCE))):
+    moved = TOLERANCE + float(near.max())
+    for wide, share in ((True, top_p * (1 + moved)), (False, top_p * (1 - moved))):
         kept = _kept(scores, share)
         lowest = scores.masked_fill(~kept, float("inf")).amin(dim=-1, keepdim=True)
         band = (scores - lowest).abs() <= near

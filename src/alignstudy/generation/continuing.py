@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.decoding import EndOrPause, StopAtStrings
+from alignstudy.generation.few_rows import LaidOutProducts
 from alignstudy.generation.kv_cache import RowLayers, can_continue, keep, rows_of, together
 from alignstudy.loading import narrow_products
 
@@ -64,6 +65,7 @@ class Rules:
         prefill: Cuts the lengths of texts into batches to be read; None: with what they are
             written, in one go.
         rewrite: Whether a row that was a near thing is written again, alone.
+        products: The model's, laid out for few rows; None: they are computed as they lie.
     """
 
     max_new_tokens: int
@@ -73,6 +75,7 @@ class Rules:
     choose: Callable[[Sequence[int]], Choice]
     prefill: Callable[[Sequence[int]], list[list[int]]] | None
     rewrite: bool
+    products: LaidOutProducts | None = None
 
 
 def write_on(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> list[Written]:
@@ -88,9 +91,12 @@ def write_on(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> lis
     """
     import torch
 
+    several = len(texts) > 1
+    laid_out = rules.products.used() if several and rules.products else nullcontext()
     with torch.inference_mode():
-        rows = _write(model, texts, rules)
-        if rules.rewrite and len(texts) > 1:
+        with laid_out:
+            rows = _write(model, texts, rules)
+        if rules.rewrite and several:
             for place in [place for place, row in enumerate(rows) if row.near]:
                 rows[place] = _write(model, [texts[place]], rules)[0]
     return [Written(tokens=tuple(row.tokens), stopped_at=row.stopped_at) for row in rows]
@@ -114,6 +120,9 @@ def _write(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> list[
     rows = [_Row(text) for text in texts]
     held = _read(model, texts, rules)
     choice = rules.choose([text.seed for text in texts])
+    if rules.rewrite and held is not None and len(texts) > 1:
+        longest = max(range(len(texts)), key=lambda place: len(texts[place].tokens))
+        choice.compare(longest, _alone(model, texts[longest], keep(held, [longest], trim=0)))
     live, done = rows, 0
     while live and done < rules.max_new_tokens:
         # A product with one row has a route of its own; more rows have the process's.
@@ -126,6 +135,21 @@ def _write(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> list[
         if held is not None and live and len(ended):
             held = keep(held, places, trim=longest - max(map(len, live)))
     return rows
+
+
+def _alone(model: PreTrainedModel, text: Text, held: Cache) -> torch.Tensor:
+    """Give the logits after a text, its last token read for itself; (vocabulary,)."""
+    import torch
+
+    count = len(text.tokens)
+    with narrow_products():
+        read = model(
+            input_ids=torch.tensor([text.tokens[-1:]]), past_key_values=held, use_cache=True,
+            attention_mask=torch.ones(1, count, dtype=torch.long),
+            position_ids=torch.tensor([[count - 1]]),
+        )  # fmt: skip
+    logits: torch.Tensor = read.logits[0, -1].float()
+    return logits
 
 
 def _round(

@@ -1,8 +1,9 @@
 """What a batch costs on a CPU, in seconds: how many rows to read, and to write, at once.
 
-A product of few rows takes the time in which its weights come from memory, about twice that where
-there is more than one row (they are laid out anew for it), and each row's own arithmetic on top.
-So rows share a step's fixed cost, and reading gains from company only where texts are short.
+A product of few rows takes the time in which its weights come from memory, and each row's own
+arithmetic on top. Where there are more rows than weights are laid out for, they are laid out anew,
+which takes as long as coming from memory again. So rows share a step's fixed cost, and reading
+gains from company only where texts are short.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ MOST_CACHE = 2**30
 _GFLOPS, _BANDWIDTH, _DISPATCH = 60.0, 12.0, 5e-6
 """Of a usual core: GF/s of wide products, GB/s from memory, seconds an operation takes at least."""
 
-_LAID_OUT_ANEW = 2.2
-"""Times that weights pass through memory for a product with more than one row, against one."""
+_LAID_OUT, _LAID_OUT_ANEW = 1.2, 2.2
+"""Times that weights pass through memory for a product with few rows, with many; with one: once."""
 
-_OPERATIONS = 60
-"""Operations of a layer."""
+_SCATTERED = 3.0
+"""Times longer than weights a token's keys and values take to come: they lie head by head."""
+
+_OPERATIONS = 300
+"""Of a layer, its Python included: a pass over a small model takes that long whatever it reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ class Costs:
 
     def step(self, rows: int, longest: int) -> float:
         """Give the seconds in which each row of a batch writes a token."""
-        return self._fixed(rows) + rows * self._row(longest)
+        return self._fixed(rows) + rows * self._row(_SCATTERED * longest)
 
     @property
     def most_tokens(self) -> int:
@@ -72,7 +76,8 @@ class Costs:
         return max(1, MOST_CACHE // (4 * self.cached))
 
     def _fixed(self, tokens: int) -> float:
-        passes = 1.0 if tokens == 1 else _LAID_OUT_ANEW
+        few = 1.0 if tokens == 1 else _LAID_OUT
+        passes = few if tokens <= MOST_ROWS else _LAID_OUT_ANEW
         streamed = passes * 4 * self.weights / self.bandwidth
         return streamed + _OPERATIONS * self.layers * self.dispatch
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from alignstudy import dialogue
 from alignstudy.errors import GuardError, InputError
-from alignstudy.generation.costs import MOST_ROWS, Costs, costs_of
+from alignstudy.generation.costs import Costs, costs_of
+from alignstudy.generation.cutting import Work, cut
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.loading import (
     context_length,
@@ -19,9 +20,8 @@ from alignstudy.loading import (
     text_stays_open,
     well_formed,
 )
-from alignstudy.loading.batching import plan_batches
 from alignstudy.loading.kernels import Kernels
-from alignstudy.loading.spreading import START_UP, workers_that_pay
+from alignstudy.loading.spreading import START_UP
 from alignstudy.loading.workers import WorkerPool
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from alignstudy.generation.settings import GenerationSettings
 
 _GPU_ROWS = 64
-_LEAST_CUTS = 8
-"""A CPU's work is cut into so many batches at least, whatever the workers: they end together."""
 
 
 def generate(
@@ -51,14 +49,13 @@ def generate(
 ) -> list[Response]:
     """Let a model write after every prompt.
 
-    Prompts go in batches that are planned to cost least; in float32 the responses are those of one
-    prompt at a time. A response is what follows the prompt's last token: the published notebook
-    cut the decoded text at `len(prompt)` characters instead, which gives the same unless decoding
-    the prompt doesn't give it back (special tokens written out, broken Unicode).
+    In float32 the responses are those of one prompt at a time. A response is what follows the
+    prompt's last token: the published notebook cut the decoded text at `len(prompt)` characters
+    instead: the same unless the prompt isn't decoded to itself (special tokens, broken Unicode).
 
-    Protocol "paper": the prompt as it is, no stop strings, the text stripped. Protocol "rigorous":
-    prompts end in the cue, generation stops at role tags, the text is cut at the first of them.
-    Where prompt and response together pass the model's context, the oldest turns are dropped.
+    Protocol "paper": the prompt as it is, no stop strings, the text stripped. "rigorous": prompts
+    end in the cue, generation stops at role tags, the text is cut at the first of them. Where
+    prompt and response together pass the model's context, the oldest turns are dropped.
 
     Args:
         weights: The model.
@@ -66,30 +63,31 @@ def generate(
         settings: How to write.
         protocol: Which rules hold.
         device: Where to run; see `pick_device`.
-        seed: Of the draws, with `do_sample`; each prompt has its own stream.
+        seed: Of draws; each prompt has its own stream.
         progress: Told after every batch.
         workers: Most processes to spread the work over, on a CPU and where that pays.
-        kernels: What was measured of this CPU, to plan batches by; None: a usual one.
-        start_up: Seconds that workers take to start, which spreading must win back.
+        kernels: What was measured of this CPU, to plan by; None: a usual one.
+        start_up: Seconds that workers take to start.
 
     Returns:
         One response a prompt, in the prompts' order.
 
     Raises:
-        GuardError: If a prompt of the rigorous protocol lacks the cue, ids repeat, or the tokenizer
-            ends every text itself.
+        GuardError: If a prompt lacks the cue, ids repeat, or the tokenizer ends texts itself.
         InputError: If `max_new_tokens` alone fills the model's context.
         EnvironmentFault: If one prompt alone doesn't fit into memory, or a worker was killed.
     """
     _check_prompts(prompts, protocol)
     asked, costs = _asked(weights, prompts, settings, kernels)
     responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
-    batches = _batches([item for item in asked if item.tokens is not None], settings, costs, device)
+    fitting = [item for item in asked if item.tokens is not None]
+    work = Work([len(item.tokens or ()) for item in fitting], settings, costs)
+    plan, many = cut(work, workers, start_up) if device == "cpu" else (_gpu_batches(work), 1)
+    batches = [[fitting[number] for number in batch] for batch in plan]
     task = Task(
         weights=weights, settings=settings, protocol=protocol, device=device, seed=seed,
         costs=costs if device == "cpu" else None,
     )  # fmt: skip
-    many = _workers(batches, costs, settings, device, asked=workers, start_up=start_up)
     progress.start("generate", total=len(prompts))
     progress.advance(len(responses))
     with closing(_answered(task, batches, workers=many, progress=progress)) as answered:
@@ -140,47 +138,13 @@ def _answered(
             yield answer(batch, progress.note)
 
 
-def _batches(
-    asked: Sequence[Asked], settings: GenerationSettings, costs: Costs, device: str
-) -> list[list[Asked]]:
-    """Group prompts: by what a batch costs on a CPU, by length on a GPU. The longest come first."""
-    new = settings.max_new_tokens
-    lengths = [len(item.tokens or ()) + new for item in asked]
-    if device != "cpu":
-        numbers = length_batches(
-            lengths, batch_size=settings.batch_size or _GPU_ROWS,
-            max_batch_tokens=settings.max_batch_tokens,
-        )  # fmt: skip
-    else:
-        even = max(_LEAST_CUTS, -(-len(asked) // _LEAST_CUTS))
-        numbers = plan_batches(
-            lengths, cost=costs.step, batch_size=settings.batch_size or min(MOST_ROWS, even),
-            max_batch_tokens=min(settings.max_batch_tokens, costs.most_tokens),
-        )  # fmt: skip
-    return [[asked[number] for number in batch] for batch in numbers]
-
-
-def _workers(
-    batches: Sequence[Sequence[Asked]],
-    costs: Costs,
-    settings: GenerationSettings,
-    device: str,
-    *,
-    asked: int,
-    start_up: float,
-) -> int:
-    """Give the processes that the work is worth."""
-    if asked == 1 or device != "cpu":
-        return 1
-    shapes = [(len(batch), max(len(item.tokens or ()) for item in batch)) for batch in batches]
-    seconds = sum(
-        costs.reading(*shape) + settings.max_new_tokens * costs.step(*shape) for shape in shapes
-    )
-    memory = max(
-        (rows * (longest + settings.max_new_tokens) for rows, longest in shapes), default=0
-    )
-    held = 4 * (2 * costs.parameters + costs.cached * memory)
-    return workers_that_pay(seconds, asked=asked, tasks=len(batches), held=held, start_up=start_up)
+def _gpu_batches(work: Work) -> list[list[int]]:
+    """Group prompts by length, the longest first."""
+    settings = work.settings
+    return length_batches(
+        [length + settings.max_new_tokens for length in work.lengths],
+        batch_size=settings.batch_size or _GPU_ROWS, max_batch_tokens=settings.max_batch_tokens,
+    )  # fmt: skip
 
 
 def _room(costs: Costs, settings: GenerationSettings) -> int:

@@ -11,6 +11,7 @@ from alignstudy.errors import GuardError
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.decoding import prompt_seed
+from alignstudy.generation.few_rows import lay_out
 from alignstudy.loading import length_batches, run_halving, well_formed
 from alignstudy.progress import Progress
 from alignstudy.records import Prompt
@@ -95,10 +96,15 @@ def sample(
         batch_size=batch_size, max_batch_tokens=32768,
     )  # fmt: skip
     drawn: dict[int, Continuation] = {}
+    rules = Rules(
+        max_new_tokens=max_new_tokens, eos=frozenset({eos}), pad=pad, stops=None, choose=Choice,
+        prefill=_one_by_one if model.device.type == "cpu" else None, rewrite=True,
+        products=lay_out(model),
+    )  # fmt: skip
 
     def draw(numbers: Sequence[int]) -> list[Continuation]:
         batch = [asks[number] for number in numbers]
-        return _draw(model, batch, max_new_tokens=max_new_tokens, eos=eos, pad=pad)
+        return _draw(model, batch, rules)
 
     for numbers in batches:
         found = run_halving(numbers, draw, note=progress.note)
@@ -107,17 +113,11 @@ def sample(
     return [drawn[number] for number in range(len(asks))]
 
 
-def _draw(
-    model: PreTrainedModel, batch: Sequence[Ask], *, max_new_tokens: int, eos: int, pad: int
-) -> list[Continuation]:
+def _draw(model: PreTrainedModel, batch: Sequence[Ask], rules: Rules) -> list[Continuation]:
     """Draw one batch."""
-    rules = Rules(
-        max_new_tokens=max_new_tokens, eos=frozenset({eos}), pad=pad, stops=None, choose=Choice,
-        prefill=_one_by_one if model.device.type == "cpu" else None, rewrite=True,
-    )  # fmt: skip
     texts = [Text(tokens=item.tokens, seed=item.seed) for item in batch]
     return [
-        Continuation(prompt=item.tokens, tokens=_until_end(row.tokens, eos))
+        Continuation(prompt=item.tokens, tokens=_until_end(row.tokens, rules.eos))
         for item, row in zip(batch, write_on(model, texts, rules), strict=True)
     ]
 
@@ -126,9 +126,10 @@ def _one_by_one(lengths: Sequence[int]) -> list[list[int]]:
     return [[place] for place in range(len(lengths))]
 
 
-def _until_end(row: Sequence[int], eos: int) -> tuple[int, ...]:
+def _until_end(row: Sequence[int], eos: frozenset[int]) -> tuple[int, ...]:
     """Cut after the first end-of-sequence token."""
-    return tuple(row[: row.index(eos) + 1] if eos in row else row)
+    ends = (place + 1 for place, token in enumerate(row) if token in eos)
+    return tuple(row[: next(ends, len(row))])
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, Written, write_on
 from alignstudy.generation.costs import MOST_ROWS, Costs
 from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending, prompt_seed
+from alignstudy.generation.few_rows import lay_out
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.loading import load_causal_lm, load_tokenizer, run_halving
 from alignstudy.loading.batching import plan_batches
@@ -97,6 +98,7 @@ class _Writer:
             stops=stops if task.stop_strings else None, choose=partial(_choice, settings),
             prefill=None if task.costs is None else partial(_reading_batches, task.costs),
             rewrite=settings.dtype == "float32",
+            products=None if task.costs is None else lay_out(model),
         )  # fmt: skip
         return cls(task=task, model=model, tokenizer=tokenizer, rules=rules)
 

@@ -151,12 +151,18 @@ def _as_list(row: int | list[int]) -> list[int]:
     return row if isinstance(row, list) else [row]
 
 
+SAVE_SECONDS = 20.0
+"""Least seconds between checkpoints whose number of steps the settings leave to us: so much is lost
+by a kill, and a training of seconds doesn't spend a tenth of them on files that nobody reads."""
+
+
 class Conductor(TrainerCallback):  # type: ignore[misc]
     """Between steps: tells progress, seals checkpoints, stops when asked to."""
 
     def __init__(self, job: TrainJob, trainer: Any, *, seconds_before: float) -> None:  # noqa: ANN401
         self._job, self._trainer, self.stopped = job, trainer, False
         self._seconds_before, self._started = seconds_before, time.monotonic()
+        self._saved = self._started
         self._tokens_before = trainer._total_train_tokens
 
     @property
@@ -172,10 +178,13 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             self._job.progress.advance(1, loss=logs["loss"], tokens_per_second=rate)
 
     def on_step_end(self, _: Any, __: TrainerState, control: TrainerControl, **___: Any) -> None:  # noqa: ANN401
-        """Stop in good order when asked to."""
+        """Stop in good order when asked to; leave out a checkpoint that comes too soon."""
         if self._job.should_stop():
             self.stopped = True
             control.should_save = control.should_training_stop = True
+        elif self._job.settings.save_steps is None:
+            soon = time.monotonic() - self._saved < SAVE_SECONDS
+            control.should_save = control.should_save and not soon
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ANN401
         """Seal the checkpoint that was just written, and drop the oldest; none beyond the end."""
@@ -189,6 +198,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
             seconds=self.seconds,
         )
         checkpoints.rotate(Path(args.output_dir))
+        self._saved = time.monotonic()
 
 
 def collator(settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401

@@ -89,7 +89,8 @@ class TrainingSettings(Settings):
     save_steps: int | None = Field(
         default=None,
         ge=1,
-        description="steps between checkpoints; null: a tenth of all, 500 at most",
+        description="steps between checkpoints; null: a tenth of all, 500 at most,"
+        " but not within 20 seconds of the last",
     )
     logging_steps: int = Field(default=1, ge=1, description="steps a line of metrics.jsonl")
 

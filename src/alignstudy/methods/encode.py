@@ -157,7 +157,7 @@ def encode_preferences(
     gathered = _Rows(tuple(tokenizer.all_special_tokens))
     rejected_texts = [rejected_of(row) for row in rows]
     prompts, chosens = _prompts_and_texts(rows, tokenizer, [row.chosen for row in rows])
-    _, rejecteds = _prompts_and_texts(rows, tokenizer, rejected_texts)
+    rejecteds = _whole_texts(rows, tokenizer, rejected_texts)
     for row, prompt, chosen, rejected in zip(rows, prompts, chosens, rejecteds, strict=True):
         border = min(_common_prefix(prompt, chosen), _common_prefix(prompt, rejected))
         gathered.note_text(f"{row.prompt}{row.chosen}{row.rejected}")
@@ -271,9 +271,18 @@ def _prompts_and_texts(
     rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Encode prompts alone, and prompts with responses and the end-of-sequence token."""
+    prompts = _token_ids([row.prompt for row in rows], tokenizer)
+    return prompts, _whole_texts(rows, tokenizer, responses)
+
+
+def _whole_texts(
+    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]
+) -> list[list[int]]:
+    """Encode prompts with responses and the end-of-sequence token."""
     end = _eos(tokenizer)
-    texts = [row.prompt + text + end for row, text in zip(rows, responses, strict=True)]
-    return _token_ids([row.prompt for row in rows], tokenizer), _token_ids(texts, tokenizer)
+    return _token_ids(
+        [row.prompt + text + end for row, text in zip(rows, responses, strict=True)], tokenizer
+    )
 
 
 def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -12,8 +12,9 @@ in the text alone, so every log-probability is the same up to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -44,6 +45,8 @@ class Layout:
         take: (N,) positions in the flattened rows whose hidden state foretells a target.
         targets: (N,) token ids.
         put: (N,) where the targets' results belong in the flattened (R, T-1).
+        is_joined: Whether a row holds several texts or pairs.
+        is_causal: Whether the plain causal mask says it all: one text a row, padded at its end.
     """
 
     input_ids: torch.Tensor
@@ -53,16 +56,17 @@ class Layout:
     take: torch.Tensor
     targets: torch.Tensor
     put: torch.Tensor
-
-    @property
-    def is_causal(self) -> bool:
-        """Whether the plain causal mask says it all: one text a row, padded at its end."""
-        one_text = (self.document.cummax(1).values == self.document[:, :1]).all()
-        return bool(one_text) and not bool(self.branch.any())
+    is_joined: bool
+    is_causal: bool
 
     def to(self, device: torch.device) -> Layout:
         """Move it."""
-        return Layout(**{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class _Text:
     row: int
     width: int
 
-    @property
+    @cached_property
     def scored(self) -> Ints:
         """The places whose token is a target."""
         return np.flatnonzero(self.labels[1:] != IGNORED) + 1
@@ -196,6 +200,8 @@ def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
         take=torch.from_numpy(np.concatenate(take)),
         targets=torch.from_numpy(np.concatenate([strip.targets for strip in strips])),
         put=torch.from_numpy(np.concatenate([strip.put for strip in strips])),
+        is_joined=len(strips) > len(rows),
+        is_causal=len(strips) == len(rows) and not branch.any(),
     )
 
 
@@ -204,9 +210,13 @@ def may_attend(layout: Layout) -> torch.Tensor:
 
     Itself and what came before it in its own document, but for the other branch.
     """
-    length = layout.document.shape[1]
-    document, branch = layout.document, layout.branch
-    causal = torch.ones(length, length, dtype=torch.bool, device=document.device).tril()
-    same_document = document[:, :, None] == document[:, None, :]
+    document = layout.document
+    return may_see(layout.branch) & (document[:, :, None] == document[:, None, :])
+
+
+def may_see(branch: torch.Tensor) -> torch.Tensor:
+    """Say the same (rows, length, length) of rows that hold one document each, by its branches."""
+    length = branch.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()
     same_branch = (branch[:, None, :] == PROMPT) | (branch[:, :, None] == branch[:, None, :])
-    return causal & same_document & same_branch
+    return causal & same_branch

@@ -7,6 +7,7 @@ policy and reference would be wrong alike: no other guard would notice.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,23 +33,39 @@ def settle_layout(
 
     Returns:
         What was measured (nothing where there is nothing to measure), and a note if our layout is
-        not used.
+        not used, or not wholly.
     """
     lean = trainer.lean
     if not (lean.pairs or lean.flat):
         return (), ()
     batch = _longest_rows(trainer)
-    wanted = lean.pairs, lean.flat
+    wanted = [(lean.pairs, lean.flat)]
+    if lean.pairs and trainer.rule.joined:
+        wanted.append((True, False))  # on a CPU rows of pairs may be padded, too
     lean.pairs = lean.flat = False
     plain = _sums(trainer, batch)
-    lean.pairs, lean.flat = wanted
-    apart, fault = _distance(trainer, batch, plain)
-    if apart <= REFERENCE_TOLERANCE[precision]:
-        detail = f"log-probabilities of the longest rows, each alone or not, differ by {apart:.2g}"
-        return (GuardOutcome(guard="layouts_agree", passed=True, detail=detail),), ()
-    lean.pairs = lean.flat = False
-    why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
-    return (), (f"prompts are not shared, rows not joined: {why}",)
+    notes: tuple[str, ...] = ()
+    for pairs, flat in wanted:
+        lean.pairs, lean.flat = pairs, flat
+        apart, fault = _distance(trainer, batch, plain)
+        if apart <= REFERENCE_TOLERANCE[precision]:
+            return (_agreed(apart),), notes
+        _pad_rows(trainer)
+        why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
+        notes = (f"rows are not joined: {why}",)
+    lean.pairs = False
+    lost = "prompts are not shared, rows not joined" if wanted[0][0] else "rows are not joined"
+    return (), (f"{lost}: {why}",)
+
+
+def _agreed(apart: float) -> GuardOutcome:
+    detail = f"log-probabilities of the longest rows, each alone or not, differ by {apart:.2g}"
+    return GuardOutcome(guard="layouts_agree", passed=True, detail=detail)
+
+
+def _pad_rows(trainer: Any) -> None:  # noqa: ANN401
+    trainer.lean.flat = False
+    trainer.rule = replace(trainer.rule, joined=False)
 
 
 def _distance(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.methods.base import TrainingSettings, TrainJob
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.initial import is_noisy
-from alignstudy.methods.pieces import PieceRule, cost_of_a_pass
+from alignstudy.methods.joined_attention import use_joined_attention
+from alignstudy.methods.pieces import PieceRule, cost_of_a_pass, tokens_in_memory
 from alignstudy.methods.shared_forward import Tally, install
 
 if TYPE_CHECKING:
@@ -33,25 +34,27 @@ def make_lean(
     trainer.tally = Tally()
     if getattr(settings, "packing", False):
         return
-    trainer.rule = _rule(settings, model, device=job.device)
     trainer.of_pairs = settings.method in {"dpo", "reward_model"}
     trainer.sums_tokens = not trainer.of_pairs
-    if settings.method == "reward_model":
-        return
-    shared = settings.method == "dpo" and shares_prefixes(settings, model)
-    trainer.lean = install(model, pairs=shared, flat=job.device != "cpu", tally=trainer.tally)
+    on_cpu, scores_texts = job.device == "cpu", settings.method != "reward_model"
+    joined = on_cpu and scores_texts and use_joined_attention(model)
+    trainer.rule = _rule(settings, model, on_cpu=on_cpu, joined=joined)
+    if scores_texts:
+        shared = settings.method == "dpo" and shares_prefixes(settings, model)
+        trainer.lean = install(model, pairs=shared, flat=joined or not on_cpu, tally=trainer.tally)
 
 
-def _rule(settings: TrainingSettings, model: PreTrainedModel, *, device: str) -> PieceRule:
-    """Say how updates are cut: little padding on a CPU, few passes on a GPU."""
-    asked = settings.per_device_train_batch_size
+def _rule(
+    settings: TrainingSettings, model: PreTrainedModel, *, on_cpu: bool, joined: bool
+) -> PieceRule:
+    """Say how updates are cut: few passes; where rows are padded on a CPU, little padding."""
+    asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
     most = settings.rows_an_update if asked == "auto" else asked
     return PieceRule(
         most_rows=most,
-        most_tokens=MOST_TOKENS,
-        fixed_cost=cost_of_a_pass(model.config.get_text_config())
-        if device == "cpu"
-        else MOST_TOKENS,
+        most_tokens=min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS,
+        fixed_cost=cost_of_a_pass(config) if on_cpu else MOST_TOKENS,
+        joined=joined,
         in_order=isinstance(settings, DPOSettings) and settings.in_order,
     )
 

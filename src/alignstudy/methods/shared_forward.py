@@ -16,14 +16,21 @@ from typing import Any
 import torch
 
 from alignstudy.errors import GuardError
+from alignstudy.methods.joined_attention import (
+    JOINED,
+    added_to_scores,
+    joined_mask,
+    sdpa_takes,
+)
 from alignstudy.methods.layout import PROMPT, Layout, lay_out, may_attend
 from alignstudy.methods.token_scores import holds_logits, score_targets
 
-ATTENTION = ("sdpa", "eager", "flex_attention")
+ATTENTION = ("sdpa", "eager", "flex_attention", JOINED)
 """Implementations of attention that can be told what may see what."""
 
 BLOCK = 128
-"""Length of a flat row is a multiple of it: FlexAttention's blocks, and few shapes to compile."""
+"""Length of a flat row is a multiple of it: FlexAttention's blocks, and few shapes to compile. Not
+where texts are attended to one by one."""
 
 _PASSED_ON = {"num_items_in_batch"}
 _OURS = {"input_ids", "attention_mask", "labels", "use_cache"} | _PASSED_ON
@@ -54,7 +61,7 @@ class Lean:
 
     Attributes:
         pairs: Chosen and rejected on their shared prompt.
-        flat: All in one row (a GPU wants few large passes); else padded rows.
+        flat: All in one row (few large passes); else padded rows.
     """
 
     pairs: bool
@@ -94,7 +101,8 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # no
             return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         layout = lay_out(
             given["input_ids"], given["attention_mask"], labels, pairs=lean.pairs,
-            flat=lean.flat, multiple_of=BLOCK if lean.flat else 1,
+            flat=lean.flat,
+            multiple_of=BLOCK if lean.flat and attention_of(model) != JOINED else 1,
         )  # fmt: skip
         if torch.is_grad_enabled():
             tally.add(layout)
@@ -173,10 +181,10 @@ def attention_mask(layout: Layout, kind: str, dtype: torch.dtype) -> Any:  # noq
         return None
     if kind == "flex_attention":
         return _block_mask(layout)
+    if kind == JOINED and layout.is_joined:
+        return joined_mask(layout, dtype)
     allowed = may_attend(layout)[:, None]
-    if kind == "sdpa":
-        return allowed
-    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+    return added_to_scores(allowed, dtype) if kind == "eager" else sdpa_takes(allowed, dtype)
 
 
 def _block_mask(layout: Layout) -> Any:  # noqa: ANN401

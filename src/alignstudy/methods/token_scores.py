@@ -30,7 +30,7 @@ class Scored(ModelOutput):  # type: ignore[misc]
     Attributes:
         loss: Mean negative log-probability of the targets.
         log_probs: Of the targets, 0 elsewhere.
-        is_top1: Whether a target is the likeliest token; of equals, the first.
+        is_top1: Whether no token is likelier than a target.
         label_mask: Where a target is.
         entropy: NaN: nothing that is shown needs it.
         mean_logits: NaN likewise.
@@ -59,10 +59,10 @@ class _TargetLogProbs(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = torch.nn.functional.linear(hidden, weight, bias)
         wanted = logits.gather(1, targets[:, None])[:, 0]
-        highest, top = logits.max(1)
+        highest = logits.amax(1)  # which token's it is, max would tell in ten times the time
+        is_top1 = wanted == highest
         shares = logits.sub_(highest[:, None]).exp_()  # where the logits lay
         total = shares.sum(1)
-        is_top1 = top == targets
         ctx.save_for_backward(hidden, weight, targets, total)
         ctx.shares = shares if any(ctx.needs_input_grad) else None
         ctx.mark_non_differentiable(is_top1)
