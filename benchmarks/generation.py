@@ -1,6 +1,6 @@
 """Times generation at OPT-350M's shape: one prompt at a time as the notebooks did, against ours.
 
-    python benchmarks/generation.py [--quick] [--sample 6 | --whole]
+    python benchmarks/generation.py [--quick] [--sample 5 | --whole]
 
 50 new tokens, float32, greedy, on prompts of the published study (ALIGNSTUDY_PAPER_DIR) with OPT's
 own tokenizer (ALIGNSTUDY_TOKENIZER_DIR). Weights are random, drawn so that no token repeats
@@ -91,12 +91,12 @@ def _which(asked: Any, number: int) -> str:
 
 def _arguments() -> Any:
     made = parser(__doc__ or "")
-    made.add_argument("--near", type=int, help="prompts of near-equal length; 12, quick: 8")
-    made.add_argument("--sample", type=int, default=6, help="of the set, answered one by one")
+    made.add_argument("--near", type=int, help="prompts of near-equal length; 10, quick: 8")
+    made.add_argument("--sample", type=int, default=5, help="of the set, answered one by one")
     made.add_argument("--whole", action="store_true", help="the whole published set")
     made.add_argument("--rounds", type=int, help="of the near-equal ones; 1")
     asked = made.parse_args()
-    asked.near = asked.near or (8 if asked.quick else 12)
+    asked.near = asked.near or (8 if asked.quick else 10)
     asked.layers = 4 if asked.quick else 24
     asked.rounds = asked.rounds or 1
     return asked
