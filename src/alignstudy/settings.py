@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, TypeVar
+from io import StringIO
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict
+from ruamel.yaml import YAML
 
 T = TypeVar("T")
 
@@ -25,3 +27,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
     )
+
+
+def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain data
+    """Return plain data as YAML, keys in their own order."""
+    stream = StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.dump(value, stream)
+    return stream.getvalue()

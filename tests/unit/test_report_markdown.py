@@ -9,9 +9,10 @@ from alignstudy.records import Axis
 from alignstudy.report.answer import answer
 from alignstudy.report.claims import Verdict
 from alignstudy.report.findings import Findings
-from alignstudy.report.layout import Cell, Table
 from alignstudy.report.markdown import render_markdown
-from alignstudy.report.markdown_text import inert, markdown_table
+from alignstudy.report.markdown_text import inert
+from alignstudy.report.tables.table import Cell, Column, Table, numeric
+from alignstudy.report.tables.write import markdown_table
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -124,7 +125,8 @@ class TestInert:
         assert inert(text) == written
 
     def test_a_cell_with_a_pipe_stays_one_cell(self):
-        table = Table(columns=("a|b", "n#"), rows=((Cell("x|y", "|"), Cell("1")),))
+        columns = (Column("a|b", lambda row: Cell(row, "|")), numeric("n", len))
+        table = Table(columns=columns, rows=("x|y",))
         html = MARKDOWN.render("\n".join(markdown_table(table)))
         assert html.count("<td") == 2
         assert "x|y |" in html

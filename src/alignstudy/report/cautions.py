@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from alignstudy.evidence import JudgeQuality
 from alignstudy.records import Axis
 from alignstudy.report.form_notes import MOST_APART
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
-from alignstudy.report.judge_tables import quality_notes
 from alignstudy.report.numbers import count, listing, number, percent, short
 from alignstudy.report.pairs import MIN_PROMPTS
 from alignstudy.report.results import Analysis
@@ -31,7 +31,7 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
         *_failed_guards(inputs.training),
         *_calibrations(calibrations),
         *(_sentence(text, models) for text in (*inputs.warnings, *noted)),
-        *quality_notes(inputs.findings.qualities),
+        *_qualities(inputs.findings.qualities),
         *_lengths(inputs),
         *_power(first),
         *_thresholds(inputs.analyses),
@@ -70,6 +70,17 @@ def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"On labelled pairs ({row.get('axis', 'one axis')}) {judge} is right in"
                 f" only {percent(100 * accuracy, 0)} (chance is 50\u00a0%): its figures there say"
                 " little."
+            )
+
+
+def _qualities(qualities: Sequence[JudgeQuality]) -> Iterator[str]:
+    """Say what a reader has to know of each judge."""
+    for quality in qualities:
+        yield from (f"{quality.judge}: {note.rstrip('.')}." for note in quality.notes)
+        if quality.batch_effect is not None and quality.batch_effect > 0:
+            yield (
+                f"{quality.judge}: a score changes by up to {quality.batch_effect:.2g} with what"
+                " else is scored in the same batch."
             )
 
 

@@ -18,7 +18,7 @@ from alignstudy.report.findings import SCHEMA, Findings
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.ratings import read_ratings
 from alignstudy.report.results import Analysis
-from alignstudy.report.tables import write_tables
+from alignstudy.report.tables.write import write_tables
 
 STATISTICS = "statistics.json"
 REPORT_DATA = "data/report.json"

@@ -28,11 +28,13 @@ _POINTS = {"median": "median score", "sd": "standard deviation", "min": "lowest 
            "max": "highest score"}  # fmt: skip
 _SAME = 1e-6
 """Differences closer than this are rounding errors."""
-_WITHOUT = {
+WITHOUT = {
     "empty": "without empty responses",
     "cap": "without responses cut at the limit",
     "role_tag": "without responses that run on",
     "loop": "without loops",
+    "overlap": "without prompts that overlap training",
+    "leak": "without prompts that hold an answer",
 }
 
 
@@ -51,7 +53,7 @@ def claim_in_words(claim: Claim) -> str:
     if claim.name:
         return claim.name
     metrics = listing([metric_name(metric) for metric in claim.metric])
-    tail = f", {_WITHOUT[claim.without]}" if claim.without else ""
+    tail = f", {WITHOUT[claim.without]}" if claim.without else ""
     tail += ", in these responses" if claim.in_sample else ""
     if claim.is_bounded:
         whose = listing(list(claim.models)) if claim.models else "every model"

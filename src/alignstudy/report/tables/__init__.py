@@ -1,0 +1,1 @@
+"""Every table of a study: built once, written as CSV, Markdown and HTML."""
