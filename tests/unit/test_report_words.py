@@ -80,8 +80,6 @@ class TestStudyInWords:
         [
             {},
             {"base": None, "data": None, "recipes": None, "generation": None, "judges": None},
-            {"base": 3, "data": [], "recipes": "x", "generation": {}, "judges": [1, {}]},
-            {"data": {"source": 1, "train": 2}, "generation": {"do_sample": True}},
         ],
     )
     def test_what_is_not_known_is_left_unsaid(self, settings):
@@ -125,7 +123,7 @@ class TestKnownDefects:
             ({"thresholds": {"calibrated": True}}, "Thresholds are set by hand"),
             ({"judges": [{"name": "mine"}]}, "The judge was trained on the same preferences"),
             ({"seeds": [0, 1, 2]}, "One training seed"),
-            ({"methods": {"dpo": {"dropout": "off"}}}, "Dropout stays on in DPO"),
+            ({"methods": {"dpo": {"method": "dpo", "dropout": "off"}}}, "Dropout stays on in DPO"),
         ],
     )
     def test_a_setting_that_avoids_one_is_believed(self, change, gone):

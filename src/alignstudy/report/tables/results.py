@@ -167,10 +167,6 @@ def _tests(comparisons: Iterable[Comparison]) -> str:
     return f" Tests: {', '.join(made)}." if made else ""
 
 
-def _difference(item: Comparison) -> Cell:
-    return estimated(digits_of(item.metric), signed=True)(item.difference)
-
-
 def _verdict(item: Comparison) -> Cell:
     if item.p_holm is None:
         return Cell(f"not{NO_BREAK}tested", item.note)
@@ -202,7 +198,7 @@ _COMPARISON_ON_PAGE = (
     Column("Figure of merit", lambda item: short_name(item.metric)),
     Column("Model", lambda item: Cell(item.model, links=(("samples", pair_link(item)),))),
     Column("Against", "reference"),
-    numeric("Difference", _difference),
+    numeric("Difference", lambda c: estimated(digits_of(c.metric), signed=True)(c.difference)),
     numeric("p", "p_value", p_value),
     numeric("p (Holm)", "p_holm", p_value),
     Column("Verdict", _verdict),
