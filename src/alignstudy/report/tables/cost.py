@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from alignstudy.report.numbers import duration, listing, plural, quantity
 from alignstudy.report.tables.run import records_table
 from alignstudy.report.tables.table import Column, Table
 
-_WRITTEN = {
+_WRITTEN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("Time", duration),
     "cpu_seconds": ("Processor time", duration),
     "flops": ("FLOPs", partial(quantity, unit="FLOP")),

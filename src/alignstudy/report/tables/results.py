@@ -53,7 +53,7 @@ def rates_table(findings: Findings, analysis: Analysis) -> Table:
 
 def scores_table(findings: Findings, analysis: Analysis) -> Table:
     """Mean scores by prompt set, with their intervals."""
-    paths = {}
+    paths: dict[str, str] = {}
     for metric in SCORES:
         axis = metric.removeprefix("score_")
         paths |= {axis: f"{metric}.value", f"{axis}_low": f"{metric}.low"}
@@ -279,19 +279,15 @@ def best_table(analysis: Analysis) -> Table:
 
 def best_shares_table(analysis: Analysis) -> Table:
     """The same for pages, a column a metric."""
-    metrics = tuple(analysis.best_shares)
-    columns = (
-        numeric(
-            title_of(metric),
-            lambda model, metric=metric: analysis.best_shares[metric].get(model.model),
-            lambda share: percent(share, 0),
-        )
-        for metric in metrics
-    )
+    found = analysis.best_shares
+    rows = [
+        {"model": model.model, **{metric: found[metric].get(model.model) for metric in found}}
+        for model in analysis.models
+    ]
     return Table.of(
-        analysis.models if metrics else (),
+        rows if found else (),
         Column("Model", "model"),
-        *columns,
+        *(numeric(title_of(metric), metric, rounded(0, unit="%")) for metric in found),
         note="Share of bootstrap draws of the prompts in which the model has the highest value.",
         title="How often each model comes first when prompts are drawn anew",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 from alignstudy.evidence import Divergence
@@ -31,7 +31,7 @@ def records_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     columns = tuple(
         Column(
             name.replace("_", " ").capitalize(),
-            lambda row, name=name: row.get(name),
+            methodcaller("get", name),
             is_number=all(isinstance(row.get(name), (int, float, type(None))) for row in rows),
         )
         for name in names
