@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from alignstudy.data.paper_prompts import paper_prompt
-from alignstudy.data.prompts import PromptSet, PromptSettings, select_prompts
+from alignstudy.data.select.paper import paper_prompt
+from alignstudy.data.select.prompts import PromptSet, PromptSettings, select_prompts
 from alignstudy.errors import DataError
 from alignstudy.records import Axis
 
