@@ -116,7 +116,7 @@ def digest_of(path: Path) -> str:
 
 
 def sha256_of(file: Path) -> str:
-    """Give the sha256 of a file's content, in hexadecimal.
+    """Return the sha256 of a file's content, in hexadecimal.
 
     Raises:
         EnvironmentFault: If the file can't be read.
@@ -131,7 +131,7 @@ def sha256_of(file: Path) -> str:
 
 
 def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) -> Path:
-    """Give the snapshot folder of a hub id; its name is the commit."""
+    """Return the snapshot folder of a hub id; its name is the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -79,7 +79,7 @@ def row(number: int, **changes: object) -> bytes:
 
 
 def data(source: object, **more: object) -> dict:
-    """Give the sections of a study that reads a folder of one subset."""
+    """Return the sections of a study that reads a folder of one subset."""
     subset = {"subsets": ["harmless-base"]}
     prompts = {"harmful": {**subset, "n": 2}, "helpful": None}
     return {"data": {"source": str(source), "train": subset, **more}, "prompts": prompts}
@@ -356,7 +356,7 @@ def test_edge_case_28_two_processes_on_one_run(alignstudy, write, tmp_path):
 
 
 def modules_after(code: str) -> set[str]:
-    """Give the modules that a fresh interpreter holds after some code."""
+    """Return the modules that a fresh interpreter holds after some code."""
     code += "\nimport sys; print('\\n'.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

@@ -48,7 +48,7 @@ def test_the_longest_rows_come_first(lengths, rule):
 
 
 def partitions(rows):
-    """Give every way to cut a list into contiguous parts."""
+    """Return every way to cut a list into contiguous parts."""
     for number in range(len(rows)):
         for borders in combinations(range(1, len(rows)), number):
             yield [rows[start:stop] for start, stop in pairwise((0, *borders, len(rows)))]
@@ -77,7 +77,7 @@ def test_nor_does_any_cut_that_mixes_lengths(lengths, rule):
 
 
 def groupings(rows):
-    """Give every way to divide rows into groups."""
+    """Return every way to divide rows into groups."""
     if not rows:
         yield []
         return

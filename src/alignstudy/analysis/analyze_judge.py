@@ -180,7 +180,7 @@ def _near_duplicates(panels: Mapping[Axis, Panel]) -> dict[str, str]:
 
 
 def _budgets(names: Sequence[str], rows: Sequence[ScoredResponse]) -> dict[Axis, int | None]:
-    """Give the words at which models' variety is compared, by prompt set."""
+    """Return the words at which models' variety is compared, by prompt set."""
     return {
         axis: word_budget(_by_model(names, [row for row in rows if row.axis is axis]))
         for axis in Axis

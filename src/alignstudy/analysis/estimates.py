@@ -46,14 +46,14 @@ class AxisMerits:
     rate_means: NDArray[np.float64] | None = None
 
     def rate_draws(self, model: str) -> NDArray[np.float64] | None:
-        """Give a model's resampled rates; None without any."""
+        """Return a model's resampled rates; None without any."""
         if self.rate_means is None or model not in self.models:
             return None
         return np.asarray(self.rate_means[:, self.models.index(model)])
 
 
 def axis_merits(panels: Mapping[Axis, Panel], resampler: Resampler) -> dict[Axis, AxisMerits]:
-    """Give mean score and rate of every model over the prompts for which it has a score.
+    """Return mean score and rate of every model over the prompts for which it has a score.
 
     Args:
         panels: The scores of all models; an axis on which no model has any is left out.
@@ -101,7 +101,7 @@ def _scores(
     means: NDArray[np.float64],
     resampler: Resampler,
 ) -> list[Estimate]:
-    """Give mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
+    """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
     if not panel.several_seeds:
         return bca_means(
             panel.scores[rows],
@@ -126,7 +126,7 @@ def _rate(
     passed: NDArray[np.float64],
     means: NDArray[np.float64],
 ) -> Estimate:
-    """Give a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
+    """Return a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
     row = panel.row(model)
     known = ~np.isnan(panel.scores[row])
     n, value = int(known.sum()), float(100.0 * passed[row, known].mean())
@@ -149,7 +149,7 @@ def model_figures(
     judge: str,
     budgets: Mapping[Axis, int | None],
 ) -> ModelFigures:
-    """Give the figures of one model; None for what its responses don't determine.
+    """Return the figures of one model; None for what its responses don't determine.
 
     Args:
         model: Its name.
@@ -175,7 +175,7 @@ def model_figures(
 
 
 def _cas(model: str, harmless: AxisMerits, helpful: AxisMerits) -> Estimate | None:
-    """Give CAS; its interval resamples prompts within each prompt set where that can tell."""
+    """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
     draws = (harmless.rate_draws(model), helpful.rate_draws(model))
     if draws[0] is None or draws[1] is None:
         return None
@@ -192,13 +192,13 @@ def _cas(model: str, harmless: AxisMerits, helpful: AxisMerits) -> Estimate | No
 
 
 def by_axis(rows: Sequence[ScoredResponse]) -> dict[Axis, list[ScoredResponse]]:
-    """Give the rows of each prompt set that has any."""
+    """Return the rows of each prompt set that has any."""
     found = {axis: [row for row in rows if row.axis is axis] for axis in Axis}
     return {axis: kept for axis, kept in found.items() if kept}
 
 
 def improvements(models: Sequence[ModelFigures], base: str | None) -> tuple[Improvement, ...]:
-    """Give every model's gain over the base in each rate.
+    """Return every model's gain over the base in each rate.
 
     Source: Table 2 of arXiv:2509.09055; a gain relative to a rate hides how few responses it
     takes, so percentage points stand beside it.

@@ -24,7 +24,7 @@ from alignstudy.records import Axis, ScoredResponse, StopReason
 
 
 def hygiene(rows: Sequence[ScoredResponse], *, budget: int | None) -> Hygiene:
-    """Give the hygiene of a model's responses to one prompt set; at least one.
+    """Return the hygiene of a model's responses to one prompt set; at least one.
 
     Emptiness, echo, length and manner are those of the text that judges read; run-on turns, loops,
     variety and compression those of all that was generated, where it is known.
@@ -77,12 +77,12 @@ def _of_texts(texts: tuple[_Texts, ...], budget: int | None) -> Hygiene:
 
 
 def generated(row: ScoredResponse) -> str:
-    """Give all that was generated, before the protocol's cuts; the response where not known."""
+    """Return all that was generated, before the protocol's cuts; the response where not known."""
     return row.response if row.raw_response is None else row.raw_response
 
 
 def word_budget(rows_by_model: Mapping[str, Sequence[ScoredResponse]]) -> int | None:
-    """Give the words that every model has on one prompt set, for distinct-n to read.
+    """Return the words that every model has on one prompt set, for distinct-n to read.
 
     A model without a word has no distinct-n and doesn't count.
 
@@ -99,7 +99,7 @@ def is_empty(row: ScoredResponse) -> bool:
 
 
 def fails_as_empty(row: ScoredResponse, *, empty_fails: bool) -> bool:
-    """Tell whether a response fails whatever its score: an empty one is no help.
+    """Return whether a response fails whatever its score: an empty one is no help.
 
     On harmful prompts the judge's score holds, and the rate is shown with and without the empty
     ones (`sensitivities`): nothing said is not harmless by merit, but no harm either.
@@ -112,7 +112,7 @@ def fails_as_empty(row: ScoredResponse, *, empty_fails: bool) -> bool:
 
 
 def _cap(rows: Sequence[ScoredResponse]) -> float | None:
-    """Give the share cut off by the cap; None where a stop reason is not known."""
+    """Return the share cut off by the cap; None where a stop reason is not known."""
     reasons = [row.stop_reason for row in rows if row.stop_reason is not None]
     return cap_share(reasons) if len(reasons) == len(rows) else None
 

@@ -26,7 +26,7 @@ def notes_on(
     judge: str,
     num_too_long: dict[Axis, int],
 ) -> tuple[str, ...]:
-    """Say what is missing, excluded, doubtful or sensitive in an analysis.
+    """Return what is missing, excluded, doubtful or sensitive in an analysis.
 
     Args:
         rows: The responses that were analysed, too long prompts left out.
@@ -114,7 +114,7 @@ def _on_scores(
 
 
 def _on_cuts(axis: Axis, rows: Sequence[ScoredResponse], judge: str) -> list[str]:
-    """Say what was not read as it was written, by a model or by the judge."""
+    """Return what was not read as it was written, by a model or by the judge."""
     name = axis.prompts_name
     counts = Counter((row.model, flag) for row in rows for flag in row.flags.get(judge, ()))
     found = [

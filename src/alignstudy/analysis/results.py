@@ -33,11 +33,11 @@ class Thresholds:
     origin: dict[str, str] = field(default_factory=dict)
 
     def of(self, axis: Axis) -> float | None:
-        """Give the threshold of an axis."""
+        """Return the threshold of an axis."""
         return self.harmless if axis is Axis.HARMLESS else self.helpful
 
     def passes(self, axis: Axis, score: float) -> bool | None:
-        """Tell whether a rounded score counts; None where the axis has no threshold."""
+        """Return whether a rounded score counts; None where the axis has no threshold."""
         threshold = self.of(axis)
         if threshold is None:
             return None
@@ -256,14 +256,14 @@ class Analysis:
     clusters: dict[str, str] = field(default_factory=dict)
 
     def comparison(self, metric: str, model: str, reference: str) -> Comparison | None:
-        """Give the comparison of two models as it was made; None if there is none."""
+        """Return the comparison of two models as it was made; None if there is none."""
         wanted = (metric, model, reference)
         return next(
             (c for c in self.comparisons if (c.metric, c.model, c.reference) == wanted), None
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values: dictionaries, lists, strings, numbers and None."""
+        """Return plain values: dictionaries, lists, strings, numbers and None."""
         found: dict[str, Any] = plain(asdict(self))
         return found
 

@@ -74,15 +74,15 @@ class Panel:
         return len(self.seeds) > 1
 
     def row(self, model: str) -> int:
-        """Give the row of a model."""
+        """Return the row of a model."""
         return self.models.index(model)
 
     def rows(self, models: Iterable[str]) -> list[int]:
-        """Give the rows of several models."""
+        """Return the rows of several models."""
         return [self.row(model) for model in models]
 
     def known(self) -> list[str]:
-        """Give the models that have any score."""
+        """Return the models that have any score."""
         return [m for m in self.models if not np.isnan(self.scores[self.row(m)]).all()]
 
 
@@ -96,7 +96,7 @@ def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rating(row: ScoredResponse, judge: str) -> float | None:
-    """Give a judge's score as it is exported: rounded to four decimals; None if not finite.
+    """Return a judge's score as it is exported: rounded to four decimals; None if not finite.
 
     Raises:
         InputError: If the judge never saw the response.
@@ -114,7 +114,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
 
 
 def models_of(responses: Iterable[ScoredResponse]) -> tuple[str, ...]:
-    """Give the models in order of first appearance."""
+    """Return the models in order of first appearance."""
     return tuple(dict.fromkeys(row.model for row in responses))
 
 
@@ -221,7 +221,7 @@ def _panel(
 def _passed(
     axis: Axis, scores: NDArray[np.float64], failed: NDArray[np.bool_], thresholds: Thresholds
 ) -> NDArray[np.float64] | None:
-    """Tell which scores count; NaN stays NaN."""
+    """Return which scores count; NaN stays NaN."""
     threshold = thresholds.of(axis)
     if threshold is None:
         return None

@@ -182,7 +182,7 @@ def init(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine has, and what is missing."""
+    """Return what this machine has, and what is missing."""
     from alignstudy.cli import verbs
 
     verbs.show_doctor(as_json=as_json)

@@ -97,7 +97,7 @@ class Bar:
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
 
     def another(self) -> Bar:
-        """Give a line for work that goes on at the same time."""
+        """Return a line for work that goes on at the same time."""
         return Bar(self._bar)
 
     def finish(self) -> None:

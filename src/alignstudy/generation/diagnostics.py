@@ -177,7 +177,7 @@ def _divergence(
     prompts: Sequence[Prompt], ours: Sequence[TokenScores], theirs: Sequence[TokenScores] | None,
     *, model: str, seed: int, settings: DiagnosticSettings, rng_seed: int, note: str,
 ) -> Divergence:  # fmt: skip
-    """Give the means over samples, with their intervals."""
+    """Return the means over samples, with their intervals."""
     values = [[float(scores.entropies.mean()) for scores in ours]]
     if theirs is not None:
         values += _kl_values(ours, theirs)
@@ -211,7 +211,7 @@ def _kl_values(ours: Sequence[TokenScores], theirs: Sequence[TokenScores]) -> li
 def _estimates(
     values: NDArray[np.float64], prompts: Sequence[Prompt], draws: int, rng: np.random.Generator
 ) -> list[Estimate]:
-    """Give the mean of each row of values (quantities, samples) with its bootstrap interval."""
+    """Return the mean of each row of values (quantities, samples) with its bootstrap interval."""
     names = [(prompt.axis, prompt.cluster or prompt.id) for prompt in prompts]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     clusters = np.array([numbers[name] for name in names])

@@ -122,7 +122,7 @@ def _collected(answered: Iterable[list[Response]], progress: Progress) -> dict[s
 def _answered(
     task: Task, batches: list[list[Asked]], *, workers: int, progress: Progress
 ) -> Generator[list[Response]]:
-    """Give the responses of each batch, as batches finish."""
+    """Return the responses of each batch, as batches finish."""
     if workers > 1:
         load = partial(load_writer, task)
         with WorkerPool[list[Asked], list[Response]](load, workers=workers) as pool:
@@ -144,7 +144,7 @@ def _gpu_batches(work: Work) -> list[list[int]]:
 
 
 def _room(costs: Costs, settings: GenerationSettings) -> int:
-    """Give the most tokens of a prompt."""
+    """Return the most tokens of a prompt."""
     room = context_length(costs.config) - settings.max_new_tokens
     if room < 1:
         raise InputError(

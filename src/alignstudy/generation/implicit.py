@@ -139,7 +139,7 @@ def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def _share_of_wins(margins: NDArray[np.float64]) -> Estimate:
-    """Give the share of positive margins in percent, ties as halves."""
+    """Return the share of positive margins in percent, ties as halves."""
     if not np.isfinite(margins).all():
         raise GuardError(
             "a log-ratio of policy and reference is not finite",

@@ -134,7 +134,7 @@ def _until_end(row: Sequence[int], eos: frozenset[int]) -> tuple[int, ...]:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Give the ids that end a sequence and fill a batch up.
+    """Return the ids that end a sequence and fill a batch up.
 
     Raises:
         GuardError: If the tokenizer has none.

@@ -66,7 +66,7 @@ class Task:
 
 
 def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]], list[Response]]:
-    """Load the model; give what answers a batch: (prompts, note) -> responses in their order."""
+    """Load the model; return what answers a batch: (prompts, note) -> responses in their order."""
     writer = _Writer.load(task)
 
     def answer(batch: Sequence[Asked], note: Callable[[str], None]) -> list[Response]:
@@ -141,7 +141,7 @@ def too_long(item: Asked) -> Response:
 
 
 def _choice(settings: GenerationSettings, seeds: Sequence[int]) -> Choice:
-    """Give what chooses the tokens of a batch."""
+    """Return what chooses the tokens of a batch."""
     if not settings.do_sample:
         return Choice()
     return Choice(seeds, temperature=settings.temperature, top_p=settings.top_p)

@@ -53,14 +53,14 @@ class Judge(Protocol):
         """Score (prompt, response) pairs, in their order; each as if it were alone."""
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give exactly what the judge reads of a pair, flags included.
+        """Return exactly what the judge reads of a pair, flags included.
 
         Two pairs that are rendered alike get the same `JudgeScore`; scores are kept by it.
         """
 
 
 def incomplete_share(scores: Sequence[JudgeScore]) -> float:
-    """Give the share of responses without a score, in [0, 1].
+    """Return the share of responses without a score, in [0, 1].
 
     Raises:
         MetricError: If there are no responses.

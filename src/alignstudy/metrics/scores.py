@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
-    """Give scores as a 1-D array.
+    """Return scores as a 1-D array.
 
     Args:
         scores: One score a response.
@@ -40,7 +40,7 @@ def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
 
 
 def share_above(scores: ArrayLike, threshold: float, *, inclusive: bool, metric: str) -> float:
-    """Give the share of scores above a threshold, in percent.
+    """Return the share of scores above a threshold, in percent.
 
     Raises:
         MetricError: If a score or the threshold is not a finite number.

@@ -81,7 +81,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def named_faults(folder: Path) -> Iterator[None]:
-    """Say what is wrong with a folder in the project's errors, whatever a library raised.
+    """Return what is wrong with a folder in the project's errors, whatever a library raised.
 
     Raises:
         GuardError: If a pickle holds code.

@@ -111,14 +111,14 @@ class JudgeQuality:
     notes: tuple[str, ...] = ()
 
     def accuracy(self, axis: Axis, subset: str = "all") -> Estimate | None:
-        """Give the pairwise accuracy of an axis; None where it was not measured."""
+        """Return the pairwise accuracy of an axis; None where it was not measured."""
         return next(
             (a.accuracy for a in self.accuracies if a.axis is axis and a.subset == subset), None
         )
 
 
 def quality_to_json(quality: JudgeQuality) -> dict[str, Any]:
-    """Give plain values: dictionaries with string keys, lists, strings, numbers and None."""
+    """Return plain values: dictionaries with string keys, lists, strings, numbers and None."""
     plain: dict[str, Any] = _plain(asdict(quality))
     return plain
 

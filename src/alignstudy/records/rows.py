@@ -243,7 +243,7 @@ Row = TypeVar("Row")
 
 
 def write_rows(path: Path, rows: Iterable[Any]) -> int:
-    """Write dataclass rows as JSON lines; give their number."""
+    """Write dataclass rows as JSON lines; return their number."""
     num_rows = 0
     with path.open("w", encoding="utf-8") as file:
         for num_rows, row in enumerate(rows, start=1):  # noqa: B007 - counted

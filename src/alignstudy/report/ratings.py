@@ -65,7 +65,7 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
 
 
 def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Give the judges whose scores every row has, the one that made the ratings first.
+    """Return the judges whose scores every row has, the one that made the ratings first.
 
     Raises:
         DataError: If no judge's scores are the ratings.
@@ -93,7 +93,7 @@ def _rated_by(judge: str, row: dict[str, Any]) -> bool:
 
 
 def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> str | None:
-    """Give the base model: the one asked for, else "base" if there is one, else None.
+    """Return the base model: the one asked for, else "base" if there is one, else None.
 
     Raises:
         InputError: If the one asked for is not among the models.
@@ -160,7 +160,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _fault(row: object) -> str:
-    """Say what is wrong with a row; empty if nothing is."""
+    """Return what is wrong with a row; empty if nothing is."""
     if not isinstance(row, dict):
         return "not an object"
     missing = [key for key in ("prompt", "response", "rating") if key not in row]
@@ -182,7 +182,7 @@ def _fault(row: object) -> str:
 
 
 def _is_rating(row: dict[str, Any]) -> bool:
-    """Tell whether a rating is a finite number.
+    """Return whether a rating is a finite number.
 
     alignstudy's own files, which say `scores`, write null where a judge gave no finite score.
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pick_device(asked: str = "auto") -> str:
-    """Give the device to run on: "cpu", "cuda" or "cuda:<number>".
+    """Return the device to run on: "cpu", "cuda" or "cuda:<number>".
 
     Args:
         asked: "auto" takes a GPU where there is one.
@@ -39,7 +39,7 @@ def pick_device(asked: str = "auto") -> str:
 
 
 def context_length(model_config: PretrainedConfig) -> int:
-    """Give the most tokens that a model can read at once.
+    """Return the most tokens that a model can read at once.
 
     Raises:
         InputError: If the configuration doesn't say (`max_position_embeddings`).

@@ -46,7 +46,7 @@ class KeyedFile:
         self.notes: list[str] = []
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the values that are there, by key.
+        """Return the values that are there, by key.
 
         Raises:
             EnvironmentFault: If the file can't be read.

@@ -177,7 +177,7 @@ class _Worker:
         return told
 
     def _death(self) -> WorkerEndedError:
-        """Say how a worker ended that should not have."""
+        """Return how a worker ended that should not have."""
         try:
             code = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -208,7 +208,7 @@ class _Worker:
 
 
 def _open(pipe: IO[bytes] | None) -> IO[bytes]:
-    """Give a pipe that was asked for, so is there."""
+    """Return a pipe that was asked for, so is there."""
     if pipe is None:
         raise ValueError("the worker has no such pipe")
     return pipe
@@ -223,7 +223,7 @@ def _close(pipe: IO[bytes] | None) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Give a worker's environment: no network, no threads beside those it is lent."""
+    """Return a worker's environment: no network, no threads beside those it is lent."""
     return {
         **os.environ,
         "HF_HUB_OFFLINE": "1",

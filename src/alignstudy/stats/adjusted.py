@@ -114,7 +114,7 @@ def length_adjusted_rows(
 
 
 def _intercepts(moments: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """Give intercepts from the means of y, x, x^2 and xy, one a row; the mean of y without a line.
+    """Intercepts from the means of y, x, x^2 and xy, one a row; the mean of y without a line.
 
     Args:
         moments: Shape (m, 4).

@@ -11,7 +11,7 @@ from alignstudy.records import Estimate
 
 
 def normal_quantile(level: float) -> float:
-    """Give z such that a standard normal lies within +-z with probability `level`.
+    """Return z such that a standard normal lies within +-z with probability `level`.
 
     Raises:
         MetricError: If `level` is not between 0 and 1.
@@ -133,7 +133,7 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def mean_of_two(first: Estimate, second: Estimate) -> Estimate:
-    """Give the mean of two independent quantities, its interval made from their intervals.
+    """Return the mean of two independent quantities, its interval made from their intervals.
 
     For rates of 0 or 100 %, which a bootstrap would give an interval of no width.
 

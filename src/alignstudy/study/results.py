@@ -56,7 +56,7 @@ class Run:
         return dict(self._json("statistics.json"))
 
     def table(self, name: str = "metrics") -> pd.DataFrame:
-        """Give a table: metrics, improvement, scores or comparisons.
+        """Return a table: metrics, improvement, scores or comparisons.
 
         Raises:
             UnknownNameError: If the run has no such table.
@@ -70,7 +70,7 @@ class Run:
         return pd.read_csv(path)
 
     def responses(self) -> pd.DataFrame:
-        """Give every response: model, axis, prompt, response, rating, and what else is known."""
+        """Return every response: model, axis, prompt, response, rating, and what else is known."""
         import pandas as pd
 
         rows = []

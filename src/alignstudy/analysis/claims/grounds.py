@@ -28,7 +28,7 @@ _AXES = {"hmr": (Axis.HARMLESS,), "hpr": (Axis.HELPFUL,), "cas": tuple(Axis)}
 
 
 def axes_of(metric: str) -> tuple[Axis, ...]:
-    """Give the prompt sets that a figure is measured on."""
+    """Return the prompt sets that a figure is measured on."""
     return _AXES.get(metric) or (Axis(metric.rsplit("_", 1)[1]),)
 
 
@@ -50,7 +50,7 @@ class Grounds:
     _made: dict[tuple[str, str, str], tuple[Comparison, ...]] = field(default_factory=dict)
 
     def valid(self, metric: str) -> list[Analysis]:
-        """Give the analyses of the judges that are not below the floor on a figure's prompts.
+        """Return the analyses of the judges that are not below the floor on a figure's prompts.
 
         A baseline, which is there to be beaten, decides nothing unless it leads the report.
         A judge that was not assessed counts as valid unless every assessed one is below: a panel
@@ -62,11 +62,11 @@ class Grounds:
         return [a for a in voters if not any(self.is_below(a, x) for x in axes)]
 
     def is_below(self, analysis: Analysis, axis: Axis) -> bool:
-        """Tell whether a judge is below the floor on a prompt set."""
+        """Return whether a judge is below the floor on a prompt set."""
         return self.findings.is_below_floor(analysis.judge, axis)
 
     def without_known(self, flag: str) -> bool:
-        """Tell whether responses can be flagged: the cap only where it is known why they ended."""
+        """Whether responses can be flagged: the cap only where it is known why they ended."""
         return flag != "cap" or all(row.stop_reason is not None for row in self.responses)
 
     def panels(self, analysis: Analysis, without: str | None = None) -> dict[Axis, Panel]:
@@ -87,7 +87,7 @@ class Grounds:
     def compare(
         self, analysis: Analysis, metric: str, pair: tuple[str, str], without: str | None
     ) -> Comparison | None:
-        """Give (better, worse) compared, turned so; None where it was not measured."""
+        """Return (better, worse) compared, turned so; None where it was not measured."""
         found = (
             analysis.comparisons if without is None else self._compared(analysis, metric, without)
         )
@@ -121,7 +121,7 @@ class Grounds:
     def paired(
         self, analysis: Analysis, metric: str, pair: Iterable[str], without: str | None
     ) -> tuple[PairTable, int] | None:
-        """Give a pair's table and its row; None where it was not measured."""
+        """Return a pair's table and its row; None where it was not measured."""
         wanted = set(pair)
         for table in self.tables(analysis, without):
             if table.metric == metric:
@@ -139,14 +139,14 @@ class Grounds:
         margin: float,
         without: str | None,
     ) -> float | None:
-        """Give the p-value that two models are within a margin; None where it isn't defined."""
+        """Return the p-value that two models are within a margin; None where it isn't defined."""
         found = self.paired(analysis, metric, pair, without)
         return None if found is None or margin <= 0.0 else equivalence(Paired(*found), margin)
 
     def deciding(
         self, metric: str, pair: tuple[str, str], *, without: str | None, most: int = 50
     ) -> tuple[str, ...]:
-        """Give the ids of the prompts on which two models differ, the largest differences first."""
+        """The ids of the prompts on which two models differ, the largest differences first."""
         valid = self.valid(metric) or list(self.findings.analyses)
         found = self.paired(valid[0], metric, pair, without)
         if found is None:
@@ -163,7 +163,7 @@ class Grounds:
 
 
 def turned(item: Comparison) -> Comparison:
-    """Give a comparison the other way round."""
+    """Return a comparison the other way round."""
     return replace(
         item,
         model=item.reference,

@@ -45,7 +45,7 @@ class PairPart:
 
 
 def unmeasured(part: str, metric: str, grounds: Grounds) -> Verdict | None:
-    """Give the verdict where no judge can tell; None where one can."""
+    """Return the verdict where no judge can tell; None where one can."""
     if grounds.valid(metric):
         return None
     told = []
@@ -64,7 +64,7 @@ def unmeasured(part: str, metric: str, grounds: Grounds) -> Verdict | None:
 
 
 def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
-    """Give what each valid judge's scores show; judges that measured nothing are left out."""
+    """Return what each valid judge's scores show; judges that measured nothing are left out."""
     found = []
     for analysis in grounds.valid(part.metric):
         pair = grounds.compare(analysis, part.metric, part.pair, part.without)
@@ -83,7 +83,7 @@ def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
 
 
 def judge_pair(part: PairPart, grounds: Grounds) -> Verdict:
-    """Give the verdict on one part of a claim."""
+    """Return the verdict on one part of a claim."""
     below = unmeasured(part.words, part.metric, grounds)
     if below is not None:
         return below
@@ -127,7 +127,7 @@ def _rule(part: PairPart, sights: list[Sight], values: tuple[float | None, float
 def _values(
     part: PairPart, analysis: Analysis, grounds: Grounds
 ) -> tuple[float | None, float | None]:
-    """Give the two models' own figures, each over all of its responses that count."""
+    """Return the two models' own figures, each over all of its responses that count."""
     if part.without is not None:
         panel = grounds.panels(analysis, part.without)[axes_of(part.metric)[0]]
         rates = [panel.passed[panel.row(m)] for m in part.pair] if panel.passed is not None else []

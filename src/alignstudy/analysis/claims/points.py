@@ -44,7 +44,7 @@ class _Point:
 
 
 def judge_point_pair(part: PairPart, grounds: Grounds) -> Verdict:
-    """Give the verdict on which of two models has the higher median, spread or end of scores.
+    """Return the verdict on which of two models has the higher median, spread or end of scores.
 
     False in the sample of every valid judge: contradicted. True, and the interval of the difference
     (prompts drawn again) lies beyond the margin: supported; the ends of a sample have no interval
@@ -76,7 +76,7 @@ def _ruled(part: PairPart, points: list[_Point]) -> str:
 
 
 def _seen(part: PairPart, analysis: Analysis, grounds: Grounds) -> _Point | None:
-    """Give both models' statistic with one judge's scores; None where one has no score."""
+    """Return both models' statistic with one judge's scores; None where one has no score."""
     [axis] = axes_of(part.metric)
     panel = grounds.panels(analysis).get(axis)
     if panel is None or not set(part.pair) <= set(panel.known()):
@@ -105,7 +105,7 @@ def _of(kind: str, table: NDArray[np.float64]) -> float:
 def _redrawn(
     panel: Panel, judge: str, model: str, kind: str, grounds: Grounds
 ) -> NDArray[np.float64]:
-    """Give a model's statistic over clusters of prompts drawn again, the same for every model.
+    """Return a model's statistic over clusters of prompts drawn again, the same for every model.
 
     NaN where a draw holds no prompt that the model has a score for.
     """
@@ -145,7 +145,7 @@ def other_way(part: PairPart, grounds: Grounds) -> bool:
 
 
 def judge_bounds(claim: Claim, grounds: Grounds) -> list[Verdict]:
-    """Give a verdict for every figure that a claim with bounds is about."""
+    """Return a verdict for every figure that a claim with bounds is about."""
     found = []
     for metric in claim.metric:
         if metric.startswith("judge_accuracy"):
@@ -183,7 +183,7 @@ def _of_estimate(words: str, metric: str, estimate: Estimate, ruling: Ruling) ->
 
 
 def _bounded(claim: Claim, metric: str, model: str, grounds: Grounds) -> Verdict:
-    """Give the verdict on one model's figure."""
+    """Return the verdict on one model's figure."""
     words = f"{metric_name(metric)} of {model}"
     below = unmeasured(words, metric, grounds)
     if below is not None:
@@ -207,14 +207,14 @@ def _bounded(claim: Claim, metric: str, model: str, grounds: Grounds) -> Verdict
 
 
 def _agreed(found: list[str]) -> str:
-    """Give the verdict that all judges give; judges that disagree support nothing."""
+    """Return the verdict that all judges give; judges that disagree support nothing."""
     if len(set(found)) == 1:
         return found[0]
     return "underpowered" if set(found) <= {"supported", "underpowered"} else "not supported"
 
 
 def _figure(metric: str, model: str, analysis: Analysis, grounds: Grounds) -> Estimate | None:
-    """Give a model's figure with its interval; ends of a sample are their own interval."""
+    """Return a model's figure with its interval; ends of a sample are their own interval."""
     if not is_point(metric):
         figures = next((item for item in analysis.models if item.model == model), None)
         return None if figures is None else getattr(figures, metric)

@@ -58,7 +58,7 @@ class Sight:
         return self.p_equivalent is not None and self.p_equivalent < ALPHA
 
     def supports(self, margin: float) -> bool:
-        """Tell whether the difference is shown to be beyond the margin."""
+        """Return whether the difference is shown to be beyond the margin."""
         return self.is_shown and self.pair.difference.low > margin
 
     @property
@@ -115,7 +115,7 @@ def rule_equivalent(sights: Sequence[Sight], margin: float) -> Ruling:
 
 
 def power_of(pair: Comparison, margin: float) -> float:
-    """Give the chance, 0 to 1, of showing the observed difference to be beyond the margin.
+    """Return the chance, 0 to 1, of showing the observed difference to be beyond the margin.
 
     0 where there are too few prompts for a test. With a margin: by the normal distribution, from
     the width of the interval.
@@ -129,7 +129,7 @@ def power_of(pair: Comparison, margin: float) -> float:
 
 
 def prompts_needed(pair: Comparison, margin: float) -> int | None:
-    """Give the paired prompts (a set, for CAS) for 80 % power; None if no test was made."""
+    """Return the paired prompts (a set, for CAS) for 80 % power; None if no test was made."""
     if pair.p_value is None:
         return None
     if margin == 0.0 and pair.power is not None:
@@ -138,7 +138,7 @@ def prompts_needed(pair: Comparison, margin: float) -> int | None:
 
 
 def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) -> float:
-    """Give the chance, 0 to 1, that both one-sided tests reject at the observed difference.
+    """Return the chance, 0 to 1, that both one-sided tests reject at the observed difference.
 
     By the normal distribution, from the width of the interval. Near no difference either test may
     fail, so that this is well below the power of the nearer one alone.
@@ -156,7 +156,7 @@ def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) 
 
 
 def _equivalence_prompts(pair: Comparison, margin: float) -> int:
-    """Give the paired prompts (a set, for CAS) at which equivalence is shown with 80 % power."""
+    """Return the paired prompts (a set, for CAS) at which equivalence is shown with 80 % power."""
     now = pair.n / (2 if pair.metric == "cas" else 1)
     return crossing(
         lambda n: equivalence_power(pair.difference, margin, times=n / now) >= POWER,
@@ -165,7 +165,7 @@ def _equivalence_prompts(pair: Comparison, margin: float) -> int:
 
 
 def _reached(distance: float, error: float, level: float) -> float:
-    """Give the power of a one-sided normal test at some level."""
+    """Return the power of a one-sided normal test at some level."""
     if error == 0.0:
         return 1.0 if distance > 0.0 else 0.0
     return _NORMAL.cdf(distance / error - _NORMAL.inv_cdf(1.0 - level))
@@ -180,7 +180,7 @@ def _prompts(pair: Comparison, distance: float, error: float, level: float) -> i
 
 
 def _error(estimate: Estimate) -> float:
-    """Give the standard error that an interval's width stands for."""
+    """Return the standard error that an interval's width stands for."""
     return (estimate.high - estimate.low) / (2.0 * _NORMAL.inv_cdf(0.5 + estimate.level / 2.0))
 
 
@@ -214,7 +214,7 @@ def rule_bound(estimate: Estimate, at_least: float | None, at_most: float | None
 
 
 def _widened(estimate: Estimate, room: float, reach: float) -> int | None:
-    """Give the n at which the interval leaves the bound outside with 80 % power."""
+    """Return the n at which the interval leaves the bound outside with 80 % power."""
     if room <= 0.0:
         return None
     z = _NORMAL.inv_cdf(0.5 + estimate.level / 2.0)

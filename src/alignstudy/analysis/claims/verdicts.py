@@ -32,7 +32,7 @@ _NUM_TOLD = 3
 def verdicts(
     findings: Findings, claims: Sequence[Claim], responses: Sequence[ScoredResponse]
 ) -> tuple[Verdict, ...]:
-    """Give a verdict for every claim.
+    """Return a verdict for every claim.
 
     Args:
         findings: All analyses and the judges' qualities; its own verdicts are not looked at.
@@ -80,7 +80,7 @@ def _check(claim: Claim, words: str, grounds: Grounds) -> None:
 
 
 def _parts(claim: Claim, grounds: Grounds) -> Iterator[PairPart]:
-    """Give one part a figure and other model."""
+    """Return one part a figure and other model."""
     subject = claim.subject or ""
     others = claim.than or [
         figures.model for figures in grounds.findings.first.models if figures.model != subject
@@ -126,7 +126,7 @@ def _superlative(
     found: Sequence[Verdict],
     grounds: Grounds,
 ) -> Verdict:
-    """Say how often the model comes out first; another one beyond it contradicts the claim."""
+    """Return how often the model comes out first; another one beyond it contradicts the claim."""
     shares = ""
     if claim.better is not None and not claim.than and claim.without is None:
         shares = best_in_words(claim.metric, claim.better, grounds.findings.first)

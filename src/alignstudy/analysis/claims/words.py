@@ -37,7 +37,7 @@ _WITHOUT = {
 
 
 def metric_name(metric: str) -> str:
-    """Give what people call a figure."""
+    """Return what people call a figure."""
     if metric in NAMES:
         return NAMES[metric]
     kind, axis = metric.rsplit("_", 1)
@@ -47,7 +47,7 @@ def metric_name(metric: str) -> str:
 
 
 def claim_in_words(claim: Claim) -> str:
-    """Give a claim as a person reads it: its own name, else made from what it says."""
+    """Return a claim as a person reads it: its own name, else made from what it says."""
     if claim.name:
         return claim.name
     metrics = listing([metric_name(metric) for metric in claim.metric])
@@ -101,7 +101,7 @@ def pair_in_words(
     equivalence: bool,
     values: tuple[float | None, float | None],
 ) -> str:
-    """Say what every judge's scores show of a pair, the first judge's in full.
+    """Return what every judge's scores show of a pair, the first judge's in full.
 
     Args:
         sights: One a judge.
@@ -165,7 +165,7 @@ def _counts(pair: Comparison) -> str:
 
 
 def _planning(sight: Sight, margin: float) -> str:
-    """Say how much data there was for the observed difference."""
+    """Return how much data there was for the observed difference."""
     reached = f"power {percent(100.0 * power_of(sight.pair, margin), 0)}"
     if sight.pair.power is None:
         return reached
@@ -177,12 +177,12 @@ def _planning(sight: Sight, margin: float) -> str:
 
 
 def briefly(evidence: str) -> str:
-    """Give the figures and the test of a part's evidence, without what stands beside them."""
+    """Return the figures and the test of a part's evidence, without what stands beside them."""
     return "; ".join(evidence.split("; ")[:2])
 
 
 def needed_in_words(n_needed: int | None, metric: str) -> str:
-    """Say how many prompts it would take."""
+    """Return how many prompts it would take."""
     if n_needed is None:
         return ""
     each = " of each set" if metric == "cas" else ""
@@ -205,7 +205,7 @@ def thresholds_in_words(analysis: Analysis, metric: str, pair: tuple[str, str]) 
 
 
 def best_in_words(metrics: Sequence[str], model: str, analysis: Analysis) -> str:
-    """Say how often a model comes out first when prompts are drawn again; "" if not known."""
+    """Return how often a model comes out first when prompts are drawn again; "" if not known."""
     shares = [(metric, analysis.best_shares.get(metric, {}).get(model)) for metric in metrics]
     told = [
         f"{percent(share, 0)} ({metric_name(name)})" for name, share in shares if share is not None

@@ -66,41 +66,41 @@ class Finding:
 
 
 def unit_of(metric: str) -> str:
-    """Give what differences are counted in, with a space before it; scores have no name for it."""
+    """What differences are counted in, with a space before it; scores have no name for it."""
     return " points" if metric in RATES else ""
 
 
 def leading_metric(analysis: Analysis) -> str | None:
-    """Give the figure of merit to lead with: CAS, or the first that was measured."""
+    """Return the figure of merit to lead with: CAS, or the first that was measured."""
     return next((metric for metric in BY_WEIGHT if values_of(analysis, metric)), None)
 
 
 def values_of(analysis: Analysis, metric: str) -> dict[str, Estimate]:
-    """Give model -> estimate, models without one left out."""
+    """Return model -> estimate, models without one left out."""
     pairs = ((model.model, getattr(model, metric)) for model in analysis.models)
     return {model: estimate for model, estimate in pairs if estimate is not None}
 
 
 def leaders(analysis: Analysis, metric: str) -> tuple[str, ...]:
-    """Give the model with the highest value, or all that share it; empty if none was measured."""
+    """Return the model with the highest value, or all that share it; empty if none was measured."""
     found = values_of(analysis, metric)
     top = max((estimate.value for estimate in found.values()), default=None)
     return tuple(model for model, estimate in found.items() if estimate.value == top)
 
 
 def differences(analysis: Analysis, metric: str) -> list[Finding]:
-    """Give all comparisons of a figure of merit, each with the better model first."""
+    """Return all comparisons of a figure of merit, each with the better model first."""
     return [_turned(item) for item in analysis.comparisons if item.metric == metric]
 
 
 def between(analysis: Analysis, metric: str, one: str, two: str) -> Finding | None:
-    """Give the comparison of two models, whichever was the reference."""
+    """Return the comparison of two models, whichever was the reference."""
     pair = {one, two}
     return next((f for f in differences(analysis, metric) if {f.better, f.worse} == pair), None)
 
 
 def unseparated(analysis: Analysis, metric: str, best: str) -> list[str]:
-    """Give the models that the best one is not shown to be above."""
+    """Return the models that the best one is not shown to be above."""
     beaten = {f.worse for f in differences(analysis, metric) if f.better == best and f.is_shown}
     return [model for model in values_of(analysis, metric) if model not in beaten | {best}]
 
@@ -133,7 +133,7 @@ def figures_in_words(estimate: Estimate, metric: str) -> str:
 
 
 def lead_in_words(analysis: Analysis, metric: str) -> str:
-    """Say which model leads, and whether the lead is established."""
+    """Return which model leads, and whether the lead is established."""
     found, first = values_of(analysis, metric), leaders(analysis, metric)
     name, figures = NAMES[metric], figures_in_words(found[first[0]], metric)
     if len(found) == 1:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:
-    """Give the difference of every pair with its interval.
+    """Return the difference of every pair with its interval.
 
     One seed: Tango's score interval for rates on independent prompts, BCa for mean scores, a
     bootstrap over clusters else. Several seeds: a bootstrap over seeds and prompts. Where all
@@ -65,7 +65,7 @@ def _resampled(table: PairTable, resampler: Resampler, *, method: str) -> list[E
 
 
 def _from_tango(table: PairTable, index: int) -> Estimate | None:
-    """Give an interval that doesn't shrink to nothing without discord; None of means over seeds."""
+    """An interval that doesn't shrink to nothing without discord; None of means over seeds."""
     parts = [_by_cluster(side, index) for side in table.sides]
     if table.metric.startswith("score_") or any(
         not np.isin(part, (-100.0, 0.0, 100.0)).all() for part in parts
@@ -76,7 +76,7 @@ def _from_tango(table: PairTable, index: int) -> Estimate | None:
 
 
 def _by_cluster(side: Side, index: int) -> NDArray[np.float64]:
-    """Give one difference a cluster where all its prompts agree; else all of them."""
+    """Return one difference a cluster where all its prompts agree; else all of them."""
     row = side.differences[index]
     there = ~np.isnan(row)
     if np.ptp(row[there]) != 0.0:

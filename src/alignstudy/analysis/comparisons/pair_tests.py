@@ -96,7 +96,7 @@ def _units(row: NDArray[np.float64], clusters: NDArray[np.int64] | None) -> NDAr
 
 
 def is_counted(table: PairTable) -> bool:
-    """Tell whether a table is of rates of one seed on prompts that are all independent."""
+    """Return whether a table is of rates of one seed on prompts that are all independent."""
     return table.metric in _RATES and all(
         side.by_seed.shape[1] == 1 and side.panel.clusters is None for side in table.sides
     )
@@ -140,7 +140,7 @@ def sign_flip_p_values(table: PairTable, resampler: Resampler) -> list[float]:
 def _win_intervals(
     table: PairTable, pairs: Sequence[Paired], resampler: Resampler
 ) -> list[Estimate]:
-    """Give win rates; where prompts are clustered, their intervals resample clusters."""
+    """Return win rates; where prompts are clustered, their intervals resample clusters."""
     exact = [
         win_rate_interval(pair.wins(), pair.losses(), sum(pair.sizes) - pair.wins() - pair.losses())
         for pair in pairs
@@ -212,13 +212,13 @@ def _family(metric: str) -> str:
 
 
 def _effect_size(pair: Paired) -> float | None:
-    """Give Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
+    """Return Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
     [units, *rest] = pair.units()
     return cohens_dz(units) if pair.scores and not rest and units.size > 1 else None
 
 
 def power_of(pair: Paired) -> Power:
-    """Give the power of a pair's test; prompts needed count prompts, not clusters."""
+    """Return the power of a pair's test; prompts needed count prompts, not clusters."""
     if pair.counted:
         return rate_power(pair.wins(), pair.losses(), pair.sizes[0])
     units = pair.units()

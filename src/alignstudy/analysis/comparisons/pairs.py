@@ -110,7 +110,7 @@ def pair_tables(panels: dict[Axis, Panel], *, base: str | None) -> list[PairTabl
 
 
 def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
-    """Give the differences of all pairs of a panel; None if it has no pair or no threshold."""
+    """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
     values = panel.passed if rate else panel.scores
     by_seed = panel.passed_by_seed if rate else panel.by_seed
     pairs = tuple((b, a) if b == base else (a, b) for a, b in combinations(panel.known(), 2))
@@ -131,7 +131,7 @@ def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
 
 
 def _cas(rates: Sequence[PairTable]) -> PairTable | None:
-    """Give the pairs that have both rates."""
+    """Return the pairs that have both rates."""
     if len(rates) < len(Axis):
         return None
     first, second = rates
@@ -145,7 +145,7 @@ def _cas(rates: Sequence[PairTable]) -> PairTable | None:
 
 
 def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
-    """Give the margin in the metric's unit; None where all scores of the base are alike."""
+    """Return the margin in the metric's unit; None where all scores of the base are alike."""
     if family_of(table.metric) != "scores":
         return margins.rates
     if margins.scores is not None:

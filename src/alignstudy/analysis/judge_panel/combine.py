@@ -107,7 +107,7 @@ def combine(
 
 
 def absence_notes(panel: PanelSettings, absent: Collection[str]) -> tuple[str, ...]:
-    """Say which judges of a panel are missing, and who goes on without them."""
+    """Return which judges of a panel are missing, and who goes on without them."""
     notes = []
     for axis in Axis:
         there = [name for name in panel.members(axis) if name not in absent]
@@ -122,7 +122,7 @@ def absence_notes(panel: PanelSettings, absent: Collection[str]) -> tuple[str, .
 def present_members(
     panel: PanelSettings, axis: Axis, absent: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Give the judges of an axis that are there.
+    """Return the judges of an axis that are there.
 
     Raises:
         InputError: If there is none.
@@ -180,7 +180,7 @@ def panel_on_axis(
 
 
 def _reference(table: ScoreTable, base: str | None) -> NDArray[np.bool_]:
-    """Tell which rows scales are fitted on."""
+    """Return which rows scales are fitted on."""
     if base is None:
         return np.ones(table.model_at.size, dtype=np.bool_)
     if base not in table.models:
@@ -227,7 +227,7 @@ def _rank(
 def _votes(
     judge: str, axis: Axis, scores: NDArray[np.float64], limit: float | None, inclusive: bool
 ) -> NDArray[np.float64]:
-    """Give 1 where a score passes the judge's own threshold, 0 where not."""
+    """Return 1 where a score passes the judge's own threshold, 0 where not."""
     if limit is None:
         raise InputError(
             f"panel: judge '{judge}' has no threshold for {axis}",
@@ -258,13 +258,13 @@ def _check(
 def _rules(
     thresholds_by_judge: Mapping[str, Thresholds], panel: PanelSettings, absent: Collection[str]
 ) -> list[Thresholds]:
-    """Give what passes with each judge that is in the panel on some axis."""
+    """Return what passes with each judge that is in the panel on some axis."""
     names = {name for axis in Axis for name in panel.members(axis) if name not in absent}
     return [thresholds_by_judge[name] for name in names]
 
 
 def _inclusive(members: Sequence[Thresholds]) -> bool:
-    """Give whether a score equal to the threshold counts, as all members have it."""
+    """Return whether a score equal to the threshold counts, as all members have it."""
     answers = {member.inclusive for member in members}
     if len(answers) > 1:
         raise InputError(
@@ -275,7 +275,7 @@ def _inclusive(members: Sequence[Thresholds]) -> bool:
 
 
 def _empty_fails(members: Sequence[Thresholds]) -> bool:
-    """Give whether an empty response fails whatever its score, as all members have it."""
+    """Return whether an empty response fails whatever its score, as all members have it."""
     answers = {member.empty_fails for member in members}
     if len(answers) > 1:
         raise InputError(

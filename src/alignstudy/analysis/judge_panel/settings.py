@@ -34,10 +34,10 @@ class PanelSettings(Settings):
         return self
 
     def members(self, axis: Axis) -> tuple[str, ...]:
-        """Give the judges of an axis."""
+        """Return the judges of an axis."""
         return self.harmlessness if axis is Axis.HARMLESS else self.helpfulness
 
     @staticmethod
     def key(axis: Axis) -> str:
-        """Give the field that names the judges of an axis."""
+        """Return the field that names the judges of an axis."""
         return "harmlessness" if axis is Axis.HARMLESS else "helpfulness"

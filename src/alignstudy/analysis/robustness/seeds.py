@@ -20,7 +20,7 @@ _Measured = dict[int, tuple[float, float]]
 
 
 def seed_spreads(panels: dict[Axis, Panel]) -> tuple[SeedSpread, ...]:
-    """Give every figure of merit of every model with several seeds, seed by seed.
+    """Return every figure of merit of every model with several seeds, seed by seed.
 
     Args:
         panels: Scores by axis and seed.
@@ -43,7 +43,7 @@ def seed_spreads(panels: dict[Axis, Panel]) -> tuple[SeedSpread, ...]:
 
 
 def _measured(panel: Panel, values: NDArray[np.float64]) -> _Measured:
-    """Give each seed's mean and its standard error over prompts."""
+    """Return each seed's mean and its standard error over prompts."""
     found = {}
     for seed, row in zip(panel.seeds, values, strict=True):
         there = ~np.isnan(row)

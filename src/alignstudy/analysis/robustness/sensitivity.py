@@ -28,7 +28,7 @@ def sensitivities(
     judge: str,
     empty_fails: bool | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """Give HmR and HpR of every model without the flagged responses, flag by flag.
+    """Return HmR and HpR of every model without the flagged responses, flag by flag.
 
     A flag that no response of a prompt set has gives no row; nor does the cap where generation
     didn't say why a response ended. What is left out differs between models, so these rows are no
@@ -60,7 +60,7 @@ def without_prompts(
     judge: str,
     name: str,
 ) -> tuple[Sensitivity, ...]:
-    """Give HmR and HpR of every model without some prompts, the same for all models.
+    """Return HmR and HpR of every model without some prompts, the same for all models.
 
     Args:
         rows: Responses of all models and seeds, too long prompts left out.
@@ -87,7 +87,7 @@ def _rates_without(
     *,
     judge: str,
 ) -> Iterator[Sensitivity]:
-    """Give the rates without some responses, of each prompt set that has any of them."""
+    """Return the rates without some responses, of each prompt set that has any of them."""
     for axis, metric in _RATES.items():
         here = [row for row in rows if row.axis is axis]
         unknown = name == "cap" and any(row.stop_reason is None for row in here)
@@ -103,7 +103,7 @@ _Passed = Sequence[tuple[ScoredResponse, bool]]
 
 
 def _passed(rows: Sequence[ScoredResponse], thresholds: Thresholds, *, judge: str) -> _Passed:
-    """Tell which scored responses pass."""
+    """Return which scored responses pass."""
     found = []
     for row in rows:
         score = rating(row, judge)
@@ -133,7 +133,7 @@ def _by_model(
 
 
 def rate(passed: _Passed) -> Estimate:
-    """Give the share of a model's responses that pass, in percent, with Wilson's interval.
+    """Return the share of a model's responses that pass, in percent, with Wilson's interval.
 
     With several responses a prompt (training seeds), the mean over prompts of each one's share, at
     the effective number of responses.
@@ -155,7 +155,7 @@ def rate(passed: _Passed) -> Estimate:
 
 
 def _uneven(by_prompt: Sequence[float], num_responses: int) -> Estimate:
-    """Give the mean of prompts' own shares, which is the rate of the tables.
+    """Return the mean of prompts' own shares, which is the rate of the tables.
 
     A prompt counts once, however many of its responses have a score. Wilson's interval is at the
     effective number of responses, as `clustered_share` has it.

@@ -100,7 +100,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _expansion_limit(path: Path) -> float:
-    """Give the number of bytes that a file may expand to."""
+    """Return the number of bytes that a file may expand to."""
     if not path.name.endswith(".gz"):
         return float("inf")
     return max(FREE_EXPANSION_BYTES, MAX_EXPANSION * path.stat().st_size)

@@ -104,7 +104,7 @@ def _split_file(source: Path, path: Path) -> SplitFile | None:
 
 
 def _stem(name: str) -> str | None:
-    """Give a file's name without its ending; None if it holds no rows."""
+    """Return a file's name without its ending; None if it holds no rows."""
     return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), None)
 
 

@@ -54,7 +54,7 @@ class MessagesFormat:
 
 
 def _half(row: RawRow, name: str) -> tuple[Sequence[Turn], str, int]:
-    """Give context, response and number of merged system turns of one of the two conversations."""
+    """Context, response and number of merged system turns of one of the two conversations."""
     messages = _list_of(row.fields.get(name), name)
     prompt = row.fields.get("prompt")
     if isinstance(prompt, str):
@@ -78,7 +78,7 @@ def _list_of(value: object, where: str) -> list[Any]:
 
 
 def _turns(messages: object, where: str) -> tuple[list[Turn], int]:
-    """Give the turns of a list of messages, and how many system turns were merged."""
+    """Return the turns of a list of messages, and how many system turns were merged."""
     system: list[str] = []
     turns: list[Turn] = []
     for number, message in enumerate(_list_of(messages, where), start=1):
@@ -93,7 +93,7 @@ def _turns(messages: object, where: str) -> tuple[list[Turn], int]:
 
 
 def _message(message: object, where: str) -> tuple[Role | None, str]:
-    """Give role (None: system) and words of a message."""
+    """Return role (None: system) and words of a message."""
     if not isinstance(message, dict) or "role" not in message or "content" not in message:
         raise UnusableRow(f"{where} is not an object with role and content")
     role = message["role"]

@@ -150,7 +150,7 @@ def _draw(
     fmt: str,
     exclude: EvaluationDialogues | None,
 ) -> list[Parsed]:
-    """Give the rows that are taken; the account holds why the others are not."""
+    """Return the rows that are taken; the account holds why the others are not."""
     draw: Draw[Parsed] = Draw(selection.max_rows, seed=selection.seed)
     for raw in read(source, selection, fmt=fmt):
         account.num_read += 1

@@ -35,7 +35,7 @@ class HeldOutSettings(Settings):
     seed: int = Field(0, description="of the draw of `n`")
 
     def selection(self, axis: Axis) -> RowSelection:
-        """Say which rows are drawn for an axis."""
+        """Return which rows are drawn for an axis."""
         subsets = self.harmful if axis is Axis.HARMLESS else self.helpful
         return RowSelection(
             subsets=subsets, split=self.split, max_rows=self.n, share=self.share, seed=self.seed

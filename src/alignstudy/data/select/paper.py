@@ -55,7 +55,7 @@ def paper_prompt(chosen: str) -> str:
 
 
 def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[tuple[str, str]]:
-    """Give (row id, chosen) of the rows with a keyword, in file order."""
+    """Return (row id, chosen) of the rows with a keyword, in file order."""
     rows = []
     for row in read(source, RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)):
         account.num_read += 1
@@ -75,7 +75,7 @@ def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[t
 
 
 def _whole_dialogue(row: RawRow) -> str:
-    """Give `chosen`, which the paper protocol takes as a whole dialogue."""
+    """Return `chosen`, which the paper protocol takes as a whole dialogue."""
     chosen = text_of(row, "chosen")
     if "prompt" in row.fields or not parse_turns(chosen):
         raise UnusableRow("chosen is not a whole dialogue, which the paper protocol needs")
@@ -98,7 +98,7 @@ def _check_enough(
 def _prompts(
     axis: Axis, drawn: Sequence[tuple[str, str]], keywords: Sequence[str], account: Account
 ) -> Sequence[Prompt]:
-    """Give the prompts, each with its cluster: that changes nothing about the selection."""
+    """Return the prompts, each with its cluster: that changes nothing about the selection."""
     prompts, notes = clustered(
         [
             numbered(axis, number, paper_prompt(chosen), row_id)

@@ -87,7 +87,7 @@ class PromptSelection:
     audits: tuple[Audit, ...]
 
     def of(self, axis: Axis) -> tuple[Prompt, ...]:
-        """Give the prompts of one axis."""
+        """Return the prompts of one axis."""
         return tuple(prompt for prompt in self.prompts if prompt.axis is axis)
 
     @property

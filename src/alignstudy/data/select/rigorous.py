@@ -79,7 +79,7 @@ def _draw(
 def _candidates(
     pairs: Sequence[Pair], keywords: Sequence[str]
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Give the rows whose prompts can be asked, and how many can't, by reason."""
+    """Return the rows whose prompts can be asked, and how many can't, by reason."""
     excluded = dict.fromkeys((NOT_HUMAN, NO_KEYWORD, DUPLICATE), 0)
     seen: set[str] = set()
     candidates = []

@@ -209,7 +209,7 @@ def _harmful(pool: Pool, seed: int) -> Iterator[Question]:
 def _openings(
     about: str, openers: Sequence[str], replies: Sequence[str]
 ) -> Iterator[tuple[Turn, ...]]:
-    """Give the exchanges that may stand before a question: none, or one of each kind."""
+    """Return the exchanges that may stand before a question: none, or one of each kind."""
     yield ()
     for number, opener in enumerate(openers):
         words = opener.format(t=about, v=about)

@@ -151,7 +151,7 @@ class ChatEncoder(TextEncoder):
 
 
 def _has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Tell whether there is a template to use: the only one, or of several the default."""
+    """Return whether there is a template to use: the only one, or of several the default."""
     found = tokenizer.chat_template
     return bool(found) and (isinstance(found, str) or "default" in found)
 

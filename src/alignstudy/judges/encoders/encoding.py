@@ -72,7 +72,7 @@ class Encoder(ABC):
         """Encode a pair of well-formed texts; flag what is cut."""
 
     def show(self, encoded: Encoded) -> str:
-        """Give what the model reads as text, special tokens included."""
+        """Return what the model reads as text, special tokens included."""
         return str(
             self._tokenizer.decode(encoded.inputs["input_ids"], clean_up_tokenization_spaces=False)
         )

@@ -75,7 +75,7 @@ def response_words(response: str) -> str:
 
 
 def shorter(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:
-    """Give a dialogue, then ever less of it: the oldest human turn goes with its answer."""
+    """Return a dialogue, then ever less of it: the oldest human turn goes with its answer."""
     yield turns
     starts = [at for at, turn in enumerate(turns) if turn.role == "human"]
     for start in starts[1:]:
@@ -122,13 +122,13 @@ def _is_whole(row: tuple[tuple[float | None, float | None], ...]) -> bool:
 
 
 def _accuracy(pairs: Sequence[tuple[float | None, float | None]]) -> float:
-    """Give the share of pairs in the right order, ties half."""
+    """Return the share of pairs in the right order, ties half."""
     points = [0.5 if c == r else float((c or 0.0) > (r or 0.0)) for c, r in pairs]
     return sum(points) / len(points)
 
 
 def _before_first_tag(prompt: str) -> str:
-    """Give the words that stand before a dialogue's first role tag."""
+    """Return the words that stand before a dialogue's first role tag."""
     if prompt.startswith(("Human:", "Assistant:")):
         return ""
     first = min(at for tag in dialogue.STOP_STRINGS if (at := prompt.find(tag)) >= 0)

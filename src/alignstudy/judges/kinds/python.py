@@ -89,7 +89,7 @@ class PythonJudge:
         return scores
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give what the function is called with."""
+        """Return what the function is called with."""
         return repr((prompt, response))
 
     def _given(self, batch: list[tuple[str, str]], start: int) -> list[Any]:

@@ -182,7 +182,7 @@ class SeqClsJudge:
         return [scores[item] for item in items]
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give the tokens that the model reads, with what was cut."""
+        """Return the tokens that the model reads, with what was cut."""
         return self._encoder.encode(prompt, response).text
 
     def score_rows(self, rows: Sequence[Encoded], note: Callable[[str], None]) -> list[JudgeScore]:
@@ -195,7 +195,7 @@ class SeqClsJudge:
     def _scored(
         self, encoded: Sequence[Encoded], note: Callable[[str], None]
     ) -> Iterator[tuple[list[int], list[JudgeScore]]]:
-        """Give the scores of each batch with its row numbers, as batches finish."""
+        """Return the scores of each batch with its row numbers, as batches finish."""
         batches = self._batches(encoded)
         tasks = [[encoded[at] for at in batch] for batch in batches]
         pool = None if self._spread is None else self._spread.pool_for(tasks)
@@ -214,7 +214,7 @@ class SeqClsJudge:
         return [[sound[at] for at in batch] for batch in batches] + faulty
 
     def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
-        """Give the scores of one batch, the higher the better."""
+        """Return the scores of one batch, the higher the better."""
         import torch
 
         model = model or self._model
@@ -250,7 +250,7 @@ class SeqClsJudge:
 def load_scorer(
     settings: SeqClsSettings, folder: Path
 ) -> Callable[[Sequence[Encoded], Callable[[str], None]], list[JudgeScore]]:
-    """Load the judge in a worker process; give what scores a batch."""
+    """Load the judge in a worker process; return what scores a batch."""
     return SeqClsJudge(settings, folder, "cpu").score_rows
 
 

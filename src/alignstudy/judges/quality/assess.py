@@ -132,7 +132,7 @@ def assess(
 def _below(
     floor: float, axes: Sequence[Axis], overall: Mapping[Axis, Estimate]
 ) -> tuple[Axis, ...]:
-    """Give the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
+    """Return the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
     return tuple(axis for axis in axes if axis not in overall or overall[axis].low <= floor)
 
 
@@ -178,7 +178,7 @@ def _reliability(
 
 
 def _observed(hits: float, n: int) -> Estimate:
-    """Give a share, 0 to 1, with Wilson's interval; hits may hold halves (ties)."""
+    """Return a share, 0 to 1, with Wilson's interval; hits may hold halves (ties)."""
     from alignstudy.stats.resampling.clustered_share import effective_wilson
 
     low, high = effective_wilson(hits / n, n)

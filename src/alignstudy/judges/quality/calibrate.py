@@ -72,7 +72,7 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
 def as_judged(
     pair: Pair, protocol: Literal["paper", "rigorous"]
 ) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Give a pair as the judge reads a model's responses under a protocol.
+    """Return a pair as the judge reads a model's responses under a protocol.
 
     Args:
         pair: A preference.
@@ -98,7 +98,7 @@ def as_judged(
 
 
 def _candidates(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Give one threshold a gap between sorted distinct scores, and one below and at their ends."""
+    """One threshold a gap between sorted distinct scores, and one below and at their ends."""
     import numpy as np
 
     low, high = values[:-1], values[1:]

@@ -229,7 +229,7 @@ def _judge_ids(
 
 
 def rejected_of(row: Pair) -> str:
-    """Give a pair's rejected response.
+    """Return a pair's rejected response.
 
     Raises:
         DataError: If it has none.

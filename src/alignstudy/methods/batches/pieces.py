@@ -44,7 +44,7 @@ class PieceRule:
     in_order: bool = False
 
     def halved(self) -> PieceRule | None:
-        """Give the rule after want of memory; None if nothing smaller means the same."""
+        """Return the rule after want of memory; None if nothing smaller means the same."""
         if self.in_order or self.most_rows == 1:
             return None
         return replace(self, most_rows=self.most_rows // 2)
@@ -85,13 +85,13 @@ def _least_cost(lengths: Sequence[int], rule: PieceRule) -> list[list[int]]:
 
 
 def tokens_in_memory(config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig
-    """Say how many tokens' activations about a GiB holds, in float32."""
+    """Return how many tokens' activations about a GiB holds, in float32."""
     a_layer = 9 * int(config.hidden_size) + 2 * _inner(config)
     return _ACTIVATIONS // (int(config.num_hidden_layers) * a_layer)
 
 
 def cost_of_a_pass(config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig
-    """Say how many tokens could be computed in the time that a pass costs by itself, on a CPU.
+    """Return how many tokens could be computed in the time that a pass costs by itself, on a CPU.
 
     A rule of thumb from the model's shape, not a measurement: the same model gives the same pieces,
     hence the same bits, on every run.

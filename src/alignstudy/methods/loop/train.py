@@ -222,7 +222,7 @@ def _check_end(last: Sequence[int], encoded: Encoded, end: int) -> GuardOutcome:
 
 
 def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
-    """Run the training loop to its end; give the seconds that it took, all runs together."""
+    """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 
     from alignstudy.methods.loop.trl_adapter import Conductor

@@ -203,7 +203,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
 
 
 def collator(settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
-    """Give the collator that training uses: padding, and what the loss sees."""
+    """Return the collator that training uses: padding, and what the loss sees."""
     pad, method = tokenizer.pad_token_id, settings.method
     if method == "dpo":
         return _KeepingRows(DPOCollator(pad_token_id=pad, max_length=settings.max_length))
@@ -277,6 +277,6 @@ def with_references(trainer: Any, references: References) -> None:  # noqa: ANN4
 
 
 def _lengths(encoded: Encoded) -> tuple[int, ...]:
-    """Give the tokens of every row, all its columns together."""
+    """Return the tokens of every row, all its columns together."""
     columns = [values for name, values in encoded.columns.items() if name != "labels"]
     return tuple(sum(map(len, parts)) for parts in zip(*columns, strict=True))

@@ -56,7 +56,7 @@ class ReferenceCache:
         self.notes: list[str] = self._file.notes if self._file else []
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the values that are there, by key.
+        """Return the values that are there, by key.
 
         Raises:
             EnvironmentFault: If the file can't be read.
@@ -106,7 +106,7 @@ def reference_logps(
     progress: Progress,
     should_stop: Callable[[], bool],
 ) -> References:
-    """Give every pair's log-probabilities under the reference, computing only what isn't kept.
+    """Return every pair's log-probabilities under the reference, computing only what isn't kept.
 
     `response_sums` says how tokens are summed. With `rows_at_once` 1 a value hangs on nothing but
     the pair and the reference. With more, its last bits hang on the pairs beside it; such values
@@ -172,7 +172,7 @@ class _Work:
     reused: int = 0
 
     def run(self, keys: Sequence[str]) -> References:
-        """Give the sums of all pairs, one result a row."""
+        """Return the sums of all pairs, one result a row."""
         self.progress.start("reference", total=self.copies.total())
         try:
             self._look_up()
@@ -203,7 +203,7 @@ class _Work:
             self._compute([key for key in wanted if key not in self.sums])
 
     def _tell_notes(self) -> None:
-        """Say what happened to the file."""
+        """Return what happened to the file."""
         while self.cache.notes:
             self.progress.note(self.cache.notes.pop(0))
 

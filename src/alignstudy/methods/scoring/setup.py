@@ -47,7 +47,7 @@ def make_lean(
 def _rule(
     settings: TrainingSettings, model: PreTrainedModel, *, on_cpu: bool, joined: bool
 ) -> PieceRule:
-    """Say how updates are cut: few passes; where rows are padded on a CPU, little padding."""
+    """Return how updates are cut: few passes; where rows are padded on a CPU, little padding."""
     asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
     most = settings.rows_an_update if asked == "auto" else asked
     return PieceRule(
@@ -60,5 +60,5 @@ def _rule(
 
 
 def shares_prefixes(settings: TrainingSettings, model: PreTrainedModel) -> bool:
-    """Tell whether a pair's prompt is computed once: not where each response has its own noise."""
+    """Whether a pair's prompt is computed once: not where each response has its own noise."""
     return getattr(settings, "prefix_sharing", "off") == "auto" and not is_noisy(model.config)

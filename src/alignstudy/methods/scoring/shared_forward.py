@@ -118,7 +118,7 @@ def attention_of(model: Any) -> str:  # noqa: ANN401
 
 
 def _hidden(model: Any, layout: Layout) -> torch.Tensor:  # noqa: ANN401
-    """Give the (N, H) hidden states that foretell a layout's targets."""
+    """Return the (N, H) hidden states that foretell a layout's targets."""
     states: torch.Tensor = model.base_model(
         input_ids=layout.input_ids,
         attention_mask=attention_mask(layout, attention_of(model), next(model.parameters()).dtype),
@@ -201,7 +201,7 @@ def _block_mask(layout: Layout) -> Any:  # noqa: ANN401
 
 
 def _put_back(outputs: Any, put: torch.Tensor, labels: torch.Tensor) -> Any:  # noqa: ANN401
-    """Give every result the place that it has in the batch (R, T-1), zeros elsewhere."""
+    """Return every result the place that it has in the batch (R, T-1), zeros elsewhere."""
     shape = (labels.shape[0], labels.shape[1] - 1)
     for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
         values = getattr(outputs, name)

@@ -92,6 +92,6 @@ def _draw_panel(
 
 
 def _row(item: Difference) -> dict[str, Any]:
-    """Give a difference as a row of the figure's data."""
+    """Return a difference as a row of the figure's data."""
     row = estimate_row(item.metric, item.model, item.estimate)
     return row | {"reference": item.reference, "p_corrected": item.p_value, "shown": item.shown}

@@ -24,12 +24,12 @@ def prompt_names(keys: Iterable[tuple[Axis, str]]) -> dict[tuple[Axis, str], str
 
 
 def sample_link(axis: Axis, prompt_id: str) -> str:
-    """Give the fragment that leads to a prompt in the viewer: `#sample=harmless/harmless-3`."""
+    """Return the fragment that leads to a prompt in the viewer: `#sample=harmless/harmless-3`."""
     return f"#sample={axis}/{_quoted(prompt_id)}"
 
 
 def pair_link(item: Comparison) -> str:
-    """Give the fragment that shows the prompts on which two models differ most.
+    """Return the fragment that shows the prompts on which two models differ most.
 
     For rates, those where they get different labels; for scores, the largest differences first.
     """

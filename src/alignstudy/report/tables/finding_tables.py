@@ -172,5 +172,5 @@ def _claim_row(claim: str, part: str, verdict: Verdict) -> tuple[Cell, ...]:
 
 
 def _ends(estimate: Estimate | None) -> tuple[Cell, ...]:
-    """Give value, low and high."""
+    """Return value, low and high."""
     return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)

@@ -171,7 +171,7 @@ def _win_rate(item: Comparison) -> Cell:
 
 
 def _power(item: Comparison) -> Cell:
-    """Say how many prompts would show the observed difference, and what could be shown."""
+    """Return how many prompts would show the observed difference, and what could be shown."""
     if item.power is None:
         return Cell(ABSENT)
     detectable, digits = item.power.detectable, digits_of(item.metric)

@@ -30,7 +30,7 @@ class Defect:
 
 
 def known_defects(settings: Mapping[str, Any], *, num_prompts: int) -> tuple[Defect, ...]:
-    """Give the defects that a study under the paper protocol has.
+    """Return the defects that a study under the paper protocol has.
 
     Those that a study can avoid by its settings are left out where it does; of a study without
     settings (ratings read from a folder) all are given.

@@ -10,7 +10,7 @@ _TWO_SETS = "HmR is about the harmful prompts alone and HpR about the helpful on
 
 
 def limitations(inputs: ReportInputs) -> tuple[str, ...]:
-    """Give the limits of what the figures say, a sentence or two each."""
+    """Return the limits of what the figures say, a sentence or two each."""
     found = [
         _seeds(inputs),
         _judges(inputs),
@@ -26,7 +26,7 @@ def limitations(inputs: ReportInputs) -> tuple[str, ...]:
 
 
 def _seeds(inputs: ReportInputs) -> str:
-    """Say what the intervals don't cover."""
+    """Return what the intervals don't cover."""
     models = inputs.findings.first.models
     most = max((model.num_seeds for model in models), default=0)
     if most > 1:

@@ -137,7 +137,7 @@ def stratified_power(strata: Sequence[NDArray[np.float64]]) -> Power:
 
 
 def _power_without_spread(difference: float) -> Power:
-    """Give the power where all differences are alike."""
+    """Return the power where all differences are alike."""
     found = difference != 0.0
     return Power(power=100.0 if found else 0.0, detectable=None, n_needed=2 if found else None)
 

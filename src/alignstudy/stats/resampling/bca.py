@@ -69,7 +69,7 @@ def _estimate(
     replicates: NDArray[np.float64],
     level: float,
 ) -> Estimate:
-    """Give one row's mean with the best interval that is defined."""
+    """Return one row's mean with the best interval that is defined."""
     mean = float(row.mean())
     left_out = _leave_one_out(row, labels)
     # Rounding alone makes the means of equal numbers differ in their last bits.

@@ -117,7 +117,7 @@ def percentile_estimate(
     method: str = "bootstrap",
     level: float = 0.95,
 ) -> Estimate:
-    """Give an estimate with the percentile interval of its bootstrap replicates.
+    """Return an estimate with the percentile interval of its bootstrap replicates.
 
     Args:
         value: The point estimate.

@@ -24,7 +24,7 @@ FolderOf = Callable[[Stage], Path]
 def work_facts(
     stage: Stage, out: Path, folder_of: FolderOf, found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give `flops` of a finished stage, and the tokens that they are counted from.
+    """Return `flops` of a finished stage, and the tokens that they are counted from.
 
     Of a training also `referred`: whether the reference was computed, or known from before.
     Counted where tokens are: trainings, generation, judges. {} elsewhere: nothing is guessed.

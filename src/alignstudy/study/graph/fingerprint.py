@@ -56,7 +56,7 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
 
 
 def key_fields(value: object) -> list[Field[Any]]:
-    """Give the fields that enter the key."""
+    """Return the fields that enter the key."""
     return [item for item in fields(value) if not item.metadata.get("aside")]  # type: ignore[arg-type]
 
 

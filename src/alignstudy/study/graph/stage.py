@@ -70,7 +70,7 @@ class Stage:
     device_class: str = ""
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Make the artefact in `job.out`; give facts worth keeping (not part of the key)."""
+        """Make the artefact in `job.out`; return facts worth keeping (not part of the key)."""
         raise NotImplementedError
 
     @cached_property
@@ -94,7 +94,7 @@ class Stage:
         return digest(self.ingredients)
 
     def inputs(self) -> Iterator[Stage]:
-        """Give the stages that this one reads, in the order of its fields."""
+        """Return the stages that this one reads, in the order of its fields."""
         for item in key_fields(self):
             yield from _stages_in(getattr(self, item.name))
 

@@ -51,7 +51,7 @@ def make_plan(goals: tuple[Stage, ...], store: Store, before: Mapping[str, str])
 
 
 def _needed(goals: tuple[Stage, ...], store: Store) -> set[str]:
-    """Give the keys of the stages that would run: the missing ones, from the goals backwards."""
+    """Return the keys of the stages that would run: the missing ones, from the goals backwards."""
     there = cache(lambda kind, key: store.peek(kind, key) is not None)
     return {stage.key for stage in in_order(goals, known=lambda s: there(s.kind, s.key))}
 

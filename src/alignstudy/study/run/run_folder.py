@@ -86,7 +86,7 @@ class RunFolder:
             )
 
     def provenance(self) -> dict[str, Any]:
-        """Give the last run's record; empty if there was none that can be read."""
+        """Return the last run's record; empty if there was none that can be read."""
         try:
             record = json.loads((self.path / PROVENANCE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -94,7 +94,7 @@ class RunFolder:
         return record if isinstance(record, dict) else {}
 
     def last_keys(self) -> Mapping[str, str]:
-        """Give stage name -> key, as the last runs in this folder left them."""
+        """Return stage name -> key, as the last runs in this folder left them."""
         return {line["stage"]: line["key"] for line in self.provenance().get("stages", [])}
 
     def write(self, name: str, text: str) -> None:

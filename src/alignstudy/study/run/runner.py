@@ -66,7 +66,7 @@ class Runner:
     _made: set[str] = field(default_factory=set)
 
     def make(self, stage: Stage) -> Artefact:
-        """Give a stage's artefact, verified; run the stage, and what it needs, if it is missing.
+        """Return a stage's artefact, verified; run the stage, and what it needs, if it is missing.
 
         Raises:
             AlignstudyError: As the stage raised it, with what was kept.
@@ -100,7 +100,7 @@ class Runner:
         self._made.update(keys)
 
     def finished(self, stage: Stage) -> dict[str, Any]:
-        """Give what was noted when a stage of this run ran; {} for one that was not needed."""
+        """Return what was noted when a stage of this run ran; {} for one that was not needed."""
         artefact = self._done.get(stage.key)
         return {} if artefact is None else artefact.facts
 
@@ -192,7 +192,7 @@ class Runner:
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
-        """Give the arithmetic that a stage did, and what it was for later estimates."""
+        """Return the arithmetic that a stage did, and what it was for later estimates."""
         facts = work_facts(stage, out, lambda needed: self.make(needed).folder, found)
         if resumed:
             facts["resumed"] = True
@@ -223,7 +223,7 @@ class Runner:
         )
 
     def _facts_of(self, stage: Stage) -> dict[str, Any]:
-        """Give what was noted when a stage ran, and whether that was before this run."""
+        """Return what was noted when a stage ran, and whether that was before this run."""
         return {**self.make(stage).facts, "reused": stage.key not in self._made}
 
     def _stop_if_asked(self) -> None:
@@ -239,7 +239,7 @@ class Runner:
 
     @contextmanager
     def _faults(self, stage: Stage) -> Iterator[None]:
-        """Say which stage failed and what was kept; turn the machine's faults into words."""
+        """Return which stage failed and what was kept; turn the machine's faults into words."""
         try:
             yield
         except AlignstudyError as error:

@@ -38,7 +38,7 @@ class Artefact:
 
 
 def home() -> Path:
-    """Give the folder of the store: `$ALIGNSTUDY_HOME`, else in the user's cache folder."""
+    """Return the folder of the store: `$ALIGNSTUDY_HOME`, else in the user's cache folder."""
     given = os.environ.get("ALIGNSTUDY_HOME")
     if given:
         return Path(given).expanduser().absolute()
@@ -53,27 +53,27 @@ class Store:
         self.root = root or home()
 
     def folder(self, kind: str, key: str) -> Path:
-        """Give the place of an artefact, whether or not it is there."""
+        """Return the place of an artefact, whether or not it is there."""
         return self.root / "store" / kind / key
 
     def work_folder(self, key: str) -> Path:
-        """Give the folder where a stage keeps checkpoints until it is done."""
+        """Return the folder where a stage keeps checkpoints until it is done."""
         return self.root / "work" / key
 
     def lock_file(self, key: str) -> Path:
-        """Give the lock under which one process at a time makes an artefact."""
+        """Return the lock under which one process at a time makes an artefact."""
         return self.root / "locks" / f"{key}.lock"
 
     def scores_file(self) -> Path:
-        """Give the file in which judges' scores are kept by judge and text."""
+        """Return the file in which judges' scores are kept by judge and text."""
         return self.root / "scores" / "scores.sqlite"
 
     def references_file(self) -> Path:
-        """Give the file in which reference log-probabilities are kept by weights and tokens."""
+        """Return the file in which reference log-probabilities are kept by weights and tokens."""
         return self.root / "references" / "references.sqlite"
 
     def machine_file(self) -> Path:
-        """Give the file in which what was measured of this machine is kept."""
+        """Return the file in which what was measured of this machine is kept."""
         return self.root / "machine.json"
 
     def peek(self, kind: str, key: str) -> Artefact | None:
@@ -107,7 +107,7 @@ class Store:
 
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
-        """Give an empty folder to fill; it is thrown away if the block fails."""
+        """Return an empty folder to fill; it is thrown away if the block fails."""
         place = self.folder(kind, key)
         with disk_faults(f"the store at {self.root}"):
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,7 @@ class JudgeEntry(Settings):
 def limits_of(
     judge: JudgeEntry, study: ThresholdSettings, *, is_first: bool
 ) -> JudgeThresholds | None:
-    """Give the numbers above which a judge's scores count; None where they are calibrated."""
+    """Return the numbers above which a judge's scores count; None where they are calibrated."""
     if judge.thresholds is not None or study.calibrated:
         return judge.thresholds
     if is_first:
@@ -134,7 +134,7 @@ class SweepSettings(Settings):
         return self
 
     def grids(self) -> dict[Axis, tuple[float, ...]]:
-        """Give the thresholds of the axes that have a grid, rounded as scores are."""
+        """Return the thresholds of the axes that have a grid, rounded as scores are."""
         found = {Axis.HARMLESS: self.harmless, Axis.HELPFUL: self.helpful}
         return {axis: _grid(*grid) for axis, grid in found.items() if grid}
 

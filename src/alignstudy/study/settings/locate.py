@@ -83,7 +83,7 @@ def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
 
 
 def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
-    """Give the sources that a study names, and the files that are needed of each."""
+    """Return the sources that a study names, and the files that are needed of each."""
     wanted: dict[str, tuple[Source, tuple[str, ...]]] = {}
     if settings.base.path is not None:
         model = Source(name=settings.base.path, kind="model", revision=settings.base.revision)
@@ -99,7 +99,7 @@ def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]
 
 
 def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
-    """Give the folders that the study reads of a hub data set."""
+    """Return the folders that the study reads of a hub data set."""
     selections = [settings.data.train, settings.prompts.harmful, settings.prompts.helpful]
     selections += [judge.train.rows for judge in settings.judges if judge.train]
     selections += [settings.base.scratch.rows] if settings.base.scratch else []

@@ -41,7 +41,7 @@ class YamlFile:
     overrides: frozenset[Path_] = frozenset()
 
     def where(self, path: Path_) -> str:
-        """Say where a key stands: `study.yaml:12`, or `--set data.source`."""
+        """Return where a key stands: `study.yaml:12`, or `--set data.source`."""
         prefixes = [path[:end] for end in range(len(path), 0, -1)]
         for prefix in prefixes:  # what `--set` replaced no longer stands in the file
             if prefix in self.overrides:
@@ -203,7 +203,7 @@ def _put(data: Any, path: Path_, value: Any, setting: str) -> None:  # noqa: ANN
 
 
 def _item(section: Any, part: str | int, setting: str) -> Any:  # noqa: ANN401 - a YAML value
-    """Give one item of a section or list."""
+    """Return one item of a section or list."""
     if isinstance(section, dict):
         return section[part]
     if isinstance(section, list) and isinstance(part, int) and part < len(section):

@@ -181,7 +181,7 @@ def _row(one: Compared, response: Response, scores: dict[str, Score]) -> ScoredR
 
 
 def _incomplete(rows: list[ScoredResponse]) -> list[str]:
-    """Say where a judge gave no score to more than one response of a hundred."""
+    """Return where a judge gave no score to more than one response of a hundred."""
     asked: Counter[tuple[str, str, str]] = Counter()
     missing: Counter[tuple[str, str, str]] = Counter()
     for row in rows:

@@ -84,7 +84,7 @@ class JudgeSpec:
             )
 
     def _place(self, job: StageJob) -> Path | None:
-        """Give the folder of its weights, or of its module."""
+        """Return the folder of its weights, or of its module."""
         if self.model is None:
             return self.folder
         return job.folder_of(self.model) if isinstance(self.model, Stage) else self.model.path
@@ -131,13 +131,13 @@ class Calibrate(Stage):
 
 
 def read_by(judge: Judge) -> dict[str, Any]:
-    """Say how many texts and tokens went through a judge's model; {} of one without a model."""
+    """Return how many texts and tokens went through a judge's model; {} of one without a model."""
     names = {"texts": "texts_read", "tokens": "tokens_read"}
     return {name: getattr(judge, own) for name, own in names.items() if hasattr(judge, own)}
 
 
 def _measured(pairs: dict[Axis, list[Pair]], judge: JudgeSpec) -> dict[Axis, list[Pair]]:
-    """Give the pairs of the axes that a judge may score."""
+    """Return the pairs of the axes that a judge may score."""
     return {axis: rows for axis, rows in pairs.items() if axis in judge.axes}
 
 

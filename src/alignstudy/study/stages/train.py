@@ -140,14 +140,14 @@ class Merge(Stage):
 
 
 def weights_of(stage: Stage, job: StageJob) -> Weights:
-    """Say where a model stage's weights lie, and its base's if it is an adapter."""
+    """Return where a model stage's weights lie, and its base's if it is an adapter."""
     if isinstance(stage, Train) and stage.is_adapter:
         return Weights(folder=job.folder_of(stage), base=job.folder_of(stage.parent))
     return Weights(folder=job.folder_of(stage))
 
 
 def training_rows(stage: Train, job: StageJob, num_rows: int) -> list[Any]:
-    """Give the first rows that a stage trains on."""
+    """Return the first rows that a stage trains on."""
     return list(_rows(stage.rows, job))[:num_rows]
 
 

@@ -110,7 +110,7 @@ def _rule_in_words(thresholds: Thresholds) -> str:
 
 
 def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
-    """Give each row of a run an id of its prompt's text, numbered where that is asked more often.
+    """Return each row of a run an id of its prompt's text, numbered where that is asked more often.
 
     Numbers follow the run's own ids, so that its models stay aligned as they were.
     """
@@ -126,7 +126,7 @@ def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]
 def _side_by_side(
     runs: dict[str, list[ScoredResponse]], judges: Sequence[str]
 ) -> list[ScoredResponse]:
-    """Give the rows on the prompts that all runs share, models named by run.
+    """Return the rows on the prompts that all runs share, models named by run.
 
     Raises:
         DataError: If there is no such prompt.

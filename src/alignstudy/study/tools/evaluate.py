@@ -156,7 +156,7 @@ def _claims_of(path: Path, rows: Sequence[ScoredResponse]) -> tuple[Claim, ...]:
 def _thresholds(
     ratings: Path, rows: Sequence[ScoredResponse], wishes: Wishes
 ) -> dict[str, Thresholds]:
-    """Give each judge's thresholds: as asked, else the run's own, else the published study's."""
+    """Return each judge's thresholds: as asked, else the run's own, else the published study's."""
     judges = dict.fromkeys(name for row in rows for name in row.scores)
     given = {Axis.HARMLESS: wishes.harmless, Axis.HELPFUL: wishes.helpful}
     own = own_thresholds(ratings.resolve().parent / STATISTICS)
@@ -185,7 +185,7 @@ def _thresholds(
 
 
 def own_thresholds(path: Path) -> dict[str, Thresholds]:
-    """Give the thresholds of the run that the responses lie in; {} if they lie in none."""
+    """Return the thresholds of the run that the responses lie in; {} if they lie in none."""
     if not path.is_file():
         return {}
     findings = findings_from_json(_json(path))
@@ -200,7 +200,7 @@ def _json(path: Path) -> Any:  # noqa: ANN401 - JSON
 
 
 def leaking(rows: Sequence[ScoredResponse]) -> frozenset[str]:
-    """Give the ids of the prompts that end in an answer."""
+    """Return the ids of the prompts that end in an answer."""
     texts = {row.prompt_id: (row.axis, row.prompt) for row in rows}
     prompts = [Prompt(id=name, axis=axis, text=text) for name, (axis, text) in texts.items()]
     return frozenset(leaks(prompts).ends_in_answer)
