@@ -662,7 +662,7 @@ def test_memory_that_never_suffices_is_said_in_words(opt, tmp_path, monkeypatch)
     ) as caught:
         ours(in_micro_batches(SFTSettings, 8), opt, tmp_path)
     assert "Tried to allocate 2 GiB" in caught.value.why
-    assert "max_length" in caught.value.mend
+    assert "max_length" in caught.value.hint
 
 
 def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(opt, tmp_path, monkeypatch):

@@ -55,14 +55,14 @@ class Toy(Stage):
         marked.write_text("so far", encoding="utf-8")
         if self.does == "fail" and not resumed:
             wait_for(lambda: list(job.work.parent.glob("*/waits")))
-            raise DataError("the row is empty", mend="fill it")
+            raise DataError("the row is empty", hint="fill it")
         if self.does == "die" and os.getpid() != self.here:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.does == "wait for a stop" and not resumed:
             (job.work / "waits").touch()
             while not job.should_stop():
                 time.sleep(0.01)
-            raise InterruptedRunError("stopped", mend="again", kept="the checkpoint")
+            raise InterruptedRunError("stopped", hint="again", kept="the checkpoint")
         time.sleep(self.seconds)
         job.progress.advance(1, loss=0.5)
         job.progress.finish()

@@ -78,7 +78,7 @@ def test_edge_case_13_an_empty_intersection_is_an_error_not_nan():
     ]
     with pytest.raises(DataError, match="share no scored harmful prompt") as error:
         analysed(rows_of("a", [1.0] * 12) + other)
-    assert "same prompts" in error.value.mend
+    assert "same prompts" in error.value.hint
 
 
 # Scores without spread, rates at the end, no discordant pairs

@@ -32,7 +32,7 @@ def test_every_metric_loads_and_says_what_it_is(name):
 def test_unknown_metric_offers_the_nearest():
     with pytest.raises(UnknownNameError, match="hmrr") as caught:
         METRICS.load("hmrr")
-    assert "'hmr'" in caught.value.mend
+    assert "'hmr'" in caught.value.hint
 
 
 @pytest.mark.parametrize("rate", [hmr, hpr])

@@ -130,7 +130,7 @@ def test_a_folder_without_ratings_is_refused(tmp_path):
     (tmp_path / "responses").mkdir()
     with pytest.raises(InputError, match="no rated responses") as caught:
         read_ratings(tmp_path)
-    assert "responses" in caught.value.mend
+    assert "responses" in caught.value.hint
 
 
 def test_two_files_of_one_model_are_refused(tmp_path):

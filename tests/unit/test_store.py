@@ -97,7 +97,7 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path):
     blocked.write_text("a file where the folder should be")
     with pytest.raises(EnvironmentFault) as caught:
         put(Store(blocked))
-    assert "ALIGNSTUDY_HOME" in caught.value.mend
+    assert "ALIGNSTUDY_HOME" in caught.value.hint
 
 
 def test_the_home_is_the_users_choice(monkeypatch, tmp_path):

@@ -84,7 +84,7 @@ def analyse(
             is not ascending.
     """
     if draws < 1:
-        raise InputError(f"draws: {draws} bootstrap resamples", mend="ask for at least 1")
+        raise InputError(f"draws: {draws} bootstrap resamples", hint="ask for at least 1")
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
@@ -214,15 +214,15 @@ def _lengths(laid: _Laid) -> tuple[LengthEffect, ...]:
 def _check(names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse]) -> None:
     """Refuse what has nothing to analyse."""
     if not names:
-        raise DataError("no responses to analyse", mend="generate and score responses first")
+        raise DataError("no responses to analyse", hint="generate and score responses first")
     if not rows:
         raise DataError(
             "no prompt is left to analyse",
             why="each was too long for some model",
-            mend="choose shorter prompts or models with a longer context",
+            hint="choose shorter prompts or models with a longer context",
         )
     if base is not None and base not in names:
         raise InputError(
             f"the base '{base}' is not among the models",
-            mend=f"choose one of: {', '.join(names)}",
+            hint=f"choose one of: {', '.join(names)}",
         )

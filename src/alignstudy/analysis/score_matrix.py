@@ -104,7 +104,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
     if judge not in row.scores:
         raise InputError(
             f"response of '{row.model}' to {row.prompt_id}: the judge '{judge}' did not score it",
-            mend=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
+            hint=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
         )
     score = row.scores[judge]
     if score is None or not math.isfinite(score):
@@ -171,14 +171,14 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
         if key in seen:
             raise DataError(
                 f"model '{row.model}', seed {row.seed}: two responses to prompt {row.prompt_id}",
-                mend="give every response of a model its own prompt id or seed",
+                hint="give every response of a model its own prompt id or seed",
             )
         seen.add(key)
         if texts.setdefault((row.axis, row.prompt_id), row.prompt) != row.prompt:
             raise DataError(
                 f"prompt id {row.prompt_id} stands for two different texts",
                 why="responses are compared prompt by prompt, by id",
-                mend="give each prompt its own id",
+                hint="give each prompt its own id",
             )
 
 

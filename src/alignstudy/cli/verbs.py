@@ -221,7 +221,7 @@ def _write_new(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise InputError(
-            f"{path} exists already", mend="name another file", kept="the file as it is"
+            f"{path} exists already", hint="name another file", kept="the file as it is"
         ) from None
     except OSError as error:
         raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error

@@ -27,14 +27,14 @@ def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise MetricError(
             f"{metric} is not defined on scores of shape {array.shape}",
-            mend="give one score a response, at least one",
+            hint="give one score a response, at least one",
         )
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise MetricError(
             f"{metric} is not defined: score {bad[0] + 1} of {array.size} is {array[bad[0]]}",
             why=f"{bad.size} scores are missing or not finite",
-            mend="leave these responses out, and count them",
+            hint="leave these responses out, and count them",
         )
     return array
 

@@ -70,12 +70,12 @@ def _check(claim: Claim, words: str, grounds: Grounds) -> None:
         if name not in models:
             raise InputError(
                 f"the claim '{words}' names '{name}', which is no model here",
-                mend=f"choose among: {', '.join(models)}",
+                hint=f"choose among: {', '.join(models)}",
             )
     if claim.subject is not None and claim.subject in claim.than:
         raise InputError(
             f"the claim '{words}' compares '{claim.subject}' with itself",
-            mend="name other models under `than`",
+            hint="name other models under `than`",
         )
 
 

@@ -124,7 +124,7 @@ def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
                 f"models '{model}' and '{reference}' share no scored {panel.axis.prompts_name}"
                 " prompt",
                 why="models are compared prompt by prompt, by prompt id",
-                mend="give all models the same prompts",
+                hint="give all models the same prompts",
             )
     metric = _RATE_NAME[panel.axis] if rate else f"score_{panel.axis}"
     return PairTable(metric, pairs, (Side(panel, unit * by_seed, unit * np.stack(rows)),))

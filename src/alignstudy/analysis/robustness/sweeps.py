@@ -101,7 +101,7 @@ def _given_grid(grid: Sequence[float]) -> NDArray[np.float64]:
     if not steps.size or not np.isfinite(steps).all() or (np.diff(steps) <= 0).any():
         raise InputError(
             "a sweep's thresholds are not ascending numbers",
-            mend="give at least one threshold, each above the one before",
+            hint="give at least one threshold, each above the one before",
         )
     return steps
 

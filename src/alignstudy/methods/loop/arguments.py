@@ -28,7 +28,7 @@ def check_device(device: str) -> None:
         raise InputError(
             f"training can't be pinned to {device}",
             why="the trainer takes the first GPU that it sees",
-            mend=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
+            hint=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
         )
 
 

@@ -243,14 +243,14 @@ def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> f
     if done < planned and conductor.stopped:
         raise InterruptedRunError(
             f"training was stopped at step {done} of {planned}",
-            mend="run the same command again: it goes on from there",
+            hint="run the same command again: it goes on from there",
             kept=f"the checkpoint of step {done}",
         )
     if done != planned:
         raise GuardError(
             f"training ended at step {done} of {planned}",
             why="the trainer gave up early and reported no error",
-            mend="run the same command again",
+            hint="run the same command again",
         )
     return conductor.seconds
 

@@ -150,7 +150,7 @@ class InPieces:
             raise EnvironmentFault(
                 f"training ran out of memory with micro-batches of {self.rule.most_rows} rows",
                 why=str(error).split("\n")[0],
-                mend="shorten max_length, train an adapter (lora), or use a machine with more",
+                hint="shorten max_length, train an adapter (lora), or use a machine with more",
             ) from error
 
     @property

@@ -81,7 +81,7 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # no
     if attention_of(model) not in ATTENTION:
         raise GuardError(
             f"the model's attention is {attention_of(model)}, which takes no mask of ours",
-            mend=f"load the model with one of {', '.join(ATTENTION)}",
+            hint=f"load the model with one of {', '.join(ATTENTION)}",
         )
     fused: Callable[..., Any] = model.forward
     lean = Lean(pairs=pairs, flat=flat)

@@ -77,9 +77,7 @@ class Stage:
     def ingredients(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON."""
         made_of: dict[str, Any] = {"stage": self.kind, "version": self.version}
-        made_of["alignstudy"] = (
-            alignstudy.__version__
-        )  # a mended bug must not be served from before
+        made_of["alignstudy"] = alignstudy.__version__  # a fixed bug must not be served from before
         if self.numeric:
             made_of["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:

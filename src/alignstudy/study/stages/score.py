@@ -80,7 +80,7 @@ class JudgeSpec:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
                 why="its scores would be kept, and used again, as those of the former source",
-                mend="run the same command again: it goes on with the source as it is now",
+                hint="run the same command again: it goes on with the source as it is now",
             )
 
     def _place(self, job: StageJob) -> Path | None:
@@ -159,7 +159,7 @@ def _finite(scores: list[float | None], axis: Axis) -> tuple[list[float], list[f
             f"the judge gave no finite score on {len(pairs) - len(whole)} of {len(pairs)}"
             f" calibration pairs ({axis.value})",
             why="thresholds chosen on the rest would not be the judge's",
-            mend="use another judge, or give thresholds as numbers",
+            hint="use another judge, or give thresholds as numbers",
         )
     return [c for c, _ in whole], [r for _, r in whole]
 

@@ -148,7 +148,7 @@ def _claims_of(path: Path, rows: Sequence[ScoredResponse]) -> tuple[Claim, ...]:
         if unknown:
             raise InputError(
                 f"{path}: a claim names '{unknown[0]}', which is no model here",
-                mend=f"choose among: {', '.join(sorted(models))}",
+                hint=f"choose among: {', '.join(sorted(models))}",
             )
     return claims
 
