@@ -5,7 +5,7 @@ AlignstudyError                 what failed, why, how to fix it, what was kept
  |   |- SettingsError           a study file, or `--set`
  |   |- UnknownNameError        a name that no table holds
  |   |- DataError               preference data, prompts, responses
- |   `- MetricError             a figure of merit that is not defined on these numbers
+ |   `- MetricError             a metric that is not defined on these numbers
  |- EnvironmentFault      (3)   disk, memory, network, permission
  |   |- LockHeldError           another process works on this run
  |   |- WorkerEndedError        a process that work was spread over was killed

@@ -259,7 +259,7 @@ def test_a_stage_that_no_other_process_can_read_is_made_here(planned, tmp_path):
     lock = threading.Lock()
     object.__setattr__(arms[0], "odd", lock)
     object.__setattr__(arms[0], "key", "f" * 64)
-    object.__setattr__(arms[0], "ingredients", {})
+    object.__setattr__(arms[0], "fingerprint_inputs", {})
     runner = runner_of(tmp_path)
     make_side_by_side(runner, arms)
     assert told(runner, arms[0])["pid"] == os.getpid()

@@ -1,4 +1,4 @@
-"""Figures of merit: defined or refused, never a number that only looks like one."""
+"""Metrics: defined or refused, never a number that only looks like one."""
 
 import math
 

@@ -14,7 +14,7 @@ def put(store, key="k1", text="hello"):
         (fresh / "a.txt").write_text(text)
         (fresh / "deep").mkdir()
         (fresh / "deep" / "b.bin").write_bytes(bytes(range(256)))
-        return store.commit(fresh, "toy", key, ingredients={"x": 1}, facts={"seconds": 1})
+        return store.commit(fresh, "toy", key, fingerprint_inputs={"x": 1}, facts={"seconds": 1})
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class ScoreMatrix:
     """The scores of one prompt set.
 
     Attributes:
@@ -127,13 +127,13 @@ def usable(responses: Sequence[ScoredResponse]) -> tuple[list[ScoredResponse], d
     return kept, {axis: sum(1 for at, _ in too_long if at is axis) for axis in Axis}
 
 
-def build_panels(
+def build_matrices(
     responses: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
     judge: str,
     clusters: Mapping[str, str] | None = None,
-) -> dict[Axis, Panel]:
+) -> dict[Axis, ScoreMatrix]:
     """Lay out scores by axis; axes without responses are left out.
 
     Args:
@@ -190,7 +190,7 @@ def _panel(
     judge: str,
     seeds: tuple[int, ...],
     clusters: Mapping[str, str],
-) -> Panel:
+) -> ScoreMatrix:
     models = models_of(rows)
     fails = partial(fails_as_empty, empty_fails=thresholds.empty_fails)
     prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
@@ -204,7 +204,7 @@ def _panel(
         score = rating(row, judge)
         scores[cell] = np.nan if score is None else score
         lengths[cell], failed[cell] = len(row.response), fails(row)
-    return Panel(
+    return ScoreMatrix(
         axis=axis,
         models=models,
         seeds=seeds,

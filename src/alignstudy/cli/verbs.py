@@ -69,7 +69,7 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's answer, its claims and figures of merit, and where the rest is."""
+    """Print a run's answer, its claims and metrics, and where the rest is."""
     path = run.folder / "tables" / "metrics.csv"
     rows = _read_csv(path) if path.is_file() else []
     if as_json:

@@ -1,4 +1,4 @@
-"""What a judge's scores must be before any figure of merit is made of them."""
+"""What a judge's scores must be before any metric is made of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
 
     Args:
         scores: One score a response.
-        metric: Name of the figure of merit, for the message.
+        metric: Name of the metric, for the message.
 
     Raises:
         MetricError: If there is no score, or one is missing, NaN or infinite: leave out responses

@@ -13,7 +13,7 @@ from alignstudy.errors import DamagedArtefactError
 
 
 class Axis(StrEnum):
-    """What a prompt tests, and so which figure of merit its score enters."""
+    """What a prompt tests, and so which metric its score enters."""
 
     HARMLESS = "harmless"
     HELPFUL = "helpful"

@@ -88,7 +88,7 @@ class SeqClsSettings(Settings):
         return expression
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> SeqClsSettings:
+    def _check_consistency(self) -> SeqClsSettings:
         if self.read is not None and self.output is not None:
             raise ValueError("give `read` or `output`, and not both")
         if self.input != "pair" and (self.rendering, self.truncation) != ("paper", "turns"):

@@ -225,10 +225,12 @@ def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> f
     """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 
-    from alignstudy.methods.loop.trl_adapter import Conductor
+    from alignstudy.methods.loop.trl_adapter import ProgressAndCheckpointCallback
 
     trainer._total_train_tokens = found.num_tokens if found else 0
-    conductor = Conductor(job, trainer, seconds_before=found.seconds if found else 0.0)
+    conductor = ProgressAndCheckpointCallback(
+        job, trainer, seconds_before=found.seconds if found else 0.0
+    )
     trainer.add_callback(conductor)
     job.progress.start(f"training ({trainer.args.max_steps} steps)", trainer.args.max_steps)
     if found:

@@ -125,7 +125,7 @@ def _draw_seeds(
 
 
 def seed_spread(by_seed: Sequence[float]) -> float:
-    """Standard deviation of a figure of merit between training seeds (n - 1).
+    """Standard deviation of a metric between training seeds (n - 1).
 
     Args:
         by_seed: One value a seed, at least two, in any unit.

@@ -164,7 +164,11 @@ class Runner:
                 **self._work(stage, fresh, found, resumed=resumed),
             }
             artefact = self.store.commit(
-                fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
+                fresh,
+                stage.kind,
+                stage.key,
+                fingerprint_inputs=stage.fingerprint_inputs,
+                facts=facts,
             )
         self.executed.append(stage.name)
         self._made.add(stage.key)

@@ -131,7 +131,7 @@ class Store:
         kind: str,
         key: str,
         *,
-        ingredients: dict[str, Any],
+        fingerprint_inputs: dict[str, Any],
         facts: dict[str, Any],
     ) -> Artefact:
         """Flush a filled folder, write its manifest, and rename it to its place."""
@@ -140,7 +140,7 @@ class Store:
             "manifest_version": MANIFEST_VERSION,
             "kind": kind,
             "key": key,
-            "ingredients": ingredients,
+            "ingredients": fingerprint_inputs,
             "facts": facts,
             "files": {name: _flushed(fresh / name) for name in _file_names(fresh)},
         }

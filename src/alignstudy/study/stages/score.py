@@ -23,7 +23,7 @@ from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Axis, Pair
 from alignstudy.records.evidence import JudgeQuality
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.graph.fingerprint import ASIDE
+from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.judges import JudgeThresholds
 from alignstudy.study.stages.data import (
@@ -57,7 +57,7 @@ class JudgeSpec:
     model: JudgeModel
     code: str = ""
     calibration: Calibrate | None = None
-    folder: Path | None = field(default=None, metadata=ASIDE)
+    folder: Path | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis, ScoredResponse
@@ -64,13 +64,13 @@ def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
     first_thresholds = next(iter(found.values()))[1]
     bases = {name: find_base(given) for name, (given, _) in found.items()}
     base = next((f"{base}@{name}" for name, base in bases.items() if base), None)
-    question = Question(
+    question = AnalysisConfig(
         thresholds={judge: first_thresholds[judge] for judge in judges},
         base=base,
         clusters=clusters_of(rows),
         excluded={LEAK: leaking(rows)},
     )
-    rows, findings = find(rows, question)
+    rows, findings = analyze_run(rows, question)
     provenance = {"runs": {name: str(path) for name, path in _labels(runs).items()}}
     write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
 
