@@ -34,7 +34,7 @@ def short(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def digits_of(metric: str) -> int:
-    """Return the decimals a figure of merit is written with: 1 for rates, 2 for scores."""
+    """Return the decimals a metric is written with: 1 for rates, 2 for scores."""
     return 1 if metric in RATES else 2
 
 

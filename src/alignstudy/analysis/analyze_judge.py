@@ -12,7 +12,7 @@ from alignstudy.analysis.comparisons.best import best_shares
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
 from alignstudy.analysis.comparisons.pairs import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.estimates import AxisMerits, axis_merits, improvements, model_figures
+from alignstudy.analysis.estimates import AxisEstimates, axis_estimates, improvements, model_figures
 from alignstudy.analysis.hygiene import word_budget
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (
@@ -28,7 +28,7 @@ from alignstudy.analysis.robustness.lengths import length_effect
 from alignstudy.analysis.robustness.seeds import seed_spreads
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.sweeps import sweep_of
-from alignstudy.analysis.score_matrix import Panel, build_panels, models_of, usable
+from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, models_of, usable
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.robustness import LengthEffect, Sweep
@@ -41,11 +41,11 @@ __all__ = [
     "Margins",
     "ModelFigures",
     "Thresholds",
-    "analyse",
+    "analyze_judge",
 ]
 
 
-def analyse(
+def analyze_judge(
     responses: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
@@ -84,13 +84,13 @@ def analyse(
             is not ascending.
     """
     if draws < 1:
-        raise InputError(f"draws: {draws} bootstrap resamples", mend="ask for at least 1")
+        raise InputError(f"draws: {draws} bootstrap resamples", hint="ask for at least 1")
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
-    laid = _Laid(
+    laid = AnalysisInputs(
         rows=rows,
-        panels=build_panels(rows, thresholds, judge=judge, clusters=clusters),
+        panels=build_matrices(rows, thresholds, judge=judge, clusters=clusters),
         thresholds=thresholds,
         judge=judge,
         base=base,
@@ -101,11 +101,11 @@ def analyse(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Laid:
+class AnalysisInputs:
     """Responses laid out for statistics, and what is asked of them."""
 
     rows: list[ScoredResponse]
-    panels: dict[Axis, Panel]
+    panels: dict[Axis, ScoreMatrix]
     thresholds: Thresholds
     judge: str
     base: str | None
@@ -113,7 +113,7 @@ class _Laid:
 
 
 def _analysis(
-    laid: _Laid,
+    laid: AnalysisInputs,
     names: Sequence[str],
     num_too_long: dict[Axis, int],
     *,
@@ -122,7 +122,7 @@ def _analysis(
 ) -> Analysis:
     """Make every part of an analysis; draws follow one another in this order."""
     panels, thresholds, judge = laid.panels, laid.thresholds, laid.judge
-    merits = axis_merits(panels, laid.resampler)
+    merits = axis_estimates(panels, laid.resampler)
     models = _models(laid, names, merits)
     return Analysis(
         judge=judge,
@@ -150,7 +150,7 @@ def _analysis(
 
 
 def _models(
-    laid: _Laid, names: Sequence[str], merits: Mapping[Axis, AxisMerits]
+    laid: AnalysisInputs, names: Sequence[str], merits: Mapping[Axis, AxisEstimates]
 ) -> tuple[ModelFigures, ...]:
     budgets, by_model = _budgets(names, laid.rows), _by_model(names, laid.rows)
     return tuple(
@@ -168,7 +168,7 @@ def _by_model(
     return found
 
 
-def _near_duplicates(panels: Mapping[Axis, Panel]) -> dict[str, str]:
+def _near_duplicates(panels: Mapping[Axis, ScoreMatrix]) -> dict[str, str]:
     """Name the clusters of the prompts that are not alone in theirs."""
     found = {}
     for axis, panel in panels.items():
@@ -187,7 +187,7 @@ def _budgets(names: Sequence[str], rows: Sequence[ScoredResponse]) -> dict[Axis,
     }
 
 
-def _sweeps(laid: _Laid, grids: Mapping[Axis, Sequence[float]]) -> tuple[Sweep, ...]:
+def _sweeps(laid: AnalysisInputs, grids: Mapping[Axis, Sequence[float]]) -> tuple[Sweep, ...]:
     """Sweep every axis that has a threshold."""
     found = (
         sweep_of(
@@ -203,7 +203,7 @@ def _sweeps(laid: _Laid, grids: Mapping[Axis, Sequence[float]]) -> tuple[Sweep, 
     return tuple(item for item in found if item is not None)
 
 
-def _lengths(laid: _Laid) -> tuple[LengthEffect, ...]:
+def _lengths(laid: AnalysisInputs) -> tuple[LengthEffect, ...]:
     found = (
         length_effect(panel, base=laid.base, resampler=laid.resampler)
         for panel in laid.panels.values()
@@ -214,15 +214,15 @@ def _lengths(laid: _Laid) -> tuple[LengthEffect, ...]:
 def _check(names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse]) -> None:
     """Refuse what has nothing to analyse."""
     if not names:
-        raise DataError("no responses to analyse", mend="generate and score responses first")
+        raise DataError("no responses to analyse", hint="generate and score responses first")
     if not rows:
         raise DataError(
             "no prompt is left to analyse",
             why="each was too long for some model",
-            mend="choose shorter prompts or models with a longer context",
+            hint="choose shorter prompts or models with a longer context",
         )
     if base is not None and base not in names:
         raise InputError(
             f"the base '{base}' is not among the models",
-            mend=f"choose one of: {', '.join(names)}",
+            hint=f"choose one of: {', '.join(names)}",
         )

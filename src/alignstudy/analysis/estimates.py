@@ -1,4 +1,4 @@
-"""The figures of merit of each model, with their intervals."""
+"""The metrics of each model, with their intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene
 from alignstudy.analysis.results import Improvement, ModelFigures
-from alignstudy.analysis.score_matrix import Panel, rating
+from alignstudy.analysis.score_matrix import ScoreMatrix, rating
 from alignstudy.metrics.cas import cas
 from alignstudy.metrics.mean_score import mean_score
 from alignstudy.records import Axis, Estimate, ScoredResponse
@@ -26,7 +26,7 @@ HIERARCHICAL = "hierarchical bootstrap"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AxisMerits:
+class AxisEstimates:
     """All models' figures on one prompt set, and the resamples behind them.
 
     Attributes:
@@ -52,7 +52,9 @@ class AxisMerits:
         return np.asarray(self.rate_means[:, self.models.index(model)])
 
 
-def axis_merits(panels: Mapping[Axis, Panel], resampler: Resampler) -> dict[Axis, AxisMerits]:
+def axis_estimates(
+    panels: Mapping[Axis, ScoreMatrix], resampler: Resampler
+) -> dict[Axis, AxisEstimates]:
     """Return mean score and rate of every model over the prompts for which it has a score.
 
     Args:
@@ -74,7 +76,7 @@ def axis_merits(panels: Mapping[Axis, Panel], resampler: Resampler) -> dict[Axis
     }
 
 
-def _merits(panel: Panel, means: NDArray[np.float64], resampler: Resampler) -> AxisMerits:
+def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler) -> AxisEstimates:
     models = tuple(panel.known())
     rows = [panel.row(model) for model in models]
     there = ~np.isnan(panel.scores[rows])
@@ -84,7 +86,7 @@ def _merits(panel: Panel, means: NDArray[np.float64], resampler: Resampler) -> A
     if panel.passed is not None:
         for index, model in enumerate(models):
             rates[model] = _rate(panel, model, panel.passed, rate_means[:, index])
-    return AxisMerits(
+    return AxisEstimates(
         models=models,
         complete=bool((there == there[0]).all()),
         scores=dict(zip(models, scores, strict=True)),
@@ -95,7 +97,7 @@ def _merits(panel: Panel, means: NDArray[np.float64], resampler: Resampler) -> A
 
 
 def _scores(
-    panel: Panel,
+    panel: ScoreMatrix,
     rows: Sequence[int],
     there: NDArray[np.bool_],
     means: NDArray[np.float64],
@@ -121,7 +123,7 @@ def _scores(
 
 
 def _rate(
-    panel: Panel,
+    panel: ScoreMatrix,
     model: str,
     passed: NDArray[np.float64],
     means: NDArray[np.float64],
@@ -144,7 +146,7 @@ def _rate(
 def model_figures(
     model: str,
     rows: Sequence[ScoredResponse],
-    merits: Mapping[Axis, AxisMerits],
+    merits: Mapping[Axis, AxisEstimates],
     *,
     judge: str,
     budgets: Mapping[Axis, int | None],
@@ -158,7 +160,7 @@ def model_figures(
         judge: Whose scores.
         budgets: Words at which models' variety is compared, by prompt set.
     """
-    harmless, helpful = (merits.get(axis, AxisMerits()) for axis in Axis)
+    harmless, helpful = (merits.get(axis, AxisEstimates()) for axis in Axis)
     return ModelFigures(
         model=model,
         num_seeds=len({row.seed for row in rows}),
@@ -174,7 +176,7 @@ def model_figures(
     )
 
 
-def _cas(model: str, harmless: AxisMerits, helpful: AxisMerits) -> Estimate | None:
+def _cas(model: str, harmless: AxisEstimates, helpful: AxisEstimates) -> Estimate | None:
     """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
     draws = (harmless.rate_draws(model), helpful.rate_draws(model))
     if draws[0] is None or draws[1] is None:

@@ -11,7 +11,7 @@ import numpy as np
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import form_notes
 from alignstudy.analysis.results import ModelFigures, Thresholds
-from alignstudy.analysis.score_matrix import Panel, models_of, rating
+from alignstudy.analysis.score_matrix import ScoreMatrix, models_of, rating
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
 
 _RATE_WORD = {Axis.HARMLESS: "HmR", Axis.HELPFUL: "HpR"}
@@ -19,7 +19,7 @@ _RATE_WORD = {Axis.HARMLESS: "HmR", Axis.HELPFUL: "HpR"}
 
 def notes_on(
     rows: Sequence[ScoredResponse],
-    panels: dict[Axis, Panel],
+    panels: dict[Axis, ScoreMatrix],
     models: Sequence[ModelFigures],
     thresholds: Thresholds,
     *,
@@ -56,7 +56,9 @@ def notes_on(
     return tuple(found + form_notes(models) + _on_design(models, panels))
 
 
-def _on_prompts(panel: Panel, rows: Sequence[ScoredResponse], models: Sequence[str]) -> list[str]:
+def _on_prompts(
+    panel: ScoreMatrix, rows: Sequence[ScoredResponse], models: Sequence[str]
+) -> list[str]:
     name = panel.axis.prompts_name
     found = [
         f"{model} was asked no {name} prompt: its figures for them are not defined"
@@ -82,7 +84,7 @@ def _on_prompts(panel: Panel, rows: Sequence[ScoredResponse], models: Sequence[s
 
 
 def _on_scores(
-    panel: Panel, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
+    panel: ScoreMatrix, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
     name, found = panel.axis.prompts_name, []
     ratings = [(row.model, rating(row, judge)) for row in rows]
@@ -171,7 +173,7 @@ def _on_identical(axis: Axis, rows: Sequence[ScoredResponse]) -> list[str]:
     return found
 
 
-def _on_design(models: Sequence[ModelFigures], panels: dict[Axis, Panel]) -> list[str]:
+def _on_design(models: Sequence[ModelFigures], panels: dict[Axis, ScoreMatrix]) -> list[str]:
     found = []
     if len(models) == 1:
         found.append("one model only: figures without comparisons")

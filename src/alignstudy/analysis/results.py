@@ -107,7 +107,7 @@ class Hygiene:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFigures:
-    """The figures of merit of one model; rates in percent, scores in the judge's unit.
+    """The metrics of one model; rates in percent, scores in the judge's unit.
 
     Attributes:
         num_seeds: Training seeds; rates and scores are means over them.
@@ -201,7 +201,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Omnibus:
-    """Whether any model differs from any other in one figure of merit.
+    """Whether any model differs from any other in one metric.
 
     Attributes:
         metric: "hmr", "hpr" (Cochran's Q), "score_harmless" or "score_helpful" (Friedman).
@@ -229,7 +229,7 @@ class Analysis:
         notes: What a reader has to know: missing scores, excluded prompts, sensitivities.
         base: The model that others are compared with first.
         seeds: Training seeds, sorted.
-        omnibus: One test a figure of merit over all models.
+        omnibus: One test per metric over all models.
         sweeps: One an axis with a threshold.
         lengths: One an axis.
         seed_spreads: Of models with several seeds.

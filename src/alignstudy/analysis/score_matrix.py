@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class ScoreMatrix:
     """The scores of one prompt set.
 
     Attributes:
@@ -104,7 +104,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
     if judge not in row.scores:
         raise InputError(
             f"response of '{row.model}' to {row.prompt_id}: the judge '{judge}' did not score it",
-            mend=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
+            hint=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
         )
     score = row.scores[judge]
     if score is None or not math.isfinite(score):
@@ -127,13 +127,13 @@ def usable(responses: Sequence[ScoredResponse]) -> tuple[list[ScoredResponse], d
     return kept, {axis: sum(1 for at, _ in too_long if at is axis) for axis in Axis}
 
 
-def build_panels(
+def build_matrices(
     responses: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
     judge: str,
     clusters: Mapping[str, str] | None = None,
-) -> dict[Axis, Panel]:
+) -> dict[Axis, ScoreMatrix]:
     """Lay out scores by axis; axes without responses are left out.
 
     Args:
@@ -171,14 +171,14 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
         if key in seen:
             raise DataError(
                 f"model '{row.model}', seed {row.seed}: two responses to prompt {row.prompt_id}",
-                mend="give every response of a model its own prompt id or seed",
+                hint="give every response of a model its own prompt id or seed",
             )
         seen.add(key)
         if texts.setdefault((row.axis, row.prompt_id), row.prompt) != row.prompt:
             raise DataError(
                 f"prompt id {row.prompt_id} stands for two different texts",
                 why="responses are compared prompt by prompt, by id",
-                mend="give each prompt its own id",
+                hint="give each prompt its own id",
             )
 
 
@@ -190,7 +190,7 @@ def _panel(
     judge: str,
     seeds: tuple[int, ...],
     clusters: Mapping[str, str],
-) -> Panel:
+) -> ScoreMatrix:
     models = models_of(rows)
     fails = partial(fails_as_empty, empty_fails=thresholds.empty_fails)
     prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
@@ -204,7 +204,7 @@ def _panel(
         score = rating(row, judge)
         scores[cell] = np.nan if score is None else score
         lengths[cell], failed[cell] = len(row.response), fails(row)
-    return Panel(
+    return ScoreMatrix(
         axis=axis,
         models=models,
         seeds=seeds,

@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         from alignstudy.cli import console
 
-        console.say_error(InterruptedRunError("interrupted", mend="run the same command again"))
+        console.say_error(InterruptedRunError("interrupted", hint="run the same command again"))
         sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:  # the reader of our output went away: nothing to tell it
         sys.stderr.close()

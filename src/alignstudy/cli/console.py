@@ -45,9 +45,9 @@ def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
 
 
 def say_error(error: AlignstudyError) -> None:
-    """Print what failed, why, how to mend it, what was kept."""
+    """Print what failed, why, how to fix it, what was kept."""
     err.print(f"[bold red]error:[/] {safe(error.what)}")
-    for name, text in (("why", error.why), ("mend", error.mend), ("kept", error.kept)):
+    for name, text in (("why", error.why), ("hint", error.hint), ("kept", error.kept)):
         if text:
             lines = str(text).splitlines()
             err.print(f"  [bold]{name}:[/] {safe(lines[0])}")

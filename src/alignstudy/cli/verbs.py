@@ -69,7 +69,7 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's answer, its claims and figures of merit, and where the rest is."""
+    """Print a run's answer, its claims and metrics, and where the rest is."""
     path = run.folder / "tables" / "metrics.csv"
     rows = _read_csv(path) if path.is_file() else []
     if as_json:
@@ -221,7 +221,7 @@ def _write_new(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise InputError(
-            f"{path} exists already", mend="name another file", kept="the file as it is"
+            f"{path} exists already", hint="name another file", kept="the file as it is"
         ) from None
     except OSError as error:
         raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error

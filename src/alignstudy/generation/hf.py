@@ -150,7 +150,7 @@ def _room(costs: Costs, settings: GenerationSettings) -> int:
         raise InputError(
             f"max_new_tokens {settings.max_new_tokens} leaves no room for a prompt",
             why=f"the model reads {context_length(costs.config)} tokens in all",
-            mend="set fewer generation.max_new_tokens",
+            hint="set fewer generation.max_new_tokens",
         )
     return room
 
@@ -175,11 +175,11 @@ def _drop_oldest(text: str) -> str | None:
 def _check_prompts(prompts: Sequence[Prompt], protocol: Protocol) -> None:
     """Refuse prompts that can't be told apart, and rigorous ones without the cue."""
     if len({prompt.id for prompt in prompts}) != len(prompts):
-        raise GuardError("two prompts have the same id", mend="give every prompt an id of its own")
+        raise GuardError("two prompts have the same id", hint="give every prompt an id of its own")
     bare = [prompt.id for prompt in prompts if not prompt.text.endswith(dialogue.CUE)]
     if protocol == "rigorous" and bare:
         raise GuardError(
             f"{len(bare)} prompts don't end in the cue {dialogue.CUE!r}, the first is {bare[0]}",
             why="the models were trained to write after the cue",
-            mend="end each prompt in the cue, or use the paper protocol, which adds none",
+            hint="end each prompt in the cue, or use the paper protocol, which adds none",
         )

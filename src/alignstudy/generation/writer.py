@@ -161,7 +161,7 @@ def _eos_and_pad(
     if tokenizer.pad_token_id is None:
         raise GuardError(
             f"the tokenizer of {model.config.name_or_path} has no padding token",
-            mend="name its pad_token in special_tokens_map.json",
+            hint="name its pad_token in special_tokens_map.json",
         )
     if tokenizer.eos_token_id is not None:
         return frozenset({tokenizer.eos_token_id}), tokenizer.pad_token_id
@@ -169,6 +169,6 @@ def _eos_and_pad(
     if told is None:
         raise GuardError(
             f"neither tokenizer nor model of {model.config.name_or_path} says what ends a text",
-            mend="name its eos_token in special_tokens_map.json",
+            hint="name its eos_token in special_tokens_map.json",
         )
     return frozenset([told] if isinstance(told, int) else told), tokenizer.pad_token_id

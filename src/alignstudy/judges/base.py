@@ -68,7 +68,7 @@ def incomplete_share(scores: Sequence[JudgeScore]) -> float:
     if not scores:
         raise MetricError(
             "the share of missing scores is not defined without responses",
-            mend="score at least one response",
+            hint="score at least one response",
         )
     return sum(score.score is None for score in scores) / len(scores)
 
@@ -110,7 +110,7 @@ def uncertain(
     """
     if tolerance < 0:
         raise MetricError(
-            f"a tolerance of {tolerance} is none", mend="give the batch effect, 0 or more"
+            f"a tolerance of {tolerance} is none", hint="give the batch effect, 0 or more"
         )
     if tolerance == 0:
         return ()

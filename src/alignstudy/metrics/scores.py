@@ -1,4 +1,4 @@
-"""What a judge's scores must be before any figure of merit is made of them."""
+"""What a judge's scores must be before any metric is made of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
 
     Args:
         scores: One score a response.
-        metric: Name of the figure of merit, for the message.
+        metric: Name of the metric, for the message.
 
     Raises:
         MetricError: If there is no score, or one is missing, NaN or infinite: leave out responses
@@ -27,14 +27,14 @@ def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise MetricError(
             f"{metric} is not defined on scores of shape {array.shape}",
-            mend="give one score a response, at least one",
+            hint="give one score a response, at least one",
         )
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise MetricError(
             f"{metric} is not defined: score {bad[0] + 1} of {array.size} is {array[bad[0]]}",
             why=f"{bad.size} scores are missing or not finite",
-            mend="leave these responses out, and count them",
+            hint="leave these responses out, and count them",
         )
     return array
 

@@ -147,7 +147,7 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
         raise DamagedArtefactError(
             "not the record of a judge's quality",
             why=f"{type(error).__name__}: {error}",
-            mend="run the same command again: the judge is assessed anew",
+            hint="run the same command again: the judge is assessed anew",
         ) from error
 
 

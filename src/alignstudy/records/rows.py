@@ -13,7 +13,7 @@ from alignstudy.errors import DamagedArtefactError
 
 
 class Axis(StrEnum):
-    """What a prompt tests, and so which figure of merit its score enters."""
+    """What a prompt tests, and so which metric its score enters."""
 
     HARMLESS = "harmless"
     HELPFUL = "helpful"
@@ -266,7 +266,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                 raise DamagedArtefactError(
                     f"{path}:{number}: not a {kind.__name__} row",
                     why=str(error),
-                    mend="run the same command again: the stage that wrote it runs anew",
+                    hint="run the same command again: the stage that wrote it runs anew",
                 ) from error
 
 

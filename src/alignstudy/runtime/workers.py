@@ -59,7 +59,7 @@ class WorkerPool(Generic[Task, Answer]):
             raise EnvironmentFault(
                 "no process can be started for the work to be spread over",
                 why=str(error),
-                mend="set workers: 1, or free memory and processes",
+                hint="set workers: 1, or free memory and processes",
             ) from error
 
     @property
@@ -189,7 +189,7 @@ class _Worker:
         return WorkerEndedError(
             f"the worker process {self._process.pid} ended before its work did",
             why=killed + often + (f"; its last words: {words[-1]}" if words else ""),
-            mend="set fewer workers (`workers: 1` keeps all in one process), or use a machine with"
+            hint="set fewer workers (`workers: 1` keeps all in one process), or use a machine with"
             " more memory",
         )
 

@@ -113,7 +113,7 @@ class Study:
             progress: Where to tell how it goes.
 
         Raises:
-            AlignstudyError: With what failed, why, how to mend it, what was kept.
+            AlignstudyError: With what failed, why, how to fix it, what was kept.
         """
         from alignstudy.study.run.publishing import show_all
 
@@ -180,7 +180,7 @@ def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) ->
             raise GuardError(
                 "the comparison is incomplete: " + "; ".join(incomplete),
                 why="rates over what is left are not rates over the prompts that were asked",
-                mend="use another judge or precision, or score what the judge can read",
+                hint="use another judge or precision, or score what the judge can read",
                 kept=f"everything, in {folder}: figures and report say what is missing",
             )
 
@@ -207,7 +207,7 @@ class _Record:
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedRunError(
                     "interrupted",
-                    mend="run the same command again: it goes on from the last checkpoint",
+                    hint="run the same command again: it goes on from the last checkpoint",
                     kept="every finished stage, and the last checkpoint of the one at work",
                 ) from error
             raise

@@ -89,7 +89,7 @@ class Run:
             raise InputError(
                 f"{path} can't be read",
                 why=str(error),
-                mend="run the study again: what is stored is not made anew",
+                hint="run the study again: what is stored is not made anew",
             ) from error
 
     @classmethod
@@ -104,6 +104,6 @@ class Run:
             raise InputError(
                 f"{folder} holds no alignstudy run",
                 why=f"there is no {path / PROVENANCE}",
-                mend="name a run folder: runs/<study>",
+                hint="name a run folder: runs/<study>",
             )
         return cls(folder=path)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.pair_tests import Paired, compared, equivalence
+from alignstudy.analysis.comparisons.pair_tests import PairDifferences, compared, equivalence
 from alignstudy.analysis.comparisons.pairs import PairTable, adjust, family_of, pair_tables
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.hygiene import FLAGS
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.analysis.score_matrix import Panel, build_panels, usable
+from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, usable
 from alignstudy.errors import DataError
 from alignstudy.records import Axis, Estimate, ScoredResponse
 
@@ -33,7 +33,7 @@ def axes_of(metric: str) -> tuple[Axis, ...]:
 
 
 @dataclass
-class Grounds:
+class ClaimContext:
     """The findings, and the scores behind them.
 
     Attributes:
@@ -45,7 +45,7 @@ class Grounds:
     findings: Findings
     responses: Sequence[ScoredResponse]
     redrawn: dict[tuple[str, Axis, str, str], NDArray[np.float64]] = field(default_factory=dict)
-    _panels: dict[tuple[str, str | None], dict[Axis, Panel]] = field(default_factory=dict)
+    _panels: dict[tuple[str, str | None], dict[Axis, ScoreMatrix]] = field(default_factory=dict)
     _tables: dict[tuple[str, str | None], list[PairTable]] = field(default_factory=dict)
     _made: dict[tuple[str, str, str], tuple[Comparison, ...]] = field(default_factory=dict)
 
@@ -69,14 +69,14 @@ class Grounds:
         """Whether responses can be flagged: the cap only where it is known why they ended."""
         return flag != "cap" or all(row.stop_reason is not None for row in self.responses)
 
-    def panels(self, analysis: Analysis, without: str | None = None) -> dict[Axis, Panel]:
+    def panels(self, analysis: Analysis, without: str | None = None) -> dict[Axis, ScoreMatrix]:
         """Lay out a judge's scores, without the responses that are so flagged."""
         key = (analysis.judge, without)
         if key not in self._panels:
             rows = [row for row in usable(self.responses)[0] if analysis.judge in row.scores]
             if without is not None:
                 rows = [row for row in rows if not FLAGS[without](row)]
-            self._panels[key] = build_panels(
+            self._panels[key] = build_matrices(
                 rows,
                 analysis.thresholds,
                 judge=analysis.judge,
@@ -141,7 +141,9 @@ class Grounds:
     ) -> float | None:
         """Return the p-value that two models are within a margin; None where it isn't defined."""
         found = self.paired(analysis, metric, pair, without)
-        return None if found is None or margin <= 0.0 else equivalence(Paired(*found), margin)
+        return (
+            None if found is None or margin <= 0.0 else equivalence(PairDifferences(*found), margin)
+        )
 
     def deciding(
         self, metric: str, pair: tuple[str, str], *, without: str | None, most: int = 50

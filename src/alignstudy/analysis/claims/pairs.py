@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignstudy.analysis.claims.claims import Verdict
-from alignstudy.analysis.claims.grounds import Grounds, axes_of
-from alignstudy.analysis.claims.rule import Ruling, Sight, rule_better, rule_equivalent
+from alignstudy.analysis.claims.grounds import ClaimContext, axes_of
+from alignstudy.analysis.claims.rule import JudgeEvidence, Ruling, rule_better, rule_equivalent
 from alignstudy.analysis.claims.words import (
     metric_name,
     needed_in_words,
@@ -44,7 +44,7 @@ class PairPart:
         return f"{self.pair[0]} {relation} {self.pair[1]} in {metric_name(self.metric)}"
 
 
-def unmeasured(part: str, metric: str, grounds: Grounds) -> Verdict | None:
+def unmeasured(part: str, metric: str, grounds: ClaimContext) -> Verdict | None:
     """Return the verdict where no judge can tell; None where one can."""
     if grounds.valid(metric):
         return None
@@ -63,7 +63,7 @@ def unmeasured(part: str, metric: str, grounds: Grounds) -> Verdict | None:
     return Verdict(claim=part, verdict="unmeasurable", evidence=f"judge below floor: {why}")
 
 
-def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
+def sights_of(part: PairPart, grounds: ClaimContext) -> list[JudgeEvidence]:
     """Return what each valid judge's scores show; judges that measured nothing are left out."""
     found = []
     for analysis in grounds.valid(part.metric):
@@ -78,11 +78,11 @@ def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
             if tested
             else None
         )
-        found.append(Sight(judge=analysis.judge, pair=pair, p_equivalent=p_value))
+        found.append(JudgeEvidence(judge=analysis.judge, pair=pair, p_equivalent=p_value))
     return found
 
 
-def judge_pair(part: PairPart, grounds: Grounds) -> Verdict:
+def judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     """Return the verdict on one part of a claim."""
     below = unmeasured(part.words, part.metric, grounds)
     if below is not None:
@@ -116,7 +116,9 @@ def judge_pair(part: PairPart, grounds: Grounds) -> Verdict:
     )
 
 
-def _rule(part: PairPart, sights: list[Sight], values: tuple[float | None, float | None]) -> Ruling:
+def _rule(
+    part: PairPart, sights: list[JudgeEvidence], values: tuple[float | None, float | None]
+) -> Ruling:
     if part.in_sample and values[0] is not None and values[1] is not None:
         return Ruling("supported" if values[0] > values[1] + part.margin else "contradicted")
     if part.equivalence:
@@ -125,7 +127,7 @@ def _rule(part: PairPart, sights: list[Sight], values: tuple[float | None, float
 
 
 def _values(
-    part: PairPart, analysis: Analysis, grounds: Grounds
+    part: PairPart, analysis: Analysis, grounds: ClaimContext
 ) -> tuple[float | None, float | None]:
     """Return the two models' own figures, each over all of its responses that count."""
     if part.without is not None:
@@ -138,7 +140,7 @@ def _values(
     return (ours and ours.value, theirs and theirs.value)
 
 
-def points_other_way(part: PairPart, grounds: Grounds) -> bool:
+def points_other_way(part: PairPart, grounds: ClaimContext) -> bool:
     """Tell whether, with every valid judge, the sample itself is the other way round."""
     sights = sights_of(part, grounds)
     return bool(sights) and all(sight.pair.difference.value < 0.0 for sight in sights)

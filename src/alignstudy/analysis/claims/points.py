@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.claims.claims import Claim, Verdict, is_point
-from alignstudy.analysis.claims.grounds import DRAWS, Grounds, axes_of
+from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, axes_of
 from alignstudy.analysis.claims.pairs import PairPart, unmeasured
 from alignstudy.analysis.claims.rule import Ruling, rule_bound
 from alignstudy.analysis.claims.words import (
@@ -18,7 +18,7 @@ from alignstudy.analysis.claims.words import (
     value_in_words,
 )
 from alignstudy.analysis.results import Analysis
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.formatting import interval, number
 from alignstudy.records import Axis, Estimate
 
@@ -43,7 +43,7 @@ class _Point:
     difference: Estimate | None
 
 
-def judge_point_pair(part: PairPart, grounds: Grounds) -> Verdict:
+def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     """Return the verdict on which of two models has the higher median, spread or end of scores.
 
     False in the sample of every valid judge: contradicted. True, and the interval of the difference
@@ -75,7 +75,7 @@ def _ruled(part: PairPart, points: list[_Point]) -> str:
     return "supported" if all(holds) and (part.in_sample or shown) else "not supported"
 
 
-def _seen(part: PairPart, analysis: Analysis, grounds: Grounds) -> _Point | None:
+def _seen(part: PairPart, analysis: Analysis, grounds: ClaimContext) -> _Point | None:
     """Return both models' statistic with one judge's scores; None where one has no score."""
     [axis] = axes_of(part.metric)
     panel = grounds.panels(analysis).get(axis)
@@ -103,7 +103,7 @@ def _of(kind: str, table: NDArray[np.float64]) -> float:
 
 
 def _redrawn(
-    panel: Panel, judge: str, model: str, kind: str, grounds: Grounds
+    panel: ScoreMatrix, judge: str, model: str, kind: str, grounds: ClaimContext
 ) -> NDArray[np.float64]:
     """Return a model's statistic over clusters of prompts drawn again, the same for every model.
 
@@ -137,14 +137,14 @@ def _pair_words(part: PairPart, judge: str, point: _Point) -> str:
     return f"{told}: {gap} {interval(point.difference, 2)}"
 
 
-def other_way(part: PairPart, grounds: Grounds) -> bool:
+def other_way(part: PairPart, grounds: ClaimContext) -> bool:
     """Tell whether, with every valid judge, the sample itself is the other way round."""
     points = [_seen(part, analysis, grounds) for analysis in grounds.valid(part.metric)]
     known = [point for point in points if point is not None]
     return bool(known) and all(point.values[0] < point.values[1] for point in known)
 
 
-def judge_bounds(claim: Claim, grounds: Grounds) -> list[Verdict]:
+def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
     """Return a verdict for every figure that a claim with bounds is about."""
     found = []
     for metric in claim.metric:
@@ -156,7 +156,7 @@ def judge_bounds(claim: Claim, grounds: Grounds) -> list[Verdict]:
     return found
 
 
-def _judge_accuracies(claim: Claim, metric: str, grounds: Grounds) -> list[Verdict]:
+def _judge_accuracies(claim: Claim, metric: str, grounds: ClaimContext) -> list[Verdict]:
     axis = Axis(metric.rsplit("_", 1)[1])
     found = []
     for quality in grounds.findings.qualities:
@@ -182,7 +182,7 @@ def _of_estimate(words: str, metric: str, estimate: Estimate, ruling: Ruling) ->
     )
 
 
-def _bounded(claim: Claim, metric: str, model: str, grounds: Grounds) -> Verdict:
+def _bounded(claim: Claim, metric: str, model: str, grounds: ClaimContext) -> Verdict:
     """Return the verdict on one model's figure."""
     words = f"{metric_name(metric)} of {model}"
     below = unmeasured(words, metric, grounds)
@@ -213,7 +213,7 @@ def _agreed(found: list[str]) -> str:
     return "underpowered" if set(found) <= {"supported", "underpowered"} else "not supported"
 
 
-def _figure(metric: str, model: str, analysis: Analysis, grounds: Grounds) -> Estimate | None:
+def _figure(metric: str, model: str, analysis: Analysis, grounds: ClaimContext) -> Estimate | None:
     """Return a model's figure with its interval; ends of a sample are their own interval."""
     if not is_point(metric):
         figures = next((item for item in analysis.models if item.model == model), None)

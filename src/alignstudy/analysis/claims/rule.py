@@ -33,7 +33,7 @@ _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class JudgeEvidence:
     """What one judge's scores say of a pair, turned so that a positive difference is as claimed.
 
     Attributes:
@@ -75,7 +75,7 @@ class Ruling:
     n_needed: int | None = None
 
 
-def rule_better(sights: Sequence[Sight], margin: float) -> Ruling:
+def rule_better(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
     """Judge that one model is better than another by more than a margin."""
     if all(sight.supports(margin) for sight in sights):
         return Ruling("supported")
@@ -93,7 +93,7 @@ def rule_better(sights: Sequence[Sight], margin: float) -> Ruling:
     return Ruling("underpowered", max(known) if known else None)
 
 
-def rule_equivalent(sights: Sequence[Sight], margin: float) -> Ruling:
+def rule_equivalent(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
     """Judge that two models are within a margin of each other."""
     if all(sight.is_equivalent for sight in sights):
         return Ruling("equivalent")

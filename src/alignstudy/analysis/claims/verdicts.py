@@ -16,7 +16,7 @@ from dataclasses import replace
 from alignstudy.analysis.claims import pairs as verdict_pairs
 from alignstudy.analysis.claims import points as verdict_points
 from alignstudy.analysis.claims.claims import Claim, Verdict, is_point
-from alignstudy.analysis.claims.grounds import Grounds
+from alignstudy.analysis.claims.grounds import ClaimContext
 from alignstudy.analysis.claims.pairs import PairPart, judge_pair
 from alignstudy.analysis.claims.points import judge_bounds, judge_point_pair
 from alignstudy.analysis.claims.rule import conjunction
@@ -42,11 +42,11 @@ def verdicts(
     Raises:
         InputError: If a claim names a model that is not there, or compares one with itself.
     """
-    grounds = Grounds(findings, responses)
+    grounds = ClaimContext(findings, responses)
     return tuple(_verdict(claim, grounds) for claim in claims)
 
 
-def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
+def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
     words = claim_in_words(claim)
     _check(claim, words, grounds)
     if claim.is_bounded:
@@ -63,23 +63,23 @@ def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
     return whole
 
 
-def _check(claim: Claim, words: str, grounds: Grounds) -> None:
+def _check(claim: Claim, words: str, grounds: ClaimContext) -> None:
     """Refuse a claim about models that are not there."""
     models = [figures.model for figures in grounds.findings.first.models]
     for name in claim.named():
         if name not in models:
             raise InputError(
                 f"the claim '{words}' names '{name}', which is no model here",
-                mend=f"choose among: {', '.join(models)}",
+                hint=f"choose among: {', '.join(models)}",
             )
     if claim.subject is not None and claim.subject in claim.than:
         raise InputError(
             f"the claim '{words}' compares '{claim.subject}' with itself",
-            mend="name other models under `than`",
+            hint="name other models under `than`",
         )
 
 
-def _parts(claim: Claim, grounds: Grounds) -> Iterator[PairPart]:
+def _parts(claim: Claim, grounds: ClaimContext) -> Iterator[PairPart]:
     """Return one part a figure and other model."""
     subject = claim.subject or ""
     others = claim.than or [
@@ -124,7 +124,7 @@ def _superlative(
     parts: Sequence[PairPart],
     whole: Verdict,
     found: Sequence[Verdict],
-    grounds: Grounds,
+    grounds: ClaimContext,
 ) -> Verdict:
     """Return how often the model comes out first; another one beyond it contradicts the claim."""
     shares = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignstudy.analysis.claims.claims import Claim
-from alignstudy.analysis.claims.rule import Sight, power_of
+from alignstudy.analysis.claims.rule import JudgeEvidence, power_of
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import (
     NAMES,
@@ -95,7 +95,7 @@ def estimate_in_words(estimate: Estimate, metric: str) -> str:
 
 
 def pair_in_words(
-    sights: Sequence[Sight],
+    sights: Sequence[JudgeEvidence],
     *,
     margin: float,
     equivalence: bool,
@@ -164,7 +164,7 @@ def _counts(pair: Comparison) -> str:
     return f"higher on {pair.wins} of {prompts}, lower on {pair.losses}"
 
 
-def _planning(sight: Sight, margin: float) -> str:
+def _planning(sight: JudgeEvidence, margin: float) -> str:
     """Return how much data there was for the observed difference."""
     reached = f"power {percent(100.0 * power_of(sight.pair, margin), 0)}"
     if sight.pair.power is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.estimates import AxisMerits
+from alignstudy.analysis.estimates import AxisEstimates
 from alignstudy.records import Axis
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
 
 
-def best_shares(merits: Mapping[Axis, AxisMerits]) -> dict[str, dict[str, float]]:
+def best_shares(merits: Mapping[Axis, AxisEstimates]) -> dict[str, dict[str, float]]:
     """Give, for each metric and model, the share of resamples in which it is highest, in percent.
 
     A shared first place is divided equally. A prompt set on which models have scores for different

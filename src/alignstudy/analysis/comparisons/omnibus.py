@@ -1,4 +1,4 @@
-"""One test a figure of merit over all models: does any differ from any other?"""
+"""One test per metric over all models: does any differ from any other?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Omnibus
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import MetricError
 from alignstudy.records import Axis
 from alignstudy.stats.omnibus import cochran_q, friedman
@@ -23,7 +23,7 @@ FRIEDMAN = "Friedman"
 _RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
 
 
-def omnibus_tests(panels: dict[Axis, Panel]) -> tuple[Omnibus, ...]:
+def omnibus_tests(panels: dict[Axis, ScoreMatrix]) -> tuple[Omnibus, ...]:
     """Test each rate and mean score over all models, on the prompts that all of them have.
 
     Rates of one seed on independent prompts: Cochran's Q. Means over seeds, means over clusters
@@ -46,7 +46,7 @@ def omnibus_tests(panels: dict[Axis, Panel]) -> tuple[Omnibus, ...]:
 
 
 def _tested(
-    panel: Panel,
+    panel: ScoreMatrix,
     values: NDArray[np.float64],
     metric: str,
     name: str,

@@ -1,4 +1,4 @@
-"""Who leads in a figure of merit, and which differences are real.
+"""Who leads in a metric, and which differences are real.
 
 A difference is called *real* where its p-value, corrected by Holm for all comparisons of its
 family, is below `ALPHA`; everything else is "no difference is shown", which is not "no difference".
@@ -27,7 +27,7 @@ BY_WEIGHT = ("cas", "hpr", "hmr", "score_helpful", "score_harmless")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class OrientedComparison:
     """A comparison turned so that `better` has the higher value in this sample.
 
     Attributes:
@@ -71,7 +71,7 @@ def unit_of(metric: str) -> str:
 
 
 def leading_metric(analysis: Analysis) -> str | None:
-    """Return the figure of merit to lead with: CAS, or the first that was measured."""
+    """Return the metric to lead with: CAS, or the first that was measured."""
     return next((metric for metric in BY_WEIGHT if values_of(analysis, metric)), None)
 
 
@@ -88,12 +88,12 @@ def leaders(analysis: Analysis, metric: str) -> tuple[str, ...]:
     return tuple(model for model, estimate in found.items() if estimate.value == top)
 
 
-def differences(analysis: Analysis, metric: str) -> list[Finding]:
-    """Return all comparisons of a figure of merit, each with the better model first."""
+def differences(analysis: Analysis, metric: str) -> list[OrientedComparison]:
+    """Return all comparisons of a metric, each with the better model first."""
     return [_turned(item) for item in analysis.comparisons if item.metric == metric]
 
 
-def between(analysis: Analysis, metric: str, one: str, two: str) -> Finding | None:
+def between(analysis: Analysis, metric: str, one: str, two: str) -> OrientedComparison | None:
     """Return the comparison of two models, whichever was the reference."""
     pair = {one, two}
     return next((f for f in differences(analysis, metric) if {f.better, f.worse} == pair), None)
@@ -105,13 +105,13 @@ def unseparated(analysis: Analysis, metric: str, best: str) -> list[str]:
     return [model for model in values_of(analysis, metric) if model not in beaten | {best}]
 
 
-def _turned(item: Comparison) -> Finding:
+def _turned(item: Comparison) -> OrientedComparison:
     """Turn a comparison so that the difference isn't negative."""
     gap, p = item.difference, item.p_holm
     flip = gap.value < 0
     names = (item.reference, item.model) if flip else (item.model, item.reference)
     ends = (-gap.high, -gap.low) if flip else (gap.low, gap.high)
-    return Finding(
+    return OrientedComparison(
         metric=item.metric,
         better=names[0],
         worse=names[1],
@@ -126,7 +126,7 @@ def _turned(item: Comparison) -> Finding:
 
 
 def figures_in_words(estimate: Estimate, metric: str) -> str:
-    """Write a figure of merit with interval and number of prompts."""
+    """Write a metric with interval and number of prompts."""
     digits = digits_of(metric)
     size = f"n{NO_BREAK}={NO_BREAK}{estimate.n}"
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}, {size}"

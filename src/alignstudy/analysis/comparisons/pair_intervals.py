@@ -14,7 +14,7 @@ from alignstudy.stats.resampling.bootstrap import percentile_estimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alignstudy.analysis.comparisons.pairs import PairTable, Side
+    from alignstudy.analysis.comparisons.pairs import AxisDifferences, PairTable
     from alignstudy.analysis.comparisons.resampling import Resampler
 
 
@@ -75,7 +75,7 @@ def _from_tango(table: PairTable, index: int) -> Estimate | None:
     return mean_of_two(*sides) if len(sides) > 1 else sides[0]
 
 
-def _by_cluster(side: Side, index: int) -> NDArray[np.float64]:
+def _by_cluster(side: AxisDifferences, index: int) -> NDArray[np.float64]:
     """Return one difference a cluster where all its prompts agree; else all of them."""
     row = side.differences[index]
     there = ~np.isnan(row)

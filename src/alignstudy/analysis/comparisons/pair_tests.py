@@ -34,8 +34,8 @@ CLUSTERED = "sign-flip permutation over clusters"
 _RATES = ("hmr", "hpr")
 
 
-class Paired:
-    """The differences of one pair in one figure of merit.
+class PairDifferences:
+    """The differences of one pair in one metric.
 
     Attributes:
         rows: Differences by prompt set, without the prompts that the pair lacks.
@@ -110,7 +110,7 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
         margin: Of equivalence, in the metric's unit; None for no such test.
         resampler: Draws prompts, seeds and signs.
     """
-    pairs = [Paired(table, index) for index in range(len(table.pairs))]
+    pairs = [PairDifferences(table, index) for index in range(len(table.pairs))]
     if is_counted(table):
         p_values = [mcnemar_exact(pair.wins(), pair.losses()) for pair in pairs]
     else:
@@ -138,7 +138,7 @@ def sign_flip_p_values(table: PairTable, resampler: Resampler) -> list[float]:
 
 
 def _win_intervals(
-    table: PairTable, pairs: Sequence[Paired], resampler: Resampler
+    table: PairTable, pairs: Sequence[PairDifferences], resampler: Resampler
 ) -> list[Estimate]:
     """Return win rates; where prompts are clustered, their intervals resample clusters."""
     exact = [
@@ -171,7 +171,7 @@ def _win_intervals(
 def _comparison(
     table: PairTable,
     index: int,
-    pair: Paired,
+    pair: PairDifferences,
     difference: Estimate,
     p_value: float,
     wins: Estimate,
@@ -211,13 +211,13 @@ def _family(metric: str) -> str:
     return "scores" if metric.startswith("score_") else "cas" if metric == "cas" else "rates"
 
 
-def _effect_size(pair: Paired) -> float | None:
+def _effect_size(pair: PairDifferences) -> float | None:
     """Return Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
     [units, *rest] = pair.units()
     return cohens_dz(units) if pair.scores and not rest and units.size > 1 else None
 
 
-def power_of(pair: Paired) -> Power:
+def power_of(pair: PairDifferences) -> Power:
     """Return the power of a pair's test; prompts needed count prompts, not clusters."""
     if pair.counted:
         return rate_power(pair.wins(), pair.losses(), pair.sizes[0])
@@ -229,7 +229,7 @@ def power_of(pair: Paired) -> Power:
     return Power(power=found.power, detectable=found.detectable, n_needed=needed)
 
 
-def equivalence(pair: Paired, margin: float) -> float | None:
+def equivalence(pair: PairDifferences, margin: float) -> float | None:
     """Test by TOST that the models are within the margin; None where the spread is not known."""
     if pair.counted:
         return tost_rates(pair.wins(), pair.losses(), pair.sizes[0], margin)

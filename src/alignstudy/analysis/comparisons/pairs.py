@@ -11,7 +11,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS, compared
 from alignstudy.analysis.results import Comparison, Margins
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import DataError
 from alignstudy.records import Axis
 from alignstudy.stats.multiplicity import holm
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MIN_PROMPTS",
     "PairTable",
-    "Side",
+    "AxisDifferences",
     "adjust",
     "compare_pairs",
     "family_of",
@@ -36,7 +36,7 @@ _FAMILY = {"hmr": "rates", "hpr": "rates", "cas": "cas"}
 
 
 @dataclass(frozen=True)
-class Side:
+class AxisDifferences:
     """The differences of all pairs on one prompt set.
 
     Attributes:
@@ -46,14 +46,14 @@ class Side:
             pair lacks a score.
     """
 
-    panel: Panel
+    panel: ScoreMatrix
     by_seed: NDArray[np.float64]
     differences: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PairTable:
-    """All pairs in one figure of merit.
+    """All pairs in one metric.
 
     Attributes:
         metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
@@ -63,7 +63,7 @@ class PairTable:
 
     metric: str
     pairs: tuple[tuple[str, str], ...]
-    sides: tuple[Side, ...]
+    sides: tuple[AxisDifferences, ...]
 
 
 def family_of(metric: str) -> str:
@@ -72,7 +72,7 @@ def family_of(metric: str) -> str:
 
 
 def compare_pairs(
-    panels: dict[Axis, Panel], *, base: str | None, margins: Margins, resampler: Resampler
+    panels: dict[Axis, ScoreMatrix], *, base: str | None, margins: Margins, resampler: Resampler
 ) -> tuple[Comparison, ...]:
     """Compare every pair of models in hmr, hpr, cas and the mean scores.
 
@@ -97,8 +97,8 @@ def compare_pairs(
     return adjust(found)
 
 
-def pair_tables(panels: dict[Axis, Panel], *, base: str | None) -> list[PairTable]:
-    """Lay out the differences of every pair in every figure of merit that is defined.
+def pair_tables(panels: dict[Axis, ScoreMatrix], *, base: str | None) -> list[PairTable]:
+    """Lay out the differences of every pair in every metric that is defined.
 
     Raises:
         DataError: If two models share no scored prompt of a prompt set.
@@ -109,7 +109,7 @@ def pair_tables(panels: dict[Axis, Panel], *, base: str | None) -> list[PairTabl
     return [*rates, *([both] if both else []), *scores]
 
 
-def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
+def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
     """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
     values = panel.passed if rate else panel.scores
     by_seed = panel.passed_by_seed if rate else panel.by_seed
@@ -124,10 +124,12 @@ def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
                 f"models '{model}' and '{reference}' share no scored {panel.axis.prompts_name}"
                 " prompt",
                 why="models are compared prompt by prompt, by prompt id",
-                mend="give all models the same prompts",
+                hint="give all models the same prompts",
             )
     metric = _RATE_NAME[panel.axis] if rate else f"score_{panel.axis}"
-    return PairTable(metric, pairs, (Side(panel, unit * by_seed, unit * np.stack(rows)),))
+    return PairTable(
+        metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
+    )
 
 
 def _cas(rates: Sequence[PairTable]) -> PairTable | None:

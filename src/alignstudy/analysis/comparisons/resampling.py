@@ -16,7 +16,7 @@ from alignstudy.stats.resampling.permutation import sign_flip
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alignstudy.analysis.comparisons.pairs import PairTable, Side
+    from alignstudy.analysis.comparisons.pairs import AxisDifferences, PairTable
 
 FLIPS_PER_DRAW = 20
 
@@ -130,7 +130,7 @@ class Resampler:
         return np.stack(found, axis=1)
 
 
-def _rows_of(side: Side, models: Sequence[str]) -> Part:
+def _rows_of(side: AxisDifferences, models: Sequence[str]) -> Part:
     return Part(side.by_seed[[side.panel.row(name) for name in models]], side.panel.clusters)
 
 

@@ -135,7 +135,7 @@ def present_members(
             why=f"absent: {', '.join(named)}"
             if named
             else f"the panel names none, and there are {axis.prompts_name} prompts",
-            mend=f"name a judge that can be had under `panel: {panel.key(axis)}`",
+            hint=f"name a judge that can be had under `panel: {panel.key(axis)}`",
         )
     return members
 
@@ -187,7 +187,7 @@ def _reference(table: ScoreTable, base: str | None) -> NDArray[np.bool_]:
         raise InputError(
             f"the base '{base}' is not among the models",
             why="the panel's scales are fitted on its responses",
-            mend=f"choose one of: {', '.join(table.models)}",
+            hint=f"choose one of: {', '.join(table.models)}",
         )
     chosen: NDArray[np.bool_] = table.model_at == table.models.index(base)
     return chosen
@@ -202,7 +202,7 @@ def _z(
         raise MetricError(
             f"panel: no z-score is defined for judge '{judge}' ({axis})",
             why=f"of the responses that the scale is fitted on, it {fault}",
-            mend="leave it out of the panel, or use `combine: rank_mean` or `majority`",
+            hint="leave it out of the panel, or use `combine: rank_mean` or `majority`",
         )
     scaled: NDArray[np.float64] = (values - known.mean()) / known.std(ddof=1)
     return scaled
@@ -216,7 +216,7 @@ def _rank(
         raise MetricError(
             f"panel: no rank is defined for judge '{judge}' ({axis})",
             why="it scored none of the responses that the scale is fitted on",
-            mend="leave it out of the panel, or choose another base",
+            hint="leave it out of the panel, or choose another base",
         )
     ordered = np.sort(known)
     below = np.searchsorted(ordered, values, side="left")
@@ -232,7 +232,7 @@ def _votes(
         raise InputError(
             f"panel: judge '{judge}' has no threshold for {axis}",
             why="a majority counts the judges whose threshold a response passes",
-            mend="give or calibrate its threshold, or use another `combine`",
+            hint="give or calibrate its threshold, or use another `combine`",
         )
     passed = scores >= limit if inclusive else scores > limit
     return np.where(np.isnan(scores), np.nan, passed)
@@ -246,7 +246,7 @@ def _check(
         raise InputError(
             f"a judge is called '{PANEL}'",
             why="that is what the panel's own scores are called",
-            mend="give the judge another name",
+            hint="give the judge another name",
         )
     known = {*thresholds_by_judge, *absent}
     for axis in Axis:
@@ -269,7 +269,7 @@ def _inclusive(members: Sequence[Thresholds]) -> bool:
     if len(answers) > 1:
         raise InputError(
             "panel: a score equal to its threshold counts for some of the judges, not for others",
-            mend="set `inclusive` alike for all, or use `combine: majority`",
+            hint="set `inclusive` alike for all, or use `combine: majority`",
         )
     return answers.pop()
 
@@ -281,7 +281,7 @@ def _empty_fails(members: Sequence[Thresholds]) -> bool:
         raise InputError(
             "panel: an empty response fails with some of the judges, not with others",
             why="a protocol has this rule for all of its judges, or for none",
-            mend="set `empty_fails` alike for all",
+            hint="set `empty_fails` alike for all",
         )
     return answers.pop()
 

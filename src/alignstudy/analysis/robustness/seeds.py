@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.records import Axis
 from alignstudy.records.robustness import SeedSpread
 from alignstudy.stats.resampling.hierarchical import seed_spread
@@ -19,8 +19,8 @@ _RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
 _Measured = dict[int, tuple[float, float]]
 
 
-def seed_spreads(panels: dict[Axis, Panel]) -> tuple[SeedSpread, ...]:
-    """Return every figure of merit of every model with several seeds, seed by seed.
+def seed_spreads(panels: dict[Axis, ScoreMatrix]) -> tuple[SeedSpread, ...]:
+    """Return every metric of every model with several seeds, seed by seed.
 
     Args:
         panels: Scores by axis and seed.
@@ -42,7 +42,7 @@ def seed_spreads(panels: dict[Axis, Panel]) -> tuple[SeedSpread, ...]:
     return tuple(spread for spread in found if spread is not None)
 
 
-def _measured(panel: Panel, values: NDArray[np.float64]) -> _Measured:
+def _measured(panel: ScoreMatrix, values: NDArray[np.float64]) -> _Measured:
     """Return each seed's mean and its standard error over prompts."""
     found = {}
     for seed, row in zip(panel.seeds, values, strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import InputError
 from alignstudy.records import DECIMALS
 from alignstudy.records.robustness import PairSweep, Sweep
@@ -35,7 +35,7 @@ _FLIPS = 2_000
 
 
 def sweep_of(
-    panel: Panel,
+    panel: ScoreMatrix,
     thresholds: Thresholds,
     *,
     base: str | None,
@@ -101,7 +101,7 @@ def _given_grid(grid: Sequence[float]) -> NDArray[np.float64]:
     if not steps.size or not np.isfinite(steps).all() or (np.diff(steps) <= 0).any():
         raise InputError(
             "a sweep's thresholds are not ascending numbers",
-            mend="give at least one threshold, each above the one before",
+            hint="give at least one threshold, each above the one before",
         )
     return steps
 
@@ -127,7 +127,7 @@ def _passed(
 
 
 def _intervals(
-    panel: Panel, passed: NDArray[np.float32], resampler: Resampler
+    panel: ScoreMatrix, passed: NDArray[np.float32], resampler: Resampler
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the ends of the rates' intervals, each of shape (models, thresholds)."""
     models, steps, prompts = passed.shape
@@ -147,7 +147,7 @@ def _intervals(
 
 
 def _pairs(
-    panel: Panel,
+    panel: ScoreMatrix,
     models: Sequence[str],
     passed: NDArray[np.float32],
     *,
@@ -175,7 +175,7 @@ def _pairs(
     return tuple(found)
 
 
-def _at_study(panel: Panel, model: str, reference: str) -> float:
+def _at_study(panel: ScoreMatrix, model: str, reference: str) -> float:
     """Return the summed difference at the study's own threshold; 0 where it has none."""
     if panel.passed is None:
         return 0.0
@@ -184,7 +184,7 @@ def _at_study(panel: Panel, model: str, reference: str) -> float:
 
 
 def _p_values(
-    panel: Panel, differences: NDArray[np.float32], resampler: Resampler
+    panel: ScoreMatrix, differences: NDArray[np.float32], resampler: Resampler
 ) -> NDArray[np.float64]:
     """Return the uncorrected p-value at every threshold; 1 with too few prompts for a test."""
     known = ~np.isnan(differences[0])

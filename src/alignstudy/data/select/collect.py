@@ -73,7 +73,7 @@ class Account:
         raise DataError(
             f"{source}: no usable row for {self.part}",
             why=f"{self.num_read} rows read{': ' if taken else ''}{taken}{where}",
-            mend="mend the rows, name the format, or widen the selection in the study file",
+            hint="fix the rows, name the format, or widen the selection in the study file",
             kept="nothing was run",
         )
 

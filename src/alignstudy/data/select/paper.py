@@ -90,7 +90,7 @@ def _check_enough(
         raise DataError(
             f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.n} prompts are asked for",
             why="with fewer, it would not be the prompt set of the paper protocol",
-            mend=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
+            hint=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
             " more subsets, or use protocol: rigorous",
         )
 

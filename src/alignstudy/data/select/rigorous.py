@@ -56,7 +56,7 @@ def _draw(
         raise DataError(
             f"{source}: no usable prompt for {part}",
             why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
-            mend="change the keywords, or take more subsets",
+            hint="change the keywords, or take more subsets",
         )
     num_drawn = min(chosen_set.n, len(candidates))
     drawn = Random(f"{seed} {axis.value}").sample(candidates, num_drawn)

@@ -148,7 +148,7 @@ def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> li
         raise SettingsError(
             f"num_test: {number} is more than the world holds for {axis.value}",
             why=f"{num_topics} topics give {len(found)} different test prompts",
-            mend="take fewer, or more topics",
+            hint="take fewer, or more topics",
         )
     rng.shuffle(drawn)
     return drawn

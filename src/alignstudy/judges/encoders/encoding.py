@@ -114,7 +114,7 @@ def most_tokens(
     if not endless and asked is not None and asked > positions:
         raise InputError(
             f"max_length {asked} is more than the judge's {positions} positions",
-            mend=f"set at most {positions}, or leave max_length out",
+            hint=f"set at most {positions}, or leave max_length out",
         )
     if asked is not None:
         return asked

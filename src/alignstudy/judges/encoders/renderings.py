@@ -103,13 +103,13 @@ def choose_rendering(
         raise MetricError(
             "a rendering is chosen on the same pairs for each, at least one rendering",
             why=f"there are { ({name: len(pairs) for name, pairs in scores.items()}) }",
-            mend="score every pair in every rendering",
+            hint="score every pair in every rendering",
         )
     whole = [at for at, row in enumerate(zip(*scores.values(), strict=True)) if _is_whole(row)]
     if not whole:
         raise MetricError(
             "no rendering can be chosen: no calibration pair has all its scores",
-            mend="give calibration pairs, or name the rendering",
+            hint="give calibration pairs, or name the rendering",
         )
     names = [name for name in RENDERINGS if name in scores]
     accuracy = {name: _accuracy([scores[name][at] for at in whole]) for name in names}

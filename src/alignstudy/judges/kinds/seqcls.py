@@ -88,7 +88,7 @@ class SeqClsSettings(Settings):
         return expression
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> SeqClsSettings:
+    def _check_consistency(self) -> SeqClsSettings:
         if self.read is not None and self.output is not None:
             raise ValueError("give `read` or `output`, and not both")
         if self.input != "pair" and (self.rendering, self.truncation) != ("paper", "turns"):
@@ -155,7 +155,7 @@ class SeqClsJudge:
                 or if the folder would run code of its own.
         """
         if folder is None:
-            raise InputError("a seqcls judge needs a model", mend="name a hub id or a folder")
+            raise InputError("a seqcls judge needs a model", hint="name a hub id or a folder")
         return cls(settings, folder, device, workers=workers)
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ def _encoder(
         raise InputError(
             "`rendering: auto` was not chosen yet",
             why="it is what ranks calibration pairs best",
-            mend="calibrate the judge first, or name the rendering",
+            hint="calibrate the judge first, or name the rendering",
         )
     return PairEncoder(
         tokenizer, config, truncation=settings.truncation, max_length=settings.max_length,
@@ -284,7 +284,7 @@ def _refuse_code(folder: Path) -> None:
         raise GuardError(
             error.what,
             why=error.why,
-            mend="load it in a function of your own, whose code you have read, and name that"
+            hint="load it in a function of your own, whose code you have read, and name that"
             " function: {use: python, call: my_module:rate}; or use a judge whose architecture"
             " transformers knows (`alignstudy list judges`), or remove 'auto_map' if this one is",
         ) from error

@@ -152,7 +152,7 @@ def _directions(
             raise GuardError(
                 f"judge '{name}': its direction looks reversed ({axis})",
                 why=f"{fact}; a coin gives 50",
-                mend="declare `better: lower` for this judge, or `assess: {reversed: keep}` to go"
+                hint="declare `better: lower` for this judge, or `assess: {reversed: keep}` to go"
                 " on with it as it is",
             )
         found.append(f"ranks {axis} pairs the other way round than people: {fact}")

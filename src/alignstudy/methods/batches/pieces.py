@@ -25,7 +25,7 @@ _ACTIVATIONS = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
-class PieceRule:
+class MicroBatchRule:
     """How an update's rows are cut into pieces.
 
     Attributes:
@@ -43,7 +43,7 @@ class PieceRule:
     joined: bool = False
     in_order: bool = False
 
-    def halved(self) -> PieceRule | None:
+    def halved(self) -> MicroBatchRule | None:
         """Return the rule after want of memory; None if nothing smaller means the same."""
         if self.in_order or self.most_rows == 1:
             return None
@@ -57,7 +57,7 @@ class PieceRule:
         return _least_cost(lengths, self)
 
 
-def _least_cost(lengths: Sequence[int], rule: PieceRule) -> list[list[int]]:
+def _least_cost(lengths: Sequence[int], rule: MicroBatchRule) -> list[list[int]]:
     """Cut rows, sorted by length, where all pieces' tokens, plus the pieces' cost, are least."""
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     before = [0, *accumulate(lengths[row] for row in order)]

@@ -183,7 +183,7 @@ def curves_agree(
         raise GuardError(
             "training in bf16 leaves what float32 does",
             why=seen,
-            mend="set precision: fp32, or auto; a lower learning_rate may help, too",
+            hint="set precision: fp32, or auto; a lower learning_rate may help, too",
         )
     advice = "" if passed else "; trained in fp32"
     return GuardOutcome(guard="bf16_follows_fp32", passed=passed, detail=seen + advice)

@@ -28,7 +28,7 @@ def check_device(device: str) -> None:
         raise InputError(
             f"training can't be pinned to {device}",
             why="the trainer takes the first GPU that it sees",
-            mend=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
+            hint=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
         )
 
 
@@ -36,7 +36,7 @@ def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
     """Return the number of optimizer steps on so many rows, as the trainer counts them."""
     if settings.max_steps is not None:
         return settings.max_steps
-    return ceil(settings.num_train_epochs * ceil(num_rows / settings.rows_an_update))
+    return ceil(settings.num_train_epochs * ceil(num_rows / settings.effective_batch_size))
 
 
 def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
@@ -89,7 +89,7 @@ def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
             "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         }
     return {
-        "per_device_train_batch_size": settings.rows_an_update,
+        "per_device_train_batch_size": settings.effective_batch_size,
         "gradient_accumulation_steps": 1,
     }
 

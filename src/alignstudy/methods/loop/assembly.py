@@ -182,7 +182,7 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
             raise GuardError(
                 "the reference is not the model that training starts from",
                 why=f"{name} is not what the files in {job.parent} hold",
-                mend="train from saved weights (TrainJob.parent); if they are, please report this",
+                hint="train from saved weights (TrainJob.parent); if they are, please report this",
             )
 
 

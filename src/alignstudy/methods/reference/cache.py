@@ -261,7 +261,7 @@ class _Work:
         done = sum(self.copies[key] for key in self.sums)
         return InterruptedRunError(
             f"stopped with reference log-probabilities of {done} of {self.copies.total()} pairs",
-            mend="run the same command again: it goes on from there",
+            hint="run the same command again: it goes on from there",
             kept=f"those of {done} pairs" if self.cache.lasts else "none of them",
         )
 
@@ -287,5 +287,5 @@ def _not_finite(row_id: str) -> GuardError:
     return GuardError(
         f"the reference gives row {row_id} a log-probability that is not finite",
         why="its logits overflow or are not numbers",
-        mend="look at the weights of the model that training starts from, or set precision: fp32",
+        hint="look at the weights of the model that training starts from, or set precision: fp32",
     )

@@ -51,7 +51,7 @@ class Tally:
 
 
 @dataclass
-class Lean:
+class SharedPrefixConfig:
     """How a model lays batches out now; may be changed between passes.
 
     Attributes:
@@ -63,12 +63,12 @@ class Lean:
     flat: bool
 
 
-def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # noqa: ANN401
+def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> SharedPrefixConfig:  # noqa: ANN401
     """Let a model score batches by a leaner layout.
 
     Args:
         model: A causal language model that TRL has given a fused head; not its PEFT wrapper.
-        pairs: See `Lean`.
+        pairs: See `SharedPrefixConfig`.
         flat: Likewise.
         tally: Counts the passes that are made with gradients.
 
@@ -81,10 +81,10 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # no
     if attention_of(model) not in ATTENTION:
         raise GuardError(
             f"the model's attention is {attention_of(model)}, which takes no mask of ours",
-            mend=f"load the model with one of {', '.join(ATTENTION)}",
+            hint=f"load the model with one of {', '.join(ATTENTION)}",
         )
     fused: Callable[..., Any] = model.forward
-    lean = Lean(pairs=pairs, flat=flat)
+    lean = SharedPrefixConfig(pairs=pairs, flat=flat)
 
     @wraps(fused)
     def forward(*args: Any, fused_lm_head: bool = False, **given: Any) -> Any:  # noqa: ANN401

@@ -79,7 +79,7 @@ def _config(folder: Path) -> dict[str, Any]:
         raise GuardError(
             f"{folder}/config.json asks for code of its own (auto_map)",
             why="alignstudy never runs code that comes with a model",
-            mend="use an architecture that transformers knows",
+            hint="use an architecture that transformers knows",
         )
     return config
 
@@ -143,7 +143,7 @@ def _with_new_head(folder: Path, *, dropout: str) -> Any:  # noqa: ANN401
         raise GuardError(
             f"the weights in {folder} are no body for a {type(model).__name__}",
             why=f"{len(made_up)} weights beyond the head are missing: {', '.join(made_up[:3])}",
-            mend="use a checkpoint whose config.json belongs to it",
+            hint="use a checkpoint whose config.json belongs to it",
         )
     return model
 

@@ -71,7 +71,7 @@ def _draw_panel(
     items: list[Difference | None],
     models: list[str],
 ) -> None:
-    """Draw the differences of one figure of merit."""
+    """Draw the differences of one metric."""
     from matplotlib.ticker import MaxNLocator
 
     is_rate = metric in RATES

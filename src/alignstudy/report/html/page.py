@@ -157,7 +157,7 @@ def _in_short(inputs: ReportInputs) -> str:
 
 
 def _defects(inputs: ReportInputs) -> tuple[Defect, ...]:
-    """Return the protocol's known defects; the rigorous protocol mends them."""
+    """Return the protocol's known defects; the rigorous protocol fixes them."""
     if inputs.protocol != "paper":
         return ()
     ids: dict[str, set[str]] = {}

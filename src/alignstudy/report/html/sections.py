@@ -33,7 +33,7 @@ _FIGURES = {
     "training": ("training_curves",),
 }
 _TITLES = {
-    "merits": "Figures of merit",
+    "merits": "Metrics",
     "comparisons": "Differences between models",
     "trade-off": "Harmlessness against helpfulness",
     "claims": "Claims",
@@ -198,7 +198,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
 def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
     return _block(
         heading,
-        result_tables.merits_table(inputs.findings, analysis),
+        result_tables.rates_table(inputs.findings, analysis),
         result_tables.scores_table(inputs.findings, analysis),
         result_tables.improvement_table(analysis),
         robustness_tables.best_shares_table(analysis),

@@ -61,9 +61,9 @@ def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
     return [
         ("Claims", (_without(claims, _LINKS),)),
         (
-            "Figures of merit",
+            "Metrics",
             (
-                result_tables.merits_table(findings, first),
+                result_tables.rates_table(findings, first),
                 result_tables.scores_table(findings, first),
             ),
         ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from alignstudy.analysis.comparisons.orientation import (
     ALPHA,
-    Finding,
+    OrientedComparison,
     between,
     differences,
     figures_in_words,
@@ -124,7 +124,7 @@ def _real_in(analysis: Analysis, metrics: list[str], heading: str) -> str:
     return f"{heading} (after Holm): {'; '.join(said)}."
 
 
-def _named(shown: list[Finding]) -> str:
+def _named(shown: list[OrientedComparison]) -> str:
     """Name the largest differences, and count the rest."""
     said = [f"{f.better} above {f.worse} ({f.figures()})" for f in shown[:_MOST_NAMED]]
     rest = len(shown) - len(said)
@@ -151,7 +151,7 @@ def _against_base(analysis: Analysis, metric: str) -> str:
     )
 
 
-def _verdict(finding: Finding) -> str:
+def _verdict(finding: OrientedComparison) -> str:
     """Return what a test says of a difference."""
     if finding.p is None:
         return "; no test was made"
@@ -180,7 +180,7 @@ def _open_questions(analysis: Analysis, metric: str) -> str:
     return f"No difference in {name} is shown {pair} ({first.figures()}){_needed(first)}{tail}."
 
 
-def _needed(finding: Finding) -> str:
+def _needed(finding: OrientedComparison) -> str:
     """What it would take to show a difference of this size, and what this study could show."""
     power = finding.power
     if power is None:

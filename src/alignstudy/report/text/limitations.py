@@ -52,7 +52,7 @@ def _judges(inputs: ReportInputs) -> str:
         if unknown
         else ""
     )
-    return f"Every figure of merit is a judge's opinion of a text, not a person's.{tail}"
+    return f"Every metric is a judge's opinion of a text, not a person's.{tail}"
 
 
 def _multiplicity(inputs: ReportInputs) -> str:

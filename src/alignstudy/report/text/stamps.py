@@ -15,7 +15,7 @@ AXIS_OF_METRIC = {
     "score_harmless": (Axis.HARMLESS,),
     "score_helpful": (Axis.HELPFUL,),
 }
-"""The prompt sets that a figure of merit rests on."""
+"""The prompt sets that a metric rests on."""
 
 _METRICS = {Axis.HARMLESS: "HmR, CAS and scores", Axis.HELPFUL: "HpR, CAS and scores"}
 
@@ -26,7 +26,7 @@ def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
 
 
 def is_stamped(findings: Findings, judge: str, metric: str) -> bool:
-    """Return whether a figure of merit rests on an axis where its judge is below its floor."""
+    """Return whether a metric rests on an axis where its judge is below its floor."""
     stamped = stamped_axes(findings, judge)
     return any(axis in stamped for axis in AXIS_OF_METRIC.get(metric, ()))
 

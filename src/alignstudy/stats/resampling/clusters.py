@@ -28,7 +28,7 @@ def checked_labels(clusters: NDArray[np.int64], num_prompts: int) -> NDArray[np.
             f"cluster labels of shape {labels.shape} and type {labels.dtype} for {num_prompts}"
             " prompts",
             why="each prompt belongs to one cluster, named by an integer",
-            mend="give one integer a prompt",
+            hint="give one integer a prompt",
         )
     return labels
 

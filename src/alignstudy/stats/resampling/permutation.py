@@ -52,7 +52,7 @@ def sign_flip(
     if not np.isfinite(matrix).all() or flips < 1:
         raise MetricError(
             "a sign-flip test needs finite differences and at least one flip",
-            mend="give 0 where a prompt is not in the comparison",
+            hint="give 0 where a prompt is not in the comparison",
         )
     if clusters is not None:
         matrix, _ = sums_by_cluster(matrix, clusters)

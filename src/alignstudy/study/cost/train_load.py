@@ -104,7 +104,7 @@ def train_load(
         refers: Whether the reference's pass over the rows is still to be made.
         device: "cpu" or "cuda": a GPU takes rows together, and bfloat16 if it may choose.
     """
-    update = settings.rows_an_update
+    update = settings.effective_batch_size
     steps = settings.max_steps or math.ceil(part.rows * settings.num_train_epochs / update)
     seen = min(steps * update, part.rows * settings.num_train_epochs)
     if settings.max_steps is not None:

@@ -68,7 +68,7 @@ def _training(stage: Train, out: Path, folder_of: FolderOf) -> dict[str, Any]:
     if shape is None or not work.processed_tokens:
         return facts
     method = METHODS.load(stage.settings.method)
-    rows = max(1, result["steps"] * stage.settings.rows_an_update)
+    rows = max(1, result["steps"] * stage.settings.effective_batch_size)
     length = result["num_tokens"] / rows  # of all branches; a resumed run's counts are its own part
     own = work.real_tokens / max(1.0, length)
     ahead = shape.forward_flops(

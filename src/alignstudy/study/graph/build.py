@@ -8,7 +8,7 @@ from pathlib import Path
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.study.graph.divergence import Diagnosis
 from alignstudy.study.graph.exports import judge_exports, model_exports, text_exports
-from alignstudy.study.graph.judging import Bench
+from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
@@ -183,7 +183,7 @@ class _Builder:
     def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
         settings = self.settings
         judges = [judge for judge in settings.judges if judge.name not in self.located.absent]
-        bench = Bench(
+        bench = JudgeStages(
             settings=settings,
             prompts=self.prompts,
             device_class=self.device_class,

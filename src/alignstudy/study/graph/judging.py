@@ -16,7 +16,7 @@ from alignstudy.study.stages.score import AUTO, Assess, Calibrate, JudgeModel, J
 
 
 @dataclass(frozen=True)
-class Bench:
+class JudgeStages:
     """All judges that could be had, in the study's order, each with its weights.
 
     Attributes:

@@ -66,7 +66,9 @@ def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:
     if old is None:
         return "its settings or inputs changed (the former artefact is gone)"
     inputs = {item.key: item.name for item in stage.inputs()}
-    return "; ".join(_in_words(changes(old.manifest["ingredients"], stage.ingredients), inputs))
+    return "; ".join(
+        _in_words(changes(old.manifest["ingredients"], stage.fingerprint_inputs), inputs)
+    )
 
 
 def _in_words(found: list[str], inputs: dict[str, str]) -> list[str]:

@@ -164,7 +164,11 @@ class Runner:
                 **self._work(stage, fresh, found, resumed=resumed),
             }
             artefact = self.store.commit(
-                fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
+                fresh,
+                stage.kind,
+                stage.key,
+                fingerprint_inputs=stage.fingerprint_inputs,
+                facts=facts,
             )
         self.executed.append(stage.name)
         self._made.add(stage.key)
@@ -229,7 +233,7 @@ class Runner:
     def _stop_if_asked(self) -> None:
         if self.should_stop():
             raise InterruptedRunError(
-                "stopped as asked", mend="run the same command again: it goes on from here",
+                "stopped as asked", hint="run the same command again: it goes on from here",
                 kept=self._kept(),
             )  # fmt: skip
 
@@ -253,7 +257,7 @@ class Runner:
             raise EnvironmentFault(
                 f"{stage.name}: the machine gave out",
                 why=why,
-                mend="free disk or memory, then run the same command again",
+                hint="free disk or memory, then run the same command again",
                 kept=self._kept(),
             ) from error
 

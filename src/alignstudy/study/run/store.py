@@ -131,7 +131,7 @@ class Store:
         kind: str,
         key: str,
         *,
-        ingredients: dict[str, Any],
+        fingerprint_inputs: dict[str, Any],
         facts: dict[str, Any],
     ) -> Artefact:
         """Flush a filled folder, write its manifest, and rename it to its place."""
@@ -140,7 +140,7 @@ class Store:
             "manifest_version": MANIFEST_VERSION,
             "kind": kind,
             "key": key,
-            "ingredients": ingredients,
+            "ingredients": fingerprint_inputs,
             "facts": facts,
             "files": {name: _flushed(fresh / name) for name in _file_names(fresh)},
         }
@@ -161,13 +161,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest["files"], manifest["facts"], manifest["ingredients"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtefactError(
-            f"{path} is not a manifest", why=str(error), mend="run the same command again"
+            f"{path} is not a manifest", why=str(error), hint="run the same command again"
         ) from error
     if version > MANIFEST_VERSION:
         raise EnvironmentFault(
             f"{path} was written by a newer alignstudy",
             why=f"manifest version {version}; this one knows {MANIFEST_VERSION}",
-            mend="use the newer version, or another ALIGNSTUDY_HOME",
+            hint="use the newer version, or another ALIGNSTUDY_HOME",
         )
     return dict(manifest)
 
@@ -194,7 +194,7 @@ def verify(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _damaged(path: Path, why: str) -> DamagedArtefactError:
     return DamagedArtefactError(
-        f"{path} is damaged", why=why, mend="run the same command again: it is made anew"
+        f"{path} is damaged", why=why, hint="run the same command again: it is made anew"
     )
 
 
@@ -249,6 +249,6 @@ def disk_faults(where: str) -> Iterator[None]:
         raise EnvironmentFault(
             f"{where} can't be written",
             why=f"{error.strerror or error} ({error.filename or where})",
-            mend="free or change the disk, or name a writable folder (--out, ALIGNSTUDY_HOME)",
+            hint="free or change the disk, or name a writable folder (--out, ALIGNSTUDY_HOME)",
             kept="every finished stage",
         ) from error

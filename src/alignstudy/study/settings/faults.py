@@ -34,7 +34,7 @@ def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel
     number = f"{len(lines)} faults in the study" if others else "the study has a fault"
     return SettingsError(
         f"{number}: {first}" if not others else f"{number}:\n  " + "\n  ".join(lines),
-        mend="mend the study file or --set, then `alignstudy check`",
+        hint="fix the study file or --set, then `alignstudy check`",
         kept="nothing was run",
     )
 

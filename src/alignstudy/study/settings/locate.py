@@ -76,7 +76,7 @@ def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
             raise NotFetchedError(
                 f"no judge is left that fills the tables for {axis.prompts_name} prompts",
                 why="; ".join(f"judge {name} is absent: {why}" for name, why in absent.items()),
-                mend="connect to the network and run again without --offline, or put a judge that"
+                hint="connect to the network and run again without --offline, or put a judge that"
                 " measures both kinds of prompts next in `judges`, or in the panel",
                 kept="every finished stage",
             )

@@ -23,7 +23,7 @@ from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Axis, Pair
 from alignstudy.records.evidence import JudgeQuality
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.graph.fingerprint import ASIDE
+from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.judges import JudgeThresholds
 from alignstudy.study.stages.data import (
@@ -57,7 +57,7 @@ class JudgeSpec:
     model: JudgeModel
     code: str = ""
     calibration: Calibrate | None = None
-    folder: Path | None = field(default=None, metadata=ASIDE)
+    folder: Path | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -80,7 +80,7 @@ class JudgeSpec:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
                 why="its scores would be kept, and used again, as those of the former source",
-                mend="run the same command again: it goes on with the source as it is now",
+                hint="run the same command again: it goes on with the source as it is now",
             )
 
     def _place(self, job: StageJob) -> Path | None:
@@ -159,7 +159,7 @@ def _finite(scores: list[float | None], axis: Axis) -> tuple[list[float], list[f
             f"the judge gave no finite score on {len(pairs) - len(whole)} of {len(pairs)}"
             f" calibration pairs ({axis.value})",
             why="thresholds chosen on the rest would not be the judge's",
-            mend="use another judge, or give thresholds as numbers",
+            hint="use another judge, or give thresholds as numbers",
         )
     return [c for c, _ in whole], [r for _, r in whole]
 

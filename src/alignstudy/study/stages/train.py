@@ -19,7 +19,7 @@ from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.graph.fingerprint import aside
+from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
@@ -88,7 +88,7 @@ class Train(Stage):
 
     kind: ClassVar[str] = "train"
     numeric: ClassVar[bool] = True
-    label: str = aside(default="")
+    label: str = not_in_key(default="")
     settings: TrainingSettings
     parent: Stage
     rows: CollectRows

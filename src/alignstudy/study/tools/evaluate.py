@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.results import Thresholds
 from alignstudy.data.contamination.leaks import leaks
@@ -46,7 +46,7 @@ class ClaimsFile(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class EvaluateOptions:
     """What a person asks of given ratings.
 
     Attributes:
@@ -82,7 +82,7 @@ def evaluate(
         InputError: If the base or a claim's model isn't there.
     """
     harmless, helpful = thresholds
-    wishes = Wishes(
+    wishes = EvaluateOptions(
         base=base, harmless=harmless, helpful=helpful,
         claims=None if claims is None else Path(claims).expanduser(),
     )  # fmt: skip
@@ -92,7 +92,7 @@ def evaluate(
     return Run(folder=folder.path)
 
 
-def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
+def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: EvaluateOptions) -> None:
     """Write tables, figures and report of responses that already have ratings.
 
     The published study's ratings are recognised by their content: its claims are judged then, and
@@ -111,7 +111,7 @@ def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
         _, paper = load_settings("paper")
         sweep = paper.thresholds.sweep
         claims = claims or tuple(claim.renamed(PUBLISHED_NAMES) for claim in paper.claims)
-    question = Question(
+    question = AnalysisConfig(
         thresholds=_thresholds(ratings, rows, wishes),
         base=base,
         claims=claims,
@@ -119,7 +119,7 @@ def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
         clusters=clusters_of(rows),
         excluded={LEAK: leaking(rows)},
     )
-    rows, findings = find(rows, question)
+    rows, findings = analyze_run(rows, question)
     provenance = {"ratings": str(ratings), "ratings_sha256": digest_of(ratings)}
     protocol: Literal["paper"] | None = "paper" if is_published else None
     write_run(
@@ -148,13 +148,13 @@ def _claims_of(path: Path, rows: Sequence[ScoredResponse]) -> tuple[Claim, ...]:
         if unknown:
             raise InputError(
                 f"{path}: a claim names '{unknown[0]}', which is no model here",
-                mend=f"choose among: {', '.join(sorted(models))}",
+                hint=f"choose among: {', '.join(sorted(models))}",
             )
     return claims
 
 
 def _thresholds(
-    ratings: Path, rows: Sequence[ScoredResponse], wishes: Wishes
+    ratings: Path, rows: Sequence[ScoredResponse], wishes: EvaluateOptions
 ) -> dict[str, Thresholds]:
     """Return each judge's thresholds: as asked, else the run's own, else the published study's."""
     judges = dict.fromkeys(name for row in rows for name in row.scores)
