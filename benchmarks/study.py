@@ -39,8 +39,8 @@ from harness import (
 )
 from materials import data_folder
 
-from alignstudy.loading.spreading import usable_cores
 from alignstudy.records import Pair, Prompt
+from alignstudy.runtime.spreading import usable_cores
 
 JUDGE = "small-judge"
 PREPARED = ("base", f"judge/{JUDGE}", "rows/train", "prompts")
@@ -125,7 +125,7 @@ def _study(home: Path, out: Path, *, workers: str = "auto") -> Any:
 
 def prepare(home: Path, out: Path) -> dict[str, Any]:
     """Make what both sides start from; say where it lies, and what is asked of them."""
-    from alignstudy.study.stage import in_order
+    from alignstudy.study.graph.stage import in_order
     from alignstudy.study.stages.data import read_prompts
     from alignstudy.study.stages.train import read_part
 
@@ -162,7 +162,7 @@ def run_by_alignstudy(home: Path, out: Path, *, workers: str) -> Sample:
 
 
 def finish_by_alignstudy(home: Path, out: Path) -> float:
-    """Run the rest of the study; give its seconds."""
+    """Run the rest of the study; return its seconds."""
     study = _study(home, out)
     sample = Sample()
     with stopwatch(sample):
@@ -230,7 +230,7 @@ def _train_by_notebook(task: Mapping[str, Any], folder: Path) -> dict[str, Path]
 
 
 def _options(settings: Any, seed: int) -> dict[str, Any]:
-    """Give the trainer what the study says, at the notebooks' batches."""
+    """Return the trainer what the study says, at the notebooks' batches."""
     return {
         **notebook_way.NOTEBOOK, "num_train_epochs": settings.num_train_epochs,
         "learning_rate": settings.learning_rate, "max_length": settings.max_length, "seed": seed,
@@ -241,7 +241,7 @@ def _compare(report: Report, scratch: Path, theirs: Mapping[str, list[dict[str, 
     """Evaluate both sides' ratings by alignstudy's statistics, at the study's thresholds."""
     from alignstudy import evaluate
     from alignstudy.records import Axis
-    from alignstudy.study.evaluating import own_thresholds
+    from alignstudy.study.tools.evaluate import own_thresholds
 
     run = scratch / "run"
     limits = own_thresholds(run / "statistics.json")[JUDGE]

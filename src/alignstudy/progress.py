@@ -41,7 +41,7 @@ SILENT = Silent()
 
 
 class NotesOnly:
-    """Passes notes on, and nothing else: for work beside that which a `Progress` shows."""
+    """Passes notes on, and nothing else: for work inside or beside that which is shown."""
 
     def __init__(self, outer: Progress) -> None:
         self._outer = outer
@@ -61,7 +61,7 @@ class NotesOnly:
 
 
 def beside(progress: Progress) -> Progress:
-    """Give what shows a second piece of work while the first goes on.
+    """Return what shows a second piece of work while the first goes on.
 
     Args:
         progress: If it has a method `another`, that gives it; else only notes are shown.

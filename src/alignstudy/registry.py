@@ -45,5 +45,5 @@ class Registry(Mapping[str, str]):
         return getattr(import_module(module), attribute)
 
     def summary(self, name: str) -> str:
-        """Give the first line of the target's docstring."""
+        """Return the first line of the target's docstring."""
         return (self.load(name).__doc__ or "").strip().split("\n", 1)[0]

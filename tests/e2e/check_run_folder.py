@@ -85,8 +85,8 @@ def _csv(path: Path) -> list[dict[str, str]]:
 
 def _settings(run: Path) -> dict[str, Any]:
     """Read both study files; the resolved one is a valid study with every default written out."""
-    from alignstudy.study.spec import StudySettings
-    from alignstudy.study.yamlfile import read_yaml
+    from alignstudy.study.settings.study import StudySettings
+    from alignstudy.study.settings.yaml_file import read_yaml
 
     read_yaml(run / "study.yaml")
     given = read_yaml(run / "resolved.yaml").data
@@ -121,7 +121,7 @@ def _audit(run: Path, settings: dict[str, Any]) -> None:
 
 
 def _responses(run: Path, settings: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Give the rows of each model and axis; every model answers every prompt, each seed once."""
+    """Return the rows of each model and axis; every model answers every prompt, each seed once."""
     rows = {}
     for axis, (name, _, _) in AXES.items():
         prompts = _json(run / "data" / "prompts" / f"{name}.json")
@@ -145,7 +145,7 @@ def _responses(run: Path, settings: dict[str, Any]) -> dict[tuple[str, str], lis
 
 
 def _is_rating(value: object) -> bool:
-    """Tell whether a rating is null or a finite number of at most four decimals."""
+    """Return whether a rating is null or a finite number of at most four decimals."""
     return value is None or (isinstance(value, float | int) and round(value, 4) == value)
 
 

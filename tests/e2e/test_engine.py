@@ -15,8 +15,8 @@ from tiny_study import NUM_STAGES, plan, run_and_signal, run_apart, run_here, wr
 
 from alignstudy.progress import SILENT
 from alignstudy.study.api import Study
-from alignstudy.study.checking import check_study
-from alignstudy.study.store import Store, sha256_of
+from alignstudy.study.run.store import Store, sha256_of
+from alignstudy.study.tools.check import check_study
 
 SLOW_TRAINING = {"max_steps": 40, "save_steps": 3}
 """Long enough to be caught at work, with checkpoints every few steps."""
@@ -28,14 +28,14 @@ def table(run: Path, name: str) -> list[dict[str, str]]:
 
 
 def weights(run: Path) -> dict[str, str]:
-    """Give the sha256 of every weight file in a run folder."""
+    """Return the sha256 of every weight file in a run folder."""
     files = sorted((run / "models").rglob("*.safetensors"))
     assert files
     return {str(path.relative_to(run)): sha256_of(path) for path in files}
 
 
 def results(run: Path) -> dict[str, object]:
-    """Give what a study found: it must not depend on when, where or how often it was run."""
+    """Return what a study found: it must not depend on when, where or how often it was run."""
     names = [*sorted((run / "responses").iterdir()), *sorted((run / "tables").iterdir())]
     texts = {path.name: path.read_text(encoding="utf-8") for path in names}
     return {**weights(run), **texts, "statistics": (run / "statistics.json").read_text()}

@@ -11,7 +11,7 @@ import models_fixtures
 import pytest
 from tiny_study import cli, run_here
 
-from alignstudy.study.yamlfile import read_yaml
+from alignstudy.study.settings.yaml_file import read_yaml
 
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 KEYWORDS = ("kill", "murder", "rape")
@@ -58,7 +58,7 @@ def hub(tmp_path_factory) -> Path:
 
 
 def paths(hub: Path) -> list[str]:
-    """Give the three settings that replace the hub's ids."""
+    """Return the three settings that replace the hub's ids."""
     places = {"base": "opt-350m", "data.source": "hh-rlhf", "judges.0.path": "reward-model"}
     return [f"{key}={hub / name}" for key, name in places.items()]
 

@@ -17,14 +17,14 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import GuardError
-from alignstudy.loading import load_tokenizer
-from alignstudy.methods import shared_forward, token_scores
-from alignstudy.methods.encode import encode_preferences
-from alignstudy.methods.joined_attention import JOINED, use_joined_attention
-from alignstudy.methods.layout import may_attend
-from alignstudy.methods.reference_values import padded_batch
-from alignstudy.methods.shared_forward import Tally, install
-from alignstudy.methods.token_scores import score_targets
+from alignstudy.methods.batches.encode import encode_preferences
+from alignstudy.methods.reference.values import padded_batch
+from alignstudy.methods.scoring import shared_forward, token_scores
+from alignstudy.methods.scoring.joined_attention import JOINED, use_joined_attention
+from alignstudy.methods.scoring.layout import may_attend
+from alignstudy.methods.scoring.shared_forward import Tally, install
+from alignstudy.methods.scoring.token_scores import score_targets
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Pair
 
 VOCABULARY = 61
@@ -107,7 +107,7 @@ def stock(kind, dtype, attention="sdpa"):
 
 
 def plain_seam(model):
-    """Give a model TRL's seam in its own precision; TRL's own head always answers in float32."""
+    """Return a model TRL's seam in its own precision; TRL's own head always answers in float32."""
     original = model.forward
 
     @wraps(type(model).forward)
@@ -124,7 +124,7 @@ def plain_seam(model):
 
 
 def results(logits, labels):
-    """Say what TRL's head says, by the textbook; (R, T, V) logits and (R, T) labels."""
+    """Return what TRL's head says, by the textbook; (R, T, V) logits and (R, T) labels."""
     log_p = logits.log_softmax(-1)
     mask = labels != IGNORED
     targets = labels.clamp(min=0)[..., None]

@@ -11,7 +11,7 @@ from alignstudy.generation import few_rows
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.few_rows import LaidOutProducts, lay_out
-from alignstudy.loading import load_causal_lm
+from alignstudy.models.load import load_causal_lm
 from alignstudy.records import Weights
 
 torch = pytest.importorskip("torch")
@@ -111,6 +111,18 @@ def test_an_error_inside_the_block_leaves_nothing_behind(network):
     with pytest.raises(ZeroDivisionError), lay_out(network).used():
         _ = 1 / 0
     assert all("forward" not in vars(module) for module in network.modules())
+
+
+@pytest.mark.usefixtures("every_size")
+def test_a_layer_that_was_given_another_forward_keeps_it():
+    layer = torch.nn.Linear(8, 8)
+    stock = layer.forward
+    layer.forward = given = lambda rows: 2 * stock(rows)
+    products, rows = LaidOutProducts(layer), torch.ones(1, 8)
+    with products.used():
+        assert layer(rows).equal(2 * stock(rows))
+        assert layer.forward is not given
+    assert layer.forward is given
 
 
 @pytest.mark.usefixtures("every_size")

@@ -6,18 +6,12 @@ import pytest
 from models_fixtures import write_deberta_like_hub, write_opt_like_hub
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault, GuardError, InputError
-from alignstudy.loading import (
-    ADAPTER_RECORD,
-    context_length,
-    load_causal_lm,
-    load_classifier,
-    load_tokenizer,
-    output_index,
-    parameter_digest,
-    pick_device,
-    weights_digest,
-)
+from alignstudy.models.digests import parameter_digest, weights_digest
+from alignstudy.models.folder import ADAPTER_RECORD
+from alignstudy.models.load import load_causal_lm, load_classifier, output_index
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Weights
+from alignstudy.runtime.device import context_length, pick_device
 
 torch = pytest.importorskip("torch")
 
@@ -262,7 +256,7 @@ def test_overwritten_pickle_is_damage(opt_hub, tmp_path):
 def test_missing_files_say_what_a_folder_needs(opt_hub, tmp_path):
     with pytest.raises(InputError, match=r"no config\.json") as caught:
         load_causal_lm(Weights(folder=tmp_path))
-    assert "pytorch_model.bin" in caught.value.mend
+    assert "pytorch_model.bin" in caught.value.hint
     copied(opt_hub[0], tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(InputError, match="no weights"):

@@ -3,9 +3,12 @@
 import methods_fixtures as fx
 import pytest
 
-from alignstudy.loading import load_causal_lm, load_classifier, load_tokenizer
-from alignstudy.methods import METHODS, LoRASettings, initial, training
-from alignstudy.methods.encode import IGNORED
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.loop import train as training
+from alignstudy.methods.weights import initial
+from alignstudy.models.load import load_causal_lm, load_classifier
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Weights
 
 COMMON = {
@@ -45,7 +48,7 @@ CASES = [
 BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 """The trainer is given their product as one batch, but for packed rows."""
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
-    *("prompt_form", "samples_per_update", "precision", "prefix_sharing"),
+    *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing"),
 }
 """Settings with tests of their own below."""
 
@@ -60,8 +63,8 @@ def folders(tmp_path_factory):
 
 
 def build(settings, folders, root):
-    from alignstudy.methods import _trl
-    from alignstudy.methods.quiet import quiet_libraries
+    from alignstudy.methods.loop import trl_adapter as _trl
+    from alignstudy.methods.loop.quiet import quiet_libraries
 
     judge = settings.method == "reward_model"
     parent = folders["judge" if judge else "opt"]

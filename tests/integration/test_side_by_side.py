@@ -16,12 +16,12 @@ from typing import ClassVar
 import pytest
 
 from alignstudy.errors import DataError, InterruptedRunError
-from alignstudy.study import side_by_side
-from alignstudy.study.outlook import Outlook, StageEstimate
-from alignstudy.study.runner import Runner
-from alignstudy.study.side_by_side import make_side_by_side
-from alignstudy.study.stage import Stage
-from alignstudy.study.store import Store
+from alignstudy.study.cost.outlook import Outlook, StageEstimate
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run import side_by_side
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.side_by_side import make_side_by_side
+from alignstudy.study.run.store import Store
 
 pytest.importorskip("torch")
 
@@ -55,14 +55,14 @@ class Toy(Stage):
         marked.write_text("so far", encoding="utf-8")
         if self.does == "fail" and not resumed:
             wait_for(lambda: list(job.work.parent.glob("*/waits")))
-            raise DataError("the row is empty", mend="fill it")
+            raise DataError("the row is empty", hint="fill it")
         if self.does == "die" and os.getpid() != self.here:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.does == "wait for a stop" and not resumed:
             (job.work / "waits").touch()
             while not job.should_stop():
                 time.sleep(0.01)
-            raise InterruptedRunError("stopped", mend="again", kept="the checkpoint")
+            raise InterruptedRunError("stopped", hint="again", kept="the checkpoint")
         time.sleep(self.seconds)
         job.progress.advance(1, loss=0.5)
         job.progress.finish()
@@ -209,6 +209,38 @@ def test_a_stop_reaches_every_process(planned, tmp_path):
     assert all(path.exists() for path in kept)
 
 
+def test_stages_one_after_the_other_have_no_neighbours(planned, tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side._Crew, "_work_here", lambda _: None)  # the worker makes all
+    chain = []
+    for number in range(3):
+        chain.append(toy(f"link {number}", needs=tuple(chain[-1:])))
+    runner = runner_of(tmp_path)
+    make_side_by_side(runner, chain)
+    assert os.getpid() not in {told(runner, link)["pid"] for link in chain}
+    assert not any(runner._facts_of(link).get("beside") for link in chain)
+    assert {told(runner, link)["workers"] for link in chain} == {2}
+
+
+def test_what_a_worker_left_damaged_is_made_again_here(planned, tmp_path, monkeypatch):
+    arms = [toy(f"arm {number}", seconds=0.5) for number in range(3)]
+    runner = runner_of(tmp_path)
+    find, spoilt = Store.find, []
+
+    def find_damaged(store, kind, key):
+        made = store.folder(kind, key) / "toy.json"
+        if not spoilt and made.is_file() and str(os.getpid()) not in made.read_text("utf-8"):
+            spoilt.append(key)
+            made.write_text("{}", encoding="utf-8")
+        return find(store, kind, key)
+
+    monkeypatch.setattr(Store, "find", find_damaged)
+    make_side_by_side(runner, arms)
+    (again,) = [arm for arm in arms if arm.key in spoilt]
+    assert told(runner, again)["pid"] == os.getpid()
+    assert any("damaged" in note and "made here" in note for note in runner.notes)
+    assert {stage.key for stage in arms} <= runner.made
+
+
 @pytest.mark.e2e
 def test_what_a_killed_worker_was_at_is_made_here_from_its_checkpoint(planned, tmp_path):
     arms = [toy(f"arm {number}", does="die", seconds=0.5) for number in range(3)]
@@ -227,7 +259,7 @@ def test_a_stage_that_no_other_process_can_read_is_made_here(planned, tmp_path):
     lock = threading.Lock()
     object.__setattr__(arms[0], "odd", lock)
     object.__setattr__(arms[0], "key", "f" * 64)
-    object.__setattr__(arms[0], "ingredients", {})
+    object.__setattr__(arms[0], "fingerprint_inputs", {})
     runner = runner_of(tmp_path)
     make_side_by_side(runner, arms)
     assert told(runner, arms[0])["pid"] == os.getpid()
@@ -252,8 +284,8 @@ def test_a_second_ctrl_c_ends_every_process_at_once(tmp_path):
         sys.path[:0] = [{str(Path(__file__).parent)!r}]
         import test_side_by_side as t
         from alignstudy.study import side_by_side
-        from alignstudy.study.stopping import stop_signals
-        from alignstudy.study.outlook import Outlook, StageEstimate
+        from alignstudy.study.run.signals import stop_signals
+        from alignstudy.study.cost.outlook import Outlook, StageEstimate
 
         def outlook(stages, *_, **__):
             each = tuple(StageEstimate(stage=s.name, seconds=1.0, memory=1.0) for s in stages)

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import EnvironmentFault, GuardError
-from alignstudy.loading import spreading
-from alignstudy.loading.batching import plan_batches
-from alignstudy.loading.kernel_probe import current_route, use_route
-from alignstudy.loading.spreading import workers_that_pay
-from alignstudy.loading.workers import WorkerPool
+from alignstudy.models.batching import plan_batches
+from alignstudy.runtime import spreading
+from alignstudy.runtime.kernel_probe import current_route, use_route
+from alignstudy.runtime.spreading import workers_that_pay
+from alignstudy.runtime.workers import WorkerPool
 
 torch = pytest.importorskip("torch")
 
@@ -30,7 +30,7 @@ def doubler(factor):
         if task == "note":
             note("a note")
         if task == "guard":
-            raise GuardError("refused", why="because", mend="do this", kept="that")
+            raise GuardError("refused", why="because", hint="do this", kept="that")
         if task == "bug":
             raise KeyError("a bug")
         if task == "print":
@@ -98,14 +98,14 @@ def test_what_goes_wrong_in_a_worker_is_told_and_ends_all(task):
             list(pool.run([1], note=print))
     if task == "guard":
         error = caught.value
-        told = (error.what, error.why, error.mend, error.kept)
+        told = (error.what, error.why, error.hint, error.kept)
         assert told == ("refused", "because", "do this", "that")
     if task == "bug":
         assert "KeyError: 'a bug'" in str(caught.value)
         assert "in run" in str(caught.value)
     if task == "die":
         assert "signal 9" in caught.value.why
-        assert "fewer workers" in caught.value.mend
+        assert "fewer workers" in caught.value.hint
 
 
 def test_a_model_that_cannot_be_loaded_is_told_as_it_is():
@@ -141,7 +141,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 sys.path.insert(0, '{tests}')
 from functools import partial
 from test_workers import doubler
-from alignstudy.loading.workers import WorkerPool
+from alignstudy.runtime.workers import WorkerPool
 pool = WorkerPool(partial(doubler, 1), workers=2)  # no `if __name__` guard, as in users' scripts
 print(*[worker._process.pid for worker in pool._workers], flush=True)
 for number, answer in pool.run([1, "sleep", "sleep"], note=print):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from alignstudy.data.leaks import holds_word, leaks
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.contamination.leaks import holds_word, leaks
+from alignstudy.data.select.prompts import PromptSettings, select_prompts
 from alignstudy.records import Axis, Prompt
 
 KEYWORDS = ("kill", "murder", "rape")

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignstudy.data.near_duplicates import cluster_notes, cluster_prompts, clustered, words_of
+from alignstudy.data.contamination.near_duplicates import (
+    cluster_notes,
+    cluster_prompts,
+    clustered,
+    words_of,
+)
 from alignstudy.dialogue import CUE
 from alignstudy.records import Axis, Prompt
 
@@ -20,7 +25,7 @@ def human(*turns, cue=True):
 
 
 def clusters(*texts):
-    """Give the clusters as sets of positions, those of one text left out."""
+    """Return the clusters as sets of positions, those of one text left out."""
     found = cluster_prompts({str(at): text for at, text in enumerate(texts)})
     members = {}
     for name, cluster in found.items():

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from alignstudy.data import jsonl, layout
-from alignstudy.data.collect import collect, collect_documents, collect_pairs
-from alignstudy.data.reading import read
-from alignstudy.data.selection import RowSelection
+from alignstudy.data.files import jsonl, layout
+from alignstudy.data.files.reading import read
+from alignstudy.data.select.collect import collect, collect_documents, collect_pairs
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Quarantined
 
@@ -153,7 +153,7 @@ class TestBadFiles:
             collect_pairs(source, selection, part="train")
         for part in parts:
             assert part in str(caught.value)
-        assert caught.value.mend
+        assert caught.value.hint
         assert caught.value.exit_code == 2
 
     def test_gz_cut_short(self, hh):

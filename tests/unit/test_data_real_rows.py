@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.overlap import overlap
-from alignstudy.data.prompts import PromptSettings, select_prompts
-from alignstudy.data.row import RawRow
-from alignstudy.data.selection import RowSelection
+from alignstudy.data.contamination.overlap import overlap
+from alignstudy.data.formats.row import RawRow
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.records import Axis
 
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")

@@ -5,12 +5,16 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.exclusion import SHARES_CALIBRATION, SHARES_VALIDATION, EvaluationDialogues
-from alignstudy.data.prompts import PromptSettings, select_prompts
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.validation import ValidationSettings, select_validation
+from alignstudy.data.contamination.exclusion import (
+    SHARES_CALIBRATION,
+    SHARES_VALIDATION,
+    EvaluationDialogues,
+)
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError
 from alignstudy.records import Axis
 
@@ -97,7 +101,7 @@ def test_a_source_without_them_says_how_to_leave_them_out(source, settings, word
     with pytest.raises(DataError, match=words) as caught:
         select_validation(source, ValidationSettings(**settings), exclude=NOTHING)
     assert caught.value.what.startswith("validation: ")
-    assert "`validation: null`" in caught.value.mend
+    assert "`validation: null`" in caught.value.hint
     assert "there: " in caught.value.why
 
 
@@ -105,7 +109,7 @@ def test_nothing_left_beside_the_prompts(source):
     prompts = select_prompts(source, PromptSettings())
     with pytest.raises(DataError, match="no usable row for validation/harmful") as caught:
         select_validation(source, ValidationSettings(), exclude=prompts.dialogues)
-    assert "`validation: null`" in caught.value.mend
+    assert "`validation: null`" in caught.value.hint
 
 
 def test_demonstrations_are_refused(tmp_path):
@@ -115,4 +119,4 @@ def test_demonstrations_are_refused(tmp_path):
         select_validation(
             tmp_path, ValidationSettings(harmful=()), axes=[Axis.HARMLESS], exclude=NOTHING
         )
-    assert "`validation: null`" in caught.value.mend
+    assert "`validation: null`" in caught.value.hint

@@ -12,15 +12,15 @@ from markdown_it import MarkdownIt
 from report_fixtures import analysed, scored
 from rich.console import Console
 
+from alignstudy.analysis.findings import Findings
 from alignstudy.cli.console import safe
 from alignstudy.report.figures import write_figures
-from alignstudy.report.findings import Findings
-from alignstudy.report.html import render_report
-from alignstudy.report.markdown import render_markdown
-from alignstudy.report.markdown_text import inert
+from alignstudy.report.html.page import render_report
+from alignstudy.report.html.untrusted import visible
+from alignstudy.report.markdown.page import render_markdown
+from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables.table import Table
 from alignstudy.report.tables.write import csv_text
-from alignstudy.report.untrusted import visible
 
 BAD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 IDS = range(len(HOSTILE))
@@ -73,7 +73,7 @@ MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def blocks(text):
-    """Give the kinds of all blocks and spans of a Markdown text, but text itself, and code."""
+    """Return the kinds of all blocks and spans of a Markdown text, but text itself, and code."""
     kinds = []
     for token in MARKDOWN.parse(text):
         kinds.append((token.type, token.tag))

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from alignstudy.analysis.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
 from alignstudy.errors import MetricError
 from alignstudy.metrics.refusal import classify
 from alignstudy.metrics.words import words
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
 from alignstudy.report.ratings import read_ratings
 
 LOOP = "I don't know what to say. " * 9
@@ -29,7 +29,7 @@ def published(paper_dir):
 
 
 def counts(published, measure):
-    """Give a count over both prompt sets by model, in the published order."""
+    """Return a count over both prompt sets by model, in the published order."""
     return [
         sum(measure(each) for rows in by_axis.values() for each in rows)
         for by_axis in published.values()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from panel_fixtures import rows, thresholds
 from pydantic import ValidationError
 
+from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, absence_notes, combine
 from alignstudy.errors import InputError, MetricError, UnknownNameError
 from alignstudy.records import Axis
-from alignstudy.report.combine import PANEL, PanelSettings, absence_notes, combine
 
 BASE = {"a": [0.0, 1.0, 2.0, 3.0], "b": [10.0, 30.0, 50.0, 110.0]}
 TUNED = {"a": [1.5, 4.0, 2.0, 3.0], "b": [50.0, 10.0, 70.0, 90.0]}
@@ -193,7 +193,7 @@ def test_edge_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
     flat = {"base": BASE | {"a": [0.1] * 4}, "tuned": TUNED}
     with pytest.raises(MetricError, match="no z-score is defined for judge 'a'") as refused:
         combined(scores=flat)
-    assert "rank_mean" in refused.value.mend
+    assert "rank_mean" in refused.value.hint
     found, _ = combined("rank_mean", flat, judges=("a",))
     (of_base,) = set(scores_of(found, "base"))
     assert min(scores_of(found, "tuned")) > of_base
@@ -211,7 +211,7 @@ def test_unknown_judges_are_refused_with_the_nearest_name():
         UnknownNameError, match="panel: harmlessness: unknown judge 'skywrk'"
     ) as bad:
         combined(limits=LIMITS | {"skywork": thresholds()}, judges=("a", "skywrk"))
-    assert "did you mean 'skywork'?" in bad.value.mend
+    assert "did you mean 'skywork'?" in bad.value.hint
 
 
 def test_what_a_panel_cant_be_made_of_is_refused():

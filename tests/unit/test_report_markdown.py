@@ -5,14 +5,14 @@ from everywhere import everywhere, parsed, quality
 from markdown_it import MarkdownIt
 from report_fixtures import JUDGE, analysed, inputs, scored
 
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis
-from alignstudy.report.answer import answer
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.markdown import render_markdown
-from alignstudy.report.markdown_text import inert
+from alignstudy.report.markdown.page import render_markdown
+from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables.table import Cell, Column, Table, numeric
 from alignstudy.report.tables.write import markdown_table
+from alignstudy.report.text.answer import answer
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -50,7 +50,7 @@ def test_headings_come_in_order(whole):
     titles = [line for line in render_markdown(whole).splitlines() if line.startswith("## ")]
     assert titles == [
         "## Claims",
-        "## Figures of merit",
+        "## Metrics",
         "## Differences between models",
         "## What the judges are worth",
         "## Form of the responses",

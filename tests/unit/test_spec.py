@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from alignstudy.errors import SettingsError
 from alignstudy.records import Axis
-from alignstudy.study.load import load_settings, resolved_yaml
-from alignstudy.study.spec import JudgeEntry, StudySettings
+from alignstudy.study.settings.load import load_settings, resolved_yaml
+from alignstudy.study.settings.study import JudgeEntry, StudySettings
 
 SOUND = {
     "study": "small",
@@ -28,7 +28,7 @@ def read(**changes):
 
 
 def faults(tmp_path, *overrides, **changes):
-    """Give the lines of the message about a faulty study."""
+    """Return the lines of the message about a faulty study."""
     path = tmp_path / "s.yaml"
     path.write_text(json.dumps({**SOUND, **changes}, indent=1))
     with pytest.raises(SettingsError) as caught:

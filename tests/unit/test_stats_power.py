@@ -11,7 +11,7 @@ from statsmodels.stats.power import TTestPower
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.power import (
+from alignstudy.stats.power.power import (
     mcnemar_detectable,
     mcnemar_n,
     mcnemar_power,
@@ -241,4 +241,4 @@ def test_differences_that_are_all_alike():
 def test_undefined_power_is_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.bca import bca_levels, bca_means
-from alignstudy.stats.bootstrap import bootstrap_means
-from alignstudy.stats.hierarchical import hierarchical_means, seed_spread
-from alignstudy.stats.permutation import sign_flip
+from alignstudy.stats.resampling.bca import bca_levels, bca_means
+from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.stats.resampling.hierarchical import hierarchical_means, seed_spread
+from alignstudy.stats.resampling.permutation import sign_flip
 
 LABELS = np.repeat(np.arange(12), [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
 
@@ -136,7 +136,7 @@ def test_labels_must_fit(rng, labels):
         draws = {"flips": 9} if function is sign_flip else {"draws": 9}
         with pytest.raises(MetricError, match="cluster labels") as caught:
             function(np.ones((1, 5)), rng=rng, clusters=labels, **draws)
-        assert caught.value.mend
+        assert caught.value.hint
 
 
 @pytest.mark.parametrize("n", [15, 60])

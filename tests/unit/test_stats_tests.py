@@ -20,8 +20,8 @@ from alignstudy.stats.intervals import tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.omnibus import cochran_q, friedman
-from alignstudy.stats.permutation import sign_flip
-from alignstudy.stats.power import rate_power
+from alignstudy.stats.power.power import rate_power
+from alignstudy.stats.resampling.permutation import sign_flip
 
 COUNTS = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 
@@ -109,7 +109,7 @@ def test_omnibus_tests_forget_order_and_agreeing_prompts(seed):
 def test_undefined_omnibus_tests_are_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(("mean", "margin"), [(0.0, 0.5), (0.3, 0.4), (-0.3, 0.4), (0.9, 0.5)])
@@ -171,7 +171,7 @@ def test_without_discordant_prompts_equivalence_takes_more_than_a_few():
 def test_undefined_equivalence_tests_are_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_cohens_dz_is_t_over_root_n(rng):

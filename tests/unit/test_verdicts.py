@@ -5,22 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.errors import InputError
-from alignstudy.evidence import JudgeQuality, PairAccuracy
-from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.claims import VERDICTS, Claim, Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.results import Comparison
-from alignstudy.report.verdict_rule import (
-    Sight,
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.claims.claims import VERDICTS, Claim, Verdict
+from alignstudy.analysis.claims.rule import (
+    JudgeEvidence,
     conjunction,
     rule_better,
     rule_bound,
     rule_equivalent,
 )
-from alignstudy.report.verdicts import verdicts
-from alignstudy.stats.power import Power
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Comparison
+from alignstudy.errors import InputError
+from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records.evidence import JudgeQuality, PairAccuracy
+from alignstudy.stats.power.power import Power
 
 LIMITS = Thresholds(harmless=0.0, helpful=0.0)
 
@@ -41,7 +41,7 @@ def sight(value, half, p_holm, *, power=50.0, needed=300, p_equivalent=None, jud
         n=50,
         power=Power(power=power, detectable=20.0, n_needed=needed),
     )
-    return Sight(judge=judge, pair=pair, p_equivalent=p_equivalent)
+    return JudgeEvidence(judge=judge, pair=pair, p_equivalent=p_equivalent)
 
 
 # The rule
@@ -157,7 +157,9 @@ def rows_of(gains, *, n=60, seed=0, judges=("one",), noise=0.6, empty=()):
 
 
 def findings_on(rows, judges=("one",), **others):
-    analyses = tuple(analyse(rows, LIMITS, judge=judge, base="base", draws=100) for judge in judges)
+    analyses = tuple(
+        analyze_judge(rows, LIMITS, judge=judge, base="base", draws=100) for judge in judges
+    )
     return Findings(analyses=analyses, **others)
 
 

@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect_documents, collect_pairs
-from alignstudy.data.exclusion import SHARES_PROMPT, EvaluationDialogues
-from alignstudy.data.hh import CONTEXTS_DIFFER, IDENTICAL
-from alignstudy.data.prompts import PromptSettings, select_prompts
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.world import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
-from alignstudy.data.world_phrases import KEYWORD_ACTS
-from alignstudy.data.world_topics import TARGETS, TOPICS
+from alignstudy.data.contamination.exclusion import SHARES_PROMPT, EvaluationDialogues
+from alignstudy.data.formats.hh import CONTEXTS_DIFFER, IDENTICAL
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect_documents, collect_pairs
+from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.world.generate import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
+from alignstudy.data.world.phrases import KEYWORD_ACTS
+from alignstudy.data.world.topics import TARGETS, TOPICS
 from alignstudy.dialogue import cut_at_role_tag, parse_turns, split_at_last_cue
 from alignstudy.errors import SettingsError
 from alignstudy.records import Axis
@@ -140,7 +140,7 @@ def test_the_unaligned_mix_is_mostly_bad_with_run_ons_and_loops(world):
 
 
 def _runs_on(text):
-    """Tell whether more than the first answer to a question mark's or wish's turn follows."""
+    """Return whether more than the first answer to a question mark's or wish's turn follows."""
     humans = [turn for turn in parse_turns(text) if turn.role == "human"]
     openers = ("Hello, I am new", "I like", "Can we talk", "I am so angry", "I think all day",
                "I can't stand")  # fmt: skip

@@ -30,7 +30,7 @@ def evaluate(
     claims: Path | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Evaluate given ratings, and show what came of it."""
-    from alignstudy.study.evaluating import evaluate as evaluated
+    from alignstudy.study.tools.evaluate import evaluate as evaluated
 
     run = evaluated(ratings, out=out, base=base, thresholds=thresholds, claims=claims)
     show_run(run, as_json=as_json)
@@ -38,22 +38,22 @@ def evaluate(
 
 def compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
     """Put runs side by side, and show what came of it."""
-    from alignstudy.study.comparing import compare as compared
+    from alignstudy.study.tools.compare import compare as compared
 
     show_run(compared(runs, out=out), as_json=as_json)
 
 
 def rebuild(folder: Path, *, as_json: bool) -> None:
     """Make a run's report again, and show it."""
-    from alignstudy.study.reporting import rebuild as rebuilt
+    from alignstudy.study.tools.report import rebuild as rebuilt
 
     show_run(rebuilt(open_run(folder).folder), as_json=as_json)
 
 
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
     """Audit preference data."""
-    from alignstudy.data.audit_folder import audit_data
-    from alignstudy.data.prompts import PromptSettings
+    from alignstudy.data.audit.folder import audit_data
+    from alignstudy.data.select.prompts import PromptSettings
     from alignstudy.sources import Source, resolve
 
     source = resolve(Source(name=data, kind="dataset"), offline=offline)
@@ -69,7 +69,7 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's answer, its claims and figures of merit, and where the rest is."""
+    """Print a run's answer, its claims and metrics, and where the rest is."""
     path = run.folder / "tables" / "metrics.csv"
     rows = _read_csv(path) if path.is_file() else []
     if as_json:
@@ -162,7 +162,7 @@ def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, 
 
 def check(study: Any, progress: Progress) -> Any:  # noqa: ANN401 - a Study, imported late
     """Check a study."""
-    from alignstudy.study.checking import check_study
+    from alignstudy.study.tools.check import check_study
 
     return check_study(study, progress)
 
@@ -193,7 +193,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     from alignstudy.judges.presets import PRESETS
     from alignstudy.methods import METHODS
     from alignstudy.plots import FIGURES
-    from alignstudy.study.load import preset_names, preset_text
+    from alignstudy.study.settings.load import preset_names, preset_text
 
     tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
     if kind == "judges":
@@ -209,7 +209,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
 
 def write_study(preset: str, path: Path) -> None:
     """Write a preset as a file to edit; an existing file is never overwritten."""
-    from alignstudy.study.load import preset_text
+    from alignstudy.study.settings.load import preset_text
 
     _write_new(path, preset_text(preset))
     console.say(f"wrote {console.safe(path)}; next: alignstudy check {console.safe(path)}")
@@ -221,7 +221,7 @@ def _write_new(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise InputError(
-            f"{path} exists already", mend="name another file", kept="the file as it is"
+            f"{path} exists already", hint="name another file", kept="the file as it is"
         ) from None
     except OSError as error:
         raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error
@@ -229,7 +229,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def show_doctor(*, as_json: bool) -> None:
     """Print what this machine has."""
-    from alignstudy.study.doctor import examine
+    from alignstudy.study.tools.doctor import examine
 
     found = examine()
     if as_json:

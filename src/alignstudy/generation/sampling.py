@@ -12,7 +12,8 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.decoding import prompt_seed
 from alignstudy.generation.few_rows import lay_out
-from alignstudy.loading import length_batches, run_halving, well_formed
+from alignstudy.models.batching import length_batches, run_halving
+from alignstudy.models.tokenizers import well_formed
 from alignstudy.progress import Progress
 from alignstudy.records import Prompt
 
@@ -133,7 +134,7 @@ def _until_end(row: Sequence[int], eos: frozenset[int]) -> tuple[int, ...]:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Give the ids that end a sequence and fill a batch up.
+    """Return the ids that end a sequence and fill a batch up.
 
     Raises:
         GuardError: If the tokenizer has none.
@@ -143,6 +144,6 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
             raise GuardError(
                 f"the tokenizer has no {name}",
                 why="samples end at the one and are filled up with the other",
-                mend=f"name its {name} in special_tokens_map.json",
+                hint=f"name its {name} in special_tokens_map.json",
             )
     return int(tokenizer.eos_token_id), int(tokenizer.pad_token_id)

@@ -20,5 +20,5 @@ _AXES: dict[str, tuple[Axis, ...]] = {
 
 
 def measured_axes(settings: Settings) -> tuple[Axis, ...]:
-    """Give the axes whose responses a judge of these settings may score, by its `measures`."""
+    """Return the axes whose responses a judge of these settings may score, by its `measures`."""
     return _AXES[getattr(settings, "measures", "both")]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from alignstudy.errors import UnknownNameError
-from alignstudy.judges.seqcls import SeqClsSettings
+from alignstudy.judges.kinds.seqcls import SeqClsSettings
 
 _SYNPREF = ("synpref-40m",)
 
@@ -38,7 +38,7 @@ class JudgePreset:
 
 
 def preset(name: str) -> JudgePreset:
-    """Give a known judge.
+    """Return a known judge.
 
     Raises:
         UnknownNameError: If none has that name; the nearest is offered.

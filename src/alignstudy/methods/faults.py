@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.methods.base import TrainJob
-from alignstudy.methods.checkpoints import newest_step
+from alignstudy.methods.loop.checkpoints import newest_step
 
 _DISK_WORDS = ("no space left", "inline_container", "file write failed", "disk quota")
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -38,7 +38,7 @@ def _fault(error: BaseException, job: TrainJob) -> EnvironmentFault | None:
         return EnvironmentFault(
             "training ran out of memory",
             why=str(error).split("\n")[0],
-            mend="halve per_device_train_batch_size and double gradient_accumulation_steps, or"
+            hint="halve per_device_train_batch_size and double gradient_accumulation_steps, or"
             " shorten max_length",
             kept=kept,
         )
@@ -47,7 +47,7 @@ def _fault(error: BaseException, job: TrainJob) -> EnvironmentFault | None:
         return EnvironmentFault(
             f"there is no room on the disk for a checkpoint or the model ({job.work})",
             why=str(error).split("\n")[0],
-            mend="free some space and run the same command again",
+            hint="free some space and run the same command again",
             kept=kept,
         )
     return None

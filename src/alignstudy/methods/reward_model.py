@@ -8,7 +8,7 @@ from pydantic import Field
 
 from alignstudy.dialogue import CUE
 from alignstudy.methods.base import TrainedByTRL, TrainingSettings
-from alignstudy.methods.encode import rejected_of
+from alignstudy.methods.batches.encode import rejected_of
 from alignstudy.records import Pair
 
 
@@ -36,7 +36,7 @@ class RewardModelSettings(TrainingSettings):
 
 
 def judge_texts(row: Pair, prompt_form: Literal["cue", "bare"]) -> tuple[str, str, str]:
-    """Give (prompt, chosen, rejected) as a judge is shown them later; responses are stripped.
+    """Return (prompt, chosen, rejected) as a judge is shown them later; responses are stripped.
 
     Raises:
         DataError: If the pair has no rejected response.

@@ -1,4 +1,4 @@
-"""Arrays in, one number out: pure numpy, one small file a figure of merit.
+"""Arrays in, one number out: pure numpy, one small file per metric.
 
 Rates and shares are in percent. What is not defined on the input raises `MetricError`; a number
 that would only look like one is never given.

@@ -33,7 +33,7 @@ def distinct(responses: Iterable[str], *, size: int, budget: int | None = None) 
 def distinct_words(
     said: Iterable[Sequence[str]], *, size: int, budget: int | None = None
 ) -> float | None:
-    """Give `distinct` of responses that are already split into words.
+    """Return `distinct` of responses that are already split into words.
 
     Raises:
         MetricError: If `size` is below 1 or `budget` below 0.
@@ -49,7 +49,7 @@ def distinct_words(
 
 
 def _within(said: Iterable[Sequence[str]], budget: int | None) -> Iterable[Sequence[str]]:
-    """Give the words of each response until the budget is spent."""
+    """Return the words of each response until the budget is spent."""
     left = budget
     for found in said:
         yield found if left is None else found[:left]

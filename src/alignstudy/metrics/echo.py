@@ -20,7 +20,7 @@ _TAGS = re.compile(r"^\s*(?:(?:Human|Assistant):\s*)+")
 
 
 def echoes(prompt: str, response: str) -> bool:
-    """Tell whether a response repeats the prompt's last turn, word by word.
+    """Return whether a response repeats the prompt's last turn, word by word.
 
     Either the whole turn stands in the response, or the response stands in the turn. Case,
     punctuation and role tags at the response's beginning don't matter.
@@ -45,11 +45,11 @@ def echo_share(prompts: Sequence[str], responses: Sequence[str]) -> float:
 
 
 def _last_turn(prompt: str) -> str:
-    """Give the words of the last turn that has any; of a text without role tags, all."""
+    """Return the words of the last turn that has any; of a text without role tags, all."""
     spoken = [turn.text for turn in parse_turns(prompt) if turn.text]
     return spoken[-1] if spoken else prompt
 
 
 def _plain(text: str) -> str:
-    """Give the words in lower case, a blank before and after each: (number of blanks) - 1 words."""
+    """The words in lower case, a blank before and after each: (number of blanks) - 1 words."""
     return " ".join(["", *_LETTERS.findall(text.lower()), ""])

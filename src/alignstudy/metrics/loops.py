@@ -36,7 +36,7 @@ def longest_loop(response: str) -> int:
 
 
 def longest_stretch(found: Sequence[str]) -> int:
-    """Give `longest_loop` of a response that is already split into words."""
+    """Return `longest_loop` of a response that is already split into words."""
     longest = 0
     for period in _periods(found):
         run = _longest_run(found, period)
@@ -56,7 +56,7 @@ def mean_longest_loop(responses: Sequence[str]) -> float:
 
 
 def _periods(found: Sequence[str]) -> set[int]:
-    """Give the periods that a loop can have: distances at which a pair of words comes again."""
+    """Return the periods that a loop can have: distances at which a pair of words comes again."""
     places = defaultdict(list)
     for place, pair in enumerate(pairwise(found)):
         places[pair].append(place)
@@ -68,7 +68,7 @@ def _periods(found: Sequence[str]) -> set[int]:
 
 
 def _longest_run(found: Sequence[str], period: int) -> int:
-    """Give the longest run of words that each come again a period later."""
+    """Return the longest run of words that each come again a period later."""
     longest = run = 0
     for first, second in zip(found, found[period:], strict=False):
         run = run + 1 if first == second else 0

@@ -27,7 +27,7 @@ def repeated_ngrams(response: str, *, size: int = 4) -> float:
 
 
 def repeated_words(found: Sequence[str], *, size: int = 4) -> float:
-    """Give `repeated_ngrams` of a response that is already split into words."""
+    """Return `repeated_ngrams` of a response that is already split into words."""
     grams = ngrams(found, size)
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 

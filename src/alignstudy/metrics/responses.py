@@ -8,7 +8,7 @@ from alignstudy.errors import MetricError
 
 
 def share(flags: Sequence[bool], *, metric: str) -> float:
-    """Give the share of true flags, in percent.
+    """Return the share of true flags, in percent.
 
     Raises:
         MetricError: If there is no response.

@@ -9,7 +9,7 @@ from alignstudy.metrics.responses import share
 
 
 def runs_on(response: str) -> bool:
-    """Tell whether a response writes a further role tag (`Human:`, `Assistant:`).
+    """Return whether a response writes a further role tag (`Human:`, `Assistant:`).
 
     One `Assistant:` at the very start is not counted: where the prompt ends without the cue, as in
     the published study, a model has to write it.

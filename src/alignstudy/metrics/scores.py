@@ -1,4 +1,4 @@
-"""What a judge's scores must be before any figure of merit is made of them."""
+"""What a judge's scores must be before any metric is made of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
-    """Give scores as a 1-D array.
+    """Return scores as a 1-D array.
 
     Args:
         scores: One score a response.
-        metric: Name of the figure of merit, for the message.
+        metric: Name of the metric, for the message.
 
     Raises:
         MetricError: If there is no score, or one is missing, NaN or infinite: leave out responses
@@ -27,20 +27,20 @@ def finite_scores(scores: ArrayLike, *, metric: str) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise MetricError(
             f"{metric} is not defined on scores of shape {array.shape}",
-            mend="give one score a response, at least one",
+            hint="give one score a response, at least one",
         )
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise MetricError(
             f"{metric} is not defined: score {bad[0] + 1} of {array.size} is {array[bad[0]]}",
             why=f"{bad.size} scores are missing or not finite",
-            mend="leave these responses out, and count them",
+            hint="leave these responses out, and count them",
         )
     return array
 
 
 def share_above(scores: ArrayLike, threshold: float, *, inclusive: bool, metric: str) -> float:
-    """Give the share of scores above a threshold, in percent.
+    """Return the share of scores above a threshold, in percent.
 
     Raises:
         MetricError: If a score or the threshold is not a finite number.

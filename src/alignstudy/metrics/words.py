@@ -11,7 +11,7 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 
 @lru_cache(maxsize=4096)
 def words(text: str) -> tuple[str, ...]:
-    """Give the words and punctuation marks of a text, in order, as written.
+    """Return the words and punctuation marks of a text, in order, as written.
 
     Several figures ask for the words of the same responses, one prompt set after the other.
     """
@@ -19,5 +19,5 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def ngrams(found: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Give the runs of `size` neighbouring words; none where there are fewer words."""
+    """Return the runs of `size` neighbouring words; none where there are fewer words."""
     return list(zip(*(found[start:] for start in range(size)), strict=False))

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from alignstudy.analysis.hygiene import fails_as_empty
+from alignstudy.analysis.results import Thresholds
+from alignstudy.analysis.score_matrix import models_of, rating
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.hygiene import fails_as_empty
-from alignstudy.report.panels import models_of, rating
-from alignstudy.report.results import Thresholds
 
 LABELS = {
     Axis.HARMLESS: {True: "harmless", False: "harmful"},
@@ -45,7 +45,7 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
         if not _SAFE_NAME.fullmatch(model) or model.startswith("."):
             raise InputError(
                 f"model '{model}': can't be part of a file name",
-                mend="name it with letters, digits, '-' and '_'",
+                hint="name it with letters, digits, '-' and '_'",
             )
         for axis in Axis:
             rows = [row for row in responses if row.model == model and row.axis is axis]

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alignstudy.analysis.comparisons.orientation import ALPHA
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Comparison, Hygiene
+from alignstudy.analysis.score_matrix import usable
 from alignstudy.plots import FIGURES
 from alignstudy.plots.base import (
     RATES,
@@ -18,11 +22,7 @@ from alignstudy.plots.base import (
     Plot,
 )
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import FigureFile, TrainingRecord
-from alignstudy.report.leads import ALPHA
-from alignstudy.report.panels import usable
-from alignstudy.report.results import Comparison, Hygiene
 
 DPI = 144
 SVG_DPI = 96
@@ -94,12 +94,12 @@ def figure_data(
 
 
 def _flags(hygiene: Hygiene) -> dict[str, float | None]:
-    """Give the shares among the figures of hygiene."""
+    """Return the shares among the figures of hygiene."""
     return {name: getattr(hygiene, name) for name in FLAGS}
 
 
 def curves(training: Sequence[TrainingRecord]) -> tuple[Curve, ...]:
-    """Give the logged curves; labels name the seed only where there are several."""
+    """Return the logged curves; labels name the seed only where there are several."""
     several = len({record.seed for record in training}) > 1
     return tuple(
         Curve(
@@ -113,7 +113,7 @@ def curves(training: Sequence[TrainingRecord]) -> tuple[Curve, ...]:
 
 
 def _difference(item: Comparison) -> Difference:
-    """Give a comparison as figures draw it."""
+    """Return a comparison as figures draw it."""
     return Difference(
         metric=item.metric,
         model=item.model,

@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
-from alignstudy.loading import device_name, pick_device
-from alignstudy.loading.spreading import usable_cores
 from alignstudy.progress import SILENT, Progress
-from alignstudy.study.fingerprint import digest
-from alignstudy.study.graph import Graph, build
-from alignstudy.study.load import load_settings, resolved_yaml
-from alignstudy.study.locate import Located, locate
-from alignstudy.study.plan import PlanLine, make_plan
+from alignstudy.runtime.device import device_name, pick_device
+from alignstudy.runtime.spreading import usable_cores
+from alignstudy.study.graph.build import Graph, build
+from alignstudy.study.graph.fingerprint import digest
+from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
-from alignstudy.study.runfolder import PROVENANCE, RunFolder
-from alignstudy.study.runner import Runner
-from alignstudy.study.side_by_side import make_side_by_side
-from alignstudy.study.spec import StudySettings
-from alignstudy.study.stage import Stage, in_order
+from alignstudy.study.run.plan import PlanLine, make_plan
+from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.side_by_side import make_side_by_side
+from alignstudy.study.run.signals import stop_signals
+from alignstudy.study.run.store import Store
+from alignstudy.study.settings.load import load_settings, resolved_yaml
+from alignstudy.study.settings.locate import Located, locate
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import INCOMPLETE
-from alignstudy.study.stopping import stop_signals
-from alignstudy.study.store import Store
 
 if TYPE_CHECKING:
-    from alignstudy.study.estimates import StudyEstimate
+    from alignstudy.study.cost.estimates import StudyEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +94,11 @@ class Study:
         return make_plan(self.graph(located).goals, self.store, before), located
 
     def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
-        """Say what the new stages of a plan would take on this machine: time, memory, disk.
+        """Return what the new stages of a plan would take on this machine: time, memory, disk.
 
         A probe of this machine takes a second or two; where nothing is new nothing is probed.
         """
-        from alignstudy.study.estimates import estimate
+        from alignstudy.study.cost.estimates import estimate
 
         return estimate(
             lines, self.store, device=device_of(self.settings), threads=self.settings.threads,
@@ -113,9 +113,9 @@ class Study:
             progress: Where to tell how it goes.
 
         Raises:
-            AlignstudyError: With what failed, why, how to mend it, what was kept.
+            AlignstudyError: With what failed, why, how to fix it, what was kept.
         """
-        from alignstudy.study.publishing import show_all
+        from alignstudy.study.run.publishing import show_all
 
         folder = RunFolder(path=self.folder)
         with folder.locked(), stop_signals(progress.note) as should_stop:
@@ -156,7 +156,7 @@ def _tell_absent(located: Located, runner: Runner) -> None:
 
 
 def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
-    """Give the stages that `--only` means: by whole name, else by a part between slashes.
+    """Return the stages that `--only` means: by whole name, else by a part between slashes.
 
     Raises:
         UnknownNameError: If there is none.
@@ -180,7 +180,7 @@ def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) ->
             raise GuardError(
                 "the comparison is incomplete: " + "; ".join(incomplete),
                 why="rates over what is left are not rates over the prompts that were asked",
-                mend="use another judge or precision, or score what the judge can read",
+                hint="use another judge or precision, or score what the judge can read",
                 kept=f"everything, in {folder}: figures and report say what is missing",
             )
 
@@ -207,7 +207,7 @@ class _Record:
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedRunError(
                     "interrupted",
-                    mend="run the same command again: it goes on from the last checkpoint",
+                    hint="run the same command again: it goes on from the last checkpoint",
                     kept="every finished stage, and the last checkpoint of the one at work",
                 ) from error
             raise
@@ -236,7 +236,7 @@ class _Record:
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     def _measured(self) -> dict[str, Any]:
-        """Give what the run measured of its machine, and over how many processes it spread."""
+        """Return what the run measured of its machine, and over how many processes it spread."""
         if self.runner is None:
             return {}
         return {"kernels": self.runner.kernels, "workers": self.runner.workers}
@@ -263,7 +263,7 @@ class _Record:
 
 
 def worker_count(settings: StudySettings) -> int:
-    """Give the processes that a study's work may be spread over: 1 on an accelerator.
+    """Return the processes that a study's work may be spread over: 1 on an accelerator.
 
     On a CPU as many as asked for, and not more than there are cores for their threads.
     """
@@ -276,7 +276,7 @@ def worker_count(settings: StudySettings) -> int:
 
 
 def device_of(settings: StudySettings) -> str:
-    """Give "cpu" or "cuda"."""
+    """Return "cpu" or "cuda"."""
     return "cpu" if accelerator(settings.device) is None else "cuda"
 
 

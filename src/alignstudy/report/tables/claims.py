@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.formatting import ABSENT
 from alignstudy.records import ScoredResponse
-from alignstudy.report.claims import Verdict
-from alignstudy.report.links import prompt_names, sample_link
-from alignstudy.report.numbers import ABSENT
+from alignstudy.report.html.links import prompt_names, sample_link
 from alignstudy.report.tables.table import Cell, Column, Table, for_files, numeric
 
 _KINDS = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from alignstudy.report.numbers import duration, listing, plural, quantity
+from alignstudy.formatting import duration, listing, plural, quantity
 from alignstudy.report.tables.run import records_table
 from alignstudy.report.tables.table import Column, Table
 
@@ -60,7 +60,7 @@ def _with_unit(name: str, column: Column) -> Column:
 
 
 def _cost_notes(rows: Sequence[Mapping[str, Any]], unknown: Sequence[str]) -> Iterable[str]:
-    """Say what the stages took together, and what the numbers are of."""
+    """Return what the stages took together, and what the numbers are of."""
     before = [row for row in rows if row.get("reused")]
     if len(rows) > 1:
         yield f"All stages: {_total(rows)}."

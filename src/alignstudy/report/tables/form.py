@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from alignstudy.analysis.results import Analysis, Hygiene
+from alignstudy.formatting import ABSENT, number
 from alignstudy.records import Axis
-from alignstudy.report.numbers import ABSENT, number
-from alignstudy.report.results import Analysis, Hygiene
 from alignstudy.report.tables.table import Column, Table, numeric, rounded
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alignstudy.evidence import Agreement, JudgeQuality, LeaveOneOut, PairAccuracy
+from alignstudy.formatting import ABSENT, NO_BREAK, count, short
 from alignstudy.records import Axis
-from alignstudy.report.numbers import ABSENT, NO_BREAK, count, short
+from alignstudy.records.evidence import Agreement, JudgeQuality, LeaveOneOut, PairAccuracy
 from alignstudy.report.tables.table import (
     Cell,
     Column,
@@ -136,7 +136,7 @@ def leave_one_out_table(rankings: Sequence[LeaveOneOut]) -> Table:
 
 
 def _same(item: LeaveOneOut, whole: tuple[str, ...] | None) -> Cell:
-    """Say whether leaving a judge out changes who is first, or any place."""
+    """Return whether leaving a judge out changes who is first, or any place."""
     if not item.without or whole is None:
         return Cell(ABSENT)
     if item.ranking == whole:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from alignstudy.formatting import NAMES, RATES
 from alignstudy.records import Axis
-from alignstudy.report.numbers import NAMES, RATES
 
 SCORES = ("score_harmless", "score_helpful")
 METRICS = (*RATES, *SCORES)

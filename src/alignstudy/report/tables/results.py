@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from alignstudy.report.findings import Findings
-from alignstudy.report.leads import ALPHA
-from alignstudy.report.links import pair_link
-from alignstudy.report.numbers import (
+from alignstudy.analysis.comparisons.orientation import ALPHA
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis, Comparison, Improvement, ModelFigures, Omnibus
+from alignstudy.formatting import (
     ABSENT,
     NAMES,
     NO_BREAK,
@@ -21,8 +21,8 @@ from alignstudy.report.numbers import (
     percent,
     short,
 )
-from alignstudy.report.results import Analysis, Comparison, Improvement, ModelFigures, Omnibus
-from alignstudy.report.stamps import is_stamped
+from alignstudy.records.robustness import Power
+from alignstudy.report.html.links import pair_link
 from alignstudy.report.tables.metrics import METRICS, SCORES, short_name, title_of
 from alignstudy.report.tables.table import (
     Cell,
@@ -33,7 +33,7 @@ from alignstudy.report.tables.table import (
     numeric,
     rounded,
 )
-from alignstudy.robustness import Power
+from alignstudy.report.text.stamps import is_stamped
 
 
 def rates_table(findings: Findings, analysis: Analysis) -> Table:
@@ -94,7 +94,7 @@ def _estimates(
 
 
 def _methods(analysis: Analysis, metrics: Sequence[str]) -> str:
-    """Say by which method each column's intervals were made."""
+    """Return the methods by which the intervals were made."""
     made = []
     for metric in metrics:
         found = {e.method: e.level for m in analysis.models if (e := getattr(m, metric))}
@@ -158,7 +158,7 @@ def comparisons_table(
 
 
 def _tests(comparisons: Iterable[Comparison]) -> str:
-    """Say by which tests p-values were made."""
+    """Return the tests by which p-values were made."""
     made = {
         f"{short_name(item.metric)} by {item.test}": None
         for item in comparisons
@@ -187,7 +187,7 @@ def _win_rate(item: Comparison) -> Cell:
 
 
 def _to_show_it(item: Comparison) -> Cell:
-    """Say how many prompts would show the observed difference, and what could be shown."""
+    """Return how many prompts would show the observed difference, and what could be shown."""
     power = item.power or Power(power=0.0, detectable=None, n_needed=None)
     digits, detectable = digits_of(item.metric), power.detectable
     least = "" if detectable is None else f"\u2265{NO_BREAK}{number(detectable, digits)} seen"
@@ -195,7 +195,7 @@ def _to_show_it(item: Comparison) -> Cell:
 
 
 _COMPARISON_ON_PAGE = (
-    Column("Figure of merit", lambda item: short_name(item.metric)),
+    Column("Metric", lambda item: short_name(item.metric)),
     Column("Model", lambda item: Cell(item.model, links=(("samples", pair_link(item)),))),
     Column("Against", "reference"),
     numeric("Difference", lambda c: estimated(digits_of(c.metric), signed=True)(c.difference)),
@@ -226,7 +226,7 @@ def omnibus_table(analysis: Analysis) -> Table:
     return Table.of(
         analysis.omnibus,
         *for_files("metric", "test"),
-        Column("Figure of merit", lambda item: title_of(item.metric)),
+        Column("Metric", lambda item: title_of(item.metric)),
         Column("Test", lambda item: Cell(item.test, item.note)),
         numeric("Statistic", "statistic", rounded(2), name="statistic"),
         numeric("p", "p_value", p_value, name="p_value"),
@@ -235,7 +235,7 @@ def omnibus_table(analysis: Analysis) -> Table:
         *for_files("note"),
         name="omnibus",
         title="Does any model differ from any other?",
-        caption="One test over all models for each figure of merit",
+        caption="One test over all models for each metric",
         note="One test over all models, before any pair is looked at; not corrected.",
     )
 
@@ -259,7 +259,7 @@ def judges_table(analyses: Sequence[Analysis]) -> Table:
         "judges",
         ("judge", "model", "metric", "value", "low", "high", "n"),
         ((*names, e.value, e.low, e.high, e.n) for *names, e in found),
-        caption="Figures of merit by judge, with 95 % intervals",
+        caption="Metrics by judge, with 95 % intervals",
     )
 
 

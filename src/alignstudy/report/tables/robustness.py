@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from alignstudy.analysis.claims.words import WITHOUT
+from alignstudy.analysis.results import Analysis
+from alignstudy.formatting import digits_of, number, short
 from alignstudy.records import Axis
-from alignstudy.report.numbers import digits_of, number, short
-from alignstudy.report.results import Analysis
+from alignstudy.records.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
 from alignstudy.report.tables.metrics import name_of, rate_of
 from alignstudy.report.tables.table import (
     Cell,
@@ -18,8 +20,6 @@ from alignstudy.report.tables.table import (
     numeric,
     rounded,
 )
-from alignstudy.report.verdict_words import WITHOUT
-from alignstudy.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
 
 
 def thresholds_table(analyses: Sequence[Analysis]) -> Table:
@@ -161,7 +161,7 @@ def seeds_table(analysis: Analysis) -> Table:
     return Table.of(
         analysis.seed_spreads,
         Column("Model", "model"),
-        Column("Figure of merit", "metric", name_of),
+        Column("Metric", "metric", name_of),
         Column("By seed", _by_seed),
         numeric("Spread between seeds", "sd", rounded(2)),
         numeric("Error from prompts", "within", rounded(2)),
@@ -186,7 +186,7 @@ def values_by_seed_table(analysis: Analysis) -> Table:
             for item in analysis.seed_spreads
             for seed, value in item.by_seed.items()
         ),
-        caption="Figures of merit by training seed; sd is between seeds, within is the standard"
+        caption="Metrics by training seed; sd is between seeds, within is the standard"
         " error of one seed's figure from the draw of prompts",
     )
 

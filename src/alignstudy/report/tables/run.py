@@ -8,10 +8,10 @@ from functools import partial
 from operator import itemgetter, methodcaller
 from typing import Any
 
-from alignstudy.evidence import Divergence
+from alignstudy.formatting import ABSENT, duration, short
 from alignstudy.records import Audit
+from alignstudy.records.evidence import Divergence
 from alignstudy.report.inputs import TrainingRecord
-from alignstudy.report.numbers import ABSENT, duration, short
 from alignstudy.report.tables.table import (
     Cell,
     Column,

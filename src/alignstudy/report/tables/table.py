@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
+from alignstudy.formatting import ABSENT, NO_BREAK, count, interval, number, short
 from alignstudy.records import Estimate
-from alignstudy.report.numbers import ABSENT, NO_BREAK, count, interval, number, short
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
-from alignstudy.report.findings import Findings
-from alignstudy.report.markdown_text import inert
+from alignstudy.analysis.findings import Findings
+from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables import claims, results, robustness
 from alignstudy.report.tables.table import Cell, Column, Table
 

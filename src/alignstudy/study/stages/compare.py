@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.data.leaks import leaks
+from alignstudy.analysis.analyze_run import LEAK, OVERLAP, AnalysisConfig, analyze_run
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.results import Margins, Thresholds
+from alignstudy.data.contamination.leaks import leaks
 from alignstudy.judges import MAX_INCOMPLETE_SHARE
 from alignstudy.records import (
     Axis,
@@ -20,23 +25,18 @@ from alignstudy.records import (
     read_rows,
     write_rows,
 )
-from alignstudy.report.assemble import LEAK, OVERLAP, Question, find
-from alignstudy.report.claims import Claim
-from alignstudy.report.findings import Findings
-from alignstudy.report.panel_settings import PanelSettings
-from alignstudy.report.results import Margins, Thresholds
 from alignstudy.report.stored import STATISTICS, findings_from_json, write_findings
-from alignstudy.study.judge_spec import JudgeThresholds, SweepSettings
-from alignstudy.study.stage import Stage, StageJob
-from alignstudy.study.stages.answer import (
+from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.settings.judges import JudgeThresholds, SweepSettings
+from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
+from alignstudy.study.stages.divergence import Diagnose, read_divergence
+from alignstudy.study.stages.generate import (
     Generate,
     ScoreResponses,
     read_responses,
     read_scores,
 )
-from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
-from alignstudy.study.stages.diagnose import Diagnose, read_divergence
-from alignstudy.study.stages.judging import (
+from alignstudy.study.stages.score import (
     Assess,
     Calibrate,
     read_calibration_result,
@@ -95,7 +95,7 @@ class Compare(Stage):
         """Write statistics.json, tables/, responses/, classification/, scored.jsonl."""
         rows = [row for one in self.compared for row in self._scored(one, job)]
         incomplete = _incomplete(rows)
-        rows, findings = find(
+        rows, findings = analyze_run(
             rows,
             self._question(job),
             qualities=[read_quality(job.folder_of(stage)) for stage in self.assessments],
@@ -105,12 +105,12 @@ class Compare(Stage):
         write_findings(findings, rows, job.out)
         return {"responses": len(rows), INCOMPLETE: incomplete}
 
-    def _question(self, job: StageJob) -> Question:
+    def _question(self, job: StageJob) -> AnalysisConfig:
         prompts = read_prompts(job.folder_of(self.prompts))
         overlapping: frozenset[str] = frozenset()
         if self.training is not None:
             overlapping = read_overlap(job.folder_of(self.training)).prompt_ids
-        return Question(
+        return AnalysisConfig(
             thresholds={name: self._thresholds(at, job) for at, name in enumerate(self.judges)},
             base=self.base,
             panel=self.panel,
@@ -181,7 +181,7 @@ def _row(one: Compared, response: Response, scores: dict[str, Score]) -> ScoredR
 
 
 def _incomplete(rows: list[ScoredResponse]) -> list[str]:
-    """Say where a judge gave no score to more than one response of a hundred."""
+    """Return where a judge gave no score to more than one response of a hundred."""
     asked: Counter[tuple[str, str, str]] = Counter()
     missing: Counter[tuple[str, str, str]] = Counter()
     for row in rows:

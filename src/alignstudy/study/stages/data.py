@@ -8,23 +8,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from alignstudy.data.audit import length_facts
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect
-from alignstudy.data.exclusion import (
+from alignstudy.data.audit.audit import length_facts
+from alignstudy.data.contamination.exclusion import (
     SHARES_CALIBRATION,
     SHARES_VALIDATION,
     EvaluationDialogues,
 )
-from alignstudy.data.held_out import HeldOutPairs
-from alignstudy.data.overlap import Overlap, overlap
-from alignstudy.data.prompts import PromptSettings, select_prompts
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.validation import ValidationSettings, select_validation
-from alignstudy.data.world import WorldSettings, write_world
+from alignstudy.data.contamination.overlap import Overlap, overlap
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect
+from alignstudy.data.select.held_out import HeldOutPairs
+from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.select.validation import ValidationSettings, select_validation
+from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.graph.stage import Stage, StageJob
 
 ROWS = "rows.jsonl"
 PROMPTS = "prompts.jsonl"
@@ -153,7 +153,7 @@ class CollectRows(Stage):
         return {"rows": len(collected.rows)}
 
     def _held_out(self, job: StageJob) -> EvaluationDialogues:
-        """Give the dialogues of evaluation prompts, calibration pairs and validation pairs."""
+        """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""
         folder = job.folder_of(self.prompts)
         held = EvaluationDialogues.of_prompts(read_prompts(folder))
         for pairs, reason in (

@@ -1,0 +1,168 @@
+"""Claims that a study states before it runs, and the verdicts that its data give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from alignstudy.settings import Many, Settings
+
+ClaimMetric = Literal[
+    "hmr",
+    "hpr",
+    "cas",
+    "score_harmless",
+    "score_helpful",
+    "median_harmless",
+    "median_helpful",
+    "sd_harmless",
+    "sd_helpful",
+    "min_harmless",
+    "min_helpful",
+    "max_harmless",
+    "max_helpful",
+    "judge_accuracy_harmless",
+    "judge_accuracy_helpful",
+]
+"""What a claim may be about; sd, median, min and max are of scores over a prompt set."""
+
+VERDICTS = (
+    "supported",
+    "contradicted",
+    "equivalent",
+    "underpowered",
+    "not supported",
+    "unmeasurable",
+)
+
+
+class Claim(Settings):
+    """One claim: that a model is better than others, or that a figure lies within bounds."""
+
+    name: str = Field("", description="What a person calls it; left out: made from the rest.")
+    metric: Many[ClaimMetric] = Field(description="One figure, or several: it must hold for all.")
+    better: str | None = Field(None, description="The model that is said to have the higher value.")
+    worse: str | None = Field(
+        None, description="Instead of `better`: the model that is said to have the lower value."
+    )
+    than: Many[str] = Field((), description="The models it is compared with; left out: all others.")
+    margin: float = Field(
+        0.0, ge=0.0, description="By at least so much: percentage points, or the judge's unit."
+    )
+    relation: Literal["better", "equivalent"] = Field(
+        "better", description="equivalent: within the margin of each other, either way."
+    )
+    without: Literal["empty", "cap", "role_tag", "loop"] | None = Field(
+        None, description="Leave out responses that are so flagged (rates only)."
+    )
+    in_sample: bool = Field(
+        False, description="Said of these responses only: true or false as they are, without test."
+    )
+    models: Many[str] = Field((), description="With bounds: whose figure; left out: every model's.")
+    at_least: float | None = Field(None, description="The figure is at least this.")
+    at_most: float | None = Field(None, description="The figure is at most this.")
+
+    @field_validator("metric", "than", "models", mode="before")
+    @classmethod
+    def _bare_name(cls, given: object) -> object:
+        """Read one name as a list of it."""
+        return [given] if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Claim:
+        if not self.metric:
+            raise ValueError("name at least one metric")
+        kinds = [self.better is not None, self.worse is not None, self.is_bounded]
+        if sum(kinds) != 1:
+            raise ValueError(
+                "give one of `better` (and `than`), `worse` (and `than`),"
+                " or bounds (`at_least`, `at_most`)"
+            )
+        if self.is_bounded and (
+            self.than or self.margin or self.relation != "better" or self.without or self.in_sample
+        ):
+            raise ValueError("a claim with bounds takes neither than, margin, relation nor without")
+        if not self.is_bounded and self.models:
+            raise ValueError("`models` is for claims with bounds; name models with better and than")
+        if self.relation == "equivalent" and self.margin == 0.0:
+            raise ValueError("an equivalence needs a margin above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_metric(self) -> Claim:
+        if self.is_bounded:
+            return self
+        if any(name.startswith("judge_accuracy") for name in self.metric):
+            raise ValueError("a judge's accuracy is no model's: claim bounds (`at_least`)")
+        if self.without and not set(self.metric) <= {"hmr", "hpr"}:
+            raise ValueError("`without` is for hmr and hpr")
+        if self.margin >= 100.0 and {"hmr", "hpr", "cas"} & set(self.metric):
+            raise ValueError("no two rates differ by 100 percentage points or more")
+        if self.relation == "equivalent" and any(is_point(name) for name in self.metric):
+            raise ValueError("an equivalence is of rates or mean scores")
+        return self
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it says that a figure lies within bounds."""
+        return self.at_least is not None or self.at_most is not None
+
+    @property
+    def subject(self) -> str | None:
+        """The model that it is about; None for bounds."""
+        return self.better if self.better is not None else self.worse
+
+    def named(self) -> tuple[str, ...]:
+        """Return every model that it names, each once."""
+        subject = () if self.subject is None else (self.subject,)
+        return tuple(dict.fromkeys((*subject, *self.than, *self.models)))
+
+    def renamed(self, names: Mapping[str, str]) -> Claim:
+        """Return the claim with models called otherwise; those not in `names` keep theirs."""
+
+        def of(models: Sequence[str]) -> tuple[str, ...]:
+            return tuple(names.get(model, model) for model in models)
+
+        return self.model_copy(
+            update={
+                "better": self.better and names.get(self.better, self.better),
+                "worse": self.worse and names.get(self.worse, self.worse),
+                "than": of(self.than),
+                "models": of(self.models),
+            }
+        )
+
+
+def is_point(metric: str) -> bool:
+    """Tell the figures that describe a sample of scores: medians, spreads and ends."""
+    return metric.split("_")[0] in ("median", "sd", "min", "max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the data say of a claim.
+
+    Attributes:
+        claim: The claim in words.
+        verdict: One of `VERDICTS`.
+        evidence: Why, in one sentence with numbers and intervals.
+        n_needed: Paired prompts a set for 80 % power at the observed difference; None where that
+            is not what is missing.
+        prompts: Prompt ids that decide most: the discordant ones, for links to samples.
+        parts: The verdicts of a claim's parts, where it has several; else empty.
+    """
+
+    claim: str
+    verdict: str
+    evidence: str
+    n_needed: int | None = None
+    prompts: tuple[str, ...] = ()
+    parts: tuple[Verdict, ...] = ()
+
+    @property
+    def brief(self) -> str:
+        """The first clause of the evidence: the difference with its interval."""
+        return self.evidence.split("; ", 1)[0].strip().rstrip(".")

@@ -1,0 +1,124 @@
+"""A row between its file and its record, and what a format must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from alignstudy.dialogue import parse_turns
+from alignstudy.records import Document, Pair, Quarantined
+
+
+class UnusableRow(ValueError):
+    """A row that can't become a record; the text is the reason that the audit shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawRow:
+    """A row as its file holds it.
+
+    Attributes:
+        file: Path inside the source.
+        line: From 1; for Parquet the row number.
+        subset: The folder it lies in; empty where there is none.
+        split: The file's split, or the one that its dialogue's hash falls into.
+        fields: The JSON object.
+    """
+
+    file: str
+    line: int
+    subset: str
+    split: str
+    fields: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Name of the row, unique in its source: `<subset>/<split>:<line>` in the hub's layout."""
+        folder, slash, name = self.file.rpartition("/")
+        for suffix in (".gz", ".jsonl", ".parquet"):
+            name = name.removesuffix(suffix)
+        return f"{folder}{slash}{name}:{self.line}"
+
+    def quarantined(self, reason: str) -> Quarantined:
+        """Return where this row is and why it can't be used."""
+        return Quarantined(file=self.file, line=self.line, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """A row that became a record.
+
+    Attributes:
+        record: A pair (a demonstration if `rejected` is None), or a document.
+        notes: What was done to it, counted: {"system turns merged": 1}.
+    """
+
+    record: Pair | Document
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """How rows of one shape become records."""
+
+    fields: tuple[str, ...]
+
+    def recognises(self, fields: Mapping[str, Any]) -> bool:
+        """Tell from the fields' names and types whether a row is meant in this format."""
+
+    def parse(self, row: RawRow) -> Parsed:
+        """Make the record.
+
+        Raises:
+            UnusableRow: With the reason, if the row can't be used.
+        """
+
+
+def text_of(row: RawRow, name: str) -> str:
+    """Return a text field of a row.
+
+    Raises:
+        UnusableRow: If it is missing, null, no text, or holds characters that no text can hold.
+    """
+    if name not in row.fields:
+        close = get_close_matches(name, list(row.fields), n=1)
+        hint = f" (is '{close[0]}' meant?)" if close else ""
+        raise UnusableRow(f"field '{name}' is missing{hint}")
+    return checked_text(row.fields[name], f"field '{name}'")
+
+
+def checked_text(value: object, where: str) -> str:
+    """Check that a value is text that can be written, tokenised and shown.
+
+    Raises:
+        UnusableRow: If it isn't.
+    """
+    if value is None:
+        raise UnusableRow(f"{where} is null")
+    if not isinstance(value, str):
+        raise UnusableRow(f"{where} is {_kind(value)}, not text")
+    if "\0" in value:
+        raise UnusableRow(f"{where} holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UnusableRow(f"{where} holds half of a surrogate pair") from None
+    return value
+
+
+def _kind(value: object) -> str:
+    """Name the type of a JSON value in JSON's words."""
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+def opening(record: Pair | Document) -> str:
+    """Return the words of a dialogue's first human turn, white space normalised.
+
+    Everything that must not be torn apart (splits, shares) is keyed by it. A document that is no
+    dialogue is its own opening.
+    """
+    text = record.prompt if isinstance(record, Pair) else record.text
+    first = next((turn.text for turn in parse_turns(text) if turn.role == "human"), text)
+    return " ".join(first.split())

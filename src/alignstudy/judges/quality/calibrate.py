@@ -1,0 +1,130 @@
+"""Thresholds chosen on labelled pairs instead of by eye."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from alignstudy.dialogue import CUE
+from alignstudy.errors import DataError, MetricError
+from alignstudy.records import Pair
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A threshold and how well it tells chosen from rejected responses.
+
+    Attributes:
+        threshold: A response passes if its score is greater.
+        balanced_accuracy: Mean of the share of chosen that pass and of rejected that don't; in
+            [0.5, 1], as it is the best on the same pairs.
+        pair_accuracy: Share of pairs whose chosen response has the higher score, ties count half;
+            in [0, 1]. It doesn't hang on the threshold; below 0.5 the judge's direction is wrong.
+        n: Number of pairs.
+    """
+
+    threshold: float
+    balanced_accuracy: float
+    pair_accuracy: float
+    n: int
+
+
+def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
+    """Choose the threshold with the largest balanced accuracy.
+
+    All thresholds between two neighbouring scores decide alike; the middle of such a gap stands
+    for it. Among equally good gaps the one whose middle is nearest to the median of all scores is
+    taken, then the lower. Only where no gap is as good as letting none or all pass (a judge
+    that is constant or the wrong way round) does a threshold at an end of the scores come out.
+
+    Args:
+        chosen: (n,) scores of the preferred responses.
+        rejected: (n,) scores of the others, pair by pair.
+
+    Raises:
+        MetricError: If there are no pairs, lengths differ, or a score is not finite.
+    """
+    import numpy as np
+
+    better, worse = _checked(chosen, rejected)
+    pooled = np.concatenate([better, worse])
+    thresholds, is_gap = _candidates(np.unique(pooled))
+    # Integer counts, not shares: equally good thresholds must compare as equal.
+    right = (better.size - np.searchsorted(np.sort(better), thresholds, side="right")) + (
+        np.searchsorted(np.sort(worse), thresholds, side="right")
+    )
+    best = right == right.max()
+    if (best & is_gap).any():
+        best &= is_gap
+    order = np.lexsort((thresholds, np.abs(thresholds - np.median(pooled)), ~best))
+    wins = (better > worse).sum() + (better == worse).sum() / 2
+    return Calibration(
+        threshold=float(thresholds[order[0]]),
+        balanced_accuracy=float(right.max() / pooled.size),
+        pair_accuracy=float(wins / better.size),
+        n=int(better.size),
+    )
+
+
+def as_judged(
+    pair: Pair, protocol: Literal["paper", "rigorous"]
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return a pair as the judge reads a model's responses under a protocol.
+
+    Args:
+        pair: A preference.
+        protocol: "paper": the prompt is stripped and ends without a cue, as the published study's
+            prompts do; "rigorous": the prompt is taken as it is.
+
+    Returns:
+        (prompt, chosen) and (prompt, rejected), responses stripped.
+
+    Raises:
+        DataError: If the pair is a demonstration without a rejected response.
+    """
+    if pair.rejected is None:
+        raise DataError(
+            f"{pair.id}: no rejected response",
+            why="a judge is calibrated and assessed on chosen against rejected responses",
+            hint="name subsets of preference pairs",
+        )
+    prompt = pair.prompt
+    if protocol == "paper":
+        prompt = prompt.removesuffix(CUE).strip()
+    return (prompt, pair.chosen.strip()), (prompt, pair.rejected.strip())
+
+
+def _candidates(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """One threshold a gap between sorted distinct scores, and one below and at their ends."""
+    import numpy as np
+
+    low, high = values[:-1], values[1:]
+    middle = low / 2 + high / 2
+    # Between neighbouring floats there is no middle; the lower one decides as the gap does.
+    middle = np.where((middle >= low) & (middle < high), middle, low)
+    thresholds = np.concatenate([[np.nextafter(values[0], -np.inf)], middle, values[-1:]])
+    is_gap = np.ones(thresholds.size, dtype=bool)
+    is_gap[[0, -1]] = False
+    return thresholds, is_gap
+
+
+def _checked(chosen: ArrayLike, rejected: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Refuse scores that no threshold can be chosen on."""
+    import numpy as np
+
+    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (chosen, rejected))
+    if better.ndim != 1 or better.shape != worse.shape or better.size == 0:
+        raise MetricError(
+            f"no threshold fits {better.shape} chosen and {worse.shape} rejected scores",
+            why="it takes one score of each a pair, and at least one pair",
+            hint="give the calibration split pairs with both responses",
+        )
+    if not (np.isfinite(better).all() and np.isfinite(worse).all()):
+        raise MetricError(
+            "a calibration score is not a finite number",
+            hint="leave out the pairs that the judge couldn't score, and say how many",
+        )
+    return better, worse

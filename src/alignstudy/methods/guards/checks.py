@@ -1,0 +1,277 @@
+"""What stops a training whose numbers would be silently wrong.
+
+Each guard gets what was measured on the real model and trainer, and either tells what it saw or
+raises with the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from alignstudy.dialogue import CUE
+from alignstudy.errors import GuardError, InputError
+from alignstudy.methods.loss_formulas import LossOptions, PairLogps
+from alignstudy.methods.losses import at_reference, preference_loss
+from alignstudy.records import GuardOutcome
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MARGIN_TOLERANCE = 1e-4
+"""Largest implicit reward margin, and relative error of the first loss, before the first step."""
+REFERENCE_TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}
+"""Largest relative difference of a kept reference log-probability from one computed anew."""
+PACKING_TOLERANCE = 1e-3
+"""Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
+MERGE_TOLERANCE = 1e-3
+"""Largest change of a logit through merging an adapter, in standard deviations of logits."""
+
+
+def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
+    """Refuse a tokenizer whose padding is its end-of-sequence token.
+
+    Raises:
+        GuardError: If the two are one token, or one of them is missing.
+    """
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if pad is None or end is None or pad == end:
+        state = "has no pad token" if pad is None else "has no end-of-sequence token"
+        raise GuardError(
+            "the tokenizer "
+            + (state if pad is None or end is None else f"pads with its end token (id {pad})"),
+            why="where padding can't be told from the end, the end isn't learnt, or padding is",
+            hint="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
+            " folder's tokenizer_config.json",
+        )
+    return GuardOutcome(
+        guard="padding_is_not_end", passed=True, detail=f"pad token {pad}, end token {end}"
+    )
+
+
+def end_is_learnt(
+    last_targets: Sequence[int], *, truncated: Sequence[bool], row_ids: Sequence[str], end: int
+) -> GuardOutcome:
+    """Refuse rows that weren't cut and yet don't end in a learnt end-of-sequence token.
+
+    Args:
+        last_targets: The last token of each row that the loss sees, as the collator made it.
+        truncated: Whether the row's end was cut off.
+        row_ids: Names of the rows.
+        end: The end-of-sequence token's id.
+
+    Raises:
+        GuardError: Naming the rows.
+    """
+    checked = [
+        (row, last)
+        for row, last, cut in zip(row_ids, last_targets, truncated, strict=True)
+        if not cut
+    ]
+    faulty = [row for row, last in checked if last != end]
+    if faulty:
+        raise GuardError(
+            f"{len(faulty)} of {len(checked)} rows don't teach the end of a response",
+            why=f"their last target isn't the end token {end}: rows {', '.join(faulty[:3])}",
+            hint="use a tokenizer that encodes its own eos_token as one token",
+        )
+    return GuardOutcome(
+        guard="end_is_learnt",
+        passed=True,
+        detail=f"{len(checked)} uncut rows, as collated, end in the learnt token {end}",
+    )
+
+
+def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
+    """Refuse rows whose responses never follow the cue's own tokens, after which generation asks.
+
+    That every prompt's text ends in the cue was checked by encoding.
+
+    Args:
+        counts: Of the encoded rows.
+
+    Raises:
+        GuardError: If in every row a token reaches across the cue's end.
+    """
+    merged, used = counts["merged_at_border"], counts["used"]
+    if merged == used:
+        raise GuardError(
+            f"no response of {used} rows follows the tokens of the cue {CUE!r}",
+            why="followed by a response, the prompt's last tokens are others than alone, as"
+            " generation asks them: what is learnt isn't what will be asked for",
+            hint="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
+            " responses begin with a space",
+        )
+    return GuardOutcome(
+        guard="cue_is_shared",
+        passed=True,
+        detail=f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
+        f" in {merged} of {used} used a token reaches across it into the response",
+    )
+
+
+def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Tell of rows in which a token reaches across the cue into the response; none: no note."""
+    merged = counts["merged_at_border"]
+    if not merged:
+        return ()
+    return (
+        f"in {merged} of {counts['used']} rows a token reaches across the cue's end: their"
+        " responses don't follow the tokens after which generation asks",
+    )
+
+
+def fits_context(max_length: int, context: int) -> None:
+    """Refuse rows longer than the model can read.
+
+    Raises:
+        InputError: If `max_length` exceeds the context.
+    """
+    if max_length > context:
+        raise InputError(
+            f"max_length {max_length} is more than the model can read",
+            why=f"its context is {context} tokens",
+            hint=f"set max_length to {context} at most",
+        )
+
+
+def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
+    """Refuse a model whose training pass is noisy although dropout was switched off.
+
+    Args:
+        difference: Largest difference of logits between two passes in training mode.
+        kept: Whether the study asked to keep dropout.
+
+    Raises:
+        GuardError: If the passes differ and dropout should be off.
+    """
+    if kept:
+        return GuardOutcome(
+            guard="dropout_is_off",
+            passed=False,
+            detail="dropout: keep: the model's dropout stays on, logits of two training passes"
+            f" differ by up to {difference:.3g}; losses and margins are noisy",
+        )
+    if difference != 0:
+        raise GuardError(
+            f"dropout is off, yet two training passes differ by {difference:.3g}",
+            why="the model drops units in a way that its configuration doesn't switch off",
+            hint="say dropout: keep to train with the noise, or use another architecture",
+        )
+    return GuardOutcome(
+        guard="dropout_is_off", passed=True, detail="two training passes give identical logits"
+    )
+
+
+def reference_is_parent(
+    loss: float,
+    logps: PairLogps,
+    *,
+    names: Sequence[str],
+    weights: Sequence[float] | None,
+    options: LossOptions,
+) -> GuardOutcome:
+    """Refuse a preference training that doesn't start at its reference.
+
+    Args:
+        loss: The trainer's own loss on the probe pairs before the first step.
+        logps: Their log-probabilities under policy and reference.
+        names: The losses that are added.
+        weights: One a loss; None: 1 each.
+        options: The losses' numbers.
+
+    Raises:
+        GuardError: If a margin isn't 0, or the loss isn't what it is at margin 0.
+    """
+    expected = preference_loss(names, at_reference(logps), options, weights=weights)
+    ratios = (logps.chosen - logps.ref_chosen) - (logps.rejected - logps.ref_rejected)
+    margin = float(abs(options.beta * ratios).max())
+    seen = (
+        f"loss {loss:.6f}, expected {expected:.6f}; largest implicit reward margin {margin:.2g}"
+        f" on {len(ratios)} pairs"
+    )
+    close = abs(loss - expected) <= MARGIN_TOLERANCE * max(1.0, abs(expected))
+    if not (close and margin < MARGIN_TOLERANCE):
+        raise GuardError(
+            "the reference is not the model that training starts from",
+            why=f"before the first step: {seen}",
+            hint="train from saved weights (TrainJob.parent); if they are, please report this",
+        )
+    return GuardOutcome(guard="reference_is_parent", passed=True, detail=seen)
+
+
+def references_are_fresh(difference: float, *, precision: str) -> GuardOutcome:
+    """Refuse reference log-probabilities that the reference doesn't give.
+
+    Args:
+        difference: Largest relative difference from log-probabilities computed anew.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        GuardError: If they differ.
+    """
+    seen = f"kept and computed reference log-probabilities differ by {difference:.2g}, relatively"
+    if not difference <= REFERENCE_TOLERANCE[precision]:
+        raise GuardError(
+            "reference log-probabilities are not those of the model that training starts from",
+            why=f"{seen}; at most {REFERENCE_TOLERANCE[precision]:g} is rounding",
+            hint="delete the store's folder `references`: they are computed anew",
+        )
+    return GuardOutcome(guard="references_are_fresh", passed=True, detail=seen)
+
+
+def documents_are_kept_apart(difference: float, *, architecture: str) -> GuardOutcome:
+    """Refuse packing where a document's logits depend on its neighbour in the row.
+
+    Args:
+        difference: Largest change of a logit, in standard deviations of the logits.
+        architecture: Name of the model class, for the message.
+
+    Raises:
+        GuardError: If they do.
+    """
+    seen = f"logits of two documents change by {difference:.2g} standard deviations when packed"
+    if not difference <= PACKING_TOLERANCE:
+        raise GuardError(
+            f"packing: {architecture} reads across the documents of a packed row",
+            why=f"{seen}; at most {PACKING_TOLERANCE:g} is rounding",
+            hint="set packing: false (group_by_length: true saves most of the padding)",
+        )
+    return GuardOutcome(guard="documents_are_kept_apart", passed=True, detail=seen)
+
+
+def merge_is_faithful(difference: float) -> GuardOutcome:
+    """Refuse merged weights that compute something else than the adapter on its base.
+
+    Args:
+        difference: Largest change of a logit, in standard deviations of the logits.
+
+    Raises:
+        GuardError: If they do.
+    """
+    seen = f"logits change by {difference:.2g} standard deviations through merging"
+    if not difference <= MERGE_TOLERANCE:
+        raise GuardError(
+            "the merged weights don't compute what the adapter computes",
+            why=f"{seen}; at most {MERGE_TOLERANCE:g} is rounding",
+            hint="go on with the adapter on its base instead of merged weights",
+        )
+    return GuardOutcome(guard="merge_is_faithful", passed=True, detail=seen)
+
+
+def non_finite(what: str, value: float, *, step: int, rows: Sequence[str], kept: str) -> GuardError:
+    """Make the error that ends a training at a step whose loss or gradient isn't a number.
+
+    Args:
+        what: "loss" or "gradient norm".
+        value: What it was.
+        step: The optimizer step that was being made, from 1.
+        rows: Ids of the rows that the step had read so far.
+        kept: Which checkpoint is left.
+    """
+    return GuardError(
+        f"the {what} is {value} in step {step}",
+        why=f"the step's rows are {', '.join(rows)}",
+        hint="lower learning_rate, add warmup_steps, or look at those rows",
+        kept=kept,
+    )

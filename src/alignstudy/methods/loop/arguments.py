@@ -1,0 +1,179 @@
+"""From our settings to the trainers' arguments: every one of them said, none left to a default
+that changes between versions.
+"""  # noqa: D205
+
+from __future__ import annotations
+
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.methods.base import LoRASettings, TrainingSettings
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.reward_model import RewardModelSettings
+from alignstudy.methods.sft import SFTSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that the trainer would not use.
+
+    Raises:
+        InputError: If it is neither the CPU nor the first GPU.
+    """
+    if device not in {"cpu", "cuda", "cuda:0"}:
+        raise InputError(
+            f"training can't be pinned to {device}",
+            why="the trainer takes the first GPU that it sees",
+            hint=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
+        )
+
+
+def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
+    """Return the number of optimizer steps on so many rows, as the trainer counts them."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    return ceil(settings.num_train_epochs * ceil(num_rows / settings.effective_batch_size))
+
+
+def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
+    """Return the steps between checkpoints: as set, else a tenth of all, 500 at most."""
+    return settings.save_steps or max(1, min(500, ceil(num_steps / 10)))
+
+
+def training_arguments(
+    settings: TrainingSettings,
+    *,
+    num_rows: int,
+    work: Path,
+    seed: int,
+    device: str,
+    precision: str = "fp32",
+) -> dict[str, Any]:
+    """Return what transformers' TrainingArguments is to be made with, for any method.
+
+    The trainer is given an update's rows as one batch, which our step cuts into micro-batches.
+    `logging_steps` is 1: our metrics file thins the lines itself, so that a run that was
+    interrupted between two logged steps has the same file as one that wasn't.
+    """
+    num_steps = planned_steps(settings, num_rows)
+    return {
+        "output_dir": str(work),
+        "num_train_epochs": settings.num_train_epochs,
+        "max_steps": num_steps,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.lr_scheduler_type,
+        "warmup_steps": settings.warmup_steps,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        **_batch_sizes(settings),
+        "max_length": settings.max_length,
+        "save_strategy": "steps",
+        "save_steps": checkpoint_interval(settings, num_steps),
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": device == "cpu",
+        "bf16": precision == "bf16",
+        **_FIXED,
+    }
+
+
+def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
+    """An update as one batch, which our step cuts; packed rows, which it doesn't, as asked."""
+    if getattr(settings, "packing", False):
+        return {
+            "per_device_train_batch_size": settings.per_device_train_batch_size,
+            "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        }
+    return {
+        "per_device_train_batch_size": settings.effective_batch_size,
+        "gradient_accumulation_steps": 1,
+    }
+
+
+_FIXED: dict[str, Any] = {
+    "optim": "adamw_torch_fused",
+    "fp16": False,
+    "tf32": False,
+    "gradient_checkpointing": False,
+    "logging_strategy": "steps",
+    "logging_steps": 1,
+    "logging_nan_inf_filter": False,
+    "eval_strategy": "no",
+    "save_total_limit": None,
+    "report_to": "none",
+    "push_to_hub": False,
+    "disable_tqdm": True,
+    "log_level": "error",
+    "dataloader_num_workers": 0,
+    "dataloader_drop_last": False,
+    "remove_unused_columns": False,
+    "auto_find_batch_size": False,
+}
+
+
+def method_arguments(settings: TrainingSettings, *, references_ahead: bool) -> dict[str, Any]:
+    """Return what the method's own TRL config takes beyond `training_arguments`.
+
+    Args:
+        settings: The method's.
+        references_ahead: Whether DPO reads the reference's log-probabilities from its rows.
+    """
+    if isinstance(settings, DPOSettings):
+        return {
+            "beta": settings.beta,
+            "loss_type": list(settings.loss_type),
+            "loss_weights": list(settings.loss_weights) if settings.loss_weights else None,
+            "label_smoothing": settings.label_smoothing,
+            "ld_alpha": settings.ld_alpha,
+            "f_divergence_type": settings.f_divergence_type,
+            "f_alpha_divergence_coef": settings.f_alpha_divergence_coef,
+            "discopop_tau": settings.discopop_tau,
+            "disable_dropout": False,
+            "padding_free": False,
+            "precompute_ref_log_probs": references_ahead,
+            "sync_ref_model": False,
+            "use_weighting": False,
+            "truncation_mode": "keep_start",
+        }
+    if isinstance(settings, RewardModelSettings):
+        return {
+            "center_rewards_coefficient": settings.center_rewards_coefficient,
+            "disable_dropout": False,
+        }
+    packing = isinstance(settings, SFTSettings) and settings.packing
+    return {"packing": packing, "packing_strategy": "bfd", "padding_free": False}
+
+
+def lora_arguments(lora: LoRASettings) -> dict[str, Any]:
+    """Return what PEFT's LoraConfig is to be made with."""
+    return {
+        "r": lora.r,
+        "lora_alpha": lora.lora_alpha,
+        "lora_dropout": lora.lora_dropout,
+        "target_modules": list(lora.target_modules),
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+
+
+def check_target_modules(lora: LoRASettings, model: PreTrainedModel) -> None:
+    """Refuse each LoRA target that no layer of the model has; PEFT would leave it out silently.
+
+    As PEFT matches them, a target is a layer's full name or its end after a dot.
+
+    Raises:
+        UnknownNameError: Offering the nearest name.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    adaptable = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv1D)
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, adaptable)]
+    for target in lora.target_modules:
+        if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
+            known = {layer.rpartition(".")[2] for layer in layers}
+            raise UnknownNameError("layer", target, known, where="lora.target_modules")

@@ -1,0 +1,130 @@
+"""Log-probabilities of targets from hidden states: a language model's head, for a CPU.
+
+TRL's fused head never holds all logits, computes them again for the gradients, and measures more
+than is shown; on a GPU its kernels make up for that. On a CPU logits of a piece fit into memory:
+held once, they cost one product less and a third of the passes over the vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.utils import ModelOutput
+
+MOST_LOGITS = 2**26
+"""Logits that are held at once: 256 MiB in float32. Beyond it TRL's head computes them in tiles."""
+
+_SCALES = (
+    "final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier",
+    "logits_scaling",
+)  # fmt: skip
+"""Settings of models whose logits are more than a product with the head's weights."""
+
+
+@dataclass
+class Scored(ModelOutput):  # type: ignore[misc]
+    """What TRL asks of a scoring pass, in the places of the batch's tokens but the first, (R, T-1).
+
+    Attributes:
+        loss: Mean negative log-probability of the targets.
+        log_probs: Of the targets, 0 elsewhere.
+        is_top1: Whether no token is likelier than a target.
+        label_mask: Where a target is.
+        entropy: NaN: nothing that is shown needs it.
+        mean_logits: NaN likewise.
+    """
+
+    loss: torch.Tensor | None = None
+    log_probs: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    log_sum_sq_probs: torch.Tensor | None = None
+    mean_logits: torch.Tensor | None = None
+    is_top1: torch.Tensor | None = None
+    label_mask: torch.Tensor | None = None
+    aux_loss: torch.Tensor | None = None
+
+
+class _TargetLogProbs(torch.autograd.Function):
+    """(N, H) hidden states, (V, H) weights, (V,) bias or None, (N,) targets -> (N,), (N,) bool."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = torch.nn.functional.linear(hidden, weight, bias)
+        wanted = logits.gather(1, targets[:, None])[:, 0]
+        highest = logits.amax(1)  # which token's it is, max would tell in ten times the time
+        is_top1 = wanted == highest
+        shares = logits.sub_(highest[:, None]).exp_()  # where the logits lay
+        total = shares.sum(1)
+        ctx.save_for_backward(hidden, weight, targets, total)
+        ctx.shares = shares if any(ctx.needs_input_grad) else None
+        ctx.mark_non_differentiable(is_top1)
+        return wanted - highest - total.log(), is_top1
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, _: Any) -> Any:  # noqa: ANN401
+        hidden, weight, targets, total = ctx.saved_tensors
+        shares, ctx.shares = ctx.shares, None
+        # d log p(target) / d logit_v = [v is the target] - p(v)
+        of_logits = shares.mul_((-grad / total)[:, None])
+        of_logits.scatter_add_(1, targets[:, None], grad[:, None])
+        wants = ctx.needs_input_grad
+        return (
+            of_logits @ weight if wants[0] else None,
+            of_logits.T @ hidden if wants[1] else None,
+            of_logits.sum(0) if wants[2] else None,
+            None,
+        )
+
+
+def holds_logits(model: Any, num_targets: int) -> bool:  # noqa: ANN401
+    """Return whether so many targets' logits are held at once and scored here.
+
+    Not on a GPU, not in mixed precision, and not for heads that do more than multiply.
+    """
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    plain = isinstance(head, torch.nn.Linear) and all(
+        getattr(config, name, None) in (None, 1.0) for name in _SCALES
+    )
+    if not plain or head.weight.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    return num_targets * int(head.weight.shape[0]) <= MOST_LOGITS
+
+
+def score_targets(
+    model: Any,  # noqa: ANN401
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    put: torch.Tensor,
+    labels: torch.Tensor,
+) -> Scored:
+    """Score targets and put the results into their places.
+
+    Args:
+        model: Whose head computes.
+        hidden: (N, H) the states that foretell the targets.
+        targets: (N,) token ids.
+        put: (N,) their places in the flattened (R, T-1).
+        labels: (R, T) the batch's labels.
+    """
+    head = model.get_output_embeddings()
+    found: Any = _TargetLogProbs.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
+    log_probs, is_top1 = found
+    shape = (labels.shape[0], labels.shape[1] - 1)
+    unmeasured = log_probs.new_full(shape, float("nan")).detach()
+    return Scored(
+        loss=-log_probs.sum() / len(targets),
+        log_probs=log_probs.new_zeros(shape[0] * shape[1]).scatter(0, put, log_probs).view(shape),
+        is_top1=is_top1.new_zeros(shape[0] * shape[1]).scatter(0, put, is_top1).view(shape),
+        label_mask=labels[:, 1:] != -100,
+        entropy=unmeasured,
+        mean_logits=unmeasured,
+    )

@@ -1,0 +1,159 @@
+"""What a model folder must hold, and what its faults are called."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from alignstudy.errors import (
+    AlignstudyError,
+    DamagedArtefactError,
+    EnvironmentFault,
+    GuardError,
+    InputError,
+)
+
+ADAPTER_RECORD = "alignstudy.json"
+"""Lies beside `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
+
+NEEDED = (
+    "a model folder holds config.json, weights (model.safetensors or pytorch_model.bin) and a"
+    " tokenizer (tokenizer.json, or vocab.json with merges.txt, or spm.model)"
+)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: If there is no such file.
+        DamagedArtefactError: If it is no JSON object.
+    """
+    if not file.is_file():
+        raise InputError(f"{file.parent} has no {file.name}", hint=NEEDED)
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedArtefactError(
+            f"{file} is not JSON", why=str(error), hint="fetch or write the model folder again"
+        ) from error
+    if not isinstance(values, dict):
+        raise DamagedArtefactError(f"{file} is not a JSON object", hint="fetch the folder again")
+    return values
+
+
+def check_no_code(folder: Path) -> None:
+    """Refuse a folder whose configuration asks for code of its own.
+
+    Raises:
+        InputError: If `config.json` is missing.
+        GuardError: If a configuration names code to run (`auto_map`).
+    """
+    read_json(folder / "config.json")
+    for name in ("config.json", "tokenizer_config.json"):
+        file = folder / name
+        if file.is_file() and read_json(file).get("auto_map"):
+            raise GuardError(
+                f"{file} asks for code of its own (auto_map)",
+                why="alignstudy never runs code that comes with a model",
+                hint="use a model whose architecture transformers knows, or remove 'auto_map'"
+                " if the folder's architecture is one of those",
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the weight files that are read: safetensors where there are any, else `.bin`.
+
+    Raises:
+        InputError: If the folder holds neither.
+    """
+    safe = sorted(folder.glob("*.safetensors"))
+    files = safe or sorted({*folder.glob("pytorch_model*.bin"), *folder.glob("adapter_model*.bin")})
+    if not files:
+        raise InputError(f"{folder} holds no weights", hint=NEEDED)
+    return files
+
+
+@contextmanager
+def named_faults(folder: Path) -> Iterator[None]:
+    """Return what is wrong with a folder in the project's errors, whatever a library raised.
+
+    Raises:
+        GuardError: If a pickle holds code.
+        DamagedArtefactError: If a weight file can't be read as one.
+        InputError: If a file is missing or the architecture is not known.
+        EnvironmentFault: If a file can't be read for want of permission or a sound disk.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except UnpicklingError as error:
+        raise _pickle_fault(folder, error) from error
+    except (SafetensorError, EOFError) as error:
+        raise _damaged(folder, error) from error
+    except RuntimeError as error:
+        if not _is_read_fault(error):
+            raise
+        raise _damaged(folder, error) from error
+    except OSError as error:
+        raise _file_fault(folder, error) from error
+    except (ValueError, ImportError, StrictDataclassError) as error:
+        raise _unusable(folder, error) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Say an error in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedArtefactError:
+    """Tell a pickle that wants to run code from one that is broken."""
+    words = str(error)
+    if "GLOBAL" not in words and "REDUCE" not in words and "BUILD" not in words:
+        return _damaged(folder, error)
+    return GuardError(
+        f"a weight file in {folder} holds more than tensors",
+        why="it is a pickle that would run code: "
+        + next((line.strip() for line in words.splitlines() if "GLOBAL" in line), "refused"),
+        hint="ask its owner for safetensors, or convert it on a machine that you can lose",
+    )
+
+
+def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
+    """Say that a weight file is broken."""
+    return DamagedArtefactError(
+        f"a weight file in {folder} can't be read",
+        why=first_line(error),
+        hint="fetch or write the model folder again; the file is cut short or overwritten",
+    )
+
+
+def _unusable(folder: Path, error: BaseException) -> InputError:
+    """Say that no model or tokenizer comes out of a folder."""
+    why = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"nothing can be loaded from {folder}", why=why, hint=NEEDED)
+
+
+def _file_fault(folder: Path, error: OSError) -> AlignstudyError:
+    """Tell a file that is cut short or closed to us from one that is missing."""
+    if error.errno in {None, errno.ENOENT}:
+        return _unusable(folder, error)
+    if error.errno == errno.EINVAL:  # a zip archive's directory points outside the file
+        return _damaged(folder, error)
+    return EnvironmentFault(
+        f"a file in {folder} can't be read",
+        why=error.strerror or str(error),
+        hint="check its permissions and the disk",
+    )
+
+
+def _is_read_fault(error: RuntimeError) -> bool:
+    """Tell torch's file reader's errors from any other runtime error."""
+    return any(mark in str(error) for mark in ("PytorchStreamReader", "file in archive", "mmap"))

@@ -1,0 +1,125 @@
+"""Records of whether findings hold under other choices: thresholds, length, seeds, exclusions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alignstudy.records import Axis, Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSweep:
+    """One pair of models over all thresholds of a sweep.
+
+    Attributes:
+        better_share: Share of thresholds at which the model's rate is higher, in percent.
+        worse_share: Share of thresholds at which it is lower.
+        shown_share: Share of thresholds with an uncorrected exact McNemar p below 0.05 (several
+            seeds or clusters: sign-flip p), in the direction of the difference at the study's own
+            threshold; 0 where that is no difference.
+    """
+
+    model: str
+    reference: str
+    better_share: float
+    worse_share: float
+    shown_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Every model's rate over a grid of thresholds.
+
+    Attributes:
+        thresholds: The grid, ascending.
+        rates: Model -> percent at each threshold.
+        low: Model -> lower ends of 95 % intervals: Wilson's; with several seeds or clusters of
+            near-duplicate prompts, from 1,000 resamples of clusters.
+        high: Model -> upper ends.
+        leaders: At each threshold, the models with the highest rate.
+        best_share: Model -> share of thresholds at which it leads, percent; a shared lead is
+            divided equally.
+        num_rankings: Number of distinct rankings over the grid.
+        pairs: Every pair of models.
+    """
+
+    axis: Axis
+    thresholds: tuple[float, ...]
+    rates: dict[str, tuple[float, ...]]
+    low: dict[str, tuple[float, ...]]
+    high: dict[str, tuple[float, ...]]
+    leaders: tuple[tuple[str, ...], ...]
+    best_share: dict[str, float]
+    num_rankings: int
+    pairs: tuple[PairSweep, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthEffect:
+    """Whether a judge's scores go with length, on this study's responses.
+
+    Attributes:
+        rank_correlation: Spearman of score and characters over all responses; None if undefined.
+        within: The same after subtracting prompt and model means; None if undefined.
+        adjusted: Model minus reference in mean score at equal length, as (model, reference,
+            estimate in the judge's unit).
+    """
+
+    axis: Axis
+    rank_correlation: float | None
+    within: float | None
+    adjusted: tuple[tuple[str, str, Estimate], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSpread:
+    """One metric of one model by training seed.
+
+    Attributes:
+        by_seed: Seed -> value.
+        sd: Standard deviation between seeds (n - 1).
+        within: Standard error that the draw of prompts alone would give.
+    """
+
+    model: str
+    metric: str
+    by_seed: dict[int, float]
+    sd: float
+    within: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """A rate without responses that are flagged, or with a prompt set cut down.
+
+    Attributes:
+        without: "empty", "cap", "role_tag", "loop", "overlap", "leak".
+        metric: "hmr" or "hpr".
+        value: Percent of the responses that remain; None if none does.
+        full: The rate with all responses.
+        n: Responses that remain.
+    """
+
+    without: str
+    metric: str
+    model: str
+    value: Estimate | None
+    full: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Power of a paired comparison at 80 % and a two-sided level of 5 %.
+
+    Attributes:
+        power: Chance of finding the observed difference again with as many prompts, percent.
+        detectable: Smallest difference that is found with 80 % power: percentage points, or the
+            judge's unit; None where all differences are alike, which tells nothing of their spread.
+        n_needed: Paired prompts (a set, for CAS) for 80 % power at the observed difference; None
+            where the difference is 0, or no number below ten million is enough.
+    """
+
+    power: float
+    detectable: float | None
+    n_needed: int | None

@@ -1,0 +1,68 @@
+"""Where a model runs, and how much it can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alignstudy.errors import EnvironmentFault, InputError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+def pick_device(asked: str = "auto") -> str:
+    """Return the device to run on: "cpu", "cuda" or "cuda:<number>".
+
+    Args:
+        asked: "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: If `asked` is no such name.
+        EnvironmentFault: If a GPU is asked for and there is none.
+    """
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "cpu":
+        return asked
+    kind, _, number = asked.partition(":")
+    if kind != "cuda" or not (number.isdecimal() or asked == "cuda"):
+        raise InputError(f"unknown device '{asked}'", hint="use auto, cpu, cuda or cuda:<number>")
+    if int(number or 0) >= torch.cuda.device_count():
+        raise EnvironmentFault(
+            f"there is no device '{asked}' on this machine",
+            why=f"PyTorch sees {torch.cuda.device_count()} GPUs",
+            hint="use device: auto, or install a PyTorch that knows your GPU",
+        )
+    return asked
+
+
+def context_length(model_config: PretrainedConfig) -> int:
+    """Return the most tokens that a model can read at once.
+
+    Raises:
+        InputError: If the configuration doesn't say (`max_position_embeddings`).
+    """
+    length = getattr(model_config, "max_position_embeddings", None)
+    if not isinstance(length, int) or length < 1:
+        raise InputError(
+            f"the {model_config.model_type} model's config.json gives no context length",
+            why=f"max_position_embeddings is {length}",
+            hint="use a model whose configuration holds max_position_embeddings",
+        )
+    return length
+
+
+def device_name(device: str) -> str:
+    """Name the accelerator of a device: "NVIDIA H200"."""
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch compute with so many CPU threads."""
+    import torch
+
+    torch.set_num_threads(threads)

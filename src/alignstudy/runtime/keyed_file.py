@@ -1,0 +1,171 @@
+"""A file of values by key that studies and processes share, and that proves what it gives back."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from alignstudy.errors import EnvironmentFault
+
+_PATIENCE = 60.0
+"""Seconds that one process waits for another's write."""
+
+_QUESTION_MARKS = 500
+"""Keys of one query."""
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, value BLOB NOT NULL,"
+    " proof BLOB NOT NULL)"
+)
+
+Answer = TypeVar("Answer")
+
+
+class KeyedFile:
+    """Values by key in one SQLite file.
+
+    A row proves itself by a hash over key and value: one that was damaged is not there. A file
+    that is no longer a database is put aside and begun anew; `notes` says so. What is stored is
+    stored in one transaction a call: a process that is killed leaves whole rows only. It is safe
+    to delete the file at any time.
+
+    Args:
+        path: The file; made when the first value is stored.
+        what: What the values are, in the plural, for messages.
+
+    Attributes:
+        notes: What happened to the file, in words.
+    """
+
+    def __init__(self, path: Path, *, what: str) -> None:
+        self._path, self._what = path, what
+        self.notes: list[str] = []
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the values that are there, by key.
+
+        Raises:
+            EnvironmentFault: If the file can't be read.
+        """
+        if not keys or not self._path.is_file():
+            return {}
+        return self._run(lambda base: _found(base, keys))
+
+    def put(self, values: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Store values by key; what is there already stays, a damaged row is replaced.
+
+        Returns:
+            What the file now holds for these keys: all who store at once go on with the same.
+
+        Raises:
+            EnvironmentFault: If the file can't be written.
+        """
+        if not values:
+            return {}
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._fault(error) from error
+        return self._run(lambda base: _settled(base, values))
+
+    def _run(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Do something with the open file, in one transaction."""
+        with self._locked():
+            try:
+                return self._tried(action)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise self._fault(error) from error
+                self._put_aside(error)
+            try:
+                return self._tried(action)
+            except sqlite3.DatabaseError as error:
+                raise self._fault(error) from error
+
+    def _tried(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        with closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as base, base:
+            # A damaged text must not stop the query: its row doesn't prove itself.
+            base.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            base.execute("PRAGMA journal_mode=WAL")
+            base.execute(_TABLE)
+            return action(base)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the file: no process may put it aside while another reads or writes."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(f"{self._path}.lock", timeout=_PATIENCE):
+                yield
+        except Timeout as error:
+            raise EnvironmentFault(
+                f"another process holds {self._path} for over {_PATIENCE:.0f} seconds",
+                hint="wait for it to end, then run again",
+                kept=f"all {self._what} that were stored",
+            ) from error
+        except OSError as error:
+            raise self._fault(error) from error
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        """Rename a file that is no database any more; its companions belong to it."""
+        aside = self._path.with_name(self._path.name + ".damaged")
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._path.replace(aside)
+        self.notes.append(
+            f"the file of {self._what} was damaged ({error}): begun anew, the old one is {aside}"
+        )
+
+    def _fault(self, error: Exception) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"the file of {self._what} {self._path} can't be used",
+            why=str(error),
+            hint=f"check permissions and free space; the file may be deleted, its {self._what} are"
+            " then computed again",
+        )
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Tell a broken file from one that can't be reached now.
+
+    The statements are fixed: SQLite finds one wrong (SQLITE_ERROR) only if the file's own account
+    of its table is.
+    """
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return True
+
+
+def _found(base: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
+    """Read rows; one that doesn't prove itself is not there."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(keys), _QUESTION_MARKS):
+        some = keys[start : start + _QUESTION_MARKS]
+        marks = ",".join("?" * len(some))
+        query = f"SELECT key, value, proof FROM kept WHERE key IN ({marks})"
+        rows = base.execute(query, some)
+        found |= {key: value for key, value, proof in rows if _proves(key, value, proof)}
+    return found
+
+
+def _settled(base: sqlite3.Connection, values: Mapping[str, bytes]) -> dict[str, bytes]:
+    there = _found(base, list(values))
+    rows = [(key, value, _proof(key, value)) for key, value in values.items() if key not in there]
+    base.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
+    return dict(values) | there
+
+
+def _proves(key: object, value: object, proof: object) -> bool:
+    if not (isinstance(key, str) and isinstance(value, bytes)):
+        return False
+    return proof == _proof(key, value)
+
+
+def _proof(key: str, value: bytes) -> bytes:
+    name = key.encode("utf-8", "replace")
+    return hashlib.sha256(b"%d:%s" % (len(name), name) + value).digest()

@@ -1,0 +1,215 @@
+"""Study files: YAML 1.2, strictly, every fault with its line.
+
+Duplicate keys, aliases, tags and files over 1 MB are refused; `2e-5` is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, MappingStartEvent, NodeEvent, SequenceStartEvent
+
+from alignstudy.errors import InputError, SettingsError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 50
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A study file's content, and the line of every key.
+
+    Attributes:
+        origin: What messages call it: the path, or `preset demo`.
+        data: Plain dicts, lists and scalars.
+        lines: Line (from 1) by the path of keys; `--set` values have none.
+    """
+
+    origin: str
+    data: dict[str, Any]
+    lines: dict[Path_, int] = field(default_factory=dict)
+    overrides: frozenset[Path_] = frozenset()
+
+    def where(self, path: Path_) -> str:
+        """Return where a key stands: `study.yaml:12`, or `--set data.source`."""
+        prefixes = [path[:end] for end in range(len(path), 0, -1)]
+        for prefix in prefixes:  # what `--set` replaced no longer stands in the file
+            if prefix in self.overrides:
+                return f"--set {'.'.join(map(str, prefix))}"
+        for prefix in prefixes:
+            if prefix in self.lines:
+                return f"{self.origin}:{self.lines[prefix]}"
+        return self.origin
+
+
+def dotted(path: Path_) -> str:
+    """Write a path of keys as users do: `judges[0].name`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a study file from the disk.
+
+    Raises:
+        InputError: If it isn't there, isn't UTF-8, or is too large.
+        SettingsError: If it isn't acceptable YAML.
+    """
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"study file '{path}' can't be read",
+            why=getattr(error, "strerror", None) or str(error),
+            hint="name a YAML file in UTF-8, or a preset: see `alignstudy list presets`",
+            kept="nothing was run",
+        ) from error
+    if len(raw) > MAX_BYTES:
+        raise InputError(f"study file '{path}' is {len(raw)} bytes", why="over 1 MB")
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, origin: str) -> YamlFile:
+    """Parse a study file's text.
+
+    Raises:
+        SettingsError: With file and line.
+    """
+    try:
+        _refuse_tricks(text, origin)
+        tree = YAML(typ="rt", pure=True).load(StringIO(text))
+    except DuplicateKeyError as error:
+        raise _fault(origin, error, "a key stands twice", "keep one of the two") from error
+    except MarkedYAMLError as error:
+        raise _fault(origin, error, "not valid YAML", "fix the line") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{origin}: not valid YAML", why=str(error)) from error
+    if not isinstance(tree, CommentedMap):
+        raise SettingsError(
+            f"{origin}: a study file is a list of `key: value` lines",
+            why=f"it holds {'nothing' if tree is None else type(tree).__name__}",
+            hint="see `alignstudy init`",
+        )
+    lines: dict[Path_, int] = {}
+    return YamlFile(origin, _plain(tree, (), lines, origin), lines)
+
+
+def _fault(origin: str, error: MarkedYAMLError, what: str, hint: str) -> SettingsError:
+    mark = error.problem_mark or error.context_mark
+    line = f":{mark.line + 1}" if mark else ""
+    why = (error.problem or str(error)).splitlines()[0]
+    return SettingsError(f"{origin}{line}: {what}", why=why, hint=hint, kept="nothing was run")
+
+
+def _refuse_tricks(text: str, origin: str) -> None:
+    """Refuse aliases, tags, and nesting that no study needs."""
+    depth = 0
+    for event in YAML(typ="rt", pure=True).parse(StringIO(text)):
+        line = event.start_mark.line + 1
+        if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
+            raise SettingsError(
+                f"{origin}:{line}: anchors and aliases are not used in study files",
+                hint="write the value out",
+                kept="nothing was run",
+            )
+        if getattr(event, "tag", None) is not None:
+            raise SettingsError(
+                f"{origin}:{line}: tags (!...) are not used in study files",
+                hint="write the plain value",
+                kept="nothing was run",
+            )
+        if isinstance(event, MappingStartEvent | SequenceStartEvent):
+            depth += 1
+        elif type(event).__name__.endswith("EndEvent") and "Document" not in type(event).__name__:
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise SettingsError(f"{origin}:{line}: nested deeper than {MAX_DEPTH} levels")
+
+
+def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any:  # noqa: ANN401
+    """Turn ruamel's containers into plain ones; note each key's line."""
+    if isinstance(value, CommentedMap):
+        plain: dict[str, Any] = {}
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise SettingsError(f"{origin}: key {name!r} is not a word", hint="quote it")
+            lines[(*path, name)] = value.lc.key(name)[0] + 1
+            plain[name] = _plain(item, (*path, name), lines, origin)
+        return plain
+    if isinstance(value, CommentedSeq):
+        for at in range(len(value)):
+            lines[(*path, at)] = value.lc.item(at)[0] + 1
+        return [_plain(item, (*path, at), lines, origin) for at, item in enumerate(value)]
+    return _scalar(value, path, origin)
+
+
+def _scalar(value: Any, path: Path_, origin: str) -> Any:  # noqa: ANN401 - a YAML scalar
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
+    raise SettingsError(f"{origin}: {dotted(path)} holds a {type(value).__name__}: quote it")
+
+
+def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
+    """Apply `--set a.b=value` in order; values are YAML.
+
+    Raises:
+        SettingsError: If one isn't `key=value`, or leads through something that isn't a section.
+    """
+    data = _copy(file.data)
+    paths: set[Path_] = set()
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        path = tuple(int(p) if p.isdigit() else p for p in name.strip().split("."))
+        if not equals or "" in path:
+            raise SettingsError(f"--set {setting}: not `key=value`", hint="--set seeds=[1]")
+        value = parse_yaml(f"value: {text or 'null'}", f"--set {name}").data["value"]
+        _put(data, path, value, setting)
+        paths.add(path)
+    return YamlFile(file.origin, data, file.lines, file.overrides | paths)
+
+
+def _copy(value: Any) -> Any:  # noqa: ANN401 - a YAML value
+    if isinstance(value, Mapping):
+        return {name: _copy(item) for name, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _put(data: Any, path: Path_, value: Any, setting: str) -> None:  # noqa: ANN401
+    """Put a value under a path, making sections on the way."""
+    section, last = data, path[-1]
+    for part in path[:-1]:
+        if isinstance(section, dict) and section.get(part) is None:
+            section[part] = {}
+        section = _item(section, part, setting)
+    if not isinstance(section, dict):
+        _item(section, last, setting)
+    section[last] = value
+
+
+def _item(section: Any, part: str | int, setting: str) -> Any:  # noqa: ANN401 - a YAML value
+    """Return one item of a section or list."""
+    if isinstance(section, dict):
+        return section[part]
+    if isinstance(section, list) and isinstance(part, int) and part < len(section):
+        return section[part]
+    raise SettingsError(
+        f"--set {setting}: there is no '{part}' to set",
+        why=f"what stands there is a {type(section).__name__}, not a section that holds it",
+        hint="set the whole section in the study file",
+    )
