@@ -16,10 +16,10 @@ from typing import ClassVar
 import pytest
 
 from alignstudy.errors import DataError, InterruptedRunError
-from alignstudy.study.cost.outlook import Outlook, StageEstimate
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run import side_by_side
 from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.schedule import Chore
 from alignstudy.study.run.side_by_side import make_side_by_side
 from alignstudy.study.run.store import Store
 
@@ -96,14 +96,14 @@ class Heard:
 
 @pytest.fixture
 def planned(monkeypatch):
-    """Two processes pay, whatever the estimate; memory as given."""
+    """Memory as given."""
 
-    def plan(memory=1.0, room=10.0, hands=2):
-        def outlook(stages, *_, **__):
-            each = tuple(StageEstimate(stage=s.name, seconds=1.0, memory=memory) for s in stages)
-            return Outlook(stages=each, hands=hands, spread=1, seconds=1, low=1, high=1, memory=1)
+    def plan(memory=1.0, room=10.0):
+        def chores_of(stages):
+            return [Chore(key=s.key, needs=frozenset(n.key for n in s.inputs()), memory=memory)
+                    for s in stages]  # fmt: skip
 
-        monkeypatch.setattr(side_by_side, "outlook", outlook)
+        monkeypatch.setattr(side_by_side, "chores_of", chores_of)
         monkeypatch.setattr(side_by_side, "room_for_stages", lambda: room)
 
     plan()
@@ -157,14 +157,13 @@ def test_the_terminal_hears_of_both_processes(planned, tmp_path):
     assert all(any(note.startswith(f"{arm.name}: done in") for note in notes) for arm in arms)
 
 
-def test_facts_of_a_shared_machine_name_no_energy_and_no_stage_as_made_before(planned, tmp_path):
+def test_facts_of_a_shared_machine_name_no_stage_as_made_before(planned, tmp_path):
     arms = [toy(f"arm {number}", seconds=0.5) for number in range(4)]
     runner = runner_of(tmp_path)
     make_side_by_side(runner, arms)
     for arm in arms:
         facts = runner._facts_of(arm)
         assert facts["reused"] is False
-        assert facts["joules"] is None
     assert any(runner._facts_of(arm).get("beside") for arm in arms)
 
 
@@ -266,15 +265,6 @@ def test_a_stage_that_no_other_process_can_read_is_made_here(planned, tmp_path):
     assert len(runner.executed) == 3
 
 
-def test_one_process_is_enough_where_the_estimate_says_so(tmp_path):
-    """Nothing is known of these stages: no second process is started for them."""
-    arms = [toy("one"), toy("two")]
-    runner = runner_of(tmp_path)
-    make_side_by_side(runner, arms)
-    assert runner.executed == []
-    assert [runner.make(arm) for arm in arms]
-
-
 @pytest.mark.e2e
 def test_a_second_ctrl_c_ends_every_process_at_once(tmp_path):
     script = tmp_path / "run.py"
@@ -283,9 +273,8 @@ def test_a_second_ctrl_c_ends_every_process_at_once(tmp_path):
         import os, sys
         sys.path[:0] = [{str(Path(__file__).parent)!r}]
         import test_side_by_side as t
-        from alignstudy.study import side_by_side
         from alignstudy.study.run.signals import stop_signals
-        from alignstudy.study.cost.outlook import Outlook, StageEstimate
+        from alignstudy.study.run.schedule import Chore
 
         def outlook(stages, *_, **__):
             each = tuple(StageEstimate(stage=s.name, seconds=1.0, memory=1.0) for s in stages)

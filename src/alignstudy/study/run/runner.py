@@ -22,10 +22,8 @@ from alignstudy.errors import (
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
 from alignstudy.runtime.kernels import Kernels
-from alignstudy.study.cost.history import work_record
+from alignstudy.study.cost.estimate import kept_work
 from alignstudy.study.cost.meter import Meter
-from alignstudy.study.cost.stage_loads import StageLoads, Unknown
-from alignstudy.study.cost.work import work_facts
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.run.store import Artefact, Store, disk_faults
 
@@ -179,10 +177,6 @@ class Runner:
     def _meter(self) -> Meter:
         return Meter(self.device)
 
-    @cached_property
-    def _loads(self) -> StageLoads:
-        return StageLoads(self.store, self.device)
-
     def settle(self) -> None:
         """Make torch ready for numeric stages: threads, and the fastest route of products."""
         if self.threads is not None:
@@ -197,15 +191,12 @@ class Runner:
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
         """Return the arithmetic that a stage did, and what it was for later estimates."""
-        facts = work_facts(stage, out, lambda needed: self.make(needed).folder, found)
+        facts = stage.work_done(out, lambda needed: self.make(needed).folder, found)
         if resumed:
-            facts["resumed"] = True
-        refers = facts.pop("referred", None)
-        try:
-            load = self._loads.of(stage, refers=refers)
-        except Unknown:  # nothing is kept that could mislead an estimate
+            return {**facts, "resumed": True}
+        if found.get("texts") == 0:  # a judge whose scores were all kept from before
             return facts
-        return {**facts, "work": work_record(stage, load, workers=self._processes, resumed=resumed)}
+        return {**facts, "work": kept_work(stage, self.store)}
 
     @property
     def _processes(self) -> int:

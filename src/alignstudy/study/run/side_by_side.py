@@ -15,8 +15,9 @@ from typing import Any
 
 from alignstudy.errors import AlignstudyError, InterruptedRunError, WorkerEndedError
 from alignstudy.progress import Progress, beside
+from alignstudy.runtime.spreading import SHARE, free_memory
 from alignstudy.runtime.workers import WorkerPool
-from alignstudy.study.cost.outlook import Outlook, chores_of, outlook, room_for_stages
+from alignstudy.study.cost.estimate import LIBRARIES
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.schedule import Agenda, Chore
@@ -42,15 +43,25 @@ def make_side_by_side(runner: Runner, goals: Sequence[Stage]) -> None:
     if sum(stage.numeric for stage in stages) < 2:
         return
     runner.settle()
-    try:
-        plan = outlook(
-            stages, runner.store, device=runner.device, threads=runner.threads,
-            workers=runner.workers,
-        )  # fmt: skip
-    except AlignstudyError:
-        return  # what is wrong with its input a stage says itself, and better
-    if plan.hands > 1:
-        _Crew(runner, stages, plan).work()
+    _Crew(runner, stages).work()
+
+
+def chores_of(stages: Sequence[Stage]) -> list[Chore]:
+    """Return stages, all as long, as chores that may be made side by side."""
+    return [
+        Chore(
+            key=stage.key,
+            needs=frozenset(needed.key for needed in stage.inputs()),
+            seconds=1.0,
+            memory=None if (size := stage.footprint()) is None else size.memory + LIBRARIES,
+        )
+        for stage in stages
+    ]
+
+
+def room_for_stages() -> float:
+    """Return the bytes that stages at work may hold together."""
+    return SHARE * free_memory()
 
 
 class _Crew:
@@ -59,13 +70,12 @@ class _Crew:
     Args:
         runner: Makes stages here.
         stages: All that are to be made, each after those that it needs.
-        plan: In how many processes.
     """
 
-    def __init__(self, runner: Runner, stages: Sequence[Stage], plan: Outlook) -> None:
-        self._runner, self._plan = runner, plan
+    def __init__(self, runner: Runner, stages: Sequence[Stage]) -> None:
+        self._runner = runner
         self._stages = {stage.key: stage for stage in stages}
-        self._agenda = Agenda(chores_of(stages, plan.stages), room_for_stages())
+        self._agenda = Agenda(chores_of(stages), room_for_stages())
         self._sendable = {stage.key for stage in stages if _can_be_sent(stage)}
         self._changed = threading.Condition()
         self._over = threading.Event()
@@ -75,7 +85,7 @@ class _Crew:
 
     def work(self) -> None:
         """Make all; raise what went wrong first, when every process has stopped."""
-        leads = [threading.Thread(target=self._lead) for _ in range(self._plan.hands - 1)]
+        leads = [threading.Thread(target=self._lead) for _ in range(self._runner.workers - 1)]
         watch = threading.Thread(target=self._watch)
         self._runner.should_stop = self._stops
         for thread in (*leads, watch):
@@ -164,7 +174,7 @@ class _Crew:
         return pool
 
     def _spread(self, *, alone: bool) -> int:
-        return self._runner.workers if alone else self._plan.spread
+        return self._runner.workers if alone else 1
 
     def _next(self, *, here: bool) -> tuple[Chore, bool] | None:
         """Wait for a stage that can be begun: it, and whether nothing else will be at work.
