@@ -40,7 +40,7 @@ from harness import (
 from materials import data_folder
 
 from alignstudy.records import Pair, Prompt
-from alignstudy.runtime.spreading import usable_cores
+from alignstudy.runtime.pool import usable_cores
 
 JUDGE = "small-judge"
 PREPARED = ("base", f"judge/{JUDGE}", "rows/train", "prompts")

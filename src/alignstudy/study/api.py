@@ -15,17 +15,17 @@ from typing import Any
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import device_name, pick_device
-from alignstudy.runtime.spreading import usable_cores
+from alignstudy.runtime.pool import usable_cores
 from alignstudy.study.cost.estimate import StudyEstimate, estimate
 from alignstudy.study.graph.build import Graph, build
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
+from alignstudy.study.run.parallel import make_in_parallel
 from alignstudy.study.run.plan import PlanLine, make_plan
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
-from alignstudy.study.run.side_by_side import make_side_by_side
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
 from alignstudy.study.settings.load import load_settings, resolved_yaml
@@ -124,7 +124,7 @@ class Study:
                     should_stop=should_stop,
                 )  # fmt: skip
                 _tell_absent(located, record.runner)
-                make_side_by_side(record.runner, goals)
+                make_in_parallel(record.runner, goals)
                 for goal in goals:
                     record.runner.make(goal)
                 keys = {goal.key for goal in goals}

@@ -11,7 +11,7 @@ from typing import Any
 from alignstudy.errors import AlignstudyError
 from alignstudy.formatting import plural, quantity
 from alignstudy.runtime.peak_memory import free_device_bytes
-from alignstudy.runtime.spreading import free_memory
+from alignstudy.runtime.pool import free_memory
 from alignstudy.study.cost.history import History, predict, work_record
 from alignstudy.study.cost.token_lengths import NotCountableError
 from alignstudy.study.cost.work import total_flops
