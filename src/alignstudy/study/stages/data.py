@@ -18,7 +18,8 @@ from alignstudy.data.contamination.overlap import Overlap, overlap
 from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect
 from alignstudy.data.select.held_out import HeldOutPairs
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.data.world.generate import WorldSettings, write_world
