@@ -229,7 +229,7 @@ class _Record:
         """Return what the run measured of its machine, and over how many processes it spread."""
         if self.runner is None:
             return {}
-        return {"kernels": self.runner.kernels, "workers": self.runner.workers}
+        return {"workers": self.runner.workers}
 
     def _sources(self) -> dict[str, Any]:
         found = self.located.found if self.located else {}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.progress import Progress
-from alignstudy.runtime.kernels import Kernels
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.work import Footprint, Passes
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
@@ -34,7 +33,6 @@ class StageJob:
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
         references: File of reference log-probabilities by weights and tokens, shared likewise.
-        kernels: What was measured of this CPU; None: nothing was.
         workers: Processes that generation and scoring may be spread over; 1: none beside this.
     """
 
@@ -42,7 +40,6 @@ class StageJob:
     work: Path
     scores: Path
     references: Path
-    kernels: Kernels | None
     workers: int
     folder_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,6 @@ from alignstudy.errors import (
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
-from alignstudy.runtime.kernels import Kernels
 from alignstudy.study.cost.estimate import kept_work
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
@@ -44,8 +43,6 @@ class Runner:
             no further.
         made: Names of the stages that ran, in order, by key.
         notes: What a person should know of this run ("damaged artefact set aside").
-        kernels: What was measured of the processor, and the route its products take; {} before the
-            first numeric stage, and on an accelerator.
     """
 
     store: Store
@@ -57,8 +54,6 @@ class Runner:
     should_stop: Callable[[], bool] = lambda: False
     made: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    kernels: dict[str, Any] = field(default_factory=dict)
-    _kernels: Kernels | None = None
     _done: dict[str, Artefact] = field(default_factory=dict)
 
     def make(self, stage: Stage) -> Artefact:
@@ -171,14 +166,9 @@ class Runner:
         return Meter(self.device)
 
     def settle(self) -> None:
-        """Make torch ready for numeric stages: threads, and the fastest route of products."""
+        """Make torch ready for numeric stages."""
         if self.threads is not None:
             set_threads(self.threads)
-        if self.device == "cpu" and not self.kernels:
-            from alignstudy.runtime.kernels import settle_kernels
-
-            self._kernels = settle_kernels(self.store.machine_file())
-            self.kernels = asdict(self._kernels)
 
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
@@ -201,7 +191,6 @@ class Runner:
             work=work,
             scores=self.store.scores_file(),
             references=self.store.references_file(),
-            kernels=self._kernels,
             workers=self._job_workers,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=self._facts_of,

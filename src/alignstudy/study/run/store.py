@@ -72,10 +72,6 @@ class Store:
         """Return the file in which reference log-probabilities are kept by weights and tokens."""
         return self.root / "references" / "references.sqlite"
 
-    def machine_file(self) -> Path:
-        """Return the file in which what was measured of this machine is kept."""
-        return self.root / "machine.json"
-
     def peek(self, kind: str, key: str) -> Artefact | None:
         """Find an artefact by its manifest, its files not hashed: enough to plan with."""
         folder = self.folder(kind, key)

@@ -47,7 +47,7 @@ class Generate(Stage):
         responses = generate(
             weights_of(self.model, job), read_prompts(job.folder_of(self.prompts)), self.settings,
             protocol=self.protocol, device=job.device, seed=self.seed, progress=job.progress,
-            workers=job.workers, kernels=job.kernels,
+            workers=job.workers,
         )  # fmt: skip
         write_rows(job.out / RESPONSES, responses)
         return {"tokens": sum(response.num_tokens for response in responses)}
