@@ -1,4 +1,4 @@
-"""Clusters of prompts that are nearly the same: they are one witness, not several.
+"""Clusters of prompts that are nearly the same: they are one observation, not several.
 
 Two prompts are in one cluster if
     - their words are the same,
@@ -50,9 +50,9 @@ def cluster_prompts(texts: Mapping[str, str]) -> dict[str, str]:
     names = list(texts)
     words = [tuple(words_of(text)) for text in texts.values()]
     groups = _Groups(len(names))
-    for group in _alike(words):
-        for number in group[1:]:
-            groups.join(group[0], number)
+    alike: dict[tuple[str, ...], int] = {}
+    for number, found in enumerate(words):
+        groups.join(alike.setdefault(found, number), number)
     firsts = [number for number in range(len(names)) if groups.first(number) == number]
     for one, other in _similar([" ".join(words[number]) for number in firsts], groups, firsts):
         groups.join(one, other)
@@ -103,14 +103,6 @@ class _Groups:
         self._parents[high] = low
 
 
-def _alike(words: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """Return the numbers of texts with the same words, group by group."""
-    groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, found in enumerate(words):
-        groups[found].append(number)
-    return [group for group in groups.values() if len(group) > 1]
-
-
 def _same_dialogue(
     texts: Sequence[str], words: Sequence[tuple[str, ...]]
 ) -> Iterator[tuple[int, int]]:
@@ -133,12 +125,14 @@ def _similar(
     of x, the rarest first, and those of y have k in common, k that of the smaller set.
     """
     ordered = _by_rarity([_shingles(text) for text in texts])
-    needed = [_needed(len(ranks)) for ranks in ordered]
+    # The more in common are asked for, the fewer pairs to verify and the more shingles to look up.
+    needed = [max(1, _least_shared(len(ranks)) // NEEDED_SHARE) for ranks in ordered]
     postings: defaultdict[int, deque[int]] = defaultdict(deque)
     for at in sorted(range(len(texts)), key=lambda at: (len(ordered[at]), at)):
-        prefix = ordered[at][: _prefix_size(len(ordered[at]))].tolist()
+        least = _least_shared(len(ordered[at]))
+        prefix = ordered[at][: len(ordered[at]) - least + needed[at]].tolist()
         for found in (postings[item] for item in prefix):
-            while found and len(ordered[found[0]]) < _least_shared(len(ordered[at])):
+            while found and len(ordered[found[0]]) < least:
                 found.popleft()  # too short for this one, and so for all that follow
         shared = Counter(near for item in prefix for near in postings[item])
         for other in (other for other, count in shared.items() if count >= needed[other]):
@@ -153,15 +147,6 @@ def _least_shared(size: int) -> int:
     """Return how many shingles a set must share with a near-duplicate: ceil(t size)."""
     part, whole = SIMILAR
     return -(-part * size // whole)
-
-
-def _needed(size: int) -> int:
-    """Return k: the more, the fewer pairs to verify and the more shingles to look up."""
-    return max(1, _least_shared(size) // NEEDED_SHARE)
-
-
-def _prefix_size(size: int) -> int:
-    return size - _least_shared(size) + _needed(size)
 
 
 def _are_similar(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:

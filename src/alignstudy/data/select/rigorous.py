@@ -84,19 +84,14 @@ def _candidates(
     seen: set[str] = set()
     candidates = []
     for pair in pairs:
-        reason = _why_not(pair.prompt, keywords, seen)
-        if reason is None:
+        last = parse_turns(pair.prompt.removesuffix(CUE))[-1]
+        if last.role != "human":
+            excluded[NOT_HUMAN] += 1
+        elif keywords and not holds_word(last.text, keywords):
+            excluded[NO_KEYWORD] += 1
+        elif pair.prompt in seen:
+            excluded[DUPLICATE] += 1
+        else:
             seen.add(pair.prompt)
             candidates.append(pair)
-        else:
-            excluded[reason] += 1
     return candidates, excluded
-
-
-def _why_not(prompt: str, keywords: Sequence[str], seen: set[str]) -> str | None:
-    last = parse_turns(prompt.removesuffix(CUE))[-1]
-    if last.role != "human":
-        return NOT_HUMAN
-    if keywords and not holds_word(last.text, keywords):
-        return NO_KEYWORD
-    return DUPLICATE if prompt in seen else None
