@@ -60,11 +60,12 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         `chosen_longer`: the share (0..1) of pairs whose chosen response has more words, or None
         without pairs. A row is a duplicate if an earlier one has the same texts.
     """
-    texts = [_texts(row) for row in rows]
-    words = {
-        name: [len(row[name].split()) for row in texts if name in row]
-        for name in ("prompt", "chosen", "rejected", "text")
-    }
+    names = ("prompt", "chosen", "rejected", "text")
+    texts = [
+        {name: text for name in names if (text := getattr(row, name, None)) is not None}
+        for row in rows
+    ]
+    words = {name: [len(row[name].split()) for row in texts if name in row] for name in names}
     longer = [
         len(row["chosen"].split()) > len(row["rejected"].split())
         for row in texts
@@ -76,13 +77,6 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         "words": {name: _spread(counts) for name, counts in words.items() if counts},
         "chosen_longer": sum(longer) / len(longer) if longer else None,
     }
-
-
-def _texts(row: Pair | Document) -> dict[str, str]:
-    if isinstance(row, Document):
-        return {"text": row.text}
-    texts = {"prompt": row.prompt, "chosen": row.chosen}
-    return texts if row.rejected is None else {**texts, "rejected": row.rejected}
 
 
 def _spread(counts: Sequence[int]) -> dict[str, float]:

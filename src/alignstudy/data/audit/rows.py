@@ -156,9 +156,10 @@ class DataAudit:
             for split in self.splits
             for reason, count in split.reasons.items()
         ]
+        found = {kind: [split.counts[kind.name.lower()] for split in self.splits] for kind in Kind}
+        kinds = [[kind.value, *map(str, rows)] for kind, rows in found.items() if any(rows)]
         review = [[f"{row.file}:{row.line}", row.reason] for row in self.review]
         left = self.num_suspicious - len(review)
-        overlaps = [_overlap_words(found) for found in self.overlaps]
         blocks = [
             f"# Audit of {escaped(self.source)}",
             f"{self.rows:,} rows read, {self.quarantined:,} can't be used;"
@@ -168,11 +169,12 @@ class DataAudit:
             "## Why rows can't be used",
             _table(("split", "rows", "reason"), reasons) or "Every row can be used.",
             "## Suspicious rows",
-            _table(("kind", *(split.name for split in self.splits)), self._counts()) or "None.",
+            _table(("kind", *(split.name for split in self.splits)), kinds) or "None.",
             "## Near-duplicate prompts",
             _near_duplicate_words(self.near_duplicates),
             "## Overlap of splits",
-            "\n".join(overlaps) or "Not looked for: it takes a split `train` and another one.",
+            "\n".join(map(_overlap_words, self.overlaps))
+            or "Not looked for: it takes a split `train` and another one.",
         ]
         if self.prompts:
             blocks += ["## Prompts of a study", "\n".join(map(_prompt_words, self.prompts))]
@@ -180,11 +182,6 @@ class DataAudit:
         if review and left:
             blocks.append(f"{left:,} more are not listed.")
         return "\n\n".join(blocks) + "\n"
-
-    def _counts(self) -> list[list[str]]:
-        """Return the kinds that were found, each with its rows by split."""
-        found = {kind: [split.counts[kind.name.lower()] for split in self.splits] for kind in Kind}
-        return [[kind.value, *map(str, counts)] for kind, counts in found.items() if any(counts)]
 
 
 _ROW_HEADS = (

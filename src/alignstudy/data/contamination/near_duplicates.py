@@ -65,13 +65,8 @@ def clustered(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], dict[str, 
     """Return prompts of one axis with their clusters, and what the audit notes about them."""
     clusters = cluster_prompts({prompt.id: prompt.text for prompt in prompts})
     named = tuple(replace(prompt, cluster=clusters[prompt.id]) for prompt in prompts)
-    return named, cluster_notes(clusters)
-
-
-def cluster_notes(clusters: Mapping[str, str]) -> dict[str, int]:
-    """Count the clusters of more than one prompt, and the prompts in them; {} without any."""
     several = [size for size in Counter(clusters.values()).values() if size > 1]
-    return {CLUSTERS: len(several), CLUSTERED: sum(several)} if several else {}
+    return named, {CLUSTERS: len(several), CLUSTERED: sum(several)} if several else {}
 
 
 def words_of(text: str) -> list[str]:
@@ -124,6 +119,7 @@ def _similar(
     Two sets x and y can only reach a Jaccard index t if the first |x| - ceil(t |x|) + k shingles
     of x, the rarest first, and those of y have k in common, k that of the smaller set.
     """
+    part, whole = SIMILAR
     ordered = _by_rarity([_shingles(text) for text in texts])
     # The more in common are asked for, the fewer pairs to verify and the more shingles to look up.
     needed = [max(1, _least_shared(len(ranks)) // NEEDED_SHARE) for ranks in ordered]
@@ -137,7 +133,10 @@ def _similar(
         shared = Counter(near for item in prefix for near in postings[item])
         for other in (other for other, count in shared.items() if count >= needed[other]):
             one, two = numbers[at], numbers[other]
-            if groups.first(one) != groups.first(two) and _are_similar(ordered[at], ordered[other]):
+            if groups.first(one) == groups.first(two):
+                continue
+            common = np.intersect1d(ordered[at], ordered[other], assume_unique=True).size
+            if whole * common >= part * (len(ordered[at]) + len(ordered[other]) - common):
                 yield one, two
         for item in prefix:
             postings[item].append(at)
@@ -147,12 +146,6 @@ def _least_shared(size: int) -> int:
     """Return how many shingles a set must share with a near-duplicate: ceil(t size)."""
     part, whole = SIMILAR
     return -(-part * size // whole)
-
-
-def _are_similar(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    part, whole = SIMILAR
-    shared = np.intersect1d(one, other, assume_unique=True).size
-    return bool(whole * shared >= part * (len(one) + len(other) - shared))
 
 
 def _shingles(text: str) -> NDArray[np.uint64]:

@@ -68,7 +68,7 @@ def overlap(prompts: Sequence[Prompt], rows: Iterable[Pair | Document]) -> Overl
 
 
 def overlap_of_texts(texts: Mapping[str, str], rows: Iterable[Pair | Document]) -> Overlap:
-    """Do the same for prompts that are given as id -> text."""
+    """Look in the same way for prompts given as id -> text."""
     dialogues, grams = _Dialogues(texts), _Grams(texts)
     checked, remaining = 0, iter(rows)
     while batch := list(islice(remaining, BATCH_ROWS)):

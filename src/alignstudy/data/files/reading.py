@@ -47,15 +47,11 @@ def read(
                     fields=content,
                 )
                 if not file.split:
-                    row = replace(row, split=made_split(_dialogue_key(row, fmt=fmt)))
+                    try:
+                        key = opening(parse_row(row, fmt=fmt).record)
+                    except UnusableRow:  # it will be quarantined in the split that it falls into
+                        key = json.dumps(dict(row.fields), sort_keys=True, default=str)
+                    row = replace(row, split=made_split(key))
                 split = row.split
             if (split or "train") == selection.split:
                 yield row
-
-
-def _dialogue_key(row: RawRow, *, fmt: str) -> str:
-    """Return what a row of a single file is parted by."""
-    try:
-        return opening(parse_row(row, fmt=fmt).record)
-    except UnusableRow:  # it will be quarantined in the split that it falls into
-        return json.dumps(dict(row.fields), sort_keys=True, default=str)

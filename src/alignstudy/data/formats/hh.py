@@ -25,7 +25,7 @@ class HHFormat:
     fields = ("chosen", "rejected")
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell by chosen or rejected as text, without a prompt of their own."""
+        """Whether chosen or rejected is text, without a prompt of its own."""
         halves = [fields[name] for name in self.fields if name in fields]
         has_list = any(isinstance(half, list) for half in halves)
         return bool(halves) and "prompt" not in fields and not has_list

@@ -65,7 +65,7 @@ class Format(Protocol):
     fields: tuple[str, ...]
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell from the fields' names and types whether a row is meant in this format."""
+        """Whether a row is meant in this format, by its fields' names and types."""
 
     def parse(self, row: RawRow) -> Parsed:
         """Make the record.

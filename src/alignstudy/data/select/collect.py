@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -125,9 +124,19 @@ def collect(
         return collect_pairs(source, selection, part=part, fmt=fmt, exclude=exclude)
     account = Account(part)
     drawn = _draw(source, selection, account, kind=kind, fmt=fmt, exclude=exclude)
-    documents = tuple(document for parsed in drawn for document in _documents(parsed.record))
+    documents: list[Document] = []
+    for record in (parsed.record for parsed in drawn):
+        if isinstance(record, Document):
+            documents.append(record)
+            continue
+        responses = {"chosen": record.chosen, "rejected": record.rejected}
+        documents += [
+            Document(id=f"{record.id}/{name}", text=record.prompt + response)
+            for name, response in responses.items()
+            if response is not None
+        ]
     account.notes["documents"] = len(documents)
-    return Collected(rows=documents, audit=account.audit(used=len(drawn)))
+    return Collected(rows=tuple(documents), audit=account.audit(used=len(drawn)))
 
 
 def _draw(
@@ -167,13 +176,3 @@ def _draw(
     for parsed in drawn:
         account.notes.update(parsed.notes)
     return drawn
-
-
-def _documents(record: Pair | Document) -> Sequence[Document]:
-    if isinstance(record, Document):
-        return (record,)
-    chosen = Document(id=f"{record.id}/chosen", text=record.prompt + record.chosen)
-    if record.rejected is None:
-        return (chosen,)
-    rejected = replace(chosen, id=f"{record.id}/rejected", text=record.prompt + record.rejected)
-    return chosen, rejected

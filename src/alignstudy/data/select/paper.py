@@ -7,7 +7,6 @@ answer of several paragraphs stays in the prompt; no cue is added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -38,7 +37,15 @@ def draw_paper_prompts(source: Path, settings: PromptSettings) -> PromptSelectio
     for axis, chosen_set in settings.sets.items():
         account = Account(f"prompts/{axis.prompts_name}")
         rows = _candidates(source, chosen_set, account)
-        _check_enough(rows, chosen_set, account, source)
+        account.check_some_used(len(rows), source)
+        if len(rows) < chosen_set.n:
+            raise DataError(
+                f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.n} prompts are asked"
+                " for",
+                why="with fewer, it would not be the prompt set of the paper protocol",
+                hint=f"set prompts.{axis.prompts_name}.n to {len(rows)} or less, take more subsets,"
+                " or use protocol: rigorous",
+            )
         drawn = generator.sample(rows, chosen_set.n)
         account.excluded[NOT_DRAWN] = len(rows) - len(drawn)
         named, notes = clustered(  # that changes nothing about the selection
@@ -82,16 +89,3 @@ def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[t
         else:
             account.excluded[NO_KEYWORD] += 1
     return rows
-
-
-def _check_enough(
-    rows: Sequence[object], chosen_set: PromptSet, account: Account, source: Path
-) -> None:
-    account.check_some_used(len(rows), source)
-    if len(rows) < chosen_set.n:
-        raise DataError(
-            f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.n} prompts are asked for",
-            why="with fewer, it would not be the prompt set of the paper protocol",
-            hint=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
-            " more subsets, or use protocol: rigorous",
-        )

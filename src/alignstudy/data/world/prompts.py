@@ -63,16 +63,12 @@ def questions(axis: Axis, pool: Pool, *, num_topics: int, seed: int) -> list[Que
 def mixed(found: Sequence[Question], number: int, rng: Random) -> list[Question]:
     """Draw so many prompts, about a third multi-turn, none twice before all were drawn once."""
     num_multi = round(MULTI_TURN_SHARE * number)
-    drawn = [
-        *_drawn([q for q in found if q.before], num_multi, rng),
-        *_drawn([q for q in found if not q.before], number - num_multi, rng),
-    ]
+    drawn: list[Question] = []
+    for is_multi, size in ((True, num_multi), (False, number - num_multi)):
+        some = [question for question in found if bool(question.before) is is_multi]
+        drawn += islice(cycle(rng.sample(some, len(some))), size)
     rng.shuffle(drawn)
     return drawn
-
-
-def _drawn(found: Sequence[Question], number: int, rng: Random) -> list[Question]:
-    return list(islice(cycle(rng.sample(found, len(found))), number))
 
 
 def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> list[Question]:
