@@ -16,7 +16,7 @@ from alignstudy.generation.costs import costs_of
 from alignstudy.generation.writer import _reading_batches
 from alignstudy.models.load import load_causal_lm
 from alignstudy.records import Axis, Prompt, Weights
-from alignstudy.runtime import spreading
+from alignstudy.runtime import pool as loading_pool
 from alignstudy.runtime.kernels import Kernels
 
 torch = pytest.importorskip("torch")
@@ -229,8 +229,8 @@ def test_other_architectures_write_the_same_too(tmp_path, kind):
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(spreading, "usable_cores", lambda: 2 * torch.get_num_threads())
-    monkeypatch.setattr(spreading, "free_memory", lambda: 10**11)
+    monkeypatch.setattr(loading_pool, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(loading_pool, "free_memory", lambda: 10**11)
 
 
 class Listener:
@@ -265,9 +265,9 @@ def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
 
     begin = hf.WorkerPool.__init__
 
-    def counted(self, load, *, workers):
+    def counted(self, load, *, workers, threads):
         pools.append(workers)
-        begin(self, load, workers=workers)
+        begin(self, load, workers=workers, threads=threads)
 
     monkeypatch.setattr(hf.WorkerPool, "__init__", counted)
     heard = Listener()

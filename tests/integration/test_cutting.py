@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from alignstudy.generation import GenerationSettings, cutting
 from alignstudy.generation.costs import MOST_ROWS, Costs
 from alignstudy.generation.cutting import Work, cut
-from alignstudy.runtime import spreading
+from alignstudy.models.batching import plan_batches
+from alignstudy.runtime import pool
 
 torch = pytest.importorskip("torch")
 
@@ -16,8 +17,8 @@ PUBLISHED = [11, 14, 20, 56, 82, 103, 120, 135, 140, 168, 184, 250, 319, 413, 53
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch):
-    monkeypatch.setattr(spreading, "usable_cores", lambda: 2 * torch.get_num_threads())
-    monkeypatch.setattr(spreading, "free_memory", lambda: 10**11)
+    monkeypatch.setattr(pool, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(pool, "free_memory", lambda: 10**11)
 
 
 def work(lengths, **asked):
@@ -66,3 +67,39 @@ def test_two_processes_end_at_nearly_the_same_time(lengths):
 def test_a_second_process_that_does_not_pay_is_not_started():
     assert cut(work([130] * 4), asked=2, start_up=1000.0)[1] == 1
     assert cut(work([]), asked=2, start_up=0.1) == ([], 1)
+
+
+def cuts(count):
+    """Every way to cut a row of things into stretches."""
+    if count == 0:
+        yield []
+        return
+    for first in range(1, count + 1):
+        for rest in cuts(count - first):
+            yield [first, *rest]
+
+
+@given(
+    st.lists(st.integers(1, 30), max_size=8), st.integers(1, 5), st.integers(1, 90),
+    st.integers(0, 50), st.integers(0, 3),
+)  # fmt: skip
+def test_planned_batches_are_the_cheapest_cut(lengths, batch_size, budget, fixed, each):
+    def cost(rows, longest):
+        return fixed + rows * (each + longest)
+
+    def allowed(sizes):
+        return all(
+            size == 1 or (size <= batch_size and size * ordered[sum(sizes[:n])] <= budget)
+            for n, size in enumerate(sizes)
+        )
+
+    def total(sizes):
+        return sum(cost(size, ordered[sum(sizes[:n])]) for n, size in enumerate(sizes))
+
+    ordered = sorted(lengths, reverse=True)
+    batches = plan_batches(lengths, cost=cost, batch_size=batch_size, max_batch_tokens=budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert [lengths[row] for batch in batches for row in batch] == ordered
+    sizes = [len(batch) for batch in batches]
+    assert allowed(sizes)
+    assert total(sizes) == min(total(cut) for cut in cuts(len(lengths)) if allowed(cut))

@@ -8,7 +8,8 @@ from alignstudy.data.contamination.exclusion import SHARES_PROMPT
 from alignstudy.data.contamination.near_duplicates import cluster_prompts
 from alignstudy.data.contamination.overlap import overlap
 from alignstudy.data.select.collect import collect_pairs
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.rigorous import DUPLICATE
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, drop_oldest_turns, parse_turns

@@ -9,7 +9,8 @@ import pytest
 from alignstudy.data.contamination.overlap import overlap
 from alignstudy.data.formats.row import RawRow
 from alignstudy.data.select.collect import collect_pairs
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.records import Axis
 

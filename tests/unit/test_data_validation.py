@@ -12,7 +12,8 @@ from alignstudy.data.contamination.exclusion import (
 )
 from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect_pairs
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError

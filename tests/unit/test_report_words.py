@@ -8,8 +8,7 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
-from alignstudy.records.evidence import LeaveOneOut
-from alignstudy.report.inputs import TrainingRecord
+from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
 from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference

@@ -10,7 +10,8 @@ from alignstudy.data.contamination.exclusion import SHARES_PROMPT, EvaluationDia
 from alignstudy.data.formats.hh import CONTEXTS_DIFFER, IDENTICAL
 from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect, collect_pairs
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
 from alignstudy.data.world.phrases import world_words

@@ -19,8 +19,7 @@ from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
 from alignstudy.runtime.device import context_length
 from alignstudy.runtime.kernels import Kernels
-from alignstudy.runtime.spreading import START_UP
-from alignstudy.runtime.workers import WorkerPool
+from alignstudy.runtime.pool import START_UP, WorkerPool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -124,10 +123,14 @@ def _answered(
 ) -> Generator[list[Response]]:
     """Return the responses of each batch, as batches finish."""
     if workers > 1:
-        load = partial(load_writer, task)
-        with WorkerPool[list[Asked], list[Response]](load, workers=workers) as pool:
-            for _, written in pool.run(batches, note=progress.note):
-                yield written
+        import torch
+
+        load, threads = partial(load_writer, task), torch.get_num_threads()
+        pool: WorkerPool[list[Asked], list[Response]] = WorkerPool(
+            load, workers=workers, threads=threads
+        )
+        with pool:
+            yield from pool.map(batches, note=progress.note)
     elif batches:
         answer = load_writer(task)
         for batch in batches:

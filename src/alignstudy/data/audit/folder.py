@@ -23,7 +23,8 @@ from alignstudy.data.files.layout import MADE_SPLITS, find_files
 from alignstudy.data.files.reading import read
 from alignstudy.data.formats.parsing import parse_row
 from alignstudy.data.formats.row import RawRow, UnusableRow
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import Draw, RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Document, Pair, Quarantined

@@ -15,7 +15,12 @@ from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.files.reading import read
 from alignstudy.data.formats.row import UnusableRow, text_of
 from alignstudy.data.select.collect import Account
-from alignstudy.data.select.prompts import PromptSelection, PromptSet, PromptSettings, numbered
+from alignstudy.data.select.prompt_settings import (
+    PromptSelection,
+    PromptSet,
+    PromptSettings,
+    numbered,
+)
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import parse_turns
 from alignstudy.errors import DataError

@@ -13,7 +13,7 @@ from random import Random
 from alignstudy.data.contamination.leaks import holds_word
 from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.select.collect import collect_pairs
-from alignstudy.data.select.prompts import PromptSelection, PromptSettings, numbered
+from alignstudy.data.select.prompt_settings import PromptSelection, PromptSettings, numbered
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
 from alignstudy.errors import DataError

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alignstudy.analysis.comparisons.pairs import MIN_PROMPTS
+from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import MOST_APART
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.records import Axis
-from alignstudy.records.evidence import JudgeQuality
-from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.records.evidence import JudgeQuality, TrainingRecord
+from alignstudy.report.inputs import ReportInputs
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
 JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0

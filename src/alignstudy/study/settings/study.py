@@ -13,7 +13,7 @@ from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Margins
 from alignstudy.data import FORMATS
 from alignstudy.data.select.calibration import CalibrationSettings
-from alignstudy.data.select.prompts import PromptSettings
+from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings
 from alignstudy.data.world.generate import WorldSettings
@@ -25,8 +25,6 @@ from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
 from alignstudy.records import Axis
 from alignstudy.settings import Many, Settings
-from alignstudy.study.settings.checks import cross_faults
-from alignstudy.study.settings.faults import CrossFaults
 from alignstudy.study.settings.judges import JudgeEntry, Name, ThresholdSettings
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
@@ -102,7 +100,7 @@ class DataSettings(Settings):
 
 
 class StudySettings(Settings):
-    """A whole study."""
+    """A whole study, each setting sound by itself; `cross_checks` finds contradictions."""
 
     study: Name
     base: BaseModelSettings
@@ -172,13 +170,6 @@ class StudySettings(Settings):
             label: {"method": label, **(inner or {})} if isinstance(inner, dict | None) else inner
             for label, inner in given.items()
         }
-
-    @model_validator(mode="after")
-    def _check_consistency(self) -> StudySettings:
-        faults = list(cross_faults(self))
-        if faults:
-            raise CrossFaults(faults)
-        return self
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -18,12 +18,14 @@ from alignstudy.data.contamination.overlap import Overlap, overlap
 from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect
 from alignstudy.data.select.held_out import HeldOutPairs
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
+from alignstudy.study.cost.work import Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
 
 ROWS = "rows.jsonl"
@@ -151,6 +153,14 @@ class CollectRows(Stage):
         shared_text = overlap(read_prompts(job.folder_of(self.prompts)), collected.rows)
         write_json(job.out / OVERLAP, asdict(shared_text))
         return {"rows": len(collected.rows)}
+
+    def footprint(self) -> Footprint:
+        """Count the source's files: the rows hardly take more."""
+        if isinstance(self.source, Stage):
+            return self.source.footprint() or Footprint()
+        path = self.source.path
+        sizes = (file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+        return Footprint(text=float(sum(sizes)))
 
     def _held_out(self, job: StageJob) -> EvaluationDialogues:
         """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""
