@@ -11,9 +11,10 @@ from alignstudy.study.graph.exports import judge_exports, model_exports, text_ex
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
+from alignstudy.study.settings.checks import WORLD
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
-from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
 from alignstudy.study.stages.generate import Generate

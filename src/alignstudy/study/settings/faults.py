@@ -28,8 +28,15 @@ class CrossFaults(ValueError):
 
 def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
     """Write pydantic's faults as file, line, key, what was given, what is allowed."""
-    details = error.errors(include_url=False)
-    lines = list(dict.fromkeys(line for item in details for line in _lines(item, file, model)))
+    found: list[str] = []
+    for item in error.errors(include_url=False):
+        between = item.get("ctx", {}).get("error")
+        if isinstance(between, CrossFaults):
+            faults = between.faults
+            found += [f"{file.where(path)}: '{dotted(path)}': {text}" for path, text in faults]
+        else:
+            found.append(_one_fault(item, file, model))
+    lines = list(dict.fromkeys(found))
     first, *others = lines
     number = f"{len(lines)} faults in the study" if others else "the study has a fault"
     return SettingsError(
@@ -37,15 +44,6 @@ def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel
         hint="fix the study file or --set, then `alignstudy check`",
         kept="nothing was run",
     )
-
-
-def _lines(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> Iterator[str]:
-    between = item.get("ctx", {}).get("error")
-    if not isinstance(between, CrossFaults):
-        yield _one_fault(item, file, model)
-        return
-    for path, text in between.faults:
-        yield f"{file.where(path)}: '{dotted(path)}': {text}"
 
 
 def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> str:
@@ -58,20 +56,15 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
     if item["type"] == "union_tag_invalid":
-        return f"{where}: '{key}': {_unknown_tag(item['ctx'])}"
+        facts = item["ctx"]
+        kind, tag = str(facts["discriminator"]).strip("'"), str(facts["tag"])
+        known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
+        what = "judge" if kind == "use" else kind
+        return f"{where}: '{key}': unknown {what} '{tag}'{_nearest(tag, known)}"
     said = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
     return f"{where}: '{key}': {said[:1].lower()}{said[1:]}{shown}"
-
-
-def _unknown_tag(facts: dict[str, Any]) -> str:
-    """Say that a method's or judge's kind isn't known, and which are."""
-    kind = str(facts["discriminator"]).strip("'")
-    known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
-    return f"unknown {'judge' if kind == 'use' else kind} '{facts['tag']}'" + _nearest(
-        str(facts["tag"]), known
-    )
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -20,7 +20,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 """A name that is safe as a file name."""
 
 RESERVED = "panel"
-"""The name under which a panel's combined scores stand beside its members'."""
+"""The name under which a panel's combined scores stand next to its members'."""
 
 if TYPE_CHECKING:
     JudgeSettings = Any
@@ -68,7 +68,7 @@ class JudgeEntry(Settings):
     @model_validator(mode="before")
     @classmethod
     def _flat(cls, given: object) -> object:
-        """Read a preset's name, a bare hub id, and a judge's own settings beside its name."""
+        """Read a preset's name, a bare hub id, and a judge's own settings next to its name."""
         if isinstance(given, str):
             given = {"preset": given} if given in PRESETS else {"path": given}
         if not isinstance(given, dict) or "settings" in given:
@@ -106,7 +106,7 @@ def limits_of(
 
 
 def _from_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Write a preset out; what stands beside its name changes it."""
+    """Write a preset out; what stands next to its name changes it."""
     name = given.get("preset")
     if name is None:
         return given

@@ -9,7 +9,8 @@ from pathlib import Path
 from alignstudy.errors import NotFetchedError
 from alignstudy.judges.axes import measured_axes
 from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
-from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.checks import WORLD
+from alignstudy.study.settings.study import StudySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,7 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             if fetch:
                 raise
             missing[role] = source
-            revision = source.revision or "main"
-            digest = f"not fetched: {source.name}@{revision}"
+            digest = f"not fetched: {source.name}@{source.revision or 'main'}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
     _refuse_gaps(settings, absent)
     return Located(found=found, missing=missing, absent=absent)
