@@ -139,7 +139,7 @@ def prepare(home: Path, out: Path) -> dict[str, Any]:
     return {
         "base": folders["base"],
         "judge": folders[f"judge/{JUDGE}"],
-        "rows": read_part(stages["rows/train"], folders["rows/train"] / "rows.jsonl"),
+        "rows": read_part(stages["rows/train"], folders["rows/train"]),
         "prompts": read_prompts(folders["prompts"]),
         "sft": methods["sft"],
         "dpo": methods["dpo"],

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from alignstudy.methods import METHODS
 from alignstudy.methods.base import PreviewExample
 from alignstudy.study.graph.stage import Stage, StageJob
-from alignstudy.study.stages.train import Train, training_rows
+from alignstudy.study.stages.train import Train, read_part
 
 PREVIEW = "preview.md"
 NUM_OFFERED = 1000
@@ -30,15 +30,14 @@ class Preview(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write preview.md."""
-        sections = [INTRODUCTION, *(self._section(stage, job) for stage in self.trainings)]
+        sections = [INTRODUCTION]
+        for stage in self.trainings:
+            # Rows that don't fit are left out of training too; many are offered so that some fit.
+            rows = read_part(stage.rows, job.folder_of(stage.rows))[:NUM_OFFERED]
+            method = METHODS.load(stage.settings.method)
+            sections.append(as_markdown(stage, method.preview(stage.job(job, rows=rows))))
         (job.out / PREVIEW).write_text("\n".join(sections), encoding="utf-8")
         return {}
-
-    # Rows that don't fit are left out of training too; many are offered so that some fit.
-    def _section(self, stage: Train, job: StageJob) -> str:
-        rows = training_rows(stage, job, NUM_OFFERED)
-        method = METHODS.load(stage.settings.method)
-        return as_markdown(stage, method.preview(stage.job(job, rows=rows)))
 
 
 def as_markdown(stage: Train, examples: list[PreviewExample]) -> str:

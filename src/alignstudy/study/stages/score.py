@@ -48,7 +48,7 @@ class JudgeSpec:
     Attributes:
         settings: Of its kind.
         model: Its weights; None for a rule.
-        code: What names the code that its scores hang on: a Python judge's source by its hash.
+        code: What names the code that its scores depend on: a Python judge's source by its hash.
         folder: Where a Python judge's module is looked for first: the study file's folder.
         calibration: Where the rendering of multi-turn prompts was chosen, if it was.
     """
@@ -75,7 +75,7 @@ class JudgeSpec:
         return judge
 
     def _refuse_changed_code(self) -> None:
-        """Refuse a Python judge that was edited since the keys were made: its scores would lie."""
+        """Refuse a Python judge that was edited since the keys were made."""
         if code_of(self.settings, self.folder) != self.code:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
