@@ -156,7 +156,7 @@ def _shown(at: int, item: tuple[str, str]) -> str:
 
 
 def _imported(call: str, folder: Path) -> Rate:
-    """Import a function, its module read anew from the folder if it lies there."""
+    """Import a function, its module read again from the folder if it lies there."""
     module_name, _, name = call.partition(":")
     wanted = module_file(module_name, folder)
     with _looked_for_in(folder):
@@ -187,7 +187,7 @@ def _imported(call: str, folder: Path) -> Rate:
 
 @contextmanager
 def _looked_for_in(folder: Path) -> Iterator[None]:
-    """Let imports look into a folder first, and leave no bytecode behind."""
+    """Make imports look into a folder first, and leave no bytecode behind."""
     written = sys.dont_write_bytecode
     sys.path.insert(0, str(folder))
     # Bytecode is told from its source by time and size: a quick edit would go unseen.
@@ -203,13 +203,11 @@ def _looked_for_in(folder: Path) -> Iterator[None]:
 def _forget(module_name: str, folder: Path) -> None:
     """Forget what was imported of a judge's own files, here or in another study's folder."""
     names = {name.partition(".")[0] for name in local_modules(module_name, folder)}
+    places = (Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1])
+    installed = [place.resolve() for place in places]
     for name in list(sys.modules):
         file = getattr(sys.modules[name], "__file__", None)
-        if name.partition(".")[0] in names and file and _is_a_users(Path(file)):
+        if name.partition(".")[0] not in names or not file:
+            continue
+        if not any(Path(file).resolve().is_relative_to(place) for place in installed):
             del sys.modules[name]
-
-
-def _is_a_users(file: Path) -> bool:
-    """Tell a user's own file from the interpreter's and from installed ones."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1]]
-    return not any(file.resolve().is_relative_to(place.resolve()) for place in places)

@@ -196,22 +196,19 @@ class SeqClsJudge:
         self, encoded: Sequence[Encoded], note: Callable[[str], None]
     ) -> Iterator[tuple[list[int], list[JudgeScore]]]:
         """Return the scores of each batch with its row numbers, as batches finish."""
-        batches = self._batches(encoded)
+        sound = [at for at, row in enumerate(encoded) if not row.fault]
+        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
+        found = length_batches(
+            lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
+        )
+        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
+        batches = [[sound[at] for at in batch] for batch in found] + faulty
         tasks = [[encoded[at] for at in batch] for batch in batches]
         pool = None if self._spread is None else self._spread.pool_for(tasks)
         if pool is None:
             yield from ((batches[at], self.score_rows(t, note)) for at, t in enumerate(tasks))
         else:
             yield from ((batches[at], given) for at, given in pool.run(tasks, note=note))
-
-    def _batches(self, encoded: Sequence[Encoded]) -> list[list[int]]:
-        sound = [at for at, row in enumerate(encoded) if not row.fault]
-        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
-        batches = length_batches(
-            lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
-        )
-        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
-        return [[sound[at] for at in batch] for batch in batches] + faulty
 
     def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
         """Return the scores of one batch, the higher the better."""
@@ -271,9 +268,12 @@ def _encoder(
             hint="calibrate the judge first, or name the rendering",
         )
     return PairEncoder(
-        tokenizer, config, truncation=settings.truncation, max_length=settings.max_length,
+        tokenizer,
+        config,
+        truncation=settings.truncation,
+        max_length=settings.max_length,
         rendering=settings.rendering,
-    )  # fmt: skip
+    )
 
 
 def _refuse_code(folder: Path) -> None:

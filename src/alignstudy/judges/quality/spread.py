@@ -49,9 +49,12 @@ class Spread:
             self._pool = None
         tokens = sum(len(row.inputs.get("input_ids", ())) for rows in tasks for row in rows)
         many = workers_that_pay(
-            2 * self._weights * tokens / _FLOPS, asked=self._asked, tasks=len(tasks),
-            held=2 * self._bytes, start_up=self.start_up if self._pool is None else 0.0,
-        )  # fmt: skip
+            2 * self._weights * tokens / _FLOPS,
+            asked=self._asked,
+            tasks=len(tasks),
+            held=2 * self._bytes,
+            start_up=self.start_up if self._pool is None else 0.0,
+        )
         if many == 1:
             return None
         if self._pool is None:

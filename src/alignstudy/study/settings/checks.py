@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from alignstudy.data.select.calibration import CalibrationSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.judges.axes import measured_axes
-from alignstudy.judges.quality.assess import AssessSettings
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings
 from alignstudy.records import Axis
 from alignstudy.study.settings.judges import RESERVED

@@ -19,7 +19,7 @@ from alignstudy.data.select.validation import ValidationSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
-from alignstudy.judges.quality.assess import AssessSettings
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods import METHODS
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings

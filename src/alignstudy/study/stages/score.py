@@ -1,4 +1,4 @@
-"""Stages that deal with judges themselves: thresholds chosen, judges judged."""
+"""Stages that deal with judges themselves: thresholds chosen, judges evaluated."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from alignstudy.errors import GuardError
 from alignstudy.judges import Judge, JudgeSettings, build, code_of
 from alignstudy.judges.axes import measured_axes
 from alignstudy.judges.encoders.renderings import RENDERINGS, choose_rendering
-from alignstudy.judges.quality.assess import (
-    AssessSettings,
-    as_judged,
-    assess,
-    quality_from_json,
-    quality_to_json,
-)
-from alignstudy.judges.quality.calibrate import best_threshold
+from alignstudy.judges.quality.assess import assess
+from alignstudy.judges.quality.calibrate import as_judged, best_threshold
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Axis, Pair
-from alignstudy.records.evidence import JudgeQuality
+from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import Stage, StageJob
@@ -171,7 +166,7 @@ def read_calibration_result(folder: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Assess(Stage):
-    """Judge a judge: on held-out preference pairs and on control texts.
+    """Evaluate a judge on held-out preference pairs and on control texts.
 
     Attributes:
         label: The judge's name in the study.
