@@ -48,6 +48,11 @@ class AlignstudyError(Exception):
         return (_rebuild, (type(self), self.what, self.why, self.hint, self.kept))
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _rebuild(kind: type[AlignstudyError], what: str, why: str, hint: str, kept: str) -> Exception:
     """Rebuild an error that crossed a process border."""
     error = kind.__new__(kind)

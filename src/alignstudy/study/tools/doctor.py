@@ -12,35 +12,29 @@ from alignstudy.runtime.kernels import Kernels, kept_kernels, machine_kernels
 from alignstudy.study.provenance import LIBRARIES, machine
 from alignstudy.study.run.store import Store, home
 
-Finding = tuple[str, str, str]
+Line = tuple[str, str, str]
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Line]:
     """Return (what, state, detail) lines; state is "ok", "note" or "missing"."""
-    return [*_libraries(), *_machine(), *_kernels(), _device(), _store(), _network()]
-
-
-def _libraries() -> list[Finding]:
     found = []
     for name in LIBRARIES:
         try:
             found.append((name, "ok", version(name)))
         except PackageNotFoundError:
             found.append((name, "missing", f"pip install {name}"))
-    return found
-
-
-def _machine() -> list[Finding]:
     facts = machine()
     threads = str(facts["threads"])
     advice = "" if threads == "1" else "; OMP_NUM_THREADS=1 is faster for models of a few million"
-    return [
-        ("processor", "ok", f"{facts['processor']}, {facts['cores']} cores"),
-        ("threads", "ok" if not advice else "note", threads + advice),
-    ]
+    found.append(("processor", "ok", f"{facts['processor']}, {facts['cores']} cores"))
+    found.append(("threads", "note" if advice else "ok", threads + advice))
+    found += [*_kernels(), _device(), _store()]
+    offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
+    state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
+    return [*found, ("hub", "note" if offline else "ok", state)]
 
 
-def _kernels() -> list[Finding]:
+def _kernels() -> list[Line]:
     """Return how fast the processor multiplies: as kept, else measured in about a second."""
     file = Store().machine_file()
     try:
@@ -52,7 +46,7 @@ def _kernels() -> list[Finding]:
     return [_speeds(kernels) for kernels in sorted(found, key=lambda found: found.threads)]
 
 
-def _speeds(kernels: Kernels) -> Finding:
+def _speeds(kernels: Kernels) -> Line:
     by = "torch's own route"
     if kernels.route != "default":
         by = f"oneDNN, {kernels.float32 / kernels.default:.1f} times torch's own route"
@@ -65,7 +59,7 @@ def _speeds(kernels: Kernels) -> Finding:
     )
 
 
-def _device() -> Finding:
+def _device() -> Line:
     from alignstudy.study.api import accelerator
 
     try:
@@ -74,7 +68,7 @@ def _device() -> Finding:
         return ("device", "missing", str(error).splitlines()[0])
 
 
-def _store() -> Finding:
+def _store() -> Line:
     root = home()
     existing = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
@@ -82,9 +76,3 @@ def _store() -> Finding:
         return ("store", "missing", f"{root} can't be written: set ALIGNSTUDY_HOME")
     size = sum(p.stat().st_size for p in Path(root).rglob("*") if p.is_file()) / 1e9
     return ("store", "ok", f"{root}: {size:.1f} GB used, {free:.0f} GB free")
-
-
-def _network() -> Finding:
-    offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
-    state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
-    return ("hub", "note" if offline else "ok", state)
