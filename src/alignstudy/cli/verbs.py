@@ -140,14 +140,6 @@ def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN40
 
 def show_list(kind: str, *, as_json: bool) -> None:
     """Print everything of a kind."""
-    rows = _listed(kind)
-    if as_json:
-        console.say_json([{"name": name, "summary": text} for name, text in rows])
-    else:
-        console.say_table([kind, ""], rows)
-
-
-def _listed(kind: str) -> list[tuple[str, str]]:
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
@@ -156,15 +148,19 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     from alignstudy.study.settings.load import preset_names, preset_text
 
     tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
-    if kind == "judges":
-        known = [(name, preset.summary) for name, preset in PRESETS.items()]
-        return [(name, JUDGES.summary(name)) for name in JUDGES] + known
     if kind == "presets":
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
-        return [(name, head.lstrip("# ")) for name, head in heads.items()]
-    if kind not in tables:
+        rows = [(name, head.lstrip("# ")) for name, head in heads.items()]
+    elif kind in tables:
+        rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
+    else:
         raise UnknownNameError("kind", kind, [*tables, "presets"])
-    return [(name, tables[kind].summary(name)) for name in tables[kind]]
+    if kind == "judges":
+        rows += [(name, preset.summary) for name, preset in PRESETS.items()]
+    if as_json:
+        console.say_json([{"name": name, "summary": text} for name, text in rows])
+    else:
+        console.say_table([kind, ""], rows)
 
 
 def write_study(preset: str, path: Path) -> None:

@@ -40,7 +40,11 @@ class ScoreCache:
         Raises:
             EnvironmentFault: If the file can't be read.
         """
-        return {key: _read(value) for key, value in self._file.get(keys).items()}
+        found = {}
+        for key, value in self._file.get(keys).items():
+            score, *flags = json.loads(value)
+            found[key] = JudgeScore(score=float.fromhex(score), flags=tuple(flags))
+        return found
 
     def put(self, scores: Mapping[str, JudgeScore]) -> int:
         """Store finite scores, by key; return their number. A score that is there stays.
@@ -123,8 +127,3 @@ def cached(judge: Judge, cache: ScoreCache, identity: str) -> CachedJudge:
             precision, device class, library versions, code. Two judges of one identity are one.
     """
     return CachedJudge(judge, cache, identity)
-
-
-def _read(value: bytes) -> JudgeScore:
-    score, *flags = json.loads(value)
-    return JudgeScore(score=float.fromhex(score), flags=tuple(flags))

@@ -149,7 +149,11 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             output_loading_info=True,
         )
     _check_report(folder, model, report)
-    _align(model)
+    # Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
+    # the same weights in two files would give results that differ in the last bit.
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
     return model
 
 
@@ -175,17 +179,6 @@ def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) 
             hint="use a checkpoint of this class (a reward model has a trained head), and the"
             " config.json that belongs to it",
         )
-
-
-def _align(model: PreTrainedModel) -> None:
-    """Align every tensor in memory as an allocated one is.
-
-    Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
-    the same weights in two files would give results that differ in the last bit.
-    """
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.data_ptr() % 64:
-            tensor.data = tensor.data.clone()
 
 
 def _numberless(name: str) -> str:

@@ -78,18 +78,16 @@ def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa:
     """Drop the parts of pydantic's location that name classes or tags, not keys of the file."""
     path: list[str | int] = []
     for at, part in enumerate(location):
-        if _holds(data, part):
+        if isinstance(data, list):
+            there = isinstance(part, int) and part < len(data)
+        else:
+            there = isinstance(data, dict) and part in data
+        if there:
             data = data[part]
         elif at < len(location) - 1 or not isinstance(data, dict | None):
             continue
         path.append(part)
     return tuple(path)
-
-
-def _holds(data: Any, part: int | str) -> bool:  # noqa: ANN401 - YAML data
-    if isinstance(data, list):
-        return isinstance(part, int) and part < len(data)
-    return isinstance(data, dict) and part in data
 
 
 def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
@@ -108,15 +106,10 @@ def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an a
     for item in _models(kind):
         if part in item.model_fields:
             yield item.model_fields[str(part)].annotation
-        elif any(_literal(field.annotation) == part for field in item.model_fields.values()):
-            yield item
+        elif any(get_args(field.annotation) == (part,) for field in item.model_fields.values()):
+            yield item  # of a union: a location names the tag
     if get_origin(kind) in (tuple, dict):
         yield get_args(kind)[-1 if get_origin(kind) is dict else 0]
-
-
-def _literal(annotation: Any) -> object:  # noqa: ANN401 - an annotation
-    arguments = get_args(annotation)
-    return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], str) else None
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - an annotation

@@ -133,7 +133,15 @@ class CollectRows(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write rows.jsonl and what was left out."""
-        held_out = self._held_out(job)
+        folder = job.folder_of(self.prompts)
+        prompts = read_prompts(folder)
+        held_out = EvaluationDialogues.of_prompts(prompts)
+        for pairs, reason in (
+            (read_calibration(folder), SHARES_CALIBRATION),
+            (read_validation(folder), SHARES_VALIDATION),
+        ):
+            rows = (pair for found in pairs.values() for pair in found)
+            held_out = held_out | EvaluationDialogues.of_pairs(rows, reason=reason)
         collected = collect(
             _path(self.source, job),
             self.selection,
@@ -150,21 +158,8 @@ class CollectRows(Stage):
         write_rows(job.out / ROWS, collected.rows)
         write_rows(job.out / AUDITS, [audit])
         write_json(job.out / FACTS, length_facts(collected.rows))
-        shared_text = overlap(read_prompts(job.folder_of(self.prompts)), collected.rows)
-        write_json(job.out / OVERLAP, asdict(shared_text))
+        write_json(job.out / OVERLAP, asdict(overlap(prompts, collected.rows)))
         return {"rows": len(collected.rows)}
-
-    def _held_out(self, job: StageJob) -> EvaluationDialogues:
-        """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""
-        folder = job.folder_of(self.prompts)
-        held = EvaluationDialogues.of_prompts(read_prompts(folder))
-        for pairs, reason in (
-            (read_calibration(folder), SHARES_CALIBRATION),
-            (read_validation(folder), SHARES_VALIDATION),
-        ):
-            rows = (pair for found in pairs.values() for pair in found)
-            held = held | EvaluationDialogues.of_pairs(rows, reason=reason)
-        return held
 
 
 def read_overlap(folder: Path) -> Overlap:

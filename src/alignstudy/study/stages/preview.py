@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, ClassVar
 
 from alignstudy.methods import METHODS
@@ -41,18 +42,17 @@ class Preview(Stage):
 
 
 def as_markdown(stage: Train, examples: list[PreviewExample]) -> str:
-    """Write the examples of one training."""
-    title = f"## {stage.label} ({stage.settings.method})\n"
-    return "\n".join([title, *(_example(item) for item in examples)])
-
-
-def _example(item: PreviewExample) -> str:
-    """Write one example: runs of tokens that the mask treats alike, one line each."""
-    head = f"### {item.row_id}, {item.part}: {sum(item.in_loss)} of {len(item.tokens)} tokens count"
-    runs: list[tuple[bool, list[str]]] = []
-    for token, counts in zip(item.tokens, item.in_loss, strict=True):
-        if not runs or runs[-1][0] != counts:
-            runs.append((counts, []))
-        runs[-1][1].append(token.replace("\\", "\\\\").replace("\n", "\\n").replace("`", "'"))
-    lines = [f"{'+' if counts else '-'} " + "|".join(tokens) for counts, tokens in runs]
-    return "\n".join([head, "", "```text", *lines, "```", ""])
+    """Write the examples of one training: tokens that the mask treats alike share a line."""
+    lines = [f"## {stage.label} ({stage.settings.method})\n"]
+    for item in examples:
+        count = f"{sum(item.in_loss)} of {len(item.tokens)} tokens count"
+        lines += [f"### {item.row_id}, {item.part}: {count}", "", "```text"]
+        masked = zip(item.in_loss, item.tokens, strict=True)
+        for counts, run in groupby(masked, key=lambda pair: pair[0]):
+            text = "|".join(
+                token.replace("\\", "\\\\").replace("\n", "\\n").replace("`", "'")
+                for _, token in run
+            )
+            lines.append(f"{'+' if counts else '-'} {text}")
+        lines += ["```", ""]
+    return "\n".join(lines)

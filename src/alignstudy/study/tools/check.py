@@ -67,8 +67,8 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
         report.lines.append(("data", "not checked", "it is fetched by `run`"))
     else:
         for stage in (graph.prompts, *graph.parts):
-            folder = runner.make(stage).folder
-            report.lines += [_audit_line(audit) for audit in read_audits(folder)]
+            for audit in read_audits(runner.make(stage).folder):
+                report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
         report.preview = _preview(graph, located, runner, report)
     lines, _ = study.plan()
     new = [line.stage.name for line in lines if line.state == "new"]
@@ -79,12 +79,11 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
     return report
 
 
-def _audit_line(audit: Audit) -> Line:
+def _in_words(audit: Audit) -> str:
     left_out = [f"{n} {reason}" for reason, n in audit.excluded.items()]
     left_out += [f"{n} {note}" for note, n in audit.notes.items()]
     broken = f"{len(audit.quarantined)} quarantined" if audit.quarantined else ""
-    detail = "; ".join(filter(None, [f"{audit.used} of {audit.read} rows", broken, *left_out]))
-    return f"data/{audit.part}", "ok", detail
+    return "; ".join(filter(None, [f"{audit.used} of {audit.read} rows", broken, *left_out]))
 
 
 def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport) -> str:

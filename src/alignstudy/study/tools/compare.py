@@ -31,7 +31,11 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
     """
     if len(runs) < 2:
         raise InputError("one run is nothing to compare", hint="name two run folders or more")
-    paths = _labels([Path(run).expanduser() for run in runs])
+    given = [Path(run).expanduser() for run in runs]
+    names = [run.resolve().name for run in given]
+    if len(set(names)) < len(names):
+        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
+    paths = dict(zip(names, given, strict=True))
     folder = RunFolder(path=Path(out).expanduser().absolute())
     with folder.locked(), uncollected():
         _write_comparison(paths, folder)
@@ -72,14 +76,6 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
     rows, findings = analyze_run(rows, question)
     provenance = {"runs": {name: str(path) for name, path in paths.items()}}
     write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
-
-
-def _labels(runs: Sequence[Path]) -> dict[str, Path]:
-    """Name the runs: by their folders where those differ, else by letters."""
-    names = [run.resolve().name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
-    return dict(zip(names, runs, strict=True))
 
 
 def _refuse_other_thresholds(

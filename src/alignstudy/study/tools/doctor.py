@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.runtime.kernels import Kernels, kept_kernels, machine_kernels
+from alignstudy.study.api import accelerator
 from alignstudy.study.provenance import LIBRARIES, machine
 from alignstudy.study.run.store import Store, home
 
@@ -28,7 +29,12 @@ def examine() -> list[Line]:
     advice = "" if threads == "1" else "; OMP_NUM_THREADS=1 is faster for models of a few million"
     found.append(("processor", "ok", f"{facts['processor']}, {facts['cores']} cores"))
     found.append(("threads", "note" if advice else "ok", threads + advice))
-    found += [*_kernels(), _device(), _store()]
+    found += _kernels()
+    try:
+        found.append(("device", "ok", accelerator() or "cpu"))
+    except (AlignstudyError, ImportError) as error:
+        found.append(("device", "missing", str(error).splitlines()[0]))
+    found.append(_store())
     offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
     state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
     return [*found, ("hub", "note" if offline else "ok", state)]
@@ -57,15 +63,6 @@ def _speeds(kernels: Kernels) -> Line:
         f"{kernels.float32:.0f} GF/s by {by}; bfloat16 {kernels.bfloat16:.0f} GF/s;"
         f" weights at {kernels.bandwidth:.0f} GB/s",
     )
-
-
-def _device() -> Line:
-    from alignstudy.study.api import accelerator
-
-    try:
-        return ("device", "ok", accelerator() or "cpu")
-    except (AlignstudyError, ImportError) as error:
-        return ("device", "missing", str(error).splitlines()[0])
 
 
 def _store() -> Line:
