@@ -29,7 +29,7 @@ class AlignstudyError(Exception):
 
     Args:
         what: What failed, and where: `file:line`, row, key.
-        why: The reason, in words; empty where `what` says it all.
+        why: The reason, in words; empty where `what` is enough.
         hint: What to do now.
         kept: What was kept: what a second run need not do again.
     """

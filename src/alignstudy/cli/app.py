@@ -42,7 +42,7 @@ def run(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: train, generate, judge, compare, report; what is done already is reused."""
+    """Run a study: train, generate, judge, compare, report; finished stages are reused."""
     from alignstudy.cli import console, verbs
 
     loaded = verbs.load(study, out, set_, offline)
@@ -115,7 +115,7 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     as_json: Json = False,
 ) -> None:
-    """Put the models of several runs side by side, aligned by prompt."""
+    """Compare the models of several runs side by side, aligned by prompt."""
     from alignstudy.cli.verbs import show_run
     from alignstudy.study.tools.compare import compare as compared
 

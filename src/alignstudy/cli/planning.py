@@ -59,7 +59,7 @@ def _range(low: float, high: float) -> str:
 
 
 def say_totals(found: StudyEstimate) -> None:
-    """Print what all new stages take together, beside what is free."""
+    """Print what all new stages take together, and what is free."""
     if not found.stages:
         return
     if len(found.unknown) < len(found.stages):
@@ -76,6 +76,6 @@ def say_totals(found: StudyEstimate) -> None:
             f" of {quantity(found.free_disk, 'B')} free"
         )
     if found.unknown:
-        console.say(f"of {len(found.unknown)} stages nothing can be known yet")
+        console.say(f"of {len(found.unknown)} stages nothing is known yet")
     for warning in found.warnings:
         console.say(f"[bold yellow]warning:[/] {console.safe(warning)}")

@@ -196,7 +196,7 @@ def _check_adapter_base(adapter: Path, base: Path) -> None:
     read_json(adapter / "adapter_config.json")
     if not (adapter / ADAPTER_RECORD).is_file():
         raise GuardError(
-            f"the adapter {adapter} doesn't say which base it was trained on",
+            f"the adapter {adapter} doesn't record which base it was trained on",
             why=f"there is no {ADAPTER_RECORD} next to adapter_config.json",
             hint="train it with alignstudy, or merge it into its base and use the full weights",
         )

@@ -188,13 +188,13 @@ def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) ->
                 "the comparison is incomplete: " + "; ".join(incomplete),
                 why="rates over what is left are not rates over the prompts that were asked",
                 hint="use another judge or precision, or score what the judge can read",
-                kept=f"everything, in {folder}: figures and report say what is missing",
+                kept=f"everything, in {folder}: figures and report show what is missing",
             )
 
 
 @dataclass
 class _Record:
-    """What provenance.json will say, however the run ends."""
+    """What provenance.json will hold, however the run ends."""
 
     study: Study
     folder: RunFolder
@@ -248,7 +248,7 @@ class _Record:
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     def _stages(self, last: dict[str, Any]) -> list[dict[str, Any]]:
-        """List the finished stages; one that wasn't reached keeps what the last run said."""
+        """List the finished stages; one that wasn't reached keeps the last run's line."""
         former = {line["stage"]: line for line in last.get("stages", []) if "stage" in line}
         lines = []
         for stage in self.stages:

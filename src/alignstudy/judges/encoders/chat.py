@@ -27,7 +27,7 @@ the date that they write where they know none."""
 
 
 class _UnfitText(ValueError):
-    """A dialogue that can't be written down for the judge; the text says why."""
+    """A dialogue that can't be written down for the judge; the message gives the reason."""
 
 
 class TextEncoder(Encoder):
@@ -39,7 +39,7 @@ class TextEncoder(Encoder):
     Args:
         tokenizer: The judge's.
         config: The judge's.
-        max_length: Most tokens; None: what tokenizer and model say.
+        max_length: Most tokens; None: as tokenizer and model set.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TextEncoder(Encoder):
         turns = tuple(Turn(turn.role, text) for turn, text in zip(asked, plain, strict=True))
         try:
             if any(map(self._special.slips, (*plain, words))):
-                raise _UnfitText("a text can't be told from special tokens")
+                raise _UnfitText("a text can't be distinguished from special tokens")
             found = self._by_turns(turns, words)
         except _UnfitText as fault:
             return Encoded({}, tuple(flags), str(fault))

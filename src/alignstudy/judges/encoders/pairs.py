@@ -21,7 +21,7 @@ class PairEncoder(Encoder):
         tokenizer: The judge's.
         config: The judge's.
         truncation: "turns" or "paper"; see `SeqClsSettings`.
-        max_length: Most tokens; None: what tokenizer and model say.
+        max_length: Most tokens; None: as tokenizer and model set.
         rendering: How a dialogue becomes two texts; see `renderings`.
     """
 

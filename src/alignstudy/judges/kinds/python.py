@@ -35,7 +35,7 @@ class PythonSettings(Settings):
     call: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
         description="`module:function`, in the current folder or installed. It gets a list of"
-        " (prompt, response) and gives as many numbers, or None where it has none.",
+        " (prompt, response) and returns as many numbers, or None where it has none.",
     )
     better: Literal["higher", "lower"] = Field(
         "higher", description="Which way it counts; lower: numbers are negated."
@@ -45,7 +45,7 @@ class PythonSettings(Settings):
 
 
 class PythonJudge:
-    """Scores with a function of the user's; what it gives is checked, never fixed."""
+    """Scores with a function of the user's; what it returns is checked, never fixed."""
 
     name = "python"
     settings: ClassVar[type[PythonSettings]] = PythonSettings
@@ -103,7 +103,7 @@ class PythonJudge:
             raise GuardError(
                 f"{call} failed on {where}",
                 why=f"{type(cause).__name__}: {cause}",
-                hint="fix the function, or let it give None where it has no score",
+                hint="fix the function, or return None where it has no score",
             ) from error
         if not isinstance(given, list | tuple):
             what = f"a {type(given).__name__} instead of a list"
@@ -190,7 +190,7 @@ def _looked_for_in(folder: Path) -> Iterator[None]:
     """Make imports look into a folder first, and leave no bytecode behind."""
     written = sys.dont_write_bytecode
     sys.path.insert(0, str(folder))
-    # Bytecode is told from its source by time and size: a quick edit would go unseen.
+    # Bytecode is matched to its source by time and size: a quick edit would go unseen.
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:

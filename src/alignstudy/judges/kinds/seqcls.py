@@ -71,7 +71,7 @@ class SeqClsSettings(Settings):
         " the two loses its end, and nothing is cut if the tokenizer's files name no length.",
     )
     max_length: int | None = Field(
-        None, ge=8, description="Most tokens it reads; left out: what the model's files say."
+        None, ge=8, description="Most tokens it reads; left out: as the model's files set."
     )
     batch_size: int | None = Field(
         None, ge=1, description="Most pairs at once; left out: 1 on a CPU (fastest), 32 on a GPU."
@@ -97,7 +97,7 @@ class SeqClsSettings(Settings):
 
 
 class SeqClsJudge:
-    """Scores with a sequence classifier; one number a dialogue, shown as its settings say.
+    """Scores with a sequence classifier; one number a dialogue, shown as its settings ask.
 
     Attributes:
         texts_read: How many dialogues went through the model so far.
@@ -235,7 +235,7 @@ class SeqClsJudge:
 
     def _load(self, dtype: str) -> PreTrainedModel:
         """Load the classifier."""
-        # With `read` the number of labels says nothing: the named output is looked at instead.
+        # With `read` the number of labels means nothing: the named output is looked at instead.
         output = self._settings.output if self._settings.read is None else 0
         model = load_classifier(self._folder, dtype=dtype, device=self._device, output=output)
         # Decoders score at the last token that isn't padding, which they know by this id.

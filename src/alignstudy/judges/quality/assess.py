@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alignstudy.records import Axis, Pair
 
 MIN_PAIRS_FOR_DIRECTION = 50
-"""With fewer pairs nothing is said about a judge's direction."""
+"""With fewer pairs nothing is concluded about a judge's direction."""
 
 BASELINES = frozenset({"constant", "length"})
 """Kinds that judges are measured against: they rank as they rank, and that is the finding."""
@@ -44,7 +44,7 @@ def assess(
     """Measure what a judge is worth.
 
     Scores are rounded to four decimals first, as everywhere. A pair or a control text that the
-    judge gave no finite score is left out; above one of a hundred, a note says so. An axis without
+    judge gave no finite score is left out; above one of a hundred, a note is made. An axis without
     a measured accuracy is stamped like one below the floor.
 
     Args:

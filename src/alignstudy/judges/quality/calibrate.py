@@ -125,6 +125,6 @@ def _checked(chosen: ArrayLike, rejected: ArrayLike) -> tuple[NDArray[Any], NDAr
     if not (np.isfinite(better).all() and np.isfinite(worse).all()):
         raise MetricError(
             "a calibration score is not a finite number",
-            hint="leave out the pairs that the judge couldn't score, and say how many",
+            hint="leave out the pairs that the judge couldn't score, and report how many",
         )
     return better, worse

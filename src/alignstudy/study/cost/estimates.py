@@ -62,7 +62,7 @@ def estimate(
         lines: The plan.
         store: Where what was made before lies.
         device: "cpu" or "cuda".
-        threads: CPU threads of numeric stages; None: as many as torch likes.
+        threads: CPU threads of numeric stages; None: PyTorch's default.
         workers: Processes that stages, generation and scoring may be spread over.
     """
     new = [line.stage for line in lines if line.state == "new"]

@@ -18,7 +18,7 @@ def machine_speed(store: Store, device: str, *, threads: int | None) -> Speed:
     Args:
         store: Where figures of this machine are kept.
         device: "cpu", or the accelerator to probe.
-        threads: CPU threads; None: as many as torch likes.
+        threads: CPU threads; None: PyTorch's default.
     """
     if device != "cpu":
         from alignstudy.runtime.device_probe import measure_device

@@ -83,7 +83,7 @@ def outlook(
         stages: That are missing, each after those that it needs.
         store: Where what was made before lies.
         device: "cpu" or "cuda".
-        threads: CPU threads of numeric stages; None: as many as torch likes.
+        threads: CPU threads of numeric stages; None: PyTorch's default.
         workers: Processes that stages, generation and scoring may be spread over.
     """
     loads = StageLoads(store, device)

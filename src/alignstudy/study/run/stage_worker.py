@@ -67,7 +67,7 @@ def stage_maker(
 
     Args:
         root: Of the store.
-        threads: Of numeric stages; None: as many as torch likes.
+        threads: Of numeric stages; None: PyTorch's default.
     """
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())

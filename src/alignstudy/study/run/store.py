@@ -26,7 +26,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Artefact:
-    """A finished stage's folder and what its manifest says."""
+    """A finished stage's folder and its manifest."""
 
     folder: Path
     manifest: dict[str, Any]

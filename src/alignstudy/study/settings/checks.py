@@ -111,9 +111,9 @@ def _length_faults(study: StudySettings) -> Iterator[Fault]:
             asked.append((("methods", label), method.max_length, shape, where))
     for at, judge in enumerate(study.judges):
         if judge.train is not None:
-            path, method = ("judges", at, "train", "reward_model"), judge.train.reward_model
-            shape, where = judge.train.architecture, f"judges.{at}.train"
-            asked.append((path, method.max_length, shape, where))
+            model, shape = judge.train.reward_model, judge.train.architecture
+            key = ("judges", at, "train", "reward_model")
+            asked.append((key, model.max_length, shape, f"judges.{at}.train"))
     for path, length, shape, where in asked:
         most = shape.max_position_embeddings
         if length is not None and length > most:

@@ -61,10 +61,10 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
         known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
         what = "judge" if kind == "use" else kind
         return f"{where}: '{key}': unknown {what} '{tag}'{_nearest(tag, known)}"
-    said = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+    text = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
-    return f"{where}: '{key}': {said[:1].lower()}{said[1:]}{shown}"
+    return f"{where}: '{key}': {text[:1].lower()}{text[1:]}{shown}"
 
 
 def _nearest(name: str, known: list[str]) -> str:

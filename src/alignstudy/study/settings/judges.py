@@ -60,7 +60,7 @@ class JudgeEntry(Settings):
     train: JudgeTraining | None = None
     thresholds: JudgeThresholds | None = Field(
         None,
-        description="This judge's own numbers; left out: calibrated where the study says so, else"
+        description="This judge's own numbers; left out: calibrated if the study's are, else"
         " the study's numbers for the first judge and none for others.",
     )
     settings: JudgeSettings

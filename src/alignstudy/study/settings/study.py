@@ -30,7 +30,7 @@ from alignstudy.study.settings.faults import CrossFaults
 from alignstudy.study.settings.judges import JudgeEntry, Name, ThresholdSettings
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
-"""Most tokens of a response where the study doesn't say, by protocol."""
+"""Most tokens of a response where the study sets none, by protocol."""
 
 if TYPE_CHECKING:
     MethodSettings = Any

@@ -73,6 +73,8 @@ class Diagnose(Stage):
 def read_divergence(folder: Path) -> Divergence:
     """Read a finished Diagnose."""
     found = json.loads((folder / DIVERGENCE).read_text(encoding="utf-8"))
-    return Divergence(
-        **{n: Estimate(**value) if isinstance(value, dict) else value for n, value in found.items()}
-    )
+    revived: dict[str, Any] = {
+        name: Estimate(**value) if isinstance(value, dict) else value
+        for name, value in found.items()
+    }
+    return Divergence(**revived)

@@ -126,12 +126,12 @@ class Publish(Stage):
 
     def _warnings(self, job: StageJob) -> tuple[str, ...]:
         """Return which guards ran at merges, which belong to no training."""
-        said = [*self._judge_warnings(job)]
+        found = [*self._judge_warnings(job)]
         for merge in self.merges:
             for guard in read_result(merge, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
-                said.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
-        return tuple(said)
+                found.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
+        return tuple(found)
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return where a judge is not independent, or ranks the wrong way round."""
@@ -183,7 +183,7 @@ def _chain(model: Stage) -> list[Stage]:
 
 
 def _looks_reversed(facts: Mapping[str, Any]) -> bool:
-    """Whether a judge surely ranks worse than a coin; a few pairs below half don't say so."""
+    """Whether a judge surely ranks worse than a coin; a few pairs below half don't show it."""
     return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
 
 

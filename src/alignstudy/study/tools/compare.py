@@ -19,7 +19,7 @@ from alignstudy.study.tools.report import inputs_of, uncollected, write_run
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
-    """Put the models of several finished runs side by side, aligned by prompt.
+    """Compare the models of several finished runs side by side, aligned by prompt.
 
     Args:
         runs: Run folders, two or more.
