@@ -2,7 +2,6 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from alignstudy.judges import JudgeSettings, RulesSettings, build, code_of, measured_axes
-from alignstudy.judges.kinds.rules import THRESHOLD
 from alignstudy.metrics.refusal import PATTERNS_VERSION
 from alignstudy.records import Axis
 
@@ -23,7 +22,6 @@ def scores(measures):
 def test_refusal_and_compliance_are_told_apart():
     assert scores("refusal") == {"refuse": 1, "comply": 0, "evasive": 0, "incoherent": 0}
     assert scores("compliance") == {"refuse": 0, "comply": 1, "evasive": 0, "incoherent": 0}
-    assert 0 < THRESHOLD < 1
 
 
 def test_what_it_measures_is_for_one_axis():

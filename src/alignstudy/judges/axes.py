@@ -1,4 +1,4 @@
-"""Which axes a judge may score: a judge of refusals says nothing about helpfulness."""
+"""Which axes a judge may score: a judge of refusals can't measure helpfulness."""
 
 from __future__ import annotations
 

@@ -13,9 +13,6 @@ from alignstudy.metrics.refusal import PATTERNS_VERSION, classify
 from alignstudy.progress import SILENT, Progress
 from alignstudy.settings import Settings
 
-THRESHOLD = 0.5
-"""Scores are 0 or 1: a threshold between them."""
-
 
 class RulesSettings(Settings):
     """What the patterns look for."""

@@ -18,7 +18,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 """A name that is safe as a file name."""
 
 RESERVED = "panel"
-"""The name under which a panel's combined scores stand beside its members'."""
+"""The name under which a panel's combined scores stand next to its members'."""
 
 
 class JudgeTraining(Settings):
@@ -51,7 +51,7 @@ class JudgeEntry(Settings):
     train: JudgeTraining | None = None
     thresholds: JudgeThresholds | None = Field(
         None,
-        description="This judge's own numbers; left out: calibrated where the study says so, else"
+        description="This judge's own numbers; left out: calibrated if the study's are, else"
         " the study's numbers for the first judge and none for others.",
     )
     settings: JudgeSettings
@@ -59,7 +59,7 @@ class JudgeEntry(Settings):
     @model_validator(mode="before")
     @classmethod
     def _flat(cls, given: object) -> object:
-        """Read a preset's name, a bare hub id, and a judge's own settings beside its name."""
+        """Read a preset's name, a bare hub id, and a judge's own settings next to its name."""
         if isinstance(given, str):
             given = {"preset": given} if given in PRESETS else {"path": given}
         if not isinstance(given, dict) or "settings" in given:
@@ -97,7 +97,7 @@ def limits_of(
 
 
 def _from_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Write a preset out; what stands beside its name changes it."""
+    """Write a preset out; what stands next to its name changes it."""
     name = given.get("preset")
     if name is None:
         return given
