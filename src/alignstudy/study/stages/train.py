@@ -129,7 +129,7 @@ class Train(Stage):
         """
         settings, method = self.settings, METHODS.load(self.settings.method)
         folder = folder_of(self.parent)
-        rows = read_part(self.rows, folder_of(self.rows) / ROWS)
+        rows = read_part(self.rows, folder_of(self.rows))
         found = row_tokens(settings, rows, folder, sample=sample)
         in_epoch = ceil(found.rows / settings.effective_batch_size)
         epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
