@@ -23,7 +23,7 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
-from alignstudy.study.cost.row_tokens import row_tokens
+from alignstudy.study.cost.token_lengths import row_tokens
 from alignstudy.study.cost.work import (
     BACKWARD,
     BACKWARD_FROZEN,
