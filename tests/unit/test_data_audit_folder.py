@@ -8,7 +8,7 @@ import pytest
 
 from alignstudy.data.audit_folder import MAX_REVIEW, audit_data
 from alignstudy.data.data_audit import escaped
-from alignstudy.data.prompts import PromptSettings
+from alignstudy.data.prompt_settings import PromptSettings
 from alignstudy.data.suspicion import Kind, kind_of_reason
 from alignstudy.data.world import WorldSettings, write_world
 from alignstudy.errors import DataError

@@ -8,7 +8,8 @@ from alignstudy.data.collect import collect_pairs
 from alignstudy.data.exclusion import SHARES_PROMPT
 from alignstudy.data.near_duplicates import cluster_prompts
 from alignstudy.data.overlap import overlap
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.data.rigorous_prompts import DUPLICATE
 from alignstudy.data.selection import RowSelection
 from alignstudy.dialogue import CUE, drop_oldest_turns, parse_turns

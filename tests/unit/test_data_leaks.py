@@ -5,7 +5,8 @@ import json
 import pytest
 
 from alignstudy.data.leaks import holds_word, leaks
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.records import Axis, Prompt
 
 KEYWORDS = ("kill", "murder", "rape")

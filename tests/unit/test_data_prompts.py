@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from alignstudy.data.paper_prompts import paper_prompt
-from alignstudy.data.prompts import PromptSet, PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSet, PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.errors import DataError
 from alignstudy.records import Axis
 

@@ -8,7 +8,8 @@ import pytest
 
 from alignstudy.data.collect import collect_pairs
 from alignstudy.data.overlap import overlap
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.data.row import RawRow
 from alignstudy.data.selection import RowSelection
 from alignstudy.records import Axis

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from alignstudy.data.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.collect import collect_pairs
 from alignstudy.data.exclusion import SHARES_CALIBRATION, SHARES_VALIDATION, EvaluationDialogues
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.data.selection import RowSelection
 from alignstudy.data.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError

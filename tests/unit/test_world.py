@@ -9,7 +9,8 @@ from alignstudy.data.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.collect import collect_documents, collect_pairs
 from alignstudy.data.exclusion import SHARES_PROMPT, EvaluationDialogues
 from alignstudy.data.hh import CONTEXTS_DIFFER, IDENTICAL
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.data.selection import RowSelection
 from alignstudy.data.world import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
 from alignstudy.data.world_phrases import KEYWORD_ACTS

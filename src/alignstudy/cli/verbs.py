@@ -53,7 +53,7 @@ def rebuild(folder: Path, *, as_json: bool) -> None:
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
     """Audit preference data."""
     from alignstudy.data.audit_folder import audit_data
-    from alignstudy.data.prompts import PromptSettings
+    from alignstudy.data.prompt_settings import PromptSettings
     from alignstudy.sources import Source, resolve
 
     source = resolve(Source(name=data, kind="dataset"), offline=offline)

@@ -19,7 +19,8 @@ from alignstudy.data.layout import MADE_SPLITS, find_files
 from alignstudy.data.near_duplicates import cluster_prompts
 from alignstudy.data.overlap import overlap_of_texts
 from alignstudy.data.parsing import parse_row
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.data.reading import read
 from alignstudy.data.row import RawRow, UnusableRow
 from alignstudy.data.selection import Draw, RowSelection

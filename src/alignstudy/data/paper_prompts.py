@@ -14,7 +14,7 @@ from random import Random
 from alignstudy.data.collect import Account
 from alignstudy.data.leaks import leaks
 from alignstudy.data.near_duplicates import clustered
-from alignstudy.data.prompts import PromptSelection, PromptSet, PromptSettings, numbered
+from alignstudy.data.prompt_settings import PromptSelection, PromptSet, PromptSettings, numbered
 from alignstudy.data.reading import read
 from alignstudy.data.row import RawRow, UnusableRow, text_of
 from alignstudy.data.selection import RowSelection

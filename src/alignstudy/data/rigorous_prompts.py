@@ -13,7 +13,7 @@ from random import Random
 from alignstudy.data.collect import collect_pairs
 from alignstudy.data.leaks import holds_word
 from alignstudy.data.near_duplicates import clustered
-from alignstudy.data.prompts import PromptSelection, PromptSet, PromptSettings, numbered
+from alignstudy.data.prompt_settings import PromptSelection, PromptSet, PromptSettings, numbered
 from alignstudy.data.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
 from alignstudy.errors import DataError

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from alignstudy.data import FORMATS
 from alignstudy.data.calibration import CalibrationSettings
-from alignstudy.data.prompts import PromptSettings
+from alignstudy.data.prompt_settings import PromptSettings
 from alignstudy.data.selection import RowSelection
 from alignstudy.data.validation import ValidationSettings
 from alignstudy.data.world import WorldSettings

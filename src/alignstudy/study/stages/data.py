@@ -18,7 +18,8 @@ from alignstudy.data.exclusion import (
 )
 from alignstudy.data.held_out import HeldOutPairs
 from alignstudy.data.overlap import Overlap, overlap
-from alignstudy.data.prompts import PromptSettings, select_prompts
+from alignstudy.data.prompt_settings import PromptSettings
+from alignstudy.data.prompts import select_prompts
 from alignstudy.data.selection import RowSelection
 from alignstudy.data.validation import ValidationSettings, select_validation
 from alignstudy.data.world import WorldSettings, write_world
