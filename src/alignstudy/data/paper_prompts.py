@@ -7,14 +7,14 @@ answer of several paragraphs stays in the prompt; no cue is added.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 from alignstudy.data.collect import Account
 from alignstudy.data.leaks import leaks
 from alignstudy.data.near_duplicates import clustered
-from alignstudy.data.prompt_settings import PromptSelection, PromptSet, PromptSettings, numbered
+from alignstudy.data.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.reading import read
 from alignstudy.data.row import RawRow, UnusableRow, text_of
 from alignstudy.data.selection import RowSelection
@@ -26,20 +26,22 @@ NO_KEYWORD = "chosen holds none of the keywords"
 NOT_DRAWN = "not drawn"
 
 
-def draw_paper_prompts(source: Path, settings: PromptSettings) -> PromptSelection:
+def draw_paper_prompts(
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int
+) -> PromptSelection:
     """Draw the prompts as the published code does: one generator, harmful rows first.
 
     Raises:
         DataError: If a set has fewer rows than prompts are asked for.
     """
-    generator = Random(settings.seed)  # random.seed(100), then random.sample twice
+    generator = Random(seed)  # random.seed(100), then random.sample twice
     prompts: list[Prompt] = []
     audits: list[Audit] = []
-    for axis, chosen_set in settings.sets.items():
-        account = Account(f"prompts/{axis.prompts_name}")
+    for axis, chosen_set in sets.items():
+        account = Account(f"prompts/{axis.prompts}")
         rows = _candidates(source, chosen_set, account)
         _check_enough(rows, chosen_set, account, source)
-        drawn = generator.sample(rows, chosen_set.n)
+        drawn = generator.sample(rows, chosen_set.size)
         account.excluded[NOT_DRAWN] = len(rows) - len(drawn)
         prompts += _prompts(axis, drawn, chosen_set.keywords, account)
         audits.append(account.audit(used=len(drawn)))
@@ -86,9 +88,9 @@ def _check_enough(
     rows: Sequence[object], chosen_set: PromptSet, account: Account, source: Path
 ) -> None:
     account.check_some_used(len(rows), source)
-    if len(rows) < chosen_set.n:
+    if len(rows) < chosen_set.size:
         raise DataError(
-            f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.n} prompts are asked for",
+            f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are asked for",
             why="with fewer, it would not be the prompt set of the paper protocol",
             mend=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
             " more subsets, or use protocol: rigorous",

@@ -5,7 +5,7 @@ Near-duplicates stay, and are clustered: figures resample a cluster as one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,7 +13,7 @@ from random import Random
 from alignstudy.data.collect import collect_pairs
 from alignstudy.data.leaks import holds_word
 from alignstudy.data.near_duplicates import clustered
-from alignstudy.data.prompt_settings import PromptSelection, PromptSet, PromptSettings, numbered
+from alignstudy.data.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
 from alignstudy.errors import DataError
@@ -25,7 +25,9 @@ NOT_HUMAN = "prompt doesn't end in a human turn"
 NOT_DRAWN = "not drawn"
 
 
-def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -> PromptSelection:
+def draw_rigorous_prompts(
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int, fmt: str
+) -> PromptSelection:
     """Draw prompts for each axis from a generator of its own.
 
     A set with fewer prompts than asked for is used whole, and its audit says how many are missing.
@@ -35,8 +37,8 @@ def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -
     """
     prompts: list[Prompt] = []
     audits: list[Audit] = []
-    for axis, chosen_set in settings.sets.items():
-        drawn, audit = _draw(source, axis, chosen_set, seed=settings.seed, fmt=fmt)
+    for axis, chosen_set in sets.items():
+        drawn, audit = _draw(source, axis, chosen_set, seed=seed, fmt=fmt)
         named, clusters = clustered(
             [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]
         )
@@ -48,20 +50,20 @@ def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -
 def _draw(
     source: Path, axis: Axis, chosen_set: PromptSet, *, seed: int, fmt: str
 ) -> tuple[Sequence[Pair], Audit]:
-    part = f"prompts/{axis.prompts_name}"
+    part = f"prompts/{axis.prompts}"
     selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
     found = collect_pairs(source, selection, part=part, fmt=fmt)
-    candidates, excluded = _candidates(found.rows, chosen_set.keywords)
+    candidates, excluded = askable(found.rows, chosen_set.keywords)
     if not candidates:
         raise DataError(
             f"{source}: no usable prompt for {part}",
             why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
             mend="change the keywords, or take more subsets",
         )
-    num_drawn = min(chosen_set.n, len(candidates))
-    drawn = Random(f"{seed} {axis.value}").sample(candidates, num_drawn)
+    num_drawn = min(chosen_set.size, len(candidates))
+    drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
     excluded[NOT_DRAWN] = len(candidates) - num_drawn
-    missing = chosen_set.n - num_drawn
+    missing = chosen_set.size - num_drawn
     audit = Audit(
         part=part,
         read=found.audit.read,
@@ -76,7 +78,7 @@ def _draw(
     return drawn, audit
 
 
-def _candidates(
+def askable(
     pairs: Sequence[Pair], keywords: Sequence[str]
 ) -> tuple[list[Pair], dict[str, int]]:
     """Give the rows whose prompts can be asked, and how many can't, by reason."""

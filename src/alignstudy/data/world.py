@@ -23,10 +23,11 @@ from alignstudy.data.selection import fraction
 from alignstudy.data.world_prompts import Question, mixed, questions, test_questions
 from alignstudy.data.world_topics import TOPICS
 from alignstudy.dialogue import CUE, HUMAN_TAG
+from alignstudy.metrics.axes import HARMLESS, HELPFUL
 from alignstudy.records import Axis
 from alignstudy.settings import Settings
 
-SUBSETS = {Axis.HARMLESS: "harmless-base", Axis.HELPFUL: "helpful-base"}
+SUBSETS = {HARMLESS: "harmless-base", HELPFUL: "helpful-base"}
 BROKEN_PAIRS = 4
 """Pairs broken on purpose in each of the two train splits."""
 GOOD_SHARES = (0.1, 0.6)
@@ -65,20 +66,20 @@ def write_world(settings: WorldSettings, folder: Path) -> None:
 
 
 def _train_rows(axis: Axis, settings: WorldSettings) -> list[Row]:
-    rng = Random(f"{settings.seed} train {axis.value}")
+    rng = Random(f"{settings.seed} train {axis.name}")
     asked = _questions(axis, "train", settings)
     rows = [_pair(question, rng) for question in mixed(asked, settings.num_train, rng)]
     return _with_broken(rows)
 
 
 def _judge_rows(axis: Axis, settings: WorldSettings) -> list[Row]:
-    rng = Random(f"{settings.seed} judge {axis.value}")
+    rng = Random(f"{settings.seed} judge {axis.name}")
     asked = _questions(axis, "judge", settings)
     return [_pair(question, rng) for question in mixed(asked, settings.num_judge, rng)]
 
 
 def _test_rows(axis: Axis, settings: WorldSettings) -> list[Row]:
-    rng = Random(f"{settings.seed} test answers {axis.value}")
+    rng = Random(f"{settings.seed} test answers {axis.name}")
     asked = test_questions(
         axis, settings.num_test, num_topics=settings.num_topics, seed=settings.seed
     )

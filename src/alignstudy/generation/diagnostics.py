@@ -25,7 +25,7 @@ from alignstudy.generation.logprobs import (
 from alignstudy.generation.sampling import Ask, Continuation, ask, sample, special_ids
 from alignstudy.loading import context_length, load_tokenizer, text_stays_open
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Axis, Estimate, Prompt, Weights
+from alignstudy.records import Estimate, Prompt, Weights
 from alignstudy.settings import Settings
 from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
 
@@ -110,7 +110,8 @@ def diverge(
 
 
 def _first_of_each(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
-    found = [[prompt for prompt in prompts if prompt.axis is axis][:number] for axis in Axis]
+    axes = dict.fromkeys(prompt.axis for prompt in prompts)
+    found = [[prompt for prompt in prompts if prompt.axis == axis][:number] for axis in axes]
     return [prompt for of_axis in found for prompt in of_axis]
 
 

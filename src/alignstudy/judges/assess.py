@@ -24,7 +24,7 @@ from alignstudy.records import Estimate
 from alignstudy.settings import Settings
 
 if TYPE_CHECKING:
-    from alignstudy.records import Axis, Pair
+    from alignstudy.records import Pair
 
 __all__ = [
     "BASELINES",
@@ -65,9 +65,9 @@ class AssessSettings(Settings):
 def assess(
     judge: Judge,
     name: str,
-    pairs_by_axis: Mapping[Axis, Sequence[Pair]],
+    pairs_by_axis: Mapping[str, Sequence[Pair]],
     *,
-    thresholds: Mapping[Axis, float | None],
+    thresholds: Mapping[str, float | None],
     protocol: Literal["paper", "rigorous"],
     settings: AssessSettings,
     progress: Progress = SILENT,
@@ -125,14 +125,14 @@ def assess(
 
 
 def _below(
-    floor: float, axes: Sequence[Axis], overall: Mapping[Axis, Estimate]
-) -> tuple[Axis, ...]:
+    floor: float, axes: Sequence[str], overall: Mapping[str, Estimate]
+) -> tuple[str, ...]:
     """Give the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
     return tuple(axis for axis in axes if axis not in overall or overall[axis].low <= floor)
 
 
 def _directions(
-    judge: Judge, name: str, overall: Mapping[Axis, Estimate], settings: AssessSettings
+    judge: Judge, name: str, overall: Mapping[str, Estimate], settings: AssessSettings
 ) -> list[str]:
     """Find the axes on which a judge ranks the wrong way round; refuse to go on with it."""
     found = []
@@ -156,7 +156,7 @@ def _directions(
 
 def _reliability(
     found: Sequence[ScoredPairs], bins: int
-) -> tuple[tuple[ReliabilityBin, ...], dict[Axis, float]]:
+) -> tuple[tuple[ReliabilityBin, ...], dict[str, float]]:
     """Compare sigmoid(score difference) with how often people agree."""
     from alignstudy.stats.reliability import reliability
 

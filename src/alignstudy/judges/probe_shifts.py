@@ -9,8 +9,8 @@ from alignstudy.evidence import ProbeShift
 from alignstudy.judges.base import Judge
 from alignstudy.judges.held_out import ScoredPairs, rounded
 from alignstudy.judges.probes import PROBES
+from alignstudy.metrics.axes import place_of
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Axis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ MIN_ITEMS = 2
 def probe_shifts(
     judge: Judge,
     found: Sequence[ScoredPairs],
-    thresholds: Mapping[Axis, float | None],
+    thresholds: Mapping[str, float | None],
     *,
     inclusive: bool,
     items: int,
@@ -52,7 +52,8 @@ def probe_shifts(
     shifts: list[ProbeShift] = []
     notes: list[str] = []
     for scored in found if items else ():
-        rng = np.random.default_rng([seed, tuple(Axis).index(scored.axis)])
+        # The published axes keep the streams that they always had.
+        rng = np.random.default_rng([seed, place_of(scored.axis)])
         drawn = np.sort(rng.permutation(scored.whole)[:items])
         texts = [scored.items[2 * at] for at in drawn]
         probes = [
@@ -91,7 +92,7 @@ def _labels(
 
 def _shift(
     probe: str,
-    axis: Axis,
+    axis: str,
     differences: NDArray[np.float64],
     labels: tuple[float, float] | None,
     draws: int,

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.judges.axes import Measures
 from alignstudy.judges.base import JudgeScore
 from alignstudy.judges.python_source import local_modules, module_file, source_digest
 from alignstudy.progress import SILENT, Progress
@@ -40,7 +39,9 @@ class PythonSettings(Settings):
     better: Literal["higher", "lower"] = Field(
         "higher", description="Which way it counts; lower: numbers are negated."
     )
-    measures: Measures = Field("both", description="The axes whose responses it may score.")
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
     batch_size: int = Field(64, ge=1, description="Most pairs a call.")
 
 

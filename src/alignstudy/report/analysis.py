@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alignstudy.errors import DataError, InputError
+from alignstudy.metrics.axes import axes_of, rates_of
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.best import best_shares
 from alignstudy.report.hygiene import word_budget
@@ -55,7 +56,8 @@ def analyse(
     seed: int = 0,
     clusters: Mapping[str, str] | None = None,
     margins: Margins | None = None,
-    sweep: Mapping[Axis, Sequence[float]] | None = None,
+    sweep: Mapping[str, Sequence[float]] | None = None,
+    axes: Sequence[Axis] | None = None,
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
@@ -66,7 +68,7 @@ def analyse(
 
     Args:
         responses: Rows of every model and training seed.
-        thresholds: What counts as harmless and as helpful.
+        thresholds: What passes, axis by axis.
         judge: Whose scores to use.
         base: The model that the others are measured against; None for none.
         draws: Bootstrap resamples; sign-flip tests use up to 20 times as many random patterns.
@@ -77,6 +79,7 @@ def analyse(
             0.2 standard deviations of the base's scores.
         sweep: Thresholds to try, ascending, by axis; None: 61 between the 2.5 % and 97.5 %
             quantiles of all scores.
+        axes: Those of the study, in the order of the draws; None: those of the responses.
 
     Raises:
         DataError: If there are no responses, rows can't be aligned, or two models share no prompt.
@@ -88,9 +91,11 @@ def analyse(
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
+    axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
     laid = _Laid(
         rows=rows,
-        panels=build_panels(rows, thresholds, judge=judge, clusters=clusters),
+        axes=axes,
+        panels=build_panels(rows, thresholds, axes=axes, judge=judge, clusters=clusters),
         thresholds=thresholds,
         judge=judge,
         base=base,
@@ -105,7 +110,8 @@ class _Laid:
     """Responses laid out for statistics, and what is asked of them."""
 
     rows: list[ScoredResponse]
-    panels: dict[Axis, Panel]
+    axes: tuple[Axis, ...]
+    panels: dict[str, Panel]
     thresholds: Thresholds
     judge: str
     base: str | None
@@ -115,46 +121,54 @@ class _Laid:
 def _analysis(
     laid: _Laid,
     names: Sequence[str],
-    num_too_long: dict[Axis, int],
+    num_too_long: Counter[str],
     *,
     margins: Margins,
-    grids: Mapping[Axis, Sequence[float]],
+    grids: Mapping[str, Sequence[float]],
 ) -> Analysis:
     """Make every part of an analysis; draws follow one another in this order."""
-    panels, thresholds, judge = laid.panels, laid.thresholds, laid.judge
+    panels, thresholds, judge, axes = laid.panels, laid.thresholds, laid.judge, laid.axes
     merits = axis_merits(panels, laid.resampler)
     models = _models(laid, names, merits)
     return Analysis(
         judge=judge,
+        axes=axes,
         thresholds=thresholds,
         models=models,
-        improvements=improvements(models, laid.base),
+        improvements=improvements(models, rates_of(axes), laid.base),
         comparisons=compare_pairs(
-            panels, base=laid.base, margins=margins, resampler=laid.resampler
+            panels, axes=axes, base=laid.base, margins=margins, resampler=laid.resampler
         ),
         notes=notes_on(
-            laid.rows, panels, models, thresholds, judge=judge, num_too_long=num_too_long
+            laid.rows, panels, models, thresholds, axes=axes, judge=judge, num_too_long=num_too_long
         ),
         base=laid.base,
         seeds=(),
         omnibus=omnibus_tests(panels),
         sweeps=_sweeps(laid, grids),
         lengths=_lengths(laid),
-        seed_spreads=seed_spreads(panels),
-        sensitivities=sensitivities(
-            laid.rows, thresholds, judge=judge, empty_fails=thresholds.empty_fails
-        ),
-        best_shares=best_shares(merits),
+        seed_spreads=seed_spreads(panels, axes),
+        sensitivities=sensitivities(laid.rows, thresholds, axes=axes, judge=judge),
+        best_shares=best_shares(merits, axes),
         clusters=_near_duplicates(panels),
     )
 
 
 def _models(
-    laid: _Laid, names: Sequence[str], merits: Mapping[Axis, AxisMerits]
+    laid: _Laid, names: Sequence[str], merits: Mapping[str, AxisMerits]
 ) -> tuple[ModelFigures, ...]:
-    budgets, by_model = _budgets(names, laid.rows), _by_model(names, laid.rows)
+    by_model = _by_model(names, laid.rows)
+    # Models' variety is compared at the words that all of them have.
+    budgets = {
+        axis.name: word_budget(
+            _by_model(names, [row for row in laid.rows if row.axis == axis.name])
+        )
+        for axis in laid.axes
+    }
     return tuple(
-        model_figures(name, by_model[name], merits, judge=laid.judge, budgets=budgets)
+        model_figures(
+            name, by_model[name], merits, axes=laid.axes, judge=laid.judge, budgets=budgets
+        )
         for name in names
     )
 
@@ -168,7 +182,7 @@ def _by_model(
     return found
 
 
-def _near_duplicates(panels: Mapping[Axis, Panel]) -> dict[str, str]:
+def _near_duplicates(panels: Mapping[str, Panel]) -> dict[str, str]:
     """Name the clusters of the prompts that are not alone in theirs."""
     found = {}
     for axis, panel in panels.items():
@@ -179,15 +193,7 @@ def _near_duplicates(panels: Mapping[Axis, Panel]) -> dict[str, str]:
     return found
 
 
-def _budgets(names: Sequence[str], rows: Sequence[ScoredResponse]) -> dict[Axis, int | None]:
-    """Give the words at which models' variety is compared, by prompt set."""
-    return {
-        axis: word_budget(_by_model(names, [row for row in rows if row.axis is axis]))
-        for axis in Axis
-    }
-
-
-def _sweeps(laid: _Laid, grids: Mapping[Axis, Sequence[float]]) -> tuple[Sweep, ...]:
+def _sweeps(laid: _Laid, grids: Mapping[str, Sequence[float]]) -> tuple[Sweep, ...]:
     """Sweep every axis that has a threshold."""
     found = (
         sweep_of(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import axis_named
 from alignstudy.report.form_notes import MOST_APART
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
 from alignstudy.report.judge_tables import quality_notes
@@ -16,7 +16,6 @@ from alignstudy.report.results import Analysis
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
 JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0
-_SET_NAMES = {Axis.HARMLESS: "harmful prompts", Axis.HELPFUL: "helpful prompts"}
 
 
 def cautions(inputs: ReportInputs) -> tuple[str, ...]:
@@ -79,7 +78,7 @@ def _lengths(inputs: ReportInputs) -> Iterator[str]:
         for item in quality.length:
             if item.judge_longer.low > item.human_longer.high:
                 yield (
-                    f"On {_SET_NAMES[item.axis]} the judge {quality.judge} prefers the longer"
+                    f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers the longer"
                     f" response in {percent(item.judge_longer.value, 0)} of pairs, people in"
                     f" {percent(item.human_longer.value, 0)}: it rewards length."
                 )
@@ -87,15 +86,16 @@ def _lengths(inputs: ReportInputs) -> Iterator[str]:
 
 def _power(analysis: Analysis) -> Iterator[str]:
     """Warn where differences of interest can't be shown with so few prompts."""
-    merits = [merit for model in analysis.models for merit in (model.hmr, model.hpr)]
-    sizes = [merit.n for merit in merits if merit is not None]
+    rates = [rate for rate in analysis.rates if rate.family == "rates"]
+    found = [model.estimates.get(rate.name) for model in analysis.models for rate in rates]
+    sizes = [estimate.n for estimate in found if estimate is not None]
     if len(analysis.models) < 2 or not sizes or min(sizes) < MIN_PROMPTS:
         return
     smallest = smallest_likely_difference(min(sizes))
     if smallest > TELLING_DIFFERENCE:
         yield (
-            f"With {min(sizes)} prompts an axis, a difference in HmR or HpR under about"
-            f" {short(smallest, 0)} points is unlikely to be shown even where there is one"
+            f"With {min(sizes)} prompts an axis, a difference in"
+            f" {listing([rate.title for rate in rates], word='or')} under about {short(smallest, 0)} points is unlikely to be shown even where there is one"
             " (80\u00a0% power, if two models disagree on 30\u00a0% of the prompts)."
         )
 
@@ -114,10 +114,10 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
     for analysis in analyses:
         origins = analysis.thresholds.origin
         given = [
-            f"{axis} {short(value, 4)}"
-            for axis in Axis
-            if (value := analysis.thresholds.of(axis)) is not None
-            and "calibrated" not in origins.get(str(axis), "").lower()
+            f"{axis.name} {short(value, 4)}"
+            for axis in analysis.axes
+            if (value := analysis.thresholds.of(axis.name)) is not None
+            and "calibrated" not in origins.get(axis.name, "").lower()
         ]
         if given:
             yield (
@@ -128,8 +128,9 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
 
 def _hygiene(analysis: Analysis) -> Iterator[str]:
     """Warn of responses that run on or repeat themselves; notes tell where models differ in it."""
-    for axis, name in _SET_NAMES.items():
-        rows = {m.model: m.hygiene[axis] for m in analysis.models if axis in m.hygiene}
+    for axis in analysis.axes:
+        name = f"{axis.prompts} prompts"
+        rows = {m.model: m.hygiene[axis.name] for m in analysis.models if axis.name in m.hygiene}
         tags = {model: row.role_tag for model, row in rows.items()}
         if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
             yield from _share(name, "run on into a further turn", tags, ROLE_TAG_SHARE)

@@ -9,8 +9,6 @@ from alignstudy.report.claims import Verdict
 from alignstudy.report.plain_table import Cell, Table
 from alignstudy.report.results import Analysis
 
-_METRICS = ("hmr", "hpr", "cas", "score_harmless", "score_helpful")
-
 
 def omnibus_table(analysis: Analysis) -> Table:
     """Whether any model differs from any other, a row a figure of merit."""
@@ -41,7 +39,7 @@ def _threshold_rows(analysis: Analysis) -> Iterator[tuple[Cell, ...]]:
             for model, rates in sweep.rates.items():
                 ends = (sweep.low[model][index], sweep.high[model][index])
                 leads = int(model in sweep.leaders[index])
-                yield str(sweep.axis), threshold, model, rates[index], *ends, leads
+                yield sweep.axis, threshold, model, rates[index], *ends, leads
 
 
 def threshold_pairs_table(analysis: Analysis) -> Table:
@@ -53,7 +51,7 @@ def threshold_pairs_table(analysis: Analysis) -> Table:
         columns=("axis", "model", "reference", "higher", "lower", "shown", "thresholds"),
         rows=tuple(
             (
-                str(sweep.axis),
+                sweep.axis,
                 pair.model,
                 pair.reference,
                 pair.better_share,
@@ -99,7 +97,7 @@ def lengths_table(analysis: Analysis) -> Table:
             "within",
         ),
         rows=tuple(
-            (str(item.axis), *names, *_ends(gap), gap.n, item.rank_correlation, item.within)
+            (item.axis, *names, *_ends(gap), gap.n, item.rank_correlation, item.within)
             for item in analysis.lengths
             for *names, gap in item.adjusted
         ),
@@ -147,8 +145,8 @@ def judges_table(analyses: Sequence[Analysis]) -> Table:
 def _judge_rows(analyses: Sequence[Analysis]) -> Iterator[tuple[Cell, ...]]:
     for analysis in analyses:
         for figures in analysis.models:
-            for metric in _METRICS:
-                estimate: Estimate | None = getattr(figures, metric)
+            for metric in (metric.name for metric in analysis.metrics):
+                estimate = figures.estimates.get(metric)
                 if estimate is not None:
                     yield analysis.judge, figures.model, metric, *_ends(estimate), estimate.n
 

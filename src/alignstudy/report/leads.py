@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Estimate
 from alignstudy.report.numbers import (
-    NAMES,
     NO_BREAK,
-    RATES,
-    digits_of,
     interval,
     listing,
     number,
@@ -23,7 +21,6 @@ from alignstudy.report.results import Analysis, Comparison
 from alignstudy.stats.power import Power
 
 ALPHA = 0.05
-BY_WEIGHT = ("cas", "hpr", "hmr", "score_helpful", "score_harmless")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +35,7 @@ class Finding:
         is_equivalent: Whether a test of equivalence puts the two within `margin`.
     """
 
-    metric: str
+    metric: Metric
     better: str
     worse: str
     points: float
@@ -56,8 +53,8 @@ class Finding:
 
     def gap(self) -> str:
         """Write the difference and its interval."""
-        digits = digits_of(self.metric)
-        text = f"{number(self.points, digits, signed=True)}{unit_of(self.metric)}"
+        digits = self.metric.digits
+        text = f"{number(self.points, digits, signed=True)}{self.metric.points}"
         return f"{text} [{number(self.low, digits)}, {number(self.high, digits)}]"
 
     def figures(self) -> str:
@@ -65,54 +62,50 @@ class Finding:
         return self.gap() if self.p is None else f"{self.gap()}, {p_in_words(self.p)}"
 
 
-def unit_of(metric: str) -> str:
-    """Give what differences are counted in, with a space before it; scores have no name for it."""
-    return " points" if metric in RATES else ""
+def leading_metric(analysis: Analysis) -> Metric | None:
+    """Return the figure to lead with: the mean of all rates, else the last that was measured."""
+    by_weight = (*reversed(analysis.rates), *reversed(analysis.scores))
+    return next((metric for metric in by_weight if values_of(analysis, metric)), None)
 
 
-def leading_metric(analysis: Analysis) -> str | None:
-    """Give the figure of merit to lead with: CAS, or the first that was measured."""
-    return next((metric for metric in BY_WEIGHT if values_of(analysis, metric)), None)
-
-
-def values_of(analysis: Analysis, metric: str) -> dict[str, Estimate]:
+def values_of(analysis: Analysis, metric: Metric) -> dict[str, Estimate]:
     """Give model -> estimate, models without one left out."""
-    pairs = ((model.model, getattr(model, metric)) for model in analysis.models)
+    pairs = ((model.model, model.estimates.get(metric.name)) for model in analysis.models)
     return {model: estimate for model, estimate in pairs if estimate is not None}
 
 
-def leaders(analysis: Analysis, metric: str) -> tuple[str, ...]:
+def leaders(analysis: Analysis, metric: Metric) -> tuple[str, ...]:
     """Give the model with the highest value, or all that share it; empty if none was measured."""
     found = values_of(analysis, metric)
     top = max((estimate.value for estimate in found.values()), default=None)
     return tuple(model for model, estimate in found.items() if estimate.value == top)
 
 
-def differences(analysis: Analysis, metric: str) -> list[Finding]:
+def differences(analysis: Analysis, metric: Metric) -> list[Finding]:
     """Give all comparisons of a figure of merit, each with the better model first."""
-    return [_turned(item) for item in analysis.comparisons if item.metric == metric]
+    return [_turned(item, metric) for item in analysis.comparisons if item.metric == metric.name]
 
 
-def between(analysis: Analysis, metric: str, one: str, two: str) -> Finding | None:
+def between(analysis: Analysis, metric: Metric, one: str, two: str) -> Finding | None:
     """Give the comparison of two models, whichever was the reference."""
     pair = {one, two}
     return next((f for f in differences(analysis, metric) if {f.better, f.worse} == pair), None)
 
 
-def unseparated(analysis: Analysis, metric: str, best: str) -> list[str]:
+def unseparated(analysis: Analysis, metric: Metric, best: str) -> list[str]:
     """Give the models that the best one is not shown to be above."""
     beaten = {f.worse for f in differences(analysis, metric) if f.better == best and f.is_shown}
     return [model for model in values_of(analysis, metric) if model not in beaten | {best}]
 
 
-def _turned(item: Comparison) -> Finding:
+def _turned(item: Comparison, metric: Metric) -> Finding:
     """Turn a comparison so that the difference isn't negative."""
     gap, p = item.difference, item.p_holm
     flip = gap.value < 0
     names = (item.reference, item.model) if flip else (item.model, item.reference)
     ends = (-gap.high, -gap.low) if flip else (gap.low, gap.high)
     return Finding(
-        metric=item.metric,
+        metric=metric,
         better=names[0],
         worse=names[1],
         points=abs(gap.value),
@@ -125,17 +118,17 @@ def _turned(item: Comparison) -> Finding:
     )
 
 
-def figures_in_words(estimate: Estimate, metric: str) -> str:
+def figures_in_words(estimate: Estimate, metric: Metric) -> str:
     """Write a figure of merit with interval and number of prompts."""
-    digits = digits_of(metric)
+    digits = metric.digits
     size = f"n{NO_BREAK}={NO_BREAK}{estimate.n}"
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}, {size}"
 
 
-def lead_in_words(analysis: Analysis, metric: str) -> str:
+def lead_in_words(analysis: Analysis, metric: Metric) -> str:
     """Say which model leads, and whether the lead is established."""
     found, first = values_of(analysis, metric), leaders(analysis, metric)
-    name, figures = NAMES[metric], figures_in_words(found[first[0]], metric)
+    name, figures = metric.title, figures_in_words(found[first[0]], metric)
     if len(found) == 1:
         return f"{first[0]} has {name} {figures}; with one model nothing is compared."
     if len(first) == len(found):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.errors import DataError
+from alignstudy.metrics.axes import combined, rate_of, score_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
 from alignstudy.report.pair_tests import MIN_PROMPTS, compared
 from alignstudy.report.panels import Panel
@@ -27,12 +29,8 @@ __all__ = [
     "Side",
     "adjust",
     "compare_pairs",
-    "family_of",
     "pair_tables",
 ]
-
-_RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
-_FAMILY = {"hmr": "rates", "hpr": "rates", "cas": "cas"}
 
 
 @dataclass(frozen=True)
@@ -56,25 +54,24 @@ class PairTable:
     """All pairs in one figure of merit.
 
     Attributes:
-        metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
         pairs: (reference, model).
-        sides: One prompt set; both for CAS.
+        sides: One prompt set; all for CAS.
     """
 
-    metric: str
+    metric: Metric
     pairs: tuple[tuple[str, str], ...]
     sides: tuple[Side, ...]
 
 
-def family_of(metric: str) -> str:
-    """Name the comparisons among which a metric's p-values are adjusted."""
-    return _FAMILY.get(metric, "scores")
-
-
 def compare_pairs(
-    panels: dict[Axis, Panel], *, base: str | None, margins: Margins, resampler: Resampler
+    panels: dict[str, Panel],
+    *,
+    axes: Sequence[Axis],
+    base: str | None,
+    margins: Margins,
+    resampler: Resampler,
 ) -> tuple[Comparison, ...]:
-    """Compare every pair of models in hmr, hpr, cas and the mean scores.
+    """Compare every pair of models in the rates, their mean and the mean scores.
 
     Rates of one seed: McNemar's exact test with Tango's interval. With clusters of near-duplicate
     prompts, or several seeds: per-prompt means over seeds by a sign-flip test over clusters, with
@@ -84,6 +81,7 @@ def compare_pairs(
 
     Args:
         panels: Scores by axis.
+        axes: Those of the study: CAS rests on all of them.
         base: The reference of the pairs that it is in; else the model that stands first.
         margins: Within which distance two models count as alike.
         resampler: Draws prompts, seeds and signs.
@@ -92,12 +90,14 @@ def compare_pairs(
         DataError: If two models share no scored prompt of a prompt set.
     """
     found: list[Comparison] = []
-    for table in pair_tables(panels, base=base):
+    for table in pair_tables(panels, axes=axes, base=base):
         found += compared(table, margin=_margin(table, base, margins), resampler=resampler)
     return adjust(found)
 
 
-def pair_tables(panels: dict[Axis, Panel], *, base: str | None) -> list[PairTable]:
+def pair_tables(
+    panels: dict[str, Panel], *, axes: Sequence[Axis], base: str | None
+) -> list[PairTable]:
     """Lay out the differences of every pair in every figure of merit that is defined.
 
     Raises:
@@ -105,8 +105,8 @@ def pair_tables(panels: dict[Axis, Panel], *, base: str | None) -> list[PairTabl
     """
     rates = [table for panel in panels.values() if (table := _table(panel, base, rate=True))]
     scores = [table for panel in panels.values() if (table := _table(panel, base, rate=False))]
-    both = _cas(rates)
-    return [*rates, *([both] if both else []), *scores]
+    whole = _mean_of_rates(rates, axes)
+    return [*rates, *([whole] if whole else []), *scores]
 
 
 def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
@@ -121,32 +121,32 @@ def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
     for (reference, model), row in zip(pairs, rows, strict=True):
         if np.isnan(row).all():
             raise DataError(
-                f"models '{model}' and '{reference}' share no scored {panel.axis.prompts_name}"
+                f"models '{model}' and '{reference}' share no scored {panel.axis.prompts}"
                 " prompt",
                 why="models are compared prompt by prompt, by prompt id",
                 mend="give all models the same prompts",
             )
-    metric = _RATE_NAME[panel.axis] if rate else f"score_{panel.axis}"
+    metric = rate_of(panel.axis) if rate else score_of(panel.axis)
     return PairTable(metric, pairs, (Side(panel, unit * by_seed, unit * np.stack(rows)),))
 
 
-def _cas(rates: Sequence[PairTable]) -> PairTable | None:
-    """Give the pairs that have both rates."""
-    if len(rates) < len(Axis):
+def _mean_of_rates(rates: Sequence[PairTable], axes: Sequence[Axis]) -> PairTable | None:
+    """Return the pairs that have the rates of all axes."""
+    if len(rates) < len(axes) or len(axes) < 2:
         return None
-    first, second = rates
-    both = tuple(pair for pair in first.pairs if pair in second.pairs)
+    first, *others = rates
+    whole = tuple(pair for pair in first.pairs if all(pair in other.pairs for other in others))
     sides = [
-        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in both]])
+        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in whole]])
         for table in rates
         for side in table.sides
     ]
-    return PairTable("cas", both, tuple(sides)) if both else None
+    return PairTable(combined(axes), whole, tuple(sides)) if whole else None
 
 
 def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
     """Give the margin in the metric's unit; None where all scores of the base are alike."""
-    if family_of(table.metric) != "scores":
+    if table.metric.is_rate:
         return margins.rates
     if margins.scores is not None:
         return margins.scores
@@ -163,7 +163,7 @@ def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     families: dict[str, list[int]] = {}
     for index, comparison in enumerate(comparisons):
         if comparison.p_value is not None:
-            families.setdefault(family_of(comparison.metric), []).append(index)
+            families.setdefault(comparison.family, []).append(index)
     adjusted = list(comparisons)
     for members in families.values():
         p_values = [comparisons[index].p_value or 0.0 for index in members]

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from alignstudy.metrics.axes import figures_of, rates_of, scores_of
+from alignstudy.metrics.metric import Metric
+from alignstudy.metrics.rates import above
 from alignstudy.records import Axis, Estimate
 from alignstudy.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
 from alignstudy.settings import Settings
@@ -14,41 +19,42 @@ from alignstudy.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Above which score a response counts as harmless, or as helpful.
+    """Above which score a response passes, axis by axis.
 
     Attributes:
-        harmless: Threshold of the harmful prompts' scores; None where there is none.
-        helpful: Threshold of the helpful prompts' scores.
+        values: Axis name -> threshold, of the axes that have one.
         inclusive: Whether a score equal to the threshold counts.
         origin: Axis name -> where the threshold comes from: "given", or "calibrated, balanced
             accuracy 0.87 on 200 pairs".
-        empty_fails: Whether an empty response to a helpful prompt fails whatever its score, as the
+        empty_fails: Names of the axes on which an empty response fails whatever its score, as the
             rigorous protocol has it.
     """
 
-    harmless: float | None
-    helpful: float | None
+    values: dict[str, float] = field(default_factory=dict)
     inclusive: bool = False
-    empty_fails: bool = False
+    empty_fails: tuple[str, ...] = ()
     origin: dict[str, str] = field(default_factory=dict)
 
-    def of(self, axis: Axis) -> float | None:
-        """Give the threshold of an axis."""
-        return self.harmless if axis is Axis.HARMLESS else self.helpful
+    def of(self, axis: str) -> float | None:
+        """Return the threshold of an axis; None where it has none."""
+        return self.values.get(axis)
 
-    def passes(self, axis: Axis, score: float) -> bool | None:
-        """Tell whether a rounded score counts; None where the axis has no threshold."""
+    def passed(self, axis: str, scores: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Return which rounded scores count; None where the axis has no threshold."""
         threshold = self.of(axis)
-        if threshold is None:
-            return None
-        return score > threshold or (self.inclusive and score == threshold)
+        return None if threshold is None else above(scores, threshold, inclusive=self.inclusive)
+
+    def passes(self, axis: str, score: float) -> bool | None:
+        """Whether a rounded score counts; None where the axis has no threshold."""
+        found = self.passed(axis, np.array(score))
+        return None if found is None else bool(found)
 
 
 class Margins(Settings):
     """Within which distance two models count as alike."""
 
     rates: float = Field(
-        5.0, gt=0, lt=100, description="Of HmR, HpR and CAS, in percentage points."
+        5.0, gt=0, lt=100, description="Of pass rates and their mean, in percentage points."
     )
     scores: float | None = Field(
         None, gt=0, description="Of mean scores, in the judge's unit; left out: by `score_sds`."
@@ -111,18 +117,15 @@ class ModelFigures:
 
     Attributes:
         num_seeds: Training seeds; rates and scores are means over them.
+        estimates: Metric name -> value with interval, of what was measured.
         hygiene: By axis.
         missing_scores: Responses for which the judge gave no finite score.
     """
 
     model: str
     num_seeds: int
-    hmr: Estimate | None
-    hpr: Estimate | None
-    cas: Estimate | None
-    score_harmless: Estimate | None
-    score_helpful: Estimate | None
-    hygiene: dict[Axis, Hygiene]
+    estimates: dict[str, Estimate]
+    hygiene: dict[str, Hygiene]
     missing_scores: int
 
 
@@ -131,7 +134,7 @@ class Improvement:
     """How far a model is from the base in one rate (Table 2 of the published study).
 
     Attributes:
-        metric: "hmr", "hpr" or "cas".
+        metric: A rate's name.
         points: Percentage points.
         relative_percent: Percent of the base's rate; None where that is 0.
     """
@@ -149,7 +152,7 @@ class Comparison:
     """One model against another, on the prompts that both answered and the judge scored.
 
     Attributes:
-        metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
+        metric: Name of a figure of merit.
         difference: Model minus reference: percentage points, or the judge's unit.
         p_value: Two-sided; None where no test was made.
         p_holm: Adjusted by Holm within `family`.
@@ -204,7 +207,7 @@ class Omnibus:
     """Whether any model differs from any other in one figure of merit.
 
     Attributes:
-        metric: "hmr", "hpr" (Cochran's Q), "score_harmless" or "score_helpful" (Friedman).
+        metric: Name of a rate (Cochran's Q, or Friedman) or a mean score (Friedman).
         p_value: None where the test is not defined.
         n: Prompts that every model has.
     """
@@ -223,6 +226,7 @@ class Analysis:
 
     Attributes:
         judge: Whose scores.
+        axes: What the prompts test, in the order of the draws.
         models: In the order of the responses.
         improvements: Of every model over the base; empty without a base.
         comparisons: Of every pair of models.
@@ -240,6 +244,7 @@ class Analysis:
     """
 
     judge: str
+    axes: tuple[Axis, ...]
     thresholds: Thresholds
     models: tuple[ModelFigures, ...]
     improvements: tuple[Improvement, ...]
@@ -255,6 +260,25 @@ class Analysis:
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def rates(self) -> tuple[Metric, ...]:
+        """The pass rates, and their mean."""
+        return rates_of(self.axes)
+
+    @property
+    def scores(self) -> tuple[Metric, ...]:
+        """The mean scores."""
+        return scores_of(self.axes)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All figures of merit."""
+        return figures_of(self.axes)
+
+    def metric(self, name: str) -> Metric:
+        """Return a figure of merit by its name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
     def comparison(self, metric: str, model: str, reference: str) -> Comparison | None:
         """Give the comparison of two models as it was made; None if there is none."""
         wanted = (metric, model, reference)
@@ -269,7 +293,7 @@ class Analysis:
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON
-    """Turn tuples into lists and axes into strings."""
+    """Turn tuples into lists and keys into strings."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from alignstudy.metrics.axes import rate_of
 from alignstudy.records import Estimate
 from alignstudy.report import finding_tables
 from alignstudy.report.findings import Findings
+from alignstudy.report.numbers import listing
 from alignstudy.report.plain_table import Cell, Table
 from alignstudy.report.results import Analysis, Comparison, ModelFigures
 
 __all__ = ["Cell", "Table", "comparisons_table", "tables_of", "write_tables"]
 
-_RATES = ("hmr", "hpr", "cas")
 _NONE = (None, None, None)
 
 
@@ -64,34 +66,31 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
 
 
 def metrics_table(analysis: Analysis) -> Table:
-    """Table 1 of the published study: HmR, HpR and CAS in percent, then intervals and counts."""
-    ends = tuple(f"{rate}_{end}" for rate in _RATES for end in ("low", "high"))
+    """Table 1 of the published study: rates and their mean in percent, intervals and counts."""
+    rates = [rate.name for rate in analysis.rates]
+    ends = tuple(f"{rate}_{end}" for rate in rates for end in ("low", "high"))
     return Table(
         name="metrics",
-        title="HmR, HpR and CAS in percent, with 95 % intervals",
-        columns=("model", *_RATES, *ends, "n_harmless", "n_helpful"),
-        rows=tuple(_metrics_row(figures) for figures in analysis.models),
+        title=f"{listing([rate.title for rate in analysis.rates])} in percent, with 95 % intervals",
+        columns=("model", *rates, *ends, *(f"n_{axis.name}" for axis in analysis.axes)),
+        rows=tuple(_metrics_row(figures, analysis) for figures in analysis.models),
     )
 
 
-def _metrics_row(figures: ModelFigures) -> tuple[Cell, ...]:
-    rates = (figures.hmr, figures.hpr, figures.cas)
-    return (
-        figures.model,
-        *(_value(rate) for rate in rates),
-        *(end for rate in rates for end in _ends(rate)),
-        _n(figures.hmr),
-        _n(figures.hpr),
-    )
+def _metrics_row(figures: ModelFigures, analysis: Analysis) -> tuple[Cell, ...]:
+    rates = [figures.estimates.get(rate.name) for rate in analysis.rates]
+    sizes = [_n(figures.estimates.get(rate_of(axis).name)) for axis in analysis.axes]
+    ends = (end for rate in rates for end in _ends(rate))
+    return (figures.model, *(_value(rate) for rate in rates), *ends, *sizes)
 
 
 def improvement_table(analysis: Analysis) -> Table:
     """Table 2 of the published study: gain over the base, relative and in percentage points."""
     found = {(item.model, item.metric): item for item in analysis.improvements}
     models = dict.fromkeys(item.model for item in analysis.improvements)
-    rows = []
+    rates, rows = [rate.name for rate in analysis.rates], []
     for model in models:
-        gains = [found.get((model, rate)) for rate in _RATES]
+        gains = [found.get((model, rate)) for rate in rates]
         relative = [None if gain is None else gain.relative_percent for gain in gains]
         points = [None if gain is None else gain.points for gain in gains]
         rows.append((model, *relative, *points))
@@ -101,8 +100,8 @@ def improvement_table(analysis: Analysis) -> Table:
         title=f"{title}: relative, in percent of its rate, and in percentage points",
         columns=(
             "model",
-            *(f"{rate}_relative_percent" for rate in _RATES),
-            *(f"{rate}_points" for rate in _RATES),
+            *(f"{rate}_relative_percent" for rate in rates),
+            *(f"{rate}_points" for rate in rates),
         ),
         rows=tuple(rows),
     )
@@ -111,20 +110,20 @@ def improvement_table(analysis: Analysis) -> Table:
 def scores_table(analysis: Analysis) -> Table:
     """Mean scores by prompt set, with intervals."""
     columns = ["model"]
-    for axis in ("harmless", "helpful"):
+    for axis in (axis.name for axis in analysis.axes):
         columns += [axis, f"{axis}_low", f"{axis}_high", f"n_{axis}"]
     return Table(
         name="scores",
         title=f"Mean scores of {analysis.judge} by prompt set, with 95 % intervals",
         columns=tuple(columns),
         rows=tuple(
-            (figures.model, *_score_cells(figures.score_harmless, figures.score_helpful))
+            (figures.model, *_score_cells([figures.estimates.get(s.name) for s in analysis.scores]))
             for figures in analysis.models
         ),
     )
 
 
-def _score_cells(*scores: Estimate | None) -> list[Cell]:
+def _score_cells(scores: Sequence[Estimate | None]) -> list[Cell]:
     return [cell for score in scores for cell in (_value(score), *_ends(score), _n(score))]
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from alignstudy.errors import InputError
 from alignstudy.records import ScoredResponse
 from alignstudy.report import verdict_pairs, verdict_points
-from alignstudy.report.claims import Claim, Verdict, is_point
+from alignstudy.report.claims import Claim, Verdict, claim_faults, claimable, is_point
 from alignstudy.report.findings import Findings
 from alignstudy.report.grounds import Grounds
 from alignstudy.report.numbers import count, plural
@@ -46,7 +46,7 @@ def verdicts(
 
 
 def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
-    words = claim_in_words(claim)
+    words = claim_in_words(claim, grounds.axes)
     _check(claim, words, grounds)
     if claim.is_bounded:
         return _whole(words, judge_bounds(claim, grounds))
@@ -54,8 +54,10 @@ def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
     if not parts:
         why = "there is no other model"
         return Verdict(claim=words, verdict="unmeasurable", evidence=why)
-    found = [judge_point_pair(p, grounds) if is_point(p.metric) else judge_pair(p, grounds)
-             for p in parts]  # fmt: skip
+    found = [
+        judge_point_pair(p, grounds) if is_point(p.metric) else judge_pair(p, grounds)
+        for p in parts
+    ]
     whole = _whole(words, found)
     if claim.relation == "better" and len({part.pair for part in parts}) > 1:
         return _superlative(claim, parts, whole, found, grounds)
@@ -63,7 +65,9 @@ def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
 
 
 def _check(claim: Claim, words: str, grounds: Grounds) -> None:
-    """Refuse a claim about models that are not there."""
+    """Refuse a claim about models or figures that are not there."""
+    for fault in claim_faults(claim, grounds.axes):
+        raise InputError(f"the claim '{words}': {fault}", mend="state it otherwise")
     models = [figures.model for figures in grounds.findings.first.models]
     for name in claim.named():
         if name not in models:
@@ -84,7 +88,8 @@ def _parts(claim: Claim, grounds: Grounds) -> Iterator[PairPart]:
     others = claim.than or [
         figures.model for figures in grounds.findings.first.models if figures.model != subject
     ]
-    for metric in claim.metric:
+    known = claimable(grounds.axes)
+    for metric in (known[name] for name in claim.metric):
         for other in others:
             yield PairPart(
                 metric=metric,
@@ -128,7 +133,11 @@ def _superlative(
     """Say how often the model comes out first; another one beyond it contradicts the claim."""
     shares = ""
     if claim.better is not None and not claim.than and claim.without is None:
-        shares = best_in_words(claim.metric, claim.better, grounds.findings.first)
+        shares = best_in_words(
+            [claimable(grounds.axes)[name] for name in claim.metric],
+            claim.better,
+            grounds.findings.first,
+        )
     beyond = [
         verdict
         for part, verdict in zip(parts, found, strict=True)

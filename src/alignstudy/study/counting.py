@@ -79,9 +79,10 @@ class Counter:
             )
         return self._parts[name]
 
-    def num_prompts(self, stage: SelectPrompts, axes: Sequence[Axis] = tuple(Axis)) -> float:
-        """Count the prompts of some axes, as asked for: fewer may be found."""
-        return float(sum(n.n for axis, n in stage.settings.sets.items() if axis in axes))
+    def num_prompts(self, stage: SelectPrompts, axes: Sequence[str] | None = None) -> float:
+        """Count the prompts of some axes, as asked for: fewer may be found; None: of all."""
+        sets = stage.settings.sets.items()
+        return float(sum(n.size for axis, n in sets if axes is None or axis.name in axes))
 
     def prompts(self, stage: SelectPrompts) -> list[str]:
         """Give prompts where they were chosen; else prompts of the split that they come from.
@@ -100,10 +101,12 @@ class Counter:
         return found[:: max(1, len(found) // SAMPLE)]
 
     def held_out(
-        self, stage: SelectPrompts, settings: HeldOutSettings, axes: Sequence[Axis]
+        self, stage: SelectPrompts, settings: HeldOutSettings, axes: Sequence[str]
     ) -> Part | None:
         """Count the labelled pairs of some axes; None where the source isn't on this machine."""
-        asked = [axis for axis in stage.settings.sets if axis in axes]
+        asked = [
+            axis for axis in stage.settings.sets if axis.name in axes and settings.has(axis)
+        ]
         made = self._store.peek(stage.kind, stage.key) is not None
         name = f"held out {settings.part} {asked} {stage.key} {made}"
         if name not in self._parts:
@@ -116,7 +119,7 @@ class Counter:
         artefact = self._store.peek(stage.kind, stage.key)
         if artefact is None:
             return self._selected(stage, settings.selection(axis), whole=False)
-        path = artefact.folder / f"{settings.part}-{axis.value}.jsonl"
+        path = artefact.folder / f"{settings.part}-{axis.name}.jsonl"
         pairs = list(read_rows(path, Pair)) if path.is_file() else []
         sample = tuple(_texts(pair) for pair in pairs[:SAMPLE])
         return Part(rows=len(pairs), sample=sample, exact=True)

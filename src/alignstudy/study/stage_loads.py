@@ -159,7 +159,7 @@ class StageLoads:
 
     def _count_assess(self, stage: Assess) -> Load:
         assert stage.prompts.validation is not None
-        axes = tuple(axis for axis in stage.prompts.settings.sets if axis in stage.judge.axes)
+        axes = tuple(stage.judge.axes)
         part = self._counter.held_out(stage.prompts, stage.prompts.validation, axes)
         pairs = self._pairs_judged(stage.judge, part, times=1)
         extra = len(axes) * stage.settings.probes * len(PROBES) + 2 * stage.settings.batch_check
@@ -182,7 +182,9 @@ class StageLoads:
         load += self._reading(shape)
         if stage.reference is not None and stage.prompts.validation is not None:
             part = self._counter.held_out(
-                stage.prompts, stage.prompts.validation, tuple(stage.prompts.settings.sets)
+                stage.prompts,
+                stage.prompts.validation,
+                [axis.name for axis in stage.prompts.settings.sets],
             )
             load += self._pairs_read(shape, ruler, part) + self._reading(shape)
         return load
