@@ -173,7 +173,7 @@ def differing_tokens(
 ) -> int:
     """Count the tokens that differ; a response of another process by its text and its length."""
     from alignstudy.generation.decoding import decode
-    from alignstudy.loading import load_tokenizer
+    from alignstudy.models.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     total = 0

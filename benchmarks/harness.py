@@ -260,7 +260,7 @@ def two_cannot_show(*alone: Sequence[Sample]) -> str:
     Args:
         alone: As for `shared_machine`.
     """
-    from alignstudy.loading.spreading import usable_cores
+    from alignstudy.runtime.spreading import usable_cores
 
     return "this machine has 1 core" if usable_cores() < 2 else shared_machine(*alone)
 

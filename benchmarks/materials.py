@@ -59,8 +59,8 @@ def data_folder(variable: str, name: str) -> Path:
 
 def real_pairs(count: int) -> list[Pair]:
     """Draw pairs from the harmless-base test set of HH-RLHF."""
-    from alignstudy.data.collect import collect_pairs
-    from alignstudy.data.selection import RowSelection
+    from alignstudy.data.select.collect import collect_pairs
+    from alignstudy.data.select.selection import RowSelection
 
     selection = RowSelection(subsets=("harmless-base",), split="test", max_rows=count, seed=0)
     source = data_folder("ALIGNSTUDY_HH_DIR", "hh-rlhf")
@@ -84,8 +84,8 @@ def all_test_pairs() -> list[Pair]:
     """Read the pairs of all test splits, in an order drawn once and for all."""
     import random
 
-    from alignstudy.data.collect import collect_pairs
-    from alignstudy.data.selection import RowSelection
+    from alignstudy.data.select.collect import collect_pairs
+    from alignstudy.data.select.selection import RowSelection
 
     source = data_folder("ALIGNSTUDY_HH_DIR", "hh-rlhf")
     rows = list(collect_pairs(source, RowSelection(split="test"), part="benchmark").rows)
@@ -134,7 +134,7 @@ def write_judge(folder: Path, *, vocab_size: int = 8192, **changes: Any) -> Path
 def _write_scratch(
     model_type: str, shape: dict[str, Any], folder: Path, *, vocab_size: int
 ) -> Path:
-    from alignstudy.methods.scratch import (
+    from alignstudy.methods.weights.scratch import (
         ArchitectureSettings,
         TokenizerSettings,
         build_scratch_model_folder,
@@ -213,7 +213,7 @@ def evenly(values: Sequence[Prompt], number: int) -> list[Prompt]:
 
 
 def _lengths(prompts: Sequence[Prompt], folder: Path) -> dict[str, int]:
-    from alignstudy.loading import load_tokenizer
+    from alignstudy.models.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     return {prompt.id: len(tokenizer(prompt.text)["input_ids"]) for prompt in prompts}

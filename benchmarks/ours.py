@@ -76,7 +76,7 @@ _measured: list[Any] = []
 
 def settle(file: Path | None = None) -> dict[str, Any]:
     """Let this process compute as a study does: the fastest float32 products, measured."""
-    from alignstudy.loading.kernels import settle_kernels
+    from alignstudy.runtime.kernels import settle_kernels
 
     _measured[:] = [settle_kernels(file)]
     return asdict(_measured[0])
@@ -184,7 +184,7 @@ def generate(
     """
     from alignstudy.generation import GenerationSettings
     from alignstudy.generation import generate as write
-    from alignstudy.loading import load_tokenizer
+    from alignstudy.models.tokenizers import load_tokenizer
 
     told = Stages()
     with _recorded() as rows:
@@ -254,7 +254,7 @@ def score(
 
 @cache
 def _judge(folder: Path, device: str, max_length: int | None, workers: int) -> Any:
-    from alignstudy.judges.seqcls import SeqClsJudge, SeqClsSettings
+    from alignstudy.judges.kinds.seqcls import SeqClsJudge, SeqClsSettings
 
     settings = SeqClsSettings(truncation="paper", max_length=max_length)
     return SeqClsJudge.build(settings, folder, device, workers=workers)

@@ -39,8 +39,8 @@ from harness import (
 )
 from materials import data_folder
 
-from alignstudy.loading.spreading import usable_cores
 from alignstudy.records import Pair, Prompt
+from alignstudy.runtime.spreading import usable_cores
 
 JUDGE = "small-judge"
 PREPARED = ("base", f"judge/{JUDGE}", "rows/train", "prompts")
@@ -125,7 +125,7 @@ def _study(home: Path, out: Path, *, workers: str = "auto") -> Any:
 
 def prepare(home: Path, out: Path) -> dict[str, Any]:
     """Make what both sides start from; say where it lies, and what is asked of them."""
-    from alignstudy.study.stage import in_order
+    from alignstudy.study.graph.stage import in_order
     from alignstudy.study.stages.data import read_prompts
     from alignstudy.study.stages.train import read_part
 
@@ -241,7 +241,7 @@ def _compare(report: Report, scratch: Path, theirs: Mapping[str, list[dict[str, 
     """Evaluate both sides' ratings by alignstudy's statistics, at the study's thresholds."""
     from alignstudy import evaluate
     from alignstudy.records import Axis
-    from alignstudy.study.evaluating import own_thresholds
+    from alignstudy.study.tools.evaluate import own_thresholds
 
     run = scratch / "run"
     limits = own_thresholds(run / "statistics.json")[JUDGE]

@@ -50,7 +50,7 @@ def figures_where_they_are_looked_at(request, monkeypatch):
     """Draw no figures where no test looks at them; one that does is marked `draws`."""
     unseen = request.module.__name__.rpartition(".")[2] in WITHOUT_FIGURES
     if unseen and request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr("alignstudy.study.reporting.write_figures", lambda *_, **__: ())
+        monkeypatch.setattr("alignstudy.study.tools.report.write_figures", lambda *_, **__: ())
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alignstudy.errors import AlignstudyError
     from alignstudy.study.api import Study
-    from alignstudy.study.comparing import compare
-    from alignstudy.study.evaluating import evaluate
-    from alignstudy.study.reporting import rebuild
     from alignstudy.study.results import Run
+    from alignstudy.study.tools.compare import compare
+    from alignstudy.study.tools.evaluate import evaluate
+    from alignstudy.study.tools.report import rebuild
 
 __version__ = "0.3.0"
 
@@ -27,9 +27,9 @@ _HOMES = {
     "AlignstudyError": "alignstudy.errors",
     "Run": "alignstudy.study.results",
     "Study": "alignstudy.study.api",
-    "compare": "alignstudy.study.comparing",
-    "evaluate": "alignstudy.study.evaluating",
-    "rebuild": "alignstudy.study.reporting",
+    "compare": "alignstudy.study.tools.compare",
+    "evaluate": "alignstudy.study.tools.evaluate",
+    "rebuild": "alignstudy.study.tools.report",
 }
 
 

@@ -85,8 +85,8 @@ def _csv(path: Path) -> list[dict[str, str]]:
 
 def _settings(run: Path) -> dict[str, Any]:
     """Read both study files; the resolved one is a valid study with every default written out."""
-    from alignstudy.study.spec import StudySettings
-    from alignstudy.study.yamlfile import read_yaml
+    from alignstudy.study.settings.study import StudySettings
+    from alignstudy.study.settings.yaml_file import read_yaml
 
     read_yaml(run / "study.yaml")
     given = read_yaml(run / "resolved.yaml").data

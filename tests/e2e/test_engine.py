@@ -15,8 +15,8 @@ from tiny_study import NUM_STAGES, plan, run_and_signal, run_apart, run_here, wr
 
 from alignstudy.progress import SILENT
 from alignstudy.study.api import Study
-from alignstudy.study.checking import check_study
-from alignstudy.study.store import Store, sha256_of
+from alignstudy.study.run.store import Store, sha256_of
+from alignstudy.study.tools.check import check_study
 
 SLOW_TRAINING = {"max_steps": 40, "save_steps": 3}
 """Long enough to be caught at work, with checkpoints every few steps."""

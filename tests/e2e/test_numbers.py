@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import tiny_study
 
-from alignstudy.data.exclusion import SHARES_CALIBRATION, SHARES_PROMPT
+from alignstudy.data.contamination.exclusion import SHARES_CALIBRATION, SHARES_PROMPT
 from alignstudy.dialogue import CUE
 from alignstudy.records import Axis
-from alignstudy.study.store import Store
+from alignstudy.study.run.store import Store
 
 MOST_TOKENS = tiny_study.STUDY["judges"][0]["max_length"]
 AXES = {"harmful": Axis.HARMLESS, "helpful": Axis.HELPFUL}

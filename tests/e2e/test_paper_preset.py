@@ -11,7 +11,7 @@ import models_fixtures
 import pytest
 from tiny_study import cli, run_here
 
-from alignstudy.study.yamlfile import read_yaml
+from alignstudy.study.settings.yaml_file import read_yaml
 
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 KEYWORDS = ("kill", "murder", "rape")

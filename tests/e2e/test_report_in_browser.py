@@ -17,10 +17,10 @@ from everywhere import everywhere
 from hostile_strings import HOSTILE
 from report_fixtures import JUDGE, analysed, inputs
 
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.html import render_report
+from alignstudy.report.html.page import render_report
 
 pytestmark = pytest.mark.e2e
 

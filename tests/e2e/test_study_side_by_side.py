@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from alignstudy import Study
-from alignstudy.study import outlook
-from alignstudy.study.stage import in_order
-from alignstudy.study.store import Store
+from alignstudy.study.cost import outlook
+from alignstudy.study.graph.stage import in_order
+from alignstudy.study.run.store import Store
 
 pytestmark = pytest.mark.e2e
 

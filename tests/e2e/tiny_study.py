@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.study.api import Study
-from alignstudy.study.plan import PlanLine
 from alignstudy.study.results import Run
-from alignstudy.study.store import Store
+from alignstudy.study.run.plan import PlanLine
+from alignstudy.study.run.store import Store
 
 LORA = {"r": 4, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": ["q_proj", "v_proj"]}
 TRAINING = {"max_steps": 6, "learning_rate": 3e-3, "max_length": 96,

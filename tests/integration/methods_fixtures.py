@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.methods import TrainingSettings, TrainJob
-from alignstudy.methods.scratch import (
+from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
     build_scratch_model_folder,
@@ -86,7 +86,7 @@ def write_llama(folder: Path, *, tokenizer_from: Path) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from alignstudy.methods.save import copy_tokenizer
+    from alignstudy.methods.weights.save import copy_tokenizer
 
     folder.mkdir(parents=True)
     copy_tokenizer(tokenizer_from, folder)

@@ -8,14 +8,14 @@ from collections import Counter
 import pytest
 from models_fixtures import CORPUS, write_deberta_like_hub
 
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.selection import RowSelection
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import GuardError
-from alignstudy.evidence import quality_from_json, quality_to_json
 from alignstudy.judges import LengthSettings, SeqClsSettings, build
-from alignstudy.judges.assess import AssessSettings, assess
-from alignstudy.judges.probes import PROBES
+from alignstudy.judges.quality.assess import AssessSettings, assess
+from alignstudy.judges.quality.probes import PROBES
 from alignstudy.records import Axis, Pair
+from alignstudy.records.evidence import quality_from_json, quality_to_json
 
 CUE = "\n\nAssistant:"
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")

@@ -328,7 +328,7 @@ def test_a_folder_without_permission(alignstudy, write, tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
-from alignstudy.study.runfolder import RunFolder
+from alignstudy.study.run.run_folder import RunFolder
 with RunFolder(path=Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(120)
@@ -385,7 +385,7 @@ def test_a_light_verb_imports_nothing_heavy(verb, needed):
 
 
 def test_the_settings_of_every_part_are_imported_without_torch():
-    assert not modules_after("import alignstudy.study.checking, alignstudy.study.api") & HEAVY
+    assert not modules_after("import alignstudy.study.tools.check, alignstudy.study.api") & HEAVY
 
 
 def test_help_is_there_at_once():

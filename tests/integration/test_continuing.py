@@ -14,9 +14,10 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.costs import costs_of
 from alignstudy.generation.writer import _reading_batches
-from alignstudy.loading import load_causal_lm, spreading
-from alignstudy.loading.kernels import Kernels
+from alignstudy.models.load import load_causal_lm
 from alignstudy.records import Axis, Prompt, Weights
+from alignstudy.runtime import spreading
+from alignstudy.runtime.kernels import Kernels
 
 torch = pytest.importorskip("torch")
 

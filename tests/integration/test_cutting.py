@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from alignstudy.generation import GenerationSettings, cutting
 from alignstudy.generation.costs import MOST_ROWS, Costs
 from alignstudy.generation.cutting import Work, cut
-from alignstudy.loading import spreading
+from alignstudy.runtime import spreading
 
 torch = pytest.importorskip("torch")
 

@@ -18,10 +18,11 @@ from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, impli
 from alignstudy.generation.implicit import encode_pairs
 from alignstudy.generation.logprobs import token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample, special_ids
-from alignstudy.loading import load_causal_lm, load_tokenizer
-from alignstudy.loading.digests import weights_digest
-from alignstudy.loading.folder import ADAPTER_RECORD
-from alignstudy.methods.encode import encode_preferences
+from alignstudy.methods.batches.encode import encode_preferences
+from alignstudy.models.digests import weights_digest
+from alignstudy.models.folder import ADAPTER_RECORD
+from alignstudy.models.load import load_causal_lm
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT
 from alignstudy.records import Axis, Pair, Prompt, Weights
 

@@ -17,14 +17,14 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import GuardError
-from alignstudy.loading import load_tokenizer
-from alignstudy.methods import shared_forward, token_scores
-from alignstudy.methods.encode import encode_preferences
-from alignstudy.methods.joined_attention import JOINED, use_joined_attention
-from alignstudy.methods.layout import may_attend
-from alignstudy.methods.reference_values import padded_batch
-from alignstudy.methods.shared_forward import Tally, install
-from alignstudy.methods.token_scores import score_targets
+from alignstudy.methods.batches.encode import encode_preferences
+from alignstudy.methods.reference.values import padded_batch
+from alignstudy.methods.scoring import shared_forward, token_scores
+from alignstudy.methods.scoring.joined_attention import JOINED, use_joined_attention
+from alignstudy.methods.scoring.layout import may_attend
+from alignstudy.methods.scoring.shared_forward import Tally, install
+from alignstudy.methods.scoring.token_scores import score_targets
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Pair
 
 VOCABULARY = 61

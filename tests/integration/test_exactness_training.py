@@ -27,15 +27,19 @@ from trl import (
 from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import EnvironmentFault
-from alignstudy.loading import load_tokenizer
-from alignstudy.methods import METHODS, LoRASettings, _trl, lean, shared_forward, training
-from alignstudy.methods.assembly import assemble
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.batches.encode import encode_judgements
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.encode import encode_judgements
+from alignstudy.methods.loop import train as training
+from alignstudy.methods.loop import trl_adapter as _trl
+from alignstudy.methods.loop.assembly import assemble
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
+from alignstudy.methods.scoring import setup as lean
+from alignstudy.methods.scoring import shared_forward
+from alignstudy.methods.scoring.shared_forward import BLOCK, Tally, install
 from alignstudy.methods.sft import SFTSettings
-from alignstudy.methods.shared_forward import BLOCK, Tally, install
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair
 
 IGNORED = -100

@@ -11,7 +11,7 @@ from alignstudy.generation import few_rows
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.few_rows import LaidOutProducts, lay_out
-from alignstudy.loading import load_causal_lm
+from alignstudy.models.load import load_causal_lm
 from alignstudy.records import Weights
 
 torch = pytest.importorskip("torch")

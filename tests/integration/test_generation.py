@@ -11,7 +11,9 @@ from models_fixtures import CORPUS, write_opt_like_hub
 from alignstudy.dialogue import CUE
 from alignstudy.errors import EnvironmentFault, GuardError, InputError
 from alignstudy.generation import GenerationSettings, generate
-from alignstudy.loading import load_causal_lm, load_tokenizer, run_halving
+from alignstudy.models.batching import run_halving
+from alignstudy.models.load import load_causal_lm
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Axis, Prompt, StopReason, Weights
 
 torch = pytest.importorskip("torch")
@@ -257,7 +259,8 @@ def test_the_checkpoints_own_generation_settings_are_not_followed(model, prompts
 def test_an_adapter_writes_as_its_merged_model_does(model, prompts, tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    from alignstudy.loading import ADAPTER_RECORD, weights_digest
+    from alignstudy.models.digests import weights_digest
+    from alignstudy.models.folder import ADAPTER_RECORD
 
     torch.manual_seed(1)
     lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)

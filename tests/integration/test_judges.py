@@ -7,8 +7,10 @@ from models_fixtures import CORPUS, write_deberta_like_hub, write_opt_like_hub
 from alignstudy.errors import GuardError, InputError
 from alignstudy.judges import SeqClsSettings, build
 from alignstudy.judges.cache import ScoreCache, cached
-from alignstudy.loading import load_classifier, load_tokenizer, spreading
-from alignstudy.loading.workers import WorkerPool
+from alignstudy.models.load import load_classifier
+from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.runtime import spreading
+from alignstudy.runtime.workers import WorkerPool
 
 torch = pytest.importorskip("torch")
 

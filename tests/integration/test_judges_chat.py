@@ -11,7 +11,8 @@ from models_fixtures import write_deberta_like_hub
 
 from alignstudy.errors import InputError
 from alignstudy.judges import SeqClsSettings, build
-from alignstudy.loading import load_classifier, load_tokenizer
+from alignstudy.models.load import load_classifier
+from alignstudy.models.tokenizers import load_tokenizer
 
 torch = pytest.importorskip("torch")
 

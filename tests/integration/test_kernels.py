@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from alignstudy.loading import kernel_probe as probe  # noqa: E402
-from alignstudy.loading import kernels, machine_file  # noqa: E402
-from alignstudy.loading.kernels import (  # noqa: E402
+from alignstudy.runtime import kernel_probe as probe
+from alignstudy.runtime import kernels, machine_file
+from alignstudy.runtime.kernels import (  # noqa: E402
     Kernels,
     choose_route,
     kept_kernels,
@@ -324,8 +324,8 @@ def test_a_kept_route_that_is_not_float32_here_is_measured_anew(
 
 
 def test_the_doctor_tells_what_was_measured(tmp_path, measurements, monkeypatch):
-    from alignstudy.study import doctor
-    from alignstudy.study.store import Store
+    from alignstudy.study.run.store import Store
+    from alignstudy.study.tools import doctor
 
     monkeypatch.setenv("ALIGNSTUDY_HOME", str(tmp_path / "home"))
     file = Store().machine_file()
@@ -345,7 +345,7 @@ def test_the_doctor_tells_what_was_measured(tmp_path, measurements, monkeypatch)
 
 
 def test_the_doctor_says_so_where_torch_is_missing(monkeypatch):
-    from alignstudy.study import doctor
+    from alignstudy.study.tools import doctor
 
     def missing(_: Path | None) -> Kernels:
         raise ImportError("No module named 'torch'")

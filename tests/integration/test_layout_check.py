@@ -8,7 +8,7 @@ import torch
 
 from alignstudy.methods import METHODS, LoRASettings
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.save import copy_tokenizer
+from alignstudy.methods.weights.save import copy_tokenizer
 
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -60,7 +60,7 @@ def test_a_window_is_not_lost_by_sharing_prompts(name, sizes, tmp_path):
 
 
 def test_rows_that_a_model_cannot_join_are_padded_and_prompts_still_shared(tmp_path, monkeypatch):
-    from alignstudy.methods import shared_forward
+    from alignstudy.methods.scoring import shared_forward
 
     opt = fx.write_opt(tmp_path / "opt")
     joined = train(opt, tmp_path / "joined")

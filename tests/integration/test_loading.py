@@ -6,18 +6,12 @@ import pytest
 from models_fixtures import write_deberta_like_hub, write_opt_like_hub
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault, GuardError, InputError
-from alignstudy.loading import (
-    ADAPTER_RECORD,
-    context_length,
-    load_causal_lm,
-    load_classifier,
-    load_tokenizer,
-    output_index,
-    parameter_digest,
-    pick_device,
-    weights_digest,
-)
+from alignstudy.models.digests import parameter_digest, weights_digest
+from alignstudy.models.folder import ADAPTER_RECORD
+from alignstudy.models.load import load_causal_lm, load_classifier, output_index
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Weights
+from alignstudy.runtime.device import context_length, pick_device
 
 torch = pytest.importorskip("torch")
 

@@ -12,16 +12,24 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.loading import load_causal_lm, load_tokenizer
-from alignstudy.methods import METHODS, LoRASettings, assembly, initial, training
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.batches.encode import (
+    encode_judgements,
+    encode_preferences,
+    encode_responses,
+)
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.encode import encode_judgements, encode_preferences, encode_responses
-from alignstudy.methods.guards import reference_is_parent
+from alignstudy.methods.guards.checks import reference_is_parent
+from alignstudy.methods.guards.probes import dropout_difference, first_preferences, probe_batch
+from alignstudy.methods.loop import assembly
+from alignstudy.methods.loop import train as training
 from alignstudy.methods.loss_formulas import LossOptions
 from alignstudy.methods.losses import LOSSES, preference_loss
-from alignstudy.methods.probes import dropout_difference, first_preferences, probe_batch
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.methods.weights import initial
+from alignstudy.models.load import load_causal_lm
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Axis, Prompt, Weights
 
 SMALL = {"max_length": 64, "per_device_train_batch_size": 5}
@@ -39,8 +47,8 @@ def run(settings, parent, root, **changes):
 
 def build(settings, parent, root, *, dropout=0.0, **changes):
     """Build a trainer as training does, without its guards."""
-    from alignstudy.methods import _trl
-    from alignstudy.methods.quiet import quiet_libraries
+    from alignstudy.methods.loop import trl_adapter as _trl
+    from alignstudy.methods.loop.quiet import quiet_libraries
 
     job = fx.make_job(settings, parent, root, **changes)
     tokenizer = load_tokenizer(parent)
@@ -151,7 +159,7 @@ def test_probes_leave_random_numbers_and_weights_alone(opt, tmp_path):
 
 
 def test_a_collator_that_loses_the_end_is_refused(opt, tmp_path, monkeypatch):
-    from alignstudy.methods import _trl
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     plain = _trl.SFTCollator.torch_call
 
@@ -166,7 +174,7 @@ def test_a_collator_that_loses_the_end_is_refused(opt, tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_that_pads_with_its_end_is_refused(opt, tmp_path):
-    from alignstudy.methods.save import copy_tokenizer
+    from alignstudy.methods.weights.save import copy_tokenizer
 
     folder = tmp_path / "padded"
     folder.mkdir()
@@ -277,7 +285,7 @@ def test_packing_is_refused_where_documents_mix_and_done_where_they_do_not(opt, 
 def test_non_finite_values_stop_at_their_step_with_the_rows_of_all_micro_batches(
     what, opt, tmp_path, monkeypatch
 ):
-    from alignstudy.methods import _trl
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     settings = SFTSettings(
         max_length=64, per_device_train_batch_size=2, gradient_accumulation_steps=2, save_steps=1

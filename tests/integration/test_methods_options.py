@@ -3,9 +3,12 @@
 import methods_fixtures as fx
 import pytest
 
-from alignstudy.loading import load_causal_lm, load_classifier, load_tokenizer
-from alignstudy.methods import METHODS, LoRASettings, initial, training
-from alignstudy.methods.encode import IGNORED
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.loop import train as training
+from alignstudy.methods.weights import initial
+from alignstudy.models.load import load_causal_lm, load_classifier
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Weights
 
 COMMON = {
@@ -60,8 +63,8 @@ def folders(tmp_path_factory):
 
 
 def build(settings, folders, root):
-    from alignstudy.methods import _trl
-    from alignstudy.methods.quiet import quiet_libraries
+    from alignstudy.methods.loop import trl_adapter as _trl
+    from alignstudy.methods.loop.quiet import quiet_libraries
 
     judge = settings.method == "reward_model"
     parent = folders["judge" if judge else "opt"]

@@ -189,7 +189,7 @@ MID_EPOCH = {
 def test_killed_after_the_last_step_within_an_epoch_is_the_same_to_the_bit(
     name, parents, tmp_path, monkeypatch
 ):
-    from alignstudy.methods import training
+    from alignstudy.methods.loop import train as training
 
     case, changes = MID_EPOCH[name]
     settings = type(case)(**case.model_dump() | changes)
@@ -228,7 +228,8 @@ def test_killed_after_the_last_step_within_an_epoch_is_the_same_to_the_bit(
 def test_checkpoints_come_too_soon_only_where_nobody_asked_for_them(
     least, asked, sealed, parents, tmp_path, monkeypatch
 ):
-    from alignstudy.methods import _trl, checkpoints
+    from alignstudy.methods.loop import checkpoints
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     monkeypatch.setattr(_trl, "SAVE_SECONDS", least)
     steps = []
@@ -248,7 +249,8 @@ def test_a_stop_is_saved_however_soon_it_comes(parents, tmp_path):
 def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from alignstudy.methods import _trl, checkpoints
+    from alignstudy.methods.loop import checkpoints
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     sealed = []
     monkeypatch.setattr(checkpoints, "seal", lambda folder, **_: sealed.append(folder.name))

@@ -6,12 +6,12 @@ import methods_fixtures as fx
 import pytest
 
 from alignstudy.errors import DataError
-from alignstudy.loading import load_tokenizer
-from alignstudy.methods.scratch import (
+from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
     build_scratch_model_folder,
 )
+from alignstudy.models.tokenizers import load_tokenizer
 
 
 def test_an_opt_folder_has_the_hubs_special_tokens_and_reads_any_text(tmp_path):

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from alignstudy.errors import DataError, EnvironmentFault, GuardError, InputError
-from alignstudy.loading import load_causal_lm, load_classifier, load_tokenizer, weights_digest
 from alignstudy.methods import METHODS, LoRASettings
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.merge import merge_adapter
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.methods.weights.merge import merge_adapter
+from alignstudy.models.digests import weights_digest
+from alignstudy.models.load import load_causal_lm, load_classifier
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Pair, Weights
 
 SMALL = {"max_length": 64, "per_device_train_batch_size": 5, "learning_rate": 3e-3}
@@ -73,7 +75,8 @@ def test_of_a_small_model_s_training_older_objects_are_left_alone_and_then_not(
 ):
     import gc
 
-    from alignstudy.methods import _trl, training
+    from alignstudy.methods.loop import train as training
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     monkeypatch.setattr(training, "SMALL", 2**24 if small else 1)
     frozen = []
@@ -96,7 +99,7 @@ def test_of_a_small_model_s_training_older_objects_are_left_alone_and_then_not(
     ],
 )
 def test_a_full_disk_or_memory_is_said_in_words(error, words, opt, tmp_path, monkeypatch):
-    from alignstudy.methods import _trl
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     def fail(*_, **__):
         raise error
@@ -108,7 +111,7 @@ def test_a_full_disk_or_memory_is_said_in_words(error, words, opt, tmp_path, mon
 
 
 def test_other_errors_are_not_renamed(opt, tmp_path, monkeypatch):
-    from alignstudy.methods import _trl
+    from alignstudy.methods.loop import trl_adapter as _trl
 
     def fail(*_, **__):
         raise RuntimeError("a bug")

@@ -8,11 +8,11 @@ import pytest
 
 from alignstudy import Study
 from alignstudy.cli.app import main
-from alignstudy.study.runner import Runner
-from alignstudy.study.shapes import read_shape
-from alignstudy.study.stage import in_order
-from alignstudy.study.stages.answer import read_responses
-from alignstudy.study.store import Store
+from alignstudy.study.cost.model_shape import read_shape
+from alignstudy.study.graph.stage import in_order
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.store import Store
+from alignstudy.study.stages.generate import read_responses
 
 OVERRIDES = (
     "data.world.num_train=60", "data.world.num_judge=60", "data.world.num_test=40",
@@ -148,7 +148,7 @@ def test_the_probe_of_an_accelerator_measures_what_it_says(monkeypatch):
     """No accelerator is needed to see that each figure is there and of the right size."""
     import torch
 
-    from alignstudy.loading import device, device_probe
+    from alignstudy.runtime import device, device_probe
 
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(device, "device_name", lambda device: "a stand-in")

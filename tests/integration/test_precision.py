@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from alignstudy.errors import GuardError
-from alignstudy.loading import load_tokenizer
-from alignstudy.methods import LoRASettings, precision, training
-from alignstudy.methods.assembly import assemble
+from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.precision import (
+from alignstudy.methods.guards import precision
+from alignstudy.methods.guards.precision import (
     CURVE_TOLERANCE,
     GRADIENT_TOLERANCE,
     Curve,
@@ -24,10 +23,13 @@ from alignstudy.methods.precision import (
     precision_gate,
     train_and_undo,
 )
+from alignstudy.methods.loop import train as training
+from alignstudy.methods.loop.assembly import assemble
+from alignstudy.methods.loop.quiet import quiet_libraries
 from alignstudy.methods.pretrain import PretrainSettings
-from alignstudy.methods.quiet import quiet_libraries
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.models.tokenizers import load_tokenizer
 
 SMALL = {"max_length": 64, "per_device_train_batch_size": 4, "max_steps": 3, "learning_rate": 1e-3}
 KINDS = {

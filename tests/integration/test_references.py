@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from models_fixtures import opt_like_config
 
 from alignstudy.errors import GuardError, InterruptedRunError
-from alignstudy.methods import references as module
-from alignstudy.methods.encode import Encoded
-from alignstudy.methods.reference_values import padded_batch, pair_keys
-from alignstudy.methods.references import ReferenceCache, reference_logps
+from alignstudy.methods.batches.encode import Encoded
+from alignstudy.methods.reference import cache as module
+from alignstudy.methods.reference.cache import ReferenceCache, reference_logps
+from alignstudy.methods.reference.values import padded_batch, pair_keys
 from alignstudy.progress import SILENT
 
 torch = pytest.importorskip("torch")
@@ -386,8 +386,8 @@ PROCESS = """
 import json, os, signal, sys, time
 from pathlib import Path
 from alignstudy.methods import references
-from alignstudy.methods.encode import Encoded
-from alignstudy.methods.references import ReferenceCache, reference_logps
+from alignstudy.methods.batches.encode import Encoded
+from alignstudy.methods.reference.cache import ReferenceCache, reference_logps
 from alignstudy.progress import SILENT
 
 path, given, kill_after = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])

@@ -4,12 +4,21 @@ import methods_fixtures as fx
 import pytest
 import torch
 
-from alignstudy.loading import load_tokenizer
-from alignstudy.methods import LoRASettings, assembly, routes, training
+from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.quiet import quiet_libraries
-from alignstudy.methods.routes import PLAIN, Route, Trial, routes_to_try, settle_route, timed_pass
+from alignstudy.methods.loop import assembly, routes
+from alignstudy.methods.loop import train as training
+from alignstudy.methods.loop.quiet import quiet_libraries
+from alignstudy.methods.loop.routes import (
+    PLAIN,
+    Route,
+    Trial,
+    routes_to_try,
+    settle_route,
+    timed_pass,
+)
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.models.tokenizers import load_tokenizer
 
 SLOW = torch.zeros(2)
 

@@ -16,12 +16,12 @@ from typing import ClassVar
 import pytest
 
 from alignstudy.errors import DataError, InterruptedRunError
-from alignstudy.study import side_by_side
-from alignstudy.study.outlook import Outlook, StageEstimate
-from alignstudy.study.runner import Runner
-from alignstudy.study.side_by_side import make_side_by_side
-from alignstudy.study.stage import Stage
-from alignstudy.study.store import Store
+from alignstudy.study.cost.outlook import Outlook, StageEstimate
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run import side_by_side
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.side_by_side import make_side_by_side
+from alignstudy.study.run.store import Store
 
 pytest.importorskip("torch")
 
@@ -252,8 +252,8 @@ def test_a_second_ctrl_c_ends_every_process_at_once(tmp_path):
         sys.path[:0] = [{str(Path(__file__).parent)!r}]
         import test_side_by_side as t
         from alignstudy.study import side_by_side
-        from alignstudy.study.stopping import stop_signals
-        from alignstudy.study.outlook import Outlook, StageEstimate
+        from alignstudy.study.run.signals import stop_signals
+        from alignstudy.study.cost.outlook import Outlook, StageEstimate
 
         def outlook(stages, *_, **__):
             each = tuple(StageEstimate(stage=s.name, seconds=1.0, memory=1.0) for s in stages)

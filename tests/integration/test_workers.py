@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import EnvironmentFault, GuardError
-from alignstudy.loading import spreading
-from alignstudy.loading.batching import plan_batches
-from alignstudy.loading.kernel_probe import current_route, use_route
-from alignstudy.loading.spreading import workers_that_pay
-from alignstudy.loading.workers import WorkerPool
+from alignstudy.models.batching import plan_batches
+from alignstudy.runtime import spreading
+from alignstudy.runtime.kernel_probe import current_route, use_route
+from alignstudy.runtime.spreading import workers_that_pay
+from alignstudy.runtime.workers import WorkerPool
 
 torch = pytest.importorskip("torch")
 
@@ -141,7 +141,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 sys.path.insert(0, '{tests}')
 from functools import partial
 from test_workers import doubler
-from alignstudy.loading.workers import WorkerPool
+from alignstudy.runtime.workers import WorkerPool
 pool = WorkerPool(partial(doubler, 1), workers=2)  # no `if __name__` guard, as in users' scripts
 print(*[worker._process.pid for worker in pool._workers], flush=True)
 for number, answer in pool.run([1, "sleep", "sleep"], note=print):

@@ -7,7 +7,10 @@ from html.parser import HTMLParser
 
 from report_fixtures import JUDGE, analysed, estimate, inputs, scored
 
-from alignstudy.evidence import (
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
+from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
+from alignstudy.records.evidence import (
     Agreement,
     Divergence,
     JudgeQuality,
@@ -17,11 +20,8 @@ from alignstudy.evidence import (
     ProbeShift,
     ReliabilityBin,
 )
-from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
+from alignstudy.records.robustness import Sensitivity
 from alignstudy.report.inputs import FigureFile, TrainingRecord
-from alignstudy.robustness import Sensitivity
 
 MARK = "benignmark"
 _FIGURES = (

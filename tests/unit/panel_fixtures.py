@@ -1,7 +1,7 @@
 """Scored responses of models and judges made up for tests of panels and agreement."""
 
+from alignstudy.analysis.results import Thresholds
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.results import Thresholds
 
 
 def thresholds(value=0.0, *, inclusive=False):

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignstudy.evidence import (
+from alignstudy.plots.base import RATES, SCORES, Curve, Difference, FigureData
+from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records.evidence import (
     Agreement,
     Divergence,
     JudgeQuality,
@@ -13,9 +15,7 @@ from alignstudy.evidence import (
     ProbeShift,
     ReliabilityBin,
 )
-from alignstudy.plots.base import RATES, SCORES, Curve, Difference, FigureData
-from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.robustness import Sweep
+from alignstudy.records.robustness import Sweep
 from alignstudy.stats.intervals import wilson
 
 JUDGES = ("j", "a/judge-with-a-rather-long-name-large-v2", "length")

@@ -2,9 +2,15 @@
 
 import random
 
+from alignstudy.analysis.analyze_judge import (
+    Analysis,
+    Comparison,
+    ModelFigures,
+    Thresholds,
+    analyse,
+)
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.report.analysis import Analysis, Comparison, ModelFigures, Thresholds, analyse
-from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import ReportInputs
 
 JUDGE = "a/judge"

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from panel_fixtures import rows, thresholds
 from scipy import stats
 
+from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
+from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, combine
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis, StopReason
-from alignstudy.report.agreement import agreements, leave_one_out
-from alignstudy.report.combine import PANEL, PanelSettings, combine
 from alignstudy.stats.intervals import wilson
 
 LIMITS = {"a": thresholds(), "b": thresholds()}

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.win_rate import win_rate
+
+from alignstudy.analysis.analyze_judge import Margins, Thresholds, analyse
+from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Margins, Thresholds, analyse
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 
 PAPER = Thresholds(harmless=-3.0, helpful=-2.0)

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import Findings
 from alignstudy.errors import DataError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.claims import Claim
-from alignstudy.report.findings import Findings
-from alignstudy.report.tables import tables_of
-from alignstudy.report.verdicts import verdicts
+from alignstudy.report.tables.files import tables_of
 
 LIMITS = Thresholds(harmless=-3.0, helpful=-2.0)
 

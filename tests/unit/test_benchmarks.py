@@ -109,10 +109,10 @@ def test_a_machine_is_shared_where_one_thread_gets_no_whole_core():
 
 def test_two_processes_show_nothing_on_one_core_or_a_shared_machine(monkeypatch):
     alone, shared = [Sample(wall=1.0, cpu=1.0)], [Sample(wall=2.0, cpu=1.0)]
-    monkeypatch.setattr("alignstudy.loading.spreading.usable_cores", lambda: 2)
+    monkeypatch.setattr("alignstudy.runtime.spreading.usable_cores", lambda: 2)
     assert harness.two_cannot_show(alone) == ""
     assert "others used the processor" in harness.two_cannot_show(alone, shared)
-    monkeypatch.setattr("alignstudy.loading.spreading.usable_cores", lambda: 1)
+    monkeypatch.setattr("alignstudy.runtime.spreading.usable_cores", lambda: 1)
     assert harness.two_cannot_show(alone) == "this machine has 1 core"
 
 

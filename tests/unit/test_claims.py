@@ -5,9 +5,9 @@ from importlib.resources import files
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from alignstudy.report.claims import Claim
-from alignstudy.report.verdict_words import claim_in_words
-from alignstudy.study.yamlfile import read_yaml
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.words import claim_in_words
+from alignstudy.study.settings.yaml_file import read_yaml
 
 
 @pytest.mark.parametrize(

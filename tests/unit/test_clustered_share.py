@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.clustered_share import clustered_share, effective_wilson
 from alignstudy.stats.intervals import wilson
+from alignstudy.stats.resampling.clustered_share import clustered_share, effective_wilson
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=60))

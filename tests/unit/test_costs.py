@@ -10,20 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_fixtures import inputs
 
-from alignstudy.report import cost_table
-from alignstudy.report.numbers import quantity
+from alignstudy.formatting import quantity
 from alignstudy.report.stored import (
     REPORT_DATA,
     read_report_inputs,
     write_findings,
     write_report_data,
 )
-from alignstudy.study import costs, energy
-from alignstudy.study.costs import Meter, cost_row
-from alignstudy.study.energy import Counter, EnergyMeter, package_counters
-from alignstudy.study.runner import Runner
-from alignstudy.study.stage import Stage
-from alignstudy.study.store import Store
+from alignstudy.report.tables import cost_table
+from alignstudy.study.cost import energy
+from alignstudy.study.cost import meter as costs
+from alignstudy.study.cost.energy import Counter, EnergyMeter, package_counters
+from alignstudy.study.cost.meter import Meter, cost_row
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.store import Store
 
 MEGABYTE = 2**20
 

@@ -5,15 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from alignstudy.stats.bca import bca_means
-from alignstudy.stats.bootstrap import bootstrap_means
-from alignstudy.stats.clustered_share import clustered_share
 from alignstudy.stats.effect import win_rate_interval
 from alignstudy.stats.equivalence import tost_mean
-from alignstudy.stats.hierarchical import hierarchical_means
 from alignstudy.stats.intervals import mean_of_two, tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.permutation import sign_flip
+from alignstudy.stats.resampling.bca import bca_means
+from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.stats.resampling.clustered_share import clustered_share
+from alignstudy.stats.resampling.hierarchical import hierarchical_means
+from alignstudy.stats.resampling.permutation import sign_flip
 
 STUDIES = 2000
 DRAWS = 1000

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from alignstudy.data.audit_folder import MAX_REVIEW, audit_data
-from alignstudy.data.data_audit import escaped
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.suspicion import Kind, kind_of_reason
-from alignstudy.data.world import WorldSettings, write_world
+from alignstudy.data.audit.folder import MAX_REVIEW, audit_data
+from alignstudy.data.audit.rows import escaped
+from alignstudy.data.audit.suspicion import Kind, kind_of_reason
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.errors import DataError
 
 LONG = "I have been asked to cook dinner for my whole family this weekend and need some advice"
@@ -109,7 +109,7 @@ def test_duplicates_across_splits_near_duplicates_and_overlap(tmp_path):
 
 
 def test_bounds_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("alignstudy.data.audit_folder.MAX_LOOKED_FOR", 5)
+    monkeypatch.setattr("alignstudy.data.audit.folder.MAX_LOOKED_FOR", 5)
     rows = [row(f"What is {at}?", "x y", "z z") for at in range(20)]
     write(tmp_path / "train.jsonl", rows[:8])
     write(tmp_path / "test.jsonl", rows[8:])

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.exclusion import SHARES_PROMPT
-from alignstudy.data.near_duplicates import cluster_prompts
-from alignstudy.data.overlap import overlap
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.prompts import select_prompts
-from alignstudy.data.rigorous_prompts import DUPLICATE
-from alignstudy.data.selection import RowSelection
+from alignstudy.data.contamination.exclusion import SHARES_PROMPT
+from alignstudy.data.contamination.near_duplicates import cluster_prompts
+from alignstudy.data.contamination.overlap import overlap
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
+from alignstudy.data.select.rigorous import DUPLICATE
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, drop_oldest_turns, parse_turns
 from alignstudy.records import Axis, Prompt, read_rows, write_rows
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.data import FORMATS
-from alignstudy.data.parsing import parse_row
-from alignstudy.data.row import RawRow, UnusableRow
+from alignstudy.data.formats.parsing import parse_row
+from alignstudy.data.formats.row import RawRow, UnusableRow
 from alignstudy.dialogue import CUE, Turn, parse_turns, render
 from alignstudy.errors import UnknownNameError
 from alignstudy.records import Document

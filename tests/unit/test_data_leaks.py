@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from alignstudy.data.leaks import holds_word, leaks
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.prompts import select_prompts
+from alignstudy.data.contamination.leaks import holds_word, leaks
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.records import Axis, Prompt
 
 KEYWORDS = ("kill", "murder", "rape")

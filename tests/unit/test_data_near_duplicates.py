@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignstudy.data.near_duplicates import cluster_notes, cluster_prompts, clustered, words_of
+from alignstudy.data.contamination.near_duplicates import (
+    cluster_notes,
+    cluster_prompts,
+    clustered,
+    words_of,
+)
 from alignstudy.dialogue import CUE
 from alignstudy.records import Axis, Prompt
 

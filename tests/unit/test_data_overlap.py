@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.data.near_duplicates import words_of
-from alignstudy.data.overlap import BATCH_ROWS, NGRAM, Overlap, overlap
+from alignstudy.data.contamination.near_duplicates import words_of
+from alignstudy.data.contamination.overlap import BATCH_ROWS, NGRAM, Overlap, overlap
 from alignstudy.dialogue import CUE
 from alignstudy.records import Axis, Document, Pair, Prompt
 

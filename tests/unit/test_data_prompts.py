@@ -5,9 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from alignstudy.data.paper_prompts import paper_prompt
-from alignstudy.data.prompt_settings import PromptSet, PromptSettings
-from alignstudy.data.prompts import select_prompts
+from alignstudy.data.select.paper import paper_prompt
+from alignstudy.data.select.prompt_settings import PromptSet, PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.errors import DataError
 from alignstudy.records import Axis
 

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from alignstudy.data import jsonl, layout
-from alignstudy.data.collect import collect, collect_documents, collect_pairs
-from alignstudy.data.reading import read
-from alignstudy.data.selection import RowSelection
+from alignstudy.data.files import jsonl, layout
+from alignstudy.data.files.reading import read
+from alignstudy.data.select.collect import collect, collect_documents, collect_pairs
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Quarantined
 

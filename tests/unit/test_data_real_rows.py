@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.overlap import overlap
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.prompts import select_prompts
-from alignstudy.data.row import RawRow
-from alignstudy.data.selection import RowSelection
+from alignstudy.data.contamination.overlap import overlap
+from alignstudy.data.formats.row import RawRow
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.records import Axis
 
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")

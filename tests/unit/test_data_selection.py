@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from alignstudy.data.audit import audit_json, length_facts
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.exclusion import SHARES_CALIBRATION, SHARES_PROMPT, EvaluationDialogues
-from alignstudy.data.row import opening
-from alignstudy.data.selection import Draw, RowSelection, made_split
+from alignstudy.data.audit.audit import audit_json, length_facts
+from alignstudy.data.contamination.exclusion import (
+    SHARES_CALIBRATION,
+    SHARES_PROMPT,
+    EvaluationDialogues,
+)
+from alignstudy.data.formats.row import opening
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.selection import Draw, RowSelection, made_split
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError
 from alignstudy.records import Audit, Axis, Document, Pair, Prompt, Quarantined

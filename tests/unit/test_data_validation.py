@@ -5,13 +5,17 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect_pairs
-from alignstudy.data.exclusion import SHARES_CALIBRATION, SHARES_VALIDATION, EvaluationDialogues
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.prompts import select_prompts
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.validation import ValidationSettings, select_validation
+from alignstudy.data.contamination.exclusion import (
+    SHARES_CALIBRATION,
+    SHARES_VALIDATION,
+    EvaluationDialogues,
+)
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError
 from alignstudy.records import Axis
 

@@ -11,25 +11,25 @@ from hypothesis import strategies as st
 
 from alignstudy import Study
 from alignstudy.cli.planning import say_totals
-from alignstudy.data.collect import collect
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.world import WorldSettings, write_world
-from alignstudy.loading.spreading import START_UP
-from alignstudy.methods.scratch import ArchitectureSettings
+from alignstudy.data.select.collect import collect
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.world.generate import WorldSettings, write_world
+from alignstudy.methods.weights.scratch import ArchitectureSettings
+from alignstudy.runtime.spreading import START_UP
 from alignstudy.sources import ResolvedSource, Source
-from alignstudy.study import estimates
-from alignstudy.study import outlook as outlooks
 from alignstudy.study.api import worker_count
-from alignstudy.study.counting import Counter
-from alignstudy.study.estimates import estimate
-from alignstudy.study.history import History, Told, machine_mark, mark, predicted, work_record
-from alignstudy.study.outlook import StageEstimate
-from alignstudy.study.runner import Runner
-from alignstudy.study.shapes import ModelShape, shape_of_architecture, shape_of_config
-from alignstudy.study.stage import in_order
-from alignstudy.study.stage_loads import StageLoads, Unknown
-from alignstudy.study.store import Store
-from alignstudy.study.workload import Load, Speed, decode, forward, load_from_json
+from alignstudy.study.cost import estimates
+from alignstudy.study.cost import outlook as outlooks
+from alignstudy.study.cost.counting import Counter
+from alignstudy.study.cost.estimates import estimate
+from alignstudy.study.cost.history import History, Told, machine_mark, mark, predicted, work_record
+from alignstudy.study.cost.model_shape import ModelShape, shape_of_architecture, shape_of_config
+from alignstudy.study.cost.outlook import StageEstimate
+from alignstudy.study.cost.stage_loads import StageLoads, Unknown
+from alignstudy.study.cost.workload import Load, Speed, decode, forward, load_from_json
+from alignstudy.study.graph.stage import in_order
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.store import Store
 
 SPEED = Speed(wide=50.0, narrow=20.0, half=100.0, bandwidth=10.0, dispatch=2e-6, basis="a test")
 OPT_350M = {
@@ -192,7 +192,7 @@ def test_a_share_of_one_file_is_taken(tmp_path):
 
 
 def test_a_long_file_is_extrapolated(tmp_path, monkeypatch, world):
-    monkeypatch.setattr("alignstudy.study.counting.COUNTED_BYTES", 2**20)
+    monkeypatch.setattr("alignstudy.study.cost.counting.COUNTED_BYTES", 2**20)
     folder = tmp_path / "long" / "helpful-base"
     folder.mkdir(parents=True)
     with gzip.open(world / "helpful-base" / "train.jsonl.gz") as file:

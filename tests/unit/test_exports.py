@@ -5,12 +5,12 @@ import math
 from dataclasses import replace
 
 import pytest
-
-from alignstudy.errors import InputError
 from alignstudy.metrics.hmr import hmr
 from alignstudy.metrics.hpr import hpr
+
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
 from alignstudy.report.exports import write_classifications, write_responses
 from alignstudy.report.ratings import JUDGE, read_ratings
 

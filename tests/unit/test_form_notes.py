@@ -2,9 +2,9 @@
 
 import pytest
 
+from alignstudy.analysis.form_notes import form_notes
+from alignstudy.analysis.results import Hygiene, ModelFigures
 from alignstudy.records import Axis
-from alignstudy.report.form_notes import form_notes
-from alignstudy.report.results import Hygiene, ModelFigures
 
 
 def figures(model, **shares):

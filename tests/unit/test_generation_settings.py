@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.decoding import cut, ending, prompt_seed
-from alignstudy.loading import length_batches, well_formed
+from alignstudy.models.batching import length_batches
+from alignstudy.models.tokenizers import well_formed
 from alignstudy.records import StopReason
 
 EOS = frozenset({2})

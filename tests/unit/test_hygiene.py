@@ -3,12 +3,12 @@
 import re
 
 import pytest
+from alignstudy.metrics.words import words
 
+from alignstudy.analysis.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
 from alignstudy.errors import MetricError
 from alignstudy.metrics.refusal import classify
-from alignstudy.metrics.words import words
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
 from alignstudy.report.ratings import read_ratings
 
 LOOP = "I don't know what to say. " * 9

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from alignstudy.errors import DamagedArtefactError, DataError, GuardError
-from alignstudy.evidence import JudgeQuality, quality_from_json, quality_to_json
 from alignstudy.judges import ConstantSettings, JudgeScore, LengthSettings, build
-from alignstudy.judges.assess import AssessSettings, as_judged, assess, independence_notes
-from alignstudy.judges.held_out import accuracies, score_pairs
-from alignstudy.judges.probes import PROBES
+from alignstudy.judges.quality.assess import AssessSettings, as_judged, assess, independence_notes
+from alignstudy.judges.quality.held_out import accuracies, score_pairs
+from alignstudy.judges.quality.probes import PROBES
 from alignstudy.records import Axis, Pair
+from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 
 CUE = "\n\nAssistant:"
 PLAIN = AssessSettings(probes=0, batch_check=0)

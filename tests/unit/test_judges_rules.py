@@ -2,7 +2,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from alignstudy.judges import JudgeSettings, RulesSettings, build, code_of, measured_axes
-from alignstudy.judges.rules import THRESHOLD
+from alignstudy.judges.kinds.rules import THRESHOLD
 from alignstudy.metrics.refusal import PATTERNS_VERSION
 from alignstudy.records import Axis
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import EnvironmentFault
-from alignstudy.loading.keyed_file import KeyedFile
+from alignstudy.runtime.keyed_file import KeyedFile
 
 
 def opened(path):

@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from alignstudy.loading.memory_reuse import keep_freed_memory
+from alignstudy.runtime.memory_reuse import keep_freed_memory
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from alignstudy.methods import checkpoints
-from alignstudy.methods.checkpoints import SEAL, newest_step, newest_verified, rotate, seal
+from alignstudy.methods.loop import checkpoints
+from alignstudy.methods.loop.checkpoints import SEAL, newest_step, newest_verified, rotate, seal
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.methods import guards
+from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.loss_formulas import LossOptions, PairLogps
 
 

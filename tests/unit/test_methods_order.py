@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.methods.arguments import checkpoint_interval, planned_steps
-from alignstudy.methods.order import GroupedByLength, grouped_order
+from alignstudy.methods.batches.order import GroupedByLength, grouped_order
+from alignstudy.methods.loop.arguments import checkpoint_interval, planned_steps
 from alignstudy.methods.sft import SFTSettings
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300)
@@ -50,7 +50,7 @@ def test_checkpoints_are_a_tenth_of_the_steps_and_500_at_most():
 
 
 def test_metrics_are_means_over_the_logged_steps(tmp_path):
-    from alignstudy.methods.metrics_file import write_metrics
+    from alignstudy.methods.loop.metrics_file import write_metrics
 
     history = [
         {"step": i, "epoch": i / 5, "num_tokens": 10 * i, "loss": float(i), "learning_rate": 1 / i}

@@ -11,8 +11,8 @@ from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
-from alignstudy.methods.scratch import ArchitectureSettings
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.methods.weights.scratch import ArchitectureSettings
 from alignstudy.records import Pair
 
 

@@ -4,11 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from alignstudy.errors import MetricError, UnknownNameError
-from alignstudy.metrics import METRICS
 from alignstudy.metrics.cap import cap_share
 from alignstudy.metrics.cas import cas
 from alignstudy.metrics.empty import empty_share
@@ -19,6 +14,11 @@ from alignstudy.metrics.mean_score import mean_score
 from alignstudy.metrics.repetition import repeated_ngrams, repetition_share
 from alignstudy.metrics.role_tags import role_tag_share
 from alignstudy.metrics.win_rate import win_rate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignstudy.errors import MetricError, UnknownNameError
+from alignstudy.metrics import METRICS
 
 SCORES = st.lists(st.floats(-10, 10), min_size=1, max_size=30)
 

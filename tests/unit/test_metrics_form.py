@@ -3,10 +3,6 @@
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from alignstudy.errors import MetricError
 from alignstudy.metrics.compression import compression_ratio, mean_compression
 from alignstudy.metrics.distinct import distinct
 from alignstudy.metrics.echo import echo_share, echoes
@@ -20,6 +16,10 @@ from alignstudy.metrics.loops import (
 from alignstudy.metrics.repetition import repeated_ngrams, repetition_share
 from alignstudy.metrics.role_tags import runs_on
 from alignstudy.metrics.words import ngrams, words
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignstudy.errors import MetricError
 
 FEW_WORDS = st.lists(st.sampled_from("abc"), max_size=16)
 TEXTS = st.lists(st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join), max_size=6)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from panel_fixtures import rows, thresholds
 from pydantic import ValidationError
 
+from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, absence_notes, combine
 from alignstudy.errors import InputError, MetricError, UnknownNameError
 from alignstudy.records import Axis
-from alignstudy.report.combine import PANEL, PanelSettings, absence_notes, combine
 
 BASE = {"a": [0.0, 1.0, 2.0, 3.0], "b": [10.0, 30.0, 50.0, 110.0]}
 TUNED = {"a": [1.5, 4.0, 2.0, 3.0], "b": [50.0, 10.0, 70.0, 90.0]}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.methods.pieces import PieceRule, cost_of_a_pass, tokens_in_memory
+from alignstudy.methods.batches.pieces import PieceRule, cost_of_a_pass, tokens_in_memory
 
 lengths_of_rows = st.lists(st.integers(1, 600), min_size=1, max_size=24)
 numbers = {

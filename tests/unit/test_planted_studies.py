@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.claims import Claim
-from alignstudy.report.findings import Findings
-from alignstudy.report.verdicts import verdicts
 
 LIMITS = Thresholds(harmless=0.0, helpful=0.0)
 FAMILIES = (("hmr", "hpr"), ("cas",), ("score_harmless", "score_helpful"))

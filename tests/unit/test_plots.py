@@ -17,7 +17,7 @@ from plot_fixtures import data, estimate
 import alignstudy.plots
 from alignstudy.plots import FIGURES
 from alignstudy.plots.base import RATES, SCORES, FigureData, NothingToShow
-from alignstudy.plots.matrix import shade
+from alignstudy.plots.comparisons.matrix import shade
 from alignstudy.plots.style import (
     INK,
     LABEL_WIDTH,
@@ -163,7 +163,7 @@ class TestEveryFigure:
 def test_the_table_holds_every_figure_of_the_folder():
     folder = Path(alignstudy.plots.__file__).parent
     with_draw = {
-        path.stem for path in folder.glob("*.py") if "\ndef draw(" in path.read_text("utf-8")
+        path.stem for path in folder.rglob("*.py") if "\ndef draw(" in path.read_text("utf-8")
     }
     assert with_draw == set(FIGURES)
 

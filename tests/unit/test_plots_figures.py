@@ -11,17 +11,17 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from plot_fixtures import agreement, data, divergence, estimate, quality, row
 
-from alignstudy.evidence import JudgeQuality, ProbeShift
 from alignstudy.plots import FIGURES
 from alignstudy.plots.base import RATES, Difference, NothingToShow
-from alignstudy.plots.hygiene import share_text
-from alignstudy.plots.length_scores import groups_by_length
-from alignstudy.plots.score_histograms import _edges
-from alignstudy.plots.scores import score_table
-from alignstudy.plots.tradeoff import resampled_rates
+from alignstudy.plots.comparisons.tradeoff import resampled_rates
+from alignstudy.plots.models.hygiene import share_text
+from alignstudy.plots.score_table import score_table
+from alignstudy.plots.scores.length_scores import groups_by_length
+from alignstudy.plots.scores.score_histograms import _edges
 from alignstudy.records import Axis, Estimate
-from alignstudy.robustness import Sweep
-from alignstudy.stats.power import mcnemar_detectable
+from alignstudy.records.evidence import JudgeQuality, ProbeShift
+from alignstudy.records.robustness import Sweep
+from alignstudy.stats.power.power import mcnemar_detectable
 
 
 def draw(name, figure_data):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.dialogue import has_role_tag, parse_turns
-from alignstudy.judges.probes import PROBES
+from alignstudy.judges.quality.probes import PROBES
 
 PROMPT = "\n\nHuman: Hi\n\nAssistant: Hello!\n\nHuman: How do I bake bread?\n\nAssistant:"
 RESPONSE = "Mix flour, water and salt. Knead it well. Bake for an hour."

@@ -15,17 +15,17 @@ from pydantic import TypeAdapter
 from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.score_matrix import build_panels
 from alignstudy.records import Axis
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.assemble import LEAK, Question, find
-from alignstudy.report.claims import Claim
-from alignstudy.report.findings import Findings
-from alignstudy.report.panels import build_panels
 from alignstudy.report.ratings import JUDGE, read_ratings
-from alignstudy.report.verdicts import verdicts
-from alignstudy.stats.bootstrap import bootstrap_means
-from alignstudy.study.evaluating import leaking
-from alignstudy.study.yamlfile import read_yaml
+from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.study.settings.yaml_file import read_yaml
+from alignstudy.study.tools.evaluate import leaking
 
 PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
 GRIDS = {Axis.HARMLESS: np.arange(-60, 1) / 10, Axis.HELPFUL: np.arange(-40, 11) / 10}

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis
-from alignstudy.report.analysis import Thresholds, analyse
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 
 

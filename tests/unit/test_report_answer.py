@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_fixtures import analysed, hand_made, inputs, scored
 
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, Estimate
-from alignstudy.report.answer import ALPHA, MOST_SENTENCES, answer
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.limitations import limitations
-from alignstudy.stats.power import Power
+from alignstudy.report.text.answer import ALPHA, MOST_SENTENCES, answer
+from alignstudy.report.text.limitations import limitations
+from alignstudy.stats.power.power import Power
 
 
 def said(*analyses, **others):

@@ -9,13 +9,13 @@ import pytest
 from everywhere import everywhere, parsed, quality
 from report_fixtures import JUDGE, analysed, inputs, scored
 
-import alignstudy.report
+import alignstudy.report.html
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.html import render_report
-from alignstudy.report.untrusted import visible
-from alignstudy.report.viewer import viewer_data
+from alignstudy.report.html.page import render_report
+from alignstudy.report.html.untrusted import visible
+from alignstudy.report.html.viewer import viewer_data
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_style_and_script_are_admitted_by_their_hashes_and_nothing_else_is(benig
 
 
 def test_style_and_script_are_the_files_of_the_package(benign):
-    folder = Path(alignstudy.report.__file__).parent / "templates"
+    folder = Path(alignstudy.report.html.__file__).parent / "templates"
     assert benign.data["style", None] == (folder / "report.css").read_text("utf-8").rstrip("\n")
     assert benign.data["script", None] == (folder / "viewer.js").read_text("utf-8").rstrip("\n")
 
@@ -53,10 +53,12 @@ def test_nothing_outside_the_file_is_asked_for():
 
 
 def test_templates_and_code_know_no_way_round_the_escaping():
-    folder = Path(alignstudy.report.__file__).parent
+    folder = Path(alignstudy.report.html.__file__).parents[1]
     banned = ("|safe", "| safe", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write",
               "Markup(", "autoescape false", "eval(", "new Function")  # fmt: skip
-    for path in [*folder.glob("*.py"), *folder.glob("templates/*")]:
+    for path in [
+        path for path in folder.rglob("*") if path.suffix in {".py", ".html", ".css", ".js"}
+    ]:
         text = path.read_text("utf-8")
         assert not [word for word in banned if word in text], path.name
         assert "autoescape=False" not in text
@@ -219,7 +221,7 @@ class TestViewer:
         assert len(viewer_data(rows, [analysed(rows)])["prompts"]) == 24
 
     def test_a_huge_set_is_cut_evenly_and_the_cut_is_said(self, monkeypatch):
-        monkeypatch.setattr("alignstudy.report.viewer.MAX_RESPONSES", 12)
+        monkeypatch.setattr("alignstudy.report.html.viewer.MAX_RESPONSES", 12)
         html = render_report(inputs())
         assert "18 more prompts are in the run's responses folder" in html
         rows = scored()
@@ -227,13 +229,13 @@ class TestViewer:
         assert [p["axis"] for p in kept] == ["harmless"] * 3 + ["helpful"] * 3
 
     def test_an_axis_with_few_prompts_leaves_room_to_the_other(self, monkeypatch):
-        monkeypatch.setattr("alignstudy.report.viewer.MAX_RESPONSES", 12)
+        monkeypatch.setattr("alignstudy.report.html.viewer.MAX_RESPONSES", 12)
         rows = [r for r in scored() if r.axis is Axis.HELPFUL or r.prompt_id == "harmless-0"]
         kept = viewer_data(rows, [analysed(rows)])["prompts"]
         assert [p["axis"] for p in kept] == ["harmless"] + ["helpful"] * 5
 
     def test_prompts_that_something_links_to_are_kept(self, monkeypatch):
-        monkeypatch.setattr("alignstudy.report.viewer.MAX_RESPONSES", 12)
+        monkeypatch.setattr("alignstudy.report.html.viewer.MAX_RESPONSES", 12)
         rows = scored()
         kept = viewer_data(rows, [analysed(rows)], first={"helpful-11"})["prompts"]
         assert [p["id"] for p in kept if p["axis"] == "helpful"] == [

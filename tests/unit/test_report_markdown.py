@@ -5,13 +5,13 @@ from everywhere import everywhere, parsed, quality
 from markdown_it import MarkdownIt
 from report_fixtures import JUDGE, analysed, inputs, scored
 
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis
-from alignstudy.report.answer import answer
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.layout import Cell, Table
-from alignstudy.report.markdown import render_markdown
-from alignstudy.report.markdown_text import inert, markdown_table
+from alignstudy.report.markdown.page import render_markdown
+from alignstudy.report.markdown.text import inert, markdown_table
+from alignstudy.report.tables.layout import Cell, Table
+from alignstudy.report.text.answer import answer
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 

@@ -4,9 +4,13 @@ import pytest
 from everywhere import quality
 from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 
-from alignstudy.evidence import LeaveOneOut
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
+from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
-from alignstudy.report import (
+from alignstudy.records.evidence import LeaveOneOut
+from alignstudy.report.inputs import TrainingRecord
+from alignstudy.report.tables import (
     cost_table,
     judge_tables,
     result_tables,
@@ -14,14 +18,10 @@ from alignstudy.report import (
     run_tables,
     verdict_tables,
 )
-from alignstudy.report.cautions import cautions, smallest_likely_difference
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.inputs import TrainingRecord
-from alignstudy.report.known_defects import known_defects
-from alignstudy.report.numbers import duration, listing, number, p_in_words, p_value, plural, short
-from alignstudy.report.words import study_in_words
-from alignstudy.stats.power import Power
+from alignstudy.report.text.cautions import cautions, smallest_likely_difference
+from alignstudy.report.text.known_defects import known_defects
+from alignstudy.report.text.words import study_in_words
+from alignstudy.stats.power.power import Power
 
 SETTINGS = {
     "study": "s",

@@ -8,15 +8,15 @@ import pytest
 from scipy import stats
 
 from alignstudy import compare, evaluate
+from alignstudy.analysis.analyze_judge import analyse
+from alignstudy.analysis.analyze_run import OVERLAP, Question, find
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.rule import Sight, rule_equivalent
+from alignstudy.analysis.judge_panel.agreement import agreements
+from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.report.agreement import agreements
-from alignstudy.report.analysis import analyse
-from alignstudy.report.assemble import OVERLAP, Question, find
-from alignstudy.report.claims import Claim
-from alignstudy.report.panel_settings import PanelSettings
-from alignstudy.report.results import Comparison, Thresholds
-from alignstudy.report.verdict_rule import Sight, rule_equivalent
 
 RIGOROUS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
 

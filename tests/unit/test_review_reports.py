@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alignstudy.evidence import JudgeQuality
+from alignstudy.analysis.analyze_judge import analyse
+from alignstudy.analysis.analyze_run import Question, find
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.results import Thresholds
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import analyse
-from alignstudy.report.answer import answer
-from alignstudy.report.assemble import Question, find
-from alignstudy.report.claims import Claim
+from alignstudy.records.evidence import JudgeQuality
 from alignstudy.report.figures import figure_data
-from alignstudy.report.results import Thresholds
-from alignstudy.report.viewer import viewer_data
-from alignstudy.stats.power import stratified_power
+from alignstudy.report.html.viewer import viewer_data
+from alignstudy.report.text.answer import answer
+from alignstudy.stats.power.power import stratified_power
 
 LIMITS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 from panel_fixtures import rows, thresholds
 
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.judge_panel.combine import PanelSettings, combine
 from alignstudy.errors import GuardError, NotFetchedError
-from alignstudy.evidence import JudgeQuality, PairAccuracy
-from alignstudy.judges.constant import ConstantSettings
+from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.records import Axis, Estimate
-from alignstudy.report.combine import PanelSettings, combine
-from alignstudy.report.findings import Findings
-from alignstudy.report.stamps import stamped_axes
+from alignstudy.records.evidence import JudgeQuality, PairAccuracy
+from alignstudy.report.text.stamps import stamped_axes
 from alignstudy.study.api import Study
-from alignstudy.study.locate import Located, locate
-from alignstudy.study.stage import StageJob, in_order
+from alignstudy.study.graph.stage import StageJob, in_order
+from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.stages.compare import Compare
-from alignstudy.study.stages.diagnose import Diagnose
-from alignstudy.study.stages.judging import JudgeSpec
+from alignstudy.study.stages.divergence import Diagnose
 from alignstudy.study.stages.publish import _looks_reversed
+from alignstudy.study.stages.score import JudgeSpec
 
 GONE = {"name": "gone", "path": "nobody/not-there"}
 LENGTH = {"use": "length"}

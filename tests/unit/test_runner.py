@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from alignstudy.errors import EnvironmentFault, InputError, InterruptedRunError
 from alignstudy.settings import Settings
-from alignstudy.study.fingerprint import changes, digest
-from alignstudy.study.plan import make_plan
-from alignstudy.study.runner import Runner
-from alignstudy.study.stage import Stage, in_order
-from alignstudy.study.store import Store
+from alignstudy.study.graph.fingerprint import changes, digest
+from alignstudy.study.graph.stage import Stage, in_order
+from alignstudy.study.run.plan import make_plan
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.store import Store
 
 
 class Numbers(Settings):
@@ -112,7 +112,7 @@ def test_numeric_stages_carry_the_libraries_versions(monkeypatch):
         numeric: ClassVar[bool] = True
 
     before = Numeric(name="n").key
-    monkeypatch.setattr("alignstudy.study.stage.version", lambda name: "9.9.9")
+    monkeypatch.setattr("alignstudy.study.graph.stage.version", lambda name: "9.9.9")
     assert Numeric(name="n").key != before
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.study.schedule import Agenda, Chore, chain_seconds, timetable
+from alignstudy.study.run.schedule import Agenda, Chore, chain_seconds, timetable
 
 
 def chore(key, seconds, *needs, memory=0.0):

@@ -6,13 +6,13 @@ from itertools import count
 import numpy as np
 import pytest
 
+from alignstudy.analysis.results import Thresholds
+from alignstudy.analysis.robustness.sensitivity import sensitivities, without_prompts
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.ratings import JUDGE, read_ratings
-from alignstudy.report.results import Thresholds
-from alignstudy.report.sensitivity import sensitivities, without_prompts
-from alignstudy.stats.clustered_share import clustered_share
 from alignstudy.stats.intervals import wilson
+from alignstudy.stats.resampling.clustered_share import clustered_share
 
 PUBLISHED = Thresholds(harmless=-3.0, helpful=-2.0)
 LOOP = "I don't know what to say. " * 9

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from alignstudy.errors import SettingsError
 from alignstudy.records import Axis
-from alignstudy.study.load import load_settings, resolved_yaml
-from alignstudy.study.spec import JudgeEntry, StudySettings
+from alignstudy.study.settings.load import load_settings, resolved_yaml
+from alignstudy.study.settings.study import JudgeEntry, StudySettings
 
 SOUND = {
     "study": "small",

@@ -8,12 +8,12 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import SCHEMA, Findings
+from alignstudy.analysis.results import Analysis
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.claims import Claim
-from alignstudy.report.findings import SCHEMA, Findings
-from alignstudy.report.results import Analysis
-from alignstudy.report.verdicts import verdicts
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 SECTIONS = {

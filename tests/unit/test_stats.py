@@ -11,11 +11,11 @@ from scipy import optimize
 from scipy import stats as reference
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.intervals import mean_of_two, tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
-from alignstudy.stats.permutation import EXACT_UP_TO, sign_flip
+from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
+from alignstudy.stats.resampling.permutation import EXACT_UP_TO, sign_flip
 
 COUNTS = st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 DISCORDANT = st.tuples(st.integers(0, 40), st.integers(0, 40))
@@ -192,7 +192,7 @@ def test_sign_flip_is_scipys_permutation_test(rng):
 
 
 def test_rows_of_both_kinds_and_blocks_in_one_call(rng, monkeypatch):
-    monkeypatch.setattr("alignstudy.stats.permutation._CELLS", 1000)
+    monkeypatch.setattr("alignstudy.stats.resampling.permutation._CELLS", 1000)
     many = np.linspace(-1, 1.4, 30)
     few = np.zeros(30)
     few[:4] = 1.0
@@ -242,7 +242,7 @@ def test_rows_with_the_same_prompts_are_resampled_together(rng):
 
 
 def test_a_row_is_resampled_over_the_prompts_that_it_has(rng, monkeypatch):
-    monkeypatch.setattr("alignstudy.stats.bootstrap._CELLS", 10)
+    monkeypatch.setattr("alignstudy.stats.resampling.bootstrap._CELLS", 10)
     rows = np.array([[1.0, math.nan, 1.0], [2.0, 4.0, 6.0]])
     means = bootstrap_means(rows, draws=200, rng=rng)
     assert (means[:, 0] == 1.0).all()

@@ -11,7 +11,7 @@ from statsmodels.stats.power import TTestPower
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.power import (
+from alignstudy.stats.power.power import (
     mcnemar_detectable,
     mcnemar_n,
     mcnemar_power,

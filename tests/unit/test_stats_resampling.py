@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.bca import bca_levels, bca_means
-from alignstudy.stats.bootstrap import bootstrap_means
-from alignstudy.stats.hierarchical import hierarchical_means, seed_spread
-from alignstudy.stats.permutation import sign_flip
+from alignstudy.stats.resampling.bca import bca_levels, bca_means
+from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.stats.resampling.hierarchical import hierarchical_means, seed_spread
+from alignstudy.stats.resampling.permutation import sign_flip
 
 LABELS = np.repeat(np.arange(12), [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4])
 

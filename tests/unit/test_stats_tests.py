@@ -20,8 +20,8 @@ from alignstudy.stats.intervals import tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.omnibus import cochran_q, friedman
-from alignstudy.stats.permutation import sign_flip
-from alignstudy.stats.power import rate_power
+from alignstudy.stats.power.power import rate_power
+from alignstudy.stats.resampling.permutation import sign_flip
 
 COUNTS = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 

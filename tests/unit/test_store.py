@@ -6,7 +6,7 @@ import os
 import pytest
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault
-from alignstudy.study.store import MANIFEST, Store
+from alignstudy.study.run.store import MANIFEST, Store
 
 
 def put(store, key="k1", text="hello"):

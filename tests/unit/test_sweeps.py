@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
 from alignstudy.stats.intervals import wilson
 
 LIMITS = Thresholds(harmless=0.0, helpful=0.0)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.claims import Verdict
-from alignstudy.report.findings import Findings
 from alignstudy.report.ratings import JUDGE, read_ratings
-from alignstudy.report.tables import Table, tables_of, write_tables
+from alignstudy.report.tables.files import Table, tables_of, write_tables
 
 PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
 

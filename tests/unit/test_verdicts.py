@@ -5,22 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.errors import InputError
-from alignstudy.evidence import JudgeQuality, PairAccuracy
-from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.report.analysis import Thresholds, analyse
-from alignstudy.report.claims import VERDICTS, Claim, Verdict
-from alignstudy.report.findings import Findings
-from alignstudy.report.results import Comparison
-from alignstudy.report.verdict_rule import (
+from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.claims.claims import VERDICTS, Claim, Verdict
+from alignstudy.analysis.claims.rule import (
     Sight,
     conjunction,
     rule_better,
     rule_bound,
     rule_equivalent,
 )
-from alignstudy.report.verdicts import verdicts
-from alignstudy.stats.power import Power
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Comparison
+from alignstudy.errors import InputError
+from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records.evidence import JudgeQuality, PairAccuracy
+from alignstudy.stats.power.power import Power
 
 LIMITS = Thresholds(harmless=0.0, helpful=0.0)
 

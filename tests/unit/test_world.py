@@ -5,16 +5,16 @@ import json
 
 import pytest
 
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect_documents, collect_pairs
-from alignstudy.data.exclusion import SHARES_PROMPT, EvaluationDialogues
-from alignstudy.data.hh import CONTEXTS_DIFFER, IDENTICAL
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.prompts import select_prompts
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.world import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
-from alignstudy.data.world_phrases import KEYWORD_ACTS
-from alignstudy.data.world_topics import TARGETS, TOPICS
+from alignstudy.data.contamination.exclusion import SHARES_PROMPT, EvaluationDialogues
+from alignstudy.data.formats.hh import CONTEXTS_DIFFER, IDENTICAL
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect_documents, collect_pairs
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.world.generate import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
+from alignstudy.data.world.phrases import KEYWORD_ACTS
+from alignstudy.data.world.topics import TARGETS, TOPICS
 from alignstudy.dialogue import cut_at_role_tag, parse_turns, split_at_last_cue
 from alignstudy.errors import SettingsError
 from alignstudy.records import Axis

@@ -81,7 +81,10 @@ def check(
 @app.command()
 def evaluate(
     ratings: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Of MODEL_PROMPTS.json, a file for each set of prompts.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Of MODEL_PROMPTS.json, a file for each set of prompts."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     base: Annotated[
@@ -162,7 +165,9 @@ def show(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, judges, metrics, presets, formats or figures.")],
+    kind: Annotated[
+        str, typer.Argument(help="methods, judges, metrics, presets, formats or figures.")
+    ],
     as_json: Json = False,
 ) -> None:
     """List what there is of a kind, a line each."""

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.cli import console
-from alignstudy.report.numbers import duration, quantity
-from alignstudy.study.plan import PlanLine
-from alignstudy.study.plan import as_json as plan_json
+from alignstudy.formatting import duration, quantity
+from alignstudy.study.run.plan import PlanLine
+from alignstudy.study.run.plan import as_json as plan_json
 
 if TYPE_CHECKING:
-    from alignstudy.study.estimates import StudyEstimate
-    from alignstudy.study.outlook import StageEstimate
+    from alignstudy.study.cost.estimates import StudyEstimate
+    from alignstudy.study.cost.outlook import StageEstimate
 
 
 def as_json(

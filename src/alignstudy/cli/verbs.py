@@ -36,7 +36,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Evaluate given ratings, and show what came of it."""
-    from alignstudy.study.evaluating import evaluate as evaluated
+    from alignstudy.study.tools.evaluate import evaluate as evaluated
 
     given = dict(_threshold(text) for text in thresholds)
     run = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
@@ -57,22 +57,22 @@ def _threshold(text: str) -> tuple[str, float]:
 
 def compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
     """Put runs side by side, and show what came of it."""
-    from alignstudy.study.comparing import compare as compared
+    from alignstudy.study.tools.compare import compare as compared
 
     show_run(compared(runs, out=out), as_json=as_json)
 
 
 def rebuild(folder: Path, *, as_json: bool) -> None:
     """Make a run's report again, and show it."""
-    from alignstudy.study.reporting import rebuild as rebuilt
+    from alignstudy.study.tools.report import rebuild as rebuilt
 
     show_run(rebuilt(open_run(folder).folder), as_json=as_json)
 
 
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
     """Audit preference data."""
-    from alignstudy.data.audit_folder import audit_data
-    from alignstudy.data.prompt_settings import PromptSettings
+    from alignstudy.data.audit.folder import audit_data
+    from alignstudy.data.select.prompt_settings import PromptSettings
     from alignstudy.sources import Source, resolve
 
     source = resolve(Source(name=data, kind="dataset"), offline=offline)
@@ -184,7 +184,7 @@ def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, 
 
 def check(study: Any, progress: Progress) -> Any:  # noqa: ANN401 - a Study, imported late
     """Check a study."""
-    from alignstudy.study.checking import check_study
+    from alignstudy.study.tools.check import check_study
 
     return check_study(study, progress)
 
@@ -216,7 +216,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     from alignstudy.methods import METHODS
     from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
-    from alignstudy.study.load import preset_names, preset_text
+    from alignstudy.study.settings.load import preset_names, preset_text
 
     tables = {
         "methods": METHODS,
@@ -238,7 +238,7 @@ def _listed(kind: str) -> list[tuple[str, str]]:
 
 def write_study(preset: str, path: Path) -> None:
     """Write a preset as a file to edit; an existing file is never overwritten."""
-    from alignstudy.study.load import preset_text
+    from alignstudy.study.settings.load import preset_text
 
     _write_new(path, preset_text(preset))
     console.say(f"wrote {console.safe(path)}; next: alignstudy check {console.safe(path)}")
@@ -258,7 +258,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def show_doctor(*, as_json: bool) -> None:
     """Print what this machine has."""
-    from alignstudy.study.doctor import examine
+    from alignstudy.study.tools.doctor import examine
 
     found = examine()
     if as_json:

@@ -11,10 +11,10 @@ from alignstudy.registry import Registry
 FORMATS = Registry(
     "format",
     {
-        "hh": "alignstudy.data.hh:HHFormat",
-        "pairs": "alignstudy.data.pairs:PairsFormat",
-        "messages": "alignstudy.data.messages:MessagesFormat",
-        "text": "alignstudy.data.text:TextFormat",
+        "hh": "alignstudy.data.formats.hh:HHFormat",
+        "pairs": "alignstudy.data.formats.pairs:PairsFormat",
+        "messages": "alignstudy.data.formats.messages:MessagesFormat",
+        "text": "alignstudy.data.formats.text:TextFormat",
     },
 )
 

@@ -16,7 +16,7 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.decoding import EndOrPause, StopAtStrings
 from alignstudy.generation.few_rows import LaidOutProducts
 from alignstudy.generation.kv_cache import RowLayers, can_continue, keep, rows_of, together
-from alignstudy.loading import narrow_products
+from alignstudy.runtime.kernels import narrow_products
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignstudy.loading.folder import named_faults
-from alignstudy.loading.kernels import Kernels
+from alignstudy.models.folder import named_faults
+from alignstudy.runtime.kernels import Kernels
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

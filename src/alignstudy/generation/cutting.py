@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from alignstudy.generation.costs import MOST_ROWS, Costs
 from alignstudy.generation.settings import GenerationSettings
-from alignstudy.loading.batching import plan_batches
-from alignstudy.loading.spreading import workers_that_pay
+from alignstudy.models.batching import plan_batches
+from alignstudy.runtime.spreading import workers_that_pay
 
 _MOST_TURNS = 4
 """Batches of a process, where there are enough prompts: more share too little."""

@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import Field
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.evidence import Divergence
 from alignstudy.generation.implicit import implicit_accuracy
 from alignstudy.generation.logprobs import (
     TokenScores,
@@ -23,11 +22,13 @@ from alignstudy.generation.logprobs import (
     token_scores,
 )
 from alignstudy.generation.sampling import Ask, Continuation, ask, sample, special_ids
-from alignstudy.loading import context_length, load_tokenizer, text_stays_open
+from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate, Prompt, Weights
+from alignstudy.records.evidence import Divergence
+from alignstudy.runtime.device import context_length
 from alignstudy.settings import Settings
-from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
+from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

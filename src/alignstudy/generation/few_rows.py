@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.generation.costs import MOST_ROWS
-from alignstudy.loading.spreading import free_memory
+from alignstudy.runtime.spreading import free_memory
 
 if TYPE_CHECKING:
     import torch

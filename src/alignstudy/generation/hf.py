@@ -13,18 +13,14 @@ from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.costs import Costs, costs_of
 from alignstudy.generation.cutting import Work, cut
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
-from alignstudy.loading import (
-    context_length,
-    length_batches,
-    load_tokenizer,
-    text_stays_open,
-    well_formed,
-)
-from alignstudy.loading.kernels import Kernels
-from alignstudy.loading.spreading import START_UP
-from alignstudy.loading.workers import WorkerPool
+from alignstudy.models.batching import length_batches
+from alignstudy.models.tokenizers import load_tokenizer, text_stays_open, well_formed
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
+from alignstudy.runtime.device import context_length
+from alignstudy.runtime.kernels import Kernels
+from alignstudy.runtime.spreading import START_UP
+from alignstudy.runtime.workers import WorkerPool
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,10 +15,11 @@ from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, GuardError
 from alignstudy.generation.logprobs import default_batch_size, load_plain, token_scores
 from alignstudy.generation.sampling import Continuation
-from alignstudy.loading import context_length, load_tokenizer
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate, Pair, Weights
-from alignstudy.stats.clustered_share import effective_wilson
+from alignstudy.runtime.device import context_length
+from alignstudy.stats.resampling.clustered_share import effective_wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

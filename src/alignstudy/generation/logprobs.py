@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.loading import load_causal_lm, run_halving
+from alignstudy.models.batching import run_halving
+from alignstudy.models.load import load_causal_lm
 from alignstudy.progress import Progress
 from alignstudy.records import Weights
 

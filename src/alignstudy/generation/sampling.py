@@ -12,7 +12,8 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.decoding import prompt_seed
 from alignstudy.generation.few_rows import lay_out
-from alignstudy.loading import length_batches, run_halving, well_formed
+from alignstudy.models.batching import length_batches, run_halving
+from alignstudy.models.tokenizers import well_formed
 from alignstudy.progress import Progress
 from alignstudy.records import Prompt
 

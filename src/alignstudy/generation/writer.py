@@ -15,8 +15,9 @@ from alignstudy.generation.costs import MOST_ROWS, Costs
 from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending, prompt_seed
 from alignstudy.generation.few_rows import lay_out
 from alignstudy.generation.settings import GenerationSettings
-from alignstudy.loading import load_causal_lm, load_tokenizer, run_halving
-from alignstudy.loading.batching import plan_batches
+from alignstudy.models.batching import plan_batches, run_halving
+from alignstudy.models.load import load_causal_lm
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Prompt, Response, StopReason, Weights
 
 if TYPE_CHECKING:

@@ -16,23 +16,23 @@ from alignstudy.judges.base import (
     incomplete_share,
     uncertain,
 )
-from alignstudy.judges.calibrate import Calibration, best_threshold
-from alignstudy.judges.constant import ConstantSettings
-from alignstudy.judges.length import LengthSettings
-from alignstudy.judges.python import PythonSettings, source_digest
-from alignstudy.judges.rules import RulesSettings
-from alignstudy.judges.seqcls import SeqClsSettings
+from alignstudy.judges.kinds.constant import ConstantSettings
+from alignstudy.judges.kinds.length import LengthSettings
+from alignstudy.judges.kinds.python import PythonSettings, source_digest
+from alignstudy.judges.kinds.rules import RulesSettings
+from alignstudy.judges.kinds.seqcls import SeqClsSettings
+from alignstudy.judges.quality.calibrate import Calibration, best_threshold
 from alignstudy.metrics.refusal import PATTERNS_VERSION
 from alignstudy.registry import Registry
 
 JUDGES = Registry(
     "judge",
     {
-        "seqcls": "alignstudy.judges.seqcls:SeqClsJudge",
-        "rules": "alignstudy.judges.rules:RulesJudge",
-        "python": "alignstudy.judges.python:PythonJudge",
-        "length": "alignstudy.judges.length:LengthJudge",
-        "constant": "alignstudy.judges.constant:ConstantJudge",
+        "seqcls": "alignstudy.judges.kinds.seqcls:SeqClsJudge",
+        "rules": "alignstudy.judges.kinds.rules:RulesJudge",
+        "python": "alignstudy.judges.kinds.python:PythonJudge",
+        "length": "alignstudy.judges.kinds.length:LengthJudge",
+        "constant": "alignstudy.judges.kinds.constant:ConstantJudge",
     },
 )
 """Every kind of judge."""

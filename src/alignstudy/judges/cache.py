@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alignstudy.judges.base import Judge, JudgeScore
-from alignstudy.loading.keyed_file import KeyedFile
 from alignstudy.progress import SILENT, Progress
+from alignstudy.runtime.keyed_file import KeyedFile
 
 FORMAT = 2
 """Part of every key: a change of what a row means leaves the old rows unread."""

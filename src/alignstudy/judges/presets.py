@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from alignstudy.errors import UnknownNameError
-from alignstudy.judges.seqcls import SeqClsSettings
+from alignstudy.judges.kinds.seqcls import SeqClsSettings
 
 _SYNPREF = ("synpref-40m",)
 

@@ -250,13 +250,13 @@ class TrainedByTRL:
     @staticmethod
     def train(job: TrainJob) -> TrainResult:
         """Train, and fill `job.out` with the model."""
-        from alignstudy.methods.training import train
+        from alignstudy.methods.loop.train import train
 
         return train(job)
 
     @staticmethod
     def preview(job: TrainJob) -> list[PreviewExample]:
         """Show the first three rows as the trainer would see them; no weights are read."""
-        from alignstudy.methods.preview import preview
+        from alignstudy.methods.loop.preview import preview
 
         return preview(job)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.methods.base import TrainJob
-from alignstudy.methods.checkpoints import newest_step
+from alignstudy.methods.loop.checkpoints import newest_step
 
 _DISK_WORDS = ("no space left", "inline_container", "file write failed", "disk quota")
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")

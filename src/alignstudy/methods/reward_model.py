@@ -8,7 +8,7 @@ from pydantic import Field
 
 from alignstudy.dialogue import CUE
 from alignstudy.methods.base import TrainedByTRL, TrainingSettings
-from alignstudy.methods.encode import rejected_of
+from alignstudy.methods.batches.encode import rejected_of
 from alignstudy.records import Pair
 
 

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-def above(
-    scores: NDArray[np.float64], threshold: float, *, inclusive: bool
-) -> NDArray[np.bool_]:
+def above(scores: NDArray[np.float64], threshold: float, *, inclusive: bool) -> NDArray[np.bool_]:
     """Return which scores pass a threshold; one that is missing (NaN) does not.
 
     Args:
@@ -146,10 +144,20 @@ MEDIAN = Metric(
     of=median_score,
 )  # fmt: skip
 SD = Metric(
-    kind="sd", name="sd_{axis}", title="standard deviation on {prompts} prompts", unit="judge", digits=2, of=score_sd
+    kind="sd",
+    name="sd_{axis}",
+    title="standard deviation on {prompts} prompts",
+    unit="judge",
+    digits=2,
+    of=score_sd,
 )
 LOWEST = Metric(
-    kind="min", name="min_{axis}", title="lowest score on {prompts} prompts", unit="judge", digits=2, of=lowest_score
+    kind="min",
+    name="min_{axis}",
+    title="lowest score on {prompts} prompts",
+    unit="judge",
+    digits=2,
+    of=lowest_score,
 )
 HIGHEST = Metric(
     kind="max", name="max_{axis}", title="highest score on {prompts} prompts", unit="judge", digits=2,

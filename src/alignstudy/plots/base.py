@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError
-from alignstudy.evidence import Agreement, Divergence, JudgeQuality
-from alignstudy.plots.scores import ScoreTable, score_table
+from alignstudy.plots.score_table import ScoreTable, score_table
 from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.robustness import Sweep
+from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality
+from alignstudy.records.robustness import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

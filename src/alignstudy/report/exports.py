@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from alignstudy.analysis.hygiene import fails_as_empty
+from alignstudy.analysis.results import Thresholds
+from alignstudy.analysis.score_matrix import models_of, rating
 from alignstudy.errors import InputError
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import ScoredResponse
-from alignstudy.report.hygiene import fails_as_empty
-from alignstudy.report.panels import models_of, rating
-from alignstudy.report.results import Thresholds
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]+")
 

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alignstudy.analysis.comparisons.orientation import ALPHA
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Comparison, Hygiene
+from alignstudy.analysis.score_matrix import usable
 from alignstudy.plots import FIGURES
 from alignstudy.plots.base import (
     RATES,
@@ -18,11 +22,7 @@ from alignstudy.plots.base import (
     Plot,
 )
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.findings import Findings
 from alignstudy.report.inputs import FigureFile, TrainingRecord
-from alignstudy.report.leads import ALPHA
-from alignstudy.report.panels import usable
-from alignstudy.report.results import Comparison, Hygiene
 
 DPI = 144
 SVG_DPI = 96

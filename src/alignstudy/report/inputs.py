@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis
 from alignstudy.records import Audit, GuardOutcome, ScoredResponse
-from alignstudy.report.findings import Findings
-from alignstudy.report.results import Analysis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from alignstudy.analysis.findings import SCHEMA, Findings
+from alignstudy.analysis.results import Analysis
 from alignstudy.errors import InputError
 from alignstudy.records import ScoredResponse
-from alignstudy.report.answer import answer
 from alignstudy.report.exports import write_classifications, write_responses
-from alignstudy.report.findings import SCHEMA, Findings
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.ratings import read_ratings
-from alignstudy.report.results import Analysis
-from alignstudy.report.tables import write_tables
+from alignstudy.report.tables.files import write_tables
+from alignstudy.report.text.answer import answer
 
 STATISTICS = "statistics.json"
 REPORT_DATA = "data/report.json"

@@ -8,8 +8,8 @@ import numpy as np
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
-from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.ranks import average_ranks, correlation
+from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

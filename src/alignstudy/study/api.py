@@ -13,27 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
-from alignstudy.loading import device_name, pick_device
-from alignstudy.loading.spreading import usable_cores
 from alignstudy.progress import SILENT, Progress
-from alignstudy.study.fingerprint import digest
-from alignstudy.study.graph import Graph, build
-from alignstudy.study.load import load_settings, resolved_yaml
-from alignstudy.study.locate import Located, locate
-from alignstudy.study.plan import PlanLine, make_plan
+from alignstudy.runtime.device import device_name, pick_device
+from alignstudy.runtime.spreading import usable_cores
+from alignstudy.study.graph.build import Graph, build
+from alignstudy.study.graph.fingerprint import digest
+from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
-from alignstudy.study.runfolder import PROVENANCE, RunFolder
-from alignstudy.study.runner import Runner
-from alignstudy.study.side_by_side import make_side_by_side
-from alignstudy.study.spec import StudySettings
-from alignstudy.study.stage import Stage, in_order
+from alignstudy.study.run.plan import PlanLine, make_plan
+from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.run.side_by_side import make_side_by_side
+from alignstudy.study.run.signals import stop_signals
+from alignstudy.study.run.store import Store
+from alignstudy.study.settings.load import load_settings, resolved_yaml
+from alignstudy.study.settings.locate import Located, locate
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import INCOMPLETE
-from alignstudy.study.stopping import stop_signals
-from alignstudy.study.store import Store
 
 if TYPE_CHECKING:
-    from alignstudy.study.estimates import StudyEstimate
+    from alignstudy.study.cost.estimates import StudyEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class Study:
 
         A probe of this machine takes a second or two; where nothing is new nothing is probed.
         """
-        from alignstudy.study.estimates import estimate
+        from alignstudy.study.cost.estimates import estimate
 
         return estimate(
             lines, self.store, device=device_of(self.settings), threads=self.settings.threads,
@@ -115,7 +115,7 @@ class Study:
         Raises:
             AlignstudyError: With what failed, why, how to mend it, what was kept.
         """
-        from alignstudy.study.publishing import show_all
+        from alignstudy.study.run.publishing import show_all
 
         folder = RunFolder(path=self.folder)
         with folder.locked(), stop_signals(progress.note) as should_stop:

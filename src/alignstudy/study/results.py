@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError, UnknownNameError
-from alignstudy.study.runfolder import PROVENANCE
+from alignstudy.study.run.run_folder import PROVENANCE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.data.leaks import leaks
+from alignstudy.analysis.analyze_run import LEAK, OVERLAP, Question, find
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.results import Margins, Thresholds
+from alignstudy.data.contamination.leaks import leaks
 from alignstudy.judges import MAX_INCOMPLETE_SHARE
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import (
@@ -21,23 +26,18 @@ from alignstudy.records import (
     read_rows,
     write_rows,
 )
-from alignstudy.report.assemble import LEAK, OVERLAP, Question, find
-from alignstudy.report.claims import Claim
-from alignstudy.report.findings import Findings
-from alignstudy.report.panel_settings import PanelSettings
-from alignstudy.report.results import Margins, Thresholds
 from alignstudy.report.stored import STATISTICS, findings_from_json, write_findings
-from alignstudy.study.axis_spec import Limits, SweepSettings
-from alignstudy.study.stage import Stage, StageJob
-from alignstudy.study.stages.answer import (
+from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.settings.axes import Limits, SweepSettings
+from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
+from alignstudy.study.stages.divergence import Diagnose, read_divergence
+from alignstudy.study.stages.generate import (
     Generate,
     ScoreResponses,
     read_responses,
     read_scores,
 )
-from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
-from alignstudy.study.stages.diagnose import Diagnose, read_divergence
-from alignstudy.study.stages.judging import (
+from alignstudy.study.stages.score import (
     Assess,
     Calibrate,
     read_calibration_result,

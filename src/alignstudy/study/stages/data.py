@@ -8,25 +8,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from alignstudy.data.audit import length_facts
-from alignstudy.data.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.collect import collect
-from alignstudy.data.exclusion import (
+from alignstudy.data.audit.audit import length_facts
+from alignstudy.data.contamination.exclusion import (
     SHARES_CALIBRATION,
     SHARES_VALIDATION,
     EvaluationDialogues,
 )
-from alignstudy.data.held_out import HeldOutPairs
-from alignstudy.data.overlap import Overlap, overlap
-from alignstudy.data.prompt_settings import PromptSettings
-from alignstudy.data.prompts import select_prompts
-from alignstudy.data.selection import RowSelection
-from alignstudy.data.validation import ValidationSettings, select_validation
-from alignstudy.data.world import WorldSettings, write_world
+from alignstudy.data.contamination.overlap import Overlap, overlap
+from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
+from alignstudy.data.select.collect import collect
+from alignstudy.data.select.held_out import HeldOutPairs
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.data.select.validation import ValidationSettings, select_validation
+from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import Audit, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.graph.stage import Stage, StageJob
 
 ROWS = "rows.jsonl"
 PROMPTS = "prompts.jsonl"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from alignstudy.methods import METHODS
 from alignstudy.methods.base import PreviewExample
-from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.train import Train, training_rows
 
 PREVIEW = "preview.md"

@@ -7,18 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from alignstudy.data.audit import audit_json
-from alignstudy.data.exclusion import EvaluationDialogues
-from alignstudy.judges.assess import BASELINES
+from alignstudy.data.audit.audit import audit_json
+from alignstudy.data.contamination.exclusion import EvaluationDialogues
+from alignstudy.formatting import duration
+from alignstudy.judges.quality.assess import BASELINES
 from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
-from alignstudy.report.numbers import duration
-from alignstudy.stats.clustered_share import effective_wilson
-from alignstudy.study.costs import cost_row
+from alignstudy.stats.resampling.clustered_share import effective_wilson
+from alignstudy.study.cost.meter import cost_row
+from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.provenance import versions
-from alignstudy.study.reporting import write_report
-from alignstudy.study.spec import StudySettings
-from alignstudy.study.stage import Stage, StageJob, in_order
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
     FACTS,
@@ -29,9 +28,10 @@ from alignstudy.study.stages.data import (
     read_audits,
     write_json,
 )
-from alignstudy.study.stages.judging import read_calibration_result
 from alignstudy.study.stages.preview import PREVIEW, Preview
+from alignstudy.study.stages.score import read_calibration_result
 from alignstudy.study.stages.train import Merge, ScratchModel, Train, read_curve, read_result
+from alignstudy.study.tools.report import write_report
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.loading import load_causal_lm, load_tokenizer, weights_digest
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
-from alignstudy.methods.merge import merge_adapter
-from alignstudy.methods.scratch import (
+from alignstudy.methods.weights.merge import merge_adapter
+from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
     build_scratch_model_folder,
 )
+from alignstudy.models.digests import weights_digest
+from alignstudy.models.load import load_causal_lm
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.fingerprint import aside
-from alignstudy.study.stage import Stage, StageJob
+from alignstudy.study.graph.fingerprint import aside
+from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
 RESULT = "result.json"

@@ -1,0 +1,129 @@
+"""From scored responses to all findings: every judge's analysis, the panel's, and the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from alignstudy.analysis.analyze_judge import analyse
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.verdicts import verdicts
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
+from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combine
+from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.results import Analysis, Margins, Thresholds
+from alignstudy.analysis.robustness.sensitivity import without_prompts
+from alignstudy.analysis.score_matrix import usable
+from alignstudy.metrics.axes import axes_of
+from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records.evidence import Divergence, JudgeQuality
+
+OVERLAP, LEAK = "overlap", "leak"
+"""Why prompts are left out: training has seen them; they end in an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of scored responses.
+
+    Attributes:
+        thresholds: By judge, the leading judge first.
+        axes: Those of the study, in the order of the draws; None: those of the responses.
+        base: The model that others are compared with; None for none.
+        panel: Judges whose scores are combined; the panel then leads.
+        claims: Stated before the run.
+        margins: Differences that would not matter.
+        sweep: Grids of thresholds; an axis that isn't there gets one from its scores.
+        clusters: Prompt id -> cluster of near-duplicates; {}: every prompt is its own.
+        excluded: Why -> ids of prompts without which the rates are shown too: `OVERLAP`, `LEAK`.
+        absent: Judges of the panel that could not be had.
+    """
+
+    thresholds: Mapping[str, Thresholds]
+    base: str | None
+    axes: tuple[Axis, ...] | None = None
+    panel: PanelSettings | None = None
+    claims: tuple[Claim, ...] = ()
+    margins: Margins = field(default_factory=Margins)
+    sweep: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+
+def find(
+    responses: Sequence[ScoredResponse],
+    question: Question,
+    *,
+    qualities: Sequence[JudgeQuality] = (),
+    divergences: Sequence[Divergence] = (),
+) -> tuple[list[ScoredResponse], Findings]:
+    """Analyse every judge's scores, combine the panel's, and judge the claims.
+
+    Args:
+        responses: Rows of every model and training seed, with every judge's score.
+        question: What is asked of them.
+        qualities: What the judges are worth.
+        divergences: How far the models moved.
+
+    Returns:
+        The rows, with the panel's scores where there is a panel, and the findings.
+
+    Raises:
+        DataError: If rows can't be compared.
+        InputError: If a judge or model is named that isn't there.
+    """
+    rows, limits = list(responses), dict(question.thresholds)
+    members, panel = dict(limits), question.panel
+    axes = question.axes or axes_of(row.axis for row in rows)
+    judges = list(limits)
+    if panel is not None:
+        rows, limits[PANEL] = combine(
+            rows, members, panel, axes=axes, base=question.base, absent=question.absent
+        )
+        judges = [PANEL, *judges] if panel.report_each else [PANEL]
+    # The study's grid of thresholds is in the unit of its first judge.
+    swept = next(iter(members))
+    analyses = tuple(
+        analyse(
+            [row for row in rows if judge in row.scores],
+            limits[judge],
+            axes=axes,
+            judge=judge,
+            base=question.base,
+            margins=question.margins,
+            sweep=question.sweep if judge == swept else None,
+            clusters=question.clusters or None,
+        )
+        for judge in judges
+    )
+    rankings = (
+        leave_one_out(rows, members, panel, axes=axes, base=question.base, absent=question.absent)
+        if panel is not None
+        else ()
+    )
+    findings = Findings(
+        analyses=(_completed(analyses[0], rows, question), *analyses[1:]),
+        qualities=tuple(qualities),
+        divergences=tuple(divergences),
+        agreements=agreements(rows, members, axes=axes) if len(members) > 1 else (),
+        leave_one_out=rankings,
+    )
+    return rows, replace(findings, verdicts=verdicts(findings, question.claims, rows))
+
+
+def _completed(first: Analysis, rows: Sequence[ScoredResponse], question: Question) -> Analysis:
+    """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
+    notes = first.notes
+    if question.panel is not None:
+        notes = (*notes, *absence_notes(question.panel, first.axes, question.absent))
+    known = [row for row in usable(rows)[0] if first.judge in row.scores]
+    extra = [
+        found
+        for name, ids in question.excluded.items()
+        for found in without_prompts(
+            known, ids, first.thresholds, axes=first.axes, judge=first.judge, name=name
+        )
+    ]
+    return replace(first, notes=notes, sensitivities=(*first.sensitivities, *extra))

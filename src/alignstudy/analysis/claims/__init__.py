@@ -1,0 +1,1 @@
+"""Claims, and the rule that gives each its verdict."""

@@ -1,0 +1,1 @@
+"""Pairs of models compared prompt by prompt: differences, intervals, tests."""

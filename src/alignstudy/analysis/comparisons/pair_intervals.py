@@ -1,0 +1,88 @@
+"""Intervals of the differences of a table of pairs: Tango's, BCa, or from resampled clusters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignstudy.records import Estimate
+from alignstudy.stats.intervals import mover_mean, tango
+from alignstudy.stats.resampling.bca import bca_means
+from alignstudy.stats.resampling.bootstrap import percentile_estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from alignstudy.analysis.comparisons.pairs import PairTable, Side
+    from alignstudy.analysis.comparisons.resampling import Resampler
+
+
+def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:
+    """Give the difference of every pair with its interval.
+
+    One seed: Tango's score interval for rates on independent prompts, BCa for mean scores, a
+    bootstrap over clusters else. Several seeds: a bootstrap over seeds and prompts. Where all
+    resamples of a prompt set would be alike, Tango's interval of the clusters stands in.
+
+    Args:
+        table: Differences of every pair.
+        resampler: Draws prompts and seeds.
+    """
+    if any(side.panel.several_seeds for side in table.sides):
+        return _resampled(table, resampler, method="hierarchical bootstrap")
+    if len(table.sides) > 1:
+        return _resampled(table, resampler, method="stratified bootstrap")
+    [side] = table.sides
+    if not table.metric.is_rate:
+        return bca_means(
+            side.differences,
+            draws=resampler.draws,
+            rng=resampler.rng,
+            clusters=side.panel.clusters,
+        )
+    if side.panel.clusters is not None:
+        return _resampled(table, resampler, method="cluster bootstrap")
+    return [_tango(row[~np.isnan(row)]) for row in side.differences]
+
+
+def _resampled(table: PairTable, resampler: Resampler, *, method: str) -> list[Estimate]:
+    replicates = resampler.of_pairs(table)
+    found = []
+    for index in range(len(table.pairs)):
+        rows = [side.differences[index] for side in table.sides]
+        there = [row[~np.isnan(row)] for row in rows]
+        estimate = percentile_estimate(
+            float(np.mean([row.mean() for row in there])),
+            replicates[:, index],
+            n=sum(row.size for row in there),
+            method=method,
+        )
+        alike = any(np.ptp(row) == 0.0 for row in there)
+        stands_in = _from_tango(table, index) if alike else None
+        found.append(stands_in or estimate)
+    return found
+
+
+def _from_tango(table: PairTable, index: int) -> Estimate | None:
+    """Give an interval that doesn't shrink to nothing without discord; None of means over seeds."""
+    parts = [_by_cluster(side, index) for side in table.sides]
+    if not table.metric.is_rate or any(
+        not np.isin(part, (-100.0, 0.0, 100.0)).all() for part in parts
+    ):
+        return None
+    sides = [_tango(part) for part in parts]
+    return mover_mean(sides) if len(sides) > 1 else sides[0]
+
+
+def _by_cluster(side: Side, index: int) -> NDArray[np.float64]:
+    """Give one difference a cluster where all its prompts agree; else all of them."""
+    row = side.differences[index]
+    there = ~np.isnan(row)
+    if np.ptp(row[there]) != 0.0:
+        return np.asarray(row[there])
+    return np.full(len(np.unique(side.panel.cluster_of[there])), float(row[there][0]))
+
+
+def _tango(row: NDArray[np.float64]) -> Estimate:
+    return tango(int((row > 0).sum()), int((row < 0).sum()), row.size)

@@ -1,0 +1,151 @@
+"""Draws of prompts, training seeds and signs: what another study might have given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.stats.resampling.hierarchical import hierarchical_means
+from alignstudy.stats.resampling.permutation import sign_flip
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from alignstudy.analysis.comparisons.pairs import PairTable, Side
+
+FLIPS_PER_DRAW = 20
+
+_CELLS = 400_000_000
+"""Signs drawn in one test at most: with many prompts, fewer patterns of them."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to resample on one prompt set.
+
+    Attributes:
+        values: Shape (rows, seeds, prompts); NaN where there is none.
+        clusters: One label a prompt, below the number of prompts; None: each is alone.
+    """
+
+    values: NDArray[np.float64]
+    clusters: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """Resamples panels; one a study, so that every draw comes from one generator.
+
+    Attributes:
+        draws: Bootstrap resamples.
+        rng: Source of all draws.
+    """
+
+    draws: int
+    rng: np.random.Generator
+
+    def flips(self, num_prompts: int) -> int:
+        """Give the number of sign patterns: 20 a draw, fewer where there are many prompts.
+
+        At least two a draw: the p-values that matter for a family of dozens stay above the
+        smallest that so many patterns can give.
+        """
+        most = max(2 * self.draws, _CELLS // max(1, num_prompts))
+        return min(FLIPS_PER_DRAW * self.draws, most)
+
+    def sign_flip(
+        self, contributions: NDArray[np.float64], clusters: NDArray[np.int64] | None
+    ) -> list[float]:
+        """Give two-sided p-values, a row of contributions each; 0 where a prompt is not paired."""
+        flips = self.flips(contributions.shape[1])
+        found = sign_flip(contributions, rng=self.rng, flips=flips, clusters=clusters)
+        return [float(p_value) for p_value in found]
+
+    def few_flips(
+        self, differences: NDArray[np.float64], clusters: NDArray[np.int64], *, flips: int
+    ) -> NDArray[np.float64]:
+        """Give two-sided p-values by few patterns, for many tests that are only counted."""
+        return sign_flip(differences, rng=self.rng, flips=flips, clusters=clusters)
+
+    def means(self, parts: Sequence[Part]) -> list[NDArray[np.float64]]:
+        """Resample the means of the rows of each part, each of shape (draws, rows).
+
+        One seed: prompts are resampled within each part. Several: training seeds are resampled
+        too, the same for all rows and parts that have the same seeds, so that what a model gains
+        on one prompt set and loses on the other by its seed stays together, and so does what
+        models share that were grown from one ancestor. Models whose seeds have nothing in common
+        lose nothing by it: their covariance is zero in expectation.
+
+        Args:
+            parts: One a prompt set; every row has some value.
+        """
+        if parts[0].values.shape[1] > 1:
+            return self._over_seeds(parts)
+        return [
+            bootstrap_means(
+                part.values[:, 0], draws=self.draws, rng=self.rng, clusters=part.clusters
+            )
+            for part in parts
+        ]
+
+    def _over_seeds(self, parts: Sequence[Part]) -> list[NDArray[np.float64]]:
+        rows = [len(part.values) for part in parts]
+        columns = [part.values.shape[2] for part in parts]
+        cube = np.full((sum(rows), parts[0].values.shape[1], sum(columns)), np.nan)
+        labels, row, column = np.empty(sum(columns), dtype=np.int64), 0, 0
+        for part in parts:
+            num_rows, _, num_columns = part.values.shape
+            cube[row : row + num_rows, :, column : column + num_columns] = part.values
+            own = np.arange(num_columns) if part.clusters is None else part.clusters
+            # Labels of two prompt sets never meet: none is as large as all prompts together.
+            labels[column : column + num_columns] = own + column * sum(columns)
+            row, column = row + num_rows, column + num_columns
+        means = hierarchical_means(
+            cube, draws=self.draws, rng=self.rng, clusters=labels, shared=_same_seeds(cube)
+        )
+        return np.split(means, np.cumsum(rows)[:-1], axis=1)
+
+    def of_pairs(self, table: PairTable) -> NDArray[np.float64]:
+        """Resample the difference of every pair, CAS' as a mean over sets: (draws, pairs)."""
+        if not any(side.panel.several_seeds for side in table.sides):
+            parts = [Part(side.differences[:, None], side.panel.clusters) for side in table.sides]
+            return np.asarray(np.mean(self.means(parts), axis=0))
+        models = list(dict.fromkeys(name for pair in table.pairs for name in pair))
+        parts = [_rows_of(side, models) for side in table.sides]
+        there = [np.asarray(~np.isnan(part.values).all(axis=1)) for part in parts]
+        if all((found == found[0]).all() for found in there):
+            means = np.mean(self.means(parts), axis=0)
+            ours = [models.index(model) for _, model in table.pairs]
+            theirs = [models.index(reference) for reference, _ in table.pairs]
+            return np.asarray(means[:, ours] - means[:, theirs])
+        found = []
+        for pair in table.pairs:
+            means = np.mean(self.means([_shared(_rows_of(s, pair)) for s in table.sides]), axis=0)
+            found.append(means[:, 1] - means[:, 0])
+        return np.stack(found, axis=1)
+
+
+def _rows_of(side: Side, models: Sequence[str]) -> Part:
+    return Part(side.by_seed[[side.panel.row(name) for name in models]], side.panel.clusters)
+
+
+def _shared(part: Part) -> Part:
+    """Keep the prompts that all rows have."""
+    there = ~np.isnan(part.values).all(axis=1).any(axis=0)
+    labels = None if part.clusters is None else part.clusters[there]
+    return Part(part.values[:, :, there], labels)
+
+
+def _same_seeds(cube: NDArray[np.float64]) -> tuple[bool, ...]:
+    """Mark the rows that have the seeds that most rows with several have."""
+    there: list[list[bool]] = np.asarray(~np.isnan(cube).all(axis=2)).tolist()
+    several = Counter(tuple(row) for row in there if sum(row) > 1)
+    if not several:
+        return (False,) * len(there)
+    [(most, _)] = several.most_common(1)
+    return tuple(tuple(row) == most for row in there)

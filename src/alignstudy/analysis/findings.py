@@ -1,0 +1,74 @@
+"""All that a study found: the numbers behind the report, and `statistics.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.analysis.results import Analysis, plain
+from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut
+
+SCHEMA = 2
+"""Version of the layout of `statistics.json`; docs/statistics.md describes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """The analyses of all judges, and what stands beside them.
+
+    Attributes:
+        analyses: The leading judge's first (the panel's where one is declared); at least one.
+        verdicts: One a claim, in the study's order.
+        qualities: One a judge that was assessed.
+        agreements: One a pair of judges and axis.
+        leave_one_out: Rankings of the panel, where there is one.
+        divergences: One a model and seed.
+    """
+
+    analyses: tuple[Analysis, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    qualities: tuple[JudgeQuality, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    leave_one_out: tuple[LeaveOneOut, ...] = ()
+    divergences: tuple[Divergence, ...] = ()
+
+    @property
+    def first(self) -> Analysis:
+        """The leading judge's analysis."""
+        return self.analyses[0]
+
+    def quality(self, judge: str) -> JudgeQuality | None:
+        """Give what a judge is worth; None where it was not assessed."""
+        return next((item for item in self.qualities if item.judge == judge), None)
+
+    def is_baseline(self, judge: str) -> bool:
+        """Tell whether a judge is there to be beaten: it decides no verdict."""
+        quality = self.quality(judge)
+        return quality is not None and quality.is_baseline
+
+    def is_below_floor(self, judge: str, axis: str) -> bool:
+        """Tell whether a judge is stamped on an axis.
+
+        One that was not assessed itself, as a panel is not, is stamped where every judge that was
+        assessed on that axis is; one that measures the other axis only says nothing about it.
+        """
+        quality = self.quality(judge)
+        if quality is not None:
+            return axis in quality.below_floor
+        stamps = [
+            axis in item.below_floor
+            for item in self.qualities
+            if not item.is_baseline
+            and (axis in item.below_floor or item.accuracy(axis) is not None)
+        ]
+        return bool(stamps) and all(stamps)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values: the leading analysis' keys on top, the others' under other_judges."""
+        found = self.first.to_json()
+        found["schema"] = SCHEMA
+        found["other_judges"] = [analysis.to_json() for analysis in self.analyses[1:]]
+        for name in ("verdicts", "qualities", "agreements", "leave_one_out", "divergences"):
+            found[name] = [plain(asdict(item)) for item in getattr(self, name)]
+        return found

@@ -1,0 +1,1 @@
+"""Several judges as one, and how far they agree."""

@@ -1,0 +1,301 @@
+"""What an analysis finds: frozen records, ready for tables, figures and `statistics.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from alignstudy.metrics.axes import figures_of, rates_of, scores_of
+from alignstudy.metrics.metric import Metric
+from alignstudy.metrics.rates import above
+from alignstudy.records import Axis, Estimate
+from alignstudy.records.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
+from alignstudy.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Above which score a response passes, axis by axis.
+
+    Attributes:
+        values: Axis name -> threshold, of the axes that have one.
+        inclusive: Whether a score equal to the threshold counts.
+        origin: Axis name -> where the threshold comes from: "given", or "calibrated, balanced
+            accuracy 0.87 on 200 pairs".
+        empty_fails: Names of the axes on which an empty response fails whatever its score, as the
+            rigorous protocol has it.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    inclusive: bool = False
+    empty_fails: tuple[str, ...] = ()
+    origin: dict[str, str] = field(default_factory=dict)
+
+    def of(self, axis: str) -> float | None:
+        """Return the threshold of an axis; None where it has none."""
+        return self.values.get(axis)
+
+    def passed(self, axis: str, scores: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Return which rounded scores count; None where the axis has no threshold."""
+        threshold = self.of(axis)
+        return None if threshold is None else above(scores, threshold, inclusive=self.inclusive)
+
+    def passes(self, axis: str, score: float) -> bool | None:
+        """Whether a rounded score counts; None where the axis has no threshold."""
+        found = self.passed(axis, np.array(score))
+        return None if found is None else bool(found)
+
+
+class Margins(Settings):
+    """Within which distance two models count as alike."""
+
+    rates: float = Field(
+        5.0, gt=0, lt=100, description="Of pass rates and their mean, in percentage points."
+    )
+    scores: float | None = Field(
+        None, gt=0, description="Of mean scores, in the judge's unit; left out: by `score_sds`."
+    )
+    score_sds: float = Field(
+        0.2,
+        gt=0,
+        description="Of mean scores, in standard deviations of the base's (without a base: of the"
+        " first model's) scores.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hygiene:
+    """How well-formed a model's responses to one prompt set are; shares in percent.
+
+    Attributes:
+        n: Number of responses.
+        empty: Share without a word.
+        cap: Share cut off by the limit on new tokens; None where stop reasons are not known.
+        role_tag: Share that runs on into a further turn.
+        repetition: Share of which over 30 % of the 4-grams are repeats.
+        mean_words: Mean length in words.
+        loop: Share of which over 50 % of the 4-grams are repeats.
+        echo: Share that repeats the prompt's last turn.
+        distinct_1: Distinct words over words, at an equal budget of words for all models; None
+            where there are no words.
+        distinct_2: The same of word pairs.
+        distinct_3: The same of word triples.
+        longest_loop: Mean over responses of the words in the longest stretch that repeats itself.
+        compression: Mean ratio of compressed to plain bytes (zlib) of responses with text.
+        refusal: Share that refuses, by rule.
+        evasive: Share that neither refuses nor answers, by rule.
+        incoherent: Share that is no language, by rule.
+        comply: The rest.
+    """
+
+    n: int
+    empty: float
+    cap: float | None
+    role_tag: float
+    repetition: float
+    mean_words: float
+    loop: float = 0.0
+    echo: float = 0.0
+    distinct_1: float | None = None
+    distinct_2: float | None = None
+    distinct_3: float | None = None
+    longest_loop: float = 0.0
+    compression: float | None = None
+    refusal: float = 0.0
+    evasive: float = 0.0
+    incoherent: float = 0.0
+    comply: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFigures:
+    """The figures of merit of one model; rates in percent, scores in the judge's unit.
+
+    Attributes:
+        num_seeds: Training seeds; rates and scores are means over them.
+        estimates: Metric name -> value with interval, of what was measured.
+        hygiene: By axis.
+        missing_scores: Responses for which the judge gave no finite score.
+    """
+
+    model: str
+    num_seeds: int
+    estimates: dict[str, Estimate]
+    hygiene: dict[str, Hygiene]
+    missing_scores: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Improvement:
+    """How far a model is from the base in one rate (Table 2 of the published study).
+
+    Attributes:
+        metric: A rate's name.
+        points: Percentage points.
+        relative_percent: Percent of the base's rate; None where that is 0.
+    """
+
+    model: str
+    metric: str
+    base: float
+    value: float
+    points: float
+    relative_percent: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One model against another, on the prompts that both answered and the judge scored.
+
+    Attributes:
+        metric: Name of a figure of merit.
+        difference: Model minus reference: percentage points, or the judge's unit.
+        p_value: Two-sided; None where no test was made.
+        p_holm: Adjusted by Holm within `family`.
+        test: "exact McNemar", "sign-flip permutation", "sign-flip permutation over clusters" or
+            "none".
+        wins: Prompts on which the model did better.
+        losses: Prompts on which the reference did better.
+        ties: Prompts on which they did equally well.
+        n: Paired prompts.
+        note: Why there is no test.
+        family: The comparisons among which p_holm is adjusted: "rates", "cas", "scores".
+        win_interval: The win rate with its interval (ties half), percent.
+        p_sign: Exact sign test of wins against losses; None without a test, and where prompts are
+            clustered.
+        effect_size: Of mean scores, Cohen's d_z: mean difference over its standard deviation; None
+            for rates and where it is undefined.
+        power: How much data would be needed; None without a test.
+        p_equivalent: TOST p-value that the models are within `margin`; None without a margin.
+        margin: Margin of equivalence: percentage points, or the judge's unit.
+        num_clusters: Independent clusters of prompts that the resampling draws.
+    """
+
+    metric: str
+    model: str
+    reference: str
+    difference: Estimate
+    p_value: float | None
+    p_holm: float | None
+    test: str
+    wins: int
+    losses: int
+    ties: int
+    n: int
+    note: str = ""
+    family: str = ""
+    win_interval: Estimate | None = None
+    p_sign: float | None = None
+    effect_size: float | None = None
+    power: Power | None = None
+    p_equivalent: float | None = None
+    margin: float | None = None
+    num_clusters: int = 0
+
+    @property
+    def win_rate(self) -> float:
+        """Share of prompts on which the model did better, in percent; a tie counts one half."""
+        return 100.0 * (self.wins + self.ties / 2) / self.n
+
+
+@dataclass(frozen=True, kw_only=True)
+class Omnibus:
+    """Whether any model differs from any other in one figure of merit.
+
+    Attributes:
+        metric: Name of a rate (Cochran's Q, or Friedman) or a mean score (Friedman).
+        p_value: None where the test is not defined.
+        n: Prompts that every model has.
+    """
+
+    metric: str
+    test: str
+    statistic: float | None
+    p_value: float | None
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """Everything that the scores of one judge say.
+
+    Attributes:
+        judge: Whose scores.
+        axes: What the prompts test, in the order of the draws.
+        models: In the order of the responses.
+        improvements: Of every model over the base; empty without a base.
+        comparisons: Of every pair of models.
+        notes: What a reader has to know: missing scores, excluded prompts, sensitivities.
+        base: The model that others are compared with first.
+        seeds: Training seeds, sorted.
+        omnibus: One test a figure of merit over all models.
+        sweeps: One an axis with a threshold.
+        lengths: One an axis.
+        seed_spreads: Of models with several seeds.
+        sensitivities: Rates without flagged responses.
+        best_shares: metric -> model -> share of bootstrap draws in which it has the highest
+            value, percent; a shared first place is divided equally.
+        clusters: Prompt id -> name of its cluster, of prompts that have near-duplicates only.
+    """
+
+    judge: str
+    axes: tuple[Axis, ...]
+    thresholds: Thresholds
+    models: tuple[ModelFigures, ...]
+    improvements: tuple[Improvement, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+    base: str | None
+    seeds: tuple[int, ...]
+    omnibus: tuple[Omnibus, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    lengths: tuple[LengthEffect, ...] = ()
+    seed_spreads: tuple[SeedSpread, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+    best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    clusters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rates(self) -> tuple[Metric, ...]:
+        """The pass rates, and their mean."""
+        return rates_of(self.axes)
+
+    @property
+    def scores(self) -> tuple[Metric, ...]:
+        """The mean scores."""
+        return scores_of(self.axes)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All figures of merit."""
+        return figures_of(self.axes)
+
+    def metric(self, name: str) -> Metric:
+        """Return a figure of merit by its name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
+    def comparison(self, metric: str, model: str, reference: str) -> Comparison | None:
+        """Give the comparison of two models as it was made; None if there is none."""
+        wanted = (metric, model, reference)
+        return next(
+            (c for c in self.comparisons if (c.metric, c.model, c.reference) == wanted), None
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values: dictionaries, lists, strings, numbers and None."""
+        found: dict[str, Any] = plain(asdict(self))
+        return found
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Turn tuples into lists and keys into strings."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""What changes when a choice changes: thresholds, lengths, seeds, flagged responses."""

@@ -1,0 +1,201 @@
+"""Every rate over a grid of thresholds: does a finding hang on where the line was drawn?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
+from alignstudy.analysis.results import Thresholds
+from alignstudy.analysis.score_matrix import Panel
+from alignstudy.errors import InputError
+from alignstudy.metrics.rates import above
+from alignstudy.records import DECIMALS
+from alignstudy.records.robustness import PairSweep, Sweep
+from alignstudy.stats.intervals import wilson
+from alignstudy.stats.mcnemar import mcnemar_exact
+from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.stats.sweep import rankings, sweep_rates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from alignstudy.analysis.comparisons.resampling import Resampler
+
+STEPS = 61
+"""Thresholds of the default grid."""
+
+LEVEL = 0.05
+"""Below which an uncorrected p-value counts as shown at one threshold."""
+
+_DRAWS = 1_000
+_FLIPS = 2_000
+
+
+def sweep_of(
+    panel: Panel,
+    thresholds: Thresholds,
+    *,
+    base: str | None,
+    grid: Sequence[float] | None,
+    resampler: Resampler,
+) -> Sweep | None:
+    """Give every model's rate over a grid of thresholds; None where no model has a score.
+
+    With several seeds or clusters of near-duplicate prompts, intervals are percentiles of 1,000
+    resamples of clusters, and p-values are of 2,000 sign flips over clusters.
+
+    Args:
+        panel: The scores of one prompt set.
+        thresholds: Says whether a score equal to the threshold counts, and which direction of a
+            pair is that of the study.
+        base: The reference of the pairs that it is in.
+        grid: Thresholds; None for 61 equally spaced ones, rounded to two decimals, between the
+            2.5 % and the 97.5 % quantile of all scores (to four where two make some equal).
+        resampler: Source of resamples.
+
+    Raises:
+        InputError: If a grid is given that is empty, not finite or not ascending.
+    """
+    models = panel.known()
+    if not models:
+        return None
+    rows = [panel.row(model) for model in models]
+    scores = panel.by_seed[rows]
+    steps = _default_grid(scores) if grid is None else _given_grid(grid)
+    # What fails whatever its score passes no threshold; what has no score still enters nothing.
+    failed = panel.failed[rows] & ~np.isnan(scores)
+    scores = np.where(failed, min(steps[0], np.nanmin(scores)) - 1.0, scores)
+    rates = np.round(sweep_rates(scores, steps, inclusive=thresholds.inclusive), 9)
+    passed = _passed(scores, steps, inclusive=thresholds.inclusive)
+    low, high = _intervals(panel, passed, resampler)
+    first = rates >= rates.max(axis=0) - 1e-9
+    shares = 100.0 * (first / first.sum(axis=0)).mean(axis=1)
+    return Sweep(
+        axis=panel.axis.name,
+        thresholds=tuple(float(step) for step in steps),
+        rates=_by_model(models, rates),
+        low=_by_model(models, low),
+        high=_by_model(models, high),
+        leaders=tuple(
+            tuple(models[index] for index in np.flatnonzero(column)) for column in first.T
+        ),
+        best_share={model: float(share) for model, share in zip(models, shares, strict=True)},
+        num_rankings=rankings(rates),
+        pairs=_pairs(panel, models, passed, base=base, resampler=resampler),
+    )
+
+
+def _default_grid(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    low, high = np.quantile(scores[~np.isnan(scores)], [0.025, 0.975])
+    steps = np.linspace(low, high, STEPS)
+    # Two decimals read well; a judge whose unit is too small for them gets four.
+    coarse, fine = (np.unique(np.round(steps, digits) + 0.0) for digits in (2, DECIMALS))
+    return coarse if len(coarse) == STEPS else fine
+
+
+def _given_grid(grid: Sequence[float]) -> NDArray[np.float64]:
+    steps = np.asarray(grid, dtype=np.float64)
+    if not steps.size or not np.isfinite(steps).all() or (np.diff(steps) <= 0).any():
+        raise InputError(
+            "a sweep's thresholds are not ascending numbers",
+            mend="give at least one threshold, each above the one before",
+        )
+    return steps
+
+
+def _by_model(models: Sequence[str], table: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
+    return {
+        model: tuple(float(value) for value in row)
+        for model, row in zip(models, table, strict=True)
+    }
+
+
+def _passed(
+    scores: NDArray[np.float64], steps: NDArray[np.float64], *, inclusive: bool
+) -> NDArray[np.float32]:
+    """Give the share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown."""
+    there = ~np.isnan(scores)
+    count = there.sum(axis=1)
+    table = np.full((len(scores), len(steps), scores.shape[2]), np.nan, dtype=np.float32)
+    for index, step in enumerate(steps):
+        passed = above(scores, step, inclusive=inclusive)
+        np.divide(passed.sum(axis=1), count, out=table[:, index], where=count > 0)
+    return table
+
+
+def _intervals(
+    panel: Panel, passed: NDArray[np.float32], resampler: Resampler
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the ends of the rates' intervals, each of shape (models, thresholds)."""
+    models, steps, prompts = passed.shape
+    if panel.several_seeds or panel.clusters is not None:
+        flat = 100.0 * passed.reshape(models * steps, prompts).astype(np.float64)
+        draws = min(_DRAWS, resampler.draws)
+        means = bootstrap_means(flat, draws=draws, rng=resampler.rng, clusters=panel.clusters)
+        low, high = np.quantile(means, [0.025, 0.975], axis=0)
+        return low.reshape(models, steps), high.reshape(models, steps)
+    sizes = (~np.isnan(passed)).sum(axis=2)
+    found = [
+        [wilson(round(float(np.nansum(row))), int(n)) for row, n in zip(rows, ns, strict=True)]
+        for rows, ns in zip(passed, sizes, strict=True)
+    ]
+    low = np.array([[estimate.low for estimate in row] for row in found])
+    return low, np.array([[estimate.high for estimate in row] for row in found])
+
+
+def _pairs(
+    panel: Panel,
+    models: Sequence[str],
+    passed: NDArray[np.float32],
+    *,
+    base: str | None,
+    resampler: Resampler,
+) -> tuple[PairSweep, ...]:
+    found = []
+    for one, two in combinations(range(len(models)), 2):
+        reference, model = (two, one) if models[two] == base else (one, two)
+        differences = passed[model] - passed[reference]
+        at_study = _at_study(panel, models[model], models[reference])
+        # Shares of seeds are single-precision: what rounds to nothing is nothing.
+        mean = np.round(np.nansum(differences, axis=1, dtype=np.float64), 3)
+        p_values = _p_values(panel, differences, resampler)
+        shown = (p_values < LEVEL) & (np.sign(mean) == np.sign(at_study)) & (at_study != 0)
+        found.append(
+            PairSweep(
+                model=models[model],
+                reference=models[reference],
+                better_share=100.0 * float(np.mean(mean > 0)),
+                worse_share=100.0 * float(np.mean(mean < 0)),
+                shown_share=100.0 * float(np.mean(shown)),
+            )
+        )
+    return tuple(found)
+
+
+def _at_study(panel: Panel, model: str, reference: str) -> float:
+    """Give the summed difference at the study's own threshold; 0 where it has none."""
+    if panel.passed is None:
+        return 0.0
+    ours, theirs = (panel.passed[panel.row(name)] for name in (model, reference))
+    return round(float(np.nansum(ours - theirs)), 3)
+
+
+def _p_values(
+    panel: Panel, differences: NDArray[np.float32], resampler: Resampler
+) -> NDArray[np.float64]:
+    """Give the uncorrected p-value at every threshold; 1 with too few prompts for a test."""
+    known = ~np.isnan(differences[0])
+    if known.sum() < MIN_PROMPTS:
+        return np.ones(len(differences))
+    if panel.several_seeds or panel.clusters is not None:
+        return resampler.few_flips(
+            differences[:, known].astype(np.float64), panel.cluster_of[known], flips=_FLIPS
+        )
+    wins, losses = (differences > 0).sum(axis=1), (differences < 0).sum(axis=1)
+    return np.array(
+        [mcnemar_exact(int(won), int(lost)) for won, lost in zip(wins, losses, strict=True)]
+    )

@@ -1,0 +1,235 @@
+"""Scores laid out for statistics: models by prompts, aligned by prompt id, never by order."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alignstudy.analysis.hygiene import fails_as_empty
+from alignstudy.errors import DataError, InputError
+from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from alignstudy.analysis.results import Thresholds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The scores of one prompt set.
+
+    Attributes:
+        models: Row names.
+        seeds: Training seeds of the study, sorted.
+        prompt_ids: Column names.
+        by_seed: Rounded scores, shape (models, seeds, prompts); NaN where there is none.
+        failed: Responses that fail whatever their score, same shape.
+        passed_by_seed: 1 where a score passes the threshold, 0 where it doesn't, same shape; None
+            without a threshold.
+        lengths: Characters of a response, mean over seeds, shape (models, prompts).
+        cluster_of: Number of the cluster of near-duplicates that a prompt is in, shape (prompts,).
+        uneven: Whether some model was not asked some of the prompts.
+    """
+
+    axis: Axis
+    models: tuple[str, ...]
+    seeds: tuple[int, ...]
+    prompt_ids: tuple[str, ...]
+    by_seed: NDArray[np.float64]
+    failed: NDArray[np.bool_]
+    passed_by_seed: NDArray[np.float64] | None
+    lengths: NDArray[np.float64]
+    cluster_of: NDArray[np.int64]
+    uneven: bool
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Mean over the seeds that have a score, shape (models, prompts); NaN where none has."""
+        return mean_over_seeds(self.by_seed)
+
+    @cached_property
+    def passed(self) -> NDArray[np.float64] | None:
+        """Share of seeds whose score passes, shape (models, prompts); None without a threshold."""
+        return None if self.passed_by_seed is None else mean_over_seeds(self.passed_by_seed)
+
+    @cached_property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """Cluster of each prompt; None where every prompt is one of its own."""
+        return self.cluster_of if self.num_clusters < len(self.prompt_ids) else None
+
+    @property
+    def num_clusters(self) -> int:
+        """Independent clusters of prompts."""
+        return len(np.unique(self.cluster_of))
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any model was trained more than once."""
+        return len(self.seeds) > 1
+
+    def row(self, model: str) -> int:
+        """Give the row of a model."""
+        return self.models.index(model)
+
+    def rows(self, models: Iterable[str]) -> list[int]:
+        """Give the rows of several models."""
+        return [self.row(model) for model in models]
+
+    def known(self) -> list[str]:
+        """Give the models that have any score."""
+        return [m for m in self.models if not np.isnan(self.scores[self.row(m)]).all()]
+
+
+def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the second of three dimensions, of what is there; NaN where nothing is."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=1)
+    means = np.full(count.shape, np.nan)
+    np.divide(np.where(there, values, 0.0).sum(axis=1), count, out=means, where=count > 0)
+    return means
+
+
+def rating(row: ScoredResponse, judge: str) -> float | None:
+    """Give a judge's score as it is exported: rounded to four decimals; None if not finite.
+
+    Raises:
+        InputError: If the judge never saw the response.
+    """
+    if judge not in row.scores:
+        raise InputError(
+            f"response of '{row.model}' to {row.prompt_id}: the judge '{judge}' did not score it",
+            mend=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
+        )
+    score = row.scores[judge]
+    if score is None or not math.isfinite(score):
+        return None
+    # `+ 0.0` turns -0.0 into 0.0, which compares equal but reads oddly.
+    return round(float(score), DECIMALS) + 0.0
+
+
+def models_of(responses: Iterable[ScoredResponse]) -> tuple[str, ...]:
+    """Give the models in order of first appearance."""
+    return tuple(dict.fromkeys(row.model for row in responses))
+
+
+def usable(responses: Sequence[ScoredResponse]) -> tuple[list[ScoredResponse], Counter[str]]:
+    """Leave out, for all models, prompts that were too long for one of them; count them by axis."""
+    too_long = {
+        (row.axis, row.prompt_id) for row in responses if row.stop_reason == StopReason.TOO_LONG
+    }
+    kept = [row for row in responses if (row.axis, row.prompt_id) not in too_long]
+    return kept, Counter(axis for axis, _ in too_long)
+
+
+def build_panels(
+    responses: Sequence[ScoredResponse],
+    thresholds: Thresholds,
+    *,
+    axes: Sequence[Axis],
+    judge: str,
+    clusters: Mapping[str, str] | None = None,
+) -> dict[str, Panel]:
+    """Lay out scores by axis; axes without responses are left out.
+
+    Args:
+        responses: Rows of all models and seeds, in any order.
+        axes: Those of the study.
+        thresholds: What passes.
+        judge: Whose scores.
+        clusters: Prompt id -> name of its cluster of near-duplicates; others are alone.
+
+    Raises:
+        DataError: If a row is there twice, or one id stands for two texts.
+        InputError: If the judge didn't score a response.
+    """
+    check_rows(responses)
+    seeds = tuple(sorted({row.seed for row in responses}))
+    panels = {}
+    for axis in axes:
+        rows = [row for row in responses if row.axis == axis.name]
+        if rows:
+            panels[axis.name] = _panel(
+                axis, rows, thresholds, judge=judge, seeds=seeds, clusters=clusters or {}
+            )
+    return panels
+
+
+def check_rows(responses: Sequence[ScoredResponse]) -> None:
+    """Refuse rows that can't be aligned.
+
+    Raises:
+        DataError: If a row is there twice, or one id stands for two texts.
+    """
+    seen: set[tuple[str, int, str, str]] = set()
+    texts: dict[tuple[str, str], str] = {}
+    for row in responses:
+        key = (row.model, row.seed, row.axis, row.prompt_id)
+        if key in seen:
+            raise DataError(
+                f"model '{row.model}', seed {row.seed}: two responses to prompt {row.prompt_id}",
+                mend="give every response of a model its own prompt id or seed",
+            )
+        seen.add(key)
+        if texts.setdefault((row.axis, row.prompt_id), row.prompt) != row.prompt:
+            raise DataError(
+                f"prompt id {row.prompt_id} stands for two different texts",
+                why="responses are compared prompt by prompt, by id",
+                mend="give each prompt its own id",
+            )
+
+
+def _panel(
+    axis: Axis,
+    rows: Sequence[ScoredResponse],
+    thresholds: Thresholds,
+    *,
+    judge: str,
+    seeds: tuple[int, ...],
+    clusters: Mapping[str, str],
+) -> Panel:
+    models = models_of(rows)
+    prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
+    at = [
+        {name: index for index, name in enumerate(names)} for names in (models, seeds, prompt_ids)
+    ]
+    scores = np.full((len(models), len(seeds), len(prompt_ids)), np.nan)
+    lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
+    for row in rows:
+        cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
+        score = rating(row, judge)
+        scores[cell] = np.nan if score is None else score
+        lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
+    return Panel(
+        axis=axis,
+        models=models,
+        seeds=seeds,
+        prompt_ids=prompt_ids,
+        by_seed=scores,
+        failed=failed,
+        passed_by_seed=_passed(axis.name, scores, failed, thresholds),
+        lengths=mean_over_seeds(lengths),
+        cluster_of=_numbered(prompt_ids, clusters),
+        uneven=bool(np.isnan(lengths).all(axis=1).any()),
+    )
+
+
+def _passed(
+    axis: str, scores: NDArray[np.float64], failed: NDArray[np.bool_], thresholds: Thresholds
+) -> NDArray[np.float64] | None:
+    """Return which scores count; NaN stays NaN."""
+    passed = thresholds.passed(axis, scores)
+    return None if passed is None else np.where(np.isnan(scores), np.nan, passed & ~failed)
+
+
+def _numbered(prompt_ids: Sequence[str], clusters: Mapping[str, str]) -> NDArray[np.int64]:
+    """Number the clusters in order; a prompt without one is alone."""
+    keys = [("cluster", clusters[i]) if clusters.get(i) else ("prompt", i) for i in prompt_ids]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)

@@ -1,0 +1,260 @@
+"""What is in a source of preference data, before anybody trains on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from alignstudy.data.audit.rows import (
+    DataAudit,
+    NearDuplicates,
+    PromptFacts,
+    SplitFacts,
+    SplitOverlap,
+)
+from alignstudy.data.audit.split_account import PartAccount
+from alignstudy.data.audit.suspicion import Kind, Suspicion, kind_of_reason, suspicions_of
+from alignstudy.data.contamination.near_duplicates import cluster_prompts
+from alignstudy.data.contamination.overlap import overlap_of_texts
+from alignstudy.data.files.layout import MADE_SPLITS, find_files
+from alignstudy.data.files.reading import read
+from alignstudy.data.formats.parsing import parse_row
+from alignstudy.data.formats.row import RawRow, UnusableRow
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
+from alignstudy.data.select.selection import Draw, RowSelection
+from alignstudy.errors import DataError
+from alignstudy.records import Document, Pair, Quarantined
+
+MAX_CLUSTERED = 10_000
+"""Different prompts that are compared with each other for near-duplicates, at most."""
+MAX_LOOKED_FOR = 2_000
+"""Prompts of a held-out split that are looked for in the training split, at most."""
+MAX_REVIEW = 50
+MAX_OF_A_KIND = 10
+"""Rows of one kind that come before every other kind had its turn in the review list."""
+MAX_EXAMPLES = 5
+TRAIN = "train"
+
+
+def audit_data(
+    source: Path, *, fmt: str = "auto", prompts: PromptSettings | None = None
+) -> DataAudit:
+    """Read all of a source, and say what is wrong with it and what it holds.
+
+    Counting is complete; near-duplicates and the overlap of splits are looked for in a sample of
+    at most `MAX_CLUSTERED` and `MAX_LOOKED_FOR` prompts, and the audit says of how many.
+
+    Args:
+        source: Folder or file, of any layout that a study reads.
+        fmt: A name of `FORMATS`, or "auto".
+        prompts: The evaluation prompts that a study would draw; None: not looked at.
+
+    Raises:
+        DataError: If the source can't be read.
+        UnknownNameError: If there is no such format.
+    """
+    parts = _parts(source)
+    survey = _Survey()
+    splits = tuple(_read_part(source, part, fmt, survey) for part in parts)
+    return DataAudit(
+        source=str(source),
+        format=fmt,
+        splits=splits,
+        near_duplicates=_near_duplicates(survey),
+        overlaps=tuple(_overlaps(source, parts, fmt)),
+        prompts=() if prompts is None else tuple(_prompt_facts(source, prompts, fmt)),
+        review=_review(survey.suspicions),
+        num_suspicious=len({(found.file, found.line) for found in survey.suspicions}),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    subset: str
+    split: str
+    is_single_file: bool
+
+    @property
+    def selection(self) -> RowSelection:
+        """All its rows."""
+        return RowSelection(subsets=() if self.is_single_file else (self.subset,), split=self.split)
+
+
+@dataclass
+class _Survey:
+    """What is known about all rows read so far."""
+
+    seen: dict[bytes, str] = field(default_factory=dict)
+    asked: dict[bytes, None] = field(default_factory=dict)
+    prompts: Draw[tuple[str, str, str]] = field(default_factory=lambda: Draw(MAX_CLUSTERED, seed=0))
+    suspicions: list[Suspicion] = field(default_factory=list)
+
+
+def _parts(source: Path) -> list[_Part]:
+    files = find_files(source)
+    if files[0].split is None:
+        return [_Part("", split, True) for split in MADE_SPLITS]
+    names = dict.fromkeys((file.subset, file.split or "") for file in files)
+    return [_Part(subset, split, False) for subset, split in names]
+
+
+def _rows(
+    source: Path, part: _Part, fmt: str
+) -> Iterator[tuple[RawRow, Pair | Document] | Quarantined]:
+    """Stream the rows of a part with what they become."""
+    for raw in read(source, part.selection, fmt=fmt):
+        if isinstance(raw, Quarantined):
+            yield raw
+            continue
+        try:
+            yield raw, parse_row(raw, fmt=fmt).record
+        except UnusableRow as unusable:
+            yield raw.quarantined(str(unusable))
+
+
+def _read_part(source: Path, part: _Part, fmt: str, survey: _Survey) -> SplitFacts:
+    """Read one part; what has to do with other parts goes into the survey."""
+    account = PartAccount()
+    for row in _rows(source, part, fmt):
+        account.num_rows += 1
+        if isinstance(row, Quarantined):
+            account.reasons[row.reason] += 1
+            kind = kind_of_reason(row.reason)
+            detail = row.reason if kind is Kind.UNUSABLE else ""
+            found = [Suspicion(kind=kind, file=row.file, line=row.line, detail=detail)]
+        else:
+            raw, record = row
+            account.measure(record)
+            found = [
+                Suspicion(kind=kind, file=raw.file, line=raw.line, detail=detail)
+                for kind, detail in (*_repeated(raw, record, survey), *_by_itself(record))
+            ]
+            _remember_prompt(raw, record, survey)
+        account.counts.update(suspicion.kind.name.lower() for suspicion in found)
+        survey.suspicions += found
+    return account.facts(subset=part.subset, split=part.split)
+
+
+def _by_itself(record: Pair | Document) -> Iterator[tuple[Kind, str]]:
+    if isinstance(record, Pair):
+        yield from suspicions_of(record)
+
+
+def _repeated(raw: RawRow, record: Pair | Document, survey: _Survey) -> Iterator[tuple[Kind, str]]:
+    """Compare a row with all earlier ones; white space at the ends doesn't count."""
+    here = f"{raw.file}:{raw.line}"
+    if isinstance(record, Document):
+        texts, swapped = [record.text], None
+    else:
+        texts = [record.prompt, record.chosen, record.rejected or ""]
+        swapped = survey.seen.get(_digest([texts[0], texts[2], texts[1]]))
+    if swapped is not None:
+        yield Kind.CONTRADICTION, swapped
+    before = survey.seen.setdefault(_digest(texts), here)
+    if before != here:
+        yield Kind.DUPLICATE, before
+
+
+def _digest(texts: Sequence[str]) -> bytes:
+    whole = blake2b(digest_size=16)
+    for text in texts:
+        content = text.strip().encode()
+        whole.update(len(content).to_bytes(8) + content)
+    return whole.digest()
+
+
+def _remember_prompt(raw: RawRow, record: Pair | Document, survey: _Survey) -> None:
+    """Offer a prompt that no earlier row asks to the search for near-duplicates."""
+    if isinstance(record, Document):
+        return
+    digest = _digest([record.prompt])
+    if digest not in survey.asked:
+        survey.asked[digest] = None
+        where = f"{raw.file}:{raw.line}"
+        survey.prompts.offer(where, (where, raw.split, record.prompt))
+
+
+def _near_duplicates(survey: _Survey) -> NearDuplicates:
+    drawn = survey.prompts.items()
+    clusters = cluster_prompts({where: text for where, _, text in drawn})
+    members: dict[str, list[str]] = {}
+    splits: dict[str, set[str]] = {}
+    for where, split, _ in drawn:
+        members.setdefault(clusters[where], []).append(where)
+        splits.setdefault(clusters[where], set()).add(split)
+    several = sorted(
+        (rows for rows in members.values() if len(rows) > 1), key=lambda rows: -len(rows)
+    )
+    return NearDuplicates(
+        looked_at=len(drawn),
+        prompts=len(survey.asked),
+        clusters=len(several),
+        clustered=sum(map(len, several)),
+        across_splits=sum(len(found) > 1 for found in splits.values()),
+        examples=tuple(tuple(rows[:MAX_EXAMPLES]) for rows in several[:MAX_EXAMPLES]),
+    )
+
+
+def _overlaps(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[SplitOverlap]:
+    """Look for the prompts of every split but train in the rows of train, over all subsets."""
+    train = [part for part in parts if part.split == TRAIN]
+    held_out = dict.fromkeys(part.split for part in parts if part.split != TRAIN)
+    for split in held_out if train else ():
+        draw: Draw[tuple[str, str]] = Draw(MAX_LOOKED_FOR, seed=0)
+        for row in _records(source, [part for part in parts if part.split == split], fmt):
+            if isinstance(row, Pair):
+                draw.offer(row.id, (row.id, row.prompt))
+        texts = dict(draw.items())
+        found = overlap_of_texts(texts, _records(source, train, fmt))
+        yield SplitOverlap(
+            held_out=split,
+            against=TRAIN,
+            prompts=len(texts) + draw.num_left_out,
+            looked_for=len(texts),
+            rows=found.checked,
+            exact=len(found.exact),
+            dialogue=len(found.dialogue),
+            ngram13=len(found.ngram13),
+            examples=tuple(name for name in texts if name in found.prompt_ids)[:MAX_EXAMPLES],
+        )
+
+
+def _records(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[Pair | Document]:
+    for part in parts:
+        for row in _rows(source, part, fmt):
+            if not isinstance(row, Quarantined):
+                yield row[1]
+
+
+def _prompt_facts(source: Path, settings: PromptSettings, fmt: str) -> Iterator[PromptFacts]:
+    """Say what each axis of a study would ask; what is wrong, where it could not."""
+    for axis in settings.sets:
+        alone = settings.model_copy(update={"axes": {axis.prompts: settings.sets[axis]}})
+        try:
+            selected = select_prompts(source, alone, fmt=fmt)
+        except DataError as error:
+            fault = f"{error.what}: {error.why}" if error.why else error.what
+            yield PromptFacts(axis=axis, drawn=0, notes={}, excluded={}, fault=fault)
+            continue
+        (audit,) = selected.audits
+        yield PromptFacts(axis=axis, drawn=audit.used, notes=audit.notes, excluded=audit.excluded)
+
+
+def _review(suspicions: Sequence[Suspicion]) -> tuple[Suspicion, ...]:
+    """List rows to look at, worst kind first; each kind has its turn before one fills the list."""
+    worst: dict[tuple[str, int], Suspicion] = {}
+    rank = {kind: place for place, kind in enumerate(Kind)}
+    for found in sorted(suspicions, key=lambda found: rank[found.kind]):
+        worst.setdefault((found.file, found.line), found)
+    num_of_kind: Counter[Kind] = Counter()
+    turns = []
+    for found in worst.values():
+        turns.append((num_of_kind[found.kind] // MAX_OF_A_KIND, rank[found.kind], found))
+        num_of_kind[found.kind] += 1
+    turns.sort(key=lambda turn: turn[:2])
+    listed = sorted(turns[:MAX_REVIEW], key=lambda turn: turn[1])
+    return tuple(found for _, _, found in listed)

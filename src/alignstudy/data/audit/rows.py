@@ -1,0 +1,262 @@
+"""What the audit of a source found: for scripts as JSON, for people as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from alignstudy.data.audit.suspicion import Kind, Suspicion
+from alignstudy.records import Axis, Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """One split of one subset.
+
+    Attributes:
+        rows: Rows read; `used` and `quarantined` add up to it.
+        used: Usable rows by what they are: "pairs", "demonstrations", "texts".
+        reasons: Reason -> rows quarantined for it, the commonest first.
+        counts: Kind of suspicion (in small letters) -> rows; quarantined ones included.
+        longer_chosen: Of the pairs whose responses differ in words, the percentage in which
+            people chose the longer one; None without such pairs.
+        median_chosen: Words of the chosen responses; None without pairs.
+        median_rejected: The same of the rejected ones.
+    """
+
+    subset: str
+    split: str
+    rows: int
+    used: dict[str, int]
+    quarantined: int
+    reasons: dict[str, int]
+    counts: dict[str, int]
+    longer_chosen: Estimate | None
+    median_chosen: float | None
+    median_rejected: float | None
+
+    @property
+    def name(self) -> str:
+        """Say where it lies: `harmless-base/test`."""
+        return f"{self.subset}/{self.split}".lstrip("/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearDuplicates:
+    """Different prompts that say nearly the same, over all splits.
+
+    Attributes:
+        looked_at: Different prompts that were compared.
+        prompts: Different prompts that there are.
+        clusters: Clusters of two or more.
+        clustered: Prompts in them.
+        across_splits: Clusters with prompts of two or more splits.
+        examples: Rows of the largest clusters.
+    """
+
+    looked_at: int
+    prompts: int
+    clusters: int
+    clustered: int
+    across_splits: int
+    examples: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOverlap:
+    """Prompts of a held-out split that are in the training split, in three ways.
+
+    Attributes:
+        prompts: Rows of the held-out split that ask something.
+        looked_for: How many of them were looked for.
+        rows: Rows of the training split that were searched.
+        exact: Prompts asked there too.
+        dialogue: Prompts whose dialogue is there, at the same or another depth.
+        ngram13: Prompts of which 13 words in a row are there.
+        examples: Rows of the held-out split.
+    """
+
+    held_out: str
+    against: str
+    prompts: int
+    looked_for: int
+    rows: int
+    exact: int
+    dialogue: int
+    ngram13: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFacts:
+    """What a study would ask on one axis.
+
+    Attributes:
+        drawn: Prompts it gets.
+        fault: Why it gets none; "" if it does.
+    """
+
+    axis: Axis
+    drawn: int
+    notes: dict[str, int]
+    excluded: dict[str, int]
+    fault: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataAudit:
+    """All that was found.
+
+    Attributes:
+        overlaps: Empty without a split `train` and another one.
+        prompts: Empty if nobody asked.
+        review: Rows to look at, the worst first.
+        num_suspicious: All suspicious rows, listed or not.
+    """
+
+    source: str
+    format: str
+    splits: tuple[SplitFacts, ...]
+    near_duplicates: NearDuplicates
+    overlaps: tuple[SplitOverlap, ...]
+    prompts: tuple[PromptFacts, ...]
+    review: tuple[Suspicion, ...]
+    num_suspicious: int
+
+    @property
+    def rows(self) -> int:
+        """Rows read."""
+        return sum(split.rows for split in self.splits)
+
+    @property
+    def quarantined(self) -> int:
+        """Rows that can't be used."""
+        return sum(split.quarantined for split in self.splits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give everything as JSON values."""
+        told = asdict(self)
+        told["review"] = [
+            {"file": row.file, "line": row.line, "kind": row.kind.name.lower(),
+             "reason": row.reason} for row in self.review
+        ]  # fmt: skip
+        return {"rows": self.rows, "quarantined": self.quarantined, **told}
+
+    def to_markdown(self) -> str:
+        """Tell everything in Markdown; names and reasons from the data are escaped."""
+        blocks = [
+            [f"# Audit of {escaped(self.source)}"],
+            [
+                f"{self.rows:,} rows read, {self.quarantined:,} can't be used;"
+                f" {self.num_suspicious:,} rows are worth a look."
+            ],
+            ["## Rows", *_table(_ROW_HEADS, [_row_cells(split) for split in self.splits])],
+            ["## Why rows can't be used", *self._reasons()],
+            ["## Suspicious rows", *self._counts()],
+            ["## Near-duplicate prompts", *_near_duplicate_words(self.near_duplicates)],
+            ["## Overlap of splits", *self._overlaps()],
+            *([["## Prompts of a study", *map(_prompt_words, self.prompts)]] * bool(self.prompts)),
+            ["## Rows to look at", *self._review()],
+        ]
+        return "\n\n".join("\n".join(_spaced(block)) for block in blocks) + "\n"
+
+    def _reasons(self) -> list[str]:
+        rows = [
+            [split.name, str(count), reason]
+            for split in self.splits
+            for reason, count in split.reasons.items()
+        ]
+        return _table(("split", "rows", "reason"), rows) if rows else ["Every row can be used."]
+
+    def _counts(self) -> list[str]:
+        found = [
+            [kind.value, *(str(split.counts[kind.name.lower()]) for split in self.splits)]
+            for kind in Kind
+            if any(split.counts[kind.name.lower()] for split in self.splits)
+        ]
+        heads = ("kind", *(split.name for split in self.splits))
+        return _table(heads, found) if found else ["None."]
+
+    def _overlaps(self) -> list[str]:
+        if not self.overlaps:
+            return ["Not looked for: it takes a split `train` and another one."]
+        return [_overlap_words(found) for found in self.overlaps]
+
+    def _review(self) -> list[str]:
+        rows = [[f"{row.file}:{row.line}", row.reason] for row in self.review]
+        left = self.num_suspicious - len(rows)
+        more = ["", f"{left:,} more are not listed."] if left else []
+        return [*_table(("row", "why"), rows), *more] if rows else ["None."]
+
+
+_ROW_HEADS = ("split", "rows", "pairs", "other", "can't be used", "words chosen / rejected",
+              "longer one chosen")  # fmt: skip
+
+
+def _row_cells(split: SplitFacts) -> list[str]:
+    pairs = split.used.get("pairs", 0)
+    longer = split.longer_chosen
+    return [
+        split.name,
+        str(split.rows),
+        str(pairs),
+        str(sum(split.used.values()) - pairs),
+        str(split.quarantined),
+        "" if longer is None else f"{split.median_chosen:g} / {split.median_rejected:g}",
+        "" if longer is None else f"{longer.value:.1f} % ({longer.low:.1f} to {longer.high:.1f})",
+    ]
+
+
+def _near_duplicate_words(found: NearDuplicates) -> list[str]:
+    words = [
+        f"{found.clusters:,} clusters hold {found.clustered:,} of the {found.looked_at:,} different"
+        f" prompts compared (of {found.prompts:,}); {found.across_splits:,} clusters reach over"
+        " splits."
+    ]
+    return words + [f"- {escaped(', '.join(rows))}" for rows in found.examples]
+
+
+def _overlap_words(found: SplitOverlap) -> str:
+    examples = f": {escaped(', '.join(found.examples))}" if found.examples else ""
+    return (
+        f"- {escaped(found.held_out)} in {escaped(found.against)} ({found.looked_for:,} of"
+        f" {found.prompts:,} prompts looked for in {found.rows:,} rows): {found.exact:,} asked"
+        f" there too, {found.dialogue:,} share a dialogue, {found.ngram13:,} share 13 words in a"
+        f" row{examples}"
+    )
+
+
+def _prompt_words(facts: PromptFacts) -> str:
+    if facts.fault:
+        return f"- {facts.axis.name}: none ({escaped(facts.fault)})"
+    notes = {**facts.notes, **facts.excluded}
+    counts = "; ".join(f"{count:,} {what}" for what, count in notes.items())
+    return f"- {facts.axis.name}: {facts.drawn:,} prompts ({escaped(counts)})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [
+        f"| {' | '.join(cell if cell == '---' else escaped(cell) for cell in line)} |"
+        for line in lines
+    ]
+
+
+def _spaced(block: Sequence[str]) -> list[str]:
+    """Put a blank line after a heading."""
+    return [block[0], "", *block[1:]] if len(block) > 1 else list(block)
+
+
+_MARKS = re.compile(r"[\\`*_{}\[\]|#!~]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": "&#58;//", "www.": "www&#46;"}
+
+
+def escaped(text: str) -> str:
+    """Write text so that Markdown shows it as it is; what can't be seen is shown by its code."""
+    shown = "".join(char if char.isprintable() else f"[U+{ord(char):04X}]" for char in text)
+    shown = _MARKS.sub(lambda mark: f"\\{mark[0]}", shown)
+    for mark, entity in _ENTITIES.items():
+        shown = shown.replace(mark, entity)
+    return shown

@@ -1,0 +1,1 @@
+"""What training rows share with evaluation prompts."""

@@ -1,0 +1,124 @@
+"""JSON lines, plain or gzipped, read one by one: a bad line costs that line, a bad file stops.
+
+No line is longer than `MAX_LINE_BYTES` in memory, and a gzip file that expands beyond reason is
+refused while it is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from alignstudy.data.formats.row import UnusableRow
+from alignstudy.errors import DataError
+
+MAX_LINE_BYTES = 10 * 2**20
+MAX_EXPANSION = 200
+FREE_EXPANSION_BYTES = 512 * 2**20
+"""Below this size no ratio is asked for: regular text does compress well."""
+
+
+def read_jsonl(path: Path, *, name: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Read (line number, fields); for a line that can't be used (line number, reason).
+
+    Blank lines hold no row and are passed over. Line numbers start at 1.
+
+    Args:
+        path: The file; `.gz` is expanded on the way.
+        name: Its name in messages.
+
+    Raises:
+        DataError: If the file can't be read to its end, or expands beyond reason.
+    """
+    for number, line in _lines(path, name):
+        try:
+            if line.strip():
+                yield number, _fields(line, is_first=number == 1)
+        except UnusableRow as unusable:
+            yield number, str(unusable)
+
+
+def _fields(line: bytes, *, is_first: bool) -> dict[str, Any]:
+    """Decode one line."""
+    if len(line) > MAX_LINE_BYTES:
+        raise UnusableRow(f"line is longer than {MAX_LINE_BYTES // 2**20} MiB")
+    try:
+        text = line.decode("utf-8-sig" if is_first else "utf-8")
+        value = json.loads(text, object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        raise UnusableRow(f"invalid UTF-8 at byte {error.start + 1} of the line") from None
+    except json.JSONDecodeError as error:
+        raise UnusableRow(f"bad JSON: {error.msg} at character {error.pos + 1}") from None
+    except RecursionError:
+        raise UnusableRow("bad JSON: nested too deeply") from None
+    if not isinstance(value, dict):
+        raise UnusableRow("not a JSON object")
+    return value
+
+
+def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; a key given twice is refused, as either value may be the wrong one."""
+    fields = dict(items)
+    if len(fields) < len(items):
+        names = [key for key, _ in items]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise UnusableRow(f"key '{twice}' is given twice")
+    return fields
+
+
+def _lines(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
+    """Read lines; one that is too long comes as its first `MAX_LINE_BYTES` + 1 bytes."""
+    number = 0
+    try:
+        limit = _expansion_limit(path)
+        with _open(path) as stream:
+            while line := stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                yield number, line
+                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    _check_expansion(stream.tell(), limit, name, number)
+                    line = stream.readline(MAX_LINE_BYTES + 1)
+                _check_expansion(stream.tell(), limit, name, number)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{name}:{number + 1}: the file can't be read further",
+            why=_why(error),
+            mend="fetch or write the file again, or take it out of the source",
+            kept=f"nothing was changed; {number} lines before it were readable",
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.name.endswith(".gz"):
+        return io.BufferedReader(gzip.GzipFile(path), 2**18)
+    return path.open("rb")
+
+
+def _expansion_limit(path: Path) -> float:
+    """Give the number of bytes that a file may expand to."""
+    if not path.name.endswith(".gz"):
+        return float("inf")
+    return max(FREE_EXPANSION_BYTES, MAX_EXPANSION * path.stat().st_size)
+
+
+def _check_expansion(size: int, limit: float, name: str, line: int) -> None:
+    if size > limit:
+        raise DataError(
+            f"{name}:{line}: the file expands to more than {limit / 2**20:.0f} MiB",
+            why=f"more than {MAX_EXPANSION} times its size on disk: no text compresses so well",
+            mend="if the content is meant, name the expanded file instead of the .gz",
+            kept="nothing was changed",
+        )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the gzip file is cut short: its end is missing"
+    if isinstance(error, gzip.BadGzipFile | zlib.error):
+        return f"the gzip file is corrupt ({error})"
+    return getattr(error, "strerror", None) or str(error)

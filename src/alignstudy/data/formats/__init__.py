@@ -1,0 +1,1 @@
+"""One row of a file -> one record; one file a format."""

@@ -1,0 +1,118 @@
+"""Conversational rows: lists of {role, content}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignstudy.data.formats.hh import CONTEXTS_DIFFER, check_responses
+from alignstudy.data.formats.pairs import check_no_tag, response_text
+from alignstudy.data.formats.row import Parsed, RawRow, UnusableRow, checked_text
+from alignstudy.dialogue import Role, Turn, render
+from alignstudy.records import Pair
+
+ROLES: dict[str, Role] = {"user": "human", "human": "human", "assistant": "assistant"}
+SYSTEM_MERGED = "system turns merged into the first human turn"
+
+
+class MessagesFormat:
+    """Conversations: `messages`, or `chosen` and `rejected` as lists of {role, content}."""
+
+    fields = ("messages", "or chosen, rejected (and prompt) as lists")
+
+    def recognises(self, fields: Mapping[str, Any]) -> bool:
+        """Tell by a list of messages in any of the fields."""
+        names = ("prompt", "chosen", "rejected")
+        return any(isinstance(fields.get(name), list) for name in names) or (
+            "messages" in fields and "chosen" not in fields
+        )
+
+    def parse(self, row: RawRow) -> Parsed:
+        """Make a pair of two conversations, or a demonstration of one.
+
+        Raises:
+            UnusableRow: If a list is malformed, a role unknown, or the contexts differ.
+        """
+        if "chosen" not in row.fields and "rejected" not in row.fields:
+            turns, merged = turns_of(row.fields.get("messages"), "messages")
+            context, chosen = _split(turns, "messages")
+            rejected = None
+        else:
+            context, chosen, merged = _half(row, "chosen")
+            other, rejected, _ = _half(row, "rejected")
+            if context != other:
+                raise UnusableRow(CONTEXTS_DIFFER)
+        check_responses(chosen, rejected)
+        pair = Pair(
+            id=row.id,
+            prompt=render(context, cue=True),
+            chosen=chosen,
+            rejected=rejected,
+            subset=row.subset,
+        )
+        return Parsed(record=pair, notes={SYSTEM_MERGED: merged} if merged else {})
+
+
+def _half(row: RawRow, name: str) -> tuple[Sequence[Turn], str, int]:
+    """Give context, response and number of merged system turns of one of the two conversations."""
+    messages = _list_of(row.fields.get(name), name)
+    prompt = row.fields.get("prompt")
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if prompt is not None:
+        start = _list_of(prompt, "prompt")
+        repeats_prompt = messages[: len(start)] == start
+        messages = messages if repeats_prompt else [*start, *messages]
+        if not repeats_prompt and len(messages) - len(start) != 1:
+            raise UnusableRow(f"{name} holds more than the response, and doesn't begin as prompt")
+    turns, merged = turns_of(messages, name)
+    return *_split(turns, name), merged
+
+
+def _list_of(value: object, where: str) -> list[Any]:
+    if value is None:
+        raise UnusableRow(f"field '{where}' is missing or null")
+    if not isinstance(value, list) or not value:
+        raise UnusableRow(f"field '{where}' is not a list of messages")
+    return value
+
+
+def turns_of(messages: object, where: str) -> tuple[list[Turn], int]:
+    """Return the turns of a list of messages, and how many system turns were merged."""
+    system: list[str] = []
+    turns: list[Turn] = []
+    for number, message in enumerate(_list_of(messages, where), start=1):
+        role, text = _message(message, f"message {number} of {where}")
+        if role is None:
+            system.append(text)
+        else:
+            turns.append(Turn(role, text))
+    if system and turns:
+        turns[0] = Turn(turns[0].role, "\n\n".join([*system, turns[0].text]))
+    return turns, len(system)
+
+
+def _message(message: object, where: str) -> tuple[Role | None, str]:
+    """Give role (None: system) and words of a message."""
+    if not isinstance(message, dict) or "role" not in message or "content" not in message:
+        raise UnusableRow(f"{where} is not an object with role and content")
+    role = message["role"]
+    if not isinstance(role, str) or role not in {"system", *ROLES}:
+        raise UnusableRow(f"{where} has the unknown role {str(role)[:40]!r}")
+    text = checked_text(message["content"], f"content of {where}").strip()
+    check_no_tag(text, where)
+    return ROLES.get(role), text
+
+
+def _split(turns: Sequence[Turn], where: str) -> tuple[Sequence[Turn], str]:
+    """Split turns into the context and the words of the last, which must be the assistant's."""
+    if not turns or turns[-1].role != "assistant":
+        raise UnusableRow(f"the last message of {where} is not the assistant's")
+    context = turns[:-1]
+    if not context or context[0].role != "human":
+        raise UnusableRow(f"{where} doesn't begin with a human turn")
+    if context[-1].role != "human":
+        raise UnusableRow(f"{where} has no human turn before the response")
+    if any(not turn.text for turn in context):
+        raise UnusableRow(f"{where} has an empty turn before the response")
+    return context, response_text(turns[-1].text, where)

@@ -1,0 +1,1 @@
+"""The small generated world of the demo."""

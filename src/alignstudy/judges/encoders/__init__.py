@@ -1,0 +1,1 @@
+"""A prompt and a response -> what a judge's model reads."""

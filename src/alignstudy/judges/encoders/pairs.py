@@ -1,0 +1,100 @@
+"""Pairs of prompt and response as a sentence-pair classifier reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from alignstudy import dialogue
+from alignstudy.judges.base import PROMPT_TRIMMED, RESPONSE_TRIMMED, SPECIAL_TOKEN_TEXT
+from alignstudy.judges.encoders.encoding import Encoded, Encoder, most_tokens
+from alignstudy.judges.encoders.renderings import Rendering, render
+from alignstudy.judges.encoders.special_text import SpecialText
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
+
+
+class PairEncoder(Encoder):
+    """Encodes pairs; what doesn't fit is cut by rule and flagged, never in silence.
+
+    Args:
+        tokenizer: The judge's.
+        config: The judge's.
+        truncation: "turns" or "paper"; see `SeqClsSettings`.
+        max_length: Most tokens; None: what tokenizer and model say.
+        rendering: How a dialogue becomes two texts; see `renderings`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PretrainedConfig,
+        *,
+        truncation: Literal["turns", "paper"],
+        max_length: int | None,
+        rendering: Rendering = "paper",
+    ) -> None:
+        as_published = truncation == "paper"
+        limit = most_tokens(tokenizer, config, max_length, as_published=as_published)
+        super().__init__(tokenizer, config, limit)
+        self._truncation, self._rendering = truncation, rendering
+        self._special = SpecialText(tokenizer, split=True)
+
+    def _encode(self, prompt: str, response: str) -> Encoded:
+        if self._truncation == "paper":
+            encoding, trimmed = self._as_published(*render(prompt, response, self._rendering))
+        else:
+            encoding, trimmed = self._by_turns(prompt, response)
+        if any(map(self._special.holds, (prompt, response))):
+            trimmed.append(SPECIAL_TOKEN_TEXT)
+        return Encoded({name: list(encoding[name]) for name in encoding}, tuple(trimmed))
+
+    def _as_published(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
+        """Encode as the published code did: `tokenizer(prompt, response, truncation=True)`."""
+        limit = self.max_length
+        encoding = self._tokenizer(prompt, response, truncation=limit is not None, max_length=limit)
+        whole = self._tokenizer(prompt, response, verbose=False)
+        sides = (PROMPT_TRIMMED, RESPONSE_TRIMMED)
+        kept, had = (_side_lengths(each) for each in (encoding, whole))
+        return encoding, [flag for flag, k, h in zip(sides, kept, had, strict=True) if k < h]
+
+    def _by_turns(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
+        """Encode the whole response, with as much of the prompt's end as fits."""
+        for number, rest in enumerate(_ever_less(prompt)):
+            question, answer = map(self._special.plain, render(rest, response, self._rendering))
+            encoding = self._pair(question, answer)
+            if self._fits(encoding):
+                return encoding, [PROMPT_TRIMMED] if number else []
+        alone = self._pair("", answer)
+        if self._fits(alone):
+            # The tokenizer refuses to cut a side to nothing.
+            full = self.max_length == len(alone["input_ids"])
+            kept = alone if full else self._pair(question, answer, cut="only_first")
+            return kept, [PROMPT_TRIMMED]
+        flags = [PROMPT_TRIMMED, RESPONSE_TRIMMED] if prompt else [RESPONSE_TRIMMED]
+        return self._pair("", answer, cut="only_second"), flags
+
+    def _pair(
+        self, prompt: str, response: str, *, cut: Literal["only_first", "only_second"] | None = None
+    ) -> BatchEncoding:
+        """Encode a pair as plain text; cut the prompt's beginning or the response's end."""
+        self._tokenizer.truncation_side = "left" if cut == "only_first" else "right"
+        return self._tokenizer(
+            prompt, response, truncation=cut or False, verbose=False, split_special_tokens=True,
+            max_length=self.max_length if cut else None,
+        )  # fmt: skip
+
+
+def _ever_less(prompt: str) -> Iterator[str]:
+    """Give a prompt, then ever less of it: the oldest human turn goes with its answer."""
+    rest: str | None = prompt
+    while rest is not None:
+        yield rest
+        rest = dialogue.drop_oldest_turns(rest)
+
+
+def _side_lengths(encoding: BatchEncoding) -> tuple[int, int]:
+    """Count the tokens of prompt and response."""
+    sides: list[Any] = encoding.sequence_ids(0)
+    return sides.count(0), sides.count(1)

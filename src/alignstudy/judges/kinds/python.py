@@ -1,0 +1,216 @@
+"""Judges that the user writes: any Python function from dialogues to numbers."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Real
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from alignstudy.errors import GuardError, InputError
+from alignstudy.judges.base import JudgeScore
+from alignstudy.judges.kinds.python_source import local_modules, module_file, source_digest
+from alignstudy.progress import SILENT, Progress
+from alignstudy.settings import Settings
+
+__all__ = ["PythonJudge", "PythonSettings", "source_digest"]
+
+Rate = Callable[[list[tuple[str, str]]], Sequence[float | None]]
+
+_SHOWN = 200
+"""Characters of a response that a message shows."""
+
+
+class PythonSettings(Settings):
+    """Which function rates, and which way its numbers count."""
+
+    use: Literal["python"] = "python"
+    call: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="`module:function`, in the current folder or installed. It gets a list of"
+        " (prompt, response) and gives as many numbers, or None where it has none.",
+    )
+    better: Literal["higher", "lower"] = Field(
+        "higher", description="Which way it counts; lower: numbers are negated."
+    )
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
+    batch_size: int = Field(64, ge=1, description="Most pairs a call.")
+
+
+class PythonJudge:
+    """Scores with a function of the user's; what it gives is checked, never mended."""
+
+    name = "python"
+    settings: ClassVar[type[PythonSettings]] = PythonSettings
+
+    def __init__(self, settings: PythonSettings, folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self._rate = _imported(settings.call, folder)
+        self._sign = 1.0 if settings.better == "higher" else -1.0
+
+    @classmethod
+    def build(cls, settings: PythonSettings, folder: Path | None, device: str) -> Self:
+        """Import the function; it chooses its device itself.
+
+        Args:
+            settings: Name the function.
+            folder: Where modules are looked for first; None: the current folder.
+            device: Not used.
+
+        Raises:
+            InputError: If there is no such module or function, or importing it fails.
+        """
+        return cls(settings, folder or Path.cwd())
+
+    def score(
+        self, items: Sequence[tuple[str, str]], *, progress: Progress = SILENT
+    ) -> list[JudgeScore]:
+        """Score (prompt, response) pairs.
+
+        Raises:
+            GuardError: If the function raises, or gives another number of scores, or anything
+                that is no number; the item is named.
+        """
+        progress.start("judge", total=len(items))
+        scores: list[JudgeScore] = []
+        for start in range(0, len(items), self._settings.batch_size):
+            batch = list(items[start : start + self._settings.batch_size])
+            given = self._given(batch, start)
+            scores += [self._checked(x, batch[at], start + at) for at, x in enumerate(given)]
+            progress.advance(len(batch))
+        progress.finish()
+        return scores
+
+    def rendered(self, prompt: str, response: str) -> str:
+        """Give what the function is called with."""
+        return repr((prompt, response))
+
+    def _given(self, batch: list[tuple[str, str]], start: int) -> list[Any]:
+        """Call the function once; refuse what isn't one answer a pair."""
+        call, last = self._settings.call, start + len(batch) - 1
+        try:
+            given = self._called(batch)
+        except Exception as error:  # a user's function may raise anything
+            at, cause = self._culprit(batch, error)
+            where = f"items {start} to {last}" if at is None else _shown(start + at, batch[at])
+            raise GuardError(
+                f"{call} failed on {where}",
+                why=f"{type(cause).__name__}: {cause}",
+                mend="mend the function, or let it give None where it has no score",
+            ) from error
+        if not isinstance(given, list | tuple):
+            what = f"a {type(given).__name__} instead of a list"
+            raise self._refused(what, f"items {start} to {last}")
+        if len(given) != len(batch):
+            what = f"{len(given)} scores for {len(batch)} pairs"
+            raise self._refused(what, f"items {start} to {last}, from {_shown(start, batch[0])}")
+        return list(given)
+
+    def _called(self, batch: list[tuple[str, str]]) -> object:
+        """Call the function; an array becomes a list."""
+        with _looked_for_in(self._folder):  # it may import when it is called
+            given = self._rate(list(batch))
+        return given.tolist() if hasattr(given, "tolist") else given
+
+    def _culprit(
+        self, batch: list[tuple[str, str]], error: Exception
+    ) -> tuple[int | None, Exception]:
+        """Find the first pair that fails by itself; None if only all together do."""
+        for at, item in enumerate(batch):
+            try:
+                self._called([item])
+            except Exception as alone:
+                return at, alone
+        return None, error
+
+    def _checked(self, given: object, item: tuple[str, str], at: int) -> JudgeScore:
+        """Turn an answer into a score; one that is not finite is a missing one."""
+        if given is None:
+            return JudgeScore(score=None, failure=f"{self._settings.call} gave no score")
+        if not isinstance(given, Real) or isinstance(given, bool):
+            raise self._refused(f"{given!r:.80} ({type(given).__name__})", _shown(at, item))
+        number = float(given)
+        if not math.isfinite(number):
+            return JudgeScore(score=None, failure=f"{self._settings.call} gave {number}")
+        return JudgeScore(score=self._sign * number)
+
+    def _refused(self, what: str, where: str) -> GuardError:
+        return GuardError(
+            f"{self._settings.call} gave {what}, for {where}",
+            why="a judge gives one number (float or int) a pair, in their order, or None",
+            mend="mend the function",
+        )
+
+
+def _shown(at: int, item: tuple[str, str]) -> str:
+    """Name an item by its place and its response."""
+    text = item[1] if len(item[1]) <= _SHOWN else item[1][:_SHOWN] + "..."
+    return f"item {at} (response {text!r})"
+
+
+def _imported(call: str, folder: Path) -> Rate:
+    """Import a function, its module read anew from the folder if it lies there."""
+    module_name, _, name = call.partition(":")
+    wanted = module_file(module_name, folder)
+    with _looked_for_in(folder):
+        _forget(module_name, folder)
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:  # a user's module may raise anything
+            raise InputError(
+                f"the judge's module '{module_name}' can't be imported",
+                why=f"{type(error).__name__}: {error}",
+                mend=f"mend {wanted}",
+            ) from error
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != wanted:
+        raise InputError(
+            f"the judge's module '{module_name}' is not {wanted}",
+            why=f"another module of that name was imported before: {found or 'a built-in one'}",
+            mend="give your module another name",
+        )
+    rate = getattr(module, name, None)
+    if not callable(rate):
+        raise InputError(
+            f"{wanted} has no function '{name}'", mend="name one that it defines, module:function"
+        )
+    checked: Rate = rate
+    return checked
+
+
+@contextmanager
+def _looked_for_in(folder: Path) -> Iterator[None]:
+    """Let imports look into a folder first, and leave no bytecode behind."""
+    written = sys.dont_write_bytecode
+    sys.path.insert(0, str(folder))
+    # Bytecode is told from its source by time and size: a quick edit would go unseen.
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        sys.dont_write_bytecode = written
+
+
+def _forget(module_name: str, folder: Path) -> None:
+    """Forget what was imported of a judge's own files, here or in another study's folder."""
+    names = {name.partition(".")[0] for name in local_modules(module_name, folder)}
+    for name in list(sys.modules):
+        file = getattr(sys.modules[name], "__file__", None)
+        if name.partition(".")[0] in names and file and _is_a_users(Path(file)):
+            del sys.modules[name]
+
+
+def _is_a_users(file: Path) -> bool:
+    """Tell a user's own file from the interpreter's and from installed ones."""
+    places = [Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1]]
+    return not any(file.resolve().is_relative_to(place.resolve()) for place in places)

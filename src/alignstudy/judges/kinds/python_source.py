@@ -1,0 +1,128 @@
+"""What a user's judge is made of: its files, found without running them."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignstudy.errors import InputError
+
+if TYPE_CHECKING:
+    from alignstudy.judges.kinds.python import PythonSettings
+
+
+def source_digest(settings: PythonSettings, folder: Path | None = None) -> str:
+    """Hash the source that a judge's scores hang on; nothing is imported.
+
+    In the study's folder: the module and every module of that folder that it imports, directly or
+    by another; of an installed package: all its Python files. Files that the function reads at run
+    time, compiled code and other packages don't count.
+
+    Args:
+        settings: Name the function.
+        folder: Where modules are looked for first; None: the current folder.
+
+    Raises:
+        InputError: If there is no such module, or it is no Python.
+    """
+    folder = (folder or Path.cwd()).resolve()
+    name = settings.call.partition(":")[0]
+    file = module_file(name, folder)
+    whole = hashlib.sha256(settings.call.encode())
+    if _local_file(name, folder) is not None:
+        files = local_modules(name, folder)
+    else:
+        files = _installed_files(name, file)
+    for label, path in sorted(files.items()):
+        whole.update(f"\0{label}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def module_file(name: str, folder: Path) -> Path:
+    """Find a module's file: in the folder first, else among what is installed.
+
+    Raises:
+        InputError: If there is none.
+    """
+    folder = folder.resolve()
+    local = _local_file(name, folder)
+    if local is not None:
+        return local
+    path: list[str] | None = None
+    spec = None
+    for part in _with_parents(name):
+        finders = (finder.find_spec(part, path) for finder in sys.meta_path)
+        spec = next((found for found in finders if found is not None), None)
+        path = list(spec.submodule_search_locations or ()) if spec else []
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise InputError(
+            f"there is no Python module '{name}' for a judge",
+            why=f"neither {folder} nor the installed packages hold it",
+            mend="run in the folder that holds it, install it, or correct `call: module:function`",
+        )
+    return Path(spec.origin).resolve()
+
+
+def local_modules(name: str, folder: Path) -> dict[str, Path]:
+    """List a module and all that it imports from the same folder: name -> file.
+
+    Raises:
+        InputError: If one of them is no Python.
+    """
+    folder = folder.resolve()
+    found: dict[str, Path] = {}
+    todo = [name]
+    while todo:
+        for part in _with_parents(todo.pop()):
+            file = _local_file(part, folder)
+            if file is None or part in found:
+                continue
+            found[part] = file
+            todo += _imports(part, file)
+    return found
+
+
+def _local_file(name: str, folder: Path) -> Path | None:
+    """Find a module in a folder, without its installed packages."""
+    place = folder.joinpath(*name.split("."))
+    for file in (place / "__init__.py", place.with_name(place.name + ".py")):
+        if file.is_file():
+            return file.resolve()
+    return None
+
+
+def _installed_files(name: str, file: Path) -> dict[str, Path]:
+    """List the Python files of the package that an installed module belongs to."""
+    if "." not in name and file.name != "__init__.py":
+        return {name: file}
+    top = file.parents[name.count(".") - (file.name != "__init__.py")]
+    return {path.relative_to(top).as_posix(): path for path in top.rglob("*.py")}
+
+
+def _imports(name: str, file: Path) -> Iterator[str]:
+    """Name the modules that a file may import, anywhere in it."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise InputError(
+            f"the judge's module {file} is no Python", why=str(error), mend="mend the file"
+        ) from error
+    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _with_parents(name: str) -> list[str]:
+    """Name a module and the packages that it lies in."""
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]

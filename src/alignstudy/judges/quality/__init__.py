@@ -1,0 +1,1 @@
+"""What a judge is worth: accuracy, calibration, control texts."""

@@ -1,0 +1,204 @@
+"""Judges judged: what a judge's scores are worth, on held-out pairs and on control texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from alignstudy.errors import GuardError
+from alignstudy.judges.base import MAX_INCOMPLETE_SHARE, Judge, batch_effect
+from alignstudy.judges.quality.calibrate import as_judged
+from alignstudy.judges.quality.held_out import (
+    ScoredPairs,
+    accuracies,
+    length_preference,
+    score_pairs,
+)
+from alignstudy.judges.quality.independence import independence_notes
+from alignstudy.judges.quality.probe_shifts import probe_shifts
+from alignstudy.progress import SILENT, Progress
+from alignstudy.records import Estimate
+from alignstudy.records.evidence import (
+    JudgeQuality,
+    ReliabilityBin,
+    quality_from_json,
+    quality_to_json,
+)
+from alignstudy.settings import Settings
+
+if TYPE_CHECKING:
+    from alignstudy.records import Pair
+
+__all__ = [
+    "BASELINES",
+    "AssessSettings",
+    "as_judged",
+    "assess",
+    "independence_notes",
+    "quality_from_json",
+    "quality_to_json",
+]
+
+MIN_PAIRS_FOR_DIRECTION = 50
+"""With fewer pairs nothing is said about a judge's direction."""
+
+BASELINES = frozenset({"constant", "length"})
+"""Kinds that judges are measured against: they rank as they rank, and that is the finding."""
+
+
+class AssessSettings(Settings):
+    """How judges are judged."""
+
+    floor: float = Field(
+        60.0, ge=50.0, lt=100.0,
+        description="Percent of pairs: an axis whose accuracy interval does not lie above it is"
+        " stamped.",
+    )  # fmt: skip
+    probes: int = Field(50, ge=0, description="Items an axis that control texts are made of.")
+    bins: int = Field(10, ge=2, le=100, description="Of the reliability diagram.")
+    batch_check: int = Field(16, ge=0, description="Items scored together and one by one.")
+    reversed: Literal["refuse", "keep"] = Field(
+        "refuse",
+        description="A judge that ranks pairs the wrong way round: stop, or go on and say so.",
+    )
+    draws: int = Field(2000, ge=100, description="Bootstrap resamples of the control texts.")
+    seed: int = Field(0, ge=0, description="Of the draws: items, shuffled words, resamples.")
+
+
+def assess(
+    judge: Judge,
+    name: str,
+    pairs_by_axis: Mapping[str, Sequence[Pair]],
+    *,
+    thresholds: Mapping[str, float | None],
+    protocol: Literal["paper", "rigorous"],
+    settings: AssessSettings,
+    progress: Progress = SILENT,
+    inclusive: bool = False,
+    notes: Sequence[str] = (),
+) -> JudgeQuality:
+    """Measure what a judge is worth.
+
+    Scores are rounded to four decimals first, as everywhere. A pair or a control text that the
+    judge gave no finite score is left out; above one of a hundred, a note says so. An axis without
+    a measured accuracy is stamped like one below the floor.
+
+    Args:
+        judge: As the study builds it, without a cache: a cached score can't show what a batch does.
+        name: The judge's name in the study.
+        pairs_by_axis: Held-out preference pairs, of the axes that the judge is meant to measure.
+        thresholds: By axis, what counts as a pass; None or absent: control texts get no labels.
+        protocol: How the prompts of the study look; see `as_judged`.
+        settings: What to measure.
+        progress: Is told of every call of the judge.
+        inclusive: Whether a score equal to the threshold counts.
+        notes: What else a reader has to know of this judge; stand first in the record's notes.
+
+    Raises:
+        GuardError: If the accuracy interval of an axis with at least 50 pairs lies below 50 %: the
+            judge's direction looks reversed. Not with `reversed: keep`, nor for baseline kinds.
+        DataError: If a pair has no rejected response.
+    """
+    found = [
+        score_pairs(judge, axis, pairs, protocol=protocol, progress=progress)
+        for axis, pairs in pairs_by_axis.items()
+    ]
+    measured = tuple(row for scored in found for row in accuracies(scored))
+    overall = {row.axis: row.accuracy for row in measured if row.subset == "all"}
+    directions = _directions(judge, name, overall, settings)
+    bins, ece = _reliability(found, settings.bins)
+    preferences = (length_preference(scored) for scored in found)
+    shifts, odd = probe_shifts(
+        judge, found, thresholds, inclusive=inclusive, items=settings.probes, draws=settings.draws,
+        seed=settings.seed, progress=progress,
+    )  # fmt: skip
+    return JudgeQuality(
+        judge=name,
+        accuracies=measured,
+        ece=ece,
+        reliability=bins,
+        length=tuple(preference for preference in preferences if preference is not None),
+        probes=shifts,
+        floor=settings.floor,
+        below_floor=_below(settings.floor, [scored.axis for scored in found], overall),
+        batch_effect=_batch_effect(judge, found, settings.batch_check),
+        is_baseline=judge.name in BASELINES,
+        notes=(*notes, *directions, *_missing(found), *odd),
+    )
+
+
+def _below(floor: float, axes: Sequence[str], overall: Mapping[str, Estimate]) -> tuple[str, ...]:
+    """Give the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
+    return tuple(axis for axis in axes if axis not in overall or overall[axis].low <= floor)
+
+
+def _directions(
+    judge: Judge, name: str, overall: Mapping[str, Estimate], settings: AssessSettings
+) -> list[str]:
+    """Find the axes on which a judge ranks the wrong way round; refuse to go on with it."""
+    found = []
+    for axis, accuracy in overall.items():
+        if accuracy.n < MIN_PAIRS_FOR_DIRECTION or accuracy.high >= 50.0:
+            continue
+        fact = (
+            f"the preferred response has the higher score in {accuracy.value:.1f} %"
+            f" [{accuracy.low:.1f}, {accuracy.high:.1f}] of {accuracy.n} {axis} pairs"
+        )
+        if settings.reversed == "refuse" and judge.name not in BASELINES:
+            raise GuardError(
+                f"judge '{name}': its direction looks reversed ({axis})",
+                why=f"{fact}; a coin gives 50",
+                mend="declare `better: lower` for this judge, or `assess: {reversed: keep}` to go"
+                " on with it as it is",
+            )
+        found.append(f"ranks {axis} pairs the other way round than people: {fact}")
+    return found
+
+
+def _reliability(
+    found: Sequence[ScoredPairs], bins: int
+) -> tuple[tuple[ReliabilityBin, ...], dict[str, float]]:
+    """Compare sigmoid(score difference) with how often people agree."""
+    from alignstudy.stats.reliability import reliability
+
+    rows, ece = [], {}
+    for scored in found:
+        if not scored.n:
+            continue
+        parts, ece[scored.axis] = reliability(scored.differences, bins=bins)
+        rows += [
+            ReliabilityBin(axis=scored.axis, predicted=predicted, observed=_observed(hits, n))
+            for predicted, hits, n in parts
+        ]
+    return tuple(rows), ece
+
+
+def _observed(hits: float, n: int) -> Estimate:
+    """Give a share, 0 to 1, with Wilson's interval; hits may hold halves (ties)."""
+    from alignstudy.stats.resampling.clustered_share import effective_wilson
+
+    low, high = effective_wilson(hits / n, n)
+    return Estimate(value=hits / n, low=low / 100, high=high / 100, n=n, method="wilson")
+
+
+def _batch_effect(judge: Judge, found: Sequence[ScoredPairs], most: int) -> float | None:
+    """Measure on items of all axes how far scores move with the batch."""
+    each = -(-most // max(len(found), 1))
+    items = [item for scored in found for item in scored.items[:each]][:most]
+    return batch_effect(judge, items, most=most) if items else None
+
+
+def _missing(found: Sequence[ScoredPairs]) -> list[str]:
+    notes = []
+    for scored in found:
+        asked = len(scored.items)
+        if not scored.n:
+            notes.append(f"accuracy on {scored.axis} pairs is not known: no pair has two scores")
+        if scored.missing > MAX_INCOMPLETE_SHARE * asked:
+            notes.append(
+                f"no finite score for {scored.missing} of {asked} responses of held-out"
+                f" {scored.axis} pairs; their pairs are left out"
+            )
+    return notes

@@ -1,0 +1,1 @@
+"""The training loop; TRL stands behind one adapter."""

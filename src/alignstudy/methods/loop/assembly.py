@@ -1,0 +1,253 @@
+"""A trainer put together: its model loaded, the reference's part done, its precision settled."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import alignstudy
+from alignstudy.errors import GuardError
+from alignstudy.methods.base import TrainJob
+from alignstudy.methods.batches.encode import IGNORED, Encoded
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.guards import checks as guards
+from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
+from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off
+from alignstudy.methods.loop.arguments import check_target_modules
+from alignstudy.methods.reference.cache import ReferenceCache, References, reference_logps
+from alignstudy.methods.reward_model import RewardModelSettings
+from alignstudy.methods.weights.initial import (
+    has_weights,
+    initial_causal_lm,
+    initial_classifier,
+    is_noisy,
+)
+from alignstudy.models.digests import weights_digest
+from alignstudy.models.load import load_causal_lm
+from alignstudy.progress import SILENT
+from alignstudy.records import GuardOutcome, Weights
+from alignstudy.runtime.device import context_length, device_name
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """A trainer that is ready for its guards.
+
+    Attributes:
+        references: What was computed or kept of the reference; None where there is none, or it is
+            part of every step.
+        checked: What was measured of the layout.
+        notes: Where the weights are from, if not from the parent's files; which kernels compute.
+    """
+
+    trainer: Any
+    precision: Precision
+    references: References | None
+    checked: tuple[GuardOutcome, ...]
+    notes: tuple[str, ...]
+
+
+def settle_precision(
+    job: TrainJob, encoded: Encoded, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Precision, GuardOutcome | None]:
+    """Decide on the precision; bf16 must prove itself on the first rows.
+
+    Raises:
+        GuardError: If bf16 was asked for by name, and its losses leave float32's.
+    """
+    import torch
+
+    wanted = pick_precision(job.settings.precision, job.device)
+    if wanted == "fp32":
+        return wanted, None
+    probe = replace(job, references=None, progress=SILENT)
+    trainer = assemble(
+        probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32", probing=True
+    ).trainer
+    settled = precision_gate(trainer, job.settings.precision, device=job.device)
+    del trainer
+    gc.collect()  # its parts know each other: they would hold the memory that training wants
+    if job.device != "cpu":
+        torch.cuda.empty_cache()
+    return settled
+
+
+def _first(encoded: Encoded, num_rows: int) -> Encoded:
+    """Give the first rows; what was counted was counted of all."""
+    return replace(
+        encoded,
+        columns={name: values[:num_rows] for name, values in encoded.columns.items()},
+        row_ids=encoded.row_ids[:num_rows],
+        truncated=encoded.truncated[:num_rows],
+    )
+
+
+def assemble(
+    job: TrainJob,
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    precision: Precision,
+    probing: bool = False,
+) -> Assembled:
+    """Load the model, build the trainer, and have the reference's log-probabilities ready.
+
+    Args:
+        job: The job.
+        encoded: Its rows.
+        tokenizer: The parent's.
+        precision: To train in.
+        probing: Whether the trainer will only be measured on: no kernels are compiled for it.
+
+    Raises:
+        InputError: If rows are longer than the model reads, or a LoRA target is no layer.
+        InterruptedRunError: If a stop was asked for; what was computed is kept.
+    """
+    from transformers import set_seed
+
+    from alignstudy.methods.loop import trl_adapter as _trl
+    from alignstudy.methods.loop.routes import routes_to_try, settle_route
+    from alignstudy.methods.scoring.layout_check import settle_layout
+
+    set_seed(job.seed)
+    model, note = load_initial(job)
+    ahead = reference_comes_first(job, model)
+    if ahead and has_weights(job.parent):
+        _check_parent(job, model)
+    set_seed(job.seed)
+    trainer = _trl.build(
+        job, encoded, model=model, tokenizer=tokenizer, precision=precision,
+        references_ahead=ahead,
+    )  # fmt: skip
+    notes: tuple[str, ...] = (note,) if note else ()
+    checked: tuple[GuardOutcome, ...] = ()
+    if trainer.lean is not None:
+        checked, why = settle_layout(trainer, precision=precision)
+        notes += why
+    if job.device != "cpu" and trainer.lean is not None:
+        updates = 0 if probing else trainer.args.max_steps
+        routes = routes_to_try(updates=updates, dropout=is_noisy(model.config))
+        notes += settle_route(trainer, routes, precision=precision)[1]
+        trainer.tally.clear()
+    references = None
+    if ahead:
+        references = _computed_references(job, trainer, encoded, tokenizer, precision)
+        _trl.with_references(trainer, references)
+    return Assembled(
+        trainer=trainer, precision=precision, references=references, checked=checked, notes=notes
+    )
+
+
+def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
+    """Load what a job trains, and say where its weights are from; see `initial`."""
+    classifier = isinstance(job.settings, RewardModelSettings)
+    load = initial_classifier if classifier else initial_causal_lm
+    model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
+    guards.fits_context(job.settings.max_length, context_length(model.config))
+    if job.settings.lora is not None:
+        check_target_modules(job.settings.lora, model)
+    return model, note
+
+
+def reference_comes_first(job: TrainJob, model: PreTrainedModel) -> bool:
+    """Tell whether the reference is asked once for every pair, before the first step.
+
+    Not where an adapter is trained with the model's own dropout kept: there the published way asks
+    a reference that is noised anew in every step. A reference of full weights never is.
+    """
+    if not isinstance(job.settings, DPOSettings):
+        return False
+    return job.settings.lora is None or not is_noisy(model.config)
+
+
+def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
+    """Refuse a model that isn't its parent's files: it will speak for them as the reference.
+
+    Raises:
+        GuardError: Naming a weight that differs.
+    """
+    filed = load_causal_lm(Weights(folder=job.parent), device=job.device).state_dict()
+    loaded = model.state_dict()
+    for name, weight in filed.items():
+        if name not in loaded or not weight.equal(loaded[name]):
+            raise GuardError(
+                "the reference is not the model that training starts from",
+                why=f"{name} is not what the files in {job.parent} hold",
+                mend="train from saved weights (TrainJob.parent); if they are, please report this",
+            )
+
+
+def _computed_references(
+    job: TrainJob,
+    trainer: Any,  # noqa: ANN401
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    precision: Precision,
+) -> References:
+    """Ask the model, as it is before training, for every pair; what was asked before is kept."""
+    assert isinstance(job.settings, DPOSettings)
+    kept = job.references if has_weights(job.parent) else None  # drawn weights have no digest
+
+    def log_probs(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return reference_log_probs(trainer, batch)
+
+    identity, rows_at_once = _identity(job, trainer, precision), 1 if job.device == "cpu" else 16
+    was_training = trainer.model.training
+    trainer.model.eval()
+    try:
+        with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
+            return reference_logps(
+                log_probs, encoded, cache=ReferenceCache(kept), identity=identity,
+                pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
+                device=job.device, rows_at_once=rows_at_once, progress=job.progress,
+                should_stop=job.should_stop,
+            )  # fmt: skip
+    finally:
+        trainer.model.train(was_training)
+
+
+def reference_log_probs(
+    trainer: Any,  # noqa: ANN401
+    batch: Mapping[str, torch.Tensor],
+) -> torch.Tensor:
+    """Give (2B, T-1) log-probabilities under a DPO trainer's model, whose adapter is off."""
+    import torch
+
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
+    with torch.no_grad(), trainer.accelerator.autocast():
+        outputs = trainer.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels,
+            use_cache=False, fused_lm_head=True,
+        )  # fmt: skip
+    found: torch.Tensor = outputs.log_probs.float()
+    return found
+
+
+def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa: ANN401
+    """Write down all that a reference's log-probability hangs on beside the tokens."""
+    import torch
+
+    backends: Any = torch.backends
+    config = job.parent / "config.json"
+    found = {
+        "weights": weights_digest(job.parent) if has_weights(job.parent) else "",
+        "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+        "precision": precision,
+        "device": job.device if job.device == "cpu" else device_name(job.device),
+        "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+        "kernels": str(backends.mkldnn.matmul.fp32_precision),
+        "layout": str(trainer.lean),
+        "attention": str(trainer.model.config._attn_implementation),
+        "alignstudy": alignstudy.__version__,
+        "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
+    }
+    return json.dumps(found, sort_keys=True)

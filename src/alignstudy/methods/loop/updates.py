@@ -1,0 +1,237 @@
+"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `_trl`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from alignstudy.errors import EnvironmentFault
+from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.batches.pieces import PieceRule
+from alignstudy.methods.scoring.shared_forward import Lean, Tally
+from alignstudy.models.batching import is_out_of_memory
+
+_PER_ROW = {"ref_chosen_logps", "ref_rejected_logps"}
+"""Columns (B,) of a batch of pairs; all others are (R, T)."""
+
+_BY_TOKENS = {
+    "entropy": "tokens",
+    "mean_token_accuracy": "chosen_tokens",
+    "logits/chosen": "chosen_tokens",
+    "logits/rejected": "rejected_tokens",
+}
+_EXTREMES = {"min_reward": min, "max_reward": max}
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some of an update's rows, cut to their longest.
+
+    Attributes:
+        batch: As the collator would have made it of these rows.
+        weights: How much the piece counts in means over rows and over tokens.
+    """
+
+    batch: dict[str, Any]
+    weights: dict[str, int]
+
+
+class InPieces:
+    """Makes a step of the trainer's batch in pieces; the trainer sees one batch an update.
+
+    Attributes:
+        rule: How to cut; None: the batch as it comes (packed rows).
+        of_pairs: Whether the first half of a batch's rows are chosen, the second rejected.
+        sums_tokens: Whether the loss is a sum over the update's tokens, divided by their number;
+            else a mean over rows.
+        lean: How the model lays batches out; None: as TRL does.
+        tally: What training passes computed.
+        rows_read: Rows (pairs) that updates were made of.
+        pieces_done: Passes forward and backward.
+        halvings: How often memory ran out.
+        checkpoints_layers: Whether layers are computed again for their gradients.
+        real_tokens: Tokens of all rows that were read.
+        padded_tokens: Positions of all pieces as collated.
+    """
+
+    rule: PieceRule | None = None
+    of_pairs: bool = False
+    sums_tokens: bool = False
+    lean: Lean | None = None
+    tally: Tally
+    rows_read: int = 0
+    pieces_done: int = 0
+    halvings: int = 0
+    checkpoints_layers: bool = False
+    real_tokens: int = 0
+    padded_tokens: int = 0
+    _total_train_tokens: Any
+
+    def training_step(
+        self,
+        model: Any,  # noqa: ANN401
+        inputs: dict[str, Any],
+        num_items_in_batch: Any = None,  # noqa: ANN401
+    ) -> torch.Tensor:
+        """Add an update's gradients up; begin anew in smaller pieces where memory runs out."""
+        self.real_tokens += _num_tokens(inputs)
+        if self.rule is None:
+            return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc, no-any-return]
+        model.train()
+        inputs = self._prepare_inputs(inputs)  # type: ignore[attr-defined]
+        state = _random_state()
+        read_before, tally_before = self._total_train_tokens, replace(self.tally)
+        while True:
+            try:
+                return self._all_pieces(model, inputs, num_items_in_batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._smaller(model, error)
+            # Only here, with the failed pass forgotten, is there memory to give back.
+            model.zero_grad()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._total_train_tokens = read_before
+            vars(self.tally).update(vars(tally_before))  # the model's forward holds this object
+            _set_random_state(state)
+
+    def _all_pieces(
+        self,
+        model: Any,  # noqa: ANN401
+        inputs: dict[str, Any],
+        num_items: Any,  # noqa: ANN401 - None: TRL's preference losses are means
+    ) -> torch.Tensor:
+        assert self.rule is not None
+        pieces = _cut(inputs, self.rule, pairs=self.of_pairs)
+        rows = sum(piece.weights["rows"] for piece in pieces)
+        if self.sums_tokens:
+            num_items = torch.tensor(sum(piece.weights["tokens"] for piece in pieces))
+        total = torch.zeros((), device=inputs["input_ids"].device)
+        outer = self._metrics["train"]  # type: ignore[attr-defined]
+        found = []
+        try:
+            for piece in pieces:
+                self._metrics["train"] = defaultdict(list)  # type: ignore[attr-defined]
+                with self.compute_loss_context_manager():  # type: ignore[attr-defined]
+                    loss = self.compute_loss(model, piece.batch, num_items_in_batch=num_items)  # type: ignore[attr-defined]
+                if not self.sums_tokens:
+                    loss = loss * (piece.weights["rows"] / rows)
+                self.accelerator.backward(loss)  # type: ignore[attr-defined]
+                total = total + loss.detach()
+                found.append((self._metrics["train"], piece.weights))  # type: ignore[attr-defined]
+        finally:
+            self._metrics["train"] = outer  # type: ignore[attr-defined]
+        self.padded_tokens += sum(piece.batch["input_ids"].numel() for piece in pieces)
+        self.rows_read, self.pieces_done = self.rows_read + rows, self.pieces_done + len(pieces)
+        for name, value in _combined(found).items():
+            outer[name] = [value] if name == "num_tokens" else [*outer[name], value]
+        return total
+
+    def _smaller(self, model: Any, error: BaseException) -> None:  # noqa: ANN401
+        """Halve the pieces; where that can't be, compute layers again instead of keeping them.
+
+        Raises:
+            EnvironmentFault: If nothing is left to save.
+        """
+        assert self.rule is not None
+        smaller = self.rule.halved()
+        self.halvings += 1
+        if smaller is not None:
+            self.rule = smaller
+        elif not self.checkpoints_layers:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+            self.checkpoints_layers = True
+        else:
+            raise EnvironmentFault(
+                f"training ran out of memory with micro-batches of {self.rule.most_rows} rows",
+                why=str(error).split("\n")[0],
+                mend="shorten max_length, train an adapter (lora), or use a machine with more",
+            ) from error
+
+    @property
+    def memory_notes(self) -> tuple[str, ...]:
+        """What want of memory changed, in words; nothing where it never ran out."""
+        if not self.halvings or self.rule is None:
+            return ()
+        once = "once" if self.halvings == 1 else f"{self.halvings} times"
+        rows = self.rule.most_rows
+        said = f"memory ran out {once}: micro-batches have at most {rows} row{'s'[: rows > 1]}"
+        if self.checkpoints_layers:
+            said += ", and layers are computed again instead of kept (gradient checkpointing)"
+        return (f"{said}; the rows an update stayed the same",)
+
+
+def _num_tokens(inputs: Mapping[str, Any]) -> int:
+    mask = inputs.get("attention_mask")
+    return int(inputs["input_ids"].numel() if mask is None else mask.sum())
+
+
+def _cut(inputs: Mapping[str, Any], rule: PieceRule, *, pairs: bool) -> list[_Piece]:
+    lengths = inputs["attention_mask"].sum(1)
+    if pairs:
+        lengths = torch.maximum(*lengths.chunk(2))
+    return [_piece(inputs, rows, pairs=pairs) for rows in rule.cut(lengths.tolist())]
+
+
+def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> _Piece:
+    num_rows = len(inputs["input_ids"]) // (2 if pairs else 1)
+    at = torch.tensor([*rows, *(row + num_rows for row in rows)] if pairs else list(rows))
+    at = at.to(inputs["input_ids"].device)
+    length = int(inputs["attention_mask"][at].sum(1).max())
+    batch = {
+        name: value[at[: len(rows)]] if name in _PER_ROW else value[at, :length]
+        for name, value in inputs.items()
+    }
+    tokens = _targets_a_row(batch)
+    halves = tokens.chunk(2) if pairs else (tokens, tokens)
+    weights = {
+        "rows": len(rows),
+        "tokens": int(tokens.sum()),
+        "chosen_tokens": int(halves[0].sum()),
+        "rejected_tokens": int(halves[1].sum()),
+    }
+    return _Piece(batch, weights)
+
+
+def _targets_a_row(batch: Mapping[str, Any]) -> torch.Tensor:
+    """Count the tokens of each row that the loss sees."""
+    if "labels" in batch:
+        seen = batch["labels"] != IGNORED
+    else:
+        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
+    found: torch.Tensor = seen[:, 1:].sum(1)
+    return found
+
+
+def _combined(
+    found: Sequence[tuple[Mapping[str, list[float]], Mapping[str, int]]],
+) -> dict[str, float]:
+    """Combine the pieces' metrics to the update's: means by what they are means over."""
+    combined = {}
+    for name in found[0][0]:
+        values = [metrics[name][-1] for metrics, _ in found]
+        if name == "num_tokens":
+            combined[name] = values[-1]
+        elif name in _EXTREMES:
+            combined[name] = _EXTREMES[name](values)
+        else:
+            weights = [weight[_BY_TOKENS.get(name, "rows")] for _, weight in found]
+            total = max(sum(weights), 1)
+            combined[name] = sum(v * w for v, w in zip(values, weights, strict=True)) / total
+    return combined
+
+
+def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return torch.get_rng_state(), cuda
+
+
+def _set_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])

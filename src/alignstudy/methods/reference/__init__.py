@@ -1,0 +1,1 @@
+"""Log-probabilities under the reference model, kept."""

@@ -1,0 +1,1 @@
+"""Log-probabilities of responses, each shared prefix computed once."""

@@ -1,0 +1,113 @@
+"""Whether a model computes the same by our layouts: measured on the training's longest rows.
+
+A mask of ours says who may see whom. A model whose layers see by other rules (a sliding window, a
+convolution, distances between places in the row) may not heed it, or lose its own rule by it, and
+policy and reference would be wrong alike: no other guard would notice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.guards.checks import REFERENCE_TOLERANCE
+from alignstudy.records import GuardOutcome
+
+LONGEST = 2
+"""Rows that are compared: what a window or a distance changes shows in the longest first."""
+
+
+def settle_layout(
+    trainer: Any,  # noqa: ANN401 - a TRL trainer that `lean` has seen
+    *,
+    precision: str,
+) -> tuple[tuple[GuardOutcome, ...], tuple[str, ...]]:
+    """Compare the longest rows by our layout with one text a row; where they differ, go without.
+
+    Args:
+        trainer: Before its first step; its layout is changed if it has to be.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        What was measured (nothing where there is nothing to measure), and a note if our layout is
+        not used, or not wholly.
+    """
+    lean = trainer.lean
+    if not (lean.pairs or lean.flat):
+        return (), ()
+    batch = _longest_rows(trainer)
+    wanted = [(lean.pairs, lean.flat)]
+    if lean.pairs and trainer.rule.joined:
+        wanted.append((True, False))  # on a CPU rows of pairs may be padded, too
+    lean.pairs = lean.flat = False
+    plain = _sums(trainer, batch)
+    notes: tuple[str, ...] = ()
+    for pairs, flat in wanted:
+        lean.pairs, lean.flat = pairs, flat
+        apart, fault = _distance(trainer, batch, plain)
+        if apart <= REFERENCE_TOLERANCE[precision]:
+            return (_agreed(apart),), notes
+        _pad_rows(trainer)
+        why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
+        notes = (f"rows are not joined: {why}",)
+    lean.pairs = False
+    lost = "prompts are not shared, rows not joined" if wanted[0][0] else "rows are not joined"
+    return (), (f"{lost}: {why}",)
+
+
+def _agreed(apart: float) -> GuardOutcome:
+    detail = f"log-probabilities of the longest rows, each alone or not, differ by {apart:.2g}"
+    return GuardOutcome(guard="layouts_agree", passed=True, detail=detail)
+
+
+def _pad_rows(trainer: Any) -> None:  # noqa: ANN401
+    trainer.lean.flat = False
+    trainer.rule = replace(trainer.rule, joined=False)
+
+
+def _distance(
+    trainer: Any,  # noqa: ANN401
+    batch: dict[str, torch.Tensor],
+    plain: torch.Tensor,
+) -> tuple[float, str]:
+    """Give the largest relative difference by our layout, or why there is none."""
+    try:
+        ours = _sums(trainer, batch)
+    except Exception as error:
+        words = (str(error).strip().splitlines() or [""])[0][:200]
+        return float("inf"), f"the model can't: {type(error).__name__}: {words}"
+    return float(((ours - plain).abs() / plain.abs().clamp_min(1)).max()), ""
+
+
+def _longest_rows(trainer: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    """Collate the rows with the most tokens."""
+    rows = trainer.train_dataset
+    parts = [
+        name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
+    ]
+    lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    batch = trainer._prepare_inputs(trainer.data_collator([rows[row] for row in order[:LONGEST]]))
+    seen = batch.get("completion_mask", batch["attention_mask"])
+    labels = batch.get("labels", batch["input_ids"].masked_fill(seen == 0, IGNORED))
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": batch["attention_mask"],
+        "labels": labels,
+    }
+
+
+def _sums(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
+    """Give the (R,) summed log-probabilities of a batch's texts, without dropout."""
+    was_training = trainer.model.training
+    trainer.model.eval()
+    try:
+        with torch.no_grad(), trainer.accelerator.autocast():
+            outputs = trainer.model(**batch, use_cache=False, fused_lm_head=True)
+    finally:
+        trainer.model.train(was_training)
+    sums: torch.Tensor = outputs.log_probs.float().sum(1)
+    return sums

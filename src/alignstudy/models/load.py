@@ -1,0 +1,260 @@
+"""Models in memory: language models, adapters on their base, classifiers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.errors import GuardError, InputError
+from alignstudy.models.digests import weights_digest
+from alignstudy.models.folder import (
+    ADAPTER_RECORD,
+    check_no_code,
+    first_line,
+    named_faults,
+    read_json,
+    weight_files,
+)
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from alignstudy.records import Weights
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+_DROPOUT_NAME = re.compile(r"dropout|_pdrop$")
+
+
+def load_causal_lm(
+    weights: Weights, *, dtype: str = "float32", device: str = "cpu", dropout: float | None = None
+) -> PreTrainedModel:
+    """Load a language model in evaluation mode; an adapter is applied to its base, not merged.
+
+    Args:
+        weights: Full weights, or an adapter with its base.
+        dtype: The precision in memory, whatever the file's is.
+        device: Where to put it; see `pick_device`.
+        dropout: The probability for every dropout of the base, set before the model is built, so
+            that functional dropout obeys too (0 also switches layer dropping off); None keeps the
+            configuration's.
+
+    Raises:
+        InputError: If a file is missing, the architecture unknown, or an adapter lacks its base.
+        GuardError: If weights are missing or of another shape, if the adapter was trained on
+            another base, or if the folder would run code.
+        DamagedArtefactError: If a file is broken.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder = weights.folder if weights.base is None else weights.base
+    if weights.base is not None:
+        _check_adapter_base(weights.folder, weights.base)
+    config = _read_config(folder, dropout)
+    model = _load(AutoModelForCausalLM, folder, config=config, dtype=dtype)
+    if weights.base is not None:
+        model = _apply_adapter(model, weights.folder)
+    return model.to(device).eval()
+
+
+def load_classifier(
+    folder: Path, *, dtype: str = "float32", device: str = "cpu", output: int | str | None = None
+) -> PreTrainedModel:
+    """Load a sequence classifier in evaluation mode.
+
+    Args:
+        folder: Full weights, head included.
+        dtype: The precision in memory, whatever the file's is.
+        device: Where to put it; see `pick_device`.
+        output: Which of several outputs is meant: index or label; see `output_index`.
+
+    Raises:
+        InputError: If a file is missing or the architecture is unknown.
+        GuardError: If the head would be newly initialised, if there are several outputs and none
+            is named, or if the folder would run code.
+        DamagedArtefactError: If a file is broken.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config = _read_config(folder, dropout=None)
+    output_index(config, output, where=str(folder))
+    model = _load(AutoModelForSequenceClassification, folder, config=config, dtype=dtype)
+    return model.to(device).eval()
+
+
+def output_index(config: PretrainedConfig, output: int | str | None, *, where: str = "") -> int:
+    """Find the column of a classifier's logits that is the score.
+
+    Raises:
+        GuardError: If there are several and none is named, or the named one doesn't exist.
+    """
+    labels = [str(config.id2label.get(i, i)) for i in range(config.num_labels)]
+    if output is None and len(labels) == 1:
+        return 0
+    if isinstance(output, str) and labels.count(output) == 1:
+        return labels.index(output)
+    if isinstance(output, int) and not isinstance(output, bool) and 0 <= output < len(labels):
+        return output
+    asked = "and none is named" if output is None else f"and none is '{output}'"
+    listed = ", ".join(f"{index}: {label}" for index, label in enumerate(labels))
+    raise GuardError(
+        f"the classifier {where or config.name_or_path} has {len(labels)} outputs {asked}",
+        why=f"its outputs are {listed}",
+        mend="name the output that is the score, by index or label (`output:`)",
+    )
+
+
+def _read_config(folder: Path, dropout: float | None) -> PretrainedConfig:
+    """Read a folder's configuration, with its dropouts set."""
+    from transformers import AutoConfig
+
+    check_no_code(folder)
+    with named_faults(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if dropout is not None:
+        _set_dropout(config, dropout)
+    return config
+
+
+def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
+    """Set every dropout probability of a configuration."""
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout {dropout} is no probability", mend="give a number in [0, 1)")
+    for name, value in config.to_dict().items():
+        if _DROPOUT_NAME.search(name) and isinstance(value, int | float):
+            setattr(config, name, dropout)
+    if dropout == 0 and getattr(config, "layerdrop", None):
+        config.layerdrop = 0.0
+
+
+def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> PreTrainedModel:  # noqa: ANN401 - an Auto class
+    """Load full weights; refuse if anything of the model isn't in the files."""
+    import torch
+
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype '{dtype}'", mend=f"use one of {', '.join(DTYPES)}")
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"{folder} is an adapter, not a whole model", mend="name the base that it belongs to"
+        )
+    safe = weight_files(folder)[0].suffix == ".safetensors"
+    with named_faults(folder), _no_loading_bar():
+        model, report = auto.from_pretrained(
+            folder, config=config, dtype=getattr(torch, dtype), use_safetensors=safe,
+            weights_only=True, trust_remote_code=False, local_files_only=True,
+            ignore_mismatched_sizes=True, output_loading_info=True,
+        )  # fmt: skip
+    _check_report(folder, model, report)
+    _align(model)
+    return model
+
+
+def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) -> None:
+    """Refuse weights that were made up, and layers that the configuration leaves out."""
+    mismatched = [str(item[0]) for item in report["mismatched_keys"]]
+    surplus = _left_out(report["unexpected_keys"], model.state_dict())
+    faults = [
+        ("are not in the files", report["missing_keys"]),
+        ("have another shape in the files", mismatched),
+        ("are in the files but beyond what config.json builds", surplus),
+        ("could not be converted", report.get("conversion_errors") or ()),
+        ("gave errors", report.get("error_msgs") or ()),
+    ]
+    told = [f"{_some(names)} {fault}" for fault, names in faults if names]
+    if told:
+        raise GuardError(
+            f"the weights in {folder} don't make a {type(model).__name__}",
+            why="; ".join(told),
+            mend="use a checkpoint of this class (a reward model has a trained head), and the"
+            " config.json that belongs to it",
+        )
+
+
+def _align(model: PreTrainedModel) -> None:
+    """Let every tensor begin where an allocated one would.
+
+    Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
+    the same weights in two files would give results that differ in the last bit.
+    """
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
+
+
+def _left_out(unexpected: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Pick the unexpected weights that are named like the model's own, but for a number."""
+    patterns = {_numberless(name) for name in known}
+    return [name for name in unexpected if any(p.endswith(_numberless(name)) for p in patterns)]
+
+
+def _numberless(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def _some(names: Iterable[str]) -> str:
+    """Name the first few."""
+    listed = sorted(map(str, names))
+    return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
+
+
+def _check_adapter_base(adapter: Path, base: Path) -> None:
+    """Refuse an adapter whose recorded base isn't the one it is to be applied to."""
+    read_json(adapter / "adapter_config.json")
+    if not (adapter / ADAPTER_RECORD).is_file():
+        raise GuardError(
+            f"the adapter {adapter} doesn't say which base it was trained on",
+            why=f"there is no {ADAPTER_RECORD} beside adapter_config.json",
+            mend="train it with alignstudy, or merge it into its base and use the full weights",
+        )
+    record = read_json(adapter / ADAPTER_RECORD)
+    if record.get("base_weights_sha256") != (found := weights_digest(base)):
+        raise GuardError(
+            f"the adapter {adapter} was trained on other weights than {base}",
+            why=f"it records {record.get('base', 'a base')} with sha256"
+            f" {record.get('base_weights_sha256')}; these weights have {found}",
+            mend="apply the adapter to the base it was trained on, or train it again",
+        )
+
+
+def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Put an adapter on its base; every weight of it must come from the file."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    with named_faults(folder):
+        stored = load_peft_weights(str(folder), device="cpu")
+    try:
+        with warnings.catch_warnings():  # PEFT asks by a name that only its developers can change
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        raise GuardError(
+            f"the adapter {folder} doesn't fit its base",
+            why=first_line(error),
+            mend="apply it to the base it was trained on",
+        ) from error
+    wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    if wanted != set(stored):
+        raise GuardError(
+            f"the adapter {folder} doesn't fit its base",
+            why=f"{_some(wanted ^ set(stored))} are in only one of adapter file and model",
+            mend="apply it to the base it was trained on",
+        )
+    return adapted
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Keep the library's own progress bar off the terminal: the caller has one."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Figures of rates and differences between models."""

@@ -1,0 +1,171 @@
+"""How small a difference a number of prompts can show, and where this study stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.style import (
+    INK,
+    ModelStyle,
+    add_legend,
+    in_house_style,
+    legend_height,
+    model_style,
+    new_figure,
+    not_measured,
+)
+from alignstudy.records import Axis
+from alignstudy.stats.power.power import mcnemar_detectable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_RATES = {Axis.HARMLESS: "HmR", Axis.HELPFUL: "HpR"}
+Dashes = tuple[int, tuple[int, ...] | None]
+_DASHES: tuple[Dashes, ...] = ((0, None), (0, (6, 3)), (0, (2, 2)))
+_NUMBERS = (20, 30, 50, 80, 130, 220, 400, 800, 2_000, 5_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """One model against the reference on one axis.
+
+    Attributes:
+        discordance: Share of prompts on which just one of the two passes, 0 to 1.
+        observed: Size of the difference of their rates, percentage points.
+        n: Prompts that both have.
+        curve: (prompts, detectable difference in points), where there is one.
+    """
+
+    axis: Axis
+    model: str
+    discordance: float
+    observed: float
+    n: int
+    curve: tuple[tuple[int, float], ...]
+
+
+@in_house_style
+def draw(data: FigureData) -> Plot:
+    """Power: smallest difference that is found with 80 % power, by number of prompts."""
+    pairs = {axis: _pairs(data, axis) for axis in Axis}
+    found = [pair for of_axis in pairs.values() for pair in of_axis]
+    if not any(pair.curve for pair in found):
+        raise NothingToShow("power: no two models' pass and fail differ on any prompt")
+    figure = new_figure(4.0 + legend_height(data.compared))
+    panels = figure.subplots(1, len(AXIS_TITLES), sharey=True)
+    for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
+        axes.set(title=f"{title}: {_RATES[axis]}", xlabel="prompts that both models answer")
+        axes.grid(visible=True, axis="both")
+        if not any(pair.curve for pair in pairs[axis]):
+            not_measured(axes)
+            continue
+        _draw_panel(axes, data, pairs[axis])
+    panels[0].set_ylabel("smallest difference found with\n80 % power, percentage points")
+    panels[0].set_ylim(bottom=0)
+    shown = {pair.model: model_style(data.models, pair.model) for pair in found if pair.curve}
+    add_legend(figure, shown, line=True)
+    return Plot(
+        figure=figure,
+        data=[row for pair in found for row in _rows(pair, data.reference)],
+        title=f"Power of comparisons with {data.reference}",
+        caption=_caption(data, found),
+    )
+
+
+def _pairs(data: FigureData, axis: Axis) -> list[_Pair]:
+    """Compare every model's pass and fail with the reference's."""
+    passed = data.table(axis).passed
+    if passed is None:
+        return []
+    pairs = []
+    for model in data.compared:
+        both = passed[[data.models.index(data.reference), data.models.index(model)]]
+        both = both[:, ~np.isnan(both).any(axis=0)]
+        if not both.size:
+            continue
+        # With several seeds these are shares: the chance that one seed of each is discordant.
+        discordance = float((both[0] * (1 - both[1]) + both[1] * (1 - both[0])).mean())
+        n = both.shape[1]
+        pairs.append(
+            _Pair(
+                axis=axis, model=model, discordance=discordance, n=n,
+                observed=100 * abs(float((both[1] - both[0]).mean())),
+                curve=_curve(discordance, n),
+            )
+        )  # fmt: skip
+    return pairs
+
+
+def _curve(discordance: float, n: int) -> tuple[tuple[int, float], ...]:
+    """Give the smallest detectable difference at round numbers of prompts and at this study's."""
+    found = ((number, mcnemar_detectable(discordance, number)) for number in {*_NUMBERS, n})
+    return tuple(sorted((number, 100 * share) for number, share in found if share is not None))
+
+
+def _draw_panel(axes: Axes, data: FigureData, pairs: list[_Pair]) -> None:
+    """Draw the curves of one axis on a logarithmic scale of prompts."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+    for pair in pairs:
+        if pair.curve:
+            place = data.compared.index(pair.model)
+            dashes = _DASHES[place % len(_DASHES)]
+            _draw_pair(axes, pair, model_style(data.models, pair.model), dashes)
+    for n in sorted({pair.n for pair in pairs}):
+        axes.axvline(n, color=INK, linewidth=1.2, linestyle=(0, (5, 2.5)), zorder=2.5)
+    axes.set_xscale("log")
+    ticks = (20, 50, 100, 250, 500, 1_000, 2_500, 5_000)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", rotation=0, labelsize=9)
+
+
+def _draw_pair(axes: Axes, pair: _Pair, style: ModelStyle, dashes: Dashes) -> None:
+    """Draw one curve, its value at this study's size, and the difference that was observed."""
+    axes.plot(
+        [n for n, _ in pair.curve], [points for _, points in pair.curve], color=style.colour,
+        linewidth=1.8, linestyle=dashes, zorder=3,
+    )  # fmt: skip
+    axes.plot(
+        [pair.n], [pair.observed], linestyle="none", marker=style.marker, markersize=8,
+        markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.8, zorder=5,
+        clip_on=False,
+    )  # fmt: skip
+    here = dict(pair.curve).get(pair.n)
+    if here is not None:
+        axes.plot(
+            [pair.n], [here], linestyle="none", marker=style.marker, markersize=7,
+            color=style.colour, zorder=4,
+        )  # fmt: skip
+
+
+def _rows(pair: _Pair, reference: str) -> list[dict[str, Any]]:
+    """Give a curve as rows of the figure's data."""
+    return [
+        {
+            "axis": str(pair.axis), "metric": _RATES[pair.axis], "model": pair.model,
+            "reference": reference, "prompts": n, "detectable": points,
+            "this_study": n == pair.n, "discordance": pair.discordance, "observed": pair.observed,
+        }
+        for n, points in pair.curve
+    ]  # fmt: skip
+
+
+def _caption(data: FigureData, pairs: list[_Pair]) -> str:
+    """Say which test, at which discordance, and what the markers are."""
+    several = len({row.seed for row in data.responses}) > 1
+    return (
+        "Power of McNemar's exact test (two-sided, 5\u00a0%, one comparison), if the models go on"
+        " to disagree on as large a share of prompts as here. Dashed line: this study"
+        f" ({numbers_of_prompts(pair.n for pair in pairs)} prompts). Filled marker: what it could"
+        f" find; open marker: the observed difference to {data.reference}, found as a rule only"
+        f" where it lies above the curve. Judge: {data.judge}."
+        + (" For one training a model; several seeds need fewer prompts." if several else "")
+    )

@@ -1,0 +1,116 @@
+"""The report for terminals and pull requests: what was found, in one Markdown file.
+
+It holds no response and no prompt. Whatever a study file, a model's name or a warning says is made
+inert by `inert`: Markdown is HTML to those who render it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.markdown.text import inert, markdown_table
+from alignstudy.report.tables import judge_tables, result_tables, robustness_tables, verdict_tables
+from alignstudy.report.tables.cost_table import costs_table
+from alignstudy.report.tables.layout import Table
+from alignstudy.report.text.answer import answer
+from alignstudy.report.text.cautions import cautions
+from alignstudy.report.text.limitations import limitations
+from alignstudy.report.text.stamps import run_stamp
+from alignstudy.report.text.words import study_in_words
+
+_LINKS = "Prompts that decide"
+
+
+def render_markdown(inputs: ReportInputs) -> str:
+    """Render the answer, the claims, the main tables, the judges' worth and the warnings.
+
+    Args:
+        inputs: What the report says; figures and responses are not read.
+
+    Returns:
+        Markdown in GitHub's dialect that can be encoded as UTF-8, with one newline at the end.
+    """
+    found = answer(inputs.findings)
+    lines = [f"# {inert(inputs.study)}", ""]
+    if stamp := run_stamp(inputs):
+        lines += [f"> **{inert(stamp)}**", ""]
+    lines += [f"**{inert(found.headline)}**", "", *_list(found.sentences)]
+    lines += [
+        "Brackets hold 95 % intervals. 'No difference is shown' does not mean that there is none.",
+        "",
+        *(line for paragraph in study_in_words(inputs) for line in (inert(paragraph), "")),
+    ]
+    for title, tables in _sections(inputs):
+        filled = [table for table in tables if table.rows]
+        if filled:
+            lines += [f"## {title}", ""]
+            lines += [line for table in filled for line in markdown_table(table)]
+    lines += _listed(
+        "What it took", filter(None, [costs_table(inputs.costs, inputs.cost_notes).note])
+    )
+    lines += _listed("Warnings", cautions(inputs))
+    lines += _listed("What these figures can't say", limitations(inputs))
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
+    """Give title and tables of each section, the leading judge's figures only."""
+    findings, first = inputs.findings, inputs.findings.first
+    claims = verdict_tables.verdicts_table(findings.verdicts, ())
+    return [
+        ("Claims", (_without(claims, _LINKS),)),
+        (
+            "Figures of merit",
+            (
+                result_tables.merits_table(findings, first),
+                result_tables.scores_table(findings, first),
+            ),
+        ),
+        (
+            "Differences between models",
+            (
+                _without(
+                    result_tables.comparisons_table(first.comparisons, ("cas", "hmr", "hpr")),
+                    "p#",
+                    "Win rate#",
+                ),
+            ),
+        ),
+        (
+            "What the judges are worth",
+            (
+                judge_tables.accuracy_table(findings.qualities),
+                judge_tables.probes_table(findings.qualities),
+                judge_tables.agreements_table(findings.agreements),
+            ),
+        ),
+        (
+            "Form of the responses",
+            (
+                result_tables.hygiene_table(first),
+                robustness_tables.pair_sweeps_table(first.sweeps),
+            ),
+        ),
+    ]
+
+
+def _without(table: Table, *columns: str) -> Table:
+    """Leave columns out, for narrow places."""
+    kept = [place for place, name in enumerate(table.columns) if name not in columns]
+    return Table(
+        columns=tuple(table.columns[place] for place in kept),
+        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
+        note=table.note,
+        title=table.title,
+    )
+
+
+def _listed(title: str, sentences: Iterable[str]) -> list[str]:
+    said = list(sentences)
+    return [f"## {title}", "", *_list(said)] if said else []
+
+
+def _list(sentences: Iterable[str]) -> list[str]:
+    lines = [f"- {inert(sentence)}" for sentence in sentences]
+    return [*lines, ""] if lines else []

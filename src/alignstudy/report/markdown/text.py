@@ -1,0 +1,76 @@
+"""Text that others wrote, made inert in Markdown: no tag, link, picture, mention or heading."""
+
+from __future__ import annotations
+
+import re
+
+from alignstudy.formatting import NO_BREAK
+from alignstudy.report.html.untrusted import visible
+from alignstudy.report.tables.layout import Cell, Table
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKS = re.compile(r"[\\`*{}\[\]|~#$!]|(?<![^\W_])_|_(?![^\W_])")
+_NUMBERS = re.compile(r"\[[-\u2212+]?[\d.,]+, [-\u2212+]?[\d.,]+\](?![(:\[])")
+# Renderers make links of bare addresses, and mentions of "@name", after they took escapes away;
+# a code span around the mark that gives them away is what they leave alone.
+_TRIGGERS = re.compile(r"://|(?<![\w.])www\.|@|(?<=:)/(?=/)|(?i:(?<=mailto)|(?<=xmpp)):")
+_AT_START = re.compile(r"^(?:[-+=](?=[-+=\s]|$)|\d+(?=[.)](?:\s|$)))")
+
+
+def inert(text: str) -> str:
+    """Write text on one line so that no Markdown renderer finds anything in it but text.
+
+    Intervals as this package writes them, `[1.0, 2.0]`, keep their brackets.
+    """
+    line = " ".join(visible(text).replace(NO_BREAK, " ").split())
+    pieces, end = [], 0
+    for found in _NUMBERS.finditer(line):
+        pieces += [_escaped(line[end : found.start()]), found[0]]
+        end = found.end()
+    pieces.append(_escaped(line[end:]))
+    return _start("".join(pieces))
+
+
+def _escaped(text: str) -> str:
+    """Escape what means something inside a line."""
+    parts, end = [], 0
+    for found in _TRIGGERS.finditer(text):
+        parts += [_marks(text[end : found.start()]), f"`{found[0]}`"]
+        end = found.end()
+    return "".join((*parts, _marks(text[end:])))
+
+
+def _marks(text: str) -> str:
+    """Escape marks by a backslash, and what HTML would read by its name."""
+    plain = _MARKS.sub(lambda found: f"\\{found[0]}", text)
+    return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], plain)
+
+
+def _start(line: str) -> str:
+    """Keep the start of a line from making a list, a heading or a rule."""
+    found = _AT_START.match(line)
+    if found is None:
+        return line
+    mark = found[0]
+    return f"{mark}\\{line[len(mark) :]}" if mark.isdigit() else f"\\{line}"
+
+
+def markdown_table(table: Table) -> list[str]:
+    """Write a table with its title and note; what stands under a number goes behind it."""
+    heads = [column.removesuffix("#") for column in table.columns]
+    rules = ["---:" if column.endswith("#") else "---" for column in table.columns]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    lines = [f"**{inert(table.title)}**", ""] if table.title else []
+    lines += [_row([inert(head) for head in heads]), _row(rules), *map(_row, rows), ""]
+    return [*lines, inert(table.note), ""] if table.note else lines
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: Cell) -> str:
+    text = inert(cell.text)
+    if cell.kind and text:
+        text = f"**{text}**"
+    return f"{text} {inert(cell.detail)}".strip() if cell.detail else text

@@ -1,0 +1,1 @@
+"""Tables, for the run folder and for the report."""

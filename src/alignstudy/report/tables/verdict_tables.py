@@ -1,0 +1,72 @@
+"""The table of claims: what was stated, what the data say, and the prompts that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alignstudy.analysis.claims.claims import Verdict
+from alignstudy.formatting import ABSENT, count
+from alignstudy.records import ScoredResponse
+from alignstudy.report.html.links import prompt_names, sample_link
+from alignstudy.report.tables.layout import Cell, Table
+
+_KINDS = {
+    "supported": "good",
+    "equivalent": "good",
+    "contradicted": "bad",
+    "unmeasurable": "plain",
+}
+_MOST_LINKS = 6
+
+
+def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredResponse]) -> Table:
+    """Give a row a claim, and one for each part of a claim that has several."""
+    places = _places(responses)
+    rows = []
+    for item in verdicts:
+        rows.append(_row(item, places))
+        rows += [_row(part, places, prefix="part: ") for part in item.parts]
+    return Table(
+        columns=("Claim", "Verdict", "Evidence", "Prompts needed#", "Prompts that decide"),
+        rows=tuple(rows),
+        note=(
+            "Supported: shown after correction, beyond the margin, by every judge above its floor."
+            " Contradicted: the same in the other direction, or untrue in the sample."
+            " Equivalent: shown to lie within the margin."
+            " Underpowered: not shown, and with so few prompts a difference as large as the"
+            " observed one would be missed more often than once in five times."
+            " Not supported: not shown although there were prompts enough."
+            " Unmeasurable: a judge below its floor, or a figure that was not measured."
+            " Prompts needed: a set, for 80 % power at the observed difference."
+        ),
+        title="Claims that were stated, and what the data say",
+    )
+
+
+def verdict_kind(verdict: str) -> str:
+    """Give how a verdict is set off: one of `layout.KINDS`."""
+    return _KINDS.get(verdict, "open")
+
+
+_Places = dict[str, tuple[tuple[str, str], ...]]
+
+
+def _row(item: Verdict, places: _Places, prefix: str = "") -> tuple[Cell, ...]:
+    links = tuple(link for prompt_id in item.prompts for link in places.get(prompt_id, ()))
+    rest = len(links) - _MOST_LINKS
+    more = f"and {rest} more" if rest > 0 else ""
+    return (
+        Cell(f"{prefix}{item.claim}"),
+        Cell(item.verdict, kind=verdict_kind(item.verdict)),
+        Cell(item.evidence),
+        Cell(ABSENT if item.n_needed is None else count(item.n_needed)),
+        Cell("" if links else ABSENT, more, links=links[:_MOST_LINKS]),
+    )
+
+
+def _places(responses: Sequence[ScoredResponse]) -> _Places:
+    """Give prompt id -> name and link of its samples; an id may stand on both axes."""
+    found: _Places = {}
+    for (axis, prompt_id), name in prompt_names((r.axis, r.prompt_id) for r in responses).items():
+        found[prompt_id] = (*found.get(prompt_id, ()), (name, sample_link(axis, prompt_id)))
+    return found

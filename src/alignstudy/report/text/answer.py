@@ -1,0 +1,264 @@
+"""The answer in three to six plain sentences, by rule, from verdicts and comparisons alone.
+
+It says who leads and whether that is established; with claims, what became of them; without, which
+differences are real, what can't be told and what it would take. Either way it says what the judge
+is worth, and where the rates disagree on who leads. A judge below its floor is the first
+thing said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+from alignstudy.analysis.comparisons.orientation import (
+    ALPHA,
+    Finding,
+    between,
+    differences,
+    figures_in_words,
+    lead_in_words,
+    leaders,
+    leading_metric,
+    unseparated,
+    values_of,
+)
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis
+from alignstudy.formatting import (
+    NO_BREAK,
+    count,
+    listing,
+    number,
+    p_in_words,
+    plural,
+)
+from alignstudy.metrics.metric import Metric
+from alignstudy.report.text.answer_claims import claims_in_words, verdict_sentences
+from alignstudy.report.text.stamps import accuracy_in_words, stamp_in_words
+
+__all__ = ["ALPHA", "MOST_SENTENCES", "Answer", "answer"]
+
+MOST_SENTENCES = 6
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the study found.
+
+    Attributes:
+        headline: The verdict in a sentence; before it, a sentence on a judge below its floor.
+        sentences: What else can and can't be said.
+    """
+
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def answer(findings: Findings) -> Answer:
+    """Say what was found, in at most `MOST_SENTENCES` sentences, the headline's included."""
+    first = findings.first
+    metric = leading_metric(first)
+    if metric is None:
+        return Answer(
+            headline="Nothing was measured: no response has a score.",
+            sentences=tuple(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in first.notes),
+        )
+    stamp = stamp_in_words(findings)
+    lead = lead_in_words(first, metric)
+    if findings.verdicts:
+        told = [claims_in_words(findings.verdicts), *verdict_sentences(findings.verdicts)]
+    else:
+        told = _from_comparisons(first, metric)
+    room = MOST_SENTENCES - (2 if stamp else 1)
+    # A stamp has said already what the judge is worth; claims then need the room.
+    worth = "" if stamp and findings.verdicts else _judge_sentence(findings, metric)
+    kept = _fit(told, list(filter(None, (worth, _trade_off(first)))), room)
+    return Answer(headline=" ".join(filter(None, (stamp, lead))), sentences=tuple(kept))
+
+
+def _fit(told: list[str], last: list[str], room: int) -> list[str]:
+    """Keep what fits; what is said of judge and trade-off goes before the later findings."""
+    return [*told[: max(1, room - len(last))], *last][:room]
+
+
+def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:
+    """Say what is real, what can't be told, and how the leader does against the base."""
+    to_base = _against_base(analysis, metric)
+    found = [_real(analysis), _open_questions(analysis, metric), _by_scores(analysis)]
+    # That no model is above the base comes first; that one is stands among the real differences.
+    found.insert(0 if analysis.base in leaders(analysis, metric) else 2, to_base)
+    if to_base and found[0] != to_base and found[-1]:
+        found.remove(to_base)
+    return [sentence for sentence in found if sentence]
+
+
+def _real(analysis: Analysis) -> str:
+    """Name the real differences of every rate, or of scores where there are no rates."""
+    measured = [m for m in analysis.rates if differences(analysis, m)]
+    return _real_in(analysis, measured, "Real differences") if measured else ""
+
+
+def _by_scores(analysis: Analysis) -> str:
+    """Name the real differences in mean scores."""
+    measured = [m for m in analysis.scores if differences(analysis, m)]
+    return _real_in(analysis, measured, "Real differences in scores") if measured else ""
+
+
+def _real_in(analysis: Analysis, metrics: list[Metric], heading: str) -> str:
+    said, num_tests = [], 0
+    for metric in metrics:
+        made = [f for f in differences(analysis, metric) if f.p is not None]
+        shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.points)
+        num_tests += len(made)
+        if shown:
+            said.append(f"{metric.title}, {_named(shown)}")
+        elif made:
+            said.append(f"{metric.title}, none of {plural(len(made), 'comparison')}")
+    if not num_tests:
+        return f"{heading}: no test was made."
+    return f"{heading} (after Holm): {'; '.join(said)}."
+
+
+def _named(shown: list[Finding]) -> str:
+    """Name the largest differences, and count the rest."""
+    said = [f"{f.better} above {f.worse} ({f.figures()})" for f in shown[:_MOST_NAMED]]
+    rest = len(shown) - len(said)
+    return listing([*said, f"{rest} more"] if rest else said)
+
+
+def _against_base(analysis: Analysis, metric: Metric) -> str:
+    """Say how the leading model does against the base model."""
+    base, first = analysis.base, leaders(analysis, metric)
+    found = values_of(analysis, metric)
+    if base is None or base not in found or len(found) == 1:
+        return ""
+    if base in first:
+        return f"No model has a higher {metric.title} than {base}."
+    finding = between(analysis, metric, first[0], base)
+    if finding is None:
+        return ""
+    digits = metric.digits
+    low, high = number(finding.low, digits), number(finding.high, digits)
+    return (
+        f"Compared with {base}, the {metric.title} of {first[0]} is"
+        f" {number(finding.points, digits)}{metric.points} higher"
+        f" [{low}, {high}]{_verdict(finding)}."
+    )
+
+
+def _verdict(finding: Finding) -> str:
+    """Say what a test says of a difference."""
+    if finding.p is None:
+        return "; no test was made"
+    verdict = "a real difference" if finding.is_shown else "not shown to be a real difference"
+    return f", {p_in_words(finding.p)} after Holm: {verdict}"
+
+
+def _open_questions(analysis: Analysis, metric: Metric) -> str:
+    """Say which lead can't be told from chance, and how many prompts would tell."""
+    best = leaders(analysis, metric)[0]
+    rivals = [model for model in unseparated(analysis, metric, best) if model != best]
+    pairs = [found for rival in rivals if (found := between(analysis, metric, best, rival))]
+    if not pairs:
+        return ""
+    first = min(pairs, key=lambda finding: finding.points)
+    more = [f"{f.better} and {f.worse}" for f in pairs if f is not first]
+    tail = f"; nor between {listing(more, word='or')}" if more else ""
+    name = metric.title
+    if first.is_equivalent and first.margin is not None:
+        margin = f"{number(first.margin, metric.digits)}{metric.points}"
+        return (
+            f"{first.better} and {first.worse} are equivalent in {name}, within {margin}"
+            f" ({first.figures()}){tail}."
+        )
+    pair = f"between {first.better} and {first.worse}"
+    return f"No difference in {name} is shown {pair} ({first.figures()}){_needed(first)}{tail}."
+
+
+def _needed(finding: Finding) -> str:
+    """Say what it would take to show a difference of this size, and what this study could show."""
+    power = finding.power
+    if power is None:
+        return "; no test was made" if finding.p is None else ""
+    digits, unit = finding.metric.digits, finding.metric.points
+    if power.detectable is None:
+        return "; the models differ on no prompt"
+    least = f"{number(power.detectable, digits)}{unit}"
+    here = f"with the prompts at hand {least} or more would be seen (80{NO_BREAK}% power)"
+    if power.n_needed is None:
+        return f"; {here}"
+    a_set = " a set" if len(finding.metric.axes) > 1 else ""
+    return f": to show one of this size takes {count(power.n_needed)} prompts{a_set}; {here}"
+
+
+def _trade_off(analysis: Analysis) -> str:
+    """Say so where no model leads in the rates of all axes."""
+    rates = [rate for rate in analysis.rates if len(rate.axes) == 1]
+    first = [leaders(analysis, rate) for rate in rates]
+    num_models = max((len(values_of(analysis, rate)) for rate in rates), default=0)
+    if num_models < 2 or len(rates) < 2 or not all(first) or set.intersection(*map(set, first)):
+        return ""
+    best = [models[0] for models in first]
+    values = [values_of(analysis, rate)[model] for rate, model in zip(rates, best, strict=True)]
+    said = [
+        f"{model} {'has ' if at == 0 else ''}the highest {rate.title}"
+        f" ({figures_in_words(value, rate)})"
+        for at, (rate, model, value) in enumerate(zip(rates, best, values, strict=True))
+    ]
+    return f"No model leads in {'both' if len(rates) == 2 else 'all'}: {', '.join(said)}; " + (
+        f"a difference between these {'two' if len(rates) == 2 else 'models'}"
+        f" {_where_shown(analysis, rates, best)}."
+    )
+
+
+def _where_shown(analysis: Analysis, rates: list[Metric], best: list[str]) -> str:
+    """Say in which rates models are shown to differ."""
+    shown = [
+        rate.title
+        for rate in rates
+        if any(
+            (finding := between(analysis, rate, *pair)) and finding.is_shown
+            for pair in combinations(dict.fromkeys(best), 2)
+        )
+    ]
+    return (
+        f"is shown in {listing(shown)}"
+        if shown
+        else (f"is shown in {'neither' if len(rates) == 2 else 'none'}")
+    )
+
+
+def _judge_sentence(findings: Findings, metric: Metric) -> str:
+    """Say how often the leading judge agrees with people, and whether other judges agree."""
+    judge = findings.first.judge
+    quality = findings.quality(judge)
+    measured = (
+        [(axis, found) for axis in findings.first.axes if (found := quality.accuracy(axis.name))]
+        if quality
+        else []
+    )
+    if measured:
+        said = [f"{accuracy_in_words(found)} on {axis.prompts} prompts" for axis, found in measured]
+        worth = f"The judge {judge} agrees with people on {listing(said)} (chance: 50{NO_BREAK}%)"
+    else:
+        worth = f"Whether the judge {judge} agrees with people was not measured in this study"
+    others = [_by_other_judge(findings.first, other, metric) for other in findings.analyses[1:]]
+    return "; ".join((worth, *others)) + "."
+
+
+def _by_other_judge(first: Analysis, other: Analysis, metric: Metric) -> str:
+    """Say whether another judge puts the same model first."""
+    theirs, ours = leaders(other, metric), leaders(first, metric)
+    if not theirs:
+        return f"the judge {other.judge} gave no {metric.title}"
+    if len(theirs) == len(values_of(other, metric)) > 1:
+        return f"by the judge {other.judge} all models have the same {metric.title}"
+    verb = "has" if len(theirs) == 1 else "share"
+    if theirs == ours:
+        return f"the judge {other.judge} agrees on who leads"
+    return (
+        f"the judge {other.judge} does not agree on who leads: by its scores {listing(theirs)}"
+        f" {verb} the highest {metric.title}"
+    )

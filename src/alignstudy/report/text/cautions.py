@@ -1,0 +1,170 @@
+"""Warnings that a run's own numbers give rise to, beyond the notes of the analysis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from alignstudy.analysis.comparisons.pairs import MIN_PROMPTS
+from alignstudy.analysis.form_notes import MOST_APART
+from alignstudy.analysis.results import Analysis
+from alignstudy.formatting import count, listing, number, percent, short
+from alignstudy.metrics.axes import axis_named
+from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.report.tables.judge_tables import quality_notes
+
+ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
+JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0
+
+
+def cautions(inputs: ReportInputs) -> tuple[str, ...]:
+    """Give the warnings, the gravest first, each once: one or two sentences each."""
+    first = inputs.analyses[0]
+    models = [model.model for analysis in inputs.analyses for model in analysis.models]
+    baselines = {item.judge for item in inputs.findings.qualities if item.is_baseline}
+    heeded = [a for a in inputs.analyses if a is first or a.judge not in baselines]
+    noted = [note for analysis in heeded for note in analysis.notes]
+    calibrations = [row for row in inputs.calibrations if row.get("judge") not in baselines]
+    found = [
+        *_failed_guards(inputs.training),
+        *_calibrations(calibrations),
+        *(_sentence(text, models) for text in (*inputs.warnings, *noted)),
+        *quality_notes(inputs.findings.qualities),
+        *_lengths(inputs),
+        *_power(first),
+        *_thresholds(inputs.analyses),
+        *_hygiene(first),
+        *_unmoved(inputs.training),
+        *_quarantined(inputs),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _sentence(text: str, models: Sequence[str]) -> str:
+    """Write a note as a sentence; a model's name keeps its own spelling."""
+    text = text.strip()
+    first = text.split(" ", 1)[0].rstrip(":,")
+    start = text[:1] if first in models else text[:1].upper()
+    return f"{start}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def _failed_guards(training: Sequence[TrainingRecord]) -> Iterator[str]:
+    for record in training:
+        for guard in record.guards:
+            if not guard.passed:
+                yield (
+                    f"Guard {guard.guard} did not pass in {record.recipe}, and the study asked to"
+                    f" go on: {guard.detail.rstrip('.')}."
+                )
+
+
+def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Warn of a judge that hardly tells chosen from rejected answers."""
+    for row in calibrations:
+        accuracy = row.get("balanced_accuracy")
+        if isinstance(accuracy, (int, float)) and accuracy < JUDGE_FLOOR:
+            judge = f"the judge {row['judge']}" if row.get("judge") else "the judge"
+            yield (
+                f"On labelled pairs ({row.get('axis', 'one axis')}) {judge} is right in"
+                f" only {percent(100 * accuracy, 0)} (chance is 50\u00a0%): its figures there say"
+                " little."
+            )
+
+
+def _lengths(inputs: ReportInputs) -> Iterator[str]:
+    """Warn of a judge that prefers the longer response surely more often than people do."""
+    for quality in inputs.findings.qualities:
+        for item in quality.length:
+            if item.judge_longer.low > item.human_longer.high:
+                yield (
+                    f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers the longer"
+                    f" response in {percent(item.judge_longer.value, 0)} of pairs, people in"
+                    f" {percent(item.human_longer.value, 0)}: it rewards length."
+                )
+
+
+def _power(analysis: Analysis) -> Iterator[str]:
+    """Warn where differences of interest can't be shown with so few prompts."""
+    rates = [rate for rate in analysis.rates if rate.family == "rates"]
+    found = [model.estimates.get(rate.name) for model in analysis.models for rate in rates]
+    sizes = [estimate.n for estimate in found if estimate is not None]
+    if len(analysis.models) < 2 or not sizes or min(sizes) < MIN_PROMPTS:
+        return
+    smallest = smallest_likely_difference(min(sizes))
+    if smallest > TELLING_DIFFERENCE:
+        yield (
+            f"With {min(sizes)} prompts an axis, a difference in"
+            f" {listing([rate.title for rate in rates], word='or')} under about {short(smallest, 0)} points is unlikely to be shown even where there is one"
+            " (80\u00a0% power, if two models disagree on 30\u00a0% of the prompts)."
+        )
+
+
+def smallest_likely_difference(num_prompts: int, *, discordance: float = 0.3) -> float:
+    """Give the paired difference of two rates that a test shows with 80 % power, in points.
+
+    Normal approximation of McNemar's test at a two-sided level of 5 %:
+    `(1.96 + 0.84) * sqrt(discordance / n)`.
+    Source: Miller 2024, "Adding Error Bars to Evals" (arXiv:2411.00640), section 5.
+    """
+    return 100 * 2.8 * math.sqrt(discordance / num_prompts)
+
+
+def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
+    for analysis in analyses:
+        origins = analysis.thresholds.origin
+        given = [
+            f"{axis.name} {short(value, 4)}"
+            for axis in analysis.axes
+            if (value := analysis.thresholds.of(axis.name)) is not None
+            and "calibrated" not in origins.get(axis.name, "").lower()
+        ]
+        if given:
+            yield (
+                f"The thresholds for the judge {analysis.judge} ({listing(given)}) were not"
+                " calibrated on labelled answers: rates depend on them, mean scores do not."
+            )
+
+
+def _hygiene(analysis: Analysis) -> Iterator[str]:
+    """Warn of responses that run on or repeat themselves; notes tell where models differ in it."""
+    for axis in analysis.axes:
+        name = f"{axis.prompts} prompts"
+        rows = {m.model: m.hygiene[axis.name] for m in analysis.models if axis.name in m.hygiene}
+        tags = {model: row.role_tag for model, row in rows.items()}
+        if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
+            yield from _share(name, "run on into a further turn", tags, ROLE_TAG_SHARE)
+        loops = {model: row.repetition for model, row in rows.items()}
+        yield from _share(
+            name, "repeat themselves (over 30\u00a0% of the 4-grams)", loops, REPETITION_SHARE
+        )
+
+
+def _share(name: str, what: str, shares: Mapping[str, float], limit: float) -> Iterator[str]:
+    """Warn of a share above a limit, model by model."""
+    if any(share > limit for share in shares.values()):
+        who = listing([f"{model} {percent(share, 0)}" for model, share in shares.items()])
+        yield f"On {name}, responses that {what}: {who}."
+
+
+def _unmoved(training: Sequence[TrainingRecord]) -> Iterator[str]:
+    """Warn of a DPO whose loss stayed at ln 2, where it starts."""
+    for record in training:
+        logged = [p["loss"] for p in record.curve if isinstance(p.get("loss"), (int, float))]
+        if record.method != "dpo" or record.final_loss is None or not logged:
+            continue
+        if max(abs(logged[0] - math.log(2)), abs(record.final_loss - math.log(2))) < AT_REST:
+            yield (
+                f"The last loss of {record.recipe} is {number(record.final_loss, 3)}, close to"
+                " ln 2 = 0.693 where DPO starts: it hardly moved the model."
+            )
+
+
+def _quarantined(inputs: ReportInputs) -> Iterator[str]:
+    for audit in inputs.audits:
+        bad = len(audit.quarantined)
+        if audit.read and 100 * bad / audit.read > QUARANTINED_SHARE:
+            yield (
+                f"{count(bad)} of {count(audit.read)} rows of {audit.part} could not be used; the"
+                " data audit gives the reasons."
+            )

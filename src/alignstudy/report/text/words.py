@@ -1,0 +1,226 @@
+"""The study in words, from its settings and what came out; a missing setting is left unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alignstudy.analysis.judge_panel.combine import PANEL
+from alignstudy.analysis.results import Analysis
+from alignstudy.formatting import listing, plural, short
+from alignstudy.metrics.axes import combined, rate_of
+from alignstudy.records import Axis
+from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.ratings import JUDGE
+
+_PROTOCOLS = {
+    "paper": (
+        "Prompts and responses follow the published study to the letter (protocol: paper), its"
+        " known defects included; they are listed under Warnings."
+    ),
+    "rigorous": (
+        "Prompts are parsed by role and end in the assistant's cue, and responses are cut at the"
+        " next role tag (protocol: rigorous)."
+    ),
+}
+
+
+def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
+    """Say what was compared, on what data, by which judge and protocol, in short paragraphs."""
+    settings, first = inputs.settings, inputs.analyses[0]
+    paragraphs = (
+        (_compared(settings, first), _data(settings), _seeds(first)),
+        (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
+        (_judges(inputs, settings), *(_threshold(first, axis) for axis in first.axes)),
+        (_validation(inputs), _claims(inputs)),
+        (_definitions(first),),
+    )
+    said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
+    return tuple(filter(None, said))
+
+
+def recipe_in_words(methods: object) -> str:
+    """Say what a recipe does: `sft, then dpo`; the base model is left as it is."""
+    if not isinstance(methods, Sequence) or isinstance(methods, str):
+        return ""
+    return ", then ".join(str(method) for method in methods) or "not trained further"
+
+
+def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
+    """Say which models are compared, and on which base they stand."""
+    recipes = settings.get("recipes")
+    recipes = recipes if isinstance(recipes, Mapping) else {}
+    named = []
+    for model in analysis.models:
+        done = recipe_in_words(recipes.get(model.model))
+        named.append(f"{model.model} ({done})" if done not in {"", model.model} else model.model)
+    verb = "is evaluated" if len(named) == 1 else "are compared"
+    base = _base(settings.get("base"))
+    tail = f" The base is {base}." if base else ""
+    return f"{plural(len(named), 'model')} {verb}: {listing(named)}.{tail}"
+
+
+def _base(base: object) -> str:
+    """Name the base model: a hub id, a folder, or an architecture trained from scratch."""
+    if isinstance(base, str) or not isinstance(base, Mapping):
+        return base if isinstance(base, str) else ""
+    if isinstance(base.get("path"), str):
+        revision = base.get("revision")
+        return f"{base['path']} (revision {revision})" if revision else str(base["path"])
+    kind = _architecture(base.get("scratch"))
+    return f"a small {kind} model, pretrained from scratch in this study" if kind else ""
+
+
+def _architecture(trained: object) -> str:
+    """Give the model type of something that a study trains from scratch; empty if it is not."""
+    architecture = trained.get("architecture") if isinstance(trained, Mapping) else None
+    return str(architecture.get("model_type", "")) if isinstance(architecture, Mapping) else ""
+
+
+def _data(settings: Mapping[str, Any]) -> str:
+    """Say what they learned from."""
+    data = settings.get("data")
+    data = data if isinstance(data, Mapping) else {"source": data}
+    source = data.get("source")
+    if not isinstance(source, str):
+        return ""
+    if source == "world":
+        source = "a small world of dialogues that alignstudy generates"
+    train = data.get("train")
+    train = train if isinstance(train, Mapping) else {}
+    subsets = train.get("subsets")
+    parts = f": {listing([str(s) for s in subsets])}" if _is_list(subsets) and subsets else ""
+    split = f" (split {train['split']})" if isinstance(train.get("split"), str) else ""
+    return f"Preference data: {source}{parts}{split}."
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _prompts(inputs: ReportInputs) -> str:
+    """Say how many prompts there were."""
+    sizes = []
+    for axis in inputs.analyses[0].axes:
+        ids = {row.prompt_id for row in inputs.responses if row.axis == axis.name}
+        if ids:
+            sizes.append(plural(len(ids), f"{axis.prompts} prompt"))
+    return f"Every model answered the same {listing(sizes)}." if sizes else ""
+
+
+def _generation(settings: Mapping[str, Any]) -> str:
+    """Say how responses were made."""
+    generation = settings.get("generation")
+    if not isinstance(generation, Mapping):
+        return ""
+    how = ""
+    if generation.get("do_sample") is False:
+        how = "by greedy decoding"
+    elif generation.get("do_sample") is True:
+        temperature = generation.get("temperature")
+        how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
+    cap = generation.get("max_new_tokens")
+    most = f"with at most {cap} new tokens" if isinstance(cap, int) else ""
+    said = " ".join(part for part in (how, most) if part)
+    return f"Responses were made {said}." if said else ""
+
+
+def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
+    """Name the judges; the leading one's scores, or the panel's, make the main tables."""
+    names = [analysis.judge for analysis in inputs.analyses]
+    if names == [JUDGE]:
+        return "Scores are the ratings that came with the responses."
+    known = settings.get("judges")
+    entries = known if isinstance(known, (list, tuple)) else []
+    by_name = {entry.get("name"): entry for entry in entries if isinstance(entry, Mapping)}
+    if PANEL in names:
+        said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
+        lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
+        told = f"The judges are {listing(said)}. " if said else ""
+        return f"{told}The panel puts their scores together{lead}."
+    said = [_judge(name, by_name.get(name, {})) for name in names]
+    if len(said) == 1:
+        return f"The judge is {said[0]}."
+    return f"The judges are {listing(said)}; figures and warnings are by the first."
+
+
+def _members(inputs: ReportInputs) -> list[str]:
+    """Name the judges of a panel: those analysed by themselves, compared or assessed."""
+    findings = inputs.findings
+    names = [analysis.judge for analysis in findings.analyses]
+    names += [name for item in findings.agreements for name in (item.first, item.second)]
+    names += [quality.judge for quality in findings.qualities]
+    return [name for name in dict.fromkeys(names) if name != PANEL]
+
+
+def _validation(inputs: ReportInputs) -> str:
+    """Say on how many preference pairs judges were tried out."""
+    qualities = inputs.findings.qualities
+    if not qualities:
+        return ""
+    sizes = []
+    for axis in inputs.analyses[0].axes:
+        found = [q.accuracy(axis.name) for q in qualities]
+        most = max((accuracy.n for accuracy in found if accuracy), default=0)
+        if most:
+            sizes.append(f"{plural(most, 'pair')} on {axis.prompts} prompts")
+    who = "The judge was" if len(qualities) == 1 else "Each judge was"
+    tail = f": {listing(sizes)}" if sizes else ""
+    return (
+        f"{who} tried out on preference pairs of people that hold no evaluation prompt{tail}; below"
+        f" {short(qualities[0].floor, 1)}\u00a0% agreement its figures are stamped."
+    )
+
+
+def _claims(inputs: ReportInputs) -> str:
+    """Say how many claims were stated."""
+    amount = len(inputs.findings.verdicts)
+    if not amount:
+        return "No claim was stated beforehand." if inputs.settings else ""
+    verb = "was" if amount == 1 else "were"
+    return (
+        f"{plural(amount, 'claim')} {verb} stated before the figures were made;"
+        f" {'its verdict is' if amount == 1 else 'their verdicts are'} under Claims."
+    )
+
+
+def _judge(name: str, entry: Mapping[str, Any]) -> str:
+    """Name a judge, and say where it comes from."""
+    if isinstance(entry.get("path"), str) and entry["path"] != name:
+        return f"{name} ({entry['path']})"
+    kind = _architecture(entry.get("train"))
+    return f"{name} (a small {kind} model, trained for this study on pairs)" if kind else name
+
+
+def _threshold(analysis: Analysis, axis: Axis) -> str:
+    """Say when a response counts on an axis, and where the number comes from."""
+    limits = analysis.thresholds
+    value = limits.of(axis.name)
+    if value is None:
+        return ""
+    above = "at least" if limits.inclusive else "above"
+    origin = limits.origin.get(axis.name, "")
+    tail = f" ({origin})" if origin else ""
+    return (
+        f"A response to a {axis.prompts} prompt counts as {axis.passes} if its score is {above}"
+        f" {short(value, 4)}{tail}."
+    )
+
+
+def _definitions(analysis: Analysis) -> str:
+    """Say what the rates are."""
+    shares = [
+        f"{rate_of(axis).title} {'is ' if at == 0 else ''}the share of {axis.prompts} prompts that"
+        f" were {axis.answered}"
+        for at, axis in enumerate(analysis.axes)
+    ]
+    if len(shares) > 1:
+        whole = "the two" if len(shares) == 2 else "these"
+        shares.append(f"{combined(analysis.axes).title} the mean of {whole}")
+    return f"{', '.join(shares)}; all in percent."
+
+
+def _seeds(analysis: Analysis) -> str:
+    """Say how often each recipe was trained."""
+    most = max((model.num_seeds for model in analysis.models), default=0)
+    return f"Each recipe was trained with {most} seeds." if most > 1 else ""

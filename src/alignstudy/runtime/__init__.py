@@ -1,0 +1,1 @@
+"""Processes, devices and files: what the machine gives."""

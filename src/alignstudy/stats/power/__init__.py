@@ -1,0 +1,1 @@
+"""Power, smallest detectable differences, numbers of prompts."""

@@ -1,0 +1,1 @@
+"""Estimates by resampling: bootstrap, BCa, permutation, clusters."""

@@ -1,0 +1,167 @@
+"""A model's shape, and from it its parameters and the arithmetic of a pass: no weight is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alignstudy.methods.weights.scratch import ArchitectureSettings
+
+BYTES = 4
+"""Of a float32."""
+
+DISENTANGLED = frozenset({"deberta", "deberta-v2"})
+"""Model types whose attention compares positions too: two more products a layer."""
+
+GATED = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "smollm3"})
+"""Model types whose feed-forward has a third matrix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShape:
+    """The sizes that decide what a pass costs.
+
+    Attributes:
+        hidden: Width of the layers.
+        ffn: Width inside a feed-forward.
+        keys: Width of all keys of a layer together: less than `hidden` where heads share them.
+        embedding: Width of token embeddings.
+        positions: Rows of the table of positions; 0 where positions are computed.
+        span: Relative positions, both ways, that attention compares; 0: none.
+        gated: Whether a feed-forward has three matrices.
+        writes: Whether it is a language model: the vocabulary is computed at scored positions.
+        tied: Whether the vocabulary's matrix is the token embeddings'.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    keys: int
+    vocabulary: int
+    embedding: int
+    positions: int = 0
+    span: int = 0
+    gated: bool = False
+    writes: bool = True
+    tied: bool = True
+
+    @property
+    def layer_weights(self) -> int:
+        """Entries of one layer's matrices."""
+        attention = 2 * self.hidden * (self.hidden + self.keys)
+        return attention + (3 if self.gated else 2) * self.hidden * self.ffn
+
+    @property
+    def parameters(self) -> int:
+        """Entries of all matrices, biases and norms; within 1 % for the families known here."""
+        tables = self.vocabulary * self.embedding * (1 if self.tied or not self.writes else 2)
+        tables += (self.positions + self.span) * self.hidden
+        if self.embedding != self.hidden:
+            tables += 2 * self.embedding * self.hidden
+        if not self.writes:
+            tables += self.hidden * self.hidden  # the pooler
+        small = 9 * self.hidden + self.ffn
+        return self.layers * (self.layer_weights + small) + tables
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights in float32."""
+        return BYTES * self.parameters
+
+    def forward_flops(
+        self, *, tokens: float, context: float, scored: float = 0, passes: float = 0
+    ) -> float:
+        """Count the floating-point operations of forward passes, a multiply-add as two.
+
+        2 a weight and token in the layers, 4 * hidden * context a layer and token for attention
+        (scores and weighted sum, the masked half counted: that is how they are computed), and the
+        vocabulary at scored positions only.
+
+        Args:
+            tokens: Positions that go through the layers.
+            context: Tokens that each of them attends to.
+            scored: Positions at which the vocabulary is computed.
+            passes: How many passes these are: relative positions are projected once in each.
+
+        Source: Kaplan et al. 2020, arXiv 2001.08361, section 2.1; Chowdhery et al. 2022 (PaLM),
+        arXiv 2204.02311, appendix B.
+        """
+        layer = 2.0 * self.layer_weights + 4.0 * self.hidden * context
+        layer += 4.0 * self.hidden * self.span  # each token with all relative positions, both ways
+        total = self.layers * (tokens * layer + passes * 4.0 * self.span * self.hidden**2)
+        if self.embedding != self.hidden:
+            total += 2.0 * self.embedding * self.hidden * (tokens + scored)
+        return total + (2.0 * self.vocabulary * self.embedding * scored if self.writes else 0.0)
+
+
+def shape_of_architecture(asked: ArchitectureSettings, *, vocabulary: int) -> ModelShape:
+    """Give the shape of a model that is trained from scratch."""
+    writes = asked.model_type == "opt"
+    return ModelShape(
+        hidden=asked.hidden_size,
+        layers=asked.num_hidden_layers,
+        heads=asked.num_attention_heads,
+        ffn=asked.ffn_dim,
+        keys=asked.hidden_size,
+        vocabulary=vocabulary,
+        embedding=asked.word_embed_proj_dim or asked.hidden_size,
+        positions=asked.max_position_embeddings + 2 if writes else 0,
+        span=0 if writes else 2 * min(256, asked.max_position_embeddings),
+        writes=writes,
+    )
+
+
+def read_shape(folder: Path) -> ModelShape | None:
+    """Read a model folder's shape from its config.json; None where that doesn't say it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return shape_of_config(config) if isinstance(config, dict) else None
+
+
+def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
+    """Give the shape that a config.json states; None if a size is missing."""
+    hidden = _whole(config, "hidden_size", "n_embd", "d_model")
+    layers = _whole(config, "num_hidden_layers", "n_layer")
+    heads = _whole(config, "num_attention_heads", "n_head")
+    vocabulary = _whole(config, "vocab_size")
+    if hidden is None or layers is None or heads is None or vocabulary is None:
+        return None
+    kind = str(config.get("model_type", ""))
+    positions = _whole(config, "max_position_embeddings", "n_positions") or 0
+    width = _whole(config, "head_dim") or hidden // heads
+    return ModelShape(
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        ffn=_whole(config, "ffn_dim", "intermediate_size", "n_inner") or 4 * hidden,
+        keys=(_whole(config, "num_key_value_heads") or heads) * width,
+        vocabulary=vocabulary,
+        embedding=_whole(config, "word_embed_proj_dim", "embedding_size") or hidden,
+        positions=0 if _computes_positions(config) else positions,
+        span=_span(config) if kind in DISENTANGLED else 0,
+        gated=kind in GATED,
+        writes=not any("Classification" in str(n) for n in config.get("architectures") or ()),
+        tied=bool(config.get("tie_word_embeddings", True)),
+    )
+
+
+def _whole(config: Mapping[str, Any], *names: str) -> int | None:
+    found = (config.get(name) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
+def _computes_positions(config: Mapping[str, Any]) -> bool:
+    """Tell whether positions have no table: rotary, or relative only."""
+    rotary = any(name.startswith("rope") for name in config)
+    return rotary or config.get("position_biased_input") is False
+
+
+def _span(config: Mapping[str, Any]) -> int:
+    positions = _whole(config, "max_position_embeddings") or 512
+    return 2 * min(_whole(config, "position_buckets") or positions, positions)

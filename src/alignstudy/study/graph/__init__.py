@@ -1,0 +1,1 @@
+"""Settings in, a graph of stages out."""

@@ -1,0 +1,285 @@
+"""From settings to stages: which there are, what each reads, what the run folder shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alignstudy.methods.base import TrainingSettings
+from alignstudy.study.graph.divergence import Diagnosis
+from alignstudy.study.graph.exports import judge_exports, model_exports, text_exports
+from alignstudy.study.graph.judging import Bench
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.run_folder import Export
+from alignstudy.study.settings.judges import JudgeEntry
+from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.stages.compare import Compare, Compared
+from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
+from alignstudy.study.stages.generate import Generate
+from alignstudy.study.stages.preview import Preview
+from alignstudy.study.stages.publish import ChainEnd, Publish
+from alignstudy.study.stages.score import JudgeModel
+from alignstudy.study.stages.train import ImportBase, Merge, ScratchModel, Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A study's stages, by what they end in, and the run folder's exports."""
+
+    exports: tuple[Export, ...]
+    preview: Preview | None
+    prompts: SelectPrompts
+    parts: tuple[CollectRows, ...]
+
+    @property
+    def goals(self) -> tuple[Stage, ...]:
+        """The stages whose artefacts the run folder shows."""
+        return tuple({export.stage.key: export.stage for export in self.exports}.values())
+
+
+def build(
+    settings: StudySettings, located: Located, device_class: str, folder: Path | None = None
+) -> Graph:
+    """Build the graph of a study.
+
+    Args:
+        settings: The study.
+        located: Its sources.
+        device_class: "cpu", or the accelerator's name: part of every numeric stage's key.
+        folder: Of the study file; None for a preset.
+    """
+    return _Builder(settings, located, device_class, folder).graph()
+
+
+@dataclass
+class _Builder:
+    """Makes each stage once; recipes that share a prefix share its stages."""
+
+    settings: StudySettings
+    located: Located
+    device_class: str
+    folder: Path | None = None
+    parts: dict[str, CollectRows] = field(default_factory=dict)
+    chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
+    ends: dict[str, ChainEnd] = field(default_factory=dict)
+    merges: dict[str, Merge] = field(default_factory=dict)
+
+    def graph(self) -> Graph:
+        settings = self.settings
+        self.source = self._source()
+        self.prompts = self._prompts()
+        self.base = self._base()
+        models = {
+            (recipe, seed): self._chain(labels, seed)
+            for recipe, labels in settings.recipes.items()
+            for seed in settings.seeds
+        }
+        compare = self._compare(models)
+        preview = self._preview()
+        publish = self._publish(compare, preview)
+        trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
+        exports = (
+            *model_exports(models, base=self.base),
+            *judge_exports(trained),
+            *text_exports(self.prompts, compare, publish, preview),
+        )
+        return Graph(
+            exports=exports, preview=preview, prompts=self.prompts, parts=tuple(self.parts.values())
+        )
+
+    def _source(self) -> DataSource:
+        if self.settings.data.source == WORLD:
+            return WriteWorld(name="world", settings=self.settings.data.world)
+        return self.located.found["data"]
+
+    def _prompts(self) -> SelectPrompts:
+        files = {
+            axis.name: self.located.found[f"prompts/{axis.name}"]
+            for axis, chosen in self.settings.asked.sets.items()
+            if chosen.file is not None
+        }
+        return SelectPrompts(
+            name="prompts",
+            source=self.source,
+            format=self.settings.data.format,
+            settings=self.settings.asked,
+            files=files,
+            calibrated=self.settings.calibrated,
+            calibration=self.settings.calibration if self.settings.calibrated else None,
+            validation=self.settings.validation,
+        )
+
+    def _rows(self, part: str) -> CollectRows:
+        """Give the stage that collects one part of the data."""
+        if part not in self.parts:
+            data, scratch = self.settings.data, self.settings.base.scratch
+            judges = {f"judge-{j.name}": j.train for j in self.settings.judges if j.train}
+            selection = data.train if part == "train" else None
+            if part == "pretrain" and scratch is not None:
+                selection = scratch.rows
+            elif part in judges:
+                selection = judges[part].rows
+            assert selection is not None, part
+            self.parts[part] = CollectRows(
+                name=f"rows/{part}",
+                source=self.source,
+                format=data.format,
+                selection=selection,
+                rows="documents" if part == "pretrain" else "pairs",
+                part=part,
+                prompts=self.prompts,
+                keep_overlap=data.overlap == "keep",
+            )
+        return self.parts[part]
+
+    def _base(self) -> Stage:
+        scratch = self.settings.base.scratch
+        if scratch is None:
+            return ImportBase(
+                name="base",
+                device_class=self.device_class,
+                source=self.located.found["base"],
+                dtype=self.settings.base.dtype,
+            )
+        shape = ScratchModel(
+            name="base/shape",
+            architecture=scratch.architecture,
+            tokenizer=scratch.tokenizer,
+            rows=self._rows("pretrain"),
+        )
+        base = self._train("base", "pretrain", scratch.pretrain, shape, "pretrain", scratch.seed)
+        self.ends[base.key] = ChainEnd(recipe="base", stage=base)
+        return base
+
+    def _train(
+        self, name: str, label: str, method: TrainingSettings, parent: Stage, part: str, seed: int
+    ) -> Train:
+        return Train(
+            name=name,
+            device_class=self.device_class,
+            label=label,
+            settings=method,
+            parent=parent,
+            rows=self._rows(part),
+            seed=seed,
+        )
+
+    def _chain(self, labels: tuple[str, ...], seed: int) -> Stage:
+        """Give the model that a chain of methods makes; prefixes are shared."""
+        if not labels:
+            return self.base
+        if (labels, seed) not in self.chains:
+            parent = self._full_weights(self._chain(labels[:-1], seed))
+            name = f"train/{'+'.join(labels)}/seed-{seed}"
+            method = self.settings.methods[labels[-1]]
+            stage = self._train(name, labels[-1], method, parent, "train", seed)
+            self.chains[labels, seed] = stage
+            self.ends[stage.key] = ChainEnd(recipe=" > ".join(labels), stage=stage)
+        return self.chains[labels, seed]
+
+    def _full_weights(self, stage: Stage) -> Stage:
+        """Give what the next method starts from: an adapter is merged first."""
+        if not (isinstance(stage, Train) and stage.is_adapter):
+            return stage
+        name = stage.name.replace("train/", "merge/")
+        merge = Merge(name=name, device_class=self.device_class, adapter=stage)
+        return self.merges.setdefault(merge.key, merge)
+
+    def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
+        settings = self.settings
+        judges = [judge for judge in settings.judges if judge.name not in self.located.absent]
+        bench = Bench(
+            settings=settings,
+            prompts=self.prompts,
+            device_class=self.device_class,
+            judges=tuple((judge, self._judge(judge)) for judge in judges),
+            folder=self.folder,
+        )
+        compared = []
+        for (recipe, seed), model in models.items():
+            answers = self._generate(recipe, seed, model)
+            scores = bench.scores(answers, recipe, seed)
+            compared.append(Compared(model=recipe, seed=seed, responses=answers, scores=scores))
+        return Compare(
+            name="compare",
+            compared=tuple(compared),
+            axes=settings.analysed,
+            judges=bench.names,
+            limits=bench.limits,
+            inclusive=settings.thresholds.inclusive,
+            sweep=bench.sweep,
+            calibrations=bench.calibrations,
+            base=settings.base_recipe,
+            prompts=self.prompts,
+            training=self.parts.get("train"),
+            panel=settings.leading,
+            claims=settings.claims,
+            margins=settings.margins,
+            assessments=bench.assessments,
+            diagnoses=Diagnosis(
+                settings=settings, prompts=self.prompts, device_class=self.device_class,
+                models=models, base=self.base,
+                started_from=lambda labels, seed: self._full_weights(self._chain(labels, seed)),
+            ).stages(),
+            empty_fails=tuple(
+                axis.name
+                for axis in settings.analysed
+                if axis.empty_fails and settings.prompts.protocol == "rigorous"
+            ),
+            absent=tuple(self.located.absent),
+        )  # fmt: skip
+
+    def _generate(self, recipe: str, seed: int, model: Stage) -> Generate:
+        return Generate(
+            name=f"generate/{recipe}/seed-{seed}",
+            device_class=self.device_class,
+            model=model,
+            prompts=self.prompts,
+            settings=self.settings.generation,
+            protocol=self.settings.prompts.protocol,
+            seed=seed if self.settings.generation.do_sample else 0,  # greedy: no seed enters
+        )
+
+    def _judge(self, judge: JudgeEntry) -> JudgeModel:
+        """Give a judge's weights: from its source, trained here, or none for a rule."""
+        if judge.train is None:
+            return self.located.found.get(f"judge/{judge.name}")
+        part = f"judge-{judge.name}"
+        shape = ScratchModel(
+            name=f"judge/{judge.name}/shape",
+            architecture=judge.train.architecture,
+            tokenizer=judge.train.tokenizer,
+            rows=self._rows(part),
+        )
+        stage = self._train(
+            f"judge/{judge.name}", judge.name, judge.train.reward_model, shape, part,
+            judge.train.seed,
+        )  # fmt: skip
+        self.ends[stage.key] = ChainEnd(recipe=f"judge {judge.name}", stage=stage)
+        return stage
+
+    def _preview(self) -> Preview | None:
+        firsts: dict[str, Train] = {}
+        for stage in self.chains.values():
+            if isinstance(stage, Train):
+                firsts.setdefault(stage.label, stage)
+        return (
+            Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
+            if firsts
+            else None
+        )
+
+    def _publish(self, compare: Compare, preview: Preview | None) -> Publish:
+        return Publish(
+            name="report",
+            study=self.settings,
+            compare=compare,
+            prompts=self.prompts,
+            parts=tuple(self.parts.values()),
+            trainings=tuple(self.ends.values()),
+            merges=tuple(self.merges.values()),
+            preview=preview,
+            sources={role: source.digest for role, source in self.located.found.items()},
+            absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
+        )

@@ -1,0 +1,56 @@
+"""What a run folder shows, and which stage each part of it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from alignstudy.report.stored import REPORT_DATA, STATISTICS
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.run_folder import Export
+from alignstudy.study.stages.compare import Compare
+from alignstudy.study.stages.data import SelectPrompts
+from alignstudy.study.stages.preview import PREVIEW, Preview
+from alignstudy.study.stages.publish import Publish
+from alignstudy.study.stages.score import JudgeModel
+from alignstudy.study.tools.report import MARKDOWN, REPORT
+
+
+def model_exports(models: Mapping[tuple[str, int], Stage], *, base: Stage) -> list[Export]:
+    """Show each model, by recipe and seed; with several seeds, one folder a seed."""
+    several = len({seed for _, seed in models}) > 1
+    exports = {}
+    for (recipe, seed), stage in models.items():
+        of_seed = several and stage is not base  # the base is the same under every seed
+        target = f"models/{recipe}/seed-{seed}" if of_seed else f"models/{recipe}"
+        exports[target] = Export(stage=stage, source="", target=target)
+    return list(exports.values())
+
+
+def judge_exports(judges: Mapping[str, JudgeModel]) -> list[Export]:
+    """Show the judges that were trained here: folders that another study can name."""
+    return [
+        Export(stage=stage, source="", target=f"judges/{name}")
+        for name, stage in judges.items()
+        if isinstance(stage, Stage)
+    ]
+
+
+def text_exports(
+    prompts: SelectPrompts, compare: Compare, publish: Publish, preview: Preview | None
+) -> list[Export]:
+    """Show what people read."""
+    exports = [
+        Export(stage=prompts, source="prompts", target="data/prompts"),
+        Export(stage=compare, source="responses", target="responses"),
+        Export(stage=compare, source="classification", target="classification"),
+        Export(stage=compare, source="tables", target="tables"),
+        Export(stage=compare, source=STATISTICS, target=STATISTICS),
+        Export(stage=publish, source="figures", target="figures"),
+        Export(stage=publish, source="audit.json", target="data/audit.json"),
+        Export(stage=publish, source=REPORT_DATA, target=REPORT_DATA),
+        Export(stage=publish, source=MARKDOWN, target=MARKDOWN),
+        Export(stage=publish, source=REPORT, target=REPORT),
+    ]
+    if preview is not None:
+        exports.append(Export(stage=preview, source=PREVIEW, target="data/preview.md"))
+    return exports

@@ -1,0 +1,129 @@
+"""The judges of a study as stages: scores, thresholds, and what the judges are worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from alignstudy.judges import code_of
+from alignstudy.judges.axes import measured_axes
+from alignstudy.judges.quality.independence import independence_notes
+from alignstudy.study.settings.axes import Limits, SweepSettings
+from alignstudy.study.settings.judges import JudgeEntry
+from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.stages.data import SelectPrompts
+from alignstudy.study.stages.generate import Generate, ScoreResponses
+from alignstudy.study.stages.score import AUTO, Assess, Calibrate, JudgeModel, JudgeSpec
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All judges that could be had, in the study's order, each with its weights.
+
+    Attributes:
+        folder: Of the study file: a Python judge's module is looked for there first.
+    """
+
+    settings: StudySettings
+    prompts: SelectPrompts
+    device_class: str
+    judges: tuple[tuple[JudgeEntry, JudgeModel], ...]
+    folder: Path | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The judges' names."""
+        return tuple(judge.name for judge, _ in self.judges)
+
+    @property
+    def limits(self) -> tuple[Limits, ...]:
+        """Each judge's thresholds as numbers, of the axes that are not calibrated."""
+        return tuple(self.settings.limits_of(judge) for judge, _ in self.judges)
+
+    @property
+    def sweep(self) -> SweepSettings:
+        """The study's grids, which are in its first judge's unit: none where that one is absent."""
+        is_there = self.names[:1] == (self.settings.judges[0].name,)
+        return self.settings.thresholds.sweep if is_there else SweepSettings()
+
+    @cached_property
+    def calibrations(self) -> tuple[Calibrate | None, ...]:
+        """One a judge where thresholds are calibrated; None for one that needs no calibration."""
+        if not self.settings.calibrated:
+            return ()
+        return tuple(
+            self._calibrate(at) if calibrated or self._is_auto(at) else None
+            for at, calibrated in enumerate(
+                [not set(limits) >= set(self.settings.calibrated) for limits in self.limits]
+            )
+        )
+
+    def _calibrate(self, at: int) -> Calibrate:
+        judge, _ = self.judges[at]
+        return Calibrate(
+            name=f"calibrate/{judge.name}",
+            device_class=self.device_class,
+            prompts=self.prompts,
+            judge=self._plain_spec(at),
+            protocol=self.settings.prompts.protocol,
+        )
+
+    def _is_auto(self, at: int) -> bool:
+        """Tell whether a judge's rendering is chosen on the calibration pairs."""
+        return getattr(self.judges[at][0].settings, "rendering", "") == AUTO
+
+    @cached_property
+    def assessments(self) -> tuple[Assess, ...]:
+        """One a judge where there are validation pairs."""
+        if self.settings.validation is None:
+            return ()
+        return tuple(
+            Assess(
+                name=f"assess/{judge.name}",
+                device_class=self.device_class,
+                label=judge.name,
+                prompts=self.prompts,
+                judge=self._spec(at),
+                limits=self.limits[at],
+                inclusive=self.settings.thresholds.inclusive,
+                calibration=self.calibrations[at] if self.calibrations else None,
+                settings=self.settings.assess,
+                protocol=self.settings.prompts.protocol,
+                notes=independence_notes(
+                    judge.trained_on,
+                    (self.settings.data.source,),
+                    trained_here=judge.train is not None,
+                ),
+            )
+            for at, (judge, _) in enumerate(self.judges)
+        )
+
+    def scores(self, answers: Generate, recipe: str, seed: int) -> tuple[ScoreResponses, ...]:
+        """Let every judge score one model's responses."""
+        return tuple(
+            ScoreResponses(
+                name=f"score/{judge.name}/{recipe}/seed-{seed}",
+                device_class=self.device_class,
+                responses=answers,
+                judge=self._spec(at),
+            )
+            for at, (judge, _) in enumerate(self.judges)
+        )
+
+    def _spec(self, at: int) -> JudgeSpec:
+        """Give a judge; one whose rendering is chosen reads the choice from its calibration."""
+        plain = self._plain_spec(at)
+        if not self._is_auto(at):
+            return plain
+        return replace(plain, calibration=self.calibrations[at])
+
+    def _plain_spec(self, at: int) -> JudgeSpec:
+        judge, model = self.judges[at]
+        return JudgeSpec(
+            settings=judge.settings,
+            model=model,
+            axes=measured_axes(judge.settings, self.settings.tested),
+            code=code_of(judge.settings, self.folder),
+            folder=self.folder if model is None else None,
+        )

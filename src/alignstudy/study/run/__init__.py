@@ -1,0 +1,1 @@
+"""A graph of stages in, a run folder out."""

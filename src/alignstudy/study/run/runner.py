@@ -1,0 +1,282 @@
+"""Runs what is missing, in order, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from alignstudy.errors import (
+    AlignstudyError,
+    DamagedArtefactError,
+    EnvironmentFault,
+    InterruptedRunError,
+)
+from alignstudy.progress import SILENT, Progress
+from alignstudy.runtime.device import set_threads
+from alignstudy.runtime.kernels import Kernels
+from alignstudy.study.cost.history import work_record
+from alignstudy.study.cost.meter import Meter
+from alignstudy.study.cost.stage_loads import StageLoads, Unknown
+from alignstudy.study.cost.work import work_facts
+from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.run.store import Artefact, Store, disk_faults
+
+_ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
+                       errno.EIO, errno.EMFILE, errno.ENOMEM}  # fmt: skip
+
+
+@dataclass
+class Runner:
+    """Makes artefacts.
+
+    Attributes:
+        store: Where they lie.
+        device: "cpu" or "cuda".
+        threads: CPU threads of numeric stages; None: as many as torch likes.
+        workers: Processes that stages, generation and scoring may be spread over.
+        spread: Processes over which the stage at work may spread its texts; None: `workers`.
+        beside: Whether other stages are at work in other processes meanwhile.
+        executed: Names of the stages that ran, in order.
+        notes: What a person should know of this run ("damaged artefact set aside").
+        kernels: What was measured of the processor, and the route its products take; {} before the
+            first numeric stage, and on an accelerator.
+    """
+
+    store: Store
+    device: str
+    threads: int | None = None
+    workers: int = 1
+    spread: int | None = None
+    beside: bool = False
+    progress: Progress = SILENT
+    should_stop: Callable[[], bool] = lambda: False
+    executed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    kernels: dict[str, Any] = field(default_factory=dict)
+    _kernels: Kernels | None = None
+    _done: dict[str, Artefact] = field(default_factory=dict)
+    _made: set[str] = field(default_factory=set)
+
+    def make(self, stage: Stage) -> Artefact:
+        """Give a stage's artefact, verified; run the stage, and what it needs, if it is missing.
+
+        Raises:
+            AlignstudyError: As the stage raised it, with what was kept.
+        """
+        if stage.key in self._done:
+            return self._done[stage.key]
+        artefact = self._find(stage)
+        if artefact is None:
+            for needed in stage.inputs():
+                self.make(needed)
+            artefact = self._run_locked(stage)
+        self._done[stage.key] = artefact
+        return artefact
+
+    def missing(self, goals: Iterable[Stage]) -> list[Stage]:
+        """List the stages that `make` would run for these, each after those that it needs."""
+        found: dict[str, Stage] = {}
+
+        def visit(stage: Stage) -> None:
+            if stage.key in found or stage.key in self._done:
+                return
+            artefact = self._find(stage)
+            if artefact is not None:
+                self._done[stage.key] = artefact
+                return
+            for needed in stage.inputs():
+                visit(needed)
+            found[stage.key] = stage
+
+        for goal in goals:
+            visit(goal)
+        return list(found.values())
+
+    @property
+    def made(self) -> frozenset[str]:
+        """Keys of the stages that ran."""
+        return frozenset(self._made)
+
+    def count_as_made(self, keys: Iterable[str]) -> None:
+        """Let stages that another process ran for this run count as run by it."""
+        self._made.update(keys)
+
+    def finished(self, stage: Stage) -> dict[str, Any]:
+        """Give what was noted when a stage of this run ran; {} for one that was not needed."""
+        artefact = self._done.get(stage.key)
+        return {} if artefact is None else artefact.facts
+
+    def _find(self, stage: Stage) -> Artefact | None:
+        """Find a verified artefact; a damaged one is set aside, told, and made anew."""
+        try:
+            return self.store.find(stage.kind, stage.key)
+        except DamagedArtefactError as error:
+            note = f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; made anew"
+            self.notes.append(note)
+            self.progress.note(note)
+            return None
+
+    def _run_locked(self, stage: Stage) -> Artefact:
+        with self._stage_lock(stage):
+            artefact = self._find(stage)  # another process may have made it while we waited
+            return artefact if artefact is not None else self._run(stage)
+
+    @contextmanager
+    def _stage_lock(self, stage: Stage) -> Iterator[None]:
+        path = self.store.lock_file(stage.key)
+        with disk_faults(f"the store at {self.store.root}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self.progress.note(f"{stage.name}: another run makes this now; waiting for it")
+                self._wait_for(lock)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _wait_for(self, lock: FileLock) -> None:
+        while True:
+            self._stop_if_asked()
+            try:
+                lock.acquire(timeout=1)
+            except Timeout:
+                continue
+            return
+
+    def _run(self, stage: Stage) -> Artefact:
+        self._stop_if_asked()
+        started = datetime.now(UTC)
+        work = self.store.work_folder(stage.key)
+        with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
+            work.mkdir(parents=True, exist_ok=True)
+            resumed = any(work.iterdir())
+            if stage.numeric:
+                self.settle()
+            with self._meter.measured() as cost:
+                found = stage.run(self._job(stage, fresh, work))
+            facts = {
+                **found,
+                "name": stage.name,
+                "started": started.isoformat(timespec="seconds"),
+                **cost.facts(beside=self.beside),
+                "device": self.device if stage.numeric else "",
+                **self._work(stage, fresh, found, resumed=resumed),
+            }
+            artefact = self.store.commit(
+                fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
+            )
+        self.executed.append(stage.name)
+        self._made.add(stage.key)
+        self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
+        return artefact
+
+    @cached_property
+    def _meter(self) -> Meter:
+        return Meter(self.device)
+
+    @cached_property
+    def _loads(self) -> StageLoads:
+        return StageLoads(self.store, self.device)
+
+    def settle(self) -> None:
+        """Make torch ready for numeric stages: threads, and the fastest route of products."""
+        if self.threads is not None:
+            set_threads(self.threads)
+        if self.device == "cpu" and not self.kernels:
+            from alignstudy.runtime.kernels import settle_kernels
+
+            self._kernels = settle_kernels(self.store.machine_file())
+            self.kernels = asdict(self._kernels)
+
+    def _work(
+        self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
+    ) -> dict[str, Any]:
+        """Give the arithmetic that a stage did, and what it was for later estimates."""
+        facts = work_facts(stage, out, lambda needed: self.make(needed).folder, found)
+        if resumed:
+            facts["resumed"] = True
+        refers = facts.pop("referred", None)
+        try:
+            load = self._loads.of(stage, refers=refers)
+        except Unknown:  # nothing is kept that could mislead an estimate
+            return facts
+        return {**facts, "work": work_record(stage, load, workers=self._processes, resumed=resumed)}
+
+    @property
+    def _processes(self) -> int:
+        return self.spread or self.workers
+
+    def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
+        return StageJob(
+            out=fresh,
+            work=work,
+            scores=self.store.scores_file(),
+            references=self.store.references_file(),
+            kernels=self._kernels,
+            workers=self._processes,
+            folder_of=lambda needed: self.make(needed).folder,
+            facts_of=self._facts_of,
+            device=self.device,
+            progress=self.progress,
+            should_stop=self.should_stop,
+        )
+
+    def _facts_of(self, stage: Stage) -> dict[str, Any]:
+        """Give what was noted when a stage ran, and whether that was before this run."""
+        return {**self.make(stage).facts, "reused": stage.key not in self._made}
+
+    def _stop_if_asked(self) -> None:
+        if self.should_stop():
+            raise InterruptedRunError(
+                "stopped as asked", mend="run the same command again: it goes on from here",
+                kept=self._kept(),
+            )  # fmt: skip
+
+    def _kept(self) -> str:
+        finished = ", ".join(self.executed) or "nothing new was finished"
+        return f"every finished stage ({finished})"
+
+    @contextmanager
+    def _faults(self, stage: Stage) -> Iterator[None]:
+        """Say which stage failed and what was kept; turn the machine's faults into words."""
+        try:
+            yield
+        except AlignstudyError as error:
+            error.kept = error.kept or self._kept()
+            error.what = f"{stage.name}: {error.what}"
+            raise
+        except (OSError, MemoryError, RuntimeError) as error:
+            why = _environment_fault(error)
+            if why is None:
+                raise
+            raise EnvironmentFault(
+                f"{stage.name}: the machine gave out",
+                why=why,
+                mend="free disk or memory, then run the same command again",
+                kept=self._kept(),
+            ) from error
+
+
+def _environment_fault(error: BaseException) -> str | None:
+    """Say in words what the machine lacked; None if the fault isn't the machine's."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS:
+        return f"{error.strerror} ({error.filename or 'no file named'})"
+    text = str(error)
+    if "No space left on device" in text or "inline_container" in text:
+        return "the disk is full"
+    if "out of memory" in text.lower() or "can't allocate memory" in text:
+        return text.splitlines()[0]
+    return None

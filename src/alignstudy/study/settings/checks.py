@@ -1,0 +1,239 @@
+"""What must hold between the settings of a study, each of them sound by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from alignstudy.analysis.claims.claims import claim_faults
+from alignstudy.data.select.calibration import CalibrationSettings
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.world.generate import WorldSettings
+from alignstudy.judges.axes import measured_axes
+from alignstudy.judges.quality.assess import AssessSettings
+from alignstudy.metrics import METRICS
+from alignstudy.metrics.axes import PUBLISHED, axis_named, rate_of
+from alignstudy.settings import Settings
+from alignstudy.study.settings.axes import CALIBRATED, SweepSettings, ThresholdSettings
+from alignstudy.study.settings.judges import RESERVED
+
+if TYPE_CHECKING:
+    from alignstudy.study.settings.study import StudySettings
+
+Fault = tuple[tuple[str | int, ...], str]
+
+_WORLD = "world"
+
+
+def cross_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find every contradiction: the path of keys, and what is wrong there."""
+    for name in ("recipes", "seeds", "judges"):
+        if not getattr(study, name):
+            yield (name,), "must not be empty"
+    yield from _recipe_faults(study)
+    yield from _repetitions(study)
+    if not study.judges:
+        return
+    yield from _axis_faults(study)
+    yield from _judge_faults(study)
+    yield from _panel_faults(study)
+    yield from _claim_faults(study)
+    yield from _threshold_faults(study)
+    yield from _length_faults(study)
+    yield from _idle_faults(study)
+
+
+def _recipe_faults(study: StudySettings) -> Iterator[Fault]:
+    known = ", ".join(study.methods) or "none"
+    for recipe, labels in study.recipes.items():
+        for label in labels:
+            if label not in study.methods:
+                text = f"names method '{label}', which `methods` doesn't hold; known: {known}"
+                yield ("recipes", recipe), text
+    used = {label for labels in study.recipes.values() for label in labels}
+    for label in study.methods:
+        if label not in used:
+            yield ("methods", label), "is in no recipe"
+
+
+def _repetitions(study: StudySettings) -> Iterator[Fault]:
+    if len(set(study.recipes.values())) < len(study.recipes):
+        yield ("recipes",), "two recipes are the same"
+    if len(set(study.seeds)) < len(study.seeds):
+        yield ("seeds",), "a seed stands twice"
+
+
+def _judge_faults(study: StudySettings) -> Iterator[Fault]:
+    names = [judge.name for judge in study.judges]
+    form = "bare" if study.prompts.protocol == "paper" else "cue"
+    for at, judge in enumerate(study.judges):
+        if judge.name in names[:at]:
+            yield ("judges", at), f"two judges are called '{judge.name}'"
+        if judge.name == RESERVED:
+            yield ("judges", at, "name"), f"'{RESERVED}' is what the panel's scores are called"
+        if judge.train and judge.train.reward_model.prompt_form != form:
+            path = ("judges", at, "train", "reward_model", "prompt_form")
+            yield path, f"must be '{form}': what the {study.prompts.protocol} protocol shows"
+        measured = measured_axes(judge.settings, study.tested)
+        missing = [axis for axis in study.tested if axis.name not in measured]
+        if at == 0 and missing and study.leading is None:
+            text = (
+                f"the first judge fills the tables and doesn't measure '{missing[0].name}' prompts"
+            )
+            yield ("judges", at), f"{text}: put another one first, or declare a panel"
+        if not measured:
+            yield ("judges", at, "measures"), "names no axis of this study"
+        if getattr(judge.settings, "rendering", "") == "auto" and not study.calibrated:
+            text = "auto is chosen on the calibration pairs: it needs `thresholds: calibrated`"
+            yield ("judges", at, "rendering"), text
+
+
+def _axis_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find axes that the study doesn't have, or says two things of."""
+    places: list[tuple[tuple[str | int, ...], Iterable[str], type[Settings]]] = [
+        (("calibration",), study.calibration.subsets, CalibrationSettings),
+        (("thresholds",), study.thresholds.axes, ThresholdSettings),
+        (("thresholds", "sweep"), study.thresholds.sweep.axes, SweepSettings),
+        *(
+            (("judges", at, "thresholds"), judge.thresholds or {}, Settings)
+            for at, judge in enumerate(study.judges)
+        ),
+    ]
+    if study.validation is not None:
+        places.append((("validation",), study.validation.subsets, type(study.validation)))
+    if study.panel is not None:
+        places.append((("panel",), study.panel.judges, type(study.panel)))
+    if not study.axes:
+        places.append((("prompts",), study.prompts.axes, PromptSettings))
+    known = (*PUBLISHED, *study.tested)
+    for path, keys, kind in places:
+        words = [word for axis in known for word in (axis.name, axis.prompts, axis.quality)]
+        for key in keys:
+            if axis_named(key).name not in {axis.name for axis in known}:
+                close = get_close_matches(key, [*kind.model_fields, *words], n=1)
+                hint = f"did you mean '{close[0]}'?" if close else "list it under `axes`"
+                yield (*path, key), f"no axis of this study, and no setting; {hint}"
+        named = [axis_named(key).name for key in keys]
+        if len(set(named)) < len(named):
+            yield path, "one axis is named twice"
+    yield from _listed_faults(study)
+
+
+def _listed_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find what is wrong with the axes that are listed."""
+    if not study.axes:
+        return
+    if study.prompts.axes != PromptSettings(protocol=study.prompts.protocol).axes:
+        yield ("prompts",), "names prompts of axes, and `axes` does too: say it there"
+    if study.thresholds.axes:
+        yield ("thresholds",), "gives thresholds, and `axes` does too: say it there"
+    known = [judge.name for judge in study.judges]
+    rates = [name for name in METRICS if METRICS.load(name).family == "rates"]
+    if len({axis.name for axis in study.tested}) < len(study.axes):
+        yield ("axes",), "one axis is named twice"
+    names = [rate_of(axis).name for axis in study.tested if axis.rate in rates]
+    if len(set(names)) < len(names):
+        yield ("axes",), "two axes have the same metric"
+    for key, each in study.axes.items():
+        axis = axis_named(key)
+        if each.metric is not None and each.metric not in rates:
+            yield ("axes", key, "metric"), f"is no pass rate; known: {', '.join(rates)}"
+        if axis not in PUBLISHED and each.prompts.file is None and not each.prompts.subsets:
+            yield ("axes", key, "prompts"), "must say where they are: `file`, or `subsets`"
+        if each.threshold == CALIBRATED and not study.calibration.has(axis):
+            text = f"calibrated needs pairs: `calibration: {{{key}: [SUBSET]}}`; or give a number"
+            yield ("axes", key, "threshold"), text
+        if each.judge is not None and each.judge not in known:
+            yield ("axes", key, "judge"), f"is not in `judges`; known: {', '.join(known)}"
+        elif each.judge is not None and study.panel is not None:
+            yield ("axes", key, "judge"), "a panel leads: name its judges under `panel`"
+
+
+def _panel_faults(study: StudySettings) -> Iterator[Fault]:
+    known = {judge.name: measured_axes(judge.settings, study.tested) for judge in study.judges}
+    for axis in study.tested if study.leading is not None else ():
+        path: tuple[str, ...] = ("axes",) if study.panel is None else ("panel", axis.quality)
+        for name in study.leading.members(axis.name) if study.leading is not None else ():
+            if name not in known and study.panel is not None:
+                text = f"names judge '{name}', which `judges` doesn't hold"
+                yield path, f"{text}; known: {', '.join(known)}"
+            elif name in known and axis.name not in known[name]:
+                yield path, f"judge '{name}' doesn't measure '{axis.name}' prompts"
+
+
+def _claim_faults(study: StudySettings) -> Iterator[Fault]:
+    known = ", ".join(study.recipes)
+    for at, claim in enumerate(study.claims):
+        for name in claim.named():
+            if name not in study.recipes:
+                yield ("claims", at), f"names '{name}', which is no recipe; known: {known}"
+        if claim.subject is not None and claim.subject in claim.than:
+            yield ("claims", at), f"compares '{claim.subject}' with itself"
+        for fault in claim_faults(claim, study.analysed):
+            yield ("claims", at), fault
+        if study.validation is None and any(m.startswith("judge_") for m in claim.metric):
+            yield ("claims", at), "is about a judge, and `validation: null` measures none"
+
+
+def _threshold_faults(study: StudySettings) -> Iterator[Fault]:
+    limits = study.thresholds
+    if study.axes:
+        return
+    if limits.calibrated == any(number is not None for number in limits.axes.values()):
+        words = ", ".join(axis.name for axis in PUBLISHED)
+        yield ("thresholds",), f"give numbers ({words}), or `calibrated`, and not both"
+        return
+    for axis in () if limits.calibrated else study.tested:
+        if limits.numbers.get(axis.name) is None:
+            yield ("thresholds",), f"there is no number for {axis.name}"
+
+
+def _length_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find rows that would be longer than the model made from scratch can read."""
+    scratch = study.base.scratch
+    if scratch is not None:
+        most = scratch.architecture.max_position_embeddings
+        asked: dict[tuple[str, ...], int | None] = {
+            ("base", "scratch", "pretrain"): scratch.pretrain.max_length
+        }
+        asked |= {("methods", label): each.max_length for label, each in study.methods.items()}
+        for path, length in asked.items():
+            if length is not None and length > most:
+                yield (*path, "max_length"), _too_long(length, most, "base.scratch")
+    for at, judge in enumerate(study.judges):
+        if judge.train is not None:
+            most, length = (
+                judge.train.architecture.max_position_embeddings,
+                judge.train.reward_model.max_length,
+            )
+            if length is not None and length > most:
+                path_of_judge = ("judges", at, "train", "reward_model", "max_length")
+                yield path_of_judge, _too_long(length, most, f"judges.{at}.train")
+
+
+def _too_long(length: int, most: int, where: str) -> str:
+    return (
+        f"is {length}, and the model reads {most} (`{where}.architecture.max_position_embeddings`)"
+    )
+
+
+def _idle_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find settings that nothing would read."""
+    world, numbers = study.data.source == _WORLD, not study.calibrated
+    if world and study.data.revision is not None:
+        yield ("data", "revision"), "the generated world has no revisions"
+    if not world and study.data.world != WorldSettings():
+        yield ("data", "world"), f"is read only with `source: {_WORLD}`"
+    if numbers and study.calibration != CalibrationSettings():
+        yield ("calibration",), "is read only with `thresholds: calibrated`"
+    if study.validation is None and study.assess != AssessSettings():
+        yield ("assess",), "is read only with `validation` pairs"
+    scratch = study.base.scratch
+    if scratch is not None and scratch.architecture.model_type != "opt":
+        path = ("base", "scratch", "architecture", "model_type")
+        yield path, "a base writes text: it must be 'opt'"
+    for at, judge in enumerate(study.judges):
+        if judge.train is not None and judge.train.architecture.model_type == "opt":
+            path_of_judge = ("judges", at, "train", "architecture", "model_type")
+            yield path_of_judge, "a judge classifies: it must be 'deberta-v2'"

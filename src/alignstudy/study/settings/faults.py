@@ -1,0 +1,135 @@
+"""What a user reads when a study file has faults: all of them at once, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from alignstudy.errors import SettingsError
+from alignstudy.study.settings.yaml_file import Path_, YamlFile, dotted
+
+
+class CrossFaults(ValueError):
+    """Settings that are sound each by itself and contradict each other.
+
+    Args:
+        faults: (path of keys, what is wrong there), one a fault.
+    """
+
+    def __init__(self, faults: Sequence[tuple[Path_, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(text for _, text in faults))
+
+
+def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
+    """Write pydantic's faults as file, line, key, what was given, what is allowed."""
+    details = error.errors(include_url=False)
+    lines = list(dict.fromkeys(line for item in details for line in _lines(item, file, model)))
+    first, *others = lines
+    number = f"{len(lines)} faults in the study" if others else "the study has a fault"
+    return SettingsError(
+        f"{number}: {first}" if not others else f"{number}:\n  " + "\n  ".join(lines),
+        mend="mend the study file or --set, then `alignstudy check`",
+        kept="nothing was run",
+    )
+
+
+def _lines(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> Iterator[str]:
+    between = item.get("ctx", {}).get("error")
+    if not isinstance(between, CrossFaults):
+        yield _one_fault(item, file, model)
+        return
+    for path, text in between.faults:
+        yield f"{file.where(path)}: '{dotted(path)}': {text}"
+
+
+def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> str:
+    path = _path_in_file(item["loc"], file.data)
+    key = dotted(path) or "the study"
+    where = file.where(path)
+    if item["type"] == "extra_forbidden":
+        known = sorted(_allowed_keys(model, item["loc"][:-1]))
+        return f"{where}: unknown key '{key}'{_nearest(str(path[-1]), known)}"
+    if item["type"] == "missing":
+        return f"{where}: '{key}' is missing"
+    if item["type"] == "union_tag_invalid":
+        return f"{where}: '{key}': {_unknown_tag(item['ctx'])}"
+    said = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+    given = item.get("input")
+    shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
+    return f"{where}: '{key}': {said[:1].lower()}{said[1:]}{shown}"
+
+
+def _unknown_tag(facts: dict[str, Any]) -> str:
+    """Say that a method's or judge's kind isn't known, and which are."""
+    kind = str(facts["discriminator"]).strip("'")
+    known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
+    return f"unknown {'judge' if kind == 'use' else kind} '{facts['tag']}'" + _nearest(
+        str(facts["tag"]), known
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known here: {', '.join(known)}" if known else ""
+
+
+def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa: ANN401
+    """Drop the parts of pydantic's location that name classes or tags, not keys of the file."""
+    path: list[str | int] = []
+    for at, part in enumerate(location):
+        if _holds(data, part):
+            data = data[part]
+        elif at < len(location) - 1 or not isinstance(data, dict | None):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _holds(data: Any, part: int | str) -> bool:  # noqa: ANN401 - YAML data
+    if isinstance(data, list):
+        return isinstance(part, int) and part < len(data)
+    return isinstance(data, dict) and part in data
+
+
+def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
+    """Give the keys that the settings at a location hold."""
+    kinds: list[Any] = [model]
+    for part in location:
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    keys = {name for kind in kinds for item in _models(kind) for name in item.model_fields}
+    if any("settings" in item.model_fields for kind in kinds for item in _models(kind)):
+        keys.discard("settings")
+    return keys
+
+
+def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an annotation
+    """Follow one part of a location through an annotation."""
+    for item in _models(kind):
+        if part in item.model_fields:
+            yield item.model_fields[str(part)].annotation
+        elif any(_literal(field.annotation) == part for field in item.model_fields.values()):
+            yield item
+    if get_origin(kind) in (tuple, dict):
+        yield get_args(kind)[-1 if get_origin(kind) is dict else 0]
+
+
+def _literal(annotation: Any) -> object:  # noqa: ANN401 - an annotation
+    arguments = get_args(annotation)
+    return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], str) else None
+
+
+def _models(kind: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - an annotation
+    """Give the settings classes that an annotation allows."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    elif get_origin(kind) in (Union, UnionType) or hasattr(kind, "__metadata__"):
+        for inner in get_args(kind)[: 1 if hasattr(kind, "__metadata__") else None]:
+            yield from _models(inner)

@@ -1,0 +1,97 @@
+"""The judges of a study file: one YAML line each, and where their scores start to count."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.judges import JUDGES
+from alignstudy.judges.presets import PRESETS
+from alignstudy.methods.reward_model import RewardModelSettings
+from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
+from alignstudy.settings import Settings
+from alignstudy.study.settings.axes import Name
+
+RESERVED = "panel"
+"""The name under which a panel's combined scores stand beside its members'."""
+
+if TYPE_CHECKING:
+    JudgeSettings = Any
+else:
+    JudgeSettings = Annotated[
+        reduce(or_, (JUDGES.load(name).settings for name in JUDGES)), Field(discriminator="use")
+    ]
+
+
+class JudgeTraining(Settings):
+    """A judge trained within the study, on pairs that train no policy."""
+
+    architecture: ArchitectureSettings
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    rows: RowSelection = Field(description="Pairs to train on; keep them apart from data.train.")
+    reward_model: RewardModelSettings = RewardModelSettings()
+    seed: int = Field(0, ge=0)
+
+
+class JudgeEntry(Settings):
+    """One judge: a preset's name, a classifier from the hub or a folder, one trained here, a rule.
+
+    Attributes:
+        trained_on: Preference data that the judge has learnt, where it is known.
+    """
+
+    name: Name
+    path: str | None = Field(None, description="Hub id, or a folder in Hugging Face layout.")
+    revision: str | None = None
+    train: JudgeTraining | None = None
+    thresholds: dict[str, float | None] | None = Field(
+        None,
+        description="This judge's own numbers, axis by axis; left out: calibrated where the study says so, else"
+        " the study's numbers for the first judge and none for others.",
+    )
+    settings: JudgeSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, given: object) -> object:
+        """Read a preset's name, a bare hub id, and a judge's own settings beside its name."""
+        if isinstance(given, str):
+            given = {"preset": given} if given in PRESETS else {"path": given}
+        if not isinstance(given, dict) or "settings" in given:
+            return given
+        given = _from_preset(given)
+        outer = {name: given[name] for name in given if name in cls.model_fields}
+        inner = {"use": "seqcls", **{n: v for n, v in given.items() if n not in outer}}
+        path = str(given.get("path") or inner["use"])
+        return {"name": path.rstrip("/").rsplit("/", 1)[-1], **outer, "settings": inner}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> JudgeEntry:
+        if self.settings.use == "seqcls" and (self.path is None) == (self.train is None):
+            raise ValueError("a seqcls judge needs `path` or `train`, and not both")
+        if self.settings.use != "seqcls" and (self.path or self.train or self.revision):
+            raise ValueError(f"a {self.settings.use} judge has no weights: drop path and train")
+        return self
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """The preference data that a known judge was trained on; () where nothing is known."""
+        known = (preset for preset in PRESETS.values() if preset.path == self.path)
+        return next((tuple(preset.trained_on) for preset in known), ())
+
+
+def _from_preset(given: dict[str, Any]) -> dict[str, Any]:
+    """Write a preset out; what stands beside its name changes it."""
+    name = given.get("preset")
+    if name is None:
+        return given
+    rest = {key: value for key, value in given.items() if key != "preset"}
+    if name not in PRESETS:
+        raise ValueError(f"no judge preset '{name}'; known: {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    chosen = preset.settings.model_dump(mode="json", exclude_defaults=True)
+    return {"name": name, "path": preset.path, **chosen, **rest}

@@ -1,0 +1,83 @@
+"""From a preset's name or a YAML path to checked settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from alignstudy.errors import UnknownNameError
+from alignstudy.study.settings.faults import settings_error
+from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml, read_yaml
+
+
+def preset_names() -> list[str]:
+    """Give the names of the presets that the package brings."""
+    folder = files("alignstudy.presets")
+    return sorted(
+        p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
+    )
+
+
+def preset_text(name: str) -> str:
+    """Give a preset's YAML.
+
+    Raises:
+        UnknownNameError: If there is no such preset.
+    """
+    if name not in preset_names():
+        raise UnknownNameError("preset", name, preset_names())
+    return files("alignstudy.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def study_text(study: str) -> tuple[str, YamlFile]:
+    """Give a study's YAML as written, and as read.
+
+    Raises:
+        UnknownNameError: If it is neither a preset nor a path.
+        InputError: If the file can't be read.
+        SettingsError: If it isn't acceptable YAML.
+    """
+    path = Path(study)
+    if study in preset_names() and not path.is_file():
+        return preset_text(study), parse_yaml(preset_text(study), f"preset {study}")
+    looks_like_path = path.suffix in {".yaml", ".yml"} or "/" in study or path.exists()
+    if not looks_like_path:
+        raise UnknownNameError("preset", study, preset_names())
+    file = read_yaml(path)
+    return path.read_text(encoding="utf-8"), file
+
+
+def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, StudySettings]:
+    """Give a study's YAML as written, and its settings with `--set` applied.
+
+    Raises:
+        SettingsError: With every fault at once, each with file, line and key.
+    """
+    text, file = study_text(study)
+    file = apply_overrides(file, overrides)
+    try:
+        return text, StudySettings.model_validate(file.data)
+    except ValidationError as error:
+        raise settings_error(error, file, StudySettings) from error
+
+
+def resolved_yaml(settings: StudySettings) -> str:
+    """Write every setting out, defaults included."""
+    return as_yaml(settings.model_dump(mode="json"))
+
+
+def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain data
+    """Write plain data as YAML."""
+    stream = StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order of the settings classes
+    writer.dump(value, stream)
+    return stream.getvalue()

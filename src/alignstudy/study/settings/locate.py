@@ -1,0 +1,117 @@
+"""Find every source of a study: what is here, what would be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alignstudy.data.select.prompt_settings import PromptSet
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.errors import NotFetchedError
+from alignstudy.judges.axes import measured_axes
+from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
+from alignstudy.study.settings.study import WORLD, StudySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """The sources of a study by role: "base", "data", "judge/<name>".
+
+    Attributes:
+        found: Every role; those in `missing` stand here with a digest that no artefact can have.
+        missing: Roles whose hub id is not on this machine.
+        absent: Judges that could not be had, each with the reason; the others go on without.
+    """
+
+    found: dict[str, ResolvedSource]
+    missing: dict[str, Source] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Located:
+    """Find the sources of a study.
+
+    Args:
+        settings: The study.
+        fetch: Whether what isn't here is fetched (a run), or listed as missing (a plan).
+        offline: Whether the network may not be used.
+
+    Raises:
+        InputError: If a local path doesn't exist.
+        NotFetchedError: If fetching was asked for and failed. A judge that can't be fetched is
+            left out while another one remains.
+    """
+    found, missing = {}, {}
+    absent: dict[str, str] = {}
+    for role, (source, patterns) in _wanted(settings).items():
+        try:
+            found[role] = resolve(source, offline=offline or not fetch, patterns=patterns)
+        except NotFetchedError as error:
+            judge = role.removeprefix("judge/")
+            if fetch and judge != role and len(absent) + 1 < len(settings.judges):
+                absent[judge] = f"{error.what} ({error.why})" if error.why else error.what
+                continue
+            if fetch:
+                raise
+            missing[role] = source
+            revision = source.revision or "main"
+            digest = f"not fetched: {source.name}@{revision}"
+            found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
+    _refuse_gaps(settings, absent)
+    return Located(found=found, missing=missing, absent=absent)
+
+
+def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
+    """Refuse before anything is trained if the judges that are left can't fill the tables.
+
+    Raises:
+        NotFetchedError: If prompts of an axis are left without the panel's, or the first, judge.
+    """
+    there = [judge for judge in settings.judges if judge.name not in absent]
+    for axis in settings.tested if absent else ():
+        if settings.leading is None:
+            judged = axis.name in measured_axes(there[0].settings, settings.tested)
+        else:
+            judged = any(name not in absent for name in settings.leading.members(axis.name))
+        if not judged:
+            raise NotFetchedError(
+                f"no judge is left that fills the tables for {axis.prompts} prompts",
+                why="; ".join(f"judge {name} is absent: {why}" for name, why in absent.items()),
+                mend="connect to the network and run again without --offline, or put a judge that"
+                " measures both kinds of prompts next in `judges`, or in the panel",
+                kept="every finished stage",
+            )
+
+
+def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
+    """Give the sources that a study names, and the files that are needed of each."""
+    wanted: dict[str, tuple[Source, tuple[str, ...]]] = {}
+    if settings.base.path is not None:
+        model = Source(name=settings.base.path, kind="model", revision=settings.base.revision)
+        wanted["base"] = (model, MODEL_PATTERNS)
+    if settings.data.source != WORLD:
+        data = Source(name=settings.data.source, kind="dataset", revision=settings.data.revision)
+        wanted["data"] = (data, _data_patterns(settings))
+    for axis, chosen in settings.asked.sets.items():
+        if chosen.file is not None:
+            wanted[f"prompts/{axis.name}"] = (Source(name=chosen.file, kind="dataset"), ())
+    for judge in settings.judges:
+        if judge.path is not None:
+            model = Source(name=judge.path, kind="model", revision=judge.revision)
+            wanted[f"judge/{judge.name}"] = (model, MODEL_PATTERNS)
+    return wanted
+
+
+def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
+    """Give the folders that the study reads of a hub data set."""
+    selections: list[RowSelection | PromptSet | None] = [settings.data.train]
+    selections += [each for each in settings.asked.sets.values() if each.file is None]
+    selections += [judge.train.rows for judge in settings.judges if judge.train]
+    selections += [settings.base.scratch.rows] if settings.base.scratch else []
+    subsets = [set(chosen.subsets) for chosen in selections if chosen is not None]
+    if not all(subsets):
+        return ("*",)
+    drawn = [settings.calibration, *([settings.validation] if settings.validation else [])]
+    named = set().union(*subsets, *(part for each in drawn for part in each.subsets.values()))
+    return tuple(f"{subset}/*" for subset in sorted(named))

@@ -1,0 +1,71 @@
+"""The stage that measures how far a model moved from the base."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, implicit_accuracy
+from alignstudy.records import Estimate
+from alignstudy.records.evidence import Divergence
+from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.stages.data import SelectPrompts, read_prompts, read_validation, write_json
+from alignstudy.study.stages.train import weights_of
+
+DIVERGENCE = "divergence.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnose(Stage):
+    """Measure KL to the base, entropy, and implicit-reward accuracy of one model.
+
+    Attributes:
+        model: The model.
+        base: What it is compared with; None for the base itself.
+        reference: The model that its preference training started from; None where the recipe
+            doesn't end in a preference method, or there are no held-out pairs.
+        max_length: Of a pair, as in training.
+    """
+
+    kind: ClassVar[str] = "diagnose"
+    numeric: ClassVar[bool] = True
+    label: str
+    seed: int
+    model: Stage
+    base: Stage | None
+    reference: Stage | None
+    max_length: int | None
+    prompts: SelectPrompts
+    settings: DiagnosticSettings
+    max_new_tokens: int
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write divergence.json."""
+        folder = job.folder_of(self.prompts)
+        found = diverge(
+            weights_of(self.model, job),
+            None if self.base is None else weights_of(self.base, job),
+            read_prompts(folder), self.settings, model=self.label, seed=self.seed,
+            device=job.device, max_new_tokens=self.max_new_tokens, progress=job.progress,
+        )  # fmt: skip
+        if self.reference is not None:
+            pairs = [pair for rows in read_validation(folder).values() for pair in rows]
+            accuracy = implicit_accuracy(
+                weights_of(self.model, job), weights_of(self.reference, job), pairs,
+                max_length=self.max_length, device=job.device, progress=job.progress,
+            )  # fmt: skip
+            found = replace(found, implicit_accuracy=accuracy)
+        write_json(job.out / DIVERGENCE, asdict(found))
+        return {}
+
+
+def read_divergence(folder: Path) -> Divergence:
+    """Read a finished Diagnose."""
+    found = json.loads((folder / DIVERGENCE).read_text(encoding="utf-8"))
+    return Divergence(**{name: _revived(value) for name, value in found.items()})
+
+
+def _revived(value: Any) -> Any:  # noqa: ANN401 - JSON
+    return Estimate(**value) if isinstance(value, dict) else value

@@ -1,0 +1,1 @@
+"""What a user does beside running a study: check, evaluate, compare, report."""

@@ -1,0 +1,123 @@
+"""What `check` does: the data read and audited, training examples made, and nothing trained."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.methods import METHODS, TrainJob
+from alignstudy.progress import Progress
+from alignstudy.records import Audit
+from alignstudy.study.graph.build import Graph
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.runner import Runner
+from alignstudy.study.settings.locate import Located
+from alignstudy.study.stages.data import ROWS, CollectRows, read_audits
+from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
+from alignstudy.study.stages.train import ImportBase, ScratchModel, Train, read_part
+
+if TYPE_CHECKING:
+    from alignstudy.study.api import Study
+
+Line = tuple[str, str, str]
+
+
+@dataclass
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        lines: (what, state, detail); state is "ok", "to fetch", "not checked" or "new".
+        preview: Training examples with the loss mask, as Markdown; "" if none could be made.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    preview: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the same for scripts."""
+        names = ("what", "state", "detail")
+        return {
+            "lines": [dict(zip(names, line, strict=True)) for line in self.lines],
+            "preview": self.preview,
+        }
+
+
+def check_study(study: Study, progress: Progress) -> CheckReport:
+    """Check a study as far as the machine allows: what is not here is said, not fetched.
+
+    Raises:
+        DataError: If the data can't be used.
+        GuardError: If a guard that needs no training refuses.
+    """
+    located = study.located(fetch=False)
+    graph = study.graph(located)
+    report = CheckReport(lines=list(_sources(located)))
+    runner = Runner(store=study.store, device="cpu", progress=progress)
+    if "data" in located.missing:
+        report.lines.append(("data", "not checked", "it is fetched by `run`"))
+    else:
+        for stage in (graph.prompts, *graph.parts):
+            folder = runner.make(stage).folder
+            report.lines += [_audit_line(audit) for audit in read_audits(folder)]
+        report.preview = _preview(graph, located, runner, report)
+    lines, _ = study.plan()
+    new = [line.stage.name for line in lines if line.state == "new"]
+    trained = [name for name in new if name.startswith(("train/", "judge/", "base"))]
+    report.lines.append(("to train", "new" if trained else "ok", ", ".join(trained) or "nothing"))
+    report.lines.append(("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"))
+    report.lines.append(("to write", "ok", str(study.folder)))
+    return report
+
+
+def _sources(located: Located) -> Iterator[Line]:
+    for role, found in located.found.items():
+        if role in located.missing:
+            source = located.missing[role]
+            yield role, "to fetch", f"{source.name}@{source.revision or 'main'} from the hub"
+        else:
+            yield role, "ok", f"{found.path} ({found.digest[:19]})"
+
+
+def _audit_line(audit: Audit) -> Line:
+    left_out = [f"{n} {reason}" for reason, n in audit.excluded.items()]
+    left_out += [f"{n} {note}" for note, n in audit.notes.items()]
+    broken = f"{len(audit.quarantined)} quarantined" if audit.quarantined else ""
+    detail = "; ".join(filter(None, [f"{audit.used} of {audit.read} rows", broken, *left_out]))
+    return f"data/{audit.part}", "ok", detail
+
+
+def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport) -> str:
+    """Show training examples: only a tokenizer is read, so an untrained shape will do."""
+    if graph.preview is None:
+        return ""
+    if "base" in located.missing:
+        report.lines.append(("training examples", "not checked", "the base is fetched by `run`"))
+        return ""
+    sections = []
+    for stage in graph.preview.trainings:
+        shape = _shape(stage)
+        parent = shape.source.path if isinstance(shape, ImportBase) else runner.make(shape).folder
+        sections.append(_examples(stage, parent, runner))
+        report.lines.append((f"examples/{stage.label}", "ok", "encoded; see below"))
+    return "\n".join(sections)
+
+
+def _shape(stage: Stage) -> ImportBase | ScratchModel:
+    """Give the stage that brings the tokenizer, at the root of a chain."""
+    while not isinstance(stage, ImportBase | ScratchModel):
+        stage = next(item for item in stage.inputs() if not isinstance(item, CollectRows))
+    return stage
+
+
+def _examples(stage: Train, parent: Path, runner: Runner) -> str:
+    rows = read_part(stage.rows, runner.make(stage.rows).folder / ROWS)[:NUM_OFFERED]
+    with tempfile.TemporaryDirectory() as scratch:
+        job = TrainJob(
+            settings=stage.settings, parent=parent, rows=rows, seed=stage.seed,
+            out=Path(scratch), work=Path(scratch), digest=stage.key,
+        )  # fmt: skip
+        return as_markdown(stage, METHODS.load(stage.settings.method).preview(job))

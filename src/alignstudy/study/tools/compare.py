@@ -1,0 +1,154 @@
+"""Two or more runs side by side, aligned by the text of their prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.results import Thresholds
+from alignstudy.errors import DataError, InputError
+from alignstudy.records import ScoredResponse
+from alignstudy.report.ratings import find_base, prompt_id, read_ratings
+from alignstudy.report.stored import STATISTICS
+from alignstudy.study.results import Run
+from alignstudy.study.run.run_folder import RunFolder
+from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
+from alignstudy.study.tools.report import inputs_of, uncollected, write_run
+
+
+def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
+    """Put the models of several finished runs side by side, aligned by prompt.
+
+    Args:
+        runs: Run folders, two or more.
+        out: The folder to write.
+
+    Raises:
+        InputError: If one is no finished run, or they have no judge or thresholds in common.
+        DataError: If they share no prompt.
+    """
+    if len(runs) < 2:
+        raise InputError("one run is nothing to compare", mend="name two run folders or more")
+    folder = RunFolder(path=Path(out).expanduser().absolute())
+    with folder.locked(), uncollected():
+        compare_runs([Path(run).expanduser() for run in runs], folder)
+    return Run(folder=folder.path)
+
+
+def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
+    """Put the models of several runs side by side, aligned by the text of the prompts.
+
+    The runs must have a judge in common; its thresholds must be the same in all of them.
+
+    Raises:
+        InputError: If a folder holds no finished run, or there is no common judge or threshold.
+        DataError: If the runs share no prompt.
+    """
+    found = {name: _of_run(path) for name, path in _labels(runs).items()}
+    judges = [
+        judge
+        for judge in next(iter(found.values()))[1]
+        if all(judge in thresholds for _, thresholds in found.values())
+    ]
+    if not judges:
+        listed = "; ".join(f"{name}: {', '.join(given)}" for name, (_, given) in found.items())
+        raise InputError(
+            "the runs have no judge in common",
+            why=listed,
+            mend="score both with one judge: a new judge is one line, nothing is generated again",
+        )
+    _refuse_other_thresholds(found, judges)
+    rows = _side_by_side({name: given for name, (given, _) in found.items()}, judges)
+    first_thresholds = next(iter(found.values()))[1]
+    bases = {name: find_base(given) for name, (given, _) in found.items()}
+    base = next((f"{base}@{name}" for name, base in bases.items() if base), None)
+    question = Question(
+        thresholds={judge: first_thresholds[judge] for judge in judges},
+        base=base,
+        clusters=clusters_of(rows),
+        excluded={LEAK: leaking(rows)},
+    )
+    rows, findings = find(rows, question)
+    provenance = {"runs": {name: str(path) for name, path in _labels(runs).items()}}
+    write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
+
+
+def _labels(runs: Sequence[Path]) -> dict[str, Path]:
+    """Name the runs: by their folders where those differ, else by letters."""
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
+    return dict(zip(names, runs, strict=True))
+
+
+def _of_run(run: Path) -> tuple[list[ScoredResponse], dict[str, Thresholds]]:
+    if not (run / STATISTICS).is_file():
+        raise InputError(f"{run} holds no finished run", mend="name a run folder: runs/<study>")
+    findings = own_findings(run / STATISTICS)
+    return read_ratings(run / "responses"), own_thresholds(findings) if findings else {}
+
+
+def _refuse_other_thresholds(
+    found: dict[str, tuple[list[ScoredResponse], dict[str, Thresholds]]], judges: Sequence[str]
+) -> None:
+    for judge in judges:
+        limits = {name: _rule_in_words(each[judge]) for name, (_, each) in found.items()}
+        if len(set(limits.values())) > 1:
+            raise InputError(
+                f"judge {judge} has other thresholds in each run",
+                why="; ".join(f"{name}: {words}" for name, words in limits.items()),
+                mend="run one of them again with `--set thresholds={AXIS: ..}`",
+            )
+
+
+def _rule_in_words(thresholds: Thresholds) -> str:
+    """Write what passes: two runs that write it alike count the same responses."""
+    sign = "at least" if thresholds.inclusive else "above"
+    ends = [f"{axis} {sign} {value!r}" for axis, value in sorted(thresholds.values.items())]
+    empty = f"empty ones fail on {' and '.join(thresholds.empty_fails)}"
+    return ", ".join([*ends, empty if thresholds.empty_fails else "empty ones count"])
+
+
+def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
+    """Give each row of a run an id of its prompt's text, numbered where that is asked more often.
+
+    Numbers follow the run's own ids, so that its models stay aligned as they were.
+    """
+    ids: dict[tuple[str, str], dict[str, int]] = {}
+    found = []
+    for row in rows:
+        known = ids.setdefault((row.axis, row.prompt), {})
+        occurrence = known.setdefault(row.prompt_id, len(known) + 1)
+        found.append((row, prompt_id(row.axis, row.prompt, occurrence)))
+    return found
+
+
+def _side_by_side(
+    runs: dict[str, list[ScoredResponse]], judges: Sequence[str]
+) -> list[ScoredResponse]:
+    """Give the rows on the prompts that all runs share, models named by run.
+
+    Raises:
+        DataError: If there is no such prompt.
+    """
+    numbered = {name: _numbered(rows) for name, rows in runs.items()}
+    shared = set.intersection(*({name for _, name in rows} for rows in numbered.values()))
+    if not shared:
+        raise DataError(
+            "the runs share no prompt",
+            why="they are aligned by the prompts' text",
+            mend="compare runs whose `prompts` are the same",
+        )
+    return [
+        replace(
+            row,
+            model=f"{row.model}@{name}",
+            prompt_id=prompt_name,
+            scores={judge: row.scores[judge] for judge in judges},
+        )
+        for name, rows in numbered.items()
+        for row, prompt_name in rows
+        if prompt_name in shared
+    ]

@@ -1,0 +1,106 @@
+"""Reports as files: written once, and made again from a finished run."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import alignstudy
+from alignstudy.analysis.findings import Findings
+from alignstudy.records import ScoredResponse
+from alignstudy.report.figures import write_figures
+from alignstudy.report.html.page import render_report
+from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.markdown.page import render_markdown
+from alignstudy.report.stored import (
+    REPORT_DATA,
+    read_report_inputs,
+    write_findings,
+    write_report_data,
+)
+from alignstudy.study.results import Run
+from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
+from alignstudy.study.run.store import disk_faults
+
+REPORT, MARKDOWN = "report.html", "report.md"
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage cycles while the block runs: rows are made once and kept to the end.
+
+    Going through them again and again took a sixth of the time of a large evaluation.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def write_report(inputs: ReportInputs, folder: Path) -> None:
+    """Write figures/, report.html, report.md and data/report.json into a folder."""
+    figures = write_figures(inputs.findings, inputs.responses, inputs.training, folder / "figures")
+    whole = replace(inputs, figures=figures)
+    (folder / REPORT).write_text(render_report(whole), encoding="utf-8")
+    (folder / MARKDOWN).write_text(render_markdown(whole), encoding="utf-8")
+    write_report_data(whole, folder / REPORT_DATA)
+
+
+def rebuild(run: str | Path) -> Run:
+    """Draw figures and write the reports of a finished run again, from its folder alone.
+
+    Raises:
+        InputError: If the folder holds no finished run of this version's layout.
+        LockHeldError: If another process works on the run.
+    """
+    path = Path(run).expanduser().absolute()
+    inputs = read_report_inputs(path)
+    with (
+        RunFolder(path=path).locked(),
+        disk_faults(f"the run folder {path}"),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        write_report(inputs, Path(scratch))
+        shutil.copytree(scratch, path, dirs_exist_ok=True)
+    return Run(folder=path)
+
+
+def inputs_of(
+    name: str,
+    rows: Sequence[ScoredResponse],
+    findings: Findings,
+    provenance: dict[str, Any],
+    *,
+    protocol: Literal["paper", "rigorous"] | None,
+) -> ReportInputs:
+    """Give a report's inputs where nothing was trained."""
+    return ReportInputs(
+        study=name,
+        settings={},
+        protocol=protocol,
+        findings=findings,
+        responses=tuple(rows),
+        provenance={"alignstudy": alignstudy.__version__, **provenance},
+    )
+
+
+def write_run(folder: RunFolder, inputs: ReportInputs) -> None:
+    """Write a whole run folder: made aside first, so that a fault in the making writes nothing."""
+    with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch)
+        write_findings(inputs.findings, inputs.responses, made)
+        write_report(inputs, made)
+        shutil.copytree(made, folder.path, dirs_exist_ok=True)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    folder.write(PROVENANCE, json.dumps({**inputs.provenance, "ended": ended}, indent=2) + "\n")
