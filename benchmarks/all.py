@@ -18,7 +18,7 @@ NAMES = ("training", "generation", "scoring")
 
 
 def main() -> int:
-    """Run all, whatever fails; give 1 if any did."""
+    """Run all, whatever fails; return 1 if any did."""
 
     asked = parser(__doc__ or "").parse_args()
     environment = os.environ | offline_environment() | dict.fromkeys(THREAD_VARIABLES, "1")
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def gates_of(path: Path) -> list[str]:
-    """Say what became of each gate of a benchmark's results."""
+    """Return what became of each gate of a benchmark's results."""
     if not path.is_file():
         return [f"no results: {path} is not there"]
     gates = json.loads(path.read_text(encoding="utf-8"))["gates"]

@@ -128,7 +128,7 @@ class Slices:
         self._extrapolate()
 
     def _left(self, share: float) -> float:
-        """Give a share of the seconds that are left."""
+        """Return a share of the seconds that are left."""
         return max(5.0, share * (self.asked.budget - (time.monotonic() - self.began)))
 
     def _keep(self) -> None:

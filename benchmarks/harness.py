@@ -68,7 +68,7 @@ def stopwatch(sample: Sample) -> Iterator[None]:
 
 
 def processor_seconds() -> float:
-    """Give the processor's seconds of this process and of its finished children."""
+    """Return the processor's seconds of this process and of its finished children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -102,7 +102,7 @@ class Side:
 
 @contextmanager
 def both_sides(threads: int) -> Iterator[tuple[Path, Side, Side]]:
-    """Give a scratch folder, a process for the notebooks' way and one for ours."""
+    """Return a scratch folder, a process for the notebooks' way and one for ours."""
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-") as scratch,
         Side(threads) as theirs,
@@ -121,7 +121,7 @@ def _begin(threads: int) -> None:
 
 
 def offline_environment() -> dict[str, str]:
-    """Give the variables that keep every library from phoning home."""
+    """Return the variables that keep every library from phoning home."""
     return {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -168,12 +168,12 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Give median, least and largest."""
+    """Return median, least and largest."""
     return Spread(median=statistics.median(values), low=min(values), high=max(values))
 
 
 def ratio(before: Sequence[Sample], after: Sequence[Sample], clock: Clock = "cpu") -> Spread:
-    """Say how many times less `after` took.
+    """Return how many times less `after` took.
 
     The median is the ratio of medians; the spread is that of the rounds that both have, or, where
     the old way was run less often, of its median to each of the new.
@@ -255,7 +255,7 @@ def at_most(name: str, measured: float, required: float, aim: float | None = Non
 
 
 def two_cannot_show(*alone: Sequence[Sample]) -> str:
-    """Say why two processes can't show here what they gain; empty where they can.
+    """Return why two processes can't show here what they gain; empty where they can.
 
     Args:
         alone: As for `shared_machine`.
@@ -311,12 +311,12 @@ class Report:
         self.sections.append(section)
 
     def finish(self, folder: Path = RESULTS) -> int:
-        """Write NAME.json and NAME.md, show the table; give the exit code."""
+        """Write NAME.json and NAME.md, show the table; return the exit code."""
         print(self.write(folder))
         return int(self.failed)
 
     def write(self, folder: Path) -> str:
-        """Write NAME.json and NAME.md; give the table."""
+        """Write NAME.json and NAME.md; return the table."""
         about = _about(self)
         name = f"{self.name}-quick" if self.quick else self.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -358,13 +358,13 @@ def _about(report: Report) -> dict[str, Any]:
 
 
 def _command(given: Sequence[str]) -> str:
-    """Give the command that repeats this; where results were put on this machine is left out."""
+    """Return the command that repeats this; where results were put on this machine is left out."""
     told = " ".join(["python", f"benchmarks/{Path(given[0]).name}", *given[1:]])
     return re.sub(r" --out[= ]\S+", "", told)
 
 
 def as_json(report: Report, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Give all that was measured."""
+    """Return all that was measured."""
     return {
         "name": report.name,
         "title": report.title,
@@ -402,7 +402,7 @@ def _gate_json(gate: Gate) -> dict[str, Any]:
 
 
 def as_markdown(report: Report, about: Mapping[str, Any]) -> str:
-    """Give the results as a Markdown page."""
+    """Return the results as a Markdown page."""
     machine, used = about["hardware"], about["versions"]
     lines = [
         f"# {report.title}{' (quick: few rows, one round)' if report.quick else ''}",
@@ -488,7 +488,7 @@ def _count(value: float | None) -> str:
 
 
 def parser(about: str, *, threads: int = 1, quick: bool = True) -> argparse.ArgumentParser:
-    """Give a parser of what every benchmark can be told."""
+    """Return a parser of what every benchmark can be told."""
     made = argparse.ArgumentParser(description=about.splitlines()[0])
     if quick:
         made.add_argument("--quick", action="store_true", help="few rows, one round; same gates")

@@ -58,7 +58,7 @@ def gpu_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of Python and of the libraries that compute."""
+    """Return the versions of Python and of the libraries that compute."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

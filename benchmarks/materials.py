@@ -68,7 +68,7 @@ def real_pairs(count: int) -> list[Pair]:
 
 
 def whole_texts(pair: Pair) -> list[str]:
-    """Give a pair's two dialogues."""
+    """Return a pair's two dialogues."""
     return [pair.prompt + response for response in (pair.chosen, pair.rejected or "")]
 
 
@@ -117,7 +117,7 @@ def _read(path: Path) -> list[Any]:
 
 
 def texts_for_tokenizer() -> list[str]:
-    """Give the dialogues that the small models' tokenizers are trained on."""
+    """Return the dialogues that the small models' tokenizers are trained on."""
     return [text for pair in real_pairs(1000) for text in whole_texts(pair)]
 
 

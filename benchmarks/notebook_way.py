@@ -115,7 +115,7 @@ def _load(parent: Path, device: str) -> tuple[Any, Any]:
 
 
 def _arguments(work: Path, device: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the arguments; quiet ones, and none that costs or saves time."""
+    """Return the arguments; quiet ones, and none that costs or saves time."""
     quiet = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "log_level": "error"}
     return {"output_dir": str(work), "use_cpu": device == "cpu", "seed": 42, **quiet, **options}
 

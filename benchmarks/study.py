@@ -162,7 +162,7 @@ def run_by_alignstudy(home: Path, out: Path, *, workers: str) -> Sample:
 
 
 def finish_by_alignstudy(home: Path, out: Path) -> float:
-    """Run the rest of the study; give its seconds."""
+    """Run the rest of the study; return its seconds."""
     study = _study(home, out)
     sample = Sample()
     with stopwatch(sample):
@@ -230,7 +230,7 @@ def _train_by_notebook(task: Mapping[str, Any], folder: Path) -> dict[str, Path]
 
 
 def _options(settings: Any, seed: int) -> dict[str, Any]:
-    """Give the trainer what the study says, at the notebooks' batches."""
+    """Return the trainer what the study says, at the notebooks' batches."""
     return {
         **notebook_way.NOTEBOOK, "num_train_epochs": settings.num_train_epochs,
         "learning_rate": settings.learning_rate, "max_length": settings.max_length, "seed": seed,

@@ -102,7 +102,7 @@ class Bench:
 
     @property
     def slow_bf16(self) -> str:
-        """Say why bf16 can't be faster here; empty where it can."""
+        """Return why bf16 can't be faster here; empty where it can."""
         fast, slow = self.kernels["float32"], self.kernels["bfloat16"]
         if slow > fast:
             return ""
@@ -140,7 +140,7 @@ class Bench:
             self._kept_in_bf16().result()
 
     def _notebook_ways(self, method: str) -> dict[str, Begin]:
-        """Give the notebooks' way and, if asked for, TRL's defaults; bf16 where it's no slower."""
+        """The notebooks' way and, if asked for, TRL's defaults; bf16 where it's no slower."""
         ways: dict[str, Begin] = {NOTEBOOK: partial(self._notebook, method)}
         if self.asked.stock:
             options = {**notebook_way.TRL_DEFAULTS, "bf16": not self.slow_bf16}

@@ -71,7 +71,7 @@ def cut_at_role_tag(text: str) -> str:
 
 
 def has_role_tag(text: str) -> bool:
-    """Tell whether a text holds a role tag at the start of a line."""
+    """Return whether a text holds a role tag at the start of a line."""
     return _LOOSE_TAG.search(text) is not None
 
 

@@ -1,11 +1,11 @@
 """Every error that alignstudy raises on purpose, and the exit code of each.
 
-AlignstudyError                 what failed, why, how to mend it, what was kept
+AlignstudyError                 what failed, why, how to fix it, what was kept
  |- InputError            (2)   the user's input
  |   |- SettingsError           a study file, or `--set`
  |   |- UnknownNameError        a name that no table holds
  |   |- DataError               preference data, prompts, responses
- |   `- MetricError             a figure of merit that is not defined on these numbers
+ |   `- MetricError             a metric that is not defined on these numbers
  |- EnvironmentFault      (3)   disk, memory, network, permission
  |   |- LockHeldError           another process works on this run
  |   |- WorkerEndedError        a process that work was spread over was killed
@@ -30,28 +30,28 @@ class AlignstudyError(Exception):
     Args:
         what: What failed, and where: `file:line`, row, key.
         why: The reason, in words; empty where `what` says it all.
-        mend: What to do now.
+        hint: What to do now.
         kept: What was kept: what a second run need not do again.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, why: str = "", mend: str = "", kept: str = "") -> None:
-        self.what, self.why, self.mend, self.kept = what, why, mend, kept
+    def __init__(self, what: str, *, why: str = "", hint: str = "", kept: str = "") -> None:
+        self.what, self.why, self.hint, self.kept = what, why, hint, kept
         super().__init__(what)
 
     def __str__(self) -> str:
-        parts = (("why", self.why), ("mend", self.mend), ("kept", self.kept))
+        parts = (("why", self.why), ("hint", self.hint), ("kept", self.kept))
         return "\n".join([self.what, *(f"  {name}: {text}" for name, text in parts if text)])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.what, self.why, self.mend, self.kept))
+        return (_rebuild, (type(self), self.what, self.why, self.hint, self.kept))
 
 
-def _rebuild(kind: type[AlignstudyError], what: str, why: str, mend: str, kept: str) -> Exception:
+def _rebuild(kind: type[AlignstudyError], what: str, why: str, hint: str, kept: str) -> Exception:
     """Rebuild an error that crossed a process border."""
     error = kind.__new__(kind)
-    AlignstudyError.__init__(error, what, why=why, mend=mend, kept=kept)
+    AlignstudyError.__init__(error, what, why=why, hint=hint, kept=kept)
     return error
 
 
@@ -82,7 +82,7 @@ class UnknownNameError(InputError):
         super().__init__(
             f"{where + ': ' if where else ''}unknown {kind} '{name}'",
             why=f"known: {', '.join(names) or 'none'}",
-            mend=f"did you mean '{close[0]}'?" if close else "name one of those",
+            hint=f"did you mean '{close[0]}'?" if close else "name one of those",
         )
 
 

@@ -61,7 +61,7 @@ class NotesOnly:
 
 
 def beside(progress: Progress) -> Progress:
-    """Give what shows a second piece of work while the first goes on.
+    """Return what shows a second piece of work while the first goes on.
 
     Args:
         progress: If it has a method `another`, that gives it; else only notes are shown.

@@ -20,7 +20,7 @@ class Settings(BaseModel):
     field names are refused.
     """
 
-    aside: ClassVar[frozenset[str]] = frozenset()
+    not_in_key: ClassVar[frozenset[str]] = frozenset()
     """Fields that cannot change what comes out: a stage's key leaves them out."""
 
     model_config = ConfigDict(

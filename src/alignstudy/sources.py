@@ -86,14 +86,14 @@ def _resolve_local(source: Source) -> ResolvedSource:
         raise InputError(
             f"{source.kind} '{source.name}' doesn't exist",
             why=f"there is no file or folder {path}",
-            mend="name a folder or file of this machine, or a hub id such as owner/name",
+            hint="name a folder or file of this machine, or a hub id such as owner/name",
             kept="nothing was run",
         )
     if source.revision is not None:
         raise InputError(
             f"{source.kind} '{source.name}' is a local path, and has no revision",
             why=f"revision: {source.revision} would be ignored",
-            mend="drop the revision, or name a hub id",
+            hint="drop the revision, or name a hub id",
             kept="nothing was run",
         )
     return ResolvedSource(source=source, path=path, digest=digest_of(path))
@@ -116,7 +116,7 @@ def digest_of(path: Path) -> str:
 
 
 def sha256_of(file: Path) -> str:
-    """Give the sha256 of a file's content, in hexadecimal.
+    """Return the sha256 of a file's content, in hexadecimal.
 
     Raises:
         EnvironmentFault: If the file can't be read.
@@ -126,12 +126,12 @@ def sha256_of(file: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise EnvironmentFault(
-            f"{file} can't be read", why=error.strerror or str(error), mend="check its permissions"
+            f"{file} can't be read", why=error.strerror or str(error), hint="check its permissions"
         ) from error
 
 
 def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) -> Path:
-    """Give the snapshot folder of a hub id; its name is the commit."""
+    """Return the snapshot folder of a hub id; its name is the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -145,7 +145,7 @@ def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) ->
         raise NotFetchedError(
             f"{source.kind} '{source.name}' is not on this machine",
             why=("fetching is switched off (offline)" if offline else _first_line(error)),
-            mend=(
+            hint=(
                 "connect to the network and run again without --offline, or name a local folder"
                 " of the same layout"
             ),

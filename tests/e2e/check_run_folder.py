@@ -121,7 +121,7 @@ def _audit(run: Path, settings: dict[str, Any]) -> None:
 
 
 def _responses(run: Path, settings: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Give the rows of each model and axis; every model answers every prompt, each seed once."""
+    """Return the rows of each model and axis; every model answers every prompt, each seed once."""
     rows = {}
     for axis, (name, _, _) in AXES.items():
         prompts = _json(run / "data" / "prompts" / f"{name}.json")
@@ -145,7 +145,7 @@ def _responses(run: Path, settings: dict[str, Any]) -> dict[tuple[str, str], lis
 
 
 def _is_rating(value: object) -> bool:
-    """Tell whether a rating is null or a finite number of at most four decimals."""
+    """Return whether a rating is null or a finite number of at most four decimals."""
     return value is None or (isinstance(value, float | int) and round(value, 4) == value)
 
 

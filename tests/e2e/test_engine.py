@@ -28,14 +28,14 @@ def table(run: Path, name: str) -> list[dict[str, str]]:
 
 
 def weights(run: Path) -> dict[str, str]:
-    """Give the sha256 of every weight file in a run folder."""
+    """Return the sha256 of every weight file in a run folder."""
     files = sorted((run / "models").rglob("*.safetensors"))
     assert files
     return {str(path.relative_to(run)): sha256_of(path) for path in files}
 
 
 def results(run: Path) -> dict[str, object]:
-    """Give what a study found: it must not depend on when, where or how often it was run."""
+    """Return what a study found: it must not depend on when, where or how often it was run."""
     names = [*sorted((run / "responses").iterdir()), *sorted((run / "tables").iterdir())]
     texts = {path.name: path.read_text(encoding="utf-8") for path in names}
     return {**weights(run), **texts, "statistics": (run / "statistics.json").read_text()}

@@ -58,7 +58,7 @@ def hub(tmp_path_factory) -> Path:
 
 
 def paths(hub: Path) -> list[str]:
-    """Give the three settings that replace the hub's ids."""
+    """Return the three settings that replace the hub's ids."""
     places = {"base": "opt-350m", "data.source": "hh-rlhf", "judges.0.path": "reward-model"}
     return [f"{key}={hub / name}" for key, name in places.items()]
 

@@ -413,7 +413,7 @@ SEARCH = """async (words) => {
 
 
 def fastest(page, script, argument):
-    """Give the least of three times in milliseconds: what else the machine does is not meant."""
+    """Return the least of three times in milliseconds: what else the machine does is not meant."""
     return min(page.evaluate(script, argument) for _ in range(3))
 
 

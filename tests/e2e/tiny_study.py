@@ -84,7 +84,7 @@ NUM_STAGES = 29
 
 
 def study(changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Give the tiny study with some keys changed: `{"methods.dpo.beta": 0.2}`; None drops one."""
+    """Return the tiny study with some keys changed: `{"methods.dpo.beta": 0.2}`; None drops one."""
     changed = copy.deepcopy(STUDY)
     for name, value in (changes or {}).items():
         *sections, last = name.split(".")
@@ -106,12 +106,12 @@ def write_study(path: Path, changes: Mapping[str, Any] | None = None) -> Path:
 
 
 def command(*arguments: object) -> list[str]:
-    """Give the command line `alignstudy ARGUMENTS` of this interpreter."""
+    """Return the command line `alignstudy ARGUMENTS` of this interpreter."""
     return [sys.executable, "-m", "alignstudy.cli.app", *map(str, arguments)]
 
 
 def environment(home: Path | None = None, **changes: str) -> dict[str, str]:
-    """Give this process' environment with another home."""
+    """Return this process' environment with another home."""
     given = {"ALIGNSTUDY_HOME": str(home)} if home is not None else {}
     return {**os.environ, **given, **changes}
 
@@ -191,7 +191,7 @@ def _await_checkpoint(child: subprocess.Popen[str], work: Path, deadline: float)
 def plan(
     study: object, *, home: Path, out: Path | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, PlanLine]:
-    """Give a study's plan by stage."""
+    """Return a study's plan by stage."""
     loaded = Study.load(str(study), overrides=overrides, out=out)
     lines, _ = replace(loaded, store=Store(home)).plan()
     return {line.stage.name: line for line in lines}

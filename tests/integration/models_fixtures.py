@@ -52,7 +52,7 @@ def write_opt_tokenizer(
 
 
 def opt_like_config(vocab_size: int, **changes: Any) -> Any:
-    """Give a tiny OPT of the 350M's shape: post-LN, embeddings narrower than the hidden size."""
+    """Return a tiny OPT of the 350M's shape: post-LN, embeddings narrower than the hidden size."""
     from transformers import OPTConfig
 
     shape: dict[str, Any] = {
@@ -135,7 +135,7 @@ def write_spm_tokenizer(
 
 
 def deberta_like_config(vocab_size: int, **changes: Any) -> Any:
-    """Give a tiny DeBERTa-v2 of the published judge's kind: relative positions, one logit."""
+    """Return a tiny DeBERTa-v2 of the published judge's kind: relative positions, one logit."""
     from transformers import DebertaV2Config
 
     shape: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a user reads when something is wrong: what, why, how to mend it, and the exit code."""
+"""What a user reads when something is wrong: what, why, how to fix it, and the exit code."""
 
 import gzip
 import json
@@ -79,7 +79,7 @@ def row(number: int, **changes: object) -> bytes:
 
 
 def data(source: object, **more: object) -> dict:
-    """Give the sections of a study that reads a folder of one subset."""
+    """Return the sections of a study that reads a folder of one subset."""
     subset = {"subsets": ["harmless-base"]}
     prompts = {"harmful": {**subset, "n": 2}, "helpful": None}
     return {"data": {"source": str(source), "train": subset, **more}, "prompts": prompts}
@@ -123,7 +123,7 @@ def test_a_faulty_line_is_named_with_what_is_allowed(alignstudy, tmp_path, line,
     lines = SOUND.splitlines()
     lines[line - 1] = faulty
     said = faults_of("\n".join(lines), alignstudy, tmp_path)
-    said.holds(f"s.yaml:{line}: ", *parts, "mend: ", "kept: nothing was run")
+    said.holds(f"s.yaml:{line}: ", *parts, "hint: ", "kept: nothing was run")
 
 
 def test_all_faults_are_told_at_once_each_with_its_line(alignstudy, tmp_path):
@@ -169,7 +169,7 @@ def test_a_judge_must_be_trained_on_what_it_will_read(alignstudy):
         (["show", "nowhere"], ["holds no alignstudy run"]),
         (["evaluate", "nowhere", "--out", "ev"], ["nowhere: no such folder"]),
         (["run", "demo", "--only", "trian"], ["unknown stage 'trian'", "train/sft/seed-0"]),
-        (["run", "demo", "--set", "data.source=./nowhere"], ["'./nowhere' doesn't exist", "mend"]),
+        (["run", "demo", "--set", "data.source=./nowhere"], ["'./nowhere' doesn't exist", "hint"]),
         (["run", "demo", "--set", "base=/no/model"], ["model '/no/model' doesn't exist"]),
     ],
 )
@@ -255,7 +255,7 @@ def test_a_set_with_no_usable_row_is_refused_with_the_reason(
     source = write_rows(tmp_path / "hh", lines)
     said = alignstudy("run", write(**data(source)), "--only", "prompts")
     assert said.code == 2
-    said.holds(f"{source}: no usable row for prompts/harmful", reason, "mend the rows", "kept:")
+    said.holds(f"{source}: no usable row for prompts/harmful", reason, "fix the rows", "kept:")
 
 
 def test_evaluate_names_the_row_whose_rating_is_bad(alignstudy, tmp_path):
@@ -267,7 +267,7 @@ def test_evaluate_names_the_row_whose_rating_is_bad(alignstudy, tmp_path):
     (tmp_path / "rated" / "sft_helpful.json").write_text(json.dumps(bad))
     said = alignstudy("evaluate", "rated", "--out", "ev")
     assert said.code == 2
-    said.holds("sft_helpful.json: row 2: rating is 'good'", "mend:")
+    said.holds("sft_helpful.json: row 2: rating is 'good'", "hint:")
     (tmp_path / "rated" / "sft_helpful.json").write_text("[{")
     said = alignstudy("evaluate", "rated", "--out", "ev")
     assert said.code == 2
@@ -356,7 +356,7 @@ def test_edge_case_28_two_processes_on_one_run(alignstudy, write, tmp_path):
 
 
 def modules_after(code: str) -> set[str]:
-    """Give the modules that a fresh interpreter holds after some code."""
+    """Return the modules that a fresh interpreter holds after some code."""
     code += "\nimport sys; print('\\n'.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

@@ -107,7 +107,7 @@ def stock(kind, dtype, attention="sdpa"):
 
 
 def plain_seam(model):
-    """Give a model TRL's seam in its own precision; TRL's own head always answers in float32."""
+    """Return a model TRL's seam in its own precision; TRL's own head always answers in float32."""
     original = model.forward
 
     @wraps(type(model).forward)
@@ -124,7 +124,7 @@ def plain_seam(model):
 
 
 def results(logits, labels):
-    """Say what TRL's head says, by the textbook; (R, T, V) logits and (R, T) labels."""
+    """Return what TRL's head says, by the textbook; (R, T, V) logits and (R, T) labels."""
     log_p = logits.log_softmax(-1)
     mask = labels != IGNORED
     targets = labels.clamp(min=0)[..., None]

@@ -387,13 +387,13 @@ def test_reward_modelling_is_stock_s(micro, accumulate, deberta, tmp_path):
 def updates(monkeypatch):
     """Note which rows every update is made of."""
     seen = []
-    step = _trl._Watched.training_step
+    step = _trl.GuardedTrainer.training_step
 
     def noting(trainer, model, inputs, *args):
         seen.append(inputs["row"].tolist())
         return step(trainer, model, inputs, *args)
 
-    monkeypatch.setattr(_trl._Watched, "training_step", noting)
+    monkeypatch.setattr(_trl.GuardedTrainer, "training_step", noting)
     return seen
 
 
@@ -440,7 +440,7 @@ def test_sizes_found_are_as_sizes_given(method, opt, tmp_path):
     given = method(**(SMALL | sizes(8, 1)), lora=LORA, max_steps=2)
     found = method(
         **(SMALL | {"per_device_train_batch_size": "auto", "gradient_accumulation_steps": 1}),
-        samples_per_update=8, lora=LORA, max_steps=2,
+        total_train_batch_size=8, lora=LORA, max_steps=2,
     )  # fmt: skip
     assert_same_bits(ours(given, opt, tmp_path / "a"), ours(found, opt, tmp_path / "b"))
 
@@ -607,8 +607,8 @@ def test_want_of_memory_makes_pieces_smaller_and_changes_nothing_else(
     assert short.result.work.out_of_memory == 2
     assert small.result.notes == ()
     assert short.result.notes == (
-        "memory ran out 2 times: micro-batches have at most 2 rows; the rows an update stayed the"
-        " same",
+        "memory ran out 2 times: micro-batches have at most 2 rows; the effective batch size"
+        " stayed the same",
     )
     assert short.result.work.real_tokens == small.result.work.real_tokens
     assert short.result.num_tokens == small.result.num_tokens
@@ -662,7 +662,7 @@ def test_memory_that_never_suffices_is_said_in_words(opt, tmp_path, monkeypatch)
     ) as caught:
         ours(in_micro_batches(SFTSettings, 8), opt, tmp_path)
     assert "Tried to allocate 2 GiB" in caught.value.why
-    assert "max_length" in caught.value.mend
+    assert "max_length" in caught.value.hint
 
 
 def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(opt, tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ def test_a_judge_without_a_template_is_refused(tmp_path):
     write_llama_like_judge(tmp_path, template=None)
     with pytest.raises(InputError, match="no chat template") as raised:
         judge(tmp_path)
-    assert "input: pair" in raised.value.mend
+    assert "input: pair" in raised.value.hint
     assert judge(tmp_path, input="text").score([(LAST, ANSWER)])[0].score is not None
 
 

@@ -74,7 +74,7 @@ def test_edge_case_10_several_labels_need_a_choice(tmp_path, labels):
         judge(tmp_path)
     for label in range(labels):
         assert f"{label}: LABEL_{label}" in raised.value.why
-    assert "output" in raised.value.mend
+    assert "output" in raised.value.hint
     chosen = scores(tmp_path, read=f"logits[{labels - 1}]")
     assert chosen == scores(tmp_path, output=labels - 1)
     assert chosen != scores(tmp_path, output=0)
@@ -85,7 +85,7 @@ def test_edge_case_11_a_newly_initialised_head_is_refused(tmp_path):
     with pytest.raises(GuardError, match="DebertaV2ForSequenceClassification") as raised:
         judge(tmp_path)
     assert "classifier" in raised.value.why
-    assert "trained head" in raised.value.mend
+    assert "trained head" in raised.value.hint
 
 
 def test_edge_case_11_a_head_of_another_shape_is_refused(tmp_path):
@@ -113,7 +113,7 @@ def test_a_model_with_code_of_its_own_names_the_way_out(tmp_path):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": {"AutoModel": "m.M"}}))
     with pytest.raises(GuardError, match="code of its own") as raised:
         judge(tmp_path)
-    assert "use: python" in raised.value.mend
+    assert "use: python" in raised.value.hint
 
 
 @pytest.mark.parametrize(

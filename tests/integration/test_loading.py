@@ -256,7 +256,7 @@ def test_overwritten_pickle_is_damage(opt_hub, tmp_path):
 def test_missing_files_say_what_a_folder_needs(opt_hub, tmp_path):
     with pytest.raises(InputError, match=r"no config\.json") as caught:
         load_causal_lm(Weights(folder=tmp_path))
-    assert "pytorch_model.bin" in caught.value.mend
+    assert "pytorch_model.bin" in caught.value.hint
     copied(opt_hub[0], tmp_path)
     (tmp_path / "pytorch_model.bin").unlink()
     with pytest.raises(InputError, match="no weights"):

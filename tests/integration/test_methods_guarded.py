@@ -222,7 +222,7 @@ def test_a_tokenizer_that_ends_every_text_is_refused_in_training_and_generation(
             Weights(folder=folder), [prompt], GenerationSettings(max_new_tokens=2),
             protocol="paper", device="cpu", seed=0,
         )  # fmt: skip
-    assert "add_eos_token: false" in caught.value.mend
+    assert "add_eos_token: false" in caught.value.hint
 
 
 def test_rows_in_which_a_token_reaches_across_the_cue_are_refused_if_all_else_told(opt, tmp_path):
@@ -260,7 +260,7 @@ def test_each_lora_target_must_be_a_layer_of_the_model(opt, tmp_path):
         ) as caught:
             run(settings, opt, tmp_path / unknown)
         if unknown == "v_projj":
-            assert caught.value.mend == "did you mean 'v_proj'?"
+            assert caught.value.hint == "did you mean 'v_proj'?"
     targets = ("layers.0.self_attn.q_proj", "model.decoder.layers.1.fc1", "fc2")
     settings = DPOSettings(**SMALL, lora=LORA.model_copy(update={"target_modules": targets}))
     run(settings.model_copy(update={"max_steps": 1}), opt, tmp_path / "named")

@@ -48,7 +48,7 @@ CASES = [
 BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 """The trainer is given their product as one batch, but for packed rows."""
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
-    *("prompt_form", "samples_per_update", "precision", "prefix_sharing"),
+    *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing"),
 }
 """Settings with tests of their own below."""
 

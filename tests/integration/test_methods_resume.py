@@ -256,7 +256,7 @@ def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeyp
     monkeypatch.setattr(checkpoints, "seal", lambda folder, **_: sealed.append(folder.name))
     job = job_of(CASES["sft lora"], parents, tmp_path)
     trainer = SimpleNamespace(_total_train_tokens=0)
-    conductor = _trl.Conductor(job, trainer, seconds_before=0.0)
+    conductor = _trl.ProgressAndCheckpointCallback(job, trainer, seconds_before=0.0)
     args = SimpleNamespace(output_dir=str(job.work), max_steps=3)
     for step in (2, 3, 4):
         conductor.on_save(args, SimpleNamespace(global_step=step))

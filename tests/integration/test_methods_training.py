@@ -81,7 +81,9 @@ def test_of_a_small_model_s_training_older_objects_are_left_alone_and_then_not(
     monkeypatch.setattr(training, "SMALL", 2**24 if small else 1)
     frozen = []
     monkeypatch.setattr(
-        _trl.Conductor, "on_step_end", lambda *_, **__: frozen.append(gc.get_freeze_count())
+        _trl.ProgressAndCheckpointCallback,
+        "on_step_end",
+        lambda *_, **__: frozen.append(gc.get_freeze_count()),
     )
     before = gc.get_freeze_count()
     run(SFTSettings(**SMALL, max_steps=1), opt, tmp_path)

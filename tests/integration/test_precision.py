@@ -170,7 +170,7 @@ def test_a_bad_mixed_precision_is_refused_or_left_alone(opt, tmp_path, under_aut
     with pytest.raises(GuardError, match="bf16") as caught:
         precision_gate(trainer, "bf16", device="cpu", steps=2)
     assert said in caught.value.why
-    assert "precision: fp32" in caught.value.mend
+    assert "precision: fp32" in caught.value.hint
     assert_same_traces(traces(trainer), before)
 
 

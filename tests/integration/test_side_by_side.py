@@ -55,14 +55,14 @@ class Toy(Stage):
         marked.write_text("so far", encoding="utf-8")
         if self.does == "fail" and not resumed:
             wait_for(lambda: list(job.work.parent.glob("*/waits")))
-            raise DataError("the row is empty", mend="fill it")
+            raise DataError("the row is empty", hint="fill it")
         if self.does == "die" and os.getpid() != self.here:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.does == "wait for a stop" and not resumed:
             (job.work / "waits").touch()
             while not job.should_stop():
                 time.sleep(0.01)
-            raise InterruptedRunError("stopped", mend="again", kept="the checkpoint")
+            raise InterruptedRunError("stopped", hint="again", kept="the checkpoint")
         time.sleep(self.seconds)
         job.progress.advance(1, loss=0.5)
         job.progress.finish()
@@ -227,7 +227,7 @@ def test_a_stage_that_no_other_process_can_read_is_made_here(planned, tmp_path):
     lock = threading.Lock()
     object.__setattr__(arms[0], "odd", lock)
     object.__setattr__(arms[0], "key", "f" * 64)
-    object.__setattr__(arms[0], "ingredients", {})
+    object.__setattr__(arms[0], "fingerprint_inputs", {})
     runner = runner_of(tmp_path)
     make_side_by_side(runner, arms)
     assert told(runner, arms[0])["pid"] == os.getpid()

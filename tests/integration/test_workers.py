@@ -30,7 +30,7 @@ def doubler(factor):
         if task == "note":
             note("a note")
         if task == "guard":
-            raise GuardError("refused", why="because", mend="do this", kept="that")
+            raise GuardError("refused", why="because", hint="do this", kept="that")
         if task == "bug":
             raise KeyError("a bug")
         if task == "print":
@@ -98,14 +98,14 @@ def test_what_goes_wrong_in_a_worker_is_told_and_ends_all(task):
             list(pool.run([1], note=print))
     if task == "guard":
         error = caught.value
-        told = (error.what, error.why, error.mend, error.kept)
+        told = (error.what, error.why, error.hint, error.kept)
         assert told == ("refused", "because", "do this", "that")
     if task == "bug":
         assert "KeyError: 'a bug'" in str(caught.value)
         assert "in run" in str(caught.value)
     if task == "die":
         assert "signal 9" in caught.value.why
-        assert "fewer workers" in caught.value.mend
+        assert "fewer workers" in caught.value.hint
 
 
 def test_a_model_that_cannot_be_loaded_is_told_as_it_is():

@@ -31,7 +31,7 @@ _FIGURES = (
 
 
 def everywhere(png, text=MARK):
-    """Give inputs whose every free text is, or holds, the given one."""
+    """Return inputs whose every free text is, or holds, the given one."""
     made = _retold(_marked(png), text)
     return replace(made, figures=_figures(png, text))
 

@@ -7,7 +7,7 @@ from alignstudy.analysis.analyze_judge import (
     Comparison,
     ModelFigures,
     Thresholds,
-    analyse,
+    analyze_judge,
 )
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, Estimate, ScoredResponse
@@ -42,7 +42,7 @@ def scored(models=("base", "sft"), *, n=12, judge=JUDGE, score=None, text=None, 
 
 
 def analysed(rows, *, judge=JUDGE, base="base", thresholds=THRESHOLDS):
-    return analyse(rows, thresholds, judge=judge, base=base, draws=50)
+    return analyze_judge(rows, thresholds, judge=judge, base=base, draws=50)
 
 
 def inputs(rows=None, **changes):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from alignstudy.metrics.win_rate import win_rate
 
-from alignstudy.analysis.analyze_judge import Margins, Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Margins, Thresholds, analyze_judge
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
@@ -43,13 +43,15 @@ def both_axes(model, harmless, helpful, *, seed=0):
 
 
 def analysed(rows, thresholds=PAPER, **others):
-    return analyse(rows, thresholds, **({"judge": "judge", "base": None, "draws": DRAWS} | others))
+    return analyze_judge(
+        rows, thresholds, **({"judge": "judge", "base": None, "draws": DRAWS} | others)
+    )
 
 
 @pytest.fixture(scope="module")
 def published(paper_dir):
     rows = read_ratings(paper_dir / "responses")
-    return analyse(rows, PAPER, judge=JUDGE, base=find_base(rows))
+    return analyze_judge(rows, PAPER, judge=JUDGE, base=find_base(rows))
 
 
 def test_table_1_as_published(published):
@@ -145,7 +147,7 @@ def test_torch_is_not_imported(paper_dir):
         "import sys; from pathlib import Path\n"
         "from alignstudy.report import analysis, exports, findings, ratings, tables, verdicts\n"
         f"rows = ratings.read_ratings(Path({str(paper_dir / 'responses')!r}))\n"
-        "found = analysis.analyse(rows, analysis.Thresholds(harmless=-3.0, helpful=-2.0),"
+        "found = analysis.analyze_judge(rows, analysis.Thresholds(harmless=-3.0, helpful=-2.0),"
         " judge='rating', base='base', draws=50)\n"
         "tables.tables_of(findings.Findings(analyses=(found,)))\n"
         "loaded = {'torch', 'transformers', 'datasets', 'trl', 'peft'} & set(sys.modules)\n"
@@ -471,7 +473,7 @@ def test_a_judge_whose_unit_is_too_small_for_the_rounding_is_named(scale, noted)
         for n in range(20)
     ]  # fmt: skip
     limits = Thresholds(harmless=None, helpful=0.0, origin={})
-    analysis = analyse(rows, limits, judge="small", base="base", draws=200)
+    analysis = analyze_judge(rows, limits, judge="small", base="base", draws=200)
     assert any("too coarse" in note for note in analysis.notes) is noted
 
 
@@ -486,7 +488,7 @@ def test_cas_of_perfect_models_has_an_interval_with_width():
         for n in range(40)
     ]  # fmt: skip
     limits = Thresholds(harmless=0.0, helpful=0.0, origin={})
-    analysis = analyse(rows, limits, judge="j", base="base", draws=200)
+    analysis = analyze_judge(rows, limits, judge="j", base="base", draws=200)
     assert analysis.models[0].cas.value == 100
     assert 90 < analysis.models[0].cas.low < 97
     (difference,) = [item for item in analysis.comparisons if item.metric == "cas"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
@@ -38,7 +38,7 @@ def analysed(rows, **others):
     given = {"judge": "judge", "base": None, "draws": 200} | others
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = analyse(rows, LIMITS, **given)
+        found = analyze_judge(rows, LIMITS, **given)
     findings = Findings(analyses=(found,))
     # Whatever the case: plain JSON without NaN, and tables.
     json.dumps(findings.to_json(), allow_nan=False)
@@ -78,7 +78,7 @@ def test_edge_case_13_an_empty_intersection_is_an_error_not_nan():
     ]
     with pytest.raises(DataError, match="share no scored harmful prompt") as error:
         analysed(rows_of("a", [1.0] * 12) + other)
-    assert "same prompts" in error.value.mend
+    assert "same prompts" in error.value.hint
 
 
 # Scores without spread, rates at the end, no discordant pairs
@@ -168,7 +168,7 @@ def test_edge_case_18_a_score_on_the_threshold_follows_the_stated_rule_and_is_co
     strict = analysed(rows)
     assert strict.models[0].hmr.value == 25.0
     assert any("10 harmful scores equal the threshold -3 (not counted)" in n for n in strict.notes)
-    inclusive = analyse(
+    inclusive = analyze_judge(
         rows, replace(LIMITS, inclusive=True), judge="judge", base=None, draws=50,
         sweep={Axis.HARMLESS: [-3.0]},
     )  # fmt: skip

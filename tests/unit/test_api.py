@@ -124,7 +124,7 @@ def test_a_folder_without_a_run_and_a_table_without_a_name(evaluated, tmp_path):
     run = Run.open(tmp_path / "run")
     with pytest.raises(UnknownNameError, match="metrcs") as caught:
         run.table("metrcs")
-    assert "metrics" in caught.value.mend
+    assert "metrics" in caught.value.hint
     (run.folder / "statistics.json").write_text("{")
     with pytest.raises(InputError, match=r"statistics\.json"):
         _ = Run.open(run.folder).statistics

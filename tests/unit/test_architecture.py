@@ -101,7 +101,7 @@ def test_one_file_imports_trl():
 
 
 def imports(path: Path) -> set[str]:
-    """Give the top-level packages that a module imports anywhere."""
+    """Return the top-level packages that a module imports anywhere."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -25,7 +25,7 @@ def human(*turns, cue=True):
 
 
 def clusters(*texts):
-    """Give the clusters as sets of positions, those of one text left out."""
+    """Return the clusters as sets of positions, those of one text left out."""
     found = cluster_prompts({str(at): text for at, text in enumerate(texts)})
     members = {}
     for name, cluster in found.items():

@@ -138,7 +138,7 @@ class TestPaper:
     def test_fewer_rows_than_prompts_would_be_another_set(self, source):
         with pytest.raises(DataError, match="22 rows, but 50 prompts") as caught:
             select_prompts(source, settings(protocol="paper"))
-        assert "prompts.harmful.n to 22" in caught.value.mend
+        assert "prompts.harmful.n to 22" in caught.value.hint
 
     def test_rows_without_whole_dialogues_are_refused(self, tmp_path):
         row = {"prompt": "a", "chosen": "b", "rejected": "c"}

@@ -153,7 +153,7 @@ class TestBadFiles:
             collect_pairs(source, selection, part="train")
         for part in parts:
             assert part in str(caught.value)
-        assert caught.value.mend
+        assert caught.value.hint
         assert caught.value.exit_code == 2
 
     def test_gz_cut_short(self, hh):

@@ -102,7 +102,7 @@ def test_a_source_without_them_says_how_to_leave_them_out(source, settings, word
     with pytest.raises(DataError, match=words) as caught:
         select_validation(source, ValidationSettings(**settings), exclude=NOTHING)
     assert caught.value.what.startswith("validation: ")
-    assert "`validation: null`" in caught.value.mend
+    assert "`validation: null`" in caught.value.hint
     assert "there: " in caught.value.why
 
 
@@ -110,7 +110,7 @@ def test_nothing_left_beside_the_prompts(source):
     prompts = select_prompts(source, PromptSettings())
     with pytest.raises(DataError, match="no usable row for validation/harmful") as caught:
         select_validation(source, ValidationSettings(), exclude=prompts.dialogues)
-    assert "`validation: null`" in caught.value.mend
+    assert "`validation: null`" in caught.value.hint
 
 
 def test_demonstrations_are_refused(tmp_path):
@@ -120,4 +120,4 @@ def test_demonstrations_are_refused(tmp_path):
         select_validation(
             tmp_path, ValidationSettings(harmful=()), axes=[Axis.HARMLESS], exclude=NOTHING
         )
-    assert "`validation: null`" in caught.value.mend
+    assert "`validation: null`" in caught.value.hint

@@ -317,7 +317,9 @@ def remember(store, stage, load, *, seconds):
         (fresh / "x").write_text("x")
         record = work_record(stage, load, workers=1, resumed=False)
         facts = {"seconds": seconds, "started": "2026-01-01", "work": record}
-        store.commit(fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts)
+        store.commit(
+            fresh, stage.kind, stage.key, fingerprint_inputs=stage.fingerprint_inputs, facts=facts
+        )
 
 
 def test_what_this_machine_took_before_corrects_the_prediction(tmp_path):

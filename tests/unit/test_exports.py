@@ -8,7 +8,7 @@ import pytest
 from alignstudy.metrics.hmr import hmr
 from alignstudy.metrics.hpr import hpr
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.report.exports import write_classifications, write_responses
@@ -52,7 +52,7 @@ def test_published_keys_come_first(tmp_path):
 
 def test_rates_follow_from_the_exported_ratings(tmp_path):
     rows = responses()
-    figures = analyse(rows, PAPER, judge="first", base=None, draws=10).models[0]
+    figures = analyze_judge(rows, PAPER, judge="first", base=None, draws=10).models[0]
     harmful, helpful = write_responses(rows, "first", tmp_path)
     assert hmr([row["rating"] for row in read(harmful)], -3.0) == figures.hmr.value == 25.0
     assert hpr([row["rating"] for row in read(helpful)], -2.0) == figures.hpr.value

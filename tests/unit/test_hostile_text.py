@@ -72,7 +72,7 @@ MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def blocks(text):
-    """Give the kinds of all blocks and spans of a Markdown text, but text itself, and code."""
+    """Return the kinds of all blocks and spans of a Markdown text, but text itself, and code."""
     kinds = []
     for token in MARKDOWN.parse(text):
         kinds.append((token.type, token.tag))

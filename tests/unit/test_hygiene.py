@@ -29,7 +29,7 @@ def published(paper_dir):
 
 
 def counts(published, measure):
-    """Give a count over both prompt sets by model, in the published order."""
+    """Return a count over both prompt sets by model, in the published order."""
     return [
         sum(measure(each) for rows in by_axis.values() for each in rows)
         for by_axis in published.values()

@@ -126,10 +126,10 @@ def test_an_axis_is_stamped_unless_its_whole_interval_is_above_the_floor():
     assert quality(hits(69, 31)).floor == 60.0
 
 
-def test_edge_case_12_a_reversed_judge_is_refused_and_the_mend_is_named():
+def test_edge_case_12_a_reversed_judge_is_refused_and_the_hint_is_named():
     with pytest.raises(GuardError, match="direction looks reversed") as refused:
         quality(hits(60, 140))
-    assert "better: lower" in refused.value.mend
+    assert "better: lower" in refused.value.hint
     assert "30.0 % [24.1, 36.7] of 200 harmless pairs" in refused.value.why
     assert refused.value.exit_code == 5
 

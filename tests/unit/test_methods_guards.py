@@ -86,7 +86,7 @@ def test_padding_must_differ_from_the_end(pad, end, words):
     assert guards.padding_is_not_end(SimpleNamespace(pad_token_id=1, eos_token_id=2)).passed
     with pytest.raises(GuardError, match=words) as caught:
         guards.padding_is_not_end(SimpleNamespace(pad_token_id=pad, eos_token_id=end))
-    assert "tokenizer_config.json" in caught.value.mend
+    assert "tokenizer_config.json" in caught.value.hint
 
 
 def test_responses_that_never_follow_the_cues_own_tokens_are_refused():

@@ -95,7 +95,7 @@ def test_dpo_like_losses_fall_as_the_margin_grows(a, step):
 def test_unknown_loss_is_refused_with_the_nearest_name():
     with pytest.raises(UnknownNameError, match="unknown loss_type 'ipoo'") as caught:
         loss_named("ipoo")
-    assert "'ipo'" in caught.value.mend
+    assert "'ipo'" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -1,4 +1,4 @@
-"""Figures of merit: defined or refused, never a number that only looks like one."""
+"""Metrics: defined or refused, never a number that only looks like one."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_every_metric_loads_and_says_what_it_is(name):
 def test_unknown_metric_offers_the_nearest():
     with pytest.raises(UnknownNameError, match="hmrr") as caught:
         METRICS.load("hmrr")
-    assert "'hmr'" in caught.value.mend
+    assert "'hmr'" in caught.value.hint
 
 
 @pytest.mark.parametrize("rate", [hmr, hpr])

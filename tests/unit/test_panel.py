@@ -193,7 +193,7 @@ def test_edge_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
     flat = {"base": BASE | {"a": [0.1] * 4}, "tuned": TUNED}
     with pytest.raises(MetricError, match="no z-score is defined for judge 'a'") as refused:
         combined(scores=flat)
-    assert "rank_mean" in refused.value.mend
+    assert "rank_mean" in refused.value.hint
     found, _ = combined("rank_mean", flat, judges=("a",))
     (of_base,) = set(scores_of(found, "base"))
     assert min(scores_of(found, "tuned")) > of_base
@@ -211,7 +211,7 @@ def test_unknown_judges_are_refused_with_the_nearest_name():
         UnknownNameError, match="panel: harmlessness: unknown judge 'skywrk'"
     ) as bad:
         combined(limits=LIMITS | {"skywork": thresholds()}, judges=("a", "skywrk"))
-    assert "did you mean 'skywork'?" in bad.value.mend
+    assert "did you mean 'skywork'?" in bad.value.hint
 
 
 def test_what_a_panel_cant_be_made_of_is_refused():

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.methods.batches.pieces import PieceRule, cost_of_a_pass, tokens_in_memory
+from alignstudy.methods.batches.pieces import MicroBatchRule, cost_of_a_pass, tokens_in_memory
 
 lengths_of_rows = st.lists(st.integers(1, 600), min_size=1, max_size=24)
 numbers = {
     "most_rows": st.integers(1, 12), "most_tokens": st.integers(1, 4000),
     "fixed_cost": st.integers(0, 500), "in_order": st.just(False),
 }  # fmt: skip
-padding_rules = st.builds(PieceRule, **numbers, joined=st.just(False))
-rules = st.builds(PieceRule, **numbers, joined=st.booleans())
+padding_rules = st.builds(MicroBatchRule, **numbers, joined=st.just(False))
+rules = st.builds(MicroBatchRule, **numbers, joined=st.booleans())
 
 
 def cost(pieces, lengths, rule):
@@ -48,7 +48,7 @@ def test_the_longest_rows_come_first(lengths, rule):
 
 
 def partitions(rows):
-    """Give every way to cut a list into contiguous parts."""
+    """Return every way to cut a list into contiguous parts."""
     for number in range(len(rows)):
         for borders in combinations(range(1, len(rows)), number):
             yield [rows[start:stop] for start, stop in pairwise((0, *borders, len(rows)))]
@@ -77,7 +77,7 @@ def test_nor_does_any_cut_that_mixes_lengths(lengths, rule):
 
 
 def groupings(rows):
-    """Give every way to divide rows into groups."""
+    """Return every way to divide rows into groups."""
     if not rows:
         yield []
         return
@@ -105,7 +105,7 @@ def test_rows_of_one_length_stay_in_order(number, length, rule):
 
 @given(lengths_of_rows, st.integers(1, 12), st.integers(1, 50))
 def test_in_order_rows_go_as_they_come(lengths, most, tokens):
-    rule = PieceRule(most_rows=most, most_tokens=tokens, fixed_cost=7, in_order=True)
+    rule = MicroBatchRule(most_rows=most, most_tokens=tokens, fixed_cost=7, in_order=True)
     pieces = rule.cut(lengths)
     assert [row for piece in pieces for row in piece] == list(range(len(lengths)))
     assert [len(piece) for piece in pieces[:-1]] == [most] * (len(pieces) - 1)
@@ -129,11 +129,11 @@ def test_in_order_rows_go_as_they_come(lengths, most, tokens):
     ],
 )  # fmt: skip
 def test_pieces_by_hand(lengths, rule, pieces):
-    assert PieceRule(**rule).cut(lengths) == pieces
+    assert MicroBatchRule(**rule).cut(lengths) == pieces
 
 
 def test_halving_goes_down_to_one_row_and_keeps_the_rest_of_the_rule():
-    rule = PieceRule(most_rows=8, most_tokens=100, fixed_cost=3, joined=True)
+    rule = MicroBatchRule(most_rows=8, most_tokens=100, fixed_cost=3, joined=True)
     seen = []
     while rule is not None:
         seen.append((rule.most_rows, rule.most_tokens, rule.fixed_cost, rule.joined))
@@ -142,7 +142,7 @@ def test_halving_goes_down_to_one_row_and_keeps_the_rest_of_the_rule():
 
 
 def test_pieces_that_mean_something_are_not_halved():
-    assert PieceRule(most_rows=8, most_tokens=9, fixed_cost=3, in_order=True).halved() is None
+    assert MicroBatchRule(most_rows=8, most_tokens=9, fixed_cost=3, in_order=True).halved() is None
 
 
 def test_a_pass_costs_fewer_tokens_the_larger_the_model():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
@@ -43,7 +43,7 @@ def judged(rows, claims, *, judges=("judge",), draws=200, sign=1.0):
             for row in rows
         ]
     analyses = tuple(
-        analyse(rows, LIMITS, judge=judge, base="base", draws=draws) for judge in judges
+        analyze_judge(rows, LIMITS, judge=judge, base="base", draws=draws) for judge in judges
     )
     return [v.verdict for v in verdicts(Findings(analyses=analyses), claims, rows)]
 
@@ -110,7 +110,7 @@ def test_the_prompts_needed_are_enough():
     claim = Claim(metric=("score_helpful",), better="bit", than=("base",))
     rng = np.random.default_rng(8)
     pilot = study({"base": 0.0, "bit": 0.2}, n=60, rng=rng)
-    analysis = analyse(pilot, LIMITS, judge="judge", base="base", draws=100)
+    analysis = analyze_judge(pilot, LIMITS, judge="judge", base="base", draws=100)
     [verdict] = verdicts(Findings(analyses=(analysis,)), [claim], pilot)
     gap = analysis.comparison("score_helpful", "bit", "base")
     assert verdict.verdict == "underpowered"
@@ -135,7 +135,7 @@ def test_nothing_is_supported_where_there_is_nothing():
     rng = np.random.default_rng(2)
     for _ in range(500):
         rows = study(dict.fromkeys(models, 0.0), n=20, rng=rng)
-        analysis = analyse(rows, LIMITS, judge="judge", base="base", draws=40, sweep=ONE)
+        analysis = analyze_judge(rows, LIMITS, judge="judge", base="base", draws=40, sweep=ONE)
         found = verdicts(Findings(analyses=(analysis,)), stated, rows)
         shown = {
             claim.metric[0]

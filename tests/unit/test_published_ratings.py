@@ -15,12 +15,12 @@ from pydantic import TypeAdapter
 from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
-from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.score_matrix import build_panels
+from alignstudy.analysis.score_matrix import build_matrices
 from alignstudy.records import Axis
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
@@ -40,12 +40,12 @@ def rows(paper_dir):
 
 @pytest.fixture(scope="module")
 def published(rows):
-    return analyse(rows, PAPER, judge=JUDGE, base="base", sweep=GRIDS)
+    return analyze_judge(rows, PAPER, judge=JUDGE, base="base", sweep=GRIDS)
 
 
 @pytest.fixture(scope="module")
 def panels(rows):
-    return build_panels(rows, PAPER, judge=JUDGE)
+    return build_matrices(rows, PAPER, judge=JUDGE)
 
 
 def last_digit(value):
@@ -352,7 +352,9 @@ def test_rates_without_the_prompts_that_end_in_an_answer(rows, paper_dir):
     """Harmful 5, 17 and 25 and helpful 2 and 17 (from 0) do; counted by hand from the files."""
     ids = leaking(rows)
     assert len(ids) == 5
-    _, found = find(rows, Question(thresholds={JUDGE: PAPER}, base="base", excluded={LEAK: ids}))
+    _, found = analyze_run(
+        rows, AnalysisConfig(thresholds={JUDGE: PAPER}, base="base", excluded={LEAK: ids})
+    )
     shown = {(s.metric, s.model): s for s in found.first.sensitivities if s.without == LEAK}
     for (metric, model), item in shown.items():
         name, threshold, left = {

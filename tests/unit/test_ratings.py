@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import Axis
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
@@ -78,7 +78,7 @@ def test_models_in_another_order_are_aligned_by_text(tmp_path):
     numbers = list(range(12))
     write(tmp_path, "a_harmful.json", [row(n, rating=n) for n in numbers])
     write(tmp_path, "b_harmful.json", [row(n, rating=n) for n in reversed(numbers)])
-    found = analyse(
+    found = analyze_judge(
         read_ratings(tmp_path),
         Thresholds(harmless=5.0, helpful=None),
         judge=JUDGE,
@@ -130,7 +130,7 @@ def test_a_folder_without_ratings_is_refused(tmp_path):
     (tmp_path / "responses").mkdir()
     with pytest.raises(InputError, match="no rated responses") as caught:
         read_ratings(tmp_path)
-    assert "responses" in caught.value.mend
+    assert "responses" in caught.value.hint
 
 
 def test_two_files_of_one_model_are_refused(tmp_path):

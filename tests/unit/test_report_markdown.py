@@ -49,7 +49,7 @@ def test_headings_come_in_order(whole):
     titles = [line for line in render_markdown(whole).splitlines() if line.startswith("## ")]
     assert titles == [
         "## Claims",
-        "## Figures of merit",
+        "## Metrics",
         "## Differences between models",
         "## What the judges are worth",
         "## Form of the responses",

@@ -228,7 +228,7 @@ class TestTables:
         given = inputs(training=(training(),), audits=(Audit(part="train", read=2, used=2),))
         analysis = given.analyses[0]
         for table in (
-            result_tables.merits_table(given.findings, analysis),
+            result_tables.rates_table(given.findings, analysis),
             result_tables.scores_table(given.findings, analysis),
             result_tables.improvement_table(analysis),
             result_tables.comparisons_table(analysis.comparisons, ("cas", "hmr", "hpr")),
@@ -248,7 +248,7 @@ class TestTables:
     def test_an_axis_that_was_not_measured(self):
         rows = [row for row in scored() if row.axis is Axis.HELPFUL]
         analysis = analysed(rows)
-        table = result_tables.merits_table(Findings(analyses=(analysis,)), analysis)
+        table = result_tables.rates_table(Findings(analyses=(analysis,)), analysis)
         assert table.rows[0][1].detail == "not measured"
         assert table.rows[0][2].detail.startswith("[")
 

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 from alignstudy import compare, evaluate
-from alignstudy.analysis.analyze_judge import analyse
-from alignstudy.analysis.analyze_run import OVERLAP, Question, find
+from alignstudy.analysis.analyze_judge import analyze_judge
+from alignstudy.analysis.analyze_run import OVERLAP, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
-from alignstudy.analysis.claims.rule import Sight, rule_equivalent
+from alignstudy.analysis.claims.rule import JudgeEvidence, rule_equivalent
 from alignstudy.analysis.judge_panel.agreement import agreements
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Comparison, Thresholds
@@ -35,7 +35,7 @@ def answers(texts, scores, *, model="base", axis=Axis.HELPFUL, judge="one"):
 def test_an_empty_response_without_a_score_is_in_no_rate_of_a_curve():
     texts = ["words"] * 10 + ["", ""]
     rows = answers(texts, [1.0] * 5 + [-1.0] * 5 + [None, 2.0])
-    found = analyse(
+    found = analyze_judge(
         rows, RIGOROUS, judge="one", base="base", draws=50, sweep={Axis.HELPFUL: [-2.0, 0.0]}
     )
     # Eleven scores, five of which pass; the empty response that was scored passes nowhere.
@@ -49,12 +49,12 @@ def test_an_empty_response_fails_with_a_panel_as_with_its_judges(how):
     texts = ["words"] * 11 + [""]
     rows = answers(texts, [float(at) - 5.5 for at in range(12)], judge="one")
     rows = [replace(row, scores={**row.scores, "two": 2 * row.scores["one"]}) for row in rows]
-    question = Question(
+    question = AnalysisConfig(
         thresholds={"one": RIGOROUS, "two": RIGOROUS},
         base="base",
         panel=PanelSettings(helpfulness=("one", "two"), combine=how),
     )
-    _, findings = find(rows, question)
+    _, findings = analyze_run(rows, question)
     assert findings.first.thresholds.empty_fails
     assert [a.models[0].hpr.value for a in findings.analyses] == pytest.approx([100 * 5 / 12] * 3)
 
@@ -62,13 +62,13 @@ def test_an_empty_response_fails_with_a_panel_as_with_its_judges(how):
 def test_a_panel_refuses_judges_that_disagree_on_empty_responses():
     rows = answers(["words"] * 4, [1.0, 2.0, 3.0, 4.0])
     rows = [replace(row, scores={**row.scores, "two": -row.scores["one"]}) for row in rows]
-    question = Question(
+    question = AnalysisConfig(
         thresholds={"one": RIGOROUS, "two": replace(RIGOROUS, empty_fails=False)},
         base="base",
         panel=PanelSettings(helpfulness=("one", "two")),
     )
     with pytest.raises(InputError, match="empty"):
-        find(rows, question)
+        analyze_run(rows, question)
 
 
 def test_kappa_is_of_the_labels_that_tables_count():
@@ -93,10 +93,10 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
     other = answers(texts, [1.0] * 6 + [-1.0] * 6, model="sft")
     # One model could not read prompts 0 and 1: they are left out for all.
     other[:2] = [replace(row, stop_reason="too_long", scores={"one": None}) for row in other[:2]]
-    question = Question(
+    question = AnalysisConfig(
         thresholds={"one": RIGOROUS}, base="base", excluded={OVERLAP: frozenset({"helpful-11"})}
     )
-    _, findings = find([*rows, *other], question)
+    _, findings = analyze_run([*rows, *other], question)
     hpr = {figures.model: figures.hpr.value for figures in findings.first.models}
     assert hpr == pytest.approx({"base": 10.0, "sft": 40.0})
     without = {s.model: s for s in findings.first.sensitivities if s.without == "overlap"}
@@ -107,12 +107,12 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
 def test_overlap_leaves_out_prompts_that_the_leading_judge_did_not_read():
     harmful = answers(["words"] * 12, [1.0] * 6 + [-1.0] * 6, axis=Axis.HARMLESS)
     helpful = answers(["words"] * 12, [1.0] * 12, judge="two")
-    question = Question(
+    question = AnalysisConfig(
         thresholds={"one": RIGOROUS, "two": RIGOROUS},
         base="base",
         excluded={OVERLAP: frozenset({"harmless-0", "helpful-0"})},
     )
-    _, findings = find([*harmful, *helpful], question)
+    _, findings = analyze_run([*harmful, *helpful], question)
     [without] = [s for s in findings.first.sensitivities if s.without == "overlap"]
     assert (without.metric, without.n) == ("hmr", 11)
 
@@ -188,7 +188,7 @@ def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
         difference=Estimate(value=0.0, low=-interval, high=interval, n=n, method="BCa bootstrap"),
         p_value=1.0, p_holm=1.0, test="sign-flip permutation", wins=50, losses=50, ties=0, n=n,
     )  # fmt: skip
-    ruling = rule_equivalent([Sight(judge="j", pair=pair, p_equivalent=0.4)], 0.2)
+    ruling = rule_equivalent([JudgeEvidence(judge="j", pair=pair, p_equivalent=0.4)], 0.2)
     assert ruling.verdict == "underpowered"
     needed = ruling.n_needed
     drawn = rng.normal(size=(4000, needed))
@@ -201,14 +201,14 @@ def test_evidence_says_so_where_models_figures_rest_on_other_prompts_than_their_
     base = answers(["words"] * 20, [1.0] * 10 + [-1.0] * 8 + [None] * 2)
     sft = answers(["words"] * 20, [None] * 4 + [1.0] * 12 + [-1.0] * 4, model="sft")
     claims = (Claim(metric=("hpr",), better="sft", than=("base",)),)
-    question = Question(thresholds={"one": RIGOROUS}, base="base", claims=claims)
-    _, findings = find([*base, *sft], question)
+    question = AnalysisConfig(thresholds={"one": RIGOROUS}, base="base", claims=claims)
+    _, findings = analyze_run([*base, *sft], question)
     brief = findings.verdicts[0].brief.replace("\u00a0", " ")
     # 75.0 less 55.6 is not 42.9: the difference is over the 14 prompts that both have.
     assert brief.startswith("HpR sft 75.0 %, base 55.6 %, and on the prompts that both have: +42.9")
     whole = answers(["words"] * 20, [1.0] * 10 + [-1.0] * 10)
     whole += answers(["words"] * 20, [1.0] * 12 + [-1.0] * 8, model="sft")
-    _, findings = find(whole, question)
+    _, findings = analyze_run(whole, question)
     assert (
         findings.verdicts[0]
         .brief.replace("\u00a0", " ")
@@ -227,7 +227,7 @@ def test_rates_without_flagged_responses_count_prompts_as_the_table_does():
         replace(row, scores={"one": None}) if row.seed and row.prompt_id == "helpful-0" else row
         for row in rows
     ]
-    found = analyse(rows, RIGOROUS, judge="one", base="base", draws=50)
+    found = analyze_judge(rows, RIGOROUS, judge="one", base="base", draws=50)
     [without] = [s for s in found.sensitivities if s.without == "empty"]
     assert without.full == pytest.approx(found.models[0].hpr.value) == pytest.approx(100 * 4 / 12)
     assert without.value.value == pytest.approx(100 * 4 / 11)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alignstudy.analysis.analyze_judge import analyse
-from alignstudy.analysis.analyze_run import Question, find
+from alignstudy.analysis.analyze_judge import analyze_judge
+from alignstudy.analysis.analyze_run import AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.results import Thresholds
 from alignstudy.records import Axis, ScoredResponse
@@ -34,7 +34,7 @@ def rows(score, *, models=("base", "sft"), n=20, judges=("one",), axes=tuple(Axi
 
 def test_an_empty_response_is_nowhere_called_helpful():
     found = rows(lambda *_: 1.0, empty=(0, 1, 2))
-    analysis = analyse(found, LIMITS, judge="one", base="base", draws=50)
+    analysis = analyze_judge(found, LIMITS, judge="one", base="base", draws=50)
     rate = analysis.models[0].hpr.value
     assert rate == pytest.approx(100 * 17 / 20)
     shown = viewer_data(found, [analysis])
@@ -46,7 +46,7 @@ def test_an_empty_response_is_nowhere_called_helpful():
     ]  # fmt: skip
     assert labels.count("helpful") == 17
     assert labels.count("not helpful") == 3
-    _, findings = find(found, Question(thresholds={"one": LIMITS}, base="base"))
+    _, findings = analyze_run(found, AnalysisConfig(thresholds={"one": LIMITS}, base="base"))
     passed = figure_data(findings, found, ()).table(Axis.HELPFUL).passed
     assert 100 * float(np.mean(passed[0])) == pytest.approx(rate)
     harmful = figure_data(findings, found, ()).table(Axis.HARMLESS).passed
@@ -57,7 +57,7 @@ def test_an_empty_response_is_nowhere_called_helpful():
 def test_a_prompt_too_long_for_one_model_is_in_no_figure():
     found = rows(lambda *_: 1.0)
     found[0] = replace(found[0], stop_reason="too_long")
-    _, findings = find(found, Question(thresholds={"one": LIMITS}, base="base"))
+    _, findings = analyze_run(found, AnalysisConfig(thresholds={"one": LIMITS}, base="base"))
     assert len(figure_data(findings, found, ()).table(Axis.HARMLESS).prompts) == 19
 
 
@@ -67,13 +67,13 @@ def test_a_baseline_decides_no_verdict_and_is_no_stamp():
         return 1.0 if better or number == 0 else -1.0
 
     found = rows(score, judges=("one", "length"))
-    question = Question(
+    question = AnalysisConfig(
         thresholds={"one": LIMITS, "length": LIMITS}, base="base",
         claims=(Claim(metric=("hmr",), better="sft", than=("base",)),),
     )  # fmt: skip
     for is_baseline, verdict in ((True, "supported"), (False, "not supported")):
         quality = JudgeQuality(judge="length", is_baseline=is_baseline)
-        _, findings = find(found, question, qualities=[quality])
+        _, findings = analyze_run(found, question, qualities=[quality])
         assert (findings.verdicts[0].verdict == "supported") is (verdict == "supported")
 
 
@@ -81,7 +81,7 @@ def test_models_that_never_differ_are_not_said_to_be_told_apart():
     power = stratified_power([np.zeros(10), np.zeros(10)])
     assert power.detectable is None
     found = rows(lambda *_: 1.0)
-    _, findings = find(found, Question(thresholds={"one": LIMITS}, base="base"))
+    _, findings = analyze_run(found, AnalysisConfig(thresholds={"one": LIMITS}, base="base"))
     text = " ".join([answer(findings).headline, *answer(findings).sentences])
     assert "0.0 points or more" not in text
 
@@ -92,13 +92,13 @@ def test_a_claim_is_judged_where_a_second_judge_reads_one_axis_only():
         row if row.axis is Axis.HARMLESS else replace(row, scores={"one": row.scores["one"]})
         for row in found
     ]
-    question = Question(
+    question = AnalysisConfig(
         thresholds={"one": LIMITS, "two": LIMITS}, base="base",
         claims=(
             Claim(metric=("hpr",), better="sft", than=("base",)),
             Claim(metric=("sd_helpful",), better="sft", than=("base",)),
         ),
     )  # fmt: skip
-    _, findings = find(found, question)
+    _, findings = analyze_run(found, question)
     assert findings.verdicts[0].verdict == "supported"
     assert [analysis.judge for analysis in findings.analyses] == ["one", "two"]

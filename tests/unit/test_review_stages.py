@@ -30,7 +30,7 @@ GRID = [-6.0, 0.0, 0.1]
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Give a study of some judges, every other setting as small as it goes."""
+    """Return a study of some judges, every other setting as small as it goes."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     base = tmp_path / "base"
     base.mkdir()

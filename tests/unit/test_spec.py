@@ -28,7 +28,7 @@ def read(**changes):
 
 
 def faults(tmp_path, *overrides, **changes):
-    """Give the lines of the message about a faulty study."""
+    """Return the lines of the message about a faulty study."""
     path = tmp_path / "s.yaml"
     path.write_text(json.dumps({**SOUND, **changes}, indent=1))
     with pytest.raises(SettingsError) as caught:

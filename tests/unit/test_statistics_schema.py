@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import SCHEMA, Findings
@@ -92,7 +92,7 @@ def test_a_real_file_holds_the_documented_keys_and_no_nan():
     ]  # fmt: skip
     limits = Thresholds(harmless=0.0, helpful=0.0)
     analyses = tuple(
-        analyse(rows, limits, judge=judge, base="base", draws=50,
+        analyze_judge(rows, limits, judge=judge, base="base", draws=50,
                 clusters={"harmless-0": "c", "harmless-1": "c"})
         for judge in ("one", "two")
     )  # fmt: skip

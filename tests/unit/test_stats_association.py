@@ -105,7 +105,7 @@ def test_a_shared_lead_is_divided_and_a_tie_is_a_ranking():
 def test_what_is_undefined_is_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_length_adjusted_is_the_intercept_of_least_squares(rng):

@@ -241,4 +241,4 @@ def test_differences_that_are_all_alike():
 def test_undefined_power_is_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint

@@ -136,7 +136,7 @@ def test_labels_must_fit(rng, labels):
         draws = {"flips": 9} if function is sign_flip else {"draws": 9}
         with pytest.raises(MetricError, match="cluster labels") as caught:
             function(np.ones((1, 5)), rng=rng, clusters=labels, **draws)
-        assert caught.value.mend
+        assert caught.value.hint
 
 
 @pytest.mark.parametrize("n", [15, 60])

@@ -109,7 +109,7 @@ def test_omnibus_tests_forget_order_and_agreeing_prompts(seed):
 def test_undefined_omnibus_tests_are_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(("mean", "margin"), [(0.0, 0.5), (0.3, 0.4), (-0.3, 0.4), (0.9, 0.5)])
@@ -171,7 +171,7 @@ def test_without_discordant_prompts_equivalence_takes_more_than_a_few():
 def test_undefined_equivalence_tests_are_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_cohens_dz_is_t_over_root_n(rng):

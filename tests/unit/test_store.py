@@ -14,7 +14,7 @@ def put(store, key="k1", text="hello"):
         (fresh / "a.txt").write_text(text)
         (fresh / "deep").mkdir()
         (fresh / "deep" / "b.bin").write_bytes(bytes(range(256)))
-        return store.commit(fresh, "toy", key, ingredients={"x": 1}, facts={"seconds": 1})
+        return store.commit(fresh, "toy", key, fingerprint_inputs={"x": 1}, facts={"seconds": 1})
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path):
     blocked.write_text("a file where the folder should be")
     with pytest.raises(EnvironmentFault) as caught:
         put(Store(blocked))
-    assert "ALIGNSTUDY_HOME" in caught.value.mend
+    assert "ALIGNSTUDY_HOME" in caught.value.hint
 
 
 def test_the_home_is_the_users_choice(monkeypatch, tmp_path):

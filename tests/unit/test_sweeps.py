@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.stats.intervals import wilson
@@ -32,7 +32,7 @@ def rows_of(model, scores, *, axis=Axis.HELPFUL, seed=0, words=None):
 
 
 def analysed(rows, **others):
-    return analyse(rows, LIMITS, **({"judge": "judge", "base": None, "draws": 300} | others))
+    return analyze_judge(rows, LIMITS, **({"judge": "judge", "base": None, "draws": 300} | others))
 
 
 def test_the_default_grid_is_61_thresholds_between_the_outer_quantiles():
@@ -67,7 +67,7 @@ def test_a_grid_that_is_no_ascending_list_of_numbers_is_refused(grid):
 def test_a_sweep_is_what_counting_gives(scores, grid, inclusive):
     rows = [row for at, own in enumerate(scores) for row in rows_of(f"m{at}", own)]
     limits = replace(LIMITS, inclusive=inclusive)
-    [sweep] = analyse(
+    [sweep] = analyze_judge(
         rows, limits, judge="judge", base=None, draws=20, sweep={Axis.HELPFUL: grid}
     ).sweeps
     for at, own in enumerate(scores):

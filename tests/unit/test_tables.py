@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, ScoredResponse
@@ -20,7 +20,7 @@ PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
 @pytest.fixture(scope="module")
 def published(paper_dir):
     rows = read_ratings(paper_dir / "responses")
-    return Findings(analyses=(analyse(rows, PAPER, judge=JUDGE, base="base", draws=200),))
+    return Findings(analyses=(analyze_judge(rows, PAPER, judge=JUDGE, base="base", draws=200),))
 
 
 def read_csv(table):
@@ -129,7 +129,7 @@ def test_an_undefined_figure_is_an_empty_cell():
         response="r",
         scores={"judge": 0.0},
     )
-    found = analyse([row], PAPER, judge="judge", base=None, draws=10)
+    found = analyze_judge([row], PAPER, judge="judge", base=None, draws=10)
     metrics, improvement, *_ = tables_of(Findings(analyses=(found,)))
     assert read_csv(metrics)[0]["hpr"] == ""
     assert "| a | 100.00 | - | - |" in metrics.to_markdown()
@@ -188,5 +188,5 @@ def test_a_lone_surrogate_does_not_stop_the_files(tmp_path):
         response="r",
         scores={"judge": 0.0},
     )
-    found = analyse([row], PAPER, judge="judge", base=None, draws=10)
+    found = analyze_judge([row], PAPER, judge="judge", base=None, draws=10)
     assert len(write_tables(Findings(analyses=(found,)), tmp_path)) >= 8

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyse
+from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import VERDICTS, Claim, Verdict
 from alignstudy.analysis.claims.rule import (
-    Sight,
+    JudgeEvidence,
     conjunction,
     rule_better,
     rule_bound,
@@ -41,7 +41,7 @@ def sight(value, half, p_holm, *, power=50.0, needed=300, p_equivalent=None, jud
         n=50,
         power=Power(power=power, detectable=20.0, n_needed=needed),
     )
-    return Sight(judge=judge, pair=pair, p_equivalent=p_equivalent)
+    return JudgeEvidence(judge=judge, pair=pair, p_equivalent=p_equivalent)
 
 
 # The rule
@@ -157,7 +157,9 @@ def rows_of(gains, *, n=60, seed=0, judges=("one",), noise=0.6, empty=()):
 
 
 def findings_on(rows, judges=("one",), **others):
-    analyses = tuple(analyse(rows, LIMITS, judge=judge, base="base", draws=100) for judge in judges)
+    analyses = tuple(
+        analyze_judge(rows, LIMITS, judge=judge, base="base", draws=100) for judge in judges
+    )
     return Findings(analyses=analyses, **others)
 
 

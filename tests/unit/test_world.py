@@ -141,7 +141,7 @@ def test_the_unaligned_mix_is_mostly_bad_with_run_ons_and_loops(world):
 
 
 def _runs_on(text):
-    """Tell whether more than the first answer to a question mark's or wish's turn follows."""
+    """Return whether more than the first answer to a question mark's or wish's turn follows."""
     humans = [turn for turn in parse_turns(text) if turn.role == "human"]
     openers = ("Hello, I am new", "I like", "Can we talk", "I am so angry", "I think all day",
                "I can't stand")  # fmt: skip

@@ -12,7 +12,7 @@ from alignstudy.analysis.comparisons.best import best_shares
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
 from alignstudy.analysis.comparisons.pairs import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.estimates import AxisMerits, axis_merits, improvements, model_figures
+from alignstudy.analysis.estimates import AxisEstimates, axis_estimates, improvements, model_figures
 from alignstudy.analysis.hygiene import word_budget
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (
@@ -28,7 +28,7 @@ from alignstudy.analysis.robustness.lengths import length_effect
 from alignstudy.analysis.robustness.seeds import seed_spreads
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.sweeps import sweep_of
-from alignstudy.analysis.score_matrix import Panel, build_panels, models_of, usable
+from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, models_of, usable
 from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.axes import axes_of, rates_of
 from alignstudy.records import Axis, ScoredResponse
@@ -42,11 +42,11 @@ __all__ = [
     "Margins",
     "ModelFigures",
     "Thresholds",
-    "analyse",
+    "analyze_judge",
 ]
 
 
-def analyse(
+def analyze_judge(
     responses: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
@@ -87,15 +87,15 @@ def analyse(
             is not ascending.
     """
     if draws < 1:
-        raise InputError(f"draws: {draws} bootstrap resamples", mend="ask for at least 1")
+        raise InputError(f"draws: {draws} bootstrap resamples", hint="ask for at least 1")
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
     axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
-    laid = _Laid(
+    laid = AnalysisInputs(
         rows=rows,
         axes=axes,
-        panels=build_panels(rows, thresholds, axes=axes, judge=judge, clusters=clusters),
+        panels=build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters),
         thresholds=thresholds,
         judge=judge,
         base=base,
@@ -106,12 +106,12 @@ def analyse(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Laid:
+class AnalysisInputs:
     """Responses laid out for statistics, and what is asked of them."""
 
     rows: list[ScoredResponse]
     axes: tuple[Axis, ...]
-    panels: dict[str, Panel]
+    panels: dict[str, ScoreMatrix]
     thresholds: Thresholds
     judge: str
     base: str | None
@@ -119,7 +119,7 @@ class _Laid:
 
 
 def _analysis(
-    laid: _Laid,
+    laid: AnalysisInputs,
     names: Sequence[str],
     num_too_long: Counter[str],
     *,
@@ -128,7 +128,7 @@ def _analysis(
 ) -> Analysis:
     """Make every part of an analysis; draws follow one another in this order."""
     panels, thresholds, judge, axes = laid.panels, laid.thresholds, laid.judge, laid.axes
-    merits = axis_merits(panels, laid.resampler)
+    merits = axis_estimates(panels, laid.resampler)
     models = _models(laid, names, merits)
     return Analysis(
         judge=judge,
@@ -155,7 +155,7 @@ def _analysis(
 
 
 def _models(
-    laid: _Laid, names: Sequence[str], merits: Mapping[str, AxisMerits]
+    laid: AnalysisInputs, names: Sequence[str], merits: Mapping[str, AxisEstimates]
 ) -> tuple[ModelFigures, ...]:
     by_model = _by_model(names, laid.rows)
     # Models' variety is compared at the words that all of them have.
@@ -182,7 +182,7 @@ def _by_model(
     return found
 
 
-def _near_duplicates(panels: Mapping[str, Panel]) -> dict[str, str]:
+def _near_duplicates(panels: Mapping[str, ScoreMatrix]) -> dict[str, str]:
     """Name the clusters of the prompts that are not alone in theirs."""
     found = {}
     for axis, panel in panels.items():
@@ -193,7 +193,7 @@ def _near_duplicates(panels: Mapping[str, Panel]) -> dict[str, str]:
     return found
 
 
-def _sweeps(laid: _Laid, grids: Mapping[str, Sequence[float]]) -> tuple[Sweep, ...]:
+def _sweeps(laid: AnalysisInputs, grids: Mapping[str, Sequence[float]]) -> tuple[Sweep, ...]:
     """Sweep every axis that has a threshold."""
     found = (
         sweep_of(
@@ -209,7 +209,7 @@ def _sweeps(laid: _Laid, grids: Mapping[str, Sequence[float]]) -> tuple[Sweep, .
     return tuple(item for item in found if item is not None)
 
 
-def _lengths(laid: _Laid) -> tuple[LengthEffect, ...]:
+def _lengths(laid: AnalysisInputs) -> tuple[LengthEffect, ...]:
     found = (
         length_effect(panel, base=laid.base, resampler=laid.resampler)
         for panel in laid.panels.values()
@@ -220,15 +220,15 @@ def _lengths(laid: _Laid) -> tuple[LengthEffect, ...]:
 def _check(names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse]) -> None:
     """Refuse what has nothing to analyse."""
     if not names:
-        raise DataError("no responses to analyse", mend="generate and score responses first")
+        raise DataError("no responses to analyse", hint="generate and score responses first")
     if not rows:
         raise DataError(
             "no prompt is left to analyse",
             why="each was too long for some model",
-            mend="choose shorter prompts or models with a longer context",
+            hint="choose shorter prompts or models with a longer context",
         )
     if base is not None and base not in names:
         raise InputError(
             f"the base '{base}' is not among the models",
-            mend=f"choose one of: {', '.join(names)}",
+            hint=f"choose one of: {', '.join(names)}",
         )

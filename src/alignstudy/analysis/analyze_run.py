@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from alignstudy.analysis.analyze_judge import analyse
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
@@ -24,7 +24,7 @@ OVERLAP, LEAK = "overlap", "leak"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class AnalysisConfig:
     """What is asked of scored responses.
 
     Attributes:
@@ -52,9 +52,9 @@ class Question:
     absent: tuple[str, ...] = ()
 
 
-def find(
+def analyze_run(
     responses: Sequence[ScoredResponse],
-    question: Question,
+    question: AnalysisConfig,
     *,
     qualities: Sequence[JudgeQuality] = (),
     divergences: Sequence[Divergence] = (),
@@ -86,7 +86,7 @@ def find(
     # The study's grid of thresholds is in the unit of its first judge.
     swept = next(iter(members))
     analyses = tuple(
-        analyse(
+        analyze_judge(
             [row for row in rows if judge in row.scores],
             limits[judge],
             axes=axes,
@@ -113,7 +113,9 @@ def find(
     return rows, replace(findings, verdicts=verdicts(findings, question.claims, rows))
 
 
-def _completed(first: Analysis, rows: Sequence[ScoredResponse], question: Question) -> Analysis:
+def _completed(
+    first: Analysis, rows: Sequence[ScoredResponse], question: AnalysisConfig
+) -> Analysis:
     """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
     notes = first.notes
     if question.panel is not None:

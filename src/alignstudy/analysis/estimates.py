@@ -1,4 +1,4 @@
-"""The figures of merit of each model, with their intervals."""
+"""The metrics of each model, with their intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene
 from alignstudy.analysis.results import Improvement, ModelFigures
-from alignstudy.analysis.score_matrix import Panel, rating
+from alignstudy.analysis.score_matrix import ScoreMatrix, rating
 from alignstudy.metrics.axes import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
@@ -26,7 +26,7 @@ HIERARCHICAL = "hierarchical bootstrap"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AxisMerits:
+class AxisEstimates:
     """All models' figures on one prompt set, and the resamples behind them.
 
     Attributes:
@@ -46,14 +46,16 @@ class AxisMerits:
     rate_means: NDArray[np.float64] | None = None
 
     def rate_draws(self, model: str) -> NDArray[np.float64] | None:
-        """Give a model's resampled rates; None without any."""
+        """Return a model's resampled rates; None without any."""
         if self.rate_means is None or model not in self.models:
             return None
         return np.asarray(self.rate_means[:, self.models.index(model)])
 
 
-def axis_merits(panels: Mapping[str, Panel], resampler: Resampler) -> dict[str, AxisMerits]:
-    """Give mean score and rate of every model over the prompts for which it has a score.
+def axis_estimates(
+    panels: Mapping[str, ScoreMatrix], resampler: Resampler
+) -> dict[str, AxisEstimates]:
+    """Return mean score and rate of every model over the prompts for which it has a score.
 
     Args:
         panels: The scores of all models; an axis on which no model has any is left out.
@@ -74,7 +76,7 @@ def axis_merits(panels: Mapping[str, Panel], resampler: Resampler) -> dict[str, 
     }
 
 
-def _merits(panel: Panel, means: NDArray[np.float64], resampler: Resampler) -> AxisMerits:
+def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler) -> AxisEstimates:
     models = tuple(panel.known())
     rows = [panel.row(model) for model in models]
     there = ~np.isnan(panel.scores[rows])
@@ -85,7 +87,7 @@ def _merits(panel: Panel, means: NDArray[np.float64], resampler: Resampler) -> A
         for index, (model, row) in enumerate(zip(models, rows, strict=True)):
             passed = panel.passed[row]
             rates[model] = _rate(rate_of(panel.axis), panel, passed, rate_means[:, index])
-    return AxisMerits(
+    return AxisEstimates(
         models=models,
         complete=bool((there == there[0]).all()),
         scores=dict(zip(models, scores, strict=True)),
@@ -96,13 +98,13 @@ def _merits(panel: Panel, means: NDArray[np.float64], resampler: Resampler) -> A
 
 
 def _scores(
-    panel: Panel,
+    panel: ScoreMatrix,
     rows: Sequence[int],
     there: NDArray[np.bool_],
     means: NDArray[np.float64],
     resampler: Resampler,
 ) -> list[Estimate]:
-    """Give mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
+    """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
     score = score_of(panel.axis)
     values = [score.of(panel.scores[row, known]) for row, known in zip(rows, there, strict=True)]
     if panel.several_seeds:
@@ -118,9 +120,9 @@ def _scores(
 
 
 def _rate(
-    rate: Metric, panel: Panel, passed: NDArray[np.float64], means: NDArray[np.float64]
+    rate: Metric, panel: ScoreMatrix, passed: NDArray[np.float64], means: NDArray[np.float64]
 ) -> Estimate:
-    """Give a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
+    """Return a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
     known = ~np.isnan(passed)
     n, value = int(known.sum()), rate.of(passed[known])
     if panel.several_seeds:
@@ -137,7 +139,7 @@ def _rate(
 def model_figures(
     model: str,
     rows: Sequence[ScoredResponse],
-    merits: Mapping[str, AxisMerits],
+    merits: Mapping[str, AxisEstimates],
     *,
     axes: Sequence[Axis],
     judge: str,
@@ -153,7 +155,7 @@ def model_figures(
         judge: Whose scores.
         budgets: Words at which models' variety is compared, by prompt set.
     """
-    parts = [(axis, merits.get(axis.name, AxisMerits())) for axis in axes]
+    parts = [(axis, merits.get(axis.name, AxisEstimates())) for axis in axes]
     rates = {rate_of(axis).name: part.rates.get(model) for axis, part in parts}
     whole = combined(axes)
     if len(axes) > 1:
@@ -172,7 +174,7 @@ def model_figures(
     )
 
 
-def _mean_of_rates(whole: Metric, model: str, parts: Sequence[AxisMerits]) -> Estimate | None:
+def _mean_of_rates(whole: Metric, model: str, parts: Sequence[AxisEstimates]) -> Estimate | None:
     """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
     draws = [found for part in parts if (found := part.rate_draws(model)) is not None]
     if len(draws) < len(parts):

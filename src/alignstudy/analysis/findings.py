@@ -39,16 +39,16 @@ class Findings:
         return self.analyses[0]
 
     def quality(self, judge: str) -> JudgeQuality | None:
-        """Give what a judge is worth; None where it was not assessed."""
+        """Return what a judge is worth; None where it was not assessed."""
         return next((item for item in self.qualities if item.judge == judge), None)
 
     def is_baseline(self, judge: str) -> bool:
-        """Tell whether a judge is there to be beaten: it decides no verdict."""
+        """Return whether a judge is there to be beaten: it decides no verdict."""
         quality = self.quality(judge)
         return quality is not None and quality.is_baseline
 
     def is_below_floor(self, judge: str, axis: str) -> bool:
-        """Tell whether a judge is stamped on an axis.
+        """Return whether a judge is stamped on an axis.
 
         One that was not assessed itself, as a panel is not, is stamped where every judge that was
         assessed on that axis is; one that measures the other axis only says nothing about it.
@@ -65,7 +65,7 @@ class Findings:
         return bool(stamps) and all(stamps)
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values: the leading analysis' keys on top, the others' under other_judges."""
+        """Plain values: the leading analysis' keys on top, the others' under other_judges."""
         found = self.first.to_json()
         found["schema"] = SCHEMA
         found["other_judges"] = [analysis.to_json() for analysis in self.analyses[1:]]

@@ -31,7 +31,7 @@ _PROPERTIES = {
 
 
 def form_notes(models: Sequence[ModelFigures], axes: Sequence[Axis]) -> list[str]:
-    """Give a sentence for every property of form that a reader of the scores has to know.
+    """Return a sentence for every property of form that a reader of the scores has to know.
 
     A share at the cap above 20 %; and a property in which two models differ by more than 10
     percentage points: cap, empty, further role tags, loops. Each names the prompts, the models and
@@ -66,7 +66,7 @@ def _of_axis(axis: Axis, models: Sequence[ModelFigures]) -> Iterator[str]:
 
 
 def _shares(forms: Mapping[str, Hygiene], name: str) -> dict[str, float]:
-    """Give a property's share by model, where it is known."""
+    """Return a property's share by model, where it is known."""
     found = {model: getattr(form, name) for model, form in forms.items()}
     return {model: float(share) for model, share in found.items() if share is not None}
 

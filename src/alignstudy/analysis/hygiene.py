@@ -33,7 +33,7 @@ from alignstudy.records import ScoredResponse, StopReason
 
 
 def hygiene(rows: Sequence[ScoredResponse], *, budget: int | None) -> Hygiene:
-    """Give the hygiene of a model's responses to one prompt set; at least one.
+    """Return the hygiene of a model's responses to one prompt set; at least one.
 
     Emptiness, echo, length and manner are those of the text that judges read; run-on turns, loops,
     variety and compression those of all that was generated, where it is known.
@@ -87,12 +87,12 @@ def _of_texts(texts: tuple[_Texts, ...], budget: int | None) -> Hygiene:
 
 
 def generated(row: ScoredResponse) -> str:
-    """Give all that was generated, before the protocol's cuts; the response where not known."""
+    """Return all that was generated, before the protocol's cuts; the response where not known."""
     return row.response if row.raw_response is None else row.raw_response
 
 
 def word_budget(rows_by_model: Mapping[str, Sequence[ScoredResponse]]) -> int | None:
-    """Give the words that every model has on one prompt set, for distinct-n to read.
+    """Return the words that every model has on one prompt set, for distinct-n to read.
 
     A model without a word has no distinct-n and doesn't count.
 

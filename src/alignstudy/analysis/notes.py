@@ -11,14 +11,14 @@ import numpy as np
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import form_notes
 from alignstudy.analysis.results import ModelFigures, Thresholds
-from alignstudy.analysis.score_matrix import Panel, models_of, rating
+from alignstudy.analysis.score_matrix import ScoreMatrix, models_of, rating
 from alignstudy.metrics.axes import rate_of, rates_of
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
 
 
 def notes_on(
     rows: Sequence[ScoredResponse],
-    panels: dict[str, Panel],
+    panels: dict[str, ScoreMatrix],
     models: Sequence[ModelFigures],
     thresholds: Thresholds,
     *,
@@ -26,7 +26,7 @@ def notes_on(
     judge: str,
     num_too_long: Counter[str],
 ) -> tuple[str, ...]:
-    """Say what is missing, excluded, doubtful or sensitive in an analysis.
+    """Return what is missing, excluded, doubtful or sensitive in an analysis.
 
     Args:
         rows: The responses that were analysed, too long prompts left out.
@@ -58,7 +58,9 @@ def notes_on(
     return tuple(found + form_notes(models, axes) + _on_design(models, panels))
 
 
-def _on_prompts(panel: Panel, rows: Sequence[ScoredResponse], models: Sequence[str]) -> list[str]:
+def _on_prompts(
+    panel: ScoreMatrix, rows: Sequence[ScoredResponse], models: Sequence[str]
+) -> list[str]:
     name = panel.axis.prompts
     found = [
         f"{model} was asked no {name} prompt: its figures for them are not defined"
@@ -84,7 +86,7 @@ def _on_prompts(panel: Panel, rows: Sequence[ScoredResponse], models: Sequence[s
 
 
 def _on_scores(
-    panel: Panel, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
+    panel: ScoreMatrix, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
     name, found = panel.axis.prompts, []
     ratings = [(row.model, rating(row, judge)) for row in rows]
@@ -116,7 +118,7 @@ def _on_scores(
 
 
 def _on_cuts(axis: Axis, rows: Sequence[ScoredResponse], judge: str) -> list[str]:
-    """Say what was not read as it was written, by a model or by the judge."""
+    """Return what was not read as it was written, by a model or by the judge."""
     name = axis.prompts
     counts = Counter((row.model, flag) for row in rows for flag in row.flags.get(judge, ()))
     found = [
@@ -173,7 +175,7 @@ def _on_identical(axis: Axis, rows: Sequence[ScoredResponse]) -> list[str]:
     return found
 
 
-def _on_design(models: Sequence[ModelFigures], panels: dict[str, Panel]) -> list[str]:
+def _on_design(models: Sequence[ModelFigures], panels: dict[str, ScoreMatrix]) -> list[str]:
     found = []
     if len(models) == 1:
         found.append("one model only: figures without comparisons")

@@ -113,7 +113,7 @@ class Hygiene:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFigures:
-    """The figures of merit of one model; rates in percent, scores in the judge's unit.
+    """The metrics of one model; rates in percent, scores in the judge's unit.
 
     Attributes:
         num_seeds: Training seeds; rates and scores are means over them.
@@ -152,7 +152,7 @@ class Comparison:
     """One model against another, on the prompts that both answered and the judge scored.
 
     Attributes:
-        metric: Name of a figure of merit.
+        metric: Name of a metric.
         difference: Model minus reference: percentage points, or the judge's unit.
         p_value: Two-sided; None where no test was made.
         p_holm: Adjusted by Holm within `family`.
@@ -204,7 +204,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Omnibus:
-    """Whether any model differs from any other in one figure of merit.
+    """Whether any model differs from any other in one metric.
 
     Attributes:
         metric: Name of a rate (Cochran's Q, or Friedman) or a mean score (Friedman).
@@ -233,7 +233,7 @@ class Analysis:
         notes: What a reader has to know: missing scores, excluded prompts, sensitivities.
         base: The model that others are compared with first.
         seeds: Training seeds, sorted.
-        omnibus: One test a figure of merit over all models.
+        omnibus: One test per metric over all models.
         sweeps: One an axis with a threshold.
         lengths: One an axis.
         seed_spreads: Of models with several seeds.
@@ -272,22 +272,22 @@ class Analysis:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """All figures of merit."""
+        """All metrics."""
         return figures_of(self.axes)
 
     def metric(self, name: str) -> Metric:
-        """Return a figure of merit by its name."""
+        """Return a metric by its name."""
         return next(metric for metric in self.metrics if metric.name == name)
 
     def comparison(self, metric: str, model: str, reference: str) -> Comparison | None:
-        """Give the comparison of two models as it was made; None if there is none."""
+        """Return the comparison of two models as it was made; None if there is none."""
         wanted = (metric, model, reference)
         return next(
             (c for c in self.comparisons if (c.metric, c.model, c.reference) == wanted), None
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values: dictionaries, lists, strings, numbers and None."""
+        """Return plain values: dictionaries, lists, strings, numbers and None."""
         found: dict[str, Any] = plain(asdict(self))
         return found
 

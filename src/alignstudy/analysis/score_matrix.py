@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class ScoreMatrix:
     """The scores of one prompt set.
 
     Attributes:
@@ -75,15 +75,15 @@ class Panel:
         return len(self.seeds) > 1
 
     def row(self, model: str) -> int:
-        """Give the row of a model."""
+        """Return the row of a model."""
         return self.models.index(model)
 
     def rows(self, models: Iterable[str]) -> list[int]:
-        """Give the rows of several models."""
+        """Return the rows of several models."""
         return [self.row(model) for model in models]
 
     def known(self) -> list[str]:
-        """Give the models that have any score."""
+        """Return the models that have any score."""
         return [m for m in self.models if not np.isnan(self.scores[self.row(m)]).all()]
 
 
@@ -97,7 +97,7 @@ def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rating(row: ScoredResponse, judge: str) -> float | None:
-    """Give a judge's score as it is exported: rounded to four decimals; None if not finite.
+    """Return a judge's score as it is exported: rounded to four decimals; None if not finite.
 
     Raises:
         InputError: If the judge never saw the response.
@@ -105,7 +105,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
     if judge not in row.scores:
         raise InputError(
             f"response of '{row.model}' to {row.prompt_id}: the judge '{judge}' did not score it",
-            mend=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
+            hint=f"scores at hand: {', '.join(sorted(row.scores)) or 'none'}",
         )
     score = row.scores[judge]
     if score is None or not math.isfinite(score):
@@ -115,7 +115,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
 
 
 def models_of(responses: Iterable[ScoredResponse]) -> tuple[str, ...]:
-    """Give the models in order of first appearance."""
+    """Return the models in order of first appearance."""
     return tuple(dict.fromkeys(row.model for row in responses))
 
 
@@ -128,14 +128,14 @@ def usable(responses: Sequence[ScoredResponse]) -> tuple[list[ScoredResponse], C
     return kept, Counter(axis for axis, _ in too_long)
 
 
-def build_panels(
+def build_matrices(
     responses: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
     axes: Sequence[Axis],
     judge: str,
     clusters: Mapping[str, str] | None = None,
-) -> dict[str, Panel]:
+) -> dict[str, ScoreMatrix]:
     """Lay out scores by axis; axes without responses are left out.
 
     Args:
@@ -174,14 +174,14 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
         if key in seen:
             raise DataError(
                 f"model '{row.model}', seed {row.seed}: two responses to prompt {row.prompt_id}",
-                mend="give every response of a model its own prompt id or seed",
+                hint="give every response of a model its own prompt id or seed",
             )
         seen.add(key)
         if texts.setdefault((row.axis, row.prompt_id), row.prompt) != row.prompt:
             raise DataError(
                 f"prompt id {row.prompt_id} stands for two different texts",
                 why="responses are compared prompt by prompt, by id",
-                mend="give each prompt its own id",
+                hint="give each prompt its own id",
             )
 
 
@@ -193,7 +193,7 @@ def _panel(
     judge: str,
     seeds: tuple[int, ...],
     clusters: Mapping[str, str],
-) -> Panel:
+) -> ScoreMatrix:
     models = models_of(rows)
     prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
     at = [
@@ -206,7 +206,7 @@ def _panel(
         score = rating(row, judge)
         scores[cell] = np.nan if score is None else score
         lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
-    return Panel(
+    return ScoreMatrix(
         axis=axis,
         models=models,
         seeds=seeds,

@@ -189,7 +189,7 @@ def init(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine has, and what is missing."""
+    """Return what this machine has, and what is missing."""
     from alignstudy.cli import verbs
 
     verbs.show_doctor(as_json=as_json)
@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         from alignstudy.cli import console
 
-        console.say_error(InterruptedRunError("interrupted", mend="run the same command again"))
+        console.say_error(InterruptedRunError("interrupted", hint="run the same command again"))
         sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:  # the reader of our output went away: nothing to tell it
         sys.stderr.close()

@@ -45,9 +45,9 @@ def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
 
 
 def say_error(error: AlignstudyError) -> None:
-    """Print what failed, why, how to mend it, what was kept."""
+    """Print what failed, why, how to fix it, what was kept."""
     err.print(f"[bold red]error:[/] {safe(error.what)}")
-    for name, text in (("why", error.why), ("mend", error.mend), ("kept", error.kept)):
+    for name, text in (("why", error.why), ("hint", error.hint), ("kept", error.kept)):
         if text:
             lines = str(text).splitlines()
             err.print(f"  [bold]{name}:[/] {safe(lines[0])}")
@@ -97,7 +97,7 @@ class Bar:
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
 
     def another(self) -> Bar:
-        """Give a line for work that goes on at the same time."""
+        """Return a line for work that goes on at the same time."""
         return Bar(self._bar)
 
     def finish(self) -> None:

@@ -51,7 +51,7 @@ def _threshold(text: str) -> tuple[str, float]:
     except ValueError:
         value = math.nan
     if not axis or not math.isfinite(value):
-        raise InputError(f"--threshold {text}: not AXIS=NUMBER", mend="write an axis and a number")
+        raise InputError(f"--threshold {text}: not AXIS=NUMBER", hint="write an axis and a number")
     return axis, value
 
 
@@ -88,7 +88,7 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's answer, its claims and figures of merit, and where the rest is."""
+    """Print a run's answer, its claims and metrics, and where the rest is."""
     from alignstudy.metrics import METRICS
 
     path = run.folder / "tables" / "metrics.csv"
@@ -250,7 +250,7 @@ def _write_new(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise InputError(
-            f"{path} exists already", mend="name another file", kept="the file as it is"
+            f"{path} exists already", hint="name another file", kept="the file as it is"
         ) from None
     except OSError as error:
         raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error

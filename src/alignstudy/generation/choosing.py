@@ -60,7 +60,7 @@ class Choice:
         self._alone = row, alone
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Give the scores of (rows, vocabulary) logits, and note the near things."""
+        """Return the scores of (rows, vocabulary) logits, and note the near things."""
         self._measure(scores)
         scale = self.tolerance * scores.abs().amax(dim=-1, keepdim=True)
         chosen, *others = self._scores(scores, scale)
@@ -83,7 +83,7 @@ class Choice:
         self._alone = None
 
     def _scores(self, scores: torch.Tensor, scale: torch.Tensor) -> list[torch.Tensor]:
-        """Give the scores to choose by; then those that rounding could make of them at the cut."""
+        """The scores to choose by; then those that rounding could make of them at the cut."""
         if self._noise is None:
             return [scores]
         warmth = self._temperature or 1.0
@@ -102,7 +102,7 @@ class Choice:
 
 
 def _kept(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Tell which tokens are the likeliest that hold a share; (rows, vocabulary)."""
+    """Return which tokens are the likeliest that hold a share; (rows, vocabulary)."""
     from transformers import TopPLogitsWarper
 
     ids = scores.new_empty(0)  # the warper asks for the text, and doesn't read it
@@ -111,7 +111,7 @@ def _kept(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _other_cuts(scores: torch.Tensor, top_p: float, near: torch.Tensor) -> list[torch.Tensor]:
-    """Give the widest and the narrowest cut that rounding could make.
+    """Return the widest and the narrowest cut that rounding could make.
 
     Rounding moves the sum of the likeliest, and which of two nearly equal tokens comes first. The
     sum's share moves by less than the scores do.

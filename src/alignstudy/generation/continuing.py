@@ -138,7 +138,7 @@ def _write(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> list[
 
 
 def _alone(model: PreTrainedModel, text: Text, held: Cache) -> torch.Tensor:
-    """Give the logits after a text, its last token read for itself; (vocabulary,)."""
+    """Return the logits after a text, its last token read for itself; (vocabulary,)."""
     import torch
 
     count = len(text.tokens)
@@ -161,7 +161,7 @@ def _round(
     rules: Rules,
     done: int,
 ) -> set[int]:
-    """Write until all rows or enough of them have ended; give those that have."""
+    """Write until all rows or enough of them have ended; return those that have."""
     ids, mask = _padded([[*row.text.tokens, *row.tokens] for row in live], rules.pad)
     start = ids.shape[1]
     stops = rules.stops(start - done) if rules.stops is not None else None
@@ -223,7 +223,7 @@ def _padded(
 
 
 def _configured(model: PreTrainedModel, rules: Rules, most: int) -> GenerationConfig:
-    """Give all that generation depends on; nothing comes from the checkpoint's own file."""
+    """Return all that generation depends on; nothing comes from the checkpoint's own file."""
     from transformers import GenerationConfig
 
     # `generate` fills what is left open from the model's: leave it nothing to fill in.

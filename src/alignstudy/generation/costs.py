@@ -63,11 +63,11 @@ class Costs:
     dispatch: float
 
     def reading(self, rows: int, longest: int) -> float:
-        """Give the seconds that reading a batch takes, padding included."""
+        """Return the seconds that reading a batch takes, padding included."""
         return self._fixed(rows * longest) + rows * longest * self._row(longest / 2)
 
     def step(self, rows: int, longest: int) -> float:
-        """Give the seconds in which each row of a batch writes a token."""
+        """Return the seconds in which each row of a batch writes a token."""
         return self._fixed(rows) + rows * self._row(_SCATTERED * longest)
 
     @property
@@ -82,7 +82,7 @@ class Costs:
         return streamed + _OPERATIONS * self.layers * self.dispatch
 
     def _row(self, context: float) -> float:
-        """Give the seconds of a token's own arithmetic, and of looking back."""
+        """Return the seconds of a token's own arithmetic, and of looking back."""
         return 2 * self.weights / self.flops + 4 * self.cached * context / self.bandwidth
 
 
@@ -124,7 +124,7 @@ def costs_of(folder: Path, kernels: Kernels | None = None) -> Costs:
 
 
 def _width(config: PretrainedConfig) -> int:
-    """Give the numbers in a token's keys, one layer."""
+    """Return the numbers in a token's keys, one layer."""
     hidden = int(getattr(config, "hidden_size", 1))
     heads = int(getattr(config, "num_attention_heads", 1))
     shared = int(getattr(config, "num_key_value_heads", None) or heads)

@@ -74,14 +74,14 @@ def _planned(work: Work, most: int) -> Batches:
 
 
 def _seconds(work: Work, batch: Sequence[int]) -> float:
-    """Give the seconds that a batch takes: its prompts are read, then all write together."""
+    """Return the seconds that a batch takes: its prompts are read, then all write together."""
     lengths, new = [work.lengths[number] for number in batch], work.settings.max_new_tokens
     read = sum(work.costs.reading(1, length) for length in lengths)
     return read + new * work.costs.step(len(batch), max(lengths) + new // 2)
 
 
 def _ends(work: Work, plan: Batches, workers: int) -> float:
-    """Give the seconds after which all batches are done, each by whoever is free first."""
+    """Return the seconds after which all batches are done, each by whoever is free first."""
     busy = [0.0] * workers
     for batch in plan:
         heapq.heapreplace(busy, busy[0] + _seconds(work, batch))

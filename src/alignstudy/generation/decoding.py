@@ -40,7 +40,7 @@ class StopAtStrings:
         scores: object,
         **_: Any,  # noqa: ANN401
     ) -> torch.Tensor:
-        """Say which rows of `input_ids` (rows, tokens) have ended."""
+        """Return which rows of `input_ids` (rows, tokens) have ended."""
         import torch
 
         length = input_ids.shape[1] - self._prompt_length
@@ -78,7 +78,7 @@ class EndOrPause:
         self.ended: set[int] = set()
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
-        """Say which rows of `input_ids` (rows, tokens) end here; all: pause."""
+        """Return which rows of `input_ids` (rows, tokens) end here; all: pause."""
         import torch
 
         last = input_ids[:, -1]
@@ -164,5 +164,5 @@ def cut(raw_text: str, *, stop_strings: Sequence[str], at_role_tags: bool) -> st
 
 
 def prompt_seed(seed: int, prompt_id: str) -> int:
-    """Give the seed of one prompt's draws: a hash of the study's seed and the prompt's id."""
+    """Return the seed of one prompt's draws: a hash of the study's seed and the prompt's id."""
     return int.from_bytes(hashlib.sha256(f"{seed}\0{prompt_id}".encode()).digest()[:7], "big")

@@ -134,7 +134,7 @@ def _sampled(
         raise InputError(
             f"none of {len(prompts)} prompts can be sampled after",
             why=f"the model reads {room + new} tokens, {new} of them are for the sample",
-            mend="give shorter prompts, or set fewer diagnostics.max_new_tokens",
+            hint="give shorter prompts, or set fewer diagnostics.max_new_tokens",
         )
     progress.advance(len(prompts) - len(asked))
     batch_size = settings.batch_size or default_batch_size(device)
@@ -157,7 +157,7 @@ def _scored(
         raise InputError(
             f"a sample of {most} tokens passes the base's context",
             why=f"the base reads {context_length(network.config)} tokens",
-            mend="set fewer diagnostics.max_new_tokens",
+            hint="set fewer diagnostics.max_new_tokens",
         )
     size = batch_size or default_batch_size(device)
     return token_scores(network, rows, batch_size=size, progress=progress)
@@ -170,7 +170,7 @@ def _check_one_vocabulary(policy: Weights, base: Weights) -> None:
         raise GuardError(
             f"{policy.folder} and {base.folder} have different vocabularies",
             why="the divergence of two models is defined on one set of tokens",
-            mend="compare a model with the one that it was trained from",
+            hint="compare a model with the one that it was trained from",
         )
 
 
@@ -178,7 +178,7 @@ def _divergence(
     prompts: Sequence[Prompt], ours: Sequence[TokenScores], theirs: Sequence[TokenScores] | None,
     *, model: str, seed: int, settings: DiagnosticSettings, rng_seed: int, note: str,
 ) -> Divergence:  # fmt: skip
-    """Give the means over samples, with their intervals."""
+    """Return the means over samples, with their intervals."""
     values = [[float(scores.entropies.mean()) for scores in ours]]
     if theirs is not None:
         values += _kl_values(ours, theirs)
@@ -187,7 +187,7 @@ def _divergence(
         raise GuardError(
             f"the divergence of {model} is not finite",
             why="a model gave a logit that is no number, or no probability to a sampled token",
-            mend="look at the training curve: the weights have probably diverged",
+            hint="look at the training curve: the weights have probably diverged",
         )
     entropy, *kl = _estimates(matrix, prompts, settings.draws, np.random.default_rng(rng_seed))
     per_token, k1, k3 = kl or (None, None, None)
@@ -212,7 +212,7 @@ def _kl_values(ours: Sequence[TokenScores], theirs: Sequence[TokenScores]) -> li
 def _estimates(
     values: NDArray[np.float64], prompts: Sequence[Prompt], draws: int, rng: np.random.Generator
 ) -> list[Estimate]:
-    """Give the mean of each row of values (quantities, samples) with its bootstrap interval."""
+    """Return the mean of each row of values (quantities, samples) with its bootstrap interval."""
     names = [(prompt.axis, prompt.cluster or prompt.id) for prompt in prompts]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     clusters = np.array([numbers[name] for name in names])

@@ -86,7 +86,7 @@ def lay_out(model: torch.nn.Module) -> LaidOutProducts | None:
 
 @cache
 def _at_hand() -> bool:
-    """Tell whether this torch can lay weights out: its private operations come and go."""
+    """Return whether this torch can lay weights out: its private operations come and go."""
     import torch
 
     numbers = torch.linspace(-1, 1, 128)
@@ -100,7 +100,7 @@ def _at_hand() -> bool:
 
 
 def _equal(product: Tensor, plain: Tensor) -> bool:
-    """Tell whether two products differ by float32's rounding only."""
+    """Return whether two products differ by float32's rounding only."""
     return bool((product - plain).abs().max() <= _ERROR_CAP * plain.abs().max())
 
 

@@ -122,7 +122,7 @@ def _collected(answered: Iterable[list[Response]], progress: Progress) -> dict[s
 def _answered(
     task: Task, batches: list[list[Asked]], *, workers: int, progress: Progress
 ) -> Generator[list[Response]]:
-    """Give the responses of each batch, as batches finish."""
+    """Return the responses of each batch, as batches finish."""
     if workers > 1:
         load = partial(load_writer, task)
         with WorkerPool[list[Asked], list[Response]](load, workers=workers) as pool:
@@ -144,13 +144,13 @@ def _gpu_batches(work: Work) -> list[list[int]]:
 
 
 def _room(costs: Costs, settings: GenerationSettings) -> int:
-    """Give the most tokens of a prompt."""
+    """Return the most tokens of a prompt."""
     room = context_length(costs.config) - settings.max_new_tokens
     if room < 1:
         raise InputError(
             f"max_new_tokens {settings.max_new_tokens} leaves no room for a prompt",
             why=f"the model reads {context_length(costs.config)} tokens in all",
-            mend="set fewer generation.max_new_tokens",
+            hint="set fewer generation.max_new_tokens",
         )
     return room
 
@@ -175,11 +175,11 @@ def _drop_oldest(text: str) -> str | None:
 def _check_prompts(prompts: Sequence[Prompt], protocol: Protocol) -> None:
     """Refuse prompts that can't be told apart, and rigorous ones without the cue."""
     if len({prompt.id for prompt in prompts}) != len(prompts):
-        raise GuardError("two prompts have the same id", mend="give every prompt an id of its own")
+        raise GuardError("two prompts have the same id", hint="give every prompt an id of its own")
     bare = [prompt.id for prompt in prompts if not prompt.text.endswith(dialogue.CUE)]
     if protocol == "rigorous" and bare:
         raise GuardError(
             f"{len(bare)} prompts don't end in the cue {dialogue.CUE!r}, the first is {bare[0]}",
             why="the models were trained to write after the cue",
-            mend="end each prompt in the cue, or use the paper protocol, which adds none",
+            hint="end each prompt in the cue, or use the paper protocol, which adds none",
         )

@@ -110,7 +110,7 @@ def encode_pairs(
         raise DataError(
             "no pair is left to measure the implicit reward on",
             why=f"of {len(pairs)} pairs, all have a prompt that alone fills {max_length} tokens",
-            mend="hold out pairs with shorter prompts",
+            hint="hold out pairs with shorter prompts",
         )
     return rows
 
@@ -120,13 +120,13 @@ def _check(pair: Pair) -> None:
     if pair.rejected is None:
         raise DataError(
             f"row {pair.id} has no rejected response",
-            mend="the implicit reward is measured on pairs; hold out pairs",
+            hint="the implicit reward is measured on pairs; hold out pairs",
         )
     if not pair.prompt.endswith(CUE):
         raise GuardError(
             f"the prompt of row {pair.id} doesn't end in {CUE!r}",
             why="the models were trained to write after the cue",
-            mend="split the dialogues at the last cue; the data readers of alignstudy do",
+            hint="split the dialogues at the last cue; the data readers of alignstudy do",
         )
 
 
@@ -139,12 +139,12 @@ def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 def _share_of_wins(margins: NDArray[np.float64]) -> Estimate:
-    """Give the share of positive margins in percent, ties as halves."""
+    """Return the share of positive margins in percent, ties as halves."""
     if not np.isfinite(margins).all():
         raise GuardError(
             "a log-ratio of policy and reference is not finite",
             why="a model gave a logit that is no number, or no probability to a token",
-            mend="look at the training curve: the weights have probably diverged",
+            hint="look at the training curve: the weights have probably diverged",
         )
     n = len(margins)
     share = float((1.0 + np.sign(margins)).mean() / 2.0)

@@ -68,14 +68,14 @@ def keep(held: Cache, rows: Sequence[int], *, trim: int) -> Cache:
 
 
 def can_continue(model: PreTrainedModel) -> bool:
-    """Tell whether a model is told each token's position, as rows of unequal length need."""
+    """Return whether a model is told each token's position, as rows of unequal length need."""
     import inspect
 
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
 def _side_by_side(texts: Sequence[torch.Tensor], longest: int, room: int) -> torch.Tensor:
-    """Give (rows, heads, longest + room, width); zeros where nothing is."""
+    """Return (rows, heads, longest + room, width); zeros where nothing is."""
     heads, _, width = texts[0].shape
     # Masked places are multiplied by zero: what lies there must be a number.
     memory = texts[0].new_zeros(len(texts), heads, longest + room, width)
@@ -106,7 +106,7 @@ def _roomy_layer() -> Any:  # noqa: ANN401 - a class of transformers', made when
             *_args: object,
             **_others: object,
         ) -> tuple[torch.Tensor, torch.Tensor]:
-            """Add tokens; give all there are, (rows, heads, tokens, width) each."""
+            """Add tokens; return all there are, (rows, heads, tokens, width) each."""
             start, end = self._length, self._length + key_states.shape[2]
             if end > self._memory[0].shape[2]:
                 raise ValueError("more tokens than there is room for")
@@ -117,7 +117,7 @@ def _roomy_layer() -> Any:  # noqa: ANN401 - a class of transformers', made when
             return self.keys, self.values
 
         def kept(self, rows: Sequence[int], trim: int) -> RoomyLayer:
-            """Give some of the rows, without the first tokens."""
+            """Return some of the rows, without the first tokens."""
             chosen = torch.tensor(list(rows), device=self.device)
             keys, values = (part[:, :, trim:].index_select(0, chosen) for part in self._memory)
             return RoomyLayer(keys, values, self._length - trim)

@@ -44,7 +44,7 @@ def token_scores(
     batch_size: int,
     progress: Progress,
 ) -> list[TokenScores]:
-    """Give log-probabilities and entropies of continuations under a model.
+    """Return log-probabilities and entropies of continuations under a model.
 
     Rows go right-padded, in batches of similar prompt length that depend on the rows only: two
     models of one shape see the same batches, so equal weights give equal bits.
@@ -78,7 +78,7 @@ def load_plain(weights: Weights, *, device: str) -> PreTrainedModel:
 
 
 def default_batch_size(device: str) -> int:
-    """Give the rows that go through a model at once where nobody says."""
+    """Return the rows that go through a model at once where nobody says."""
     return 8 if device == "cpu" else 64
 
 
@@ -101,7 +101,7 @@ def _batches(
 
 
 def _span(rows: Sequence[Continuation]) -> tuple[int, int]:
-    """Give the range of positions whose logits foretell a wanted token."""
+    """Return the range of positions whose logits foretell a wanted token."""
     start = min(len(row.prompt) for row in rows) - 1
     return start, max(len(row.prompt) + len(row.tokens) for row in rows) - 1
 
@@ -136,7 +136,7 @@ def _score(model: PreTrainedModel, rows: Sequence[Continuation]) -> list[TokenSc
 def _measured(
     logits: torch.Tensor, tokens: torch.Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give log-probabilities of the tokens, and entropies, both (rows, positions)."""
+    """Return log-probabilities of the tokens, and entropies, both (rows, positions)."""
     logps = logits.float().log_softmax(dim=-1)
     # An impossible token (logit -inf) adds nothing to the entropy; 0 * -inf would be NaN.
     entropies = -(logps.exp() * logps.clamp_min(-1e30)).sum(dim=-1)

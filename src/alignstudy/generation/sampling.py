@@ -134,7 +134,7 @@ def _until_end(row: Sequence[int], eos: frozenset[int]) -> tuple[int, ...]:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """Give the ids that end a sequence and fill a batch up.
+    """Return the ids that end a sequence and fill a batch up.
 
     Raises:
         GuardError: If the tokenizer has none.
@@ -144,6 +144,6 @@ def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
             raise GuardError(
                 f"the tokenizer has no {name}",
                 why="samples end at the one and are filled up with the other",
-                mend=f"name its {name} in special_tokens_map.json",
+                hint=f"name its {name} in special_tokens_map.json",
             )
     return int(tokenizer.eos_token_id), int(tokenizer.pad_token_id)

@@ -66,7 +66,7 @@ class Task:
 
 
 def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]], list[Response]]:
-    """Load the model; give what answers a batch: (prompts, note) -> responses in their order."""
+    """Load the model; return what answers a batch: (prompts, note) -> responses in their order."""
     writer = _Writer.load(task)
 
     def answer(batch: Sequence[Asked], note: Callable[[str], None]) -> list[Response]:
@@ -141,7 +141,7 @@ def too_long(item: Asked) -> Response:
 
 
 def _choice(settings: GenerationSettings, seeds: Sequence[int]) -> Choice:
-    """Give what chooses the tokens of a batch."""
+    """Return what chooses the tokens of a batch."""
     if not settings.do_sample:
         return Choice()
     return Choice(seeds, temperature=settings.temperature, top_p=settings.top_p)
@@ -161,7 +161,7 @@ def _eos_and_pad(
     if tokenizer.pad_token_id is None:
         raise GuardError(
             f"the tokenizer of {model.config.name_or_path} has no padding token",
-            mend="name its pad_token in special_tokens_map.json",
+            hint="name its pad_token in special_tokens_map.json",
         )
     if tokenizer.eos_token_id is not None:
         return frozenset({tokenizer.eos_token_id}), tokenizer.pad_token_id
@@ -169,6 +169,6 @@ def _eos_and_pad(
     if told is None:
         raise GuardError(
             f"neither tokenizer nor model of {model.config.name_or_path} says what ends a text",
-            mend="name its eos_token in special_tokens_map.json",
+            hint="name its eos_token in special_tokens_map.json",
         )
     return frozenset([told] if isinstance(told, int) else told), tokenizer.pad_token_id

@@ -53,14 +53,14 @@ class Judge(Protocol):
         """Score (prompt, response) pairs, in their order; each as if it were alone."""
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give exactly what the judge reads of a pair, flags included.
+        """Return exactly what the judge reads of a pair, flags included.
 
         Two pairs that are rendered alike get the same `JudgeScore`; scores are kept by it.
         """
 
 
 def incomplete_share(scores: Sequence[JudgeScore]) -> float:
-    """Give the share of responses without a score, in [0, 1].
+    """Return the share of responses without a score, in [0, 1].
 
     Raises:
         MetricError: If there are no responses.
@@ -68,7 +68,7 @@ def incomplete_share(scores: Sequence[JudgeScore]) -> float:
     if not scores:
         raise MetricError(
             "the share of missing scores is not defined without responses",
-            mend="score at least one response",
+            hint="score at least one response",
         )
     return sum(score.score is None for score in scores) / len(scores)
 
@@ -110,7 +110,7 @@ def uncertain(
     """
     if tolerance < 0:
         raise MetricError(
-            f"a tolerance of {tolerance} is none", mend="give the batch effect, 0 or more"
+            f"a tolerance of {tolerance} is none", hint="give the batch effect, 0 or more"
         )
     if tolerance == 0:
         return ()

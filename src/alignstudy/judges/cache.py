@@ -35,7 +35,7 @@ class ScoreCache:
         self.notes = self._file.notes
 
     def get(self, keys: Sequence[str]) -> dict[str, JudgeScore]:
-        """Give the scores that are there, by key.
+        """Return the scores that are there, by key.
 
         Raises:
             EnvironmentFault: If the file can't be read.
@@ -96,7 +96,7 @@ class CachedJudge:
         return self._judge
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give exactly what the judge reads."""
+        """Return exactly what the judge reads."""
         return self._judge.rendered(prompt, response)
 
     def _key(self, rendered: str) -> str:

@@ -38,7 +38,7 @@ class JudgePreset:
 
 
 def preset(name: str) -> JudgePreset:
-    """Give a known judge.
+    """Return a known judge.
 
     Raises:
         UnknownNameError: If none has that name; the nearest is offered.

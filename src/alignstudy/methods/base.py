@@ -41,7 +41,7 @@ class TrainingSettings(Settings):
     """
 
     method: str = Field(description="the method's name in `METHODS`")
-    aside: ClassVar[frozenset[str]] = frozenset({"save_steps"})
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"save_steps"})
 
     num_train_epochs: float = Field(default=1, gt=0, description="passes over the rows")
     max_steps: int | None = Field(
@@ -65,7 +65,7 @@ class TrainingSettings(Settings):
         ge=1,
         description="times per_device_train_batch_size: the rows an update (the optimizer's step)",
     )
-    samples_per_update: int | None = Field(
+    total_train_batch_size: int | None = Field(
         default=None,
         ge=1,
         description="the rows an update, with per_device_train_batch_size: auto; null: 8",
@@ -95,23 +95,23 @@ class TrainingSettings(Settings):
     logging_steps: int = Field(default=1, ge=1, description="steps a line of metrics.jsonl")
 
     @property
-    def rows_an_update(self) -> int:
+    def effective_batch_size(self) -> int:
         """The rows that one step of the optimizer averages over."""
         if self.per_device_train_batch_size == "auto":
-            return self.samples_per_update or 8
+            return self.total_train_batch_size or 8
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
     @model_validator(mode="after")
-    def _batches_hang_together(self) -> TrainingSettings:
+    def _check_consistency(self) -> TrainingSettings:
         auto = self.per_device_train_batch_size == "auto"
         if auto and self.gradient_accumulation_steps > 1:
             raise ValueError(
                 "per_device_train_batch_size 'auto' finds the micro-batches itself; give"
-                " samples_per_update instead of gradient_accumulation_steps"
+                " total_train_batch_size instead of gradient_accumulation_steps"
             )
-        if not auto and self.samples_per_update is not None:
+        if not auto and self.total_train_batch_size is not None:
             raise ValueError(
-                "samples_per_update goes with per_device_train_batch_size: auto; otherwise an"
+                "total_train_batch_size goes with per_device_train_batch_size: auto; otherwise an"
                 " update has per_device_train_batch_size * gradient_accumulation_steps rows"
             )
         return self

@@ -134,7 +134,7 @@ class DPOSettings(TrainingSettings):
 
     def _batch_fault(self) -> str:
         sorting = [name for name in self.loss_type if LOSSES[name].sorts_batch]
-        if sorting and 1 in (self.per_device_train_batch_size, self.rows_an_update):
+        if sorting and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
             return (
                 f"{', '.join(sorting)} sorts inside the micro-batch: with"
                 " one row in it, it is plain DPO"

@@ -38,7 +38,7 @@ def _fault(error: BaseException, job: TrainJob) -> EnvironmentFault | None:
         return EnvironmentFault(
             "training ran out of memory",
             why=str(error).split("\n")[0],
-            mend="halve per_device_train_batch_size and double gradient_accumulation_steps, or"
+            hint="halve per_device_train_batch_size and double gradient_accumulation_steps, or"
             " shorten max_length",
             kept=kept,
         )
@@ -47,7 +47,7 @@ def _fault(error: BaseException, job: TrainJob) -> EnvironmentFault | None:
         return EnvironmentFault(
             f"there is no room on the disk for a checkpoint or the model ({job.work})",
             why=str(error).split("\n")[0],
-            mend="free some space and run the same command again",
+            hint="free some space and run the same command again",
             kept=kept,
         )
     return None

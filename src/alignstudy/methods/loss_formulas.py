@@ -69,7 +69,7 @@ def _sigmoid(x: Floats) -> Floats:
 
 
 def _ratios(logps: PairLogps, options: LossOptions) -> tuple[Floats, Floats]:
-    """Give f'(policy/reference) for chosen and rejected; the log-ratio for reverse KL.
+    """Return f'(policy/reference) for chosen and rejected; the log-ratio for reverse KL.
 
     Source: arXiv 2309.16240, table 1.
     """
@@ -98,13 +98,13 @@ def _z(logps: PairLogps, options: LossOptions) -> Floats:
 
 
 def _mean_difference(logps: PairLogps, options: LossOptions) -> Floats:
-    """Give the difference of the per-token means of the two ratios."""
+    """Return the difference of the per-token means of the two ratios."""
     a, b = _ratios(logps, options)
     return a / logps.chosen_tokens - b / logps.rejected_tokens
 
 
 def _rewards(logps: PairLogps, options: LossOptions) -> tuple[Floats, Floats]:
-    """Give the implicit rewards beta*a and beta*b."""
+    """Return the implicit rewards beta*a and beta*b."""
     a, b = logps.chosen - logps.ref_chosen, logps.rejected - logps.ref_rejected
     return options.beta * a, options.beta * b
 

@@ -42,7 +42,7 @@ def preference_loss(
     *,
     weights: Sequence[float] | None = None,
 ) -> float:
-    """Give the mean loss over the pairs: the weighted sum of the named losses.
+    """Return the mean loss over the pairs: the weighted sum of the named losses.
 
     Args:
         names: Keys of `LOSSES`.
@@ -60,7 +60,7 @@ def preference_loss(
 
 
 def at_reference(logps: PairLogps) -> PairLogps:
-    """Give the same pairs for a policy that *is* the reference: every log-ratio 0."""
+    """Return the same pairs for a policy that *is* the reference: every log-ratio 0."""
     return replace(logps, chosen=logps.ref_chosen, rejected=logps.ref_rejected)
 
 

@@ -36,7 +36,7 @@ class RewardModelSettings(TrainingSettings):
 
 
 def judge_texts(row: Pair, prompt_form: Literal["cue", "bare"]) -> tuple[str, str, str]:
-    """Give (prompt, chosen, rejected) as a judge is shown them later; responses are stripped.
+    """Return (prompt, chosen, rejected) as a judge is shown them later; responses are stripped.
 
     Raises:
         DataError: If the pair has no rejected response.

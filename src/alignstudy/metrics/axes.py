@@ -1,4 +1,4 @@
-"""Which axes there are, and the figures of merit that a study on some of them has."""
+"""Which axes there are, and the metrics that a study on some of them has."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def scores_of(axes: Sequence[Axis]) -> tuple[Metric, ...]:
 
 
 def figures_of(axes: Sequence[Axis]) -> tuple[Metric, ...]:
-    """Return all figures of merit of a study on these axes."""
+    """Return all metrics of a study on these axes."""
     return (*rates_of(axes), *scores_of(axes))
 
 

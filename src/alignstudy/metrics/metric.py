@@ -14,7 +14,7 @@ Family = Literal["rates", "cas", "scores", ""]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One figure of merit, or of form.
+    """One metric, or of form.
 
     Attributes:
         kind: Its entry in the table.

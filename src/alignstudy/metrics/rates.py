@@ -1,4 +1,4 @@
-"""Figures of merit: pass rates, their mean, what describes a judge's scores, the win rate."""
+"""Metrics: pass rates, their mean, what describes a judge's scores, the win rate."""
 
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ def _finite(values: ArrayLike, figure: str) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise MetricError(
             f"{figure} is not defined on values of shape {array.shape}",
-            mend="give one value a response, at least one",
+            hint="give one value a response, at least one",
         )
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise MetricError(
             f"{figure} is not defined: value {bad[0] + 1} of {array.size} is {array[bad[0]]}",
             why=f"{bad.size} values are missing or not finite",
-            mend="leave these responses out, and count them",
+            hint="leave these responses out, and count them",
         )
     return array
 

@@ -105,7 +105,7 @@ def run_halving(
             raise EnvironmentFault(
                 "one row alone doesn't fit into memory",
                 why=str(error).splitlines()[0],
-                mend="use a machine with more memory, or fewer max_new_tokens",
+                hint="use a machine with more memory, or fewer max_new_tokens",
             ) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -35,15 +35,15 @@ def read_json(file: Path) -> dict[str, Any]:
         DamagedArtefactError: If it is no JSON object.
     """
     if not file.is_file():
-        raise InputError(f"{file.parent} has no {file.name}", mend=NEEDED)
+        raise InputError(f"{file.parent} has no {file.name}", hint=NEEDED)
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DamagedArtefactError(
-            f"{file} is not JSON", why=str(error), mend="fetch or write the model folder again"
+            f"{file} is not JSON", why=str(error), hint="fetch or write the model folder again"
         ) from error
     if not isinstance(values, dict):
-        raise DamagedArtefactError(f"{file} is not a JSON object", mend="fetch the folder again")
+        raise DamagedArtefactError(f"{file} is not a JSON object", hint="fetch the folder again")
     return values
 
 
@@ -61,7 +61,7 @@ def check_no_code(folder: Path) -> None:
             raise GuardError(
                 f"{file} asks for code of its own (auto_map)",
                 why="alignstudy never runs code that comes with a model",
-                mend="use a model whose architecture transformers knows, or remove 'auto_map'"
+                hint="use a model whose architecture transformers knows, or remove 'auto_map'"
                 " if the folder's architecture is one of those",
             )
 
@@ -75,13 +75,13 @@ def weight_files(folder: Path) -> list[Path]:
     safe = sorted(folder.glob("*.safetensors"))
     files = safe or sorted({*folder.glob("pytorch_model*.bin"), *folder.glob("adapter_model*.bin")})
     if not files:
-        raise InputError(f"{folder} holds no weights", mend=NEEDED)
+        raise InputError(f"{folder} holds no weights", hint=NEEDED)
     return files
 
 
 @contextmanager
 def named_faults(folder: Path) -> Iterator[None]:
-    """Say what is wrong with a folder in the project's errors, whatever a library raised.
+    """Return what is wrong with a folder in the project's errors, whatever a library raised.
 
     Raises:
         GuardError: If a pickle holds code.
@@ -122,7 +122,7 @@ def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedA
         f"a weight file in {folder} holds more than tensors",
         why="it is a pickle that would run code: "
         + next((line.strip() for line in words.splitlines() if "GLOBAL" in line), "refused"),
-        mend="ask its owner for safetensors, or convert it on a machine that you can lose",
+        hint="ask its owner for safetensors, or convert it on a machine that you can lose",
     )
 
 
@@ -131,14 +131,14 @@ def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
     return DamagedArtefactError(
         f"a weight file in {folder} can't be read",
         why=first_line(error),
-        mend="fetch or write the model folder again; the file is cut short or overwritten",
+        hint="fetch or write the model folder again; the file is cut short or overwritten",
     )
 
 
 def _unusable(folder: Path, error: BaseException) -> InputError:
     """Say that no model or tokenizer comes out of a folder."""
     why = " ".join(str(error).split()) or type(error).__name__
-    return InputError(f"nothing can be loaded from {folder}", why=why, mend=NEEDED)
+    return InputError(f"nothing can be loaded from {folder}", why=why, hint=NEEDED)
 
 
 def _file_fault(folder: Path, error: OSError) -> AlignstudyError:
@@ -150,7 +150,7 @@ def _file_fault(folder: Path, error: OSError) -> AlignstudyError:
     return EnvironmentFault(
         f"a file in {folder} can't be read",
         why=error.strerror or str(error),
-        mend="check its permissions and the disk",
+        hint="check its permissions and the disk",
     )
 
 

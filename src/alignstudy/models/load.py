@@ -103,7 +103,7 @@ def output_index(config: PretrainedConfig, output: int | str | None, *, where: s
     raise GuardError(
         f"the classifier {where or config.name_or_path} has {len(labels)} outputs {asked}",
         why=f"its outputs are {listed}",
-        mend="name the output that is the score, by index or label (`output:`)",
+        hint="name the output that is the score, by index or label (`output:`)",
     )
 
 
@@ -122,7 +122,7 @@ def _read_config(folder: Path, dropout: float | None) -> PretrainedConfig:
 def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
     """Set every dropout probability of a configuration."""
     if not 0 <= dropout < 1:
-        raise InputError(f"dropout {dropout} is no probability", mend="give a number in [0, 1)")
+        raise InputError(f"dropout {dropout} is no probability", hint="give a number in [0, 1)")
     for name, value in config.to_dict().items():
         if _DROPOUT_NAME.search(name) and isinstance(value, int | float):
             setattr(config, name, dropout)
@@ -135,10 +135,10 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
     import torch
 
     if dtype not in DTYPES:
-        raise InputError(f"unknown dtype '{dtype}'", mend=f"use one of {', '.join(DTYPES)}")
+        raise InputError(f"unknown dtype '{dtype}'", hint=f"use one of {', '.join(DTYPES)}")
     if (folder / "adapter_config.json").is_file():
         raise InputError(
-            f"{folder} is an adapter, not a whole model", mend="name the base that it belongs to"
+            f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
     safe = weight_files(folder)[0].suffix == ".safetensors"
     with named_faults(folder), _no_loading_bar():
@@ -168,7 +168,7 @@ def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) 
         raise GuardError(
             f"the weights in {folder} don't make a {type(model).__name__}",
             why="; ".join(told),
-            mend="use a checkpoint of this class (a reward model has a trained head), and the"
+            hint="use a checkpoint of this class (a reward model has a trained head), and the"
             " config.json that belongs to it",
         )
 
@@ -207,7 +207,7 @@ def _check_adapter_base(adapter: Path, base: Path) -> None:
         raise GuardError(
             f"the adapter {adapter} doesn't say which base it was trained on",
             why=f"there is no {ADAPTER_RECORD} beside adapter_config.json",
-            mend="train it with alignstudy, or merge it into its base and use the full weights",
+            hint="train it with alignstudy, or merge it into its base and use the full weights",
         )
     record = read_json(adapter / ADAPTER_RECORD)
     if record.get("base_weights_sha256") != (found := weights_digest(base)):
@@ -215,7 +215,7 @@ def _check_adapter_base(adapter: Path, base: Path) -> None:
             f"the adapter {adapter} was trained on other weights than {base}",
             why=f"it records {record.get('base', 'a base')} with sha256"
             f" {record.get('base_weights_sha256')}; these weights have {found}",
-            mend="apply the adapter to the base it was trained on, or train it again",
+            hint="apply the adapter to the base it was trained on, or train it again",
         )
 
 
@@ -234,14 +234,14 @@ def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         raise GuardError(
             f"the adapter {folder} doesn't fit its base",
             why=first_line(error),
-            mend="apply it to the base it was trained on",
+            hint="apply it to the base it was trained on",
         ) from error
     wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     if wanted != set(stored):
         raise GuardError(
             f"the adapter {folder} doesn't fit its base",
             why=f"{_some(wanted ^ set(stored))} are in only one of adapter file and model",
-            mend="apply it to the base it was trained on",
+            hint="apply it to the base it was trained on",
         )
     return adapted
 

@@ -37,11 +37,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise DamagedArtefactError(
             f"the tokenizer in {folder} can't be read",
             why=first_line(error),
-            mend="fetch or write the model folder again",
+            hint="fetch or write the model folder again",
         ) from error
     if len(tokenizer) <= len(tokenizer.get_added_vocab()):
         raise InputError(
-            f"{folder} holds no tokenizer", why="no vocabulary file was found", mend=NEEDED
+            f"{folder} holds no tokenizer", why="no vocabulary file was found", hint=NEEDED
         )
     size = read_json(folder / "config.json").get("vocab_size")
     largest = max(tokenizer.get_vocab().values(), default=-1)
@@ -49,7 +49,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise GuardError(
             f"the tokenizer in {folder} has token ids up to {largest}, its model only {size} rows",
             why="a token without an embedding can't be read",
-            mend="use the tokenizer that belongs to the model; check special_tokens_map.json",
+            hint="use the tokenizer that belongs to the model; check special_tokens_map.json",
         )
     return tokenizer
 
@@ -74,7 +74,7 @@ def text_stays_open(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
             f"the tokenizer ends every text itself, with {token} (id {last})",
             why="the model would be asked to write after the end of a text, and trained on texts"
             " that end twice",
-            mend="set add_eos_token: false in the model folder's tokenizer_config.json, or take"
+            hint="set add_eos_token: false in the model folder's tokenizer_config.json, or take"
             f" {token} after $A out of the post_processor in its tokenizer.json",
         )
     return GuardOutcome(
@@ -89,7 +89,7 @@ def _check_merges(folder: Path) -> None:
         raise InputError(
             f"{folder} holds half a tokenizer",
             why=f"there is only {held.pop()} (or the other is empty)",
-            mend=NEEDED,
+            hint=NEEDED,
         )
 
 

@@ -130,15 +130,15 @@ class FigureData:
         return tuple(model for model in self.models if model != self.reference)
 
     def scores(self, axis: Axis, model: str) -> list[tuple[ScoredResponse, float]]:
-        """Give the responses of a model on an axis that the judge gave a score."""
+        """Return the responses of a model on an axis that the judge gave a score."""
         return self._scored.get((axis, model), [])
 
     def table(self, axis: Axis) -> ScoreTable:
-        """Give scores by model and prompt, models in the study's order."""
+        """Return scores by model and prompt, models in the study's order."""
         return self._tables[axis]
 
     def all_scores(self, axis: Axis) -> list[float]:
-        """Give every score on an axis, models in their order."""
+        """Return every score on an axis, models in their order."""
         return [score for model in self.models for _, score in self.scores(axis, model)]
 
 
@@ -159,7 +159,7 @@ class Plot:
 
 
 def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:
-    """Say what the whiskers are: level, method and number of prompts."""
+    """Return what the whiskers are: level, method and number of prompts."""
     there = [estimate for estimate in estimates if estimate is not None]
     if not there:
         return "Nothing was measured."
@@ -177,7 +177,7 @@ def numbers_of_prompts(numbers: Iterable[int]) -> str:
 
 
 def estimate_row(metric: str, model: str, estimate: Estimate | None) -> dict[str, Any]:
-    """Give an estimate as a row of a figure's data."""
+    """Return an estimate as a row of a figure's data."""
     row: dict[str, Any] = {"metric": metric, "model": model}
     names = ("value", "low", "high", "n", "method", "level")
     return row | {name: getattr(estimate, name, None) for name in names}

@@ -74,14 +74,14 @@ class ModelStyle:
 
 
 def model_style(models: Sequence[str], model: str) -> ModelStyle:
-    """Give a model's colour and marker by its place in the study."""
+    """Return a model's colour and marker by its place in the study."""
     place = list(models).index(model)
     turn = place + place // len(_COLOURS)
     return ModelStyle(_COLOURS[place % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)])
 
 
 def judge_style(judges: Sequence[str], judge: str) -> ModelStyle:
-    """Give a judge's colour and marker; grey is left to the base model."""
+    """Return a judge's colour and marker; grey is left to the base model."""
     return model_style(["", *judges], judge)
 
 
@@ -138,7 +138,7 @@ def wrap_label(name: str) -> str:
 
 
 def row_height(names: Sequence[str]) -> float:
-    """Give the height in inches that a row of a figure needs for its longest label."""
+    """Return the height in inches that a row of a figure needs for its longest label."""
     return 0.2 + 0.2 * max((_num_lines(name) for name in names), default=1)
 
 
@@ -150,12 +150,12 @@ def label_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def one_line(name: str) -> str:
-    """Give a name cut to what a legend has room for, on one line."""
+    """Return a name cut to what a legend has room for, on one line."""
     return name if len(name) <= LABEL_WIDTH * 2 else name[: LABEL_WIDTH * 2 - 3] + "..."
 
 
 def legend_height(names: Sequence[str]) -> float:
-    """Give the inches that `add_legend` takes above the panels."""
+    """Return the inches that `add_legend` takes above the panels."""
     num_rows = -(-len(names) // LEGEND_COLUMNS)
     columns = [names[i : i + num_rows] for i in range(0, len(names), max(1, num_rows))]
     return max((0.2 + 0.19 * sum(_num_lines(name) for name in c) for c in columns), default=0.0)

@@ -111,14 +111,14 @@ class JudgeQuality:
     notes: tuple[str, ...] = ()
 
     def accuracy(self, axis: str, subset: str = "all") -> Estimate | None:
-        """Give the pairwise accuracy of an axis; None where it was not measured."""
+        """Return the pairwise accuracy of an axis; None where it was not measured."""
         return next(
             (a.accuracy for a in self.accuracies if a.axis == axis and a.subset == subset), None
         )
 
 
 def quality_to_json(quality: JudgeQuality) -> dict[str, Any]:
-    """Give plain values: dictionaries with string keys, lists, strings, numbers and None."""
+    """Return plain values: dictionaries with string keys, lists, strings, numbers and None."""
     plain: dict[str, Any] = _plain(asdict(quality))
     return plain
 
@@ -147,7 +147,7 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
         raise DamagedArtefactError(
             "not the record of a judge's quality",
             why=f"{type(error).__name__}: {error}",
-            mend="run the same command again: the judge is assessed anew",
+            hint="run the same command again: the judge is assessed anew",
         ) from error
 
 

@@ -73,7 +73,7 @@ class LengthEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSpread:
-    """One figure of merit of one model by training seed.
+    """One metric of one model by training seed.
 
     Attributes:
         by_seed: Seed -> value.

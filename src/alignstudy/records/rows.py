@@ -263,7 +263,7 @@ Row = TypeVar("Row")
 
 
 def write_rows(path: Path, rows: Iterable[Any]) -> int:
-    """Write dataclass rows as JSON lines; give their number."""
+    """Write dataclass rows as JSON lines; return their number."""
     num_rows = 0
     with path.open("w", encoding="utf-8") as file:
         for num_rows, row in enumerate(rows, start=1):  # noqa: B007 - counted
@@ -286,7 +286,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                 raise DamagedArtefactError(
                     f"{path}:{number}: not a {kind.__name__} row",
                     why=str(error),
-                    mend="run the same command again: the stage that wrote it runs anew",
+                    hint="run the same command again: the stage that wrote it runs anew",
                 ) from error
 
 

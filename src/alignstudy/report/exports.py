@@ -41,7 +41,7 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
         if not _SAFE_NAME.fullmatch(model) or model.startswith("."):
             raise InputError(
                 f"model '{model}': can't be part of a file name",
-                mend="name it with letters, digits, '-' and '_'",
+                hint="name it with letters, digits, '-' and '_'",
             )
         for name in dict.fromkeys(row.axis for row in responses):
             rows = [row for row in responses if row.model == model and row.axis == name]

@@ -94,12 +94,12 @@ def figure_data(
 
 
 def _flags(hygiene: Hygiene) -> dict[str, float | None]:
-    """Give the shares among the figures of hygiene."""
+    """Return the shares among the figures of hygiene."""
     return {name: getattr(hygiene, name) for name in FLAGS}
 
 
 def curves(training: Sequence[TrainingRecord]) -> tuple[Curve, ...]:
-    """Give the logged curves; labels name the seed only where there are several."""
+    """Return the logged curves; labels name the seed only where there are several."""
     several = len({record.seed for record in training}) > 1
     return tuple(
         Curve(
@@ -113,7 +113,7 @@ def curves(training: Sequence[TrainingRecord]) -> tuple[Curve, ...]:
 
 
 def _difference(item: Comparison) -> Difference:
-    """Give a comparison as figures draw it."""
+    """Return a comparison as figures draw it."""
     return Difference(
         metric=item.metric,
         model=item.model,

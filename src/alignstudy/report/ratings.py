@@ -65,7 +65,7 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
 
 
 def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Give the judges whose scores every row has, the one that made the ratings first.
+    """Return the judges whose scores every row has, the one that made the ratings first.
 
     Raises:
         DataError: If no judge's scores are the ratings.
@@ -79,7 +79,7 @@ def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         raise DataError(
             f"{folder}: no judge in `scores` gave the ratings",
             why="each row's rating is its leading judge's score, rounded to four decimals",
-            mend="write the rows as alignstudy does, or leave `scores` out",
+            hint="write the rows as alignstudy does, or leave `scores` out",
         )
     others = dict.fromkeys(name for scores in found for name in scores)
     return (leading[0], *(name for name in others if name != leading[0]))
@@ -93,7 +93,7 @@ def _rated_by(judge: str, row: dict[str, Any]) -> bool:
 
 
 def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> str | None:
-    """Give the base model: the one asked for, else "base" if there is one, else None.
+    """Return the base model: the one asked for, else "base" if there is one, else None.
 
     Raises:
         InputError: If the one asked for is not among the models.
@@ -102,7 +102,7 @@ def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> 
     if asked is not None and asked not in models:
         raise InputError(
             f"the base '{asked}' is not among the models",
-            mend=f"choose one of: {', '.join(models)}",
+            hint=f"choose one of: {', '.join(models)}",
         )
     return asked or ("base" if "base" in models else None)
 
@@ -110,7 +110,7 @@ def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> 
 def _files(folder: Path) -> list[_File]:
     """List the files of ratings in the order of their models."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", mend="name the folder of the rated responses")
+        raise InputError(f"{folder}: no such folder", hint="name the folder of the rated responses")
     found = [_file(path, mark) for path in folder.iterdir() if (mark := _NAME.fullmatch(path.name))]
     if not found:
         inside = (folder / "responses").is_dir()
@@ -118,7 +118,7 @@ def _files(folder: Path) -> list[_File]:
             f"{folder}: no rated responses",
             why="files are named <model>_<prompts>.json, by the word for their prompts: "
             f"{' or '.join(axis.prompts for axis in PUBLISHED)}, or any other",
-            mend=f"try {folder / 'responses'}" if inside else "name the folder that holds them",
+            hint=f"try {folder / 'responses'}" if inside else "name the folder that holds them",
         )
     axes = [axis.name for axis in axes_of(file.axis for file in found)]
     found.sort(
@@ -129,7 +129,7 @@ def _files(folder: Path) -> list[_File]:
             raise DataError(
                 f"{folder}: {count} files of {axis_named(axis).prompts} responses of the model '{model}'",
                 why="numbers before a model's name only order the models",
-                mend="rename one of them",
+                hint="rename one of them",
             )
     return found
 
@@ -151,20 +151,20 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise DataError(
             f"{path}: no rows",
             why="a JSON list of {prompt, response, rating} is expected",
-            mend="write one object a response",
+            hint="write one object a response",
         )
     for number, row in enumerate(rows, start=1):
         fault = _fault(row)
         if fault:
             raise DataError(
                 f"{path}: row {number}: {fault}",
-                mend="each row has prompt and response (text) and rating (a finite number)",
+                hint="each row has prompt and response (text) and rating (a finite number)",
             )
     return rows
 
 
 def _fault(row: object) -> str:
-    """Say what is wrong with a row; empty if nothing is."""
+    """Return what is wrong with a row; empty if nothing is."""
     if not isinstance(row, dict):
         return "not an object"
     missing = [key for key in ("prompt", "response", "rating") if key not in row]
@@ -186,7 +186,7 @@ def _fault(row: object) -> str:
 
 
 def _is_rating(row: dict[str, Any]) -> bool:
-    """Tell whether a rating is a finite number.
+    """Return whether a rating is a finite number.
 
     alignstudy's own files, which say `scores`, write null where a judge gave no finite score.
     """

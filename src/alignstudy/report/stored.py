@@ -51,7 +51,7 @@ def findings_from_json(found: Mapping[str, Any]) -> Findings:
     if found.get("schema") != SCHEMA:
         raise InputError(
             f"statistics of layout {found.get('schema', 'unknown')}; this version reads {SCHEMA}",
-            mend="run the study again with this version, or use the version that made it",
+            hint="run the study again with this version, or use the version that made it",
         )
     first = {item.name: found[item.name] for item in fields(Analysis)}
     lists = [item.name for item in fields(Findings) if item.name != "analyses"]
@@ -90,7 +90,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} can't be read",
             why=str(error),
-            mend="name a finished run folder, or run the study again: what is stored is reused",
+            hint="name a finished run folder, or run the study again: what is stored is reused",
         ) from error
 
 
@@ -101,6 +101,6 @@ def _read(kind: type[Record], data: object, name: str) -> Record:
         raise InputError(
             f"{name} doesn't hold a {kind.__name__}",
             why=str(error).splitlines()[0],
-            mend="run the study again with this version: what is stored is reused",
+            hint="run the study again with this version: what is stored is reused",
         ) from error
     return read

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pick_device(asked: str = "auto") -> str:
-    """Give the device to run on: "cpu", "cuda" or "cuda:<number>".
+    """Return the device to run on: "cpu", "cuda" or "cuda:<number>".
 
     Args:
         asked: "auto" takes a GPU where there is one.
@@ -28,18 +28,18 @@ def pick_device(asked: str = "auto") -> str:
         return asked
     kind, _, number = asked.partition(":")
     if kind != "cuda" or not (number.isdecimal() or asked == "cuda"):
-        raise InputError(f"unknown device '{asked}'", mend="use auto, cpu, cuda or cuda:<number>")
+        raise InputError(f"unknown device '{asked}'", hint="use auto, cpu, cuda or cuda:<number>")
     if int(number or 0) >= torch.cuda.device_count():
         raise EnvironmentFault(
             f"there is no device '{asked}' on this machine",
             why=f"PyTorch sees {torch.cuda.device_count()} GPUs",
-            mend="use device: auto, or install a PyTorch that knows your GPU",
+            hint="use device: auto, or install a PyTorch that knows your GPU",
         )
     return asked
 
 
 def context_length(model_config: PretrainedConfig) -> int:
-    """Give the most tokens that a model can read at once.
+    """Return the most tokens that a model can read at once.
 
     Raises:
         InputError: If the configuration doesn't say (`max_position_embeddings`).
@@ -49,7 +49,7 @@ def context_length(model_config: PretrainedConfig) -> int:
         raise InputError(
             f"the {model_config.model_type} model's config.json gives no context length",
             why=f"max_position_embeddings is {length}",
-            mend="use a model whose configuration holds max_position_embeddings",
+            hint="use a model whose configuration holds max_position_embeddings",
         )
     return length
 

@@ -34,7 +34,7 @@ Product = Callable[[], "Tensor"]
 
 
 def current_route() -> str:
-    """Give the route that float32 products take now: "default" or "onednn"."""
+    """Return the route that float32 products take now: "default" or "onednn"."""
     return "onednn" if _switch().fp32_precision == _ONEDNN else "default"
 
 
@@ -63,7 +63,7 @@ def by_route(route: str) -> Iterator[None]:
 
 
 def onednn_at_hand() -> bool:
-    """Tell whether torch was built with oneDNN."""
+    """Return whether torch was built with oneDNN."""
     import torch
 
     return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
@@ -77,7 +77,7 @@ def _switch() -> Any:  # noqa: ANN401 - torch makes this module of attributes wh
 
 
 def products() -> dict[str, tuple[Product, Tensor]]:
-    """Give the products that errors are measured on, each with its value in float64.
+    """Return the products that errors are measured on, each with its value in float64.
 
     They are what training and evaluation do: a layer forward, its two gradients, attention's
     batched products on strided heads, odd sizes, few rows and one row.
@@ -117,7 +117,7 @@ def outputs_of(route: str, asked: Mapping[str, tuple[Product, Tensor]]) -> dict[
 def errors_of(
     outputs: Mapping[str, Tensor], asked: Mapping[str, tuple[Product, Tensor]]
 ) -> dict[str, float]:
-    """Give each product's largest error, as a share of its largest true value; inf: not finite."""
+    """Each product's largest error, as a share of its largest true value; inf: not finite."""
     found = {}
     for name, (_, true) in asked.items():
         error = float((outputs[name].double() - true).abs().max() / true.abs().max())
@@ -145,7 +145,7 @@ def wide_seconds(routes: Sequence[str]) -> dict[str, float]:
 
 
 def speed(seconds: float, shape: tuple[int, int, int] = _WIDE) -> float:
-    """Give GF/s from the processor seconds of one product, all threads at work."""
+    """Return GF/s from the processor seconds of one product, all threads at work."""
     import torch
 
     rows, inputs, outputs = shape
@@ -153,7 +153,7 @@ def speed(seconds: float, shape: tuple[int, int, int] = _WIDE) -> float:
 
 
 def bfloat16_speed() -> float:
-    """Give GF/s of a wide product of bfloat16 tensors."""
+    """Return GF/s of a wide product of bfloat16 tensors."""
     import torch
 
     inputs, weight = _matrices(_SLOW, torch.bfloat16)
@@ -161,7 +161,7 @@ def bfloat16_speed() -> float:
 
 
 def few_rows_speed() -> float:
-    """Give GF/s of a float32 product of 8 rows by the route in use."""
+    """Return GF/s of a float32 product of 8 rows by the route in use."""
     import torch
 
     shape = (_FEW_ROWS, *_WIDE[1:])
@@ -170,7 +170,7 @@ def few_rows_speed() -> float:
 
 
 def streaming_bandwidth() -> float:
-    """Give GB/s at which one row meets float32 weights that no cache holds (128 MB)."""
+    """Return GB/s at which one row meets float32 weights that no cache holds (128 MB)."""
     import torch
 
     weight = torch.full((8192, 4096), 0.5)
@@ -180,7 +180,7 @@ def streaming_bandwidth() -> float:
 
 
 def dispatch_seconds() -> float:
-    """Give the seconds that a small operation takes whatever its size."""
+    """Return the seconds that a small operation takes whatever its size."""
     import torch
 
     row, weight = torch.ones(1, 8), torch.ones(8, 8)
@@ -210,7 +210,7 @@ def _matrices(shape: tuple[int, int, int], dtype: object) -> tuple[Tensor, Tenso
 
 
 def _randn(*sizes: int) -> Tensor:
-    """Give normal numbers, the same ones always; torch's own generator isn't touched."""
+    """Return normal numbers, the same ones always; torch's own generator isn't touched."""
     import torch
 
     return torch.randn(sizes, generator=torch.Generator().manual_seed(sum(sizes)))

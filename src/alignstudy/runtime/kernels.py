@@ -59,7 +59,7 @@ class Kernels:
 
 
 def choose_route(seconds: Mapping[str, float], errors: Mapping[str, Mapping[str, float]]) -> str:
-    """Give the route to take: "onednn" if it gains a tenth and is as exact, else "default".
+    """Return the route to take: "onednn" if it gains a tenth and is as exact, else "default".
 
     Args:
         seconds: Of one wide product, by route.
@@ -71,7 +71,7 @@ def choose_route(seconds: Mapping[str, float], errors: Mapping[str, Mapping[str,
 
 
 def within_float32(errors: Mapping[str, float], *, than: Mapping[str, float]) -> bool:
-    """Tell whether every product's error is float32's, judged by the default route's error."""
+    """Return whether every product's error is float32's, judged by the default route's error."""
     return all(
         error <= min(ERROR_CAP, ERROR_FACTOR * max(than[name], _ROUNDING))
         for name, error in errors.items()
@@ -106,7 +106,7 @@ def measure_kernels() -> Kernels:
 
 
 def _compared_routes() -> tuple[dict[str, dict[str, float]], bool]:
-    """Give errors by route and product, and whether the routes differ at all.
+    """Return errors by route and product, and whether the routes differ at all.
 
     A switch that changes no bit switches nothing on this machine: there is nothing to time then,
     and noise can't choose between a thing and itself.
@@ -121,7 +121,7 @@ def _compared_routes() -> tuple[dict[str, dict[str, float]], bool]:
 
 
 def machine_kernels(file: Path | None) -> Kernels:
-    """Give what is kept of this CPU, torch version and threads; measure and keep it if nothing is.
+    """What is kept of this CPU, torch version and threads; measure and keep it if nothing is.
 
     A file that can't be read is measured over; one that can't be written costs a second's
     measurement the next time, and nothing else. Other sections of the file are left alone.
@@ -176,7 +176,7 @@ def narrow_products() -> Iterator[None]:
 
 
 def kept_kernels(file: Path | None) -> dict[int, Kernels]:
-    """Give what a file holds of this CPU and torch version, by threads; torch isn't imported."""
+    """Return what a file holds of this CPU and torch version, by threads; torch isn't imported."""
     here = processor()
     found = {key: _revived(entry) for key, entry in kept_entries(file, _SECTION).items()}
     return {

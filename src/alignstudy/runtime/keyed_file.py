@@ -46,7 +46,7 @@ class KeyedFile:
         self.notes: list[str] = []
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the values that are there, by key.
+        """Return the values that are there, by key.
 
         Raises:
             EnvironmentFault: If the file can't be read.
@@ -105,7 +105,7 @@ class KeyedFile:
         except Timeout as error:
             raise EnvironmentFault(
                 f"another process holds {self._path} for over {_PATIENCE:.0f} seconds",
-                mend="wait for it to end, then run again",
+                hint="wait for it to end, then run again",
                 kept=f"all {self._what} that were stored",
             ) from error
         except OSError as error:
@@ -125,7 +125,7 @@ class KeyedFile:
         return EnvironmentFault(
             f"the file of {self._what} {self._path} can't be used",
             why=str(error),
-            mend=f"check permissions and free space; the file may be deleted, its {self._what} are"
+            hint=f"check permissions and free space; the file may be deleted, its {self._what} are"
             " then computed again",
         )
 

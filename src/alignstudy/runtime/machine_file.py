@@ -36,7 +36,7 @@ def processor() -> str:
 
 
 def kept_entries(file: Path | None, section: str) -> dict[str, Any]:
-    """Give a section's entries by key; none where there is no file that can be read."""
+    """Return a section's entries by key; none where there is no file that can be read."""
     entries = _read(file).get(section, {}) if file is not None else {}
     return entries if isinstance(entries, dict) else {}
 

@@ -26,7 +26,7 @@ def reset_peak(device: str = "cpu") -> bool:
 
 
 def process_peak() -> int | None:
-    """Give this process' peak resident bytes since `reset_peak`; None where Linux doesn't tell."""
+    """This process' peak resident bytes since `reset_peak`; None where Linux doesn't tell."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
@@ -36,7 +36,7 @@ def process_peak() -> int | None:
 
 
 def lifetime_peak() -> int | None:
-    """Give this process' peak resident bytes since it began; None where there is no such count."""
+    """This process' peak resident bytes since it began; None where there is no such count."""
     try:
         import resource
     except ImportError:  # Windows
@@ -46,7 +46,7 @@ def lifetime_peak() -> int | None:
 
 
 def device_peak(device: str) -> int | None:
-    """Give the bytes that tensors held at most on an accelerator since `reset_peak`."""
+    """Return the bytes that tensors held at most on an accelerator since `reset_peak`."""
     if not device.startswith("cuda"):
         return None
     import torch
@@ -62,7 +62,7 @@ def device_uuid(device: str) -> str:
 
 
 def free_device_bytes(device: str) -> int:
-    """Give the free bytes of an accelerator."""
+    """Return the free bytes of an accelerator."""
     import torch
 
     return int(torch.cuda.mem_get_info(device)[0])

@@ -18,7 +18,7 @@ _WORKER = 600_000_000
 def workers_that_pay(
     seconds: float, *, asked: int, tasks: int, held: int, start_up: float = START_UP
 ) -> int:
-    """Give the number of processes that end soonest; 1: the work stays in this process.
+    """Return the number of processes that end soonest; 1: the work stays in this process.
 
     Args:
         seconds: What the work takes in one process; take rather too little than too much.
@@ -49,7 +49,7 @@ def usable_cores() -> int:
 
 
 def free_memory() -> int:
-    """Give the bytes that can be had without swapping, in this process's control group too."""
+    """Return the bytes that can be had without swapping, in this process's control group too."""
     return min([_machine_free(), *_group_free()])
 
 

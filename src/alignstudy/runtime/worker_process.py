@@ -76,7 +76,7 @@ def _answer(asked: queue.SimpleQueue[Any], tell: Callable[[Told], None]) -> None
 
 
 def _next(asked: queue.SimpleQueue[Any]) -> Any:  # noqa: ANN401
-    """Give what was asked; raise what went wrong in reading it."""
+    """Return what was asked; raise what went wrong in reading it."""
     message = asked.get()
     if isinstance(message, Exception):
         raise message

@@ -59,7 +59,7 @@ class WorkerPool(Generic[Task, Answer]):
             raise EnvironmentFault(
                 "no process can be started for the work to be spread over",
                 why=str(error),
-                mend="set workers: 1, or free memory and processes",
+                hint="set workers: 1, or free memory and processes",
             ) from error
 
     @property
@@ -177,7 +177,7 @@ class _Worker:
         return told
 
     def _death(self) -> WorkerEndedError:
-        """Say how a worker ended that should not have."""
+        """Return how a worker ended that should not have."""
         try:
             code = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -189,7 +189,7 @@ class _Worker:
         return WorkerEndedError(
             f"the worker process {self._process.pid} ended before its work did",
             why=killed + often + (f"; its last words: {words[-1]}" if words else ""),
-            mend="set fewer workers (`workers: 1` keeps all in one process), or use a machine with"
+            hint="set fewer workers (`workers: 1` keeps all in one process), or use a machine with"
             " more memory",
         )
 
@@ -208,7 +208,7 @@ class _Worker:
 
 
 def _open(pipe: IO[bytes] | None) -> IO[bytes]:
-    """Give a pipe that was asked for, so is there."""
+    """Return a pipe that was asked for, so is there."""
     if pipe is None:
         raise ValueError("the worker has no such pipe")
     return pipe
@@ -223,7 +223,7 @@ def _close(pipe: IO[bytes] | None) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Give a worker's environment: no network, no threads beside those it is lent."""
+    """Return a worker's environment: no network, no threads beside those it is lent."""
     return {
         **os.environ,
         "HF_HUB_OFFLINE": "1",

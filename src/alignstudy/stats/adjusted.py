@@ -56,7 +56,7 @@ def length_adjusted(
         raise MetricError(
             f"no length-adjusted difference on {y.size} prompts",
             why="a line needs three prompts, not all with the same difference in length",
-            mend="compare the plain means",
+            hint="compare the plain means",
         )
     return found
 
@@ -114,7 +114,7 @@ def length_adjusted_rows(
 
 
 def _intercepts(moments: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """Give intercepts from the means of y, x, x^2 and xy, one a row; the mean of y without a line.
+    """Intercepts from the means of y, x, x^2 and xy, one a row; the mean of y without a line.
 
     Args:
         moments: Shape (m, 4).
@@ -149,7 +149,7 @@ def within_rank_correlation(
     if one.ndim != 2:
         raise MetricError(
             f"scores of shape {one.shape} have no models to compare within",
-            mend="give one row a model, one column a prompt",
+            hint="give one row a model, one column a prompt",
         )
     left = [_centred(table).ravel() for table in (one, other)]
     return correlation(average_ranks(left[0]), average_ranks(left[1]))
@@ -170,6 +170,6 @@ def _two(
         raise MetricError(
             f"scores of shape {one.shape} and lengths of shape {other.shape} don't go together",
             why="each score needs its length, and both must be finite",
-            mend="leave out prompts without a score",
+            hint="leave out prompts without a score",
         )
     return one, other

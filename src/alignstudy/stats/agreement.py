@@ -97,7 +97,7 @@ def _two(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.fl
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         raise MetricError(
             "agreement is not defined on values that are not finite",
-            mend="leave out what either judge gave no score",
+            hint="leave out what either judge gave no score",
         )
     return one, other
 
@@ -106,5 +106,5 @@ def _mismatch(one: NDArray[Any], other: NDArray[Any]) -> MetricError:
     return MetricError(
         f"no agreement between arrays of shape {one.shape} and {other.shape}",
         why="both judges must have rated the same items, at least one",
-        mend="align their scores by response",
+        hint="align their scores by response",
     )

@@ -34,7 +34,7 @@ def cohens_dz(differences: NDArray[np.float64]) -> float | None:
     if not np.isfinite(values).all():
         raise MetricError(
             "an effect size needs finite differences",
-            mend="leave out prompts for which either model has no score",
+            hint="leave out prompts for which either model has no score",
         )
     if values.size < 2 or np.ptp(values) == 0.0:
         return None
@@ -84,7 +84,7 @@ def win_rate_interval(wins: int, losses: int, ties: int, level: float = 0.95) ->
         raise MetricError(
             f"impossible number of ties: {ties}",
             why="a count is not negative",
-            mend="count the prompts on which both did equally well",
+            hint="count the prompts on which both did equally well",
         )
     difference = tango(wins, losses, wins + losses + ties, level)
     return Estimate(

@@ -40,7 +40,7 @@ def tost_mean(differences: NDArray[np.float64], margin: float) -> float:
         raise MetricError(
             f"no equivalence test on {values.size} paired differences",
             why="a t-test needs at least two, all finite",
-            mend="leave prompts without a score out, or give more prompts",
+            hint="leave prompts without a score out, or give more prompts",
         )
     mean, size = float(values.mean()), values.size
     if np.ptp(values) == 0.0:
@@ -71,13 +71,13 @@ def tost_rates(wins: int, losses: int, n: int, margin_points: float) -> float:
         raise MetricError(
             f"a margin of {margin_points} percentage points",
             why="no two rates differ by more than 100",
-            mend="give a margin below 100",
+            hint="give a margin below 100",
         )
     if n < 1 or min(wins, losses) < 0 or wins + losses > n:
         raise MetricError(
             f"impossible paired counts: {wins} wins, {losses} losses of {n}",
             why="wins and losses are disjoint parts of the paired prompts",
-            mend="count each prompt once",
+            hint="count each prompt once",
         )
     margin = margin_points / 100.0
     normal = NormalDist()
@@ -91,5 +91,5 @@ def _check_margin(margin: float) -> None:
         raise MetricError(
             f"a margin of equivalence of {margin}",
             why="only differences below a positive margin can be shown to be small",
-            mend="give the largest difference that doesn't matter to you",
+            hint="give the largest difference that doesn't matter to you",
         )

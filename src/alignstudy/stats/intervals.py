@@ -11,14 +11,14 @@ from alignstudy.records import Estimate
 
 
 def normal_quantile(level: float) -> float:
-    """Give z such that a standard normal lies within +-z with probability `level`.
+    """Return z such that a standard normal lies within +-z with probability `level`.
 
     Raises:
         MetricError: If `level` is not between 0 and 1.
     """
     if not 0.0 < level < 1.0:
         raise MetricError(
-            f"an interval's level lies between 0 and 1, not {level}", mend="give 0.95 for 95 %"
+            f"an interval's level lies between 0 and 1, not {level}", hint="give 0.95 for 95 %"
         )
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
@@ -42,7 +42,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
         raise MetricError(
             f"a rate is not defined for {successes} successes of {n}",
             why="successes are 0 to n of at least one prompt",
-            mend="leave the rate out where there are no prompts",
+            hint="leave the rate out where there are no prompts",
         )
     z = normal_quantile(level)
     rate = successes / n
@@ -76,7 +76,7 @@ def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
         raise MetricError(
             f"impossible paired counts: {wins} wins, {losses} losses of {n}",
             why="wins and losses are disjoint parts of at least one paired prompt",
-            mend="leave the comparison out where no prompt is shared",
+            hint="leave the comparison out where no prompt is shared",
         )
     z = normal_quantile(level)
     difference = (wins - losses) / n

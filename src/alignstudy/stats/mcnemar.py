@@ -29,6 +29,6 @@ def mcnemar_exact(wins: int, losses: int) -> float:
         raise MetricError(
             f"impossible discordant counts: {wins} wins, {losses} losses",
             why="a count is not negative",
-            mend="count the prompts on which one model alone succeeds",
+            hint="count the prompts on which one model alone succeeds",
         )
     return min(1.0, 2.0 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))

@@ -25,7 +25,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
             raise MetricError(
                 f"p-value {index + 1} is {p_values[index]}, not a probability",
                 why="the family may hold tests that were made, and no others",
-                mend="leave comparisons without a test out of the family",
+                hint="leave comparisons without a test out of the family",
             )
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running

@@ -36,7 +36,7 @@ def cochran_q(passed: NDArray[np.float64] | NDArray[np.bool_]) -> tuple[float, f
         raise MetricError(
             "Cochran's Q is defined for passes and failures only",
             why="the table holds something other than 0 and 1",
-            mend="with several training seeds, test the scores instead",
+            hint="with several training seeds, test the scores instead",
         )
     models = len(table)
     by_model, by_prompt = table.sum(axis=1), table.sum(axis=0)
@@ -97,12 +97,12 @@ def _matrix(table: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float6
         raise MetricError(
             f"no test over all models on a table of shape {matrix.shape}",
             why="it needs two or more models and at least one prompt",
-            mend="give one row a model, one column a prompt",
+            hint="give one row a model, one column a prompt",
         )
     if not np.isfinite(matrix).all():
         raise MetricError(
             "a test over all models needs every model's value on every prompt",
-            mend="keep only the prompts that all models have",
+            hint="keep only the prompts that all models have",
         )
     return matrix
 
@@ -111,5 +111,5 @@ def _no_prompt_differs(test: str) -> MetricError:
     return MetricError(
         f"{test} is not defined on these prompts",
         why="on every prompt all models came out alike",
-        mend="check that the models differ at all, or use more prompts",
+        hint="check that the models differ at all, or use more prompts",
     )

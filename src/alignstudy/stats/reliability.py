@@ -45,7 +45,7 @@ def reliability(
         raise MetricError(
             f"no calibration from {values.size} score differences in {bins} bins",
             why="it needs at least one pair, finite scores and one bin",
-            mend="leave out pairs without two scores",
+            hint="leave out pairs without two scores",
         )
     predicted = special.expit(np.abs(values))
     hits = (np.sign(values) + 1.0) / 2.0

@@ -39,7 +39,7 @@ def sweep_rates(
         raise MetricError(
             f"no sweep of scores of shape {table.shape} over thresholds of shape {grid.shape}",
             why="it needs (models, prompts) or (models, seeds, prompts), and finite thresholds",
-            mend="give a list of numbers as thresholds",
+            hint="give a list of numbers as thresholds",
         )
     cube = table[:, None, :] if table.ndim == 2 else table
     there = ~np.isnan(cube)
@@ -48,7 +48,7 @@ def sweep_rates(
     if (num_prompts == 0).any():
         raise MetricError(
             "a rate is not defined for a model without any score",
-            mend="leave the model out, or score its responses",
+            hint="leave the model out, or score its responses",
         )
     weights = there / np.maximum(seeds, 1)[:, None, :] / num_prompts[:, None, None]
     passed = [_passed_weight(*row, grid, inclusive) for row in zip(cube, weights, strict=True)]
@@ -109,6 +109,6 @@ def _rounded(rates: NDArray[np.float64]) -> NDArray[np.float64]:
         raise MetricError(
             f"no ranking in rates of shape {table.shape}",
             why="it needs at least one model and one threshold",
-            mend="give one row a model, one column a threshold",
+            hint="give one row a model, one column a threshold",
         )
     return np.round(table, _DECIMALS)

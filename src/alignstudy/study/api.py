@@ -94,7 +94,7 @@ class Study:
         return make_plan(self.graph(located).goals, self.store, before), located
 
     def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
-        """Say what the new stages of a plan would take on this machine: time, memory, disk.
+        """Return what the new stages of a plan would take on this machine: time, memory, disk.
 
         A probe of this machine takes a second or two; where nothing is new nothing is probed.
         """
@@ -113,7 +113,7 @@ class Study:
             progress: Where to tell how it goes.
 
         Raises:
-            AlignstudyError: With what failed, why, how to mend it, what was kept.
+            AlignstudyError: With what failed, why, how to fix it, what was kept.
         """
         from alignstudy.study.run.publishing import show_all
 
@@ -156,7 +156,7 @@ def _tell_absent(located: Located, runner: Runner) -> None:
 
 
 def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
-    """Give the stages that `--only` means: by whole name, else by a part between slashes.
+    """Return the stages that `--only` means: by whole name, else by a part between slashes.
 
     Raises:
         UnknownNameError: If there is none.
@@ -180,7 +180,7 @@ def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) ->
             raise GuardError(
                 "the comparison is incomplete: " + "; ".join(incomplete),
                 why="rates over what is left are not rates over the prompts that were asked",
-                mend="use another judge or precision, or score what the judge can read",
+                hint="use another judge or precision, or score what the judge can read",
                 kept=f"everything, in {folder}: figures and report say what is missing",
             )
 
@@ -207,7 +207,7 @@ class _Record:
             if isinstance(error, KeyboardInterrupt):
                 raise InterruptedRunError(
                     "interrupted",
-                    mend="run the same command again: it goes on from the last checkpoint",
+                    hint="run the same command again: it goes on from the last checkpoint",
                     kept="every finished stage, and the last checkpoint of the one at work",
                 ) from error
             raise
@@ -236,7 +236,7 @@ class _Record:
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
     def _measured(self) -> dict[str, Any]:
-        """Give what the run measured of its machine, and over how many processes it spread."""
+        """Return what the run measured of its machine, and over how many processes it spread."""
         if self.runner is None:
             return {}
         return {"kernels": self.runner.kernels, "workers": self.runner.workers}
@@ -263,7 +263,7 @@ class _Record:
 
 
 def worker_count(settings: StudySettings) -> int:
-    """Give the processes that a study's work may be spread over: 1 on an accelerator.
+    """Return the processes that a study's work may be spread over: 1 on an accelerator.
 
     On a CPU as many as asked for, and not more than there are cores for their threads.
     """
@@ -276,7 +276,7 @@ def worker_count(settings: StudySettings) -> int:
 
 
 def device_of(settings: StudySettings) -> str:
-    """Give "cpu" or "cuda"."""
+    """Return "cpu" or "cuda"."""
     return "cpu" if accelerator(settings.device) is None else "cuda"
 
 

@@ -24,7 +24,7 @@ _SECRET = re.compile(
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of everything that decides numbers."""
+    """Return the versions of everything that decides numbers."""
     return {
         "alignstudy": alignstudy.__version__,
         "python": platform.python_version(),
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 
 
 def redacted(arguments: Sequence[str]) -> list[str]:
-    """Give a command's words without anything that looks like a secret."""
+    """Return a command's words without anything that looks like a secret."""
     return [_SECRET.sub("[redacted]", word) for word in arguments]
 
 

@@ -56,7 +56,7 @@ class Run:
         return dict(self._json("statistics.json"))
 
     def table(self, name: str = "metrics") -> pd.DataFrame:
-        """Give a table: metrics, improvement, scores or comparisons.
+        """Return a table: metrics, improvement, scores or comparisons.
 
         Raises:
             UnknownNameError: If the run has no such table.
@@ -70,7 +70,7 @@ class Run:
         return pd.read_csv(path)
 
     def responses(self) -> pd.DataFrame:
-        """Give every response: model, axis, prompt, response, rating, and what else is known."""
+        """Return every response: model, axis, prompt, response, rating, and what else is known."""
         import pandas as pd
 
         rows = []
@@ -89,7 +89,7 @@ class Run:
             raise InputError(
                 f"{path} can't be read",
                 why=str(error),
-                mend="run the study again: what is stored is not made anew",
+                hint="run the study again: what is stored is not made anew",
             ) from error
 
     @classmethod
@@ -104,6 +104,6 @@ class Run:
             raise InputError(
                 f"{folder} holds no alignstudy run",
                 why=f"there is no {path / PROVENANCE}",
-                mend="name a run folder: runs/<study>",
+                hint="name a run folder: runs/<study>",
             )
         return cls(folder=path)

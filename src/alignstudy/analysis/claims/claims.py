@@ -104,12 +104,12 @@ class Claim(Settings):
         return self.better if self.better is not None else self.worse
 
     def named(self) -> tuple[str, ...]:
-        """Give every model that it names, each once."""
+        """Return every model that it names, each once."""
         subject = () if self.subject is None else (self.subject,)
         return tuple(dict.fromkeys((*subject, *self.than, *self.models)))
 
     def renamed(self, names: Mapping[str, str]) -> Claim:
-        """Give the claim with models called otherwise; those not in `names` keep theirs."""
+        """Return the claim with models called otherwise; those not in `names` keep theirs."""
 
         def of(models: Sequence[str]) -> tuple[str, ...]:
             return tuple(names.get(model, model) for model in models)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.pair_tests import Paired, compared, equivalence
+from alignstudy.analysis.comparisons.pair_tests import PairDifferences, compared, equivalence
 from alignstudy.analysis.comparisons.pairs import PairTable, adjust, pair_tables
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.hygiene import FLAGS
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.analysis.score_matrix import Panel, build_panels, usable
+from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, usable
 from alignstudy.errors import DataError
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
@@ -27,7 +27,7 @@ DRAWS = 2_000
 
 
 @dataclass
-class Grounds:
+class ClaimContext:
     """The findings, and the scores behind them.
 
     Attributes:
@@ -39,7 +39,7 @@ class Grounds:
     findings: Findings
     responses: Sequence[ScoredResponse]
     redrawn: dict[tuple[str, str, str, str], NDArray[np.float64]] = field(default_factory=dict)
-    _panels: dict[tuple[str, str | None], dict[str, Panel]] = field(default_factory=dict)
+    _panels: dict[tuple[str, str | None], dict[str, ScoreMatrix]] = field(default_factory=dict)
     _tables: dict[tuple[str, str | None], list[PairTable]] = field(default_factory=dict)
     _made: dict[tuple[str, str, str], tuple[Comparison, ...]] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class Grounds:
         return self.findings.first.axes
 
     def valid(self, metric: Metric) -> list[Analysis]:
-        """Give the analyses of the judges that are not below the floor on a figure's prompts.
+        """Return the analyses of the judges that are not below the floor on a figure's prompts.
 
         A baseline, which is there to be beaten, decides nothing unless it leads the report.
         A judge that was not assessed counts as valid unless every assessed one is below: a panel
@@ -60,21 +60,21 @@ class Grounds:
         return [a for a in voters if not any(self.is_below(a, x) for x in metric.axes)]
 
     def is_below(self, analysis: Analysis, axis: str) -> bool:
-        """Tell whether a judge is below the floor on a prompt set."""
+        """Return whether a judge is below the floor on a prompt set."""
         return self.findings.is_below_floor(analysis.judge, axis)
 
     def without_known(self, flag: str) -> bool:
-        """Tell whether responses can be flagged: the cap only where it is known why they ended."""
+        """Whether responses can be flagged: the cap only where it is known why they ended."""
         return flag != "cap" or all(row.stop_reason is not None for row in self.responses)
 
-    def panels(self, analysis: Analysis, without: str | None = None) -> dict[str, Panel]:
+    def panels(self, analysis: Analysis, without: str | None = None) -> dict[str, ScoreMatrix]:
         """Lay out a judge's scores, without the responses that are so flagged."""
         key = (analysis.judge, without)
         if key not in self._panels:
             rows = [row for row in usable(self.responses)[0] if analysis.judge in row.scores]
             if without is not None:
                 rows = [row for row in rows if not FLAGS[without](row)]
-            self._panels[key] = build_panels(
+            self._panels[key] = build_matrices(
                 rows,
                 analysis.thresholds,
                 axes=analysis.axes,
@@ -86,7 +86,7 @@ class Grounds:
     def compare(
         self, analysis: Analysis, metric: Metric, pair: tuple[str, str], without: str | None
     ) -> Comparison | None:
-        """Give (better, worse) compared, turned so; None where it was not measured."""
+        """Return (better, worse) compared, turned so; None where it was not measured."""
         found = (
             analysis.comparisons if without is None else self._compared(analysis, metric, without)
         )
@@ -122,7 +122,7 @@ class Grounds:
     def paired(
         self, analysis: Analysis, metric: Metric, pair: Iterable[str], without: str | None
     ) -> tuple[PairTable, int] | None:
-        """Give a pair's table and its row; None where it was not measured."""
+        """Return a pair's table and its row; None where it was not measured."""
         wanted = set(pair)
         for table in self.tables(analysis, without):
             if table.metric.name == metric.name:
@@ -140,14 +140,16 @@ class Grounds:
         margin: float,
         without: str | None,
     ) -> float | None:
-        """Give the p-value that two models are within a margin; None where it isn't defined."""
+        """Return the p-value that two models are within a margin; None where it isn't defined."""
         found = self.paired(analysis, metric, pair, without)
-        return None if found is None or margin <= 0.0 else equivalence(Paired(*found), margin)
+        return (
+            None if found is None or margin <= 0.0 else equivalence(PairDifferences(*found), margin)
+        )
 
     def deciding(
         self, metric: Metric, pair: tuple[str, str], *, without: str | None, most: int = 50
     ) -> tuple[str, ...]:
-        """Give the ids of the prompts on which two models differ, the largest differences first."""
+        """The ids of the prompts on which two models differ, the largest differences first."""
         valid = self.valid(metric) or list(self.findings.analyses)
         found = self.paired(valid[0], metric, pair, without)
         if found is None:
@@ -164,7 +166,7 @@ class Grounds:
 
 
 def turned(item: Comparison) -> Comparison:
-    """Give a comparison the other way round."""
+    """Return a comparison the other way round."""
     return replace(
         item,
         model=item.reference,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignstudy.analysis.claims.claims import Verdict
-from alignstudy.analysis.claims.grounds import Grounds
-from alignstudy.analysis.claims.rule import Ruling, Sight, rule_better, rule_equivalent
+from alignstudy.analysis.claims.grounds import ClaimContext
+from alignstudy.analysis.claims.rule import JudgeEvidence, Ruling, rule_better, rule_equivalent
 from alignstudy.analysis.claims.words import (
     needed_in_words,
     pair_in_words,
@@ -45,8 +45,8 @@ class PairPart:
         return f"{self.pair[0]} {relation} {self.pair[1]} in {self.metric.title}"
 
 
-def unmeasured(part: str, metric: Metric, grounds: Grounds) -> Verdict | None:
-    """Give the verdict where no judge can tell; None where one can."""
+def unmeasured(part: str, metric: Metric, grounds: ClaimContext) -> Verdict | None:
+    """Return the verdict where no judge can tell; None where one can."""
     if grounds.valid(metric):
         return None
     told = []
@@ -64,8 +64,8 @@ def unmeasured(part: str, metric: Metric, grounds: Grounds) -> Verdict | None:
     return Verdict(claim=part, verdict="unmeasurable", evidence=f"judge below floor: {why}")
 
 
-def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
-    """Give what each valid judge's scores show; judges that measured nothing are left out."""
+def sights_of(part: PairPart, grounds: ClaimContext) -> list[JudgeEvidence]:
+    """Return what each valid judge's scores show; judges that measured nothing are left out."""
     found = []
     for analysis in grounds.valid(part.metric):
         pair = grounds.compare(analysis, part.metric, part.pair, part.without)
@@ -80,7 +80,7 @@ def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
             else None
         )
         found.append(
-            Sight(
+            JudgeEvidence(
                 judge=analysis.judge,
                 pair=pair,
                 num_sets=len(part.metric.axes),
@@ -90,8 +90,8 @@ def sights_of(part: PairPart, grounds: Grounds) -> list[Sight]:
     return found
 
 
-def judge_pair(part: PairPart, grounds: Grounds) -> Verdict:
-    """Give the verdict on one part of a claim."""
+def judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
+    """Return the verdict on one part of a claim."""
     below = unmeasured(part.words, part.metric, grounds)
     if below is not None:
         return below
@@ -125,7 +125,9 @@ def judge_pair(part: PairPart, grounds: Grounds) -> Verdict:
     )
 
 
-def _rule(part: PairPart, sights: list[Sight], values: tuple[float | None, float | None]) -> Ruling:
+def _rule(
+    part: PairPart, sights: list[JudgeEvidence], values: tuple[float | None, float | None]
+) -> Ruling:
     if part.in_sample and values[0] is not None and values[1] is not None:
         return Ruling("supported" if values[0] > values[1] + part.margin else "contradicted")
     if part.equivalence:
@@ -134,9 +136,9 @@ def _rule(part: PairPart, sights: list[Sight], values: tuple[float | None, float
 
 
 def _values(
-    part: PairPart, analysis: Analysis, grounds: Grounds
+    part: PairPart, analysis: Analysis, grounds: ClaimContext
 ) -> tuple[float | None, float | None]:
-    """Give the two models' own figures, each over all of its responses that count."""
+    """Return the two models' own figures, each over all of its responses that count."""
     if part.without is not None:
         panel = grounds.panels(analysis, part.without)[part.metric.axes[0]]
         rates = [panel.passed[panel.row(m)] for m in part.pair] if panel.passed is not None else []
@@ -147,7 +149,7 @@ def _values(
     return (ours and ours.value, theirs and theirs.value)
 
 
-def points_other_way(part: PairPart, grounds: Grounds) -> bool:
+def points_other_way(part: PairPart, grounds: ClaimContext) -> bool:
     """Tell whether, with every valid judge, the sample itself is the other way round."""
     sights = sights_of(part, grounds)
     return bool(sights) and all(sight.pair.difference.value < 0.0 for sight in sights)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
-from alignstudy.analysis.claims.grounds import DRAWS, Grounds
+from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext
 from alignstudy.analysis.claims.pairs import PairPart, unmeasured
 from alignstudy.analysis.claims.rule import Ruling, rule_bound
 from alignstudy.analysis.claims.words import (
@@ -16,7 +16,7 @@ from alignstudy.analysis.claims.words import (
     value_in_words,
 )
 from alignstudy.analysis.results import Analysis
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.formatting import interval, number
 from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
@@ -40,8 +40,8 @@ class _Point:
     difference: Estimate | None
 
 
-def judge_point_pair(part: PairPart, grounds: Grounds) -> Verdict:
-    """Give the verdict on which of two models has the higher median, spread or end of scores.
+def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
+    """Return the verdict on which of two models has the higher median, spread or end of scores.
 
     False in the sample of every valid judge: contradicted. True, and the interval of the difference
     (prompts drawn again) lies beyond the margin: supported; the ends of a sample have no interval
@@ -72,8 +72,8 @@ def _ruled(part: PairPart, points: list[_Point]) -> str:
     return "supported" if all(holds) and (part.in_sample or shown) else "not supported"
 
 
-def _seen(part: PairPart, analysis: Analysis, grounds: Grounds) -> _Point | None:
-    """Give both models' statistic with one judge's scores; None where one has no score."""
+def _seen(part: PairPart, analysis: Analysis, grounds: ClaimContext) -> _Point | None:
+    """Return both models' statistic with one judge's scores; None where one has no score."""
     [axis] = part.metric.axes
     panel = grounds.panels(analysis).get(axis)
     if panel is None or not set(part.pair) <= set(panel.known()):
@@ -101,9 +101,9 @@ def _of(metric: Metric, table: NDArray[np.float64]) -> float:
 
 
 def _redrawn(
-    panel: Panel, judge: str, model: str, metric: Metric, grounds: Grounds
+    panel: ScoreMatrix, judge: str, model: str, metric: Metric, grounds: ClaimContext
 ) -> NDArray[np.float64]:
-    """Give a model's statistic over clusters of prompts drawn again, the same for every model.
+    """Return a model's statistic over clusters of prompts drawn again, the same for every model.
 
     NaN where a draw holds no prompt that the model has a score for.
     """
@@ -135,15 +135,15 @@ def _pair_words(part: PairPart, judge: str, point: _Point) -> str:
     return f"{told}: {gap} {interval(point.difference, 2)}"
 
 
-def other_way(part: PairPart, grounds: Grounds) -> bool:
+def other_way(part: PairPart, grounds: ClaimContext) -> bool:
     """Tell whether, with every valid judge, the sample itself is the other way round."""
     points = [_seen(part, analysis, grounds) for analysis in grounds.valid(part.metric)]
     known = [point for point in points if point is not None]
     return bool(known) and all(point.values[0] < point.values[1] for point in known)
 
 
-def judge_bounds(claim: Claim, grounds: Grounds) -> list[Verdict]:
-    """Give a verdict for every figure that a claim with bounds is about."""
+def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
+    """Return a verdict for every figure that a claim with bounds is about."""
     found = []
     known = claimable(grounds.axes)
     for metric in (known[name] for name in claim.metric):
@@ -155,7 +155,7 @@ def judge_bounds(claim: Claim, grounds: Grounds) -> list[Verdict]:
     return found
 
 
-def _judge_accuracies(claim: Claim, metric: Metric, grounds: Grounds) -> list[Verdict]:
+def _judge_accuracies(claim: Claim, metric: Metric, grounds: ClaimContext) -> list[Verdict]:
     [axis] = metric.axes
     found = []
     for quality in grounds.findings.qualities:
@@ -181,8 +181,8 @@ def _of_estimate(words: str, metric: Metric, estimate: Estimate, ruling: Ruling)
     )
 
 
-def _bounded(claim: Claim, metric: Metric, model: str, grounds: Grounds) -> Verdict:
-    """Give the verdict on one model's figure."""
+def _bounded(claim: Claim, metric: Metric, model: str, grounds: ClaimContext) -> Verdict:
+    """Return the verdict on one model's figure."""
     words = f"{metric.title} of {model}"
     below = unmeasured(words, metric, grounds)
     if below is not None:
@@ -206,14 +206,16 @@ def _bounded(claim: Claim, metric: Metric, model: str, grounds: Grounds) -> Verd
 
 
 def _agreed(found: list[str]) -> str:
-    """Give the verdict that all judges give; judges that disagree support nothing."""
+    """Return the verdict that all judges give; judges that disagree support nothing."""
     if len(set(found)) == 1:
         return found[0]
     return "underpowered" if set(found) <= {"supported", "underpowered"} else "not supported"
 
 
-def _figure(metric: Metric, model: str, analysis: Analysis, grounds: Grounds) -> Estimate | None:
-    """Give a model's figure with its interval; ends of a sample are their own interval."""
+def _figure(
+    metric: Metric, model: str, analysis: Analysis, grounds: ClaimContext
+) -> Estimate | None:
+    """Return a model's figure with its interval; ends of a sample are their own interval."""
     if not is_point(metric):
         figures = next((item for item in analysis.models if item.model == model), None)
         return None if figures is None else figures.estimates.get(metric.name)

@@ -33,7 +33,7 @@ _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class JudgeEvidence:
     """What one judge's scores say of a pair, turned so that a positive difference is as claimed.
 
     Attributes:
@@ -60,7 +60,7 @@ class Sight:
         return self.p_equivalent is not None and self.p_equivalent < ALPHA
 
     def supports(self, margin: float) -> bool:
-        """Tell whether the difference is shown to be beyond the margin."""
+        """Return whether the difference is shown to be beyond the margin."""
         return self.is_shown and self.pair.difference.low > margin
 
     @property
@@ -77,7 +77,7 @@ class Ruling:
     n_needed: int | None = None
 
 
-def rule_better(sights: Sequence[Sight], margin: float) -> Ruling:
+def rule_better(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
     """Judge that one model is better than another by more than a margin."""
     if all(sight.supports(margin) for sight in sights):
         return Ruling("supported")
@@ -95,7 +95,7 @@ def rule_better(sights: Sequence[Sight], margin: float) -> Ruling:
     return Ruling("underpowered", max(known) if known else None)
 
 
-def rule_equivalent(sights: Sequence[Sight], margin: float) -> Ruling:
+def rule_equivalent(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
     """Judge that two models are within a margin of each other."""
     if all(sight.is_equivalent for sight in sights):
         return Ruling("equivalent")
@@ -117,7 +117,7 @@ def rule_equivalent(sights: Sequence[Sight], margin: float) -> Ruling:
 
 
 def power_of(pair: Comparison, margin: float) -> float:
-    """Give the chance, 0 to 1, of showing the observed difference to be beyond the margin.
+    """Return the chance, 0 to 1, of showing the observed difference to be beyond the margin.
 
     0 where there are too few prompts for a test. With a margin: by the normal distribution, from
     the width of the interval.
@@ -130,7 +130,7 @@ def power_of(pair: Comparison, margin: float) -> float:
     return _reached(pair.difference.value - margin, error, ALPHA / 2.0)
 
 
-def prompts_needed(sight: Sight, margin: float) -> int | None:
+def prompts_needed(sight: JudgeEvidence, margin: float) -> int | None:
     """Return the paired prompts (a set, for CAS) for 80 % power; None if no test was made."""
     pair = sight.pair
     if pair.p_value is None:
@@ -141,7 +141,7 @@ def prompts_needed(sight: Sight, margin: float) -> int | None:
 
 
 def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) -> float:
-    """Give the chance, 0 to 1, that both one-sided tests reject at the observed difference.
+    """Return the chance, 0 to 1, that both one-sided tests reject at the observed difference.
 
     By the normal distribution, from the width of the interval. Near no difference either test may
     fail, so that this is well below the power of the nearer one alone.
@@ -158,7 +158,7 @@ def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) 
     return max(0.0, near + far - 1.0)
 
 
-def _equivalence_prompts(sight: Sight, margin: float) -> int:
+def _equivalence_prompts(sight: JudgeEvidence, margin: float) -> int:
     """Return the paired prompts (a set, for CAS) at which equivalence is shown with 80 % power."""
     now = sight.pair.n / sight.num_sets
     return crossing(
@@ -168,13 +168,13 @@ def _equivalence_prompts(sight: Sight, margin: float) -> int:
 
 
 def _reached(distance: float, error: float, level: float) -> float:
-    """Give the power of a one-sided normal test at some level."""
+    """Return the power of a one-sided normal test at some level."""
     if error == 0.0:
         return 1.0 if distance > 0.0 else 0.0
     return _NORMAL.cdf(distance / error - _NORMAL.inv_cdf(1.0 - level))
 
 
-def _prompts(sight: Sight, distance: float, error: float, level: float) -> int | None:
+def _prompts(sight: JudgeEvidence, distance: float, error: float, level: float) -> int | None:
     if distance <= 0.0:
         return None
     times = (_NORMAL.inv_cdf(1.0 - level) + _NORMAL.inv_cdf(POWER)) * error / distance
@@ -182,7 +182,7 @@ def _prompts(sight: Sight, distance: float, error: float, level: float) -> int |
 
 
 def _error(estimate: Estimate) -> float:
-    """Give the standard error that an interval's width stands for."""
+    """Return the standard error that an interval's width stands for."""
     return (estimate.high - estimate.low) / (2.0 * _NORMAL.inv_cdf(0.5 + estimate.level / 2.0))
 
 
@@ -216,7 +216,7 @@ def rule_bound(estimate: Estimate, at_least: float | None, at_most: float | None
 
 
 def _widened(estimate: Estimate, room: float, reach: float) -> int | None:
-    """Give the n at which the interval leaves the bound outside with 80 % power."""
+    """Return the n at which the interval leaves the bound outside with 80 % power."""
     if room <= 0.0:
         return None
     z = _NORMAL.inv_cdf(0.5 + estimate.level / 2.0)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from alignstudy.analysis.claims import pairs as verdict_pairs
 from alignstudy.analysis.claims import points as verdict_points
 from alignstudy.analysis.claims.claims import Claim, Verdict, claim_faults, claimable, is_point
-from alignstudy.analysis.claims.grounds import Grounds
+from alignstudy.analysis.claims.grounds import ClaimContext
 from alignstudy.analysis.claims.pairs import PairPart, judge_pair
 from alignstudy.analysis.claims.points import judge_bounds, judge_point_pair
 from alignstudy.analysis.claims.rule import conjunction
@@ -32,7 +32,7 @@ _NUM_TOLD = 3
 def verdicts(
     findings: Findings, claims: Sequence[Claim], responses: Sequence[ScoredResponse]
 ) -> tuple[Verdict, ...]:
-    """Give a verdict for every claim.
+    """Return a verdict for every claim.
 
     Args:
         findings: All analyses and the judges' qualities; its own verdicts are not looked at.
@@ -42,11 +42,11 @@ def verdicts(
     Raises:
         InputError: If a claim names a model that is not there, or compares one with itself.
     """
-    grounds = Grounds(findings, responses)
+    grounds = ClaimContext(findings, responses)
     return tuple(_verdict(claim, grounds) for claim in claims)
 
 
-def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
+def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
     words = claim_in_words(claim, grounds.axes)
     _check(claim, words, grounds)
     if claim.is_bounded:
@@ -65,26 +65,26 @@ def _verdict(claim: Claim, grounds: Grounds) -> Verdict:
     return whole
 
 
-def _check(claim: Claim, words: str, grounds: Grounds) -> None:
+def _check(claim: Claim, words: str, grounds: ClaimContext) -> None:
     """Refuse a claim about models or figures that are not there."""
     for fault in claim_faults(claim, grounds.axes):
-        raise InputError(f"the claim '{words}': {fault}", mend="state it otherwise")
+        raise InputError(f"the claim '{words}': {fault}", hint="state it otherwise")
     models = [figures.model for figures in grounds.findings.first.models]
     for name in claim.named():
         if name not in models:
             raise InputError(
                 f"the claim '{words}' names '{name}', which is no model here",
-                mend=f"choose among: {', '.join(models)}",
+                hint=f"choose among: {', '.join(models)}",
             )
     if claim.subject is not None and claim.subject in claim.than:
         raise InputError(
             f"the claim '{words}' compares '{claim.subject}' with itself",
-            mend="name other models under `than`",
+            hint="name other models under `than`",
         )
 
 
-def _parts(claim: Claim, grounds: Grounds) -> Iterator[PairPart]:
-    """Give one part a figure and other model."""
+def _parts(claim: Claim, grounds: ClaimContext) -> Iterator[PairPart]:
+    """Return one part a figure and other model."""
     subject = claim.subject or ""
     others = claim.than or [
         figures.model for figures in grounds.findings.first.models if figures.model != subject
@@ -129,9 +129,9 @@ def _superlative(
     parts: Sequence[PairPart],
     whole: Verdict,
     found: Sequence[Verdict],
-    grounds: Grounds,
+    grounds: ClaimContext,
 ) -> Verdict:
-    """Say how often the model comes out first; another one beyond it contradicts the claim."""
+    """Return how often the model comes out first; another one beyond it contradicts the claim."""
     shares = ""
     if claim.better is not None and not claim.than and claim.without is None:
         shares = best_in_words(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, claimable
-from alignstudy.analysis.claims.rule import Sight, power_of
+from alignstudy.analysis.claims.rule import JudgeEvidence, power_of
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import (
     NO_BREAK,
@@ -33,7 +33,7 @@ _WITHOUT = {
 
 
 def claim_in_words(claim: Claim, axes: Sequence[Axis]) -> str:
-    """Give a claim as a person reads it: its own name, else made from what it says."""
+    """Return a claim as a person reads it: its own name, else made from what it says."""
     if claim.name:
         return claim.name
     known = claimable(axes)
@@ -81,14 +81,14 @@ def estimate_in_words(estimate: Estimate, metric: Metric) -> str:
 
 
 def pair_in_words(
-    sights: Sequence[Sight],
+    sights: Sequence[JudgeEvidence],
     *,
     metric: Metric,
     margin: float,
     equivalence: bool,
     values: tuple[float | None, float | None],
 ) -> str:
-    """Say what every judge's scores show of a pair, the first judge's in full.
+    """Return what every judge's scores show of a pair, the first judge's in full.
 
     Args:
         sights: One a judge.
@@ -147,8 +147,8 @@ def _counts(pair: Comparison, metric: Metric) -> str:
     return f"higher on {pair.wins} of {prompts}, lower on {pair.losses}"
 
 
-def _planning(sight: Sight, metric: Metric, margin: float) -> str:
-    """Say how much data there was for the observed difference."""
+def _planning(sight: JudgeEvidence, metric: Metric, margin: float) -> str:
+    """Return how much data there was for the observed difference."""
     reached = f"power {percent(100.0 * power_of(sight.pair, margin), 0)}"
     if sight.pair.power is None:
         return reached
@@ -160,12 +160,12 @@ def _planning(sight: Sight, metric: Metric, margin: float) -> str:
 
 
 def briefly(evidence: str) -> str:
-    """Give the figures and the test of a part's evidence, without what stands beside them."""
+    """Return the figures and the test of a part's evidence, without what stands beside them."""
     return "; ".join(evidence.split("; ")[:2])
 
 
 def needed_in_words(n_needed: int | None, metric: Metric) -> str:
-    """Say how many prompts it would take."""
+    """Return how many prompts it would take."""
     if n_needed is None:
         return ""
     each = " of each set" if len(metric.axes) > 1 else ""
@@ -187,7 +187,7 @@ def thresholds_in_words(analysis: Analysis, metric: Metric, pair: tuple[str, str
 
 
 def best_in_words(metrics: Sequence[Metric], model: str, analysis: Analysis) -> str:
-    """Say how often a model comes out first when prompts are drawn again; "" if not known."""
+    """Return how often a model comes out first when prompts are drawn again; "" if not known."""
     shares = [(metric, analysis.best_shares.get(metric.name, {}).get(model)) for metric in metrics]
     told = [
         f"{percent(share, 0)} ({metric.title})" for metric, share in shares if share is not None

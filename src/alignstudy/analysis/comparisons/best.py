@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.estimates import AxisMerits
+from alignstudy.analysis.estimates import AxisEstimates
 from alignstudy.metrics.axes import combined, rate_of, score_of
 from alignstudy.records import Axis
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def best_shares(
-    merits: Mapping[str, AxisMerits], axes: Sequence[Axis]
+    merits: Mapping[str, AxisEstimates], axes: Sequence[Axis]
 ) -> dict[str, dict[str, float]]:
     """Give, for each metric and model, the share of resamples in which it is highest, in percent.
 

@@ -1,4 +1,4 @@
-"""One test a figure of merit over all models: does any differ from any other?"""
+"""One test per metric over all models: does any differ from any other?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Omnibus
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import MetricError
 from alignstudy.metrics.axes import rate_of, score_of
 from alignstudy.metrics.metric import Metric
@@ -22,7 +22,7 @@ COCHRAN = "Cochran's Q"
 FRIEDMAN = "Friedman"
 
 
-def omnibus_tests(panels: dict[str, Panel]) -> tuple[Omnibus, ...]:
+def omnibus_tests(panels: dict[str, ScoreMatrix]) -> tuple[Omnibus, ...]:
     """Test each rate and mean score over all models, on the prompts that all of them have.
 
     Rates of one seed on independent prompts: Cochran's Q. Means over seeds, means over clusters
@@ -45,7 +45,7 @@ def omnibus_tests(panels: dict[str, Panel]) -> tuple[Omnibus, ...]:
 
 
 def _tested(
-    panel: Panel,
+    panel: ScoreMatrix,
     values: NDArray[np.float64],
     metric: Metric,
     name: str,

@@ -1,4 +1,4 @@
-"""Who leads in a figure of merit, and which differences are real.
+"""Who leads in a metric, and which differences are real.
 
 A difference is called *real* where its p-value, corrected by Holm for all comparisons of its
 family, is below `ALPHA`; everything else is "no difference is shown", which is not "no difference".
@@ -24,7 +24,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class OrientedComparison:
     """A comparison turned so that `better` has the higher value in this sample.
 
     Attributes:
@@ -69,42 +69,42 @@ def leading_metric(analysis: Analysis) -> Metric | None:
 
 
 def values_of(analysis: Analysis, metric: Metric) -> dict[str, Estimate]:
-    """Give model -> estimate, models without one left out."""
+    """Return model -> estimate, models without one left out."""
     pairs = ((model.model, model.estimates.get(metric.name)) for model in analysis.models)
     return {model: estimate for model, estimate in pairs if estimate is not None}
 
 
 def leaders(analysis: Analysis, metric: Metric) -> tuple[str, ...]:
-    """Give the model with the highest value, or all that share it; empty if none was measured."""
+    """Return the model with the highest value, or all that share it; empty if none was measured."""
     found = values_of(analysis, metric)
     top = max((estimate.value for estimate in found.values()), default=None)
     return tuple(model for model, estimate in found.items() if estimate.value == top)
 
 
-def differences(analysis: Analysis, metric: Metric) -> list[Finding]:
-    """Give all comparisons of a figure of merit, each with the better model first."""
+def differences(analysis: Analysis, metric: Metric) -> list[OrientedComparison]:
+    """Return all comparisons of a metric, each with the better model first."""
     return [_turned(item, metric) for item in analysis.comparisons if item.metric == metric.name]
 
 
-def between(analysis: Analysis, metric: Metric, one: str, two: str) -> Finding | None:
-    """Give the comparison of two models, whichever was the reference."""
+def between(analysis: Analysis, metric: Metric, one: str, two: str) -> OrientedComparison | None:
+    """Return the comparison of two models, whichever was the reference."""
     pair = {one, two}
     return next((f for f in differences(analysis, metric) if {f.better, f.worse} == pair), None)
 
 
 def unseparated(analysis: Analysis, metric: Metric, best: str) -> list[str]:
-    """Give the models that the best one is not shown to be above."""
+    """Return the models that the best one is not shown to be above."""
     beaten = {f.worse for f in differences(analysis, metric) if f.better == best and f.is_shown}
     return [model for model in values_of(analysis, metric) if model not in beaten | {best}]
 
 
-def _turned(item: Comparison, metric: Metric) -> Finding:
+def _turned(item: Comparison, metric: Metric) -> OrientedComparison:
     """Turn a comparison so that the difference isn't negative."""
     gap, p = item.difference, item.p_holm
     flip = gap.value < 0
     names = (item.reference, item.model) if flip else (item.model, item.reference)
     ends = (-gap.high, -gap.low) if flip else (gap.low, gap.high)
-    return Finding(
+    return OrientedComparison(
         metric=metric,
         better=names[0],
         worse=names[1],
@@ -119,14 +119,14 @@ def _turned(item: Comparison, metric: Metric) -> Finding:
 
 
 def figures_in_words(estimate: Estimate, metric: Metric) -> str:
-    """Write a figure of merit with interval and number of prompts."""
+    """Write a metric with interval and number of prompts."""
     digits = metric.digits
     size = f"n{NO_BREAK}={NO_BREAK}{estimate.n}"
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}, {size}"
 
 
 def lead_in_words(analysis: Analysis, metric: Metric) -> str:
-    """Say which model leads, and whether the lead is established."""
+    """Return which model leads, and whether the lead is established."""
     found, first = values_of(analysis, metric), leaders(analysis, metric)
     name, figures = metric.title, figures_in_words(found[first[0]], metric)
     if len(found) == 1:

@@ -14,12 +14,12 @@ from alignstudy.stats.resampling.bootstrap import percentile_estimate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alignstudy.analysis.comparisons.pairs import PairTable, Side
+    from alignstudy.analysis.comparisons.pairs import AxisDifferences, PairTable
     from alignstudy.analysis.comparisons.resampling import Resampler
 
 
 def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:
-    """Give the difference of every pair with its interval.
+    """Return the difference of every pair with its interval.
 
     One seed: Tango's score interval for rates on independent prompts, BCa for mean scores, a
     bootstrap over clusters else. Several seeds: a bootstrap over seeds and prompts. Where all
@@ -65,7 +65,7 @@ def _resampled(table: PairTable, resampler: Resampler, *, method: str) -> list[E
 
 
 def _from_tango(table: PairTable, index: int) -> Estimate | None:
-    """Give an interval that doesn't shrink to nothing without discord; None of means over seeds."""
+    """An interval that doesn't shrink to nothing without discord; None of means over seeds."""
     parts = [_by_cluster(side, index) for side in table.sides]
     if not table.metric.is_rate or any(
         not np.isin(part, (-100.0, 0.0, 100.0)).all() for part in parts
@@ -75,8 +75,8 @@ def _from_tango(table: PairTable, index: int) -> Estimate | None:
     return mover_mean(sides) if len(sides) > 1 else sides[0]
 
 
-def _by_cluster(side: Side, index: int) -> NDArray[np.float64]:
-    """Give one difference a cluster where all its prompts agree; else all of them."""
+def _by_cluster(side: AxisDifferences, index: int) -> NDArray[np.float64]:
+    """Return one difference a cluster where all its prompts agree; else all of them."""
     row = side.differences[index]
     there = ~np.isnan(row)
     if np.ptp(row[there]) != 0.0:

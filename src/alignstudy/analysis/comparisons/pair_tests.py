@@ -34,8 +34,8 @@ SIGN_FLIP = "sign-flip permutation"
 CLUSTERED = "sign-flip permutation over clusters"
 
 
-class Paired:
-    """The differences of one pair in one figure of merit.
+class PairDifferences:
+    """The differences of one pair in one metric.
 
     Attributes:
         rows: Differences by prompt set, without the prompts that the pair lacks.
@@ -97,7 +97,7 @@ def _units(row: NDArray[np.float64], clusters: NDArray[np.int64] | None) -> NDAr
 
 
 def is_counted(table: PairTable) -> bool:
-    """Tell whether a table is of rates of one seed on prompts that are all independent."""
+    """Return whether a table is of rates of one seed on prompts that are all independent."""
     plain = (side.by_seed.shape[1] == 1 and side.panel.clusters is None for side in table.sides)
     return table.metric.is_rate and len(table.sides) == 1 and all(plain)
 
@@ -110,7 +110,7 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
         margin: Of equivalence, in the metric's unit; None for no such test.
         resampler: Draws prompts, seeds and signs.
     """
-    pairs = [Paired(table, index) for index in range(len(table.pairs))]
+    pairs = [PairDifferences(table, index) for index in range(len(table.pairs))]
     if is_counted(table):
         p_values = [mcnemar_exact(pair.wins(), pair.losses()) for pair in pairs]
     else:
@@ -138,9 +138,9 @@ def sign_flip_p_values(table: PairTable, resampler: Resampler) -> list[float]:
 
 
 def _win_intervals(
-    table: PairTable, pairs: Sequence[Paired], resampler: Resampler
+    table: PairTable, pairs: Sequence[PairDifferences], resampler: Resampler
 ) -> list[Estimate]:
-    """Give win rates; where prompts are clustered, their intervals resample clusters."""
+    """Return win rates; where prompts are clustered, their intervals resample clusters."""
     exact = [
         replace(
             win_rate_interval(
@@ -176,7 +176,7 @@ def _win_intervals(
 def _comparison(
     table: PairTable,
     index: int,
-    pair: Paired,
+    pair: PairDifferences,
     difference: Estimate,
     p_value: float,
     wins: Estimate,
@@ -212,14 +212,14 @@ def _comparison(
     )
 
 
-def _effect_size(pair: Paired) -> float | None:
-    """Give Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
+def _effect_size(pair: PairDifferences) -> float | None:
+    """Return Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
     [units, *rest] = pair.units()
     return cohens_dz(units) if not pair.metric.is_rate and not rest and units.size > 1 else None
 
 
-def power_of(pair: Paired) -> Power:
-    """Give the power of a pair's test; prompts needed count prompts, not clusters."""
+def power_of(pair: PairDifferences) -> Power:
+    """Return the power of a pair's test; prompts needed count prompts, not clusters."""
     if pair.counted:
         return rate_power(pair.wins(), pair.losses(), pair.sizes[0])
     units = pair.units()
@@ -230,7 +230,7 @@ def power_of(pair: Paired) -> Power:
     return Power(power=found.power, detectable=found.detectable, n_needed=needed)
 
 
-def equivalence(pair: Paired, margin: float) -> float | None:
+def equivalence(pair: PairDifferences, margin: float) -> float | None:
     """Test by TOST that the models are within the margin; None where the spread is not known."""
     if pair.counted:
         return tost_rates(pair.wins(), pair.losses(), pair.sizes[0], margin)

@@ -11,7 +11,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS, compared
 from alignstudy.analysis.results import Comparison, Margins
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import DataError
 from alignstudy.metrics.axes import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MIN_PROMPTS",
     "PairTable",
-    "Side",
+    "AxisDifferences",
     "adjust",
     "compare_pairs",
     "pair_tables",
@@ -34,7 +34,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Side:
+class AxisDifferences:
     """The differences of all pairs on one prompt set.
 
     Attributes:
@@ -44,14 +44,14 @@ class Side:
             pair lacks a score.
     """
 
-    panel: Panel
+    panel: ScoreMatrix
     by_seed: NDArray[np.float64]
     differences: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PairTable:
-    """All pairs in one figure of merit.
+    """All pairs in one metric.
 
     Attributes:
         pairs: (reference, model).
@@ -60,11 +60,11 @@ class PairTable:
 
     metric: Metric
     pairs: tuple[tuple[str, str], ...]
-    sides: tuple[Side, ...]
+    sides: tuple[AxisDifferences, ...]
 
 
 def compare_pairs(
-    panels: dict[str, Panel],
+    panels: dict[str, ScoreMatrix],
     *,
     axes: Sequence[Axis],
     base: str | None,
@@ -96,9 +96,9 @@ def compare_pairs(
 
 
 def pair_tables(
-    panels: dict[str, Panel], *, axes: Sequence[Axis], base: str | None
+    panels: dict[str, ScoreMatrix], *, axes: Sequence[Axis], base: str | None
 ) -> list[PairTable]:
-    """Lay out the differences of every pair in every figure of merit that is defined.
+    """Lay out the differences of every pair in every metric that is defined.
 
     Raises:
         DataError: If two models share no scored prompt of a prompt set.
@@ -109,8 +109,8 @@ def pair_tables(
     return [*rates, *([whole] if whole else []), *scores]
 
 
-def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
-    """Give the differences of all pairs of a panel; None if it has no pair or no threshold."""
+def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
+    """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
     values = panel.passed if rate else panel.scores
     by_seed = panel.passed_by_seed if rate else panel.by_seed
     pairs = tuple((b, a) if b == base else (a, b) for a, b in combinations(panel.known(), 2))
@@ -123,10 +123,12 @@ def _table(panel: Panel, base: str | None, *, rate: bool) -> PairTable | None:
             raise DataError(
                 f"models '{model}' and '{reference}' share no scored {panel.axis.prompts} prompt",
                 why="models are compared prompt by prompt, by prompt id",
-                mend="give all models the same prompts",
+                hint="give all models the same prompts",
             )
     metric = rate_of(panel.axis) if rate else score_of(panel.axis)
-    return PairTable(metric, pairs, (Side(panel, unit * by_seed, unit * np.stack(rows)),))
+    return PairTable(
+        metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
+    )
 
 
 def _mean_of_rates(rates: Sequence[PairTable], axes: Sequence[Axis]) -> PairTable | None:
@@ -144,7 +146,7 @@ def _mean_of_rates(rates: Sequence[PairTable], axes: Sequence[Axis]) -> PairTabl
 
 
 def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
-    """Give the margin in the metric's unit; None where all scores of the base are alike."""
+    """Return the margin in the metric's unit; None where all scores of the base are alike."""
     if table.metric.is_rate:
         return margins.rates
     if margins.scores is not None:

@@ -16,7 +16,7 @@ from alignstudy.stats.resampling.permutation import sign_flip
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from alignstudy.analysis.comparisons.pairs import PairTable, Side
+    from alignstudy.analysis.comparisons.pairs import AxisDifferences, PairTable
 
 FLIPS_PER_DRAW = 20
 
@@ -50,7 +50,7 @@ class Resampler:
     rng: np.random.Generator
 
     def flips(self, num_prompts: int) -> int:
-        """Give the number of sign patterns: 20 a draw, fewer where there are many prompts.
+        """Return the number of sign patterns: 20 a draw, fewer where there are many prompts.
 
         At least two a draw: the p-values that matter for a family of dozens stay above the
         smallest that so many patterns can give.
@@ -61,7 +61,7 @@ class Resampler:
     def sign_flip(
         self, contributions: NDArray[np.float64], clusters: NDArray[np.int64] | None
     ) -> list[float]:
-        """Give two-sided p-values, a row of contributions each; 0 where a prompt is not paired."""
+        """Two-sided p-values, a row of contributions each; 0 where a prompt is not paired."""
         flips = self.flips(contributions.shape[1])
         found = sign_flip(contributions, rng=self.rng, flips=flips, clusters=clusters)
         return [float(p_value) for p_value in found]
@@ -69,7 +69,7 @@ class Resampler:
     def few_flips(
         self, differences: NDArray[np.float64], clusters: NDArray[np.int64], *, flips: int
     ) -> NDArray[np.float64]:
-        """Give two-sided p-values by few patterns, for many tests that are only counted."""
+        """Return two-sided p-values by few patterns, for many tests that are only counted."""
         return sign_flip(differences, rng=self.rng, flips=flips, clusters=clusters)
 
     def means(self, parts: Sequence[Part]) -> list[NDArray[np.float64]]:
@@ -130,7 +130,7 @@ class Resampler:
         return np.stack(found, axis=1)
 
 
-def _rows_of(side: Side, models: Sequence[str]) -> Part:
+def _rows_of(side: AxisDifferences, models: Sequence[str]) -> Part:
     return Part(side.by_seed[[side.panel.row(name) for name in models]], side.panel.clusters)
 
 

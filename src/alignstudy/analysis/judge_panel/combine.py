@@ -112,7 +112,7 @@ def combine(
 def absence_notes(
     panel: PanelSettings, axes: Sequence[Axis], absent: Collection[str]
 ) -> tuple[str, ...]:
-    """Say which judges of a panel are missing, and who goes on without them."""
+    """Return which judges of a panel are missing, and who goes on without them."""
     notes = []
     for axis in axes:
         there = [name for name in panel.members(axis.name) if name not in absent]
@@ -127,7 +127,7 @@ def absence_notes(
 def present_members(
     panel: PanelSettings, axis: Axis, absent: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Give the judges of an axis that are there.
+    """Return the judges of an axis that are there.
 
     Raises:
         InputError: If there is none.
@@ -140,7 +140,7 @@ def present_members(
             why=f"absent: {', '.join(named)}"
             if named
             else f"the panel names none, and there are {axis.prompts} prompts",
-            mend=f"name a judge that can be had under `panel: {axis.quality}`",
+            hint=f"name a judge that can be had under `panel: {axis.quality}`",
         )
     return members
 
@@ -185,14 +185,14 @@ def panel_on_axis(
 
 
 def _reference(table: ScoreTable, base: str | None) -> NDArray[np.bool_]:
-    """Tell which rows scales are fitted on."""
+    """Return which rows scales are fitted on."""
     if base is None:
         return np.ones(table.model_at.size, dtype=np.bool_)
     if base not in table.models:
         raise InputError(
             f"the base '{base}' is not among the models",
             why="the panel's scales are fitted on its responses",
-            mend=f"choose one of: {', '.join(table.models)}",
+            hint=f"choose one of: {', '.join(table.models)}",
         )
     chosen: NDArray[np.bool_] = table.model_at == table.models.index(base)
     return chosen
@@ -207,7 +207,7 @@ def _z(
         raise MetricError(
             f"panel: no z-score is defined for judge '{judge}' ({axis.name})",
             why=f"of the responses that the scale is fitted on, it {fault}",
-            mend="leave it out of the panel, or use `combine: rank_mean` or `majority`",
+            hint="leave it out of the panel, or use `combine: rank_mean` or `majority`",
         )
     scaled: NDArray[np.float64] = (values - known.mean()) / known.std(ddof=1)
     return scaled
@@ -221,7 +221,7 @@ def _rank(
         raise MetricError(
             f"panel: no rank is defined for judge '{judge}' ({axis.name})",
             why="it scored none of the responses that the scale is fitted on",
-            mend="leave it out of the panel, or choose another base",
+            hint="leave it out of the panel, or choose another base",
         )
     ordered = np.sort(known)
     below = np.searchsorted(ordered, values, side="left")
@@ -248,7 +248,7 @@ def _votes(
         raise InputError(
             f"panel: judge '{judge}' has no threshold for {axis.name}",
             why="a majority counts the judges whose threshold a response passes",
-            mend="give or calibrate its threshold, or use another `combine`",
+            hint="give or calibrate its threshold, or use another `combine`",
         )
     return np.where(np.isnan(scores), np.nan, passed)
 
@@ -264,7 +264,7 @@ def _check(
         raise InputError(
             f"a judge is called '{PANEL}'",
             why="that is what the panel's own scores are called",
-            mend="give the judge another name",
+            hint="give the judge another name",
         )
     known = {*thresholds_by_judge, *absent}
     for axis in axes:
@@ -279,18 +279,18 @@ def _rules(
     axes: Sequence[Axis],
     absent: Collection[str],
 ) -> list[Thresholds]:
-    """Give what passes with each judge that is in the panel on some axis."""
+    """Return what passes with each judge that is in the panel on some axis."""
     names = {name for axis in axes for name in panel.members(axis.name) if name not in absent}
     return [thresholds_by_judge[name] for name in names]
 
 
 def _inclusive(members: Sequence[Thresholds]) -> bool:
-    """Give whether a score equal to the threshold counts, as all members have it."""
+    """Return whether a score equal to the threshold counts, as all members have it."""
     answers = {member.inclusive for member in members}
     if len(answers) > 1:
         raise InputError(
             "panel: a score equal to its threshold counts for some of the judges, not for others",
-            mend="set `inclusive` alike for all, or use `combine: majority`",
+            hint="set `inclusive` alike for all, or use `combine: majority`",
         )
     return answers.pop()
 
@@ -302,7 +302,7 @@ def _empty_fails(members: Sequence[Thresholds]) -> tuple[str, ...]:
         raise InputError(
             "panel: an empty response fails with some of the judges, not with others",
             why="a protocol has this rule for all of its judges, or for none",
-            mend="set `empty_fails` alike for all",
+            hint="set `empty_fails` alike for all",
         )
     return answers.pop()
 

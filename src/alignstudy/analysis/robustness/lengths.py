@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.records import Estimate
 from alignstudy.records.robustness import LengthEffect
 from alignstudy.stats.adjusted import length_adjusted_rows, within_rank_correlation
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from alignstudy.analysis.comparisons.resampling import Resampler
 
 
-def length_effect(panel: Panel, *, base: str | None, resampler: Resampler) -> LengthEffect | None:
+def length_effect(
+    panel: ScoreMatrix, *, base: str | None, resampler: Resampler
+) -> LengthEffect | None:
     """Relate scores to characters on one prompt set; None where no model has a score.
 
     Scores and lengths are means over seeds. Pairs with fewer than ten paired prompts, or whose
@@ -52,7 +54,7 @@ def _within(scores: NDArray[np.float64], lengths: NDArray[np.float64]) -> float 
 
 
 def _adjusted(
-    panel: Panel, models: Sequence[str], base: str | None, resampler: Resampler
+    panel: ScoreMatrix, models: Sequence[str], base: str | None, resampler: Resampler
 ) -> Iterator[tuple[str, str, Estimate]]:
     pairs = [(b, a) if b == base else (a, b) for a, b in combinations(models, 2)]
     if not pairs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.metrics.axes import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _Measured = dict[int, tuple[float, float]]
 
 
-def seed_spreads(panels: dict[str, Panel], axes: Sequence[Axis]) -> tuple[SeedSpread, ...]:
-    """Give every figure of merit of every model with several seeds, seed by seed.
+def seed_spreads(panels: dict[str, ScoreMatrix], axes: Sequence[Axis]) -> tuple[SeedSpread, ...]:
+    """Return every metric of every model with several seeds, seed by seed.
 
     Args:
         panels: Scores by axis and seed.
@@ -49,7 +49,7 @@ def seed_spreads(panels: dict[str, Panel], axes: Sequence[Axis]) -> tuple[SeedSp
 
 
 def _measured(
-    metric: Metric, panel: Panel, values: NDArray[np.float64], *, unit: float = 1.0
+    metric: Metric, panel: ScoreMatrix, values: NDArray[np.float64], *, unit: float = 1.0
 ) -> _Measured:
     """Return each seed's figure and its standard error over prompts."""
     found = {}

@@ -85,7 +85,7 @@ def _rates_without(
     axes: Sequence[Axis],
     judge: str,
 ) -> Iterator[Sensitivity]:
-    """Give the rates without some responses, of each prompt set that has any of them."""
+    """Return the rates without some responses, of each prompt set that has any of them."""
     for axis in axes:
         here = [row for row in rows if row.axis == axis.name]
         unknown = name == "cap" and any(row.stop_reason is None for row in here)
@@ -101,7 +101,7 @@ _Passed = Sequence[tuple[ScoredResponse, bool]]
 
 
 def _passed(rows: Sequence[ScoredResponse], thresholds: Thresholds, *, judge: str) -> _Passed:
-    """Tell which scored responses pass."""
+    """Return which scored responses pass."""
     found = []
     for row in rows:
         score = rating(row, judge)
@@ -129,7 +129,7 @@ def _by_model(
 
 
 def rate(passed: _Passed) -> Estimate:
-    """Give the share of a model's responses that pass, in percent, with Wilson's interval.
+    """Return the share of a model's responses that pass, in percent, with Wilson's interval.
 
     With several responses a prompt (training seeds), the mean over prompts of each one's share, at
     the effective number of responses.
@@ -151,7 +151,7 @@ def rate(passed: _Passed) -> Estimate:
 
 
 def _uneven(by_prompt: Sequence[float], num_responses: int) -> Estimate:
-    """Give the mean of prompts' own shares, which is the rate of the tables.
+    """Return the mean of prompts' own shares, which is the rate of the tables.
 
     A prompt counts once, however many of its responses have a score. Wilson's interval is at the
     effective number of responses, as `clustered_share` has it.

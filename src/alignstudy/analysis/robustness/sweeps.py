@@ -10,7 +10,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import Panel
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import InputError
 from alignstudy.metrics.rates import above
 from alignstudy.records import DECIMALS
@@ -36,14 +36,14 @@ _FLIPS = 2_000
 
 
 def sweep_of(
-    panel: Panel,
+    panel: ScoreMatrix,
     thresholds: Thresholds,
     *,
     base: str | None,
     grid: Sequence[float] | None,
     resampler: Resampler,
 ) -> Sweep | None:
-    """Give every model's rate over a grid of thresholds; None where no model has a score.
+    """Return every model's rate over a grid of thresholds; None where no model has a score.
 
     With several seeds or clusters of near-duplicate prompts, intervals are percentiles of 1,000
     resamples of clusters, and p-values are of 2,000 sign flips over clusters.
@@ -102,7 +102,7 @@ def _given_grid(grid: Sequence[float]) -> NDArray[np.float64]:
     if not steps.size or not np.isfinite(steps).all() or (np.diff(steps) <= 0).any():
         raise InputError(
             "a sweep's thresholds are not ascending numbers",
-            mend="give at least one threshold, each above the one before",
+            hint="give at least one threshold, each above the one before",
         )
     return steps
 
@@ -117,7 +117,7 @@ def _by_model(models: Sequence[str], table: NDArray[np.float64]) -> dict[str, tu
 def _passed(
     scores: NDArray[np.float64], steps: NDArray[np.float64], *, inclusive: bool
 ) -> NDArray[np.float32]:
-    """Give the share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown."""
+    """Return the share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown."""
     there = ~np.isnan(scores)
     count = there.sum(axis=1)
     table = np.full((len(scores), len(steps), scores.shape[2]), np.nan, dtype=np.float32)
@@ -128,9 +128,9 @@ def _passed(
 
 
 def _intervals(
-    panel: Panel, passed: NDArray[np.float32], resampler: Resampler
+    panel: ScoreMatrix, passed: NDArray[np.float32], resampler: Resampler
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the ends of the rates' intervals, each of shape (models, thresholds)."""
+    """Return the ends of the rates' intervals, each of shape (models, thresholds)."""
     models, steps, prompts = passed.shape
     if panel.several_seeds or panel.clusters is not None:
         flat = 100.0 * passed.reshape(models * steps, prompts).astype(np.float64)
@@ -148,7 +148,7 @@ def _intervals(
 
 
 def _pairs(
-    panel: Panel,
+    panel: ScoreMatrix,
     models: Sequence[str],
     passed: NDArray[np.float32],
     *,
@@ -176,8 +176,8 @@ def _pairs(
     return tuple(found)
 
 
-def _at_study(panel: Panel, model: str, reference: str) -> float:
-    """Give the summed difference at the study's own threshold; 0 where it has none."""
+def _at_study(panel: ScoreMatrix, model: str, reference: str) -> float:
+    """Return the summed difference at the study's own threshold; 0 where it has none."""
     if panel.passed is None:
         return 0.0
     ours, theirs = (panel.passed[panel.row(name)] for name in (model, reference))
@@ -185,9 +185,9 @@ def _at_study(panel: Panel, model: str, reference: str) -> float:
 
 
 def _p_values(
-    panel: Panel, differences: NDArray[np.float32], resampler: Resampler
+    panel: ScoreMatrix, differences: NDArray[np.float32], resampler: Resampler
 ) -> NDArray[np.float64]:
-    """Give the uncorrected p-value at every threshold; 1 with too few prompts for a test."""
+    """Return the uncorrected p-value at every threshold; 1 with too few prompts for a test."""
     known = ~np.isnan(differences[0])
     if known.sum() < MIN_PROMPTS:
         return np.ones(len(differences))

@@ -15,7 +15,7 @@ MAX_LISTED = 1000
 def audit_json(
     audits: Iterable[Audit], *, facts: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Tell what happened to the rows of every part.
+    """Return what happened to the rows of every part.
 
     Args:
         audits: One a part; `read` is `used` + quarantined + excluded.
@@ -86,7 +86,7 @@ def _texts(row: Pair | Document) -> dict[str, str]:
 
 
 def _spread(counts: Sequence[int]) -> dict[str, float]:
-    """Give the median, and the smallest count that 95 of 100 rows don't exceed."""
+    """Return the median, and the smallest count that 95 of 100 rows don't exceed."""
     ordered = sorted(counts)
     return {
         "median": float(median(ordered)),

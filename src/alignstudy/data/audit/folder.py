@@ -231,7 +231,7 @@ def _records(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[Pair | 
 
 
 def _prompt_facts(source: Path, settings: PromptSettings, fmt: str) -> Iterator[PromptFacts]:
-    """Say what each axis of a study would ask; what is wrong, where it could not."""
+    """Return what each axis of a study would ask; what is wrong, where it could not."""
     for axis in settings.sets:
         alone = settings.model_copy(update={"axes": {axis.prompts: settings.sets[axis]}})
         try:

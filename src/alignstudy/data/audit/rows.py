@@ -39,7 +39,7 @@ class SplitFacts:
 
     @property
     def name(self) -> str:
-        """Say where it lies: `harmless-base/test`."""
+        """Return where it lies: `harmless-base/test`."""
         return f"{self.subset}/{self.split}".lstrip("/")
 
 
@@ -136,7 +136,7 @@ class DataAudit:
         return sum(split.quarantined for split in self.splits)
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as JSON values."""
+        """Return everything as JSON values."""
         told = asdict(self)
         told["review"] = [
             {"file": row.file, "line": row.line, "kind": row.kind.name.lower(),

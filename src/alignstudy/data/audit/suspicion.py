@@ -71,7 +71,7 @@ def kind_of_reason(reason: str) -> Kind:
 
 
 def suspicions_of(pair: Pair) -> Iterator[tuple[Kind, str]]:
-    """Say what is suspicious about a usable pair: kind and detail."""
+    """Return what is suspicious about a usable pair: kind and detail."""
     yield from _of_prompt(pair.prompt)
     responses = {"chosen": pair.chosen, "rejected": pair.rejected or ""}
     for name, response in responses.items():

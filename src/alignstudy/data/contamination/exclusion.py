@@ -52,11 +52,11 @@ class DialogueIndex:
         return both
 
     def equal(self, turns: Turns) -> Iterable[str]:
-        """Give the names of the dialogues that are these turns."""
+        """Return the names of the dialogues that are these turns."""
         return self._whole.get(turns, {})
 
     def sharing(self, turns: Turns) -> Iterator[str]:
-        """Give the names of dialogues that begin with these turns, or that these begin with.
+        """Return the names of dialogues that begin with these turns, or that these begin with.
 
         A name may come more than once.
         """
@@ -101,7 +101,7 @@ class EvaluationDialogues:
         return EvaluationDialogues(self._index.merged(other._index))
 
     def reason_against(self, record: Pair | Document) -> str | None:
-        """Say why a row must be left out; None if it shares no dialogue.
+        """Return why a row must be left out; None if it shares no dialogue.
 
         A document is looked at as the dialogue that it is; one without turns shares nothing.
         """
@@ -109,12 +109,12 @@ class EvaluationDialogues:
 
 
 def record_turns(record: Pair | Document) -> Turns:
-    """Give the turns of a row up to its last human one."""
+    """Return the turns of a row up to its last human one."""
     return dialogue_turns(record.prompt if isinstance(record, Pair) else record.text)
 
 
 def dialogue_turns(text: str) -> Turns:
-    """Give the turns of a dialogue up to the last human one, white space normalised."""
+    """Return the turns of a dialogue up to the last human one, white space normalised."""
     turns = list(parse_turns(text))
     while turns and turns[-1].role != "human":
         turns.pop()

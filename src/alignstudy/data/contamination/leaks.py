@@ -68,7 +68,7 @@ def leaks(prompts: Sequence[Prompt], *, keywords: Sequence[str] = ()) -> Leaks:
 
 
 def holds_word(text: str, keywords: Sequence[str]) -> bool:
-    """Tell whether one of the keywords is a whole word of a text, in either case."""
+    """Return whether one of the keywords is a whole word of a text, in either case."""
     return re.search(rf"\b(?:{_any_of(keywords)})\b", text, flags=re.IGNORECASE) is not None
 
 
@@ -81,6 +81,6 @@ def _any_of(keywords: Sequence[str]) -> str:
 
 
 def _ends_in_answer(text: str) -> bool:
-    """Tell whether the last turn is the assistant's, and more than the bare cue."""
+    """Return whether the last turn is the assistant's, and more than the bare cue."""
     last = parse_turns(text)[-1:]
     return bool(last) and last[0].role == "assistant" and bool(last[0].text.strip())

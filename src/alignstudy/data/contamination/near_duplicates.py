@@ -62,7 +62,7 @@ def cluster_prompts(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def clustered(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], dict[str, int]]:
-    """Give prompts of one axis with their clusters, and what the audit notes about them."""
+    """Return prompts of one axis with their clusters, and what the audit notes about them."""
     clusters = cluster_prompts({prompt.id: prompt.text for prompt in prompts})
     named = tuple(replace(prompt, cluster=clusters[prompt.id]) for prompt in prompts)
     return named, cluster_notes(clusters)
@@ -75,7 +75,7 @@ def cluster_notes(clusters: Mapping[str, str]) -> dict[str, int]:
 
 
 def words_of(text: str) -> list[str]:
-    """Give the words of a text, role tags left out, in one case and form.
+    """Return the words of a text, role tags left out, in one case and form.
 
     A text without any word (an emoji) is one word: itself.
     """
@@ -91,7 +91,7 @@ class _Groups:
         self._parents = list(range(size))
 
     def first(self, number: int) -> int:
-        """Give the smallest number of a set."""
+        """Return the smallest number of a set."""
         while self._parents[number] != number:
             self._parents[number] = self._parents[self._parents[number]]
             number = self._parents[number]
@@ -104,7 +104,7 @@ class _Groups:
 
 
 def _alike(words: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """Give the numbers of texts with the same words, group by group."""
+    """Return the numbers of texts with the same words, group by group."""
     groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, found in enumerate(words):
         groups[found].append(number)
@@ -114,7 +114,7 @@ def _alike(words: Sequence[tuple[str, ...]]) -> list[list[int]]:
 def _same_dialogue(
     texts: Sequence[str], words: Sequence[tuple[str, ...]]
 ) -> Iterator[tuple[int, int]]:
-    """Give pairs of which one is the beginning of the other's dialogue."""
+    """Return pairs of which one is the beginning of the other's dialogue."""
     index = DialogueIndex()
     for number, text in enumerate(texts):
         index.add(text, str(number))
@@ -127,7 +127,7 @@ def _same_dialogue(
 def _similar(
     texts: Sequence[str], groups: _Groups, numbers: Sequence[int]
 ) -> Iterator[tuple[int, int]]:
-    """Give pairs of near-duplicates, shortest first; pairs already in one group are passed over.
+    """Return pairs of near-duplicates, shortest first; pairs already in one group are passed over.
 
     Two sets x and y can only reach a Jaccard index t if the first |x| - ceil(t |x|) + k shingles
     of x, the rarest first, and those of y have k in common, k that of the smaller set.
@@ -150,13 +150,13 @@ def _similar(
 
 
 def _least_shared(size: int) -> int:
-    """Give how many shingles a set must share with a near-duplicate: ceil(t size)."""
+    """Return how many shingles a set must share with a near-duplicate: ceil(t size)."""
     part, whole = SIMILAR
     return -(-part * size // whole)
 
 
 def _needed(size: int) -> int:
-    """Give k: the more, the fewer pairs to verify and the more shingles to look up."""
+    """Return k: the more, the fewer pairs to verify and the more shingles to look up."""
     return max(1, _least_shared(size) // NEEDED_SHARE)
 
 

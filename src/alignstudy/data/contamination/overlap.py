@@ -156,7 +156,7 @@ def _hashes(windows: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _word_runs(row: Pair | Document) -> tuple[list[str], ...]:
-    """Give the words of what a row asks, then each run of words to look through."""
+    """Return the words of what a row asks, then each run of words to look through."""
     if isinstance(row, Document):
         asked = " ".join(words for _, words in record_turns(row))
         return words_of(asked), words_of(row.text)

@@ -88,7 +88,7 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
         raise DataError(
             f"{name}:{number + 1}: the file can't be read further",
             why=_why(error),
-            mend="fetch or write the file again, or take it out of the source",
+            hint="fetch or write the file again, or take it out of the source",
             kept=f"nothing was changed; {number} lines before it were readable",
         ) from error
 
@@ -100,7 +100,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _expansion_limit(path: Path) -> float:
-    """Give the number of bytes that a file may expand to."""
+    """Return the number of bytes that a file may expand to."""
     if not path.name.endswith(".gz"):
         return float("inf")
     return max(FREE_EXPANSION_BYTES, MAX_EXPANSION * path.stat().st_size)
@@ -111,7 +111,7 @@ def _check_expansion(size: int, limit: float, name: str, line: int) -> None:
         raise DataError(
             f"{name}:{line}: the file expands to more than {limit / 2**20:.0f} MiB",
             why=f"more than {MAX_EXPANSION} times its size on disk: no text compresses so well",
-            mend="if the content is meant, name the expanded file instead of the .gz",
+            hint="if the content is meant, name the expanded file instead of the .gz",
             kept="nothing was changed",
         )
 

@@ -75,13 +75,13 @@ def find_files(source: Path) -> list[SplitFile]:
             raise DataError(
                 f"{source}: not a file of rows",
                 why=f"its name ends in none of {', '.join(SUFFIXES)}",
-                mend="convert it to JSON lines (one object a line) or Parquet",
+                hint="convert it to JSON lines (one object a line) or Parquet",
             )
         return [SplitFile(path=source, name=source.name, subset="", split=None)]
     if not source.is_dir():
         raise DataError(
             f"data source {source} doesn't exist",
-            mend="name a folder or a file of rows of this machine, or a hub id",
+            hint="name a folder or a file of rows of this machine, or a hub id",
         )
     files = sorted(path for path in [*source.glob("*"), *source.glob("*/*")] if path.is_file())
     found = [file for path in files if (file := _split_file(source, path)) is not None]
@@ -89,7 +89,7 @@ def find_files(source: Path) -> list[SplitFile]:
         raise DataError(
             f"{source}: no file of rows",
             why="looked for <subset>/<split> and <split> with the ending " + ", ".join(SUFFIXES),
-            mend="name the folder that holds them",
+            hint="name the folder that holds them",
         )
     return found
 
@@ -104,7 +104,7 @@ def _split_file(source: Path, path: Path) -> SplitFile | None:
 
 
 def _stem(name: str) -> str | None:
-    """Give a file's name without its ending; None if it holds no rows."""
+    """Return a file's name without its ending; None if it holds no rows."""
     return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), None)
 
 
@@ -113,13 +113,13 @@ def _check_single_file(file: SplitFile, subsets: Sequence[str], split: str) -> N
         raise DataError(
             f"{file.name}: no subset '{subsets[0]}'",
             why="the source is one file, which has no subsets",
-            mend="take `subsets` out, or name a folder <subset>/<split>.jsonl.gz",
+            hint="take `subsets` out, or name a folder <subset>/<split>.jsonl.gz",
         )
     if split not in MADE_SPLITS:
         raise DataError(
             f"{file.name}: no split '{split}'",
             why="the source is one file; its dialogues are parted into train (90 of 100) and test",
-            mend="take split train or test, or part train further by `share`",
+            hint="take split train or test, or part train further by `share`",
         )
 
 
@@ -132,7 +132,7 @@ def _check_unambiguous(files: Sequence[SplitFile], source: Path) -> None:
         if before is not file and not all(shards):
             raise DataError(
                 f"{source}: {before.name} and {file.name} are the same split",
-                mend="keep one of them",
+                hint="keep one of them",
             )
 
 
@@ -141,6 +141,6 @@ def _missing(what: str, source: Path, files: Sequence[SplitFile]) -> DataError:
     return DataError(
         f"{source}: no {what}",
         why=f"there: {', '.join(there)}",
-        mend="correct `subsets` or `split` in the study file",
+        hint="correct `subsets` or `split` in the study file",
         kept="nothing was run",
     )

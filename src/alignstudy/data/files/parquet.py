@@ -31,7 +31,7 @@ def read_parquet(path: Path, *, name: str) -> Iterator[tuple[int, dict[str, Any]
         raise DataError(
             f"{name}:{number + 1}: the Parquet file can't be read further",
             why=(str(error).strip() or type(error).__name__).splitlines()[0],
-            mend="fetch or write the file again, or take it out of the source",
+            hint="fetch or write the file again, or take it out of the source",
             kept=f"nothing was changed; {number} rows before it were readable",
         ) from error
 

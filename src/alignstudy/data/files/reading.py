@@ -52,7 +52,7 @@ def _rows(file: SplitFile, *, fmt: str) -> Iterator[RawRow | Quarantined]:
 
 
 def _dialogue_key(row: RawRow, *, fmt: str) -> str:
-    """Give what a row of a single file is parted by."""
+    """Return what a row of a single file is parted by."""
     try:
         return opening(parse_row(row, fmt=fmt).record)
     except UnusableRow:  # it will be quarantined in the split that it falls into

@@ -54,7 +54,7 @@ class MessagesFormat:
 
 
 def _half(row: RawRow, name: str) -> tuple[Sequence[Turn], str, int]:
-    """Give context, response and number of merged system turns of one of the two conversations."""
+    """Context, response and number of merged system turns of one of the two conversations."""
     messages = _list_of(row.fields.get(name), name)
     prompt = row.fields.get("prompt")
     if isinstance(prompt, str):
@@ -93,7 +93,7 @@ def turns_of(messages: object, where: str) -> tuple[list[Turn], int]:
 
 
 def _message(message: object, where: str) -> tuple[Role | None, str]:
-    """Give role (None: system) and words of a message."""
+    """Return role (None: system) and words of a message."""
     if not isinstance(message, dict) or "role" not in message or "content" not in message:
         raise UnusableRow(f"{where} is not an object with role and content")
     role = message["role"]

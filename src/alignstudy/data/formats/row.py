@@ -42,7 +42,7 @@ class RawRow:
         return f"{folder}{slash}{name}:{self.line}"
 
     def quarantined(self, reason: str) -> Quarantined:
-        """Say where this row is and why it can't be used."""
+        """Return where this row is and why it can't be used."""
         return Quarantined(file=self.file, line=self.line, reason=reason)
 
 
@@ -76,7 +76,7 @@ class Format(Protocol):
 
 
 def text_of(row: RawRow, name: str) -> str:
-    """Give a text field of a row.
+    """Return a text field of a row.
 
     Raises:
         UnusableRow: If it is missing, null, no text, or holds characters that no text can hold.
@@ -114,7 +114,7 @@ def _kind(value: object) -> str:
 
 
 def opening(record: Pair | Document) -> str:
-    """Give the words of a dialogue's first human turn, white space normalised.
+    """Return the words of a dialogue's first human turn, white space normalised.
 
     Everything that must not be torn apart (splits, shares) is keyed by it. A document that is no
     dialogue is its own opening.

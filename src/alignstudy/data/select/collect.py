@@ -73,7 +73,7 @@ class Account:
         raise DataError(
             f"{source}: no usable row for {self.part}",
             why=f"{self.num_read} rows read{': ' if taken else ''}{taken}{where}",
-            mend="mend the rows, name the format, or widen the selection in the study file",
+            hint="fix the rows, name the format, or widen the selection in the study file",
             kept="nothing was run",
         )
 
@@ -150,7 +150,7 @@ def _draw(
     fmt: str,
     exclude: EvaluationDialogues | None,
 ) -> list[Parsed]:
-    """Give the rows that are taken; the account holds why the others are not."""
+    """Return the rows that are taken; the account holds why the others are not."""
     draw: Draw[Parsed] = Draw(selection.max_rows, seed=selection.seed)
     for raw in read(source, selection, fmt=fmt):
         account.num_read += 1

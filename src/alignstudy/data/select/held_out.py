@@ -112,7 +112,7 @@ def select_held_out(
             raise DataError(
                 f"{source}: {found.audit.part} holds demonstrations without a rejected response",
                 why="it needs chosen and rejected responses",
-                mend=f"name subsets of preference pairs, or {settings.way_out}",
+                hint=f"name subsets of preference pairs, or {settings.way_out}",
             )
         pairs[axis.name] = found.rows
         audits.append(found.audit)
@@ -134,6 +134,6 @@ def _collect(
         raise DataError(
             f"{settings.part}: {error.what}",
             why=error.why,
-            mend=f"{error.mend}; or {settings.way_out}",
+            hint=f"{error.hint}; or {settings.way_out}",
             kept=error.kept,
         ) from error

@@ -57,7 +57,7 @@ def paper_prompt(chosen: str) -> str:
 
 
 def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[tuple[str, str]]:
-    """Give (row id, chosen) of the rows with a keyword, in file order."""
+    """Return (row id, chosen) of the rows with a keyword, in file order."""
     rows = []
     for row in read(source, RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)):
         account.num_read += 1
@@ -77,7 +77,7 @@ def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[t
 
 
 def _whole_dialogue(row: RawRow) -> str:
-    """Give `chosen`, which the paper protocol takes as a whole dialogue."""
+    """Return `chosen`, which the paper protocol takes as a whole dialogue."""
     chosen = text_of(row, "chosen")
     if "prompt" in row.fields or not parse_turns(chosen):
         raise UnusableRow("chosen is not a whole dialogue, which the paper protocol needs")
@@ -92,7 +92,7 @@ def _check_enough(
         raise DataError(
             f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are asked for",
             why="with fewer, it would not be the prompt set of the paper protocol",
-            mend=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
+            hint=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
             " more subsets, or use protocol: rigorous",
         )
 
@@ -100,7 +100,7 @@ def _check_enough(
 def _prompts(
     axis: Axis, drawn: Sequence[tuple[str, str]], keywords: Sequence[str], account: Account
 ) -> Sequence[Prompt]:
-    """Give the prompts, each with its cluster: that changes nothing about the selection."""
+    """Return the prompts, each with its cluster: that changes nothing about the selection."""
     prompts, notes = clustered(
         [
             numbered(axis, number, paper_prompt(chosen), row_id)

@@ -58,7 +58,7 @@ def _draw(
         raise DataError(
             f"{source}: no usable prompt for {part}",
             why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
-            mend="change the keywords, or take more subsets",
+            hint="change the keywords, or take more subsets",
         )
     num_drawn = min(chosen_set.size, len(candidates))
     drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
@@ -79,7 +79,7 @@ def _draw(
 
 
 def askable(pairs: Sequence[Pair], keywords: Sequence[str]) -> tuple[list[Pair], dict[str, int]]:
-    """Give the rows whose prompts can be asked, and how many can't, by reason."""
+    """Return the rows whose prompts can be asked, and how many can't, by reason."""
     excluded = dict.fromkeys((NOT_HUMAN, NO_KEYWORD, DUPLICATE), 0)
     seen: set[str] = set()
     candidates = []

@@ -44,13 +44,13 @@ class RowSelection(Settings):
         return self
 
     def holds(self, opening: str) -> bool:
-        """Tell whether a dialogue with this first human turn lies in the share."""
+        """Return whether a dialogue with this first human turn lies in the share."""
         low, high = self.share
         return low <= fraction(opening, salt="share") < high
 
 
 def made_split(opening: str) -> str:
-    """Give the split of a dialogue in a source that is one file: test for 10 of 100."""
+    """Return the split of a dialogue in a source that is one file: test for 10 of 100."""
     return "test" if fraction(opening, salt="split") < TEST_SHARE else "train"
 
 
@@ -86,7 +86,7 @@ class Draw(Generic[Item]):
             heapq.heappushpop(self._kept, entry)
 
     def items(self) -> list[Item]:
-        """Give the items that were drawn, in the order in which they were offered."""
+        """Return the items that were drawn, in the order in which they were offered."""
         return [item for _, _, item in sorted(self._kept, key=lambda entry: entry[1])]
 
     @property

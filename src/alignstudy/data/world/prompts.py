@@ -149,7 +149,7 @@ def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> li
         raise SettingsError(
             f"num_test: {number} is more than the world holds for {axis.name}",
             why=f"{num_topics} topics give {len(found)} different test prompts",
-            mend="take fewer, or more topics",
+            hint="take fewer, or more topics",
         )
     rng.shuffle(drawn)
     return drawn
@@ -210,7 +210,7 @@ def _harmful(pool: Pool, seed: int) -> Iterator[Question]:
 def _openings(
     about: str, openers: Sequence[str], replies: Sequence[str]
 ) -> Iterator[tuple[Turn, ...]]:
-    """Give the exchanges that may stand before a question: none, or one of each kind."""
+    """Return the exchanges that may stand before a question: none, or one of each kind."""
     yield ()
     for number, opener in enumerate(openers):
         words = opener.format(t=about, v=about)

@@ -88,7 +88,7 @@ class TextEncoder(Encoder):
         if not self._fits(self._tokens(nothing, "")):
             raise InputError(
                 f"max_length {self.max_length} has no room for the dialogue's own tags",
-                mend="set a larger max_length, or leave it out",
+                hint="set a larger max_length, or leave it out",
             )
         size = _longest(
             len(words), lambda size: self._fits(self._tokens(nothing, words[:size].rstrip()))
@@ -128,7 +128,7 @@ class ChatEncoder(TextEncoder):
             raise InputError(
                 "the judge's tokenizer has no chat template",
                 why="`input: chat` shows dialogues as the template writes them",
-                mend="use `input: pair` or `input: text`, as the model's card says, or add the"
+                hint="use `input: pair` or `input: text`, as the model's card says, or add the"
                 " template (chat_template.jinja) to its folder",
             )
         template = str(tokenizer.get_chat_template())
@@ -151,7 +151,7 @@ class ChatEncoder(TextEncoder):
 
 
 def _has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Tell whether there is a template to use: the only one, or of several the default."""
+    """Return whether there is a template to use: the only one, or of several the default."""
     found = tokenizer.chat_template
     return bool(found) and (isinstance(found, str) or "default" in found)
 

@@ -72,7 +72,7 @@ class Encoder(ABC):
         """Encode a pair of well-formed texts; flag what is cut."""
 
     def show(self, encoded: Encoded) -> str:
-        """Give what the model reads as text, special tokens included."""
+        """Return what the model reads as text, special tokens included."""
         return str(
             self._tokenizer.decode(encoded.inputs["input_ids"], clean_up_tokenization_spaces=False)
         )
@@ -114,7 +114,7 @@ def most_tokens(
     if not endless and asked is not None and asked > positions:
         raise InputError(
             f"max_length {asked} is more than the judge's {positions} positions",
-            mend=f"set at most {positions}, or leave max_length out",
+            hint=f"set at most {positions}, or leave max_length out",
         )
     if asked is not None:
         return asked

@@ -62,7 +62,7 @@ class Head:
         raise GuardError(
             f"the judge's output has no single number '{self}'",
             why=f"its outputs for one text are {listed or 'none'}; its labels {labels}",
-            mend="name one as `read: name` or `read: name[column]`, as the model's card says",
+            hint="name one as `read: name` or `read: name[column]`, as the model's card says",
         )
 
     def __str__(self) -> str:

@@ -87,7 +87,7 @@ class PairEncoder(Encoder):
 
 
 def _ever_less(prompt: str) -> Iterator[str]:
-    """Give a prompt, then ever less of it: the oldest human turn goes with its answer."""
+    """Return a prompt, then ever less of it: the oldest human turn goes with its answer."""
     rest: str | None = prompt
     while rest is not None:
         yield rest

@@ -75,7 +75,7 @@ def response_words(response: str) -> str:
 
 
 def shorter(turns: tuple[Turn, ...]) -> Iterator[tuple[Turn, ...]]:
-    """Give a dialogue, then ever less of it: the oldest human turn goes with its answer."""
+    """Return a dialogue, then ever less of it: the oldest human turn goes with its answer."""
     yield turns
     starts = [at for at, turn in enumerate(turns) if turn.role == "human"]
     for start in starts[1:]:
@@ -103,13 +103,13 @@ def choose_rendering(
         raise MetricError(
             "a rendering is chosen on the same pairs for each, at least one rendering",
             why=f"there are { ({name: len(pairs) for name, pairs in scores.items()}) }",
-            mend="score every pair in every rendering",
+            hint="score every pair in every rendering",
         )
     whole = [at for at, row in enumerate(zip(*scores.values(), strict=True)) if _is_whole(row)]
     if not whole:
         raise MetricError(
             "no rendering can be chosen: no calibration pair has all its scores",
-            mend="give calibration pairs, or name the rendering",
+            hint="give calibration pairs, or name the rendering",
         )
     names = [name for name in RENDERINGS if name in scores]
     accuracy = {name: _accuracy([scores[name][at] for at in whole]) for name in names}
@@ -122,13 +122,13 @@ def _is_whole(row: tuple[tuple[float | None, float | None], ...]) -> bool:
 
 
 def _accuracy(pairs: Sequence[tuple[float | None, float | None]]) -> float:
-    """Give the share of pairs in the right order, ties half."""
+    """Return the share of pairs in the right order, ties half."""
     points = [0.5 if c == r else float((c or 0.0) > (r or 0.0)) for c, r in pairs]
     return sum(points) / len(points)
 
 
 def _before_first_tag(prompt: str) -> str:
-    """Give the words that stand before a dialogue's first role tag."""
+    """Return the words that stand before a dialogue's first role tag."""
     if prompt.startswith(("Human:", "Assistant:")):
         return ""
     first = min(at for tag in dialogue.STOP_STRINGS if (at := prompt.find(tag)) >= 0)

@@ -46,7 +46,7 @@ class SpecialText:
         self._ids = frozenset(found.values()) - {tokenizer.unk_token_id}
 
     def holds(self, text: str) -> bool:
-        """Tell whether a text holds such words, or is read as if it did."""
+        """Return whether a text holds such words, or is read as if it did."""
         return any(token in text for token in self.texts) or self.slips(text)
 
     def plain(self, text: str) -> str:
@@ -60,7 +60,7 @@ class SpecialText:
         return self._spaced(unicodedata.normalize("NFKC", text)) if self.slips(text) else text
 
     def _slips(self, text: str) -> bool:
-        """Tell whether a text's own tokens hold a special one."""
+        """Return whether a text's own tokens hold a special one."""
         ids = self._tokenizer(
             text, add_special_tokens=False, split_special_tokens=self._split, verbose=False
         )["input_ids"]

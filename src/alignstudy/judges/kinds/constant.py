@@ -44,5 +44,5 @@ class ConstantJudge:
         return [JudgeScore(score=self._value) for _ in items]
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give what is read of a pair: nothing."""
+        """Return what is read of a pair: nothing."""
         return f"constant {self._value}"

@@ -38,5 +38,5 @@ class LengthJudge:
         return [JudgeScore(score=float(len(response.split()))) for _, response in items]
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give what is read of a pair: the response."""
+        """Return what is read of a pair: the response."""
         return response

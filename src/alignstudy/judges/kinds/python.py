@@ -46,7 +46,7 @@ class PythonSettings(Settings):
 
 
 class PythonJudge:
-    """Scores with a function of the user's; what it gives is checked, never mended."""
+    """Scores with a function of the user's; what it gives is checked, never fixed."""
 
     name = "python"
     settings: ClassVar[type[PythonSettings]] = PythonSettings
@@ -90,7 +90,7 @@ class PythonJudge:
         return scores
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give what the function is called with."""
+        """Return what the function is called with."""
         return repr((prompt, response))
 
     def _given(self, batch: list[tuple[str, str]], start: int) -> list[Any]:
@@ -104,7 +104,7 @@ class PythonJudge:
             raise GuardError(
                 f"{call} failed on {where}",
                 why=f"{type(cause).__name__}: {cause}",
-                mend="mend the function, or let it give None where it has no score",
+                hint="fix the function, or let it give None where it has no score",
             ) from error
         if not isinstance(given, list | tuple):
             what = f"a {type(given).__name__} instead of a list"
@@ -146,7 +146,7 @@ class PythonJudge:
         return GuardError(
             f"{self._settings.call} gave {what}, for {where}",
             why="a judge gives one number (float or int) a pair, in their order, or None",
-            mend="mend the function",
+            hint="fix the function",
         )
 
 
@@ -168,19 +168,19 @@ def _imported(call: str, folder: Path) -> Rate:
             raise InputError(
                 f"the judge's module '{module_name}' can't be imported",
                 why=f"{type(error).__name__}: {error}",
-                mend=f"mend {wanted}",
+                hint=f"fix {wanted}",
             ) from error
     found = getattr(module, "__file__", None)
     if found is None or Path(found).resolve() != wanted:
         raise InputError(
             f"the judge's module '{module_name}' is not {wanted}",
             why=f"another module of that name was imported before: {found or 'a built-in one'}",
-            mend="give your module another name",
+            hint="give your module another name",
         )
     rate = getattr(module, name, None)
     if not callable(rate):
         raise InputError(
-            f"{wanted} has no function '{name}'", mend="name one that it defines, module:function"
+            f"{wanted} has no function '{name}'", hint="name one that it defines, module:function"
         )
     checked: Rate = rate
     return checked

@@ -62,7 +62,7 @@ def module_file(name: str, folder: Path) -> Path:
         raise InputError(
             f"there is no Python module '{name}' for a judge",
             why=f"neither {folder} nor the installed packages hold it",
-            mend="run in the folder that holds it, install it, or correct `call: module:function`",
+            hint="run in the folder that holds it, install it, or correct `call: module:function`",
         )
     return Path(spec.origin).resolve()
 
@@ -109,7 +109,7 @@ def _imports(name: str, file: Path) -> Iterator[str]:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError) as error:
         raise InputError(
-            f"the judge's module {file} is no Python", why=str(error), mend="mend the file"
+            f"the judge's module {file} is no Python", why=str(error), hint="fix the file"
         ) from error
     package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(tree):

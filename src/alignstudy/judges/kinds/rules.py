@@ -53,5 +53,5 @@ class RulesJudge:
         return scores
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give what is read of a pair: the response, by this version of the patterns."""
+        """Return what is read of a pair: the response, by this version of the patterns."""
         return f"{PATTERNS_VERSION} {self._wanted} {response}"

@@ -89,7 +89,7 @@ class SeqClsSettings(Settings):
         return expression
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> SeqClsSettings:
+    def _check_consistency(self) -> SeqClsSettings:
         if self.read is not None and self.output is not None:
             raise ValueError("give `read` or `output`, and not both")
         if self.input != "pair" and (self.rendering, self.truncation) != ("paper", "turns"):
@@ -156,7 +156,7 @@ class SeqClsJudge:
                 or if the folder would run code of its own.
         """
         if folder is None:
-            raise InputError("a seqcls judge needs a model", mend="name a hub id or a folder")
+            raise InputError("a seqcls judge needs a model", hint="name a hub id or a folder")
         return cls(settings, folder, device, workers=workers)
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class SeqClsJudge:
         return [scores[item] for item in items]
 
     def rendered(self, prompt: str, response: str) -> str:
-        """Give the tokens that the model reads, with what was cut."""
+        """Return the tokens that the model reads, with what was cut."""
         return self._encoder.encode(prompt, response).text
 
     def score_rows(self, rows: Sequence[Encoded], note: Callable[[str], None]) -> list[JudgeScore]:
@@ -196,7 +196,7 @@ class SeqClsJudge:
     def _scored(
         self, encoded: Sequence[Encoded], note: Callable[[str], None]
     ) -> Iterator[tuple[list[int], list[JudgeScore]]]:
-        """Give the scores of each batch with its row numbers, as batches finish."""
+        """Return the scores of each batch with its row numbers, as batches finish."""
         batches = self._batches(encoded)
         tasks = [[encoded[at] for at in batch] for batch in batches]
         pool = None if self._spread is None else self._spread.pool_for(tasks)
@@ -215,7 +215,7 @@ class SeqClsJudge:
         return [[sound[at] for at in batch] for batch in batches] + faulty
 
     def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
-        """Give the scores of one batch, the higher the better."""
+        """Return the scores of one batch, the higher the better."""
         import torch
 
         model = model or self._model
@@ -251,7 +251,7 @@ class SeqClsJudge:
 def load_scorer(
     settings: SeqClsSettings, folder: Path
 ) -> Callable[[Sequence[Encoded], Callable[[str], None]], list[JudgeScore]]:
-    """Load the judge in a worker process; give what scores a batch."""
+    """Load the judge in a worker process; return what scores a batch."""
     return SeqClsJudge(settings, folder, "cpu").score_rows
 
 
@@ -269,7 +269,7 @@ def _encoder(
         raise InputError(
             "`rendering: auto` was not chosen yet",
             why="it is what ranks calibration pairs best",
-            mend="calibrate the judge first, or name the rendering",
+            hint="calibrate the judge first, or name the rendering",
         )
     return PairEncoder(
         tokenizer, config, truncation=settings.truncation, max_length=settings.max_length,
@@ -285,7 +285,7 @@ def _refuse_code(folder: Path) -> None:
         raise GuardError(
             error.what,
             why=error.why,
-            mend="load it in a function of your own, whose code you have read, and name that"
+            hint="load it in a function of your own, whose code you have read, and name that"
             " function: {use: python, call: my_module:rate}; or use a judge whose architecture"
             " transformers knows (`alignstudy list judges`), or remove 'auto_map' if this one is",
         ) from error

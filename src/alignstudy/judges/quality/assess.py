@@ -130,7 +130,7 @@ def assess(
 
 
 def _below(floor: float, axes: Sequence[str], overall: Mapping[str, Estimate]) -> tuple[str, ...]:
-    """Give the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
+    """Return the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
     return tuple(axis for axis in axes if axis not in overall or overall[axis].low <= floor)
 
 
@@ -150,7 +150,7 @@ def _directions(
             raise GuardError(
                 f"judge '{name}': its direction looks reversed ({axis})",
                 why=f"{fact}; a coin gives 50",
-                mend="declare `better: lower` for this judge, or `assess: {reversed: keep}` to go"
+                hint="declare `better: lower` for this judge, or `assess: {reversed: keep}` to go"
                 " on with it as it is",
             )
         found.append(f"ranks {axis} pairs the other way round than people: {fact}")
@@ -176,7 +176,7 @@ def _reliability(
 
 
 def _observed(hits: float, n: int) -> Estimate:
-    """Give a share, 0 to 1, with Wilson's interval; hits may hold halves (ties)."""
+    """Return a share, 0 to 1, with Wilson's interval; hits may hold halves (ties)."""
     from alignstudy.stats.resampling.clustered_share import effective_wilson
 
     low, high = effective_wilson(hits / n, n)

@@ -72,7 +72,7 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
 def as_judged(
     pair: Pair, protocol: Literal["paper", "rigorous"]
 ) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Give a pair as the judge reads a model's responses under a protocol.
+    """Return a pair as the judge reads a model's responses under a protocol.
 
     Args:
         pair: A preference.
@@ -89,7 +89,7 @@ def as_judged(
         raise DataError(
             f"{pair.id}: no rejected response",
             why="a judge is calibrated and assessed on chosen against rejected responses",
-            mend="name subsets of preference pairs",
+            hint="name subsets of preference pairs",
         )
     prompt = pair.prompt
     if protocol == "paper":
@@ -98,7 +98,7 @@ def as_judged(
 
 
 def _candidates(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Give one threshold a gap between sorted distinct scores, and one below and at their ends."""
+    """One threshold a gap between sorted distinct scores, and one below and at their ends."""
     import numpy as np
 
     low, high = values[:-1], values[1:]
@@ -120,11 +120,11 @@ def _checked(chosen: ArrayLike, rejected: ArrayLike) -> tuple[NDArray[Any], NDAr
         raise MetricError(
             f"no threshold fits {better.shape} chosen and {worse.shape} rejected scores",
             why="it takes one score of each a pair, and at least one pair",
-            mend="give the calibration split pairs with both responses",
+            hint="give the calibration split pairs with both responses",
         )
     if not (np.isfinite(better).all() and np.isfinite(worse).all()):
         raise MetricError(
             "a calibration score is not a finite number",
-            mend="leave out the pairs that the judge couldn't score, and say how many",
+            hint="leave out the pairs that the judge couldn't score, and say how many",
         )
     return better, worse

@@ -95,7 +95,7 @@ def rounded(scores: Sequence[JudgeScore]) -> list[float]:
 
 
 def accuracies(scored: ScoredPairs) -> list[PairAccuracy]:
-    """Give the pairwise accuracy on all pairs of an axis, then on each subset that is named."""
+    """Return the pairwise accuracy on all pairs of an axis, then on each subset that is named."""
     import numpy as np
 
     differences = scored.differences
@@ -115,7 +115,7 @@ def _accuracy(axis: str, subset: str, differences: NDArray[np.float64]) -> PairA
 
 
 def rate_above_zero(differences: NDArray[np.float64]) -> Estimate:
-    """Give the share of differences above 0 in percent; a tie counts as half.
+    """Return the share of differences above 0 in percent; a tie counts as half.
 
     Wilson's interval; where there are ties, Tango's for wins against losses, which is Wilson's when
     there are none.

@@ -12,7 +12,7 @@ _ALIASES = {"hh": "hhrlhf", "anthropichh": "hhrlhf", "anthropichhrlhf": "hhrlhf"
 def independence_notes(
     judge_data: Sequence[str], policy_data: Sequence[str], *, trained_here: bool = False
 ) -> tuple[str, ...]:
-    """Say where a judge is not independent of the models that it judges.
+    """Return where a judge is not independent of the models that it judges.
 
     A judge that learnt the same preferences as a policy rewards what the policy was trained to do,
     errors included; its scores are then no evidence apart from the training.

@@ -81,7 +81,7 @@ def _labels(
     *,
     inclusive: bool,
 ) -> tuple[float, float] | None:
-    """Give the percentages of labels that change, and of control texts that pass."""
+    """Return the percentages of labels that change, and of control texts that pass."""
     if threshold is None:
         return None
     was, now = (

@@ -44,7 +44,7 @@ class Spread:
         self._pool: Pool | None = None
 
     def pool_for(self, tasks: Sequence[Sequence[Encoded]]) -> Pool | None:
-        """Give the workers if the tasks are worth them, started if need be."""
+        """Return the workers if the tasks are worth them, started if need be."""
         if self._pool is not None and self._pool.closed:
             self._pool = None
         tokens = sum(len(row.inputs.get("input_ids", ())) for rows in tasks for row in rows)

@@ -68,7 +68,7 @@ class _Rows:
                 "no row is left to train on",
                 why=f"of {num_rows} rows, {self.counts['too_long']} have a prompt (for a reward"
                 " model: a response) that alone fills max_length",
-                mend="raise max_length, or train on shorter dialogues",
+                hint="raise max_length, or train on shorter dialogues",
             )
         names = ("truncated", "too_long", "merged_at_border", "special_token_in_text")
         counts = {name: self.counts[name] for name in names}
@@ -229,7 +229,7 @@ def _judge_ids(
 
 
 def rejected_of(row: Pair) -> str:
-    """Give a pair's rejected response.
+    """Return a pair's rejected response.
 
     Raises:
         DataError: If it has none.
@@ -237,7 +237,7 @@ def rejected_of(row: Pair) -> str:
     if row.rejected is None:
         raise DataError(
             f"row {row.id} has no rejected response",
-            mend="preference methods need pairs; use `sft` for demonstrations",
+            hint="preference methods need pairs; use `sft` for demonstrations",
         )
     return row.rejected
 
@@ -253,7 +253,7 @@ def check_cue(rows: Sequence[Pair]) -> None:
         raise GuardError(
             f"{len(without)} of {len(rows)} training prompts don't end in {CUE!r}",
             why=f"at generation the model is asked after that cue; rows {', '.join(without[:3])}",
-            mend="split the dialogues at the last cue; the data readers of alignstudy do",
+            hint="split the dialogues at the last cue; the data readers of alignstudy do",
         )
 
 
@@ -262,7 +262,7 @@ def _eos(tokenizer: PreTrainedTokenizerBase) -> str:
         raise GuardError(
             "the tokenizer has no end-of-sequence token",
             why="a model that never sees one doesn't learn to stop",
-            mend="set eos_token in the model folder's tokenizer_config.json",
+            hint="set eos_token in the model folder's tokenizer_config.json",
         )
     return str(tokenizer.eos_token)
 

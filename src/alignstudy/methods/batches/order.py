@@ -38,7 +38,7 @@ class GroupedByLength:
 
 
 def grouped_order(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[int]:
-    """Give every row's index once, so that consecutive batches hold rows of like length.
+    """Return every row's index once, so that consecutive batches hold rows of like length.
 
     Rows are shuffled, sorted by length inside pools, and the whole batches shuffled again; a last
     batch that isn't full stays last.

@@ -25,7 +25,7 @@ _ACTIVATIONS = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
-class PieceRule:
+class MicroBatchRule:
     """How an update's rows are cut into pieces.
 
     Attributes:
@@ -43,8 +43,8 @@ class PieceRule:
     joined: bool = False
     in_order: bool = False
 
-    def halved(self) -> PieceRule | None:
-        """Give the rule after want of memory; None if nothing smaller means the same."""
+    def halved(self) -> MicroBatchRule | None:
+        """Return the rule after want of memory; None if nothing smaller means the same."""
         if self.in_order or self.most_rows == 1:
             return None
         return replace(self, most_rows=self.most_rows // 2)
@@ -57,7 +57,7 @@ class PieceRule:
         return _least_cost(lengths, self)
 
 
-def _least_cost(lengths: Sequence[int], rule: PieceRule) -> list[list[int]]:
+def _least_cost(lengths: Sequence[int], rule: MicroBatchRule) -> list[list[int]]:
     """Cut rows, sorted by length, where all pieces' tokens, plus the pieces' cost, are least."""
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     before = [0, *accumulate(lengths[row] for row in order)]
@@ -85,13 +85,13 @@ def _least_cost(lengths: Sequence[int], rule: PieceRule) -> list[list[int]]:
 
 
 def tokens_in_memory(config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig
-    """Say how many tokens' activations about a GiB holds, in float32."""
+    """Return how many tokens' activations about a GiB holds, in float32."""
     a_layer = 9 * int(config.hidden_size) + 2 * _inner(config)
     return _ACTIVATIONS // (int(config.num_hidden_layers) * a_layer)
 
 
 def cost_of_a_pass(config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig
-    """Say how many tokens could be computed in the time that a pass costs by itself, on a CPU.
+    """Return how many tokens could be computed in the time that a pass costs by itself, on a CPU.
 
     A rule of thumb from the model's shape, not a measurement: the same model gives the same pieces,
     hence the same bits, on every run.

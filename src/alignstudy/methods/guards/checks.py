@@ -41,7 +41,7 @@ def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
             "the tokenizer "
             + (state if pad is None or end is None else f"pads with its end token (id {pad})"),
             why="where padding can't be told from the end, the end isn't learnt, or padding is",
-            mend="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
+            hint="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
             " folder's tokenizer_config.json",
         )
     return GuardOutcome(
@@ -73,7 +73,7 @@ def end_is_learnt(
         raise GuardError(
             f"{len(faulty)} of {len(checked)} rows don't teach the end of a response",
             why=f"their last target isn't the end token {end}: rows {', '.join(faulty[:3])}",
-            mend="use a tokenizer that encodes its own eos_token as one token",
+            hint="use a tokenizer that encodes its own eos_token as one token",
         )
     return GuardOutcome(
         guard="end_is_learnt",
@@ -99,7 +99,7 @@ def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
             f"no response of {used} rows follows the tokens of the cue {CUE!r}",
             why="followed by a response, the prompt's last tokens are others than alone, as"
             " generation asks them: what is learnt isn't what will be asked for",
-            mend="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
+            hint="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
             " responses begin with a space",
         )
     return GuardOutcome(
@@ -131,7 +131,7 @@ def fits_context(max_length: int, context: int) -> None:
         raise InputError(
             f"max_length {max_length} is more than the model can read",
             why=f"its context is {context} tokens",
-            mend=f"set max_length to {context} at most",
+            hint=f"set max_length to {context} at most",
         )
 
 
@@ -156,7 +156,7 @@ def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
         raise GuardError(
             f"dropout is off, yet two training passes differ by {difference:.3g}",
             why="the model drops units in a way that its configuration doesn't switch off",
-            mend="say dropout: keep to train with the noise, or use another architecture",
+            hint="say dropout: keep to train with the noise, or use another architecture",
         )
     return GuardOutcome(
         guard="dropout_is_off", passed=True, detail="two training passes give identical logits"
@@ -195,7 +195,7 @@ def reference_is_parent(
         raise GuardError(
             "the reference is not the model that training starts from",
             why=f"before the first step: {seen}",
-            mend="train from saved weights (TrainJob.parent); if they are, please report this",
+            hint="train from saved weights (TrainJob.parent); if they are, please report this",
         )
     return GuardOutcome(guard="reference_is_parent", passed=True, detail=seen)
 
@@ -215,7 +215,7 @@ def references_are_fresh(difference: float, *, precision: str) -> GuardOutcome:
         raise GuardError(
             "reference log-probabilities are not those of the model that training starts from",
             why=f"{seen}; at most {REFERENCE_TOLERANCE[precision]:g} is rounding",
-            mend="delete the store's folder `references`: they are computed anew",
+            hint="delete the store's folder `references`: they are computed anew",
         )
     return GuardOutcome(guard="references_are_fresh", passed=True, detail=seen)
 
@@ -235,7 +235,7 @@ def documents_are_kept_apart(difference: float, *, architecture: str) -> GuardOu
         raise GuardError(
             f"packing: {architecture} reads across the documents of a packed row",
             why=f"{seen}; at most {PACKING_TOLERANCE:g} is rounding",
-            mend="set packing: false (group_by_length: true saves most of the padding)",
+            hint="set packing: false (group_by_length: true saves most of the padding)",
         )
     return GuardOutcome(guard="documents_are_kept_apart", passed=True, detail=seen)
 
@@ -254,7 +254,7 @@ def merge_is_faithful(difference: float) -> GuardOutcome:
         raise GuardError(
             "the merged weights don't compute what the adapter computes",
             why=f"{seen}; at most {MERGE_TOLERANCE:g} is rounding",
-            mend="go on with the adapter on its base instead of merged weights",
+            hint="go on with the adapter on its base instead of merged weights",
         )
     return GuardOutcome(guard="merge_is_faithful", passed=True, detail=seen)
 
@@ -272,6 +272,6 @@ def non_finite(what: str, value: float, *, step: int, rows: Sequence[str], kept:
     return GuardError(
         f"the {what} is {value} in step {step}",
         why=f"the step's rows are {', '.join(rows)}",
-        mend="lower learning_rate, add warmup_steps, or look at those rows",
+        hint="lower learning_rate, add warmup_steps, or look at those rows",
         kept=kept,
     )

@@ -55,7 +55,7 @@ class Curve:
 
 
 def pick_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Precision:
-    """Give the precision to train in, if the model bears it; see `precision_gate`.
+    """Return the precision to train in, if the model bears it; see `precision_gate`.
 
     Args:
         asked: "auto" takes bf16 on a GPU that computes it itself. A CPU always trains in fp32
@@ -120,7 +120,7 @@ def precision_gate(
 
 
 def curve_distance(run: Callable[[bool], Sequence[float]]) -> float:
-    """Give the largest distance of two loss curves, as a share of float32's first loss, or of 1.
+    """Return the largest distance of two loss curves, as a share of float32's first loss, or of 1.
 
     Args:
         run: Gives the losses of a few steps, in bf16 if told True, else in fp32; always from the
@@ -136,7 +136,7 @@ def curve_distance(run: Callable[[bool], Sequence[float]]) -> float:
 
 
 def gradient_distance(exact: Curve, rounded: Curve) -> float:
-    """Give the distance of two first gradients as a share of the exact one's length.
+    """Return the distance of two first gradients as a share of the exact one's length.
 
     Returns:
         0 for equal ones; inf where one isn't finite, or only the exact one is 0.
@@ -183,7 +183,7 @@ def curves_agree(
         raise GuardError(
             "training in bf16 leaves what float32 does",
             why=seen,
-            mend="set precision: fp32, or auto; a lower learning_rate may help, too",
+            hint="set precision: fp32, or auto; a lower learning_rate may help, too",
         )
     advice = "" if passed else "; trained in fp32"
     return GuardOutcome(guard="bf16_follows_fp32", passed=passed, detail=seen + advice)

@@ -26,7 +26,7 @@ def probe_batch(trainer: Any, *, num_rows: int = PROBE_ROWS) -> dict[str, Any]: 
 
 
 def last_targets(batch: Mapping[str, Any]) -> list[int]:
-    """Give the last token of every row of a collated batch that the loss sees."""
+    """Return the last token of every row of a collated batch that the loss sees."""
     ids = batch["input_ids"]
     seen = batch["labels"] != IGNORED if "labels" in batch else batch["completion_mask"] == 1
     last = [row.nonzero().max() for row in seen]
@@ -109,7 +109,7 @@ def _halves(values: torch.Tensor) -> Iterator[Any]:
 
 
 def dropout_difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> float:
-    """Give the largest difference of logits between two passes in training mode, adapter off.
+    """Return the largest difference of logits between two passes in training mode, adapter off.
 
     Args:
         model: On the batch's device.
@@ -132,7 +132,7 @@ def packing_difference(
     *,
     collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
 ) -> float:
-    """Give the largest change of a logit when documents share a row, in standard deviations.
+    """Return the largest change of a logit when documents share a row, in standard deviations.
 
     Args:
         model: The model that would be trained.
@@ -162,5 +162,5 @@ def packing_difference(
 
 
 def logits_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Give the largest difference of two tensors of logits, in standard deviations of `theirs`."""
+    """The largest difference of two tensors of logits, in standard deviations of `theirs`."""
     return float((ours - theirs).abs().max() / theirs.std())

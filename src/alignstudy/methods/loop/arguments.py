@@ -28,19 +28,19 @@ def check_device(device: str) -> None:
         raise InputError(
             f"training can't be pinned to {device}",
             why="the trainer takes the first GPU that it sees",
-            mend=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
+            hint=f"set CUDA_VISIBLE_DEVICES={device.rpartition(':')[2]} and use device: cuda",
         )
 
 
 def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
-    """Give the number of optimizer steps on so many rows, as the trainer counts them."""
+    """Return the number of optimizer steps on so many rows, as the trainer counts them."""
     if settings.max_steps is not None:
         return settings.max_steps
-    return ceil(settings.num_train_epochs * ceil(num_rows / settings.rows_an_update))
+    return ceil(settings.num_train_epochs * ceil(num_rows / settings.effective_batch_size))
 
 
 def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
-    """Give the steps between checkpoints: as set, else a tenth of all, 500 at most."""
+    """Return the steps between checkpoints: as set, else a tenth of all, 500 at most."""
     return settings.save_steps or max(1, min(500, ceil(num_steps / 10)))
 
 
@@ -53,7 +53,7 @@ def training_arguments(
     device: str,
     precision: str = "fp32",
 ) -> dict[str, Any]:
-    """Give what transformers' TrainingArguments is to be made with, for any method.
+    """Return what transformers' TrainingArguments is to be made with, for any method.
 
     The trainer is given an update's rows as one batch, which our step cuts into micro-batches.
     `logging_steps` is 1: our metrics file thins the lines itself, so that a run that was
@@ -82,14 +82,14 @@ def training_arguments(
 
 
 def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
-    """Give an update as one batch, which our step cuts; packed rows, which it doesn't, as asked."""
+    """An update as one batch, which our step cuts; packed rows, which it doesn't, as asked."""
     if getattr(settings, "packing", False):
         return {
             "per_device_train_batch_size": settings.per_device_train_batch_size,
             "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         }
     return {
-        "per_device_train_batch_size": settings.rows_an_update,
+        "per_device_train_batch_size": settings.effective_batch_size,
         "gradient_accumulation_steps": 1,
     }
 
@@ -116,7 +116,7 @@ _FIXED: dict[str, Any] = {
 
 
 def method_arguments(settings: TrainingSettings, *, references_ahead: bool) -> dict[str, Any]:
-    """Give what the method's own TRL config takes beyond `training_arguments`.
+    """Return what the method's own TRL config takes beyond `training_arguments`.
 
     Args:
         settings: The method's.
@@ -149,7 +149,7 @@ def method_arguments(settings: TrainingSettings, *, references_ahead: bool) -> d
 
 
 def lora_arguments(lora: LoRASettings) -> dict[str, Any]:
-    """Give what PEFT's LoraConfig is to be made with."""
+    """Return what PEFT's LoraConfig is to be made with."""
     return {
         "r": lora.r,
         "lora_alpha": lora.lora_alpha,

@@ -82,7 +82,7 @@ def settle_precision(
 
 
 def _first(encoded: Encoded, num_rows: int) -> Encoded:
-    """Give the first rows; what was counted was counted of all."""
+    """Return the first rows; what was counted was counted of all."""
     return replace(
         encoded,
         columns={name: values[:num_rows] for name, values in encoded.columns.items()},
@@ -159,7 +159,7 @@ def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
 
 
 def reference_comes_first(job: TrainJob, model: PreTrainedModel) -> bool:
-    """Tell whether the reference is asked once for every pair, before the first step.
+    """Return whether the reference is asked once for every pair, before the first step.
 
     Not where an adapter is trained with the model's own dropout kept: there the published way asks
     a reference that is noised anew in every step. A reference of full weights never is.
@@ -182,7 +182,7 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
             raise GuardError(
                 "the reference is not the model that training starts from",
                 why=f"{name} is not what the files in {job.parent} hold",
-                mend="train from saved weights (TrainJob.parent); if they are, please report this",
+                hint="train from saved weights (TrainJob.parent); if they are, please report this",
             )
 
 
@@ -219,7 +219,7 @@ def reference_log_probs(
     trainer: Any,  # noqa: ANN401
     batch: Mapping[str, torch.Tensor],
 ) -> torch.Tensor:
-    """Give (2B, T-1) log-probabilities under a DPO trainer's model, whose adapter is off."""
+    """Return (2B, T-1) log-probabilities under a DPO trainer's model, whose adapter is off."""
     import torch
 
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)

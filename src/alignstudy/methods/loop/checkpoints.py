@@ -99,7 +99,7 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
 
 
 def newest_step(work: Path) -> int | None:
-    """Give the step of the newest sealed checkpoint; None if there is none."""
+    """Return the step of the newest sealed checkpoint; None if there is none."""
     return next((step for step, path in _numbered(work) if (path / SEAL).is_file()), None)
 
 
@@ -114,7 +114,7 @@ def _numbered(work: Path) -> list[tuple[int, Path]]:
 
 
 def _fault(folder: Path, digest: str) -> tuple[str, str] | None:
-    """Say why a sealed checkpoint can't be used, with the suffix that it is set aside under."""
+    """Return why a sealed checkpoint can't be used, with the suffix that it is set aside under."""
     record = _read_seal(folder)
     if not {"digest", "versions", "files", "num_tokens", "seconds"} <= set(record):
         return "damaged", f"{SEAL} is unreadable"

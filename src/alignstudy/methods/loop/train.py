@@ -222,13 +222,15 @@ def _check_end(last: Sequence[int], encoded: Encoded, end: int) -> GuardOutcome:
 
 
 def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
-    """Run the training loop to its end; give the seconds that it took, all runs together."""
+    """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 
-    from alignstudy.methods.loop.trl_adapter import Conductor
+    from alignstudy.methods.loop.trl_adapter import ProgressAndCheckpointCallback
 
     trainer._total_train_tokens = found.num_tokens if found else 0
-    conductor = Conductor(job, trainer, seconds_before=found.seconds if found else 0.0)
+    conductor = ProgressAndCheckpointCallback(
+        job, trainer, seconds_before=found.seconds if found else 0.0
+    )
     trainer.add_callback(conductor)
     job.progress.start(f"training ({trainer.args.max_steps} steps)", trainer.args.max_steps)
     if found:
@@ -243,14 +245,14 @@ def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> f
     if done < planned and conductor.stopped:
         raise InterruptedRunError(
             f"training was stopped at step {done} of {planned}",
-            mend="run the same command again: it goes on from there",
+            hint="run the same command again: it goes on from there",
             kept=f"the checkpoint of step {done}",
         )
     if done != planned:
         raise GuardError(
             f"training ended at step {done} of {planned}",
             why="the trainer gave up early and reported no error",
-            mend="run the same command again",
+            hint="run the same command again",
         )
     return conductor.seconds
 

@@ -42,12 +42,12 @@ from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import lora_arguments, method_arguments, training_arguments
-from alignstudy.methods.loop.updates import InPieces
+from alignstudy.methods.loop.updates import MicroBatching
 from alignstudy.methods.reference.cache import References
-from alignstudy.methods.scoring.setup import make_lean
+from alignstudy.methods.scoring.setup import enable_shared_prefixes
 
 
-class _Watched(InPieces):
+class GuardedTrainer(MicroBatching):
     """Mixed into TRL's trainers: knows its rows by id, and lets nothing non-finite pass."""
 
     row_ids: tuple[str, ...] = ()
@@ -76,6 +76,7 @@ class _Watched(InPieces):
         super()._run_epoch(*args, **given)  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> torch.Tensor:  # noqa: ANN401
+        """Note the rows of the step, and refuse a loss that is not a number."""
         self.step_rows = [*getattr(self, "step_rows", []), *inputs.pop("row").tolist()]
         loss = super().training_step(model, inputs, *args)
         self._refuse_non_finite("loss", loss.item())
@@ -100,11 +101,11 @@ class _Watched(InPieces):
         )
 
 
-class _SFT(_Watched, SFTTrainer):  # type: ignore[misc]
+class _SFT(GuardedTrainer, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
 
 
-class _DPO(_Watched, DPOTrainer):  # type: ignore[misc]
+class _DPO(GuardedTrainer, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
 
     def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401
@@ -124,7 +125,7 @@ class _DPO(_Watched, DPOTrainer):  # type: ignore[misc]
         return loss
 
 
-class _Reward(_Watched, RewardTrainer):  # type: ignore[misc]
+class _Reward(GuardedTrainer, RewardTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
 
 
@@ -157,7 +158,7 @@ SAVE_SECONDS = 20.0
 by a kill, and a training of seconds doesn't spend a tenth of them on files that nobody reads."""
 
 
-class Conductor(TrainerCallback):  # type: ignore[misc]
+class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Between steps: tells progress, seals checkpoints, stops when asked to."""
 
     def __init__(self, job: TrainJob, trainer: Any, *, seconds_before: float) -> None:  # noqa: ANN401
@@ -203,7 +204,7 @@ class Conductor(TrainerCallback):  # type: ignore[misc]
 
 
 def collator(settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
-    """Give the collator that training uses: padding, and what the loss sees."""
+    """Return the collator that training uses: padding, and what the loss sees."""
     pad, method = tokenizer.pad_token_id, settings.method
     if method == "dpo":
         return _KeepingRows(DPOCollator(pad_token_id=pad, max_length=settings.max_length))
@@ -265,7 +266,7 @@ def build(
     trainer.row_ids = encoded.row_ids
     trainer.lengths = _lengths(encoded) if settings.group_by_length else None
     trainer.remove_callback(PrinterCallback)
-    make_lean(trainer, job, model)
+    enable_shared_prefixes(trainer, job, model)
     return trainer
 
 
@@ -277,6 +278,6 @@ def with_references(trainer: Any, references: References) -> None:  # noqa: ANN4
 
 
 def _lengths(encoded: Encoded) -> tuple[int, ...]:
-    """Give the tokens of every row, all its columns together."""
+    """Return the tokens of every row, all its columns together."""
     columns = [values for name, values in encoded.columns.items() if name != "labels"]
     return tuple(sum(map(len, parts)) for parts in zip(*columns, strict=True))

@@ -11,8 +11,8 @@ import torch
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.batches.pieces import PieceRule
-from alignstudy.methods.scoring.shared_forward import Lean, Tally
+from alignstudy.methods.batches.pieces import MicroBatchRule
+from alignstudy.methods.scoring.shared_forward import SharedPrefixConfig, Tally
 from alignstudy.models.batching import is_out_of_memory
 
 _PER_ROW = {"ref_chosen_logps", "ref_rejected_logps"}
@@ -28,7 +28,7 @@ _EXTREMES = {"min_reward": min, "max_reward": max}
 
 
 @dataclass(frozen=True)
-class _Piece:
+class MicroBatch:
     """Some of an update's rows, cut to their longest.
 
     Attributes:
@@ -40,7 +40,7 @@ class _Piece:
     weights: dict[str, int]
 
 
-class InPieces:
+class MicroBatching:
     """Makes a step of the trainer's batch in pieces; the trainer sees one batch an update.
 
     Attributes:
@@ -58,10 +58,10 @@ class InPieces:
         padded_tokens: Positions of all pieces as collated.
     """
 
-    rule: PieceRule | None = None
+    rule: MicroBatchRule | None = None
     of_pairs: bool = False
     sums_tokens: bool = False
-    lean: Lean | None = None
+    lean: SharedPrefixConfig | None = None
     tally: Tally
     rows_read: int = 0
     pieces_done: int = 0
@@ -150,7 +150,7 @@ class InPieces:
             raise EnvironmentFault(
                 f"training ran out of memory with micro-batches of {self.rule.most_rows} rows",
                 why=str(error).split("\n")[0],
-                mend="shorten max_length, train an adapter (lora), or use a machine with more",
+                hint="shorten max_length, train an adapter (lora), or use a machine with more",
             ) from error
 
     @property
@@ -163,7 +163,7 @@ class InPieces:
         said = f"memory ran out {once}: micro-batches have at most {rows} row{'s'[: rows > 1]}"
         if self.checkpoints_layers:
             said += ", and layers are computed again instead of kept (gradient checkpointing)"
-        return (f"{said}; the rows an update stayed the same",)
+        return (f"{said}; the effective batch size stayed the same",)
 
 
 def _num_tokens(inputs: Mapping[str, Any]) -> int:
@@ -171,14 +171,14 @@ def _num_tokens(inputs: Mapping[str, Any]) -> int:
     return int(inputs["input_ids"].numel() if mask is None else mask.sum())
 
 
-def _cut(inputs: Mapping[str, Any], rule: PieceRule, *, pairs: bool) -> list[_Piece]:
+def _cut(inputs: Mapping[str, Any], rule: MicroBatchRule, *, pairs: bool) -> list[MicroBatch]:
     lengths = inputs["attention_mask"].sum(1)
     if pairs:
         lengths = torch.maximum(*lengths.chunk(2))
     return [_piece(inputs, rows, pairs=pairs) for rows in rule.cut(lengths.tolist())]
 
 
-def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> _Piece:
+def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> MicroBatch:
     num_rows = len(inputs["input_ids"]) // (2 if pairs else 1)
     at = torch.tensor([*rows, *(row + num_rows for row in rows)] if pairs else list(rows))
     at = at.to(inputs["input_ids"].device)
@@ -195,7 +195,7 @@ def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> _P
         "chosen_tokens": int(halves[0].sum()),
         "rejected_tokens": int(halves[1].sum()),
     }
-    return _Piece(batch, weights)
+    return MicroBatch(batch, weights)
 
 
 def _targets_a_row(batch: Mapping[str, Any]) -> torch.Tensor:

@@ -56,7 +56,7 @@ class ReferenceCache:
         self.notes: list[str] = self._file.notes if self._file else []
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the values that are there, by key.
+        """Return the values that are there, by key.
 
         Raises:
             EnvironmentFault: If the file can't be read.
@@ -106,7 +106,7 @@ def reference_logps(
     progress: Progress,
     should_stop: Callable[[], bool],
 ) -> References:
-    """Give every pair's log-probabilities under the reference, computing only what isn't kept.
+    """Return every pair's log-probabilities under the reference, computing only what isn't kept.
 
     `response_sums` says how tokens are summed. With `rows_at_once` 1 a value hangs on nothing but
     the pair and the reference. With more, its last bits hang on the pairs beside it; such values
@@ -172,7 +172,7 @@ class _Work:
     reused: int = 0
 
     def run(self, keys: Sequence[str]) -> References:
-        """Give the sums of all pairs, one result a row."""
+        """Return the sums of all pairs, one result a row."""
         self.progress.start("reference", total=self.copies.total())
         try:
             self._look_up()
@@ -203,7 +203,7 @@ class _Work:
             self._compute([key for key in wanted if key not in self.sums])
 
     def _tell_notes(self) -> None:
-        """Say what happened to the file."""
+        """Return what happened to the file."""
         while self.cache.notes:
             self.progress.note(self.cache.notes.pop(0))
 
@@ -261,7 +261,7 @@ class _Work:
         done = sum(self.copies[key] for key in self.sums)
         return InterruptedRunError(
             f"stopped with reference log-probabilities of {done} of {self.copies.total()} pairs",
-            mend="run the same command again: it goes on from there",
+            hint="run the same command again: it goes on from there",
             kept=f"those of {done} pairs" if self.cache.lasts else "none of them",
         )
 
@@ -287,5 +287,5 @@ def _not_finite(row_id: str) -> GuardError:
     return GuardError(
         f"the reference gives row {row_id} a log-probability that is not finite",
         why="its logits overflow or are not numbers",
-        mend="look at the weights of the model that training starts from, or set precision: fp32",
+        hint="look at the weights of the model that training starts from, or set precision: fp32",
     )

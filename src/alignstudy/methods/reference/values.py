@@ -86,7 +86,7 @@ def packed_values(rows: NDArray[np.float32], pairs: Sequence[TokenPair]) -> list
 
 
 def is_finite(value: bytes) -> bool:
-    """Tell whether every log-probability of a value is a number."""
+    """Return whether every log-probability of a value is a number."""
     return bool(np.isfinite(np.frombuffer(value, dtype="<f4")).all())
 
 
@@ -121,7 +121,7 @@ def response_sums(value: bytes, pair: TokenPair, *, ld_alpha: float | None) -> t
 
 
 def _spans(pair: TokenPair) -> tuple[slice, slice]:
-    """Give where the two responses' log-probabilities stand in their rows."""
+    """Return where the two responses' log-probabilities stand in their rows."""
     prompt, chosen, rejected = map(len, pair)
     start = max(prompt - 1, 0)
     return (

@@ -44,7 +44,7 @@ def use_joined_attention(model: Any) -> bool:  # noqa: ANN401
 
 
 def joined_mask(layout: Layout, dtype: torch.dtype) -> torch.Tensor:
-    """Say what may see what in one joined row.
+    """Return what may see what in one joined row.
 
     Returns:
         An empty tensor of a mask's four dimensions, which no other implementation can take for

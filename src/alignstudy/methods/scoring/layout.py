@@ -206,7 +206,7 @@ def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
 
 
 def may_attend(layout: Layout) -> torch.Tensor:
-    """Say which position (rows, length, 1) may attend to which (rows, 1, length): bool.
+    """Return which position (rows, length, 1) may attend to which (rows, 1, length): bool.
 
     Itself and what came before it in its own document, but for the other branch.
     """

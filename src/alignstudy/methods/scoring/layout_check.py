@@ -73,7 +73,7 @@ def _distance(
     batch: dict[str, torch.Tensor],
     plain: torch.Tensor,
 ) -> tuple[float, str]:
-    """Give the largest relative difference by our layout, or why there is none."""
+    """Return the largest relative difference by our layout, or why there is none."""
     try:
         ours = _sums(trainer, batch)
     except Exception as error:
@@ -101,7 +101,7 @@ def _longest_rows(trainer: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
 
 
 def _sums(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
-    """Give the (R,) summed log-probabilities of a batch's texts, without dropout."""
+    """Return the (R,) summed log-probabilities of a batch's texts, without dropout."""
     was_training = trainer.model.training
     trainer.model.eval()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.methods.base import TrainingSettings, TrainJob
-from alignstudy.methods.batches.pieces import PieceRule, cost_of_a_pass, tokens_in_memory
+from alignstudy.methods.batches.pieces import MicroBatchRule, cost_of_a_pass, tokens_in_memory
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.scoring.joined_attention import use_joined_attention
 from alignstudy.methods.scoring.shared_forward import Tally, install
@@ -18,7 +18,7 @@ MOST_TOKENS = 16_384
 """Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
 
 
-def make_lean(
+def enable_shared_prefixes(
     trainer: Any,  # noqa: ANN401 - a TRL trainer
     job: TrainJob,
     model: PreTrainedModel,
@@ -26,7 +26,7 @@ def make_lean(
     """Let updates go in pieces and, where log-probabilities are asked for, on shared prefixes.
 
     Args:
-        trainer: Of a class that does its updates `InPieces`.
+        trainer: Of a class that does its updates `MicroBatching`.
         job: What it is to do.
         model: What it trains, without PEFT's wrapper.
     """
@@ -46,11 +46,11 @@ def make_lean(
 
 def _rule(
     settings: TrainingSettings, model: PreTrainedModel, *, on_cpu: bool, joined: bool
-) -> PieceRule:
-    """Say how updates are cut: few passes; where rows are padded on a CPU, little padding."""
+) -> MicroBatchRule:
+    """Return how updates are cut: few passes; where rows are padded on a CPU, little padding."""
     asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
-    most = settings.rows_an_update if asked == "auto" else asked
-    return PieceRule(
+    most = settings.effective_batch_size if asked == "auto" else asked
+    return MicroBatchRule(
         most_rows=most,
         most_tokens=min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS,
         fixed_cost=cost_of_a_pass(config) if on_cpu else MOST_TOKENS,
@@ -60,5 +60,5 @@ def _rule(
 
 
 def shares_prefixes(settings: TrainingSettings, model: PreTrainedModel) -> bool:
-    """Tell whether a pair's prompt is computed once: not where each response has its own noise."""
+    """Whether a pair's prompt is computed once: not where each response has its own noise."""
     return getattr(settings, "prefix_sharing", "off") == "auto" and not is_noisy(model.config)

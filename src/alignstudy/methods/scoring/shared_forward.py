@@ -56,7 +56,7 @@ class Tally:
 
 
 @dataclass
-class Lean:
+class SharedPrefixConfig:
     """How a model lays batches out now; may be changed between passes.
 
     Attributes:
@@ -68,12 +68,12 @@ class Lean:
     flat: bool
 
 
-def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # noqa: ANN401
+def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> SharedPrefixConfig:  # noqa: ANN401
     """Let a model score batches by a leaner layout.
 
     Args:
         model: A causal language model that TRL has given a fused head; not its PEFT wrapper.
-        pairs: See `Lean`.
+        pairs: See `SharedPrefixConfig`.
         flat: Likewise.
         tally: Counts the passes that are made with gradients.
 
@@ -86,10 +86,10 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> Lean:  # no
     if attention_of(model) not in ATTENTION:
         raise GuardError(
             f"the model's attention is {attention_of(model)}, which takes no mask of ours",
-            mend=f"load the model with one of {', '.join(ATTENTION)}",
+            hint=f"load the model with one of {', '.join(ATTENTION)}",
         )
     fused: Callable[..., Any] = model.forward
-    lean = Lean(pairs=pairs, flat=flat)
+    lean = SharedPrefixConfig(pairs=pairs, flat=flat)
 
     @wraps(fused)
     def forward(*args: Any, fused_lm_head: bool = False, **given: Any) -> Any:  # noqa: ANN401
@@ -123,7 +123,7 @@ def attention_of(model: Any) -> str:  # noqa: ANN401
 
 
 def _hidden(model: Any, layout: Layout) -> torch.Tensor:  # noqa: ANN401
-    """Give the (N, H) hidden states that foretell a layout's targets."""
+    """Return the (N, H) hidden states that foretell a layout's targets."""
     states: torch.Tensor = model.base_model(
         input_ids=layout.input_ids,
         attention_mask=attention_mask(layout, attention_of(model), next(model.parameters()).dtype),
@@ -204,7 +204,7 @@ def _block_mask(layout: Layout) -> Any:  # noqa: ANN401
 
 
 def _put_back(outputs: Any, put: torch.Tensor, labels: torch.Tensor) -> Any:  # noqa: ANN401
-    """Give every result the place that it has in the batch (R, T-1), zeros elsewhere."""
+    """Return every result the place that it has in the batch (R, T-1), zeros elsewhere."""
     shape = (labels.shape[0], labels.shape[1] - 1)
     for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
         values = getattr(outputs, name)

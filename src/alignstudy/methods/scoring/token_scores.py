@@ -85,7 +85,7 @@ class _TargetLogProbs(torch.autograd.Function):
 
 
 def holds_logits(model: Any, num_targets: int) -> bool:  # noqa: ANN401
-    """Tell whether so many targets' logits are held at once and scored here.
+    """Return whether so many targets' logits are held at once and scored here.
 
     Not on a GPU, not in mixed precision, and not for heads that do more than multiply.
     """

@@ -18,12 +18,12 @@ HEADS = ("classifier.", "score.", "pooler.")
 
 
 def has_weights(folder: Path) -> bool:
-    """Tell whether a model folder holds weights."""
+    """Return whether a model folder holds weights."""
     return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
 
 
 def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTrainedModel, str]:
-    """Give the language model to train, and a note on where its weights are from.
+    """Return the language model to train, and a note on where its weights are from.
 
     Weights that the folder doesn't hold are drawn from torch's generator: seed it first.
 
@@ -45,7 +45,7 @@ def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTr
 
 
 def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreTrainedModel, str]:
-    """Give the one-logit classifier to train, and a note on where its weights are from.
+    """Return the one-logit classifier to train, and a note on where its weights are from.
 
     A trained classifier goes on as it is; a pretrained body (an encoder) gets a head from torch's
     generator: seed it first.
@@ -79,7 +79,7 @@ def _config(folder: Path) -> dict[str, Any]:
         raise GuardError(
             f"{folder}/config.json asks for code of its own (auto_map)",
             why="alignstudy never runs code that comes with a model",
-            mend="use an architecture that transformers knows",
+            hint="use an architecture that transformers knows",
         )
     return config
 
@@ -111,7 +111,7 @@ def dropout_names(config: dict[str, Any]) -> list[str]:
 
 
 def is_noisy(config: Any) -> bool:  # noqa: ANN401 - a PreTrainedConfig
-    """Tell whether a language model drops units at random when it is trained."""
+    """Return whether a language model drops units at random when it is trained."""
     values = config.to_dict()
     names = [name for name in dropout_names(values) if not name.startswith("classifier")]
     return any(values[name] > 0 for name in names)
@@ -143,7 +143,7 @@ def _with_new_head(folder: Path, *, dropout: str) -> Any:  # noqa: ANN401
         raise GuardError(
             f"the weights in {folder} are no body for a {type(model).__name__}",
             why=f"{len(made_up)} weights beyond the head are missing: {', '.join(made_up[:3])}",
-            mend="use a checkpoint whose config.json belongs to it",
+            hint="use a checkpoint whose config.json belongs to it",
         )
     return model
 

@@ -43,7 +43,7 @@ def merge_adapter(weights: Weights, out: Path) -> GuardOutcome:
 
 
 def _probe_tokens(model: PreTrainedModel) -> torch.Tensor:
-    """Give (1, T) token ids spread over the vocabulary."""
+    """Return (1, T) token ids spread over the vocabulary."""
     import torch
 
     return torch.linspace(0, model.config.vocab_size - 1, 32).long()[None]

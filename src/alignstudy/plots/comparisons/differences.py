@@ -71,7 +71,7 @@ def _draw_panel(
     items: list[Difference | None],
     models: list[str],
 ) -> None:
-    """Draw the differences of one figure of merit."""
+    """Draw the differences of one metric."""
     from matplotlib.ticker import MaxNLocator
 
     is_rate = metric in RATES
@@ -92,6 +92,6 @@ def _draw_panel(
 
 
 def _row(item: Difference) -> dict[str, Any]:
-    """Give a difference as a row of the figure's data."""
+    """Return a difference as a row of the figure's data."""
     row = estimate_row(item.metric, item.model, item.estimate)
     return row | {"reference": item.reference, "p_corrected": item.p_value, "shown": item.shown}

@@ -55,7 +55,7 @@ def draw_matrix(
 
 
 def shade(strength: float) -> str:
-    """Give a colour from orange (-1) over white (0) to blue (1), light enough for dark text."""
+    """Return a colour from orange (-1) over white (0) to blue (1), light enough for dark text."""
     strength = max(-1.0, min(1.0, strength))
     end = _HIGH if strength > 0 else _LOW
     share = _STRONGEST * abs(strength)

@@ -102,7 +102,7 @@ def _pairs(data: FigureData, axis: Axis) -> list[_Pair]:
 
 
 def _curve(discordance: float, n: int) -> tuple[tuple[int, float], ...]:
-    """Give the smallest detectable difference at round numbers of prompts and at this study's."""
+    """Return the smallest detectable difference at round numbers of prompts and at this study's."""
     found = ((number, mcnemar_detectable(discordance, number)) for number in {*_NUMBERS, n})
     return tuple(sorted((number, 100 * share) for number, share in found if share is not None))
 
@@ -147,7 +147,7 @@ def _draw_pair(axes: Axes, pair: _Pair, style: ModelStyle, dashes: Dashes) -> No
 
 
 def _rows(pair: _Pair, reference: str) -> list[dict[str, Any]]:
-    """Give a curve as rows of the figure's data."""
+    """Return a curve as rows of the figure's data."""
     return [
         {
             "axis": str(pair.axis), "metric": _RATES[pair.axis], "model": pair.model,
@@ -159,7 +159,7 @@ def _rows(pair: _Pair, reference: str) -> list[dict[str, Any]]:
 
 
 def _caption(data: FigureData, pairs: list[_Pair]) -> str:
-    """Say which test, at which discordance, and what the markers are."""
+    """Return which test, at which discordance, and what the markers are."""
     several = len({row.seed for row in data.responses}) > 1
     return (
         "Power of McNemar's exact test (two-sided, 5\u00a0%, one comparison), if the models go on"

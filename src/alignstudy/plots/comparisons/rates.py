@@ -41,7 +41,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _caption(data: FigureData) -> str:
-    """Say what is drawn, metric by metric, because n and method differ between them."""
+    """Return what is drawn, metric by metric, because n and method differ between them."""
     parts = []
     for metric, title in RATES.items():
         found = [data.estimates.get(metric, {}).get(model) for model in data.models]

@@ -75,7 +75,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _points(data: FigureData, rng: np.random.Generator) -> list[_Point]:
-    """Give every model with both rates, in the study's order."""
+    """Return every model with both rates, in the study's order."""
     harmful, helpful = data.table(Axis.HARMLESS).passed, data.table(Axis.HELPFUL).passed
     if harmful is None or helpful is None:
         return []
@@ -102,7 +102,7 @@ def _points(data: FigureData, rng: np.random.Generator) -> list[_Point]:
 def resampled_rates(
     passed: NDArray[np.float64], rng: np.random.Generator, *, draws: int = _DRAWS
 ) -> NDArray[np.float64]:
-    """Give a rate, in percent, of each of many resamples of prompts with replacement.
+    """Return a rate, in percent, of each of many resamples of prompts with replacement.
 
     A resample's rate depends only on how often each distinct share is drawn, which is multinomial:
     so that is drawn, and 5,000 prompts cost no more than 50.
@@ -125,7 +125,7 @@ def resampled_rates(
 
 
 def _front(points: Sequence[_Point]) -> list[_Point]:
-    """Give the points that no other is at least as good as on both axes and better on one."""
+    """Return the points that no other is at least as good as on both axes and better on one."""
     return [
         point
         for point in points
@@ -191,7 +191,7 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, ho
 
 
 def _row(point: _Point, *, dominated: bool) -> dict[str, Any]:
-    """Give a model as a row of the figure's data."""
+    """Return a model as a row of the figure's data."""
     return {
         "model": point.model, "hpr": point.hpr, "hmr": point.hmr, "sd_hpr": point.sd_hpr,
         "sd_hmr": point.sd_hmr, "correlation": point.correlation, "n_helpful": point.n_helpful,
@@ -200,7 +200,7 @@ def _row(point: _Point, *, dominated: bool) -> dict[str, Any]:
 
 
 def _caption(data: FigureData, points: Sequence[_Point]) -> str:
-    """Say what ellipses, shade and open markers mean."""
+    """Return what ellipses, shade and open markers mean."""
     numbers = numbers_of_prompts(n for p in points for n in (p.n_helpful, p.n_harmful))
     flat = any(p.sd_hpr == 0 or p.sd_hmr == 0 for p in points)
     return (

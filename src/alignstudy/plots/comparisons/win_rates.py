@@ -54,7 +54,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _of_axis(data: FigureData, axis: Axis) -> list[Difference]:
-    """Give the comparisons of scores on an axis that have a win rate."""
+    """Return the comparisons of scores on an axis that have a win rate."""
     return [
         item
         for item in data.differences
@@ -65,7 +65,7 @@ def _of_axis(data: FigureData, axis: Axis) -> list[Difference]:
 def _cells(
     data: FigureData, items: list[Difference]
 ) -> dict[tuple[int, int], tuple[str, float | None]]:
-    """Give each comparison twice: as it was made, and the other way round."""
+    """Return each comparison twice: as it was made, and the other way round."""
     cells: dict[tuple[int, int], tuple[str, float | None]] = {}
     for item in items:
         rate = item.win_rate
@@ -78,13 +78,13 @@ def _cells(
 
 
 def _said(value: float, low: float, high: float) -> tuple[str, float]:
-    """Give the text and the strength of a cell."""
+    """Return the text and the strength of a cell."""
     mark = "" if low <= 50 <= high else "*"
     return f"{value:.0f}{mark}\n[{low:.0f}, {high:.0f}]", (value - 50) / 50
 
 
 def _row(item: Difference) -> dict[str, Any]:
-    """Give a comparison as a row of the figure's data."""
+    """Return a comparison as a row of the figure's data."""
     names = ("value", "low", "high", "n", "method", "level")
     row = {"metric": item.metric, "model": item.model, "reference": item.reference}
     return row | {name: getattr(item.win_rate, name) for name in names}

@@ -44,7 +44,7 @@ def draw(data: FigureData) -> Plot:
 def _cells(
     judges: Sequence[str], found: Sequence[Agreement]
 ) -> dict[tuple[int, int], tuple[str, float | None]]:
-    """Give correlations above the diagonal and kappas below it."""
+    """Return correlations above the diagonal and kappas below it."""
     cells: dict[tuple[int, int], tuple[str, float | None]] = {}
     for item in found:
         first, second = sorted((judges.index(item.first), judges.index(item.second)))
@@ -54,7 +54,7 @@ def _cells(
 
 
 def _said(value: float | None) -> tuple[str, float | None]:
-    """Give the text and the strength of a cell."""
+    """Return the text and the strength of a cell."""
     if value is None:
         return "?", None
     # Adding 0 turns a rounded -0.0 into 0.0.
@@ -62,7 +62,7 @@ def _said(value: float | None) -> tuple[str, float | None]:
 
 
 def _row(item: Agreement) -> dict[str, Any]:
-    """Give two judges as a row of the figure's data."""
+    """Return two judges as a row of the figure's data."""
     winner = item.same_winner
     return {
         "axis": str(item.axis), "first": item.first, "second": item.second,
@@ -75,7 +75,7 @@ def _row(item: Agreement) -> dict[str, Any]:
 
 
 def _caption(data: FigureData) -> str:
-    """Say what the two triangles hold."""
+    """Return what the two triangles hold."""
     return (
         "Right of the diagonal: Spearman's rank correlation of two judges' scores over all"
         " responses. Left of it: Cohen's kappa of pass and fail at each judge's threshold. 1 is"

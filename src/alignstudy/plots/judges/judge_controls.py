@@ -83,12 +83,12 @@ def _draw_panel(
 
 
 def _holds_0(estimate: Estimate) -> bool:
-    """Tell whether an interval holds 0."""
+    """Return whether an interval holds 0."""
     return estimate.low <= 0 <= estimate.high
 
 
 def _row(quality: JudgeQuality, item: ProbeShift) -> dict[str, Any]:
-    """Give a probe as a row of the figure's data."""
+    """Return a probe as a row of the figure's data."""
     return {
         "judge": quality.judge, "axis": str(item.axis), "probe": item.probe,
         "shift": item.shift.value, "low": item.shift.low, "high": item.shift.high,
@@ -98,7 +98,7 @@ def _row(quality: JudgeQuality, item: ProbeShift) -> dict[str, Any]:
 
 
 def _caption(judges: Sequence[JudgeQuality]) -> str:
-    """Say what a shift is and what it should look like."""
+    """Return what a shift is and what it should look like."""
     shifts = (item.shift for quality in judges for item in quality.probes)
     return (
         "Mean score of a control text minus that of the response that people preferred, on the same"

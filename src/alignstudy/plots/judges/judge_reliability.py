@@ -58,7 +58,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _bins(quality: JudgeQuality, axis: Axis) -> list[Any]:
-    """Give a judge's bins on an axis, from the least to the most sure."""
+    """Return a judge's bins on an axis, from the least to the most sure."""
     return sorted(
         (item for item in quality.reliability if item.axis is axis), key=lambda b: b.predicted
     )
@@ -86,7 +86,7 @@ def _draw_judge(
 
 
 def _rows(quality: JudgeQuality) -> list[dict[str, Any]]:
-    """Give a judge's bins as rows of the figure's data."""
+    """Return a judge's bins as rows of the figure's data."""
     return [
         {
             "judge": quality.judge, "axis": str(axis), "predicted": item.predicted,
@@ -99,7 +99,7 @@ def _rows(quality: JudgeQuality) -> list[dict[str, Any]]:
 
 
 def _caption(data: FigureData) -> str:
-    """Say what a bin is, and each judge's accuracy and calibration error."""
+    """Return what a bin is, and each judge's accuracy and calibration error."""
     found = [item for quality in data.qualities for item in quality.reliability]
     methods = ", ".join(sorted({item.observed.method for item in found if item.observed.method}))
     parts = []

@@ -76,7 +76,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _points(data: FigureData, axis: Axis) -> list[_Point]:
-    """Give every training whose divergence and mean score are known."""
+    """Return every training whose divergence and mean score are known."""
     found = []
     for item in data.divergences:
         scores = [
@@ -99,7 +99,7 @@ def _points(data: FigureData, axis: Axis) -> list[_Point]:
 
 
 def _roots(item: Divergence) -> tuple[float, float, float]:
-    """Give the roots of low, value and high; an estimate below 0 is taken as 0, as is the base."""
+    """The roots of low, value and high; an estimate below 0 is taken as 0, as is the base."""
     kl = item.kl_per_sequence
     if kl is None:
         return 0.0, 0.0, 0.0
@@ -121,7 +121,7 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle) -> None:
 
 
 def _row(axis: Axis, point: _Point) -> dict[str, Any]:
-    """Give a training as a row of the figure's data."""
+    """Return a training as a row of the figure's data."""
     return {
         "axis": str(axis), "model": point.model, "seed": point.seed, "root_kl": point.root,
         "root_kl_low": point.low, "root_kl_high": point.high, "score": point.score,
@@ -131,7 +131,7 @@ def _row(axis: Axis, point: _Point) -> dict[str, Any]:
 
 
 def _caption(data: FigureData, points: dict[Axis, list[_Point]]) -> str:
-    """Say how the divergence was estimated, and what it can't say."""
+    """Return how the divergence was estimated, and what it can't say."""
     found = [point for of_axis in points.values() for point in of_axis]
     estimates = [point.estimate for point in found]
     several = any(estimate is None for estimate in estimates)

@@ -54,7 +54,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _rows(data: FigureData) -> list[dict[str, Any]]:
-    """Give every share as a row of the figure's data."""
+    """Return every share as a row of the figure's data."""
     return [
         {"axis": str(axis), "model": model, "flag": flag, "percent": percent}
         for axis in Axis
@@ -107,7 +107,7 @@ def share_text(percent: float | None) -> str:
 
 
 def _caption(data: FigureData) -> str:
-    """Say what is counted, and that flags can fall together."""
+    """Return what is counted, and that flags can fall together."""
     counts = [
         sum(row.axis is axis and row.model == model for row in data.responses)
         for axis in Axis

@@ -45,7 +45,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _panels(data: FigureData) -> list[tuple[str, str]]:
-    """Give the (method, quantity) pairs that something was logged for, methods in their order."""
+    """Return the (method, quantity) pairs that something was logged for, methods in their order."""
     methods = dict.fromkeys(curve.method for curve in data.curves)
     return [
         (method, quantity)
@@ -56,7 +56,7 @@ def _panels(data: FigureData) -> list[tuple[str, str]]:
 
 
 def _logged(curve: Curve, quantity: str) -> list[tuple[float, float]]:
-    """Give (step, value) of the finite values that a training logged of a quantity."""
+    """Return (step, value) of the finite values that a training logged of a quantity."""
     return [
         (point["step"], point[quantity])
         for point in curve.points
@@ -67,7 +67,7 @@ def _logged(curve: Curve, quantity: str) -> list[tuple[float, float]]:
 
 
 def _draw_curve(axes: Axes, curve: Curve, quantity: str, labels: list[str]) -> list[dict[str, Any]]:
-    """Draw one curve; give its points."""
+    """Draw one curve; return its points."""
     points = _logged(curve, quantity)
     if not points:
         return []
@@ -86,7 +86,7 @@ def _draw_curve(axes: Axes, curve: Curve, quantity: str, labels: list[str]) -> l
 
 
 def _caption(data: FigureData) -> str:
-    """Say what is drawn, and warn of reading losses across methods."""
+    """Return what is drawn, and warn of reading losses across methods."""
     names = "implicit reward margin = beta times the log-ratio of chosen minus that of rejected"
     return (
         f"As logged while training ({len(data.curves)} trainings; {names}). Losses of different"

@@ -59,7 +59,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
-    """Give every response with a score as a row of the figure's data."""
+    """Return every response with a score as a row of the figure's data."""
     return [
         {
             "axis": str(axis), "model": model, "seed": row.seed, "prompt_id": row.prompt_id,
@@ -71,7 +71,7 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
 
 
 def _end(row: ScoredResponse) -> str:
-    """Say how a response ended."""
+    """Return how a response ended."""
     if row.stop_reason is None:
         return _UNKNOWN
     return _CAP if row.stop_reason == StopReason.CAP else _ENDED
@@ -119,7 +119,7 @@ def groups_by_length(lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 
 def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
-    """Say what points and the line are, and that lengths are no treatment."""
+    """Return what points and the line are, and that lengths are no treatment."""
     counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
     unknown = sum(row["end"] == _UNKNOWN for row in rows)
     return (

@@ -51,7 +51,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def _pairs(data: FigureData) -> _Pairs:
-    """Give (axis, model) -> shape (2, prompts): scores of the reference and of the model."""
+    """Return (axis, model) -> shape (2, prompts): scores of the reference and of the model."""
     found: _Pairs = {}
     for axis in Axis:
         means = data.table(axis).means
@@ -88,7 +88,7 @@ def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis
 
 
 def _set_scales(axes: Axes, low: float, high: float) -> None:
-    """Give both directions the same limits and ticks."""
+    """Return both directions the same limits and ticks."""
     from matplotlib.ticker import MaxNLocator
 
     ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
@@ -99,7 +99,7 @@ def _set_scales(axes: Axes, low: float, high: float) -> None:
 
 
 def _span(scores: list[NDArray[np.float64]]) -> tuple[float, float]:
-    """Give the limits of both scales: all scores with room at the ends."""
+    """Return the limits of both scales: all scores with room at the ends."""
     if not scores:
         return 0.0, 1.0
     low = min(float(found.min()) for found in scores)
@@ -135,7 +135,7 @@ def _draw_panel(
 
 
 def _rows(data: FigureData, axis: Axis, model: str) -> list[dict[str, Any]]:
-    """Give a model's pairs as rows of the figure's data."""
+    """Return a model's pairs as rows of the figure's data."""
     table = data.table(axis)
     base, other = (table.means[data.models.index(name)] for name in (data.reference, model))
     return [
@@ -149,7 +149,7 @@ def _rows(data: FigureData, axis: Axis, model: str) -> list[dict[str, Any]]:
 
 
 def _caption(data: FigureData, pairs: _Pairs) -> str:
-    """Say what a point is, and what the two numbers count."""
+    """Return what a point is, and what the two numbers count."""
     counts = (found.shape[1] for found in pairs.values() if found.size)
     return (
         f"Each point is one prompt: the score of {data.reference}'s response against that of the"

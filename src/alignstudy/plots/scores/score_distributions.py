@@ -50,7 +50,7 @@ def draw(data: FigureData) -> Plot:
 
 
 def score_rows(data: FigureData) -> list[dict[str, Any]]:
-    """Give every score as a row: model, axis, prompt, seed, score."""
+    """Return every score as a row: model, axis, prompt, seed, score."""
     return [
         {
             "axis": str(axis), "model": model, "seed": row.seed,
@@ -79,7 +79,7 @@ def _draw_steps(axes: Axes, scores: list[float], style: ModelStyle, shift: float
 
 
 def _caption(data: FigureData) -> str:
-    """Say how to read the curves and where rates are on them."""
+    """Return how to read the curves and where rates are on them."""
     counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
     return (
         "Empirical distribution functions, nothing smoothed: a curve further right or below has"

@@ -96,7 +96,7 @@ def _draw_rows(axes: Axes, data: FigureData, rows: list[dict[str, Any]]) -> None
 
 
 def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
-    """Say what is counted, and on which scale."""
+    """Return what is counted, and on which scale."""
     counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
     tallest = ", ".join(
         f"{max(row['responses'] for row in rows if row['axis'] == str(axis))} on {title.lower()}"

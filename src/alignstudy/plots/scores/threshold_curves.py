@@ -105,7 +105,7 @@ def _draw_leaders(axes: Axes, data: FigureData, sweep: Sweep) -> None:
 
 
 def _stretches(sweep: Sweep, model: str) -> list[tuple[float, float]]:
-    """Give where a model leads, each threshold widened halfway to its neighbours."""
+    """Return where a model leads, each threshold widened halfway to its neighbours."""
     grid = sweep.thresholds
     middles = [grid[0], *((a + b) / 2 for a, b in pairwise(grid)), grid[-1]]
     found: list[tuple[float, float]] = []
@@ -120,7 +120,7 @@ def _stretches(sweep: Sweep, model: str) -> list[tuple[float, float]]:
 
 
 def _rows(data: FigureData, sweep: Sweep) -> list[dict[str, Any]]:
-    """Give every rate as a row of the figure's data."""
+    """Return every rate as a row of the figure's data."""
     return [
         {
             "axis": str(sweep.axis), "threshold": threshold, "model": model,
@@ -134,7 +134,7 @@ def _rows(data: FigureData, sweep: Sweep) -> list[dict[str, Any]]:
 
 
 def _caption(data: FigureData, sweeps: dict[Axis, Sweep]) -> str:
-    """Say what bands and rows are, and how often the order changes."""
+    """Return what bands and rows are, and how often the order changes."""
     counts = [len(data.table(axis).prompts) for axis in sweeps]
     orders = "; ".join(
         f"{_RATES[axis]}: {sweeps[axis].num_rankings} distinct"

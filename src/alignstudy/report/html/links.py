@@ -23,12 +23,12 @@ def prompt_names(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
 
 def sample_link(axis: str, prompt_id: str) -> str:
-    """Give the fragment that leads to a prompt in the viewer: `#sample=<axis>/<id>`."""
+    """Return the fragment that leads to a prompt in the viewer: `#sample=<axis>/<id>`."""
     return f"#sample={axis}/{_quoted(prompt_id)}"
 
 
 def pair_link(item: Comparison, metric: Metric) -> str:
-    """Give the fragment that shows the prompts on which two models differ most.
+    """Return the fragment that shows the prompts on which two models differ most.
 
     For rates, those where they get different labels; for scores, the largest differences first.
     """

@@ -78,12 +78,12 @@ def _finalize(value: Any) -> Any:  # noqa: ANN401 - any value a template writes
 
 
 def _csp_hash(text: str) -> str:
-    """Give the hash by which a content security policy admits an inline text."""
+    """Return the hash by which a content security policy admits an inline text."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _picture(path: Path) -> str:
-    """Give a PNG file as a data URI."""
+    """Return a PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
@@ -116,7 +116,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _contents(given: dict[str, Any], found: Iterable[str]) -> list[tuple[str, str]]:
-    """Give id and title of each section that the page has."""
+    """Return id and title of each section that the page has."""
     there = {
         *found,
         "limitations",
@@ -128,7 +128,7 @@ def _contents(given: dict[str, Any], found: Iterable[str]) -> list[tuple[str, st
 
 
 def _linked(verdicts: Iterable[Verdict]) -> set[str]:
-    """Give the ids of the prompts that verdicts point to."""
+    """Return the ids of the prompts that verdicts point to."""
     return {
         prompt_id
         for verdict in verdicts
@@ -157,7 +157,7 @@ def _in_short(inputs: ReportInputs) -> str:
 
 
 def _defects(inputs: ReportInputs) -> tuple[Defect, ...]:
-    """Give the protocol's known defects; the rigorous protocol mends them."""
+    """Return the protocol's known defects; the rigorous protocol fixes them."""
     if inputs.protocol != "paper":
         return ()
     ids: dict[str, set[str]] = {}

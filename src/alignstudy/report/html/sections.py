@@ -33,7 +33,7 @@ _FIGURES = {
     "training": ("training_curves",),
 }
 _TITLES = {
-    "merits": "Figures of merit",
+    "merits": "Metrics",
     "comparisons": "Differences between models",
     "trade-off": "Harmlessness against helpfulness",
     "claims": "Claims",
@@ -104,7 +104,7 @@ class Section:
 
 
 def sections(inputs: ReportInputs) -> dict[str, Section]:
-    """Give all sections of tables and figures in order, empty ones left out."""
+    """Return all sections of tables and figures in order, empty ones left out."""
     blocks = _blocks(inputs)
     warned = judge_stamps(inputs.findings)
     found = {}
@@ -123,12 +123,12 @@ def sections(inputs: ReportInputs) -> dict[str, Section]:
 
 
 def titles() -> dict[str, str]:
-    """Give every section's id with its title, in the order of the page."""
+    """Return every section's id with its title, in the order of the page."""
     return dict(_TITLES)
 
 
 def _figures(section: str, files: Sequence[FigureFile]) -> tuple[FigureFile, ...]:
-    """Give a section's figures in their order; the gallery has those that no section knows."""
+    """Return a section's figures in their order; the gallery has those that no section knows."""
     by_name = {file.name: file for file in files}
     if section == "gallery":
         known = {name for names in _FIGURES.values() for name in names}
@@ -137,7 +137,7 @@ def _figures(section: str, files: Sequence[FigureFile]) -> tuple[FigureFile, ...
 
 
 def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
-    """Give section -> its blocks of tables."""
+    """Return section -> its blocks of tables."""
     findings, first = inputs.findings, inputs.findings.first
     several = len(inputs.analyses) > 1
     by_judge = [(f"By the judge {a.judge}" if several else "", a) for a in inputs.analyses]
@@ -174,7 +174,7 @@ def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
 
 
 def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
-    """Give the blocks on policies, training, data and cost."""
+    """Return the blocks on policies, training, data and cost."""
     return {
         "policy": _one(run_tables.divergence_table(inputs.findings.divergences)),
         "training": _one(
@@ -198,7 +198,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
 def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
     return _block(
         heading,
-        result_tables.merits_table(inputs.findings, analysis),
+        result_tables.rates_table(inputs.findings, analysis),
         result_tables.scores_table(inputs.findings, analysis),
         result_tables.improvement_table(analysis),
         robustness_tables.best_shares_table(analysis),

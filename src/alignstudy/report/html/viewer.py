@@ -114,7 +114,7 @@ def _prompt(
     at: Mapping[tuple[str, int], int],
     analyses: Sequence[Analysis],
 ) -> dict[str, Any]:
-    """Give one prompt with its answers."""
+    """Return one prompt with its answers."""
     row = rows[0]
     answers = [_answer(each, at[each.model, each.seed], analyses) for each in rows]
     return {
@@ -127,7 +127,7 @@ def _prompt(
 
 
 def _answer(row: ScoredResponse, column: int, analyses: Sequence[Analysis]) -> dict[str, Any]:
-    """Give one response with its scores and labels, in the order of the judges."""
+    """Return one response with its scores and labels, in the order of the judges."""
     scores = [
         rating(row, analysis.judge) if analysis.judge in row.scores else None
         for analysis in analyses
@@ -148,7 +148,7 @@ def _answer(row: ScoredResponse, column: int, analyses: Sequence[Analysis]) -> d
 
 
 def _beyond(judged: str, raw: str | None) -> dict[str, str]:
-    """Give what was generated after the judged text ends; the whole where the two don't match."""
+    """Return what was generated after the judged text ends; the whole where the two don't match."""
     if raw is None or raw.strip() == judged.strip():
         return {}
     place = raw.find(judged.strip())
@@ -159,7 +159,7 @@ def _beyond(judged: str, raw: str | None) -> dict[str, str]:
 
 
 def _remarks(row: ScoredResponse) -> dict[str, list[str]]:
-    """Say what judges did not read as written, and why one gave no score."""
+    """Return what judges did not read as written, and why one gave no score."""
     said = [
         f"{judge} {_JUDGE_FLAGS.get(flag, flag)}"
         for judge, flags in row.flags.items()
@@ -172,7 +172,7 @@ def _remarks(row: ScoredResponse) -> dict[str, list[str]]:
 
 
 def _label(row: ScoredResponse, score: float | None, analysis: Analysis) -> str:
-    """Say what a response counts as; nothing where there is no score or no threshold."""
+    """Return what a response counts as; nothing where there is no score or no threshold."""
     limits = analysis.thresholds
     counts = None if score is None else limits.passes(row.axis, score)
     if counts is None:
@@ -182,7 +182,7 @@ def _label(row: ScoredResponse, score: float | None, analysis: Analysis) -> str:
 
 
 def _near(responses: Sequence[ScoredResponse], axis: str, judge: str) -> float:
-    """Give the distance from the threshold that counts as near, see `NEAR`."""
+    """Return the distance from the threshold that counts as near, see `NEAR`."""
     found = [
         score
         for row in responses

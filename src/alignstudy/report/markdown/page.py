@@ -55,15 +55,15 @@ def render_markdown(inputs: ReportInputs) -> str:
 
 
 def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
-    """Give title and tables of each section, the leading judge's figures only."""
+    """Return title and tables of each section, the leading judge's figures only."""
     findings, first = inputs.findings, inputs.findings.first
     claims = verdict_tables.verdicts_table(findings.verdicts, ())
     return [
         ("Claims", (_without(claims, _LINKS),)),
         (
-            "Figures of merit",
+            "Metrics",
             (
-                result_tables.merits_table(findings, first),
+                result_tables.rates_table(findings, first),
                 result_tables.scores_table(findings, first),
             ),
         ),

@@ -70,7 +70,7 @@ def _cost_cell(name: str, value: object, plain: Cell) -> Cell:
 
 
 def _cost_notes(rows: Sequence[Mapping[str, Any]], untold: Sequence[str]) -> Iterable[str]:
-    """Say what the stages took together, and what the numbers are of."""
+    """Return what the stages took together, and what the numbers are of."""
     before = [row for row in rows if row.get("reused")]
     if len(rows) > 1:
         yield f"All stages: {_total(rows)}."

@@ -39,7 +39,7 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
 
 
 def tables_of(findings: Findings) -> tuple[Table, ...]:
-    """Give all tables: metrics, improvement, scores, comparisons, omnibus, and more if they hold.
+    """Return all tables: metrics, improvement, scores, comparisons, omnibus, and more if they hold.
 
     They are of the leading judge, but for `judges`, which is there with several. Thresholds,
     lengths, seeds, sensitivities and claims have a table where there is something in it.

@@ -11,10 +11,10 @@ from alignstudy.report.tables.plain_table import Cell, Table
 
 
 def omnibus_table(analysis: Analysis) -> Table:
-    """Whether any model differs from any other, a row a figure of merit."""
+    """Whether any model differs from any other, a row per metric."""
     return Table(
         name="omnibus",
-        title="One test over all models for each figure of merit",
+        title="One test over all models for each metric",
         columns=("metric", "test", "statistic", "p_value", "n", "note"),
         rows=tuple(
             (item.metric, item.test, item.statistic, item.p_value, item.n, item.note)
@@ -105,10 +105,10 @@ def lengths_table(analysis: Analysis) -> Table:
 
 
 def seeds_table(analysis: Analysis) -> Table:
-    """Every figure of merit by training seed."""
+    """Every metric by training seed."""
     return Table(
         name="seeds",
-        title="Figures of merit by training seed; sd is between seeds, within is the standard"
+        title="Metrics by training seed; sd is between seeds, within is the standard"
         " error of one seed's figure from the draw of prompts",
         columns=("model", "metric", "seed", "value", "sd", "within"),
         rows=tuple(
@@ -136,7 +136,7 @@ def judges_table(analyses: Sequence[Analysis]) -> Table:
     """Every judge's figures side by side; no rows with one judge."""
     return Table(
         name="judges",
-        title="Figures of merit by judge, with 95 % intervals",
+        title="Metrics by judge, with 95 % intervals",
         columns=("judge", "model", "metric", "value", "low", "high", "n"),
         rows=tuple(_judge_rows(analyses)) if len(analyses) > 1 else (),
     )
@@ -170,5 +170,5 @@ def _claim_row(claim: str, part: str, verdict: Verdict) -> tuple[Cell, ...]:
 
 
 def _ends(estimate: Estimate | None) -> tuple[Cell, ...]:
-    """Give value, low and high."""
+    """Return value, low and high."""
     return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)

@@ -176,7 +176,7 @@ def leave_one_out_table(rankings: Sequence[LeaveOneOut]) -> Table:
 
 
 def _same(item: LeaveOneOut, whole: tuple[str, ...] | None) -> Cell:
-    """Say whether leaving a judge out changes who is first, or any place."""
+    """Return whether leaving a judge out changes who is first, or any place."""
     if not item.without or whole is None:
         return Cell(ABSENT)
     if item.ranking == whole:
@@ -187,7 +187,7 @@ def _same(item: LeaveOneOut, whole: tuple[str, ...] | None) -> Cell:
 
 
 def quality_notes(qualities: Sequence[JudgeQuality]) -> tuple[str, ...]:
-    """Give what a reader has to know of each judge, a sentence each."""
+    """Return what a reader has to know of each judge, a sentence each."""
     found = []
     for quality in qualities:
         found += [f"{quality.judge}: {note.rstrip('.')}." for note in quality.notes]

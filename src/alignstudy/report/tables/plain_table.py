@@ -31,7 +31,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def to_csv(self) -> str:
-        """Give the table as CSV: six decimals (p-values: six digits), text that never runs."""
+        """Return the table as CSV: six decimals (p-values: six digits), text that never runs."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(self.columns)
@@ -41,7 +41,7 @@ class Table:
         return file.getvalue()
 
     def to_markdown(self) -> str:
-        """Give the table as Markdown: numbers to two decimals, p-values to four digits."""
+        """Return the table as Markdown: numbers to two decimals, p-values to four digits."""
         lines = [_markdown_row(self.columns), "|" + " --- |" * len(self.columns)]
         for row in self.rows:
             cells = zip(self.columns, row, strict=True)

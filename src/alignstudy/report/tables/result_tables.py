@@ -29,7 +29,7 @@ SCORES = ("score_harmless", "score_helpful")
 _SHORT_NAMES = {"score_harmless": "Score, harmful", "score_helpful": "Score, helpful"}
 
 
-def merits_table(findings: Findings, analysis: Analysis) -> Table:
+def rates_table(findings: Findings, analysis: Analysis) -> Table:
     """HmR, HpR and CAS in percent with their intervals and n."""
     table = _estimates(findings, analysis, RATES, "In percent, higher is better.")
     return Table(columns=table.columns, rows=table.rows, note=table.note, title="Rates by model")
@@ -55,7 +55,7 @@ def _estimates(findings: Findings, analysis: Analysis, metrics: Sequence[str], n
 
 
 def _heading(findings: Findings, analysis: Analysis, metric: str) -> str:
-    """Name a figure of merit; where its judge is below the floor, the heading says so."""
+    """Name a metric; where its judge is below the floor, the heading says so."""
     name = f"{NAMES[metric][0].upper()}{NAMES[metric][1:]}"
     return f"{name} (judge below floor)" if is_stamped(findings, analysis.judge, metric) else name
 
@@ -103,12 +103,12 @@ def improvement_table(analysis: Analysis) -> Table:
 
 
 def comparisons_table(comparisons: Iterable[Comparison], metrics: Sequence[str]) -> Table:
-    """Paired comparisons with their tests, the given figures of merit in their order."""
+    """Paired comparisons with their tests, the given metrics in their order."""
     made = list(comparisons)
     rows = tuple(_comparison(item) for metric in metrics for item in made if item.metric == metric)
     return Table(
         columns=(
-            "Figure of merit", "Model", "Against", "Difference#", "p#", "p (Holm)#", "Verdict",
+            "Metric", "Model", "Against", "Difference#", "p#", "p (Holm)#", "Verdict",
             "Better / worse / same#", "Win rate#", "To show it#",
         ),
         rows=rows,
@@ -171,7 +171,7 @@ def _win_rate(item: Comparison) -> Cell:
 
 
 def _power(item: Comparison) -> Cell:
-    """Say how many prompts would show the observed difference, and what could be shown."""
+    """Return how many prompts would show the observed difference, and what could be shown."""
     if item.power is None:
         return Cell(ABSENT)
     detectable, digits = item.power.detectable, digits_of(item.metric)

@@ -144,7 +144,7 @@ def omnibus_table(analysis: Analysis) -> Table:
         for item in analysis.omnibus
     )
     return Table(
-        columns=("Figure of merit", "Test", "Statistic#", "p#", "Verdict", "n#"),
+        columns=("Metric", "Test", "Statistic#", "p#", "Verdict", "n#"),
         rows=rows,
         note="One test over all models, before any pair is looked at; not corrected.",
         title="Does any model differ from any other?",
@@ -152,7 +152,7 @@ def omnibus_table(analysis: Analysis) -> Table:
 
 
 def seeds_table(analysis: Analysis) -> Table:
-    """Figures of merit by training seed."""
+    """Metrics by training seed."""
     rows = tuple(
         (
             Cell(item.model),
@@ -169,7 +169,7 @@ def seeds_table(analysis: Analysis) -> Table:
         for item in analysis.seed_spreads
     )
     return Table(
-        columns=("Model", "Figure of merit", "By seed", "Spread between seeds#",
+        columns=("Model", "Metric", "By seed", "Spread between seeds#",
                  "Error from prompts#"),
         rows=rows,
         note=(

@@ -164,7 +164,7 @@ def facts_table(facts: Mapping[str, Any], heading: str, *, title: str) -> Table:
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:  # noqa: ANN401 - JSON
-    """Give (dotted name, text) of every value in nested mappings and lists of mappings."""
+    """Return (dotted name, text) of every value in nested mappings and lists of mappings."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _flat(item, f"{name}.{key}" if name else str(key))

@@ -20,7 +20,7 @@ _MOST_LINKS = 6
 
 
 def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredResponse]) -> Table:
-    """Give a row a claim, and one for each part of a claim that has several."""
+    """Return a row a claim, and one for each part of a claim that has several."""
     places = _places(responses)
     rows = []
     for item in verdicts:
@@ -44,7 +44,7 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
 
 
 def verdict_kind(verdict: str) -> str:
-    """Give how a verdict is set off: one of `layout.KINDS`."""
+    """Return how a verdict is set off: one of `layout.KINDS`."""
     return _KINDS.get(verdict, "open")
 
 
@@ -65,7 +65,7 @@ def _row(item: Verdict, places: _Places, prefix: str = "") -> tuple[Cell, ...]:
 
 
 def _places(responses: Sequence[ScoredResponse]) -> _Places:
-    """Give prompt id -> name and link of its samples; an id may stand on both axes."""
+    """Return prompt id -> name and link of its samples; an id may stand on both axes."""
     found: _Places = {}
     for (axis, prompt_id), name in prompt_names((r.axis, r.prompt_id) for r in responses).items():
         found[prompt_id] = (*found.get(prompt_id, ()), (name, sample_link(axis, prompt_id)))

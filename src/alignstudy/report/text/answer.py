@@ -13,7 +13,7 @@ from itertools import combinations
 
 from alignstudy.analysis.comparisons.orientation import (
     ALPHA,
-    Finding,
+    OrientedComparison,
     between,
     differences,
     figures_in_words,
@@ -57,7 +57,7 @@ class Answer:
 
 
 def answer(findings: Findings) -> Answer:
-    """Say what was found, in at most `MOST_SENTENCES` sentences, the headline's included."""
+    """Return what was found, in at most `MOST_SENTENCES` sentences, the headline's included."""
     first = findings.first
     metric = leading_metric(first)
     if metric is None:
@@ -84,7 +84,7 @@ def _fit(told: list[str], last: list[str], room: int) -> list[str]:
 
 
 def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:
-    """Say what is real, what can't be told, and how the leader does against the base."""
+    """Return what is real, what can't be told, and how the leader does against the base."""
     to_base = _against_base(analysis, metric)
     found = [_real(analysis), _open_questions(analysis, metric), _by_scores(analysis)]
     # That no model is above the base comes first; that one is stands among the real differences.
@@ -121,7 +121,7 @@ def _real_in(analysis: Analysis, metrics: list[Metric], heading: str) -> str:
     return f"{heading} (after Holm): {'; '.join(said)}."
 
 
-def _named(shown: list[Finding]) -> str:
+def _named(shown: list[OrientedComparison]) -> str:
     """Name the largest differences, and count the rest."""
     said = [f"{f.better} above {f.worse} ({f.figures()})" for f in shown[:_MOST_NAMED]]
     rest = len(shown) - len(said)
@@ -129,7 +129,7 @@ def _named(shown: list[Finding]) -> str:
 
 
 def _against_base(analysis: Analysis, metric: Metric) -> str:
-    """Say how the leading model does against the base model."""
+    """Return how the leading model does against the base model."""
     base, first = analysis.base, leaders(analysis, metric)
     found = values_of(analysis, metric)
     if base is None or base not in found or len(found) == 1:
@@ -148,8 +148,8 @@ def _against_base(analysis: Analysis, metric: Metric) -> str:
     )
 
 
-def _verdict(finding: Finding) -> str:
-    """Say what a test says of a difference."""
+def _verdict(finding: OrientedComparison) -> str:
+    """Return what a test says of a difference."""
     if finding.p is None:
         return "; no test was made"
     verdict = "a real difference" if finding.is_shown else "not shown to be a real difference"
@@ -157,7 +157,7 @@ def _verdict(finding: Finding) -> str:
 
 
 def _open_questions(analysis: Analysis, metric: Metric) -> str:
-    """Say which lead can't be told from chance, and how many prompts would tell."""
+    """Return which lead can't be told from chance, and how many prompts would tell."""
     best = leaders(analysis, metric)[0]
     rivals = [model for model in unseparated(analysis, metric, best) if model != best]
     pairs = [found for rival in rivals if (found := between(analysis, metric, best, rival))]
@@ -177,8 +177,8 @@ def _open_questions(analysis: Analysis, metric: Metric) -> str:
     return f"No difference in {name} is shown {pair} ({first.figures()}){_needed(first)}{tail}."
 
 
-def _needed(finding: Finding) -> str:
-    """Say what it would take to show a difference of this size, and what this study could show."""
+def _needed(finding: OrientedComparison) -> str:
+    """What it would take to show a difference of this size, and what this study could show."""
     power = finding.power
     if power is None:
         return "; no test was made" if finding.p is None else ""
@@ -231,7 +231,7 @@ def _where_shown(analysis: Analysis, rates: list[Metric], best: list[str]) -> st
 
 
 def _judge_sentence(findings: Findings, metric: Metric) -> str:
-    """Say how often the leading judge agrees with people, and whether other judges agree."""
+    """Return how often the leading judge agrees with people, and whether other judges agree."""
     judge = findings.first.judge
     quality = findings.quality(judge)
     measured = (
@@ -249,7 +249,7 @@ def _judge_sentence(findings: Findings, metric: Metric) -> str:
 
 
 def _by_other_judge(first: Analysis, other: Analysis, metric: Metric) -> str:
-    """Say whether another judge puts the same model first."""
+    """Return whether another judge puts the same model first."""
     theirs, ours = leaders(other, metric), leaders(first, metric)
     if not theirs:
         return f"the judge {other.judge} gave no {metric.title}"

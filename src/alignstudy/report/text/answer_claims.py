@@ -18,7 +18,7 @@ _NUM_TOLD = 2
 
 
 def claims_in_words(verdicts: Sequence[Verdict]) -> str:
-    """Say how many claims were stated and what became of them."""
+    """Return how many claims were stated and what became of them."""
     amounts = [(sum(item.verdict == name for item in verdicts), name) for name in VERDICTS]
     if len(verdicts) == 1:
         return f"The claim that was stated ({verdicts[0].claim}) is {verdicts[0].verdict}."
@@ -35,7 +35,7 @@ def _rest(said: Sequence[str]) -> str:
 
 
 def verdict_sentences(verdicts: Sequence[Verdict]) -> list[str]:
-    """Give a sentence for each kind of verdict: the first claims with their evidence."""
+    """Return a sentence for each kind of verdict: the first claims with their evidence."""
     sentences = []
     for names, heading in _GROUPS:
         group = [item for item in verdicts if item.verdict in names]

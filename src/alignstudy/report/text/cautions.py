@@ -19,7 +19,7 @@ JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0
 
 
 def cautions(inputs: ReportInputs) -> tuple[str, ...]:
-    """Give the warnings, the gravest first, each once: one or two sentences each."""
+    """Return the warnings, the gravest first, each once: one or two sentences each."""
     first = inputs.analyses[0]
     models = [model.model for analysis in inputs.analyses for model in analysis.models]
     baselines = {item.judge for item in inputs.findings.qualities if item.is_baseline}
@@ -101,7 +101,7 @@ def _power(analysis: Analysis) -> Iterator[str]:
 
 
 def smallest_likely_difference(num_prompts: int, *, discordance: float = 0.3) -> float:
-    """Give the paired difference of two rates that a test shows with 80 % power, in points.
+    """Return the paired difference of two rates that a test shows with 80 % power, in points.
 
     Normal approximation of McNemar's test at a two-sided level of 5 %:
     `(1.96 + 0.84) * sqrt(discordance / n)`.

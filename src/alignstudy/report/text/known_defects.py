@@ -1,7 +1,7 @@
 """What is wrong with the published protocol, as far as it is known.
 
 The paper protocol repeats the published study (arXiv:2509.09055) to the letter so that its numbers
-can be checked; none of its defects is mended silently, all are named in every report that uses it.
+can be checked; none of its defects is fixed silently, all are named in every report that uses it.
 The shares below were counted on the 100 published prompts and 400 published responses.
 """
 
@@ -30,7 +30,7 @@ class Defect:
 
 
 def known_defects(settings: Mapping[str, Any], *, num_prompts: int) -> tuple[Defect, ...]:
-    """Give the defects that a study under the paper protocol has.
+    """Return the defects that a study under the paper protocol has.
 
     Those that a study can avoid by its settings are left out where it does; of a study without
     settings (ratings read from a folder) all are given.

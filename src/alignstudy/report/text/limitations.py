@@ -12,7 +12,7 @@ from alignstudy.report.inputs import ReportInputs
 
 
 def limitations(inputs: ReportInputs) -> tuple[str, ...]:
-    """Give the limits of what the figures say, a sentence or two each."""
+    """Return the limits of what the figures say, a sentence or two each."""
     found = [
         _seeds(inputs),
         _judges(inputs),
@@ -25,7 +25,7 @@ def limitations(inputs: ReportInputs) -> tuple[str, ...]:
 
 
 def _axes(axes: Sequence[Axis]) -> str:
-    """Say what the rates don't look at."""
+    """Return what the rates don't look at."""
     said = [
         f"{rate_of(axis).title} {'is ' if at == 0 else ''}about the {axis.prompts}"
         f" {'prompts' if at == 0 else 'ones'} alone"
@@ -42,7 +42,7 @@ def _axes(axes: Sequence[Axis]) -> str:
 
 
 def _seeds(inputs: ReportInputs) -> str:
-    """Say what the intervals don't cover."""
+    """Return what the intervals don't cover."""
     models = inputs.findings.first.models
     most = max((model.num_seeds for model in models), default=0)
     if most > 1:
@@ -68,7 +68,7 @@ def _judges(inputs: ReportInputs) -> str:
         if unknown
         else ""
     )
-    return f"Every figure of merit is a judge's opinion of a text, not a person's.{tail}"
+    return f"Every metric is a judge's opinion of a text, not a person's.{tail}"
 
 
 def _multiplicity(inputs: ReportInputs) -> str:

@@ -11,12 +11,12 @@ from alignstudy.report.inputs import ReportInputs
 
 
 def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
-    """Give the axes on which a judge lies below its floor; verdicts go by the same rule."""
+    """Return the axes on which a judge lies below its floor; verdicts go by the same rule."""
     return tuple(axis for axis in findings.first.axes if findings.is_below_floor(judge, axis.name))
 
 
 def is_stamped(findings: Findings, judge: str, metric: Metric) -> bool:
-    """Tell whether a figure of merit rests on an axis where its judge is below its floor."""
+    """Return whether a metric rests on an axis where its judge is below its floor."""
     return any(findings.is_below_floor(judge, axis) for axis in metric.axes)
 
 
@@ -27,7 +27,7 @@ def run_stamp(inputs: ReportInputs) -> str:
 
 
 def judge_stamps(findings: Findings) -> tuple[str, ...]:
-    """Say which judges are below their floor, on which axes, and what that touches."""
+    """Return which judges are below their floor, on which axes, and what that touches."""
     judges = [a.judge for a in findings.analyses if not findings.is_baseline(a.judge)]
     return tuple(
         f"Judge below floor: on {axis.prompts} prompts {_touched(findings, axis)} by the judge"
@@ -55,7 +55,7 @@ def stamp_in_words(findings: Findings) -> str:
 
 
 def _accuracy(quality: JudgeQuality | None, axis: Axis) -> str:
-    """Say how often a judge agrees with people, and what the floor is."""
+    """Return how often a judge agrees with people, and what the floor is."""
     if quality is None:
         return "is made of judges that are all below their floor"
     floor = f"the floor of {short(quality.floor, 1)}{NO_BREAK}%"

@@ -26,7 +26,7 @@ _PROTOCOLS = {
 
 
 def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
-    """Say what was compared, on what data, by which judge and protocol, in short paragraphs."""
+    """Return what was compared, on what data, by which judge and protocol, in short paragraphs."""
     settings, first = inputs.settings, inputs.analyses[0]
     paragraphs = (
         (_compared(settings, first), _data(settings), _seeds(first)),
@@ -40,14 +40,14 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
 
 
 def recipe_in_words(methods: object) -> str:
-    """Say what a recipe does: `sft, then dpo`; the base model is left as it is."""
+    """Return what a recipe does: `sft, then dpo`; the base model is left as it is."""
     if not isinstance(methods, Sequence) or isinstance(methods, str):
         return ""
     return ", then ".join(str(method) for method in methods) or "not trained further"
 
 
 def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
-    """Say which models are compared, and on which base they stand."""
+    """Return which models are compared, and on which base they stand."""
     recipes = settings.get("recipes")
     recipes = recipes if isinstance(recipes, Mapping) else {}
     named = []
@@ -72,13 +72,13 @@ def _base(base: object) -> str:
 
 
 def _architecture(trained: object) -> str:
-    """Give the model type of something that a study trains from scratch; empty if it is not."""
+    """Return the model type of something that a study trains from scratch; empty if it is not."""
     architecture = trained.get("architecture") if isinstance(trained, Mapping) else None
     return str(architecture.get("model_type", "")) if isinstance(architecture, Mapping) else ""
 
 
 def _data(settings: Mapping[str, Any]) -> str:
-    """Say what they learned from."""
+    """Return what they learned from."""
     data = settings.get("data")
     data = data if isinstance(data, Mapping) else {"source": data}
     source = data.get("source")
@@ -99,7 +99,7 @@ def _is_list(value: object) -> bool:
 
 
 def _prompts(inputs: ReportInputs) -> str:
-    """Say how many prompts there were."""
+    """Return how many prompts there were."""
     sizes = []
     for axis in inputs.analyses[0].axes:
         ids = {row.prompt_id for row in inputs.responses if row.axis == axis.name}
@@ -109,7 +109,7 @@ def _prompts(inputs: ReportInputs) -> str:
 
 
 def _generation(settings: Mapping[str, Any]) -> str:
-    """Say how responses were made."""
+    """Return how responses were made."""
     generation = settings.get("generation")
     if not isinstance(generation, Mapping):
         return ""
@@ -173,7 +173,7 @@ def _validation(inputs: ReportInputs) -> str:
 
 
 def _claims(inputs: ReportInputs) -> str:
-    """Say how many claims were stated."""
+    """Return how many claims were stated."""
     amount = len(inputs.findings.verdicts)
     if not amount:
         return "No claim was stated beforehand." if inputs.settings else ""
@@ -193,7 +193,7 @@ def _judge(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def _threshold(analysis: Analysis, axis: Axis) -> str:
-    """Say when a response counts on an axis, and where the number comes from."""
+    """Return when a response counts on an axis, and where the number comes from."""
     limits = analysis.thresholds
     value = limits.of(axis.name)
     if value is None:
@@ -208,7 +208,7 @@ def _threshold(analysis: Analysis, axis: Axis) -> str:
 
 
 def _definitions(analysis: Analysis) -> str:
-    """Say what the rates are."""
+    """Return what the rates are."""
     shares = [
         f"{rate_of(axis).title} {'is ' if at == 0 else ''}the share of {axis.prompts} prompts that"
         f" were {axis.answered}"
@@ -221,6 +221,6 @@ def _definitions(analysis: Analysis) -> str:
 
 
 def _seeds(analysis: Analysis) -> str:
-    """Say how often each recipe was trained."""
+    """Return how often each recipe was trained."""
     most = max((model.num_seeds for model in analysis.models), default=0)
     return f"Each recipe was trained with {most} seeds." if most > 1 else ""

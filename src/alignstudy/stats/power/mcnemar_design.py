@@ -196,5 +196,5 @@ def _check_discordance(p_win: float, p_loss: float, n: int) -> None:
         raise MetricError(
             f"impossible paired design: {p_win} wins and {p_loss} losses of {n} prompts",
             why="wins and losses are shares of the prompts and don't overlap",
-            mend="give two shares whose sum is at most 1, and at least one prompt",
+            hint="give two shares whose sum is at most 1, and at least one prompt",
         )

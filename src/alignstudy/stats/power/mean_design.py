@@ -35,7 +35,7 @@ def mean_power(effect_size: float, n: int, *, alpha: float = ALPHA) -> float:
         raise MetricError(
             f"no power for an effect of {effect_size} on {n} prompts",
             why="a paired comparison of means needs a finite effect and two prompts",
-            mend="give more prompts",
+            hint="give more prompts",
         )
     shift = abs(effect_size) * math.sqrt(n)
     if n >= _NORMAL_FROM or shift > 30.0:
@@ -82,7 +82,7 @@ def mean_n(effect_size: float, *, power: float = POWER, alpha: float = ALPHA) ->
         raise MetricError(
             f"no sample size for an effect of {effect_size}",
             why="the differences have no standard deviation",
-            mend="leave this comparison out of the planning",
+            hint="leave this comparison out of the planning",
         )
     wanted = normal_n(abs(effect_size), 1.0, power=power, alpha=alpha)
     if wanted is None:

@@ -56,5 +56,5 @@ def check_probability(**named: float) -> None:
     for name, value in named.items():
         if not 0.0 < value < 1.0:
             raise MetricError(
-                f"{name} is {value}, not a probability", mend="give one between 0 and 1"
+                f"{name} is {value}, not a probability", hint="give one between 0 and 1"
             )

@@ -55,7 +55,7 @@ def rate_power(wins: int, losses: int, n: int) -> Power:
         raise MetricError(
             f"impossible paired counts: {wins} wins, {losses} losses of {n}",
             why="wins and losses are disjoint parts of the paired prompts",
-            mend="count each prompt once",
+            hint="count each prompt once",
         )
     detectable = mcnemar_detectable((wins + losses) / n, n)
     if detectable is None:
@@ -73,7 +73,7 @@ def _one_sided_detectable(n: int) -> float:
         raise MetricError(
             f"no difference of rates is detectable on {n} prompts",
             why="McNemar's exact test needs six discordant prompts to reject at 5 %",
-            mend="compare the models on more prompts",
+            hint="compare the models on more prompts",
         )
     return smallest(lambda share: mcnemar_power(share, 0.0, n) >= POWER, most=1.0)
 
@@ -119,7 +119,7 @@ def stratified_power(strata: Sequence[NDArray[np.float64]]) -> Power:
     """
     parts = [_finite(part) for part in strata]
     if not parts:
-        raise MetricError("no strata to take the mean of", mend="give the differences by set")
+        raise MetricError("no strata to take the mean of", hint="give the differences by set")
     difference = float(np.mean([part.mean() for part in parts]))
     variances = [float(part.var(ddof=1)) for part in parts]
     if all(np.ptp(part) == 0.0 for part in parts):
@@ -137,7 +137,7 @@ def stratified_power(strata: Sequence[NDArray[np.float64]]) -> Power:
 
 
 def _power_without_spread(difference: float) -> Power:
-    """Give the power where all differences are alike."""
+    """Return the power where all differences are alike."""
     found = difference != 0.0
     return Power(power=100.0 if found else 0.0, detectable=None, n_needed=2 if found else None)
 
@@ -148,6 +148,6 @@ def _finite(differences: NDArray[np.float64]) -> NDArray[np.float64]:
         raise MetricError(
             f"no power from {values.size} paired differences",
             why="at least two finite ones are needed for a standard deviation",
-            mend="leave prompts without a score out, or give more prompts",
+            hint="leave prompts without a score out, or give more prompts",
         )
     return values

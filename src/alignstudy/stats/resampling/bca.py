@@ -51,7 +51,7 @@ def bca_means(
     """
     if not 0.0 < level < 1.0:
         raise MetricError(
-            f"an interval's level lies between 0 and 1, not {level}", mend="give 0.95 for 95 %"
+            f"an interval's level lies between 0 and 1, not {level}", hint="give 0.95 for 95 %"
         )
     matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
     replicates = bootstrap_means(matrix, draws=draws, rng=rng, clusters=clusters)
@@ -69,7 +69,7 @@ def _estimate(
     replicates: NDArray[np.float64],
     level: float,
 ) -> Estimate:
-    """Give one row's mean with the best interval that is defined."""
+    """Return one row's mean with the best interval that is defined."""
     mean = float(row.mean())
     left_out = _leave_one_out(row, labels)
     # Rounding alone makes the means of equal numbers differ in their last bits.

@@ -52,7 +52,7 @@ def bootstrap_means(
     if draws < 1 or not present.any(axis=1).all():
         raise MetricError(
             "a bootstrap needs at least one draw, and a value in every row",
-            mend="leave out what has no score, and ask for at least one draw",
+            hint="leave out what has no score, and ask for at least one draw",
         )
     whole = None if clusters is None else checked_labels(clusters, matrix.shape[1])
     if (present == present[0]).all():
@@ -117,7 +117,7 @@ def percentile_estimate(
     method: str = "bootstrap",
     level: float = 0.95,
 ) -> Estimate:
-    """Give an estimate with the percentile interval of its bootstrap replicates.
+    """Return an estimate with the percentile interval of its bootstrap replicates.
 
     Args:
         value: The point estimate.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def checked_labels(clusters: NDArray[np.int64], num_prompts: int) -> NDArray[np.int64]:
-    """Give the labels as an array, if there is one integer a prompt.
+    """Return the labels as an array, if there is one integer a prompt.
 
     Args:
         clusters: One label a prompt, shape (n,): any integers.
@@ -28,7 +28,7 @@ def checked_labels(clusters: NDArray[np.int64], num_prompts: int) -> NDArray[np.
             f"cluster labels of shape {labels.shape} and type {labels.dtype} for {num_prompts}"
             " prompts",
             why="each prompt belongs to one cluster, named by an integer",
-            mend="give one integer a prompt",
+            hint="give one integer a prompt",
         )
     return labels
 

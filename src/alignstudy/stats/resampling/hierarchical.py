@@ -68,7 +68,7 @@ def _check(cube: NDArray[np.float64], draws: int) -> None:
         raise MetricError(
             f"no bootstrap over seeds and prompts of an array of shape {cube.shape}",
             why="it needs (quantities, seeds, prompts), a value in every row, and a draw",
-            mend="leave out what has no score, and ask for at least one draw",
+            hint="leave out what has no score, and ask for at least one draw",
         )
 
 
@@ -103,7 +103,7 @@ def _seed_weights(
         raise MetricError(
             "rows that share their seeds must have the same ones",
             why="a draw takes the same training seeds for all of them",
-            mend="mark one flag a row, and only rows with the same seeds",
+            hint="mark one flag a row, and only rows with the same seeds",
         )
     weights = np.empty((draws, *there.shape))
     common = _draw_seeds(together[0], draws, rng) if len(together) else None
@@ -125,7 +125,7 @@ def _draw_seeds(
 
 
 def seed_spread(by_seed: Sequence[float]) -> float:
-    """Standard deviation of a figure of merit between training seeds (n - 1).
+    """Standard deviation of a metric between training seeds (n - 1).
 
     Args:
         by_seed: One value a seed, at least two, in any unit.
@@ -138,6 +138,6 @@ def seed_spread(by_seed: Sequence[float]) -> float:
         raise MetricError(
             f"no spread between {values.size} training seeds",
             why="a standard deviation needs two or more finite values",
-            mend="train with several `seeds:`",
+            hint="train with several `seeds:`",
         )
     return float(values.std(ddof=1))

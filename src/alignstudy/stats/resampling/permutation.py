@@ -52,7 +52,7 @@ def sign_flip(
     if not np.isfinite(matrix).all() or flips < 1:
         raise MetricError(
             "a sign-flip test needs finite differences and at least one flip",
-            mend="give 0 where a prompt is not in the comparison",
+            hint="give 0 where a prompt is not in the comparison",
         )
     if clusters is not None:
         matrix, _ = sums_by_cluster(matrix, clusters)
@@ -67,7 +67,7 @@ def sign_flip(
 
 
 def _enumerated(differences: NDArray[np.float64]) -> float:
-    """Give the exact p-value: the share of sign patterns as extreme as the observed one."""
+    """Return the exact p-value: the share of sign patterns as extreme as the observed one."""
     sums = np.zeros(1)
     for difference in differences:
         sums = np.concatenate([sums + difference, sums - difference])
@@ -77,7 +77,7 @@ def _enumerated(differences: NDArray[np.float64]) -> float:
 def _sampled(
     matrix: NDArray[np.float64], *, rng: np.random.Generator, flips: int
 ) -> NDArray[np.float64]:
-    """Give p-values from random sign patterns, drawn in blocks to bound memory."""
+    """Return p-values from random sign patterns, drawn in blocks to bound memory."""
     used = matrix[:, np.any(matrix != 0.0, axis=0)]
     used = used / np.abs(used).sum(axis=1, keepdims=True)  # rows of any unit mix in one basis
     # Single precision halves the time of the one costly product; the slack covers its rounding.
@@ -117,5 +117,5 @@ def _coin_tosses(
 
 
 def _observed(matrix: NDArray[np.float64], *, slack: float) -> NDArray[np.float64]:
-    """Give |sum| of each row, less what rounding may take from a pattern that ties with it."""
+    """Return |sum| of each row, less what rounding may take from a pattern that ties with it."""
     return np.asarray(np.abs(matrix.sum(axis=1)) - slack * np.abs(matrix).sum(axis=1))

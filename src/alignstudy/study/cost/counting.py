@@ -85,7 +85,7 @@ class Counter:
         return float(sum(n.size for axis, n in sets if axes is None or axis.name in axes))
 
     def prompts(self, stage: SelectPrompts) -> list[str]:
-        """Give prompts where they were chosen; else prompts of the split that they come from.
+        """Return prompts where they were chosen; else prompts of the split that they come from.
 
         Empty where the source isn't on this machine.
         """
@@ -172,7 +172,7 @@ def _joined(parts: Sequence[Part]) -> Part:
 
 
 def _taken(file: SplitFile, chosen: RowSelection) -> float:
-    """Give the share of a file's rows that a selection takes; few are left out for other causes."""
+    """The share of a file's rows that a selection takes; few are left out for other causes."""
     low, high = chosen.share
     made = 1.0
     if file.split is None:

@@ -24,7 +24,7 @@ class Counter:
         self._last, self._total = read(), 0
 
     def total(self) -> int:
-        """Give the microjoules since the start, runs over the end included.
+        """Return the microjoules since the start, runs over the end included.
 
         Asked less often than the counter runs over once, it would miss whole rounds.
         """
@@ -37,7 +37,7 @@ class Counter:
 
 
 def package_counters(folder: Path = POWERCAP) -> list[Counter]:
-    """Give the processor packages' counters; none where Linux has none or lets only root read.
+    """Return the processor packages' counters; none where Linux has none or lets only root read.
 
     Zones inside a package (cores, memory) are part of it and left out, as is the platform's own
     ("psys"), which holds the packages.
@@ -61,7 +61,7 @@ def _reader(file: Path) -> Callable[[], int]:
 
 
 def gpu_counters(uuid: str) -> list[Counter]:
-    """Give a GPU's counter by its UUID; none where `pynvml` isn't installed or the GPU has none."""
+    """A GPU's counter by its UUID; none where `pynvml` isn't installed or the GPU has none."""
     try:
         import pynvml  # type: ignore[import-not-found,unused-ignore]
 
@@ -104,7 +104,7 @@ class EnergyMeter:
             self._timer = None
 
     def joules(self) -> float | None:
-        """Give the joules since this meter was made; None where the machine doesn't tell."""
+        """Return the joules since this meter was made; None where the machine doesn't tell."""
         with self._lock:
             try:
                 total = sum(counter.total() for counter in self._counters)

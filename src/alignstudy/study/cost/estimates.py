@@ -47,7 +47,7 @@ class StudyEstimate:
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give the same for scripts: seconds and bytes, whole numbers; null: not known."""
+        """Return the same for scripts: seconds and bytes, whole numbers; null: not known."""
         return {**asdict(self), "stages": [asdict(stage) for stage in self.stages]}
 
 

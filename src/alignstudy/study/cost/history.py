@@ -65,7 +65,7 @@ class History:
 
     @cached_property
     def _ratios(self) -> Mapping[str, list[float]]:
-        """Give measured over predicted seconds by kind of work, the latest runs only."""
+        """Return measured over predicted seconds by kind of work, the latest runs only."""
         found: dict[str, list[tuple[str, float]]] = defaultdict(list)
         here = machine_mark()
         for facts in _facts(self._store):
@@ -81,7 +81,7 @@ class History:
 
 
 def _facts(store: Store) -> Iterator[dict[str, Any]]:
-    """Give the facts of the artefacts that say what work they were."""
+    """Return the facts of the artefacts that say what work they were."""
     for path in sorted((store.root / "store").glob("*/*/manifest.json")):
         artefact: Artefact | None = store.peek(path.parent.parent.name, path.parent.name)
         if artefact is not None and artefact.facts.get("work") and artefact.facts["seconds"]:

@@ -13,7 +13,7 @@ from alignstudy.study.run.store import Store
 
 
 def machine_speed(store: Store, device: str, *, threads: int | None) -> Speed:
-    """Give this machine's speed; nothing is written where there is no store yet.
+    """Return this machine's speed; nothing is written where there is no store yet.
 
     Args:
         store: Where figures of this machine are kept.
@@ -36,7 +36,7 @@ def machine_speed(store: Store, device: str, *, threads: int | None) -> Speed:
 
 
 def _kernels(file: Path, threads: int | None) -> Kernels:
-    """Give what is kept of this processor; torch is loaded only where nothing is."""
+    """Return what is kept of this processor; torch is loaded only where nothing is."""
     asked = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
     kept = kept_kernels(file).get(asked)
     if kept is not None:
@@ -49,5 +49,5 @@ def _kernels(file: Path, threads: int | None) -> Kernels:
 
 
 def free_bytes(device: str) -> int:
-    """Give the free bytes of the accelerator, or of this machine within its container's limit."""
+    """Return the free bytes of the accelerator, or of this machine within its container's limit."""
     return free_memory() if device == "cpu" else free_device_bytes(device)

@@ -42,7 +42,7 @@ class Cost:
     joules_of: str = ""
 
     def facts(self, *, beside: bool) -> dict[str, Any]:
-        """Give what is kept with the artefact; what the machine doesn't tell is null.
+        """Return what is kept with the artefact; what the machine doesn't tell is null.
 
         Args:
             beside: Whether other stages were at work meanwhile: the machine's counters don't tell

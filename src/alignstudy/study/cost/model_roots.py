@@ -17,7 +17,7 @@ def root_of(model: JudgeModel) -> JudgeModel:
 
 
 def place_of(root: JudgeModel) -> Path:
-    """Give the folder of a root that was not made here: a base's source, or a judge's."""
+    """Return the folder of a root that was not made here: a base's source, or a judge's."""
     if isinstance(root, ImportBase):
         return root.source.path
     assert root is not None

@@ -99,7 +99,7 @@ class ModelShape:
 
 
 def shape_of_architecture(asked: ArchitectureSettings, *, vocabulary: int) -> ModelShape:
-    """Give the shape of a model that is trained from scratch."""
+    """Return the shape of a model that is trained from scratch."""
     writes = asked.model_type == "opt"
     return ModelShape(
         hidden=asked.hidden_size,
@@ -125,7 +125,7 @@ def read_shape(folder: Path) -> ModelShape | None:
 
 
 def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
-    """Give the shape that a config.json states; None if a size is missing."""
+    """Return the shape that a config.json states; None if a size is missing."""
     hidden = _whole(config, "hidden_size", "n_embd", "d_model")
     layers = _whole(config, "num_hidden_layers", "n_layer")
     heads = _whole(config, "num_attention_heads", "n_head")
@@ -157,7 +157,7 @@ def _whole(config: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _computes_positions(config: Mapping[str, Any]) -> bool:
-    """Tell whether positions have no table: rotary, or relative only."""
+    """Return whether positions have no table: rotary, or relative only."""
     rotary = any(name.startswith("rope") for name in config)
     return rotary or config.get("position_biased_input") is False
 

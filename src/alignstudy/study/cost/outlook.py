@@ -77,7 +77,7 @@ class Outlook:
 def outlook(
     stages: Sequence[Stage], store: Store, *, device: str, threads: int | None, workers: int
 ) -> Outlook:
-    """Say what stages would take, in as many processes at a time as pay.
+    """Return what stages would take, in as many processes at a time as pay.
 
     Args:
         stages: That are missing, each after those that it needs.
@@ -102,7 +102,7 @@ def outlook(
 
 
 def _hands(most: int) -> list[int]:
-    """Give the numbers of processes to look at: 1, 2, 4 ... and all."""
+    """Return the numbers of processes to look at: 1, 2, 4 ... and all."""
     return sorted({most, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
 
 
@@ -118,7 +118,7 @@ def chores_of(stages: Sequence[Stage], found: Sequence[StageEstimate]) -> list[C
 
 
 def room_for_stages() -> float:
-    """Give the bytes that stages at work may hold together."""
+    """Return the bytes that stages at work may hold together."""
     return SHARE * free_memory()
 
 
@@ -176,5 +176,5 @@ def _of(
 
 
 def _own(stage: Stage, device: str, holds: float) -> float:
-    """Give the bytes of the process itself: none where the accelerator's memory is the scarce."""
+    """Return the bytes of the process itself: none where the accelerator's memory is the scarce."""
     return 0.0 if device != "cpu" and stage.numeric else holds

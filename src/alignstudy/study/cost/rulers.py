@@ -28,7 +28,7 @@ class Ruler:
     _known: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     def lengths(self, texts: Sequence[str]) -> list[float]:
-        """Give each text's tokens, special ones not counted."""
+        """Return each text's tokens, special ones not counted."""
         if self.tokenizer is None:
             return [len(text) / CHARACTERS_A_TOKEN for text in texts]
         fresh = list({text for text in texts if text not in self._known})

@@ -250,7 +250,7 @@ class StageLoads:
         return _mean(ruler.lengths(texts)) + 1
 
     def _shape(self, model: JudgeModel) -> ModelShape:
-        """Give the shape that a model stage's weights have, from the root of its chain."""
+        """Return the shape that a model stage's weights have, from the root of its chain."""
         root = root_of(model)
         if isinstance(root, ScratchModel):
             return shape_of_architecture(root.architecture, vocabulary=root.tokenizer.vocab_size)

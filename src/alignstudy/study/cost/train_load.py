@@ -104,7 +104,7 @@ def train_load(
         refers: Whether the reference's pass over the rows is still to be made.
         device: "cpu" or "cuda": a GPU takes rows together, and bfloat16 if it may choose.
     """
-    update = settings.rows_an_update
+    update = settings.effective_batch_size
     steps = settings.max_steps or math.ceil(part.rows * settings.num_train_epochs / update)
     seen = min(steps * update, part.rows * settings.num_train_epochs)
     if settings.max_steps is not None:
@@ -167,14 +167,14 @@ def _trained_weights(settings: TrainingSettings, shape: ModelShape) -> float:
 
 
 def _ends(name: str, shape: ModelShape) -> int:
-    """Give inputs plus outputs of a layer that an adapter is named for."""
+    """Return inputs plus outputs of a layer that an adapter is named for."""
     if name in {"fc1", "fc2", "up_proj", "down_proj", "gate_proj"}:
         return shape.hidden + shape.ffn
     return shape.hidden + (shape.keys if name in {"k_proj", "v_proj"} else shape.hidden)
 
 
 def _memory(shape: ModelShape, sizes: RowSizes, *, trained: float, rows: float) -> float:
-    """Give the peak bytes: weights, gradients and moments of what learns, a pass' activations.
+    """Return the peak bytes: weights, gradients and moments of what learns, a pass' activations.
 
     A layer keeps some 16 vectors of its width and 2 of its feed-forward's for a position, and a
     map of all pairs of positions a head; the vocabulary's logits are held three times.

@@ -24,7 +24,7 @@ FolderOf = Callable[[Stage], Path]
 def work_facts(
     stage: Stage, out: Path, folder_of: FolderOf, found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give `flops` of a finished stage, and the tokens that they are counted from.
+    """Return `flops` of a finished stage, and the tokens that they are counted from.
 
     Of a training also `referred`: whether the reference was computed, or known from before.
     Counted where tokens are: trainings, generation, judges. {} elsewhere: nothing is guessed.
@@ -68,7 +68,7 @@ def _training(stage: Train, out: Path, folder_of: FolderOf) -> dict[str, Any]:
     if shape is None or not work.processed_tokens:
         return facts
     method = METHODS.load(stage.settings.method)
-    rows = max(1, result["steps"] * stage.settings.rows_an_update)
+    rows = max(1, result["steps"] * stage.settings.effective_batch_size)
     length = result["num_tokens"] / rows  # of all branches; a resumed run's counts are its own part
     own = work.real_tokens / max(1.0, length)
     ahead = shape.forward_flops(

@@ -95,7 +95,7 @@ class Load:
         return wide + narrow + half + streamed + self.operations * speed.dispatch + self.seconds
 
     def __add__(self, other: Load) -> Load:
-        """Give both, one after the other: memory is the larger one's."""
+        """Return both, one after the other: memory is the larger one's."""
         return Load(
             tokens=self.tokens + other.tokens,
             flops=self.flops + other.flops,
@@ -112,7 +112,7 @@ class Load:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Give the units as JSON, with the version of the constants."""
+        """Return the units as JSON, with the version of the constants."""
         return {"version": LOAD_VERSION, **asdict(self)}
 
 

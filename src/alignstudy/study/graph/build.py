@@ -8,7 +8,7 @@ from pathlib import Path
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.study.graph.divergence import Diagnosis
 from alignstudy.study.graph.exports import judge_exports, model_exports, text_exports
-from alignstudy.study.graph.judging import Bench
+from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
@@ -111,7 +111,7 @@ class _Builder:
         )
 
     def _rows(self, part: str) -> CollectRows:
-        """Give the stage that collects one part of the data."""
+        """Return the stage that collects one part of the data."""
         if part not in self.parts:
             data, scratch = self.settings.data, self.settings.base.scratch
             judges = {f"judge-{j.name}": j.train for j in self.settings.judges if j.train}
@@ -166,7 +166,7 @@ class _Builder:
         )
 
     def _chain(self, labels: tuple[str, ...], seed: int) -> Stage:
-        """Give the model that a chain of methods makes; prefixes are shared."""
+        """Return the model that a chain of methods makes; prefixes are shared."""
         if not labels:
             return self.base
         if (labels, seed) not in self.chains:
@@ -179,7 +179,7 @@ class _Builder:
         return self.chains[labels, seed]
 
     def _full_weights(self, stage: Stage) -> Stage:
-        """Give what the next method starts from: an adapter is merged first."""
+        """Return what the next method starts from: an adapter is merged first."""
         if not (isinstance(stage, Train) and stage.is_adapter):
             return stage
         name = stage.name.replace("train/", "merge/")
@@ -189,7 +189,7 @@ class _Builder:
     def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
         settings = self.settings
         judges = [judge for judge in settings.judges if judge.name not in self.located.absent]
-        bench = Bench(
+        bench = JudgeStages(
             settings=settings,
             prompts=self.prompts,
             device_class=self.device_class,
@@ -242,7 +242,7 @@ class _Builder:
         )
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:
-        """Give a judge's weights: from its source, trained here, or none for a rule."""
+        """Return a judge's weights: from its source, trained here, or none for a rule."""
         if judge.train is None:
             return self.located.found.get(f"judge/{judge.name}")
         part = f"judge-{judge.name}"

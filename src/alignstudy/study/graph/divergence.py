@@ -31,7 +31,7 @@ class Diagnosis:
     started_from: Callable[[tuple[str, ...], int], Stage]
 
     def stages(self) -> tuple[Diagnose, ...]:
-        """Give one stage a model; the base, which no seed changes, once."""
+        """Return one stage a model; the base, which no seed changes, once."""
         first_of: dict[tuple[str, str], int] = {}
         for (recipe, seed), model in self.models.items():
             first_of.setdefault((recipe, model.key), seed)

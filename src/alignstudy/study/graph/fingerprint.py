@@ -1,8 +1,8 @@
 """What a stage's key is made of.
 
 A stage is a frozen dataclass: its fields *are* its inputs and settings, so there is no second
-list that could leave one out. Fields marked `aside()` (a name for people, a place on this disk)
-do not change what the stage makes and are left out.
+list that could leave one out. Fields marked `not_in_key()` (a name for people, a place on this
+disk) do not change what the stage makes and are left out.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pydantic import BaseModel
 
 from alignstudy.sources import ResolvedSource
 
-ASIDE = {"aside": True}
+NOT_IN_KEY = {"not_in_key": True}
 """Metadata of a field that doesn't enter the key."""
 
 
-def aside(**options: Any) -> Any:  # noqa: ANN401 - stands for a field of any type
+def not_in_key(**options: Any) -> Any:  # noqa: ANN401 - stands for a field of any type
     """Mark a field that doesn't enter the key."""
-    return field(metadata=ASIDE, **options)
+    return field(metadata=NOT_IN_KEY, **options)
 
 
-def ingredients(value: object) -> Any:  # noqa: ANN401 - JSON
+def fingerprint_value(value: object) -> Any:  # noqa: ANN401 - JSON
     """Write a field's value as JSON that holds everything that matters in it.
 
     Raises:
@@ -35,8 +35,8 @@ def ingredients(value: object) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, ResolvedSource):
         return value.digest
     if isinstance(value, BaseModel):
-        aside_names: set[str] = set(getattr(value, "aside", ()))
-        return value.model_dump(mode="json", exclude=aside_names)
+        left_out: set[str] = set(getattr(value, "not_in_key", ()))
+        return value.model_dump(mode="json", exclude=left_out)
     key = getattr(value, "key", None)
     if is_dataclass(value) and isinstance(key, str):
         return key
@@ -47,17 +47,19 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
     if value is None or isinstance(value, bool | int | float | str):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, tuple | list):
-        return [ingredients(item) for item in value]
+        return [fingerprint_value(item) for item in value]
     if isinstance(value, dict):
-        return {str(name): ingredients(item) for name, item in value.items()}
+        return {str(name): fingerprint_value(item) for name, item in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: ingredients(getattr(value, item.name)) for item in key_fields(value)}
+        return {
+            item.name: fingerprint_value(getattr(value, item.name)) for item in key_fields(value)
+        }
     raise TypeError(f"no identity is defined for {type(value).__name__}")
 
 
 def key_fields(value: object) -> list[Field[Any]]:
-    """Give the fields that enter the key."""
-    return [item for item in fields(value) if not item.metadata.get("aside")]  # type: ignore[arg-type]
+    """Return the fields that enter the key."""
+    return [item for item in fields(value) if not item.metadata.get("not_in_key")]  # type: ignore[arg-type]
 
 
 def canonical(value: object) -> str:
@@ -71,7 +73,7 @@ def digest(value: object) -> str:
 
 
 def changes(before: Any, after: Any, path: str = "") -> list[str]:  # noqa: ANN401 - JSON
-    """Say in words where two ingredients differ: `learning_rate 1e-05 -> 2e-05`."""
+    """Say in words where the inputs of two fingerprints differ: `learning_rate 1e-05 -> 2e-05`."""
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
         found = []

@@ -18,7 +18,7 @@ from alignstudy.study.stages.score import AUTO, Assess, Calibrate, JudgeModel, J
 
 
 @dataclass(frozen=True)
-class Bench:
+class JudgeStages:
     """All judges that could be had, in the study's order, each with its weights.
 
     Attributes:
@@ -70,7 +70,7 @@ class Bench:
         )
 
     def _is_auto(self, at: int) -> bool:
-        """Tell whether a judge's rendering is chosen on the calibration pairs."""
+        """Return whether a judge's rendering is chosen on the calibration pairs."""
         return getattr(self.judges[at][0].settings, "rendering", "") == AUTO
 
     @cached_property
@@ -112,7 +112,7 @@ class Bench:
         )
 
     def _spec(self, at: int) -> JudgeSpec:
-        """Give a judge; one whose rendering is chosen reads the choice from its calibration."""
+        """Return a judge; one whose rendering is chosen reads the choice from its calibration."""
         plain = self._plain_spec(at)
         if not self._is_auto(at):
             return plain

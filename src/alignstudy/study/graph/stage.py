@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import alignstudy
 from alignstudy.progress import Progress
 from alignstudy.runtime.kernels import Kernels
-from alignstudy.study.graph.fingerprint import aside, digest, ingredients, key_fields
+from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
 
 NUMERIC_LIBRARIES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
@@ -66,35 +66,33 @@ class Stage:
     numeric: ClassVar[bool] = False
     libraries: ClassVar[tuple[str, ...]] = NUMERIC_LIBRARIES
 
-    name: str = aside()
+    name: str = not_in_key()
     device_class: str = ""
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Make the artefact in `job.out`; give facts worth keeping (not part of the key)."""
+        """Make the artefact in `job.out`; return facts worth keeping (not part of the key)."""
         raise NotImplementedError
 
     @cached_property
-    def ingredients(self) -> dict[str, Any]:
+    def fingerprint_inputs(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON."""
         made_of: dict[str, Any] = {"stage": self.kind, "version": self.version}
-        made_of["alignstudy"] = (
-            alignstudy.__version__
-        )  # a mended bug must not be served from before
+        made_of["alignstudy"] = alignstudy.__version__  # a fixed bug must not be served from before
         if self.numeric:
             made_of["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:
             made_of["libraries"] = {name: version(name) for name in self.libraries}
         for item in key_fields(self):
-            made_of[item.name] = ingredients(getattr(self, item.name))
+            made_of[item.name] = fingerprint_value(getattr(self, item.name))
         return made_of
 
     @cached_property
     def key(self) -> str:
-        """The artefact's name: a hash of the ingredients."""
-        return digest(self.ingredients)
+        """The artefact's name: a hash of its fingerprint's inputs."""
+        return digest(self.fingerprint_inputs)
 
     def inputs(self) -> Iterator[Stage]:
-        """Give the stages that this one reads, in the order of its fields."""
+        """Return the stages that this one reads, in the order of its fields."""
         for item in key_fields(self):
             yield from _stages_in(getattr(self, item.name))
 

@@ -50,7 +50,7 @@ def make_plan(goals: tuple[Stage, ...], store: Store, before: Mapping[str, str])
 
 
 def _needed(goals: tuple[Stage, ...], store: Store) -> set[str]:
-    """Give the keys of the stages that would run: the missing ones, from the goals backwards."""
+    """Return the keys of the stages that would run: the missing ones, from the goals backwards."""
     needed: set[str] = set()
 
     def visit(stage: Stage) -> None:
@@ -75,7 +75,9 @@ def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:
     if old is None:
         return "its settings or inputs changed (the former artefact is gone)"
     inputs = {item.key: item.name for item in stage.inputs()}
-    return "; ".join(_in_words(changes(old.manifest["ingredients"], stage.ingredients), inputs))
+    return "; ".join(
+        _in_words(changes(old.manifest["ingredients"], stage.fingerprint_inputs), inputs)
+    )
 
 
 def _in_words(found: list[str], inputs: dict[str, str]) -> list[str]:

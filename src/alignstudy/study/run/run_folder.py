@@ -64,7 +64,7 @@ class RunFolder:
                 raise LockHeldError(
                     f"another process works on {self.path}",
                     why=f"it holds {self.path / _LOCK}",
-                    mend="wait for it to end, or give this run another folder with --out",
+                    hint="wait for it to end, or give this run another folder with --out",
                     kept="everything; this process wrote nothing",
                 ) from None
         try:
@@ -74,19 +74,19 @@ class RunFolder:
 
     def _refuse_foreign(self) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--out {self.path} is a file", mend="name a folder")
+            raise InputError(f"--out {self.path} is a file", hint="name a folder")
         ours = {PROVENANCE, _LOCK}
         names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
         if names and not names & ours:
             raise InputError(
                 f"{self.path} is not an alignstudy run",
                 why=f"it holds other files ({sorted(names)[0]}, ...)",
-                mend="name a new or empty folder with --out",
+                hint="name a new or empty folder with --out",
                 kept="its files; nothing was written",
             )
 
     def provenance(self) -> dict[str, Any]:
-        """Give the last run's record; empty if there was none that can be read."""
+        """Return the last run's record; empty if there was none that can be read."""
         try:
             record = json.loads((self.path / PROVENANCE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -94,7 +94,7 @@ class RunFolder:
         return record if isinstance(record, dict) else {}
 
     def last_keys(self) -> Mapping[str, str]:
-        """Give stage name -> key, as the last runs in this folder left them."""
+        """Return stage name -> key, as the last runs in this folder left them."""
         return {line["stage"]: line["key"] for line in self.provenance().get("stages", [])}
 
     def write(self, name: str, text: str) -> None:

@@ -66,7 +66,7 @@ class Runner:
     _made: set[str] = field(default_factory=set)
 
     def make(self, stage: Stage) -> Artefact:
-        """Give a stage's artefact, verified; run the stage, and what it needs, if it is missing.
+        """Return a stage's artefact, verified; run the stage, and what it needs, if it is missing.
 
         Raises:
             AlignstudyError: As the stage raised it, with what was kept.
@@ -110,7 +110,7 @@ class Runner:
         self._made.update(keys)
 
     def finished(self, stage: Stage) -> dict[str, Any]:
-        """Give what was noted when a stage of this run ran; {} for one that was not needed."""
+        """Return what was noted when a stage of this run ran; {} for one that was not needed."""
         artefact = self._done.get(stage.key)
         return {} if artefact is None else artefact.facts
 
@@ -174,7 +174,11 @@ class Runner:
                 **self._work(stage, fresh, found, resumed=resumed),
             }
             artefact = self.store.commit(
-                fresh, stage.kind, stage.key, ingredients=stage.ingredients, facts=facts
+                fresh,
+                stage.kind,
+                stage.key,
+                fingerprint_inputs=stage.fingerprint_inputs,
+                facts=facts,
             )
         self.executed.append(stage.name)
         self._made.add(stage.key)
@@ -202,7 +206,7 @@ class Runner:
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
-        """Give the arithmetic that a stage did, and what it was for later estimates."""
+        """Return the arithmetic that a stage did, and what it was for later estimates."""
         facts = work_facts(stage, out, lambda needed: self.make(needed).folder, found)
         if resumed:
             facts["resumed"] = True
@@ -233,13 +237,13 @@ class Runner:
         )
 
     def _facts_of(self, stage: Stage) -> dict[str, Any]:
-        """Give what was noted when a stage ran, and whether that was before this run."""
+        """Return what was noted when a stage ran, and whether that was before this run."""
         return {**self.make(stage).facts, "reused": stage.key not in self._made}
 
     def _stop_if_asked(self) -> None:
         if self.should_stop():
             raise InterruptedRunError(
-                "stopped as asked", mend="run the same command again: it goes on from here",
+                "stopped as asked", hint="run the same command again: it goes on from here",
                 kept=self._kept(),
             )  # fmt: skip
 
@@ -249,7 +253,7 @@ class Runner:
 
     @contextmanager
     def _faults(self, stage: Stage) -> Iterator[None]:
-        """Say which stage failed and what was kept; turn the machine's faults into words."""
+        """Return which stage failed and what was kept; turn the machine's faults into words."""
         try:
             yield
         except AlignstudyError as error:
@@ -263,7 +267,7 @@ class Runner:
             raise EnvironmentFault(
                 f"{stage.name}: the machine gave out",
                 why=why,
-                mend="free disk or memory, then run the same command again",
+                hint="free disk or memory, then run the same command again",
                 kept=self._kept(),
             ) from error
 

@@ -117,7 +117,7 @@ def chain_seconds(chores: Sequence[Chore]) -> Mapping[str, float]:
 
 
 def timetable(chores: Sequence[Chore], *, hands: int, start_up: float, room: float) -> Timetable:
-    """Say how long chores take, and what they hold, in so many processes.
+    """Return how long chores take, and what they hold, in so many processes.
 
     Args:
         chores: In an order in which they could be made one by one.

@@ -223,7 +223,7 @@ class _Crew:
 
 
 def _can_be_sent(stage: Stage) -> bool:
-    """Tell whether another process can read a stage: not what the user's script itself defines."""
+    """Whether another process can read a stage: not what the user's script itself defines."""
     try:
         return b"__main__" not in pickle.dumps(stage)
     except (pickle.PicklingError, TypeError, AttributeError):

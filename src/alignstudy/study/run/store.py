@@ -38,7 +38,7 @@ class Artefact:
 
 
 def home() -> Path:
-    """Give the folder of the store: `$ALIGNSTUDY_HOME`, else in the user's cache folder."""
+    """Return the folder of the store: `$ALIGNSTUDY_HOME`, else in the user's cache folder."""
     given = os.environ.get("ALIGNSTUDY_HOME")
     if given:
         return Path(given).expanduser().absolute()
@@ -53,27 +53,27 @@ class Store:
         self.root = root or home()
 
     def folder(self, kind: str, key: str) -> Path:
-        """Give the place of an artefact, whether or not it is there."""
+        """Return the place of an artefact, whether or not it is there."""
         return self.root / "store" / kind / key
 
     def work_folder(self, key: str) -> Path:
-        """Give the folder where a stage keeps checkpoints until it is done."""
+        """Return the folder where a stage keeps checkpoints until it is done."""
         return self.root / "work" / key
 
     def lock_file(self, key: str) -> Path:
-        """Give the lock under which one process at a time makes an artefact."""
+        """Return the lock under which one process at a time makes an artefact."""
         return self.root / "locks" / f"{key}.lock"
 
     def scores_file(self) -> Path:
-        """Give the file in which judges' scores are kept by judge and text."""
+        """Return the file in which judges' scores are kept by judge and text."""
         return self.root / "scores" / "scores.sqlite"
 
     def references_file(self) -> Path:
-        """Give the file in which reference log-probabilities are kept by weights and tokens."""
+        """Return the file in which reference log-probabilities are kept by weights and tokens."""
         return self.root / "references" / "references.sqlite"
 
     def machine_file(self) -> Path:
-        """Give the file in which what was measured of this machine is kept."""
+        """Return the file in which what was measured of this machine is kept."""
         return self.root / "machine.json"
 
     def peek(self, kind: str, key: str) -> Artefact | None:
@@ -107,7 +107,7 @@ class Store:
 
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
-        """Give an empty folder to fill; it is thrown away if the block fails."""
+        """Return an empty folder to fill; it is thrown away if the block fails."""
         place = self.folder(kind, key)
         with disk_faults(f"the store at {self.root}"):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class Store:
         kind: str,
         key: str,
         *,
-        ingredients: dict[str, Any],
+        fingerprint_inputs: dict[str, Any],
         facts: dict[str, Any],
     ) -> Artefact:
         """Flush a filled folder, write its manifest, and rename it to its place."""
@@ -140,7 +140,7 @@ class Store:
             "manifest_version": MANIFEST_VERSION,
             "kind": kind,
             "key": key,
-            "ingredients": ingredients,
+            "ingredients": fingerprint_inputs,
             "facts": facts,
             "files": {name: _flushed(fresh / name) for name in _file_names(fresh)},
         }
@@ -161,13 +161,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest["files"], manifest["facts"], manifest["ingredients"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtefactError(
-            f"{path} is not a manifest", why=str(error), mend="run the same command again"
+            f"{path} is not a manifest", why=str(error), hint="run the same command again"
         ) from error
     if version > MANIFEST_VERSION:
         raise EnvironmentFault(
             f"{path} was written by a newer alignstudy",
             why=f"manifest version {version}; this one knows {MANIFEST_VERSION}",
-            mend="use the newer version, or another ALIGNSTUDY_HOME",
+            hint="use the newer version, or another ALIGNSTUDY_HOME",
         )
     return dict(manifest)
 
@@ -194,7 +194,7 @@ def verify(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _damaged(path: Path, why: str) -> DamagedArtefactError:
     return DamagedArtefactError(
-        f"{path} is damaged", why=why, mend="run the same command again: it is made anew"
+        f"{path} is damaged", why=why, hint="run the same command again: it is made anew"
     )
 
 
@@ -249,6 +249,6 @@ def disk_faults(where: str) -> Iterator[None]:
         raise EnvironmentFault(
             f"{where} can't be written",
             why=f"{error.strerror or error} ({error.filename or where})",
-            mend="free or change the disk, or name a writable folder (--out, ALIGNSTUDY_HOME)",
+            hint="free or change the disk, or name a writable folder (--out, ALIGNSTUDY_HOME)",
             kept="every finished stage",
         ) from error

@@ -34,7 +34,7 @@ def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel
     number = f"{len(lines)} faults in the study" if others else "the study has a fault"
     return SettingsError(
         f"{number}: {first}" if not others else f"{number}:\n  " + "\n  ".join(lines),
-        mend="mend the study file or --set, then `alignstudy check`",
+        hint="fix the study file or --set, then `alignstudy check`",
         kept="nothing was run",
     )
 
@@ -100,7 +100,7 @@ def _holds(data: Any, part: int | str) -> bool:  # noqa: ANN401 - YAML data
 
 
 def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Give the keys that the settings at a location hold."""
+    """Return the keys that the settings at a location hold."""
     kinds: list[Any] = [model]
     for part in location:
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
@@ -127,7 +127,7 @@ def _literal(annotation: Any) -> object:  # noqa: ANN401 - an annotation
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - an annotation
-    """Give the settings classes that an annotation allows."""
+    """Return the settings classes that an annotation allows."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind
     elif get_origin(kind) in (Union, UnionType) or hasattr(kind, "__metadata__"):

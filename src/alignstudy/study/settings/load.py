@@ -18,7 +18,7 @@ from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse
 
 
 def preset_names() -> list[str]:
-    """Give the names of the presets that the package brings."""
+    """Return the names of the presets that the package brings."""
     folder = files("alignstudy.presets")
     return sorted(
         p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")
@@ -26,7 +26,7 @@ def preset_names() -> list[str]:
 
 
 def preset_text(name: str) -> str:
-    """Give a preset's YAML.
+    """Return a preset's YAML.
 
     Raises:
         UnknownNameError: If there is no such preset.
@@ -37,7 +37,7 @@ def preset_text(name: str) -> str:
 
 
 def study_text(study: str) -> tuple[str, YamlFile]:
-    """Give a study's YAML as written, and as read.
+    """Return a study's YAML as written, and as read.
 
     Raises:
         UnknownNameError: If it is neither a preset nor a path.
@@ -55,7 +55,7 @@ def study_text(study: str) -> tuple[str, YamlFile]:
 
 
 def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, StudySettings]:
-    """Give a study's YAML as written, and its settings with `--set` applied.
+    """Return a study's YAML as written, and its settings with `--set` applied.
 
     Raises:
         SettingsError: With every fault at once, each with file, line and key.

@@ -78,14 +78,14 @@ def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
             raise NotFetchedError(
                 f"no judge is left that fills the tables for {axis.prompts} prompts",
                 why="; ".join(f"judge {name} is absent: {why}" for name, why in absent.items()),
-                mend="connect to the network and run again without --offline, or put a judge that"
+                hint="connect to the network and run again without --offline, or put a judge that"
                 " measures both kinds of prompts next in `judges`, or in the panel",
                 kept="every finished stage",
             )
 
 
 def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
-    """Give the sources that a study names, and the files that are needed of each."""
+    """Return the sources that a study names, and the files that are needed of each."""
     wanted: dict[str, tuple[Source, tuple[str, ...]]] = {}
     if settings.base.path is not None:
         model = Source(name=settings.base.path, kind="model", revision=settings.base.revision)
@@ -104,7 +104,7 @@ def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]
 
 
 def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
-    """Give the folders that the study reads of a hub data set."""
+    """Return the folders that the study reads of a hub data set."""
     selections: list[RowSelection | PromptSet | None] = [settings.data.train]
     selections += [each for each in settings.asked.sets.values() if each.file is None]
     selections += [judge.train.rows for judge in settings.judges if judge.train]

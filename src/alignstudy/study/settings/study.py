@@ -69,7 +69,7 @@ class ScratchBase(Settings):
     seed: int = Field(0, ge=0, description="Of its weights; not varied by `seeds`.")
 
 
-class BaseModel_(Settings):
+class BaseModelSettings(Settings):
     """The model that every recipe starts from."""
 
     path: str | None = Field(None, description="Hub id, or a folder in Hugging Face layout.")
@@ -80,7 +80,7 @@ class BaseModel_(Settings):
     scratch: ScratchBase | None = None
 
     @model_validator(mode="after")
-    def _one_origin(self) -> BaseModel_:
+    def _one_origin(self) -> BaseModelSettings:
         if (self.path is None) == (self.scratch is None):
             raise ValueError("give `path` (a hub id or folder) or `scratch`, and not both")
         return self
@@ -115,7 +115,7 @@ class StudySettings(Settings):
     """A whole study."""
 
     study: Name
-    base: BaseModel_
+    base: BaseModelSettings
     data: DataSettings
     prompts: PromptSettings = PromptSettings()
     axes: dict[AxisName, AxisSettings] = Field(
@@ -208,7 +208,7 @@ class StudySettings(Settings):
         }
 
     @model_validator(mode="after")
-    def _hangs_together(self) -> StudySettings:
+    def _check_consistency(self) -> StudySettings:
         faults = list(cross_faults(self))
         if faults:
             raise CrossFaults(faults)

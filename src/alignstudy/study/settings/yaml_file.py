@@ -41,7 +41,7 @@ class YamlFile:
     overrides: frozenset[Path_] = frozenset()
 
     def where(self, path: Path_) -> str:
-        """Say where a key stands: `study.yaml:12`, or `--set data.source`."""
+        """Return where a key stands: `study.yaml:12`, or `--set data.source`."""
         prefixes = [path[:end] for end in range(len(path), 0, -1)]
         for prefix in prefixes:  # what `--set` replaced no longer stands in the file
             if prefix in self.overrides:
@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> YamlFile:
         raise InputError(
             f"study file '{path}' can't be read",
             why=getattr(error, "strerror", None) or str(error),
-            mend="name a YAML file in UTF-8, or a preset: see `alignstudy list presets`",
+            hint="name a YAML file in UTF-8, or a preset: see `alignstudy list presets`",
             kept="nothing was run",
         ) from error
     if len(raw) > MAX_BYTES:
@@ -94,24 +94,24 @@ def parse_yaml(text: str, origin: str) -> YamlFile:
     except DuplicateKeyError as error:
         raise _fault(origin, error, "a key stands twice", "keep one of the two") from error
     except MarkedYAMLError as error:
-        raise _fault(origin, error, "not valid YAML", "mend the line") from error
+        raise _fault(origin, error, "not valid YAML", "fix the line") from error
     except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{origin}: not valid YAML", why=str(error)) from error
     if not isinstance(tree, CommentedMap):
         raise SettingsError(
             f"{origin}: a study file is a list of `key: value` lines",
             why=f"it holds {'nothing' if tree is None else type(tree).__name__}",
-            mend="see `alignstudy init`",
+            hint="see `alignstudy init`",
         )
     lines: dict[Path_, int] = {}
     return YamlFile(origin, _plain(tree, (), lines, origin), lines)
 
 
-def _fault(origin: str, error: MarkedYAMLError, what: str, mend: str) -> SettingsError:
+def _fault(origin: str, error: MarkedYAMLError, what: str, hint: str) -> SettingsError:
     mark = error.problem_mark or error.context_mark
     line = f":{mark.line + 1}" if mark else ""
     why = (error.problem or str(error)).splitlines()[0]
-    return SettingsError(f"{origin}{line}: {what}", why=why, mend=mend, kept="nothing was run")
+    return SettingsError(f"{origin}{line}: {what}", why=why, hint=hint, kept="nothing was run")
 
 
 def _refuse_tricks(text: str, origin: str) -> None:
@@ -122,13 +122,13 @@ def _refuse_tricks(text: str, origin: str) -> None:
         if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
             raise SettingsError(
                 f"{origin}:{line}: anchors and aliases are not used in study files",
-                mend="write the value out",
+                hint="write the value out",
                 kept="nothing was run",
             )
         if getattr(event, "tag", None) is not None:
             raise SettingsError(
                 f"{origin}:{line}: tags (!...) are not used in study files",
-                mend="write the plain value",
+                hint="write the plain value",
                 kept="nothing was run",
             )
         if isinstance(event, MappingStartEvent | SequenceStartEvent):
@@ -145,7 +145,7 @@ def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any
         plain: dict[str, Any] = {}
         for name, item in value.items():
             if not isinstance(name, str):
-                raise SettingsError(f"{origin}: key {name!r} is not a word", mend="quote it")
+                raise SettingsError(f"{origin}: key {name!r} is not a word", hint="quote it")
             lines[(*path, name)] = value.lc.key(name)[0] + 1
             plain[name] = _plain(item, (*path, name), lines, origin)
         return plain
@@ -177,7 +177,7 @@ def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
         name, equals, text = setting.partition("=")
         path = tuple(int(p) if p.isdigit() else p for p in name.strip().split("."))
         if not equals or "" in path:
-            raise SettingsError(f"--set {setting}: not `key=value`", mend="--set seeds=[1]")
+            raise SettingsError(f"--set {setting}: not `key=value`", hint="--set seeds=[1]")
         value = parse_yaml(f"value: {text or 'null'}", f"--set {name}").data["value"]
         _put(data, path, value, setting)
         paths.add(path)
@@ -203,7 +203,7 @@ def _put(data: Any, path: Path_, value: Any, setting: str) -> None:  # noqa: ANN
 
 
 def _item(section: Any, part: str | int, setting: str) -> Any:  # noqa: ANN401 - a YAML value
-    """Give one item of a section or list."""
+    """Return one item of a section or list."""
     if isinstance(section, dict):
         return section[part]
     if isinstance(section, list) and isinstance(part, int) and part < len(section):
@@ -211,5 +211,5 @@ def _item(section: Any, part: str | int, setting: str) -> Any:  # noqa: ANN401 -
     raise SettingsError(
         f"--set {setting}: there is no '{part}' to set",
         why=f"what stands there is a {type(section).__name__}, not a section that holds it",
-        mend="set the whole section in the study file",
+        hint="set the whole section in the study file",
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.analysis.analyze_run import LEAK, OVERLAP, Question, find
+from alignstudy.analysis.analyze_run import LEAK, OVERLAP, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.settings import PanelSettings
@@ -99,7 +99,7 @@ class Compare(Stage):
         """Write statistics.json, tables/, responses/, classification/, scored.jsonl."""
         rows = [row for one in self.compared for row in self._scored(one, job)]
         incomplete = _incomplete(rows)
-        rows, findings = find(
+        rows, findings = analyze_run(
             rows,
             self._question(job),
             qualities=[read_quality(job.folder_of(stage)) for stage in self.assessments],
@@ -109,12 +109,12 @@ class Compare(Stage):
         write_findings(findings, rows, job.out)
         return {"responses": len(rows), INCOMPLETE: incomplete}
 
-    def _question(self, job: StageJob) -> Question:
+    def _question(self, job: StageJob) -> AnalysisConfig:
         prompts = read_prompts(job.folder_of(self.prompts))
         overlapping: frozenset[str] = frozenset()
         if self.training is not None:
             overlapping = read_overlap(job.folder_of(self.training)).prompt_ids
-        return Question(
+        return AnalysisConfig(
             thresholds={name: self._thresholds(at, job) for at, name in enumerate(self.judges)},
             axes=self.axes,
             base=self.base,
@@ -179,7 +179,7 @@ def _row(one: Compared, response: Response, scores: dict[str, Score]) -> ScoredR
 
 
 def _incomplete(rows: list[ScoredResponse]) -> list[str]:
-    """Say where a judge gave no score to more than one response of a hundred."""
+    """Return where a judge gave no score to more than one response of a hundred."""
     asked: Counter[tuple[str, str, str]] = Counter()
     missing: Counter[tuple[str, str, str]] = Counter()
     for row in rows:

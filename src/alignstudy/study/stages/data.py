@@ -167,7 +167,7 @@ class CollectRows(Stage):
         return {"rows": len(collected.rows)}
 
     def _held_out(self, job: StageJob) -> EvaluationDialogues:
-        """Give the dialogues of evaluation prompts, calibration pairs and validation pairs."""
+        """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""
         folder = job.folder_of(self.prompts)
         held = EvaluationDialogues.of_prompts(read_prompts(folder))
         for pairs, reason in (

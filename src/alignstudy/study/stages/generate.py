@@ -69,7 +69,11 @@ class ScoreResponses(Stage):
             if response.axis in self.judge.axes
         ]
         answered = [r for r in responses if r.stop_reason is not StopReason.TOO_LONG]
-        made_of = {name: self.ingredients[name] for name in self.ingredients if name != "responses"}
+        made_of = {
+            name: self.fingerprint_inputs[name]
+            for name in self.fingerprint_inputs
+            if name != "responses"
+        }
         judge = cached(self.judge.build(job), ScoreCache(job.scores), digest(made_of))
         items = [(response.prompt, response.text) for response in answered]
         given = dict(

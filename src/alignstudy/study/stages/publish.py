@@ -98,12 +98,12 @@ class Publish(Stage):
         }
 
     def _costs(self, job: StageJob) -> Iterator[dict[str, Any]]:
-        """Say what every stage took, in the order in which they run."""
+        """Return what every stage took, in the order in which they run."""
         for stage in in_order((self.compare, *self.trainings_only)):
             yield cost_row(stage.name, job.facts_of(stage))
 
     def _cost_notes(self, job: StageJob) -> Iterator[str]:
-        """Say what trainings would have taken if no two models shared the start of their chain."""
+        """What trainings would have taken if no two models shared the start of their chain."""
         chains = [_chain(one.responses.model) for one in self.compare.compared]
         alone = [stage for chain in chains for stage in chain]
         shared = {stage.key: stage for stage in alone}
@@ -140,7 +140,7 @@ class Publish(Stage):
         return (job.folder_of(self.preview) / PREVIEW).read_text(encoding="utf-8")
 
     def _warnings(self, job: StageJob) -> tuple[str, ...]:
-        """Say which guards ran at merges, which belong to no training."""
+        """Return which guards ran at merges, which belong to no training."""
         said = [*self._judge_warnings(job)]
         for merge in self.merges:
             for guard in read_result(merge, job)["guards"]:
@@ -149,7 +149,7 @@ class Publish(Stage):
         return tuple(said)
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
-        """Say where a judge is not independent, or ranks the wrong way round."""
+        """Return where a judge is not independent, or ranks the wrong way round."""
         baselines = {judge.name for judge in self.study.judges if judge.settings.use in BASELINES}
         for facts in self._calibrations(job):
             if facts["judge"] not in baselines and _looks_reversed(facts):
@@ -173,7 +173,7 @@ class Publish(Stage):
                     )
 
     def _provenance(self, job: StageJob) -> dict[str, Any]:
-        """Give what the stages were made with; the run's own times are in provenance.json."""
+        """Return what the stages were made with; the run's own times are in provenance.json."""
         stages = [end.stage for end in self.trainings]
         return {
             "versions": versions(),
@@ -198,7 +198,7 @@ def _chain(model: Stage) -> list[Stage]:
 
 
 def _looks_reversed(facts: Mapping[str, Any]) -> bool:
-    """Tell whether a judge surely ranks worse than a coin; a few pairs below half don't say so."""
+    """Whether a judge surely ranks worse than a coin; a few pairs below half don't say so."""
     return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
 
 

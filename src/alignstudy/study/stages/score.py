@@ -22,7 +22,7 @@ from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Pair
 from alignstudy.records.evidence import JudgeQuality
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.graph.fingerprint import ASIDE
+from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.axes import Limits
 from alignstudy.study.stages.data import (
@@ -58,7 +58,7 @@ class JudgeSpec:
     axes: tuple[str, ...]
     code: str = ""
     calibration: Calibrate | None = None
-    folder: Path | None = field(default=None, metadata=ASIDE)
+    folder: Path | None = field(default=None, metadata=NOT_IN_KEY)
 
     def build(self, job: StageJob) -> Judge:
         """Load the judge."""
@@ -76,11 +76,11 @@ class JudgeSpec:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
                 why="its scores would be kept, and used again, as those of the former source",
-                mend="run the same command again: it goes on with the source as it is now",
+                hint="run the same command again: it goes on with the source as it is now",
             )
 
     def _place(self, job: StageJob) -> Path | None:
-        """Give the folder of its weights, or of its module."""
+        """Return the folder of its weights, or of its module."""
         if self.model is None:
             return self.folder
         return job.folder_of(self.model) if isinstance(self.model, Stage) else self.model.path
@@ -127,13 +127,13 @@ class Calibrate(Stage):
 
 
 def read_by(judge: Judge) -> dict[str, Any]:
-    """Say how many texts and tokens went through a judge's model; {} of one without a model."""
+    """Return how many texts and tokens went through a judge's model; {} of one without a model."""
     names = {"texts": "texts_read", "tokens": "tokens_read"}
     return {name: getattr(judge, own) for name, own in names.items() if hasattr(judge, own)}
 
 
 def _measured(pairs: dict[str, list[Pair]], judge: JudgeSpec) -> dict[str, list[Pair]]:
-    """Give the pairs of the axes that a judge may score."""
+    """Return the pairs of the axes that a judge may score."""
     return {axis: rows for axis, rows in pairs.items() if axis in judge.axes}
 
 
@@ -155,7 +155,7 @@ def _finite(scores: list[float | None], axis: str) -> tuple[list[float], list[fl
             f"the judge gave no finite score on {len(pairs) - len(whole)} of {len(pairs)}"
             f" calibration pairs ({axis})",
             why="thresholds chosen on the rest would not be the judge's",
-            mend="use another judge, or give thresholds as numbers",
+            hint="use another judge, or give thresholds as numbers",
         )
     return [c for c, _ in whole], [r for _, r in whole]
 

@@ -19,7 +19,7 @@ from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.graph.fingerprint import aside
+from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
@@ -88,7 +88,7 @@ class Train(Stage):
 
     kind: ClassVar[str] = "train"
     numeric: ClassVar[bool] = True
-    label: str = aside(default="")
+    label: str = not_in_key(default="")
     settings: TrainingSettings
     parent: Stage
     rows: CollectRows
@@ -140,14 +140,14 @@ class Merge(Stage):
 
 
 def weights_of(stage: Stage, job: StageJob) -> Weights:
-    """Say where a model stage's weights lie, and its base's if it is an adapter."""
+    """Return where a model stage's weights lie, and its base's if it is an adapter."""
     if isinstance(stage, Train) and stage.is_adapter:
         return Weights(folder=job.folder_of(stage), base=job.folder_of(stage.parent))
     return Weights(folder=job.folder_of(stage))
 
 
 def training_rows(stage: Train, job: StageJob, num_rows: int) -> list[Any]:
-    """Give the first rows that a stage trains on."""
+    """Return the first rows that a stage trains on."""
     return list(_rows(stage.rows, job))[:num_rows]
 
 

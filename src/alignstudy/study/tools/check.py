@@ -38,7 +38,7 @@ class CheckReport:
     preview: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Give the same for scripts."""
+        """Return the same for scripts."""
         names = ("what", "state", "detail")
         return {
             "lines": [dict(zip(names, line, strict=True)) for line in self.lines],
@@ -107,7 +107,7 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
 
 
 def _shape(stage: Stage) -> ImportBase | ScratchModel:
-    """Give the stage that brings the tokenizer, at the root of a chain."""
+    """Return the stage that brings the tokenizer, at the root of a chain."""
     while not isinstance(stage, ImportBase | ScratchModel):
         stage = next(item for item in stage.inputs() if not isinstance(item, CollectRows))
     return stage

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import ScoredResponse
@@ -30,7 +30,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
         DataError: If they share no prompt.
     """
     if len(runs) < 2:
-        raise InputError("one run is nothing to compare", mend="name two run folders or more")
+        raise InputError("one run is nothing to compare", hint="name two run folders or more")
     folder = RunFolder(path=Path(out).expanduser().absolute())
     with folder.locked(), uncollected():
         compare_runs([Path(run).expanduser() for run in runs], folder)
@@ -57,20 +57,20 @@ def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
         raise InputError(
             "the runs have no judge in common",
             why=listed,
-            mend="score both with one judge: a new judge is one line, nothing is generated again",
+            hint="score both with one judge: a new judge is one line, nothing is generated again",
         )
     _refuse_other_thresholds(found, judges)
     rows = _side_by_side({name: given for name, (given, _) in found.items()}, judges)
     first_thresholds = next(iter(found.values()))[1]
     bases = {name: find_base(given) for name, (given, _) in found.items()}
     base = next((f"{base}@{name}" for name, base in bases.items() if base), None)
-    question = Question(
+    question = AnalysisConfig(
         thresholds={judge: first_thresholds[judge] for judge in judges},
         base=base,
         clusters=clusters_of(rows),
         excluded={LEAK: leaking(rows)},
     )
-    rows, findings = find(rows, question)
+    rows, findings = analyze_run(rows, question)
     provenance = {"runs": {name: str(path) for name, path in _labels(runs).items()}}
     write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
 
@@ -85,7 +85,7 @@ def _labels(runs: Sequence[Path]) -> dict[str, Path]:
 
 def _of_run(run: Path) -> tuple[list[ScoredResponse], dict[str, Thresholds]]:
     if not (run / STATISTICS).is_file():
-        raise InputError(f"{run} holds no finished run", mend="name a run folder: runs/<study>")
+        raise InputError(f"{run} holds no finished run", hint="name a run folder: runs/<study>")
     findings = own_findings(run / STATISTICS)
     return read_ratings(run / "responses"), own_thresholds(findings) if findings else {}
 
@@ -99,7 +99,7 @@ def _refuse_other_thresholds(
             raise InputError(
                 f"judge {judge} has other thresholds in each run",
                 why="; ".join(f"{name}: {words}" for name, words in limits.items()),
-                mend="run one of them again with `--set thresholds={AXIS: ..}`",
+                hint="run one of them again with `--set thresholds={AXIS: ..}`",
             )
 
 
@@ -112,7 +112,7 @@ def _rule_in_words(thresholds: Thresholds) -> str:
 
 
 def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
-    """Give each row of a run an id of its prompt's text, numbered where that is asked more often.
+    """Return each row of a run an id of its prompt's text, numbered where that is asked more often.
 
     Numbers follow the run's own ids, so that its models stay aligned as they were.
     """
@@ -128,7 +128,7 @@ def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]
 def _side_by_side(
     runs: dict[str, list[ScoredResponse]], judges: Sequence[str]
 ) -> list[ScoredResponse]:
-    """Give the rows on the prompts that all runs share, models named by run.
+    """Return the rows on the prompts that all runs share, models named by run.
 
     Raises:
         DataError: If there is no such prompt.
@@ -139,7 +139,7 @@ def _side_by_side(
         raise DataError(
             "the runs share no prompt",
             why="they are aligned by the prompts' text",
-            mend="compare runs whose `prompts` are the same",
+            hint="compare runs whose `prompts` are the same",
         )
     return [
         replace(

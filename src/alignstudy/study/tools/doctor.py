@@ -16,7 +16,7 @@ Finding = tuple[str, str, str]
 
 
 def examine() -> list[Finding]:
-    """Give (what, state, detail) lines; state is "ok", "note" or "missing"."""
+    """Return (what, state, detail) lines; state is "ok", "note" or "missing"."""
     return [*_libraries(), *_machine(), *_kernels(), _device(), _store(), _network()]
 
 
@@ -41,7 +41,7 @@ def _machine() -> list[Finding]:
 
 
 def _kernels() -> list[Finding]:
-    """Tell how fast the processor multiplies: as kept, else measured in about a second."""
+    """Return how fast the processor multiplies: as kept, else measured in about a second."""
     file = Store().machine_file()
     try:
         # No folder is made by looking at a machine.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from alignstudy.analysis.analyze_run import LEAK, Question, find
+from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim, claim_faults
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
@@ -46,7 +46,7 @@ class ClaimsFile(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class EvaluateOptions:
     """What a person asks of given ratings.
 
     Attributes:
@@ -82,7 +82,7 @@ def evaluate(
         DataError: Naming the file and row that can't be used.
         InputError: If the base or a claim's model isn't there.
     """
-    wishes = Wishes(
+    wishes = EvaluateOptions(
         base=base,
         thresholds={axis_named(key).name: float(each) for key, each in (thresholds or {}).items()},
         claims=None if claims is None else Path(claims).expanduser(),
@@ -93,7 +93,7 @@ def evaluate(
     return Run(folder=folder.path)
 
 
-def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
+def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: EvaluateOptions) -> None:
     """Write tables, figures and report of responses that already have ratings.
 
     The published study's ratings are recognised by their content: its claims are judged then, and
@@ -113,7 +113,7 @@ def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
         _, paper = load_settings("paper")
         sweep = paper.thresholds.sweep
         claims = claims or tuple(claim.renamed(PUBLISHED_NAMES) for claim in paper.claims)
-    question = Question(
+    question = AnalysisConfig(
         thresholds=_thresholds(rows, axes, own, wishes),
         base=base,
         axes=axes,
@@ -122,7 +122,7 @@ def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: Wishes) -> None:
         clusters=clusters_of(rows),
         excluded={LEAK: leaking(rows)},
     )
-    rows, findings = find(rows, question)
+    rows, findings = analyze_run(rows, question)
     provenance = {"ratings": str(ratings), "ratings_sha256": digest_of(ratings)}
     protocol: Literal["paper"] | None = "paper" if is_published else None
     write_run(
@@ -148,12 +148,12 @@ def _claims_of(
     models = {row.model for row in rows}
     for claim in claims:
         for fault in claim_faults(claim, axes):
-            raise InputError(f"{path}: a claim can't be judged: {fault}", mend="mend the claim")
+            raise InputError(f"{path}: a claim can't be judged: {fault}", hint="fix the claim")
         unknown = [name for name in claim.named() if name not in models]
         if unknown:
             raise InputError(
                 f"{path}: a claim names '{unknown[0]}', which is no model here",
-                mend=f"choose among: {', '.join(sorted(models))}",
+                hint=f"choose among: {', '.join(sorted(models))}",
             )
     return claims
 
@@ -173,7 +173,7 @@ def _thresholds(
     rows: Sequence[ScoredResponse],
     axes: Sequence[Axis],
     own: Mapping[str, Thresholds],
-    wishes: Wishes,
+    wishes: EvaluateOptions,
 ) -> dict[str, Thresholds]:
     """Return each judge's thresholds: as asked, else the run's own, else the published study's.
 
@@ -184,7 +184,7 @@ def _thresholds(
         if name not in {axis.name for axis in axes}:
             raise InputError(
                 f"a threshold is given for '{name}', and no response is on that axis",
-                mend=f"name one of: {', '.join(axis.name for axis in axes)}",
+                hint=f"name one of: {', '.join(axis.name for axis in axes)}",
             )
     found = {}
     for judge in dict.fromkeys(name for row in rows for name in row.scores):
@@ -227,7 +227,7 @@ def _json(path: Path) -> Any:  # noqa: ANN401 - JSON
 
 
 def leaking(rows: Sequence[ScoredResponse]) -> frozenset[str]:
-    """Give the ids of the prompts that end in an answer."""
+    """Return the ids of the prompts that end in an answer."""
     texts = {row.prompt_id: (row.axis, row.prompt) for row in rows}
     prompts = [Prompt(id=name, axis=axis, text=text) for name, (axis, text) in texts.items()]
     return frozenset(leaks(prompts).ends_in_answer)

@@ -84,7 +84,7 @@ def inputs_of(
     *,
     protocol: Literal["paper", "rigorous"] | None,
 ) -> ReportInputs:
-    """Give a report's inputs where nothing was trained."""
+    """Return a report's inputs where nothing was trained."""
     return ReportInputs(
         study=name,
         settings={},
