@@ -41,7 +41,7 @@ SILENT = Silent()
 
 
 class NotesOnly:
-    """Passes notes on, and nothing else: for work beside that which a `Progress` shows."""
+    """Passes notes on, and nothing else: for work inside or beside that which is shown."""
 
     def __init__(self, outer: Progress) -> None:
         self._outer = outer

@@ -17,6 +17,16 @@ CORPUS = (
 )
 """A few sentences for tokenizers to be trained on."""
 
+TINY_DEMO = (
+    "data.world.num_train=60", "data.world.num_judge=60", "data.world.num_test=40",
+    "data.world.num_pretrain=60", "data.train.max_rows=16", "calibration.n=10", "validation.n=10",
+    "prompts.harmful.n=3", "prompts.helpful.n=3", "generation.max_new_tokens=4",
+    "base.scratch.architecture.hidden_size=16", "base.scratch.architecture.num_hidden_layers=2",
+    "base.scratch.architecture.ffn_dim=32", "base.scratch.tokenizer.vocab_size=400",
+    "methods.sft.max_steps=2", "methods.dpo.max_steps=2",
+)  # fmt: skip
+"""Overrides that make the preset `demo` a study of seconds."""
+
 
 def write_opt_tokenizer(
     folder: Path, *, texts: Iterable[str] = CORPUS, vocab_size: int = 400

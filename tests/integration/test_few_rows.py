@@ -114,6 +114,18 @@ def test_an_error_inside_the_block_leaves_nothing_behind(network):
 
 
 @pytest.mark.usefixtures("every_size")
+def test_a_layer_that_was_given_another_forward_keeps_it():
+    layer = torch.nn.Linear(8, 8)
+    stock = layer.forward
+    layer.forward = given = lambda rows: 2 * stock(rows)
+    products, rows = LaidOutProducts(layer), torch.ones(1, 8)
+    with products.used():
+        assert layer(rows).equal(2 * stock(rows))
+        assert layer.forward is not given
+    assert layer.forward is given
+
+
+@pytest.mark.usefixtures("every_size")
 def test_the_faster_route_stays(monkeypatch, convolutions):
     """Time by a clock of our own: the laid-out route is slow for wide matrices."""
     clock = [0.0]

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from alignstudy.runtime import kernel_probe as probe
-from alignstudy.runtime import kernels, machine_file
+from alignstudy.runtime import kernel_probe as probe  # noqa: E402
+from alignstudy.runtime import kernels, machine_file  # noqa: E402
 from alignstudy.runtime.kernels import (  # noqa: E402
     Kernels,
     choose_route,

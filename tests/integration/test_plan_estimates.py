@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from models_fixtures import TINY_DEMO
 
 from alignstudy import Study
 from alignstudy.cli.app import main
@@ -14,14 +15,7 @@ from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
 from alignstudy.study.stages.generate import read_responses
 
-OVERRIDES = (
-    "data.world.num_train=60", "data.world.num_judge=60", "data.world.num_test=40",
-    "data.world.num_pretrain=60", "data.train.max_rows=16", "calibration.n=10", "validation.n=10",
-    "prompts.harmful.n=3", "prompts.helpful.n=3", "generation.max_new_tokens=4",
-    "base.scratch.architecture.hidden_size=16", "base.scratch.architecture.num_hidden_layers=2",
-    "base.scratch.architecture.ffn_dim=32", "base.scratch.tokenizer.vocab_size=400",
-    "methods.sft.max_steps=2", "methods.dpo.max_steps=2", "diagnostics=null",
-)  # fmt: skip
+OVERRIDES = (*TINY_DEMO, "diagnostics=null")
 GENERATED = "generate/dpo/seed-0"
 SCORED = "score/world-judge/dpo/seed-0"
 

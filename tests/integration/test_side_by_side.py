@@ -209,6 +209,38 @@ def test_a_stop_reaches_every_process(planned, tmp_path):
     assert all(path.exists() for path in kept)
 
 
+def test_stages_one_after_the_other_have_no_neighbours(planned, tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side._Crew, "_work_here", lambda _: None)  # the worker makes all
+    chain = []
+    for number in range(3):
+        chain.append(toy(f"link {number}", needs=tuple(chain[-1:])))
+    runner = runner_of(tmp_path)
+    make_side_by_side(runner, chain)
+    assert os.getpid() not in {told(runner, link)["pid"] for link in chain}
+    assert not any(runner._facts_of(link).get("beside") for link in chain)
+    assert {told(runner, link)["workers"] for link in chain} == {2}
+
+
+def test_what_a_worker_left_damaged_is_made_again_here(planned, tmp_path, monkeypatch):
+    arms = [toy(f"arm {number}", seconds=0.5) for number in range(3)]
+    runner = runner_of(tmp_path)
+    find, spoilt = Store.find, []
+
+    def find_damaged(store, kind, key):
+        made = store.folder(kind, key) / "toy.json"
+        if not spoilt and made.is_file() and str(os.getpid()) not in made.read_text("utf-8"):
+            spoilt.append(key)
+            made.write_text("{}", encoding="utf-8")
+        return find(store, kind, key)
+
+    monkeypatch.setattr(Store, "find", find_damaged)
+    make_side_by_side(runner, arms)
+    (again,) = [arm for arm in arms if arm.key in spoilt]
+    assert told(runner, again)["pid"] == os.getpid()
+    assert any("damaged" in note and "made here" in note for note in runner.notes)
+    assert {stage.key for stage in arms} <= runner.made
+
+
 @pytest.mark.e2e
 def test_what_a_killed_worker_was_at_is_made_here_from_its_checkpoint(planned, tmp_path):
     arms = [toy(f"arm {number}", does="die", seconds=0.5) for number in range(3)]

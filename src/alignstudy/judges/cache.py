@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alignstudy.judges.base import Judge, JudgeScore
-from alignstudy.progress import SILENT, Progress
+from alignstudy.progress import SILENT, NotesOnly, Progress
 from alignstudy.runtime.keyed_file import KeyedFile
 
 FORMAT = 2
@@ -82,7 +82,7 @@ class CachedJudge:
         progress.advance(known)
         fresh = {key: item for key, item in zip(keys, items, strict=True) if key not in scores}
         for some in _chunks(sorted(fresh, key=lambda key: -sum(map(len, fresh[key])))):
-            given = self._judge.score([fresh[key] for key in some], progress=_Inner(progress))
+            given = self._judge.score([fresh[key] for key in some], progress=NotesOnly(progress))
             scores |= dict(zip(some, given, strict=True))
             self._cache.put({key: scores[key] for key in some})
             progress.advance(sum(copies[key] for key in some))
@@ -124,26 +124,6 @@ def cached(judge: Judge, cache: ScoreCache, identity: str) -> CachedJudge:
             precision, device class, library versions, code. Two judges of one identity are one.
     """
     return CachedJudge(judge, cache, identity)
-
-
-class _Inner:
-    """Passes a judge's notes on; its progress is counted outside."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def start(self, what: str, total: int | None = None) -> None:
-        """Say nothing: the outer work has begun."""
-
-    def advance(self, done: int, **figures: float) -> None:
-        """Say nothing: copies are counted outside."""
-
-    def finish(self) -> None:
-        """Say nothing: the outer work goes on."""
-
-    def note(self, text: str) -> None:
-        """Pass it on."""
-        self._outer.note(text)
 
 
 def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:

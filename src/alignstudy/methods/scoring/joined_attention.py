@@ -43,7 +43,7 @@ def use_joined_attention(model: Any) -> bool:  # noqa: ANN401
     return bool(model.config._attn_implementation == JOINED)
 
 
-def joined_mask(layout: Layout, dtype: torch.dtype) -> torch.Tensor:
+def joined_mask(layout: Layout) -> torch.Tensor:
     """Return what may see what in one joined row.
 
     Returns:
@@ -52,23 +52,12 @@ def joined_mask(layout: Layout, dtype: torch.dtype) -> torch.Tensor:
     """
     lengths = torch.unique_consecutive(layout.document[0], return_counts=True)[1].tolist()
     masks = [
-        sdpa_takes(may_see(branch)[:, None], dtype) if branch.any() else None
+        may_see(branch)[:, None] if branch.any() else None
         for branch in torch.split(layout.branch, lengths, dim=1)
     ]
-    mask: Any = torch.empty(1, 1, 0, 0, dtype=dtype)
+    mask: Any = torch.empty(1, 1, 0, 0)
     mask.texts = _Texts(lengths, masks)
     return mask  # type: ignore[no-any-return]
-
-
-def sdpa_takes(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Write a boolean mask as SDPA wants it: on a CPU as what it would else make in every layer."""
-    plain = allowed.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    return added_to_scores(allowed, dtype) if plain and dtype == torch.float32 else allowed
-
-
-def added_to_scores(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Write a boolean mask as what is added to scores of a dtype."""
-    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def _attend(

@@ -16,12 +16,7 @@ from typing import Any
 import torch
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.scoring.joined_attention import (
-    JOINED,
-    added_to_scores,
-    joined_mask,
-    sdpa_takes,
-)
+from alignstudy.methods.scoring.joined_attention import JOINED, joined_mask
 from alignstudy.methods.scoring.layout import PROMPT, Layout, lay_out, may_attend
 from alignstudy.methods.scoring.token_scores import holds_logits, score_targets
 
@@ -182,9 +177,11 @@ def attention_mask(layout: Layout, kind: str, dtype: torch.dtype) -> Any:  # noq
     if kind == "flex_attention":
         return _block_mask(layout)
     if kind == JOINED and layout.is_joined:
-        return joined_mask(layout, dtype)
+        return joined_mask(layout)
     allowed = may_attend(layout)[:, None]
-    return added_to_scores(allowed, dtype) if kind == "eager" else sdpa_takes(allowed, dtype)
+    if kind != "eager":
+        return allowed
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def _block_mask(layout: Layout) -> Any:  # noqa: ANN401

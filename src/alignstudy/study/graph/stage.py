@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -111,12 +111,19 @@ def _stages_in(value: object) -> Iterator[Stage]:
             yield from _stages_in(getattr(value, part.name))
 
 
-def in_order(goals: tuple[Stage, ...]) -> list[Stage]:
-    """List stages so that each comes after its inputs, equal work once."""
+def in_order(
+    goals: Iterable[Stage], *, known: Callable[[Stage], bool] = lambda _: False
+) -> list[Stage]:
+    """List stages so that each comes after its inputs, equal work once.
+
+    Args:
+        goals: Where to begin.
+        known: Tells of a stage that it is left out, and with it what only it needs.
+    """
     ordered: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
-        if stage.key in ordered:
+        if stage.key in ordered or known(stage):
             return
         for needed in stage.inputs():
             visit(needed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from alignstudy.study.graph.fingerprint import changes
@@ -51,18 +52,8 @@ def make_plan(goals: tuple[Stage, ...], store: Store, before: Mapping[str, str])
 
 def _needed(goals: tuple[Stage, ...], store: Store) -> set[str]:
     """Return the keys of the stages that would run: the missing ones, from the goals backwards."""
-    needed: set[str] = set()
-
-    def visit(stage: Stage) -> None:
-        if stage.key in needed or store.peek(stage.kind, stage.key) is not None:
-            return
-        needed.add(stage.key)
-        for item in stage.inputs():
-            visit(item)
-
-    for goal in goals:
-        visit(goal)
-    return needed
+    there = cache(lambda kind, key: store.peek(kind, key) is not None)
+    return {stage.key for stage in in_order(goals, known=lambda s: there(s.kind, s.key))}
 
 
 def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from alignstudy.study.cost.history import work_record
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.cost.stage_loads import StageLoads, Unknown
 from alignstudy.study.cost.work import work_facts
-from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.run.store import Artefact, Store, disk_faults
 
 _ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
@@ -71,34 +71,24 @@ class Runner:
         Raises:
             AlignstudyError: As the stage raised it, with what was kept.
         """
-        if stage.key in self._done:
-            return self._done[stage.key]
-        artefact = self._find(stage)
-        if artefact is None:
+        if not self.adopt(stage):
             for needed in stage.inputs():
                 self.make(needed)
-            artefact = self._run_locked(stage)
-        self._done[stage.key] = artefact
-        return artefact
+            self._done[stage.key] = self._run_locked(stage)
+        return self._done[stage.key]
 
     def missing(self, goals: Iterable[Stage]) -> list[Stage]:
         """List the stages that `make` would run for these, each after those that it needs."""
-        found: dict[str, Stage] = {}
+        return in_order(goals, known=self.adopt)
 
-        def visit(stage: Stage) -> None:
-            if stage.key in found or stage.key in self._done:
-                return
+    def adopt(self, stage: Stage) -> bool:
+        """Take over a verified artefact, whoever made it; tell whether there is one."""
+        if stage.key not in self._done:
             artefact = self._find(stage)
-            if artefact is not None:
-                self._done[stage.key] = artefact
-                return
-            for needed in stage.inputs():
-                visit(needed)
-            found[stage.key] = stage
-
-        for goal in goals:
-            visit(goal)
-        return list(found.values())
+            if artefact is None:
+                return False
+            self._done[stage.key] = artefact
+        return True
 
     @property
     def made(self) -> frozenset[str]:

@@ -135,7 +135,7 @@ class _Crew:
         runner, stage = self._runner, self._stages[chore.key]
         order = StageOrder(
             stage=stage, executed=tuple(runner.executed), made=runner.made,
-            spread=self._spread(alone=alone),
+            spread=self._spread(alone=alone), beside=not alone,
         )  # fmt: skip
         try:
             ((_, made),) = pool.run([order], note=partial(_show, shown))
@@ -151,8 +151,10 @@ class _Crew:
         runner.executed.extend(made.executed)
         runner.notes.extend(made.notes)
         runner.count_as_made(made.made)
-        runner.make(stage)  # verifies what the worker left in the store
-        self._finish(chore)
+        if runner.adopt(stage):
+            self._finish(chore)
+        else:
+            self._keep_here(chore, f"{stage.name}: what its process left is damaged; made here")
         return True
 
     def _new_pool(self) -> WorkerPool[StageOrder, StageMade]:
@@ -183,7 +185,7 @@ class _Crew:
             self._changed.notify_all()
 
     def _keep_here(self, chore: Chore, note: str) -> None:
-        """Leave a stage whose worker is lost to this process: its checkpoints are still there."""
+        """Leave a stage that another process did not bring to its end to this one."""
         self._runner.notes.append(note)
         self._runner.progress.note(note)
         with self._changed:

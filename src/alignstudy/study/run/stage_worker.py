@@ -22,12 +22,14 @@ class StageOrder:
         executed: Names of the stages that the run has made: what an error says is kept.
         made: Their keys.
         spread: Processes that the stage may spread its texts over.
+        beside: Whether other stages are at work meanwhile.
     """
 
     stage: Stage
     executed: tuple[str, ...]
     made: frozenset[str]
     spread: int
+    beside: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +71,11 @@ def stage_maker(
     """
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    runner = Runner(
-        store=Store(root), device="cpu", threads=threads, beside=True, should_stop=asked.is_set
-    )
+    runner = Runner(store=Store(root), device="cpu", threads=threads, should_stop=asked.is_set)
 
     def make(order: StageOrder, tell: Callable[[Any], None]) -> StageMade:
-        runner.progress, runner.spread = _Relayed(tell), order.spread
+        runner.progress = _Relayed(tell)
+        runner.spread, runner.beside = order.spread, order.beside
         runner.executed, runner.notes = list(order.executed), []
         runner.count_as_made(order.made)
         before = runner.made
