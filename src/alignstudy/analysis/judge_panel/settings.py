@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from alignstudy.metrics.axes import axis_named
-from alignstudy.settings import Many, Settings
+from alignstudy.settings import Many, Settings, by_axis
 
 
 class PanelSettings(Settings):

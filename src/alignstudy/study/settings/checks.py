@@ -106,7 +106,7 @@ def _axis_faults(study: StudySettings) -> Iterator[Fault]:
         places.append((("panel",), study.panel.judges, type(study.panel)))
     if not study.axes:
         places.append((("prompts",), study.prompts.axes, PromptSettings))
-    known = (*PUBLISHED, *study.tested)
+    known = (*PUBLISHED, *(study.tested if study.axes else ()))
     for path, keys, kind in places:
         words = [word for axis in known for word in (axis.name, axis.prompts, axis.quality)]
         for key in keys:
