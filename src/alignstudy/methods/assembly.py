@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import alignstudy
 from alignstudy.errors import GuardError
 from alignstudy.loading import context_length, load_causal_lm, weights_digest
 from alignstudy.loading.device import device_name
@@ -31,6 +30,7 @@ from alignstudy.methods.references import ReferenceCache, References, reference_
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.progress import SILENT
 from alignstudy.records import GuardOutcome, Weights
+from alignstudy.version import __version__
 
 if TYPE_CHECKING:
     import torch
@@ -246,7 +246,7 @@ def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa
         "kernels": str(backends.mkldnn.matmul.fp32_precision),
         "layout": str(trainer.lean),
         "attention": str(trainer.model.config._attn_implementation),
-        "alignstudy": alignstudy.__version__,
+        "alignstudy": __version__,
         "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
     }
     return json.dumps(found, sort_keys=True)

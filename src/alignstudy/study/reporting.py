@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import alignstudy
 from alignstudy.records import ScoredResponse
 from alignstudy.report.figures import write_figures
 from alignstudy.report.findings import Findings
@@ -29,6 +28,7 @@ from alignstudy.report.stored import (
 from alignstudy.study.results import Run
 from alignstudy.study.runfolder import PROVENANCE, RunFolder
 from alignstudy.study.store import disk_faults
+from alignstudy.version import __version__
 
 REPORT, MARKDOWN = "report.html", "report.md"
 
@@ -91,7 +91,7 @@ def inputs_of(
         protocol=protocol,
         findings=findings,
         responses=tuple(rows),
-        provenance={"alignstudy": alignstudy.__version__, **provenance},
+        provenance={"alignstudy": __version__, **provenance},
     )
 
 
