@@ -19,7 +19,8 @@ from alignstudy.judges.base import (
 from alignstudy.judges.calibrate import Calibration, best_threshold
 from alignstudy.judges.constant import ConstantSettings
 from alignstudy.judges.length import LengthSettings
-from alignstudy.judges.python import PythonSettings, source_digest
+from alignstudy.judges.python_settings import PythonSettings
+from alignstudy.judges.python_source import source_digest
 from alignstudy.judges.rules import RulesSettings
 from alignstudy.judges.seqcls import SeqClsSettings
 from alignstudy.metrics.refusal import PATTERNS_VERSION
