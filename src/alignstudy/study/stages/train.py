@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from alignstudy.loading import load_causal_lm, load_tokenizer, weights_digest
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
+from alignstudy.methods.base import METRICS_FILE
 from alignstudy.methods.merge import merge_adapter
 from alignstudy.methods.scratch import (
     ArchitectureSettings,
@@ -22,7 +23,6 @@ from alignstudy.study.stage import Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
 RESULT = "result.json"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,5 +156,5 @@ def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:
 
 def read_curve(stage: Stage, job: StageJob) -> list[dict[str, Any]]:
     """Read a finished training's metrics, a record a logged step."""
-    path = job.folder_of(stage) / METRICS
+    path = job.folder_of(stage) / METRICS_FILE
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
