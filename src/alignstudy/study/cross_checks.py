@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from alignstudy.data.calibration import CalibrationSettings
 from alignstudy.data.world import WorldSettings
@@ -11,13 +10,10 @@ from alignstudy.judges.assess import AssessSettings
 from alignstudy.judges.axes import measured_axes
 from alignstudy.records import Axis
 from alignstudy.study.judge_spec import RESERVED
+from alignstudy.study.spec import WORLD, StudySettings
+from alignstudy.study.yamlfile import Path_
 
-if TYPE_CHECKING:
-    from alignstudy.study.spec import StudySettings
-
-Fault = tuple[tuple[str | int, ...], str]
-
-_WORLD = "world"
+Fault = tuple[Path_, str]
 
 
 def cross_faults(study: StudySettings) -> Iterator[Fault]:
@@ -137,11 +133,11 @@ def _too_long(length: int, most: int, where: str) -> str:
 
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:
     """Find settings that nothing would read."""
-    world, numbers = study.data.source == _WORLD, not study.thresholds.calibrated
+    world, numbers = study.data.source == WORLD, not study.thresholds.calibrated
     if world and study.data.revision is not None:
         yield ("data", "revision"), "the generated world has no revisions"
     if not world and study.data.world != WorldSettings():
-        yield ("data", "world"), f"is read only with `source: {_WORLD}`"
+        yield ("data", "world"), f"is read only with `source: {WORLD}`"
     if numbers and study.calibration != CalibrationSettings():
         yield ("calibration",), "is read only with `thresholds: calibrated`"
     if study.validation is None and study.assess != AssessSettings():

@@ -25,8 +25,6 @@ from alignstudy.report.claims import Claim
 from alignstudy.report.panel_settings import PanelSettings
 from alignstudy.report.results import Margins
 from alignstudy.settings import Many, Settings
-from alignstudy.study.cross_checks import cross_faults
-from alignstudy.study.faults import CrossFaults
 from alignstudy.study.judge_spec import JudgeEntry, Name, ThresholdSettings
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
@@ -102,7 +100,7 @@ class DataSettings(Settings):
 
 
 class StudySettings(Settings):
-    """A whole study."""
+    """A whole study, each setting sound by itself; `cross_checks` finds contradictions."""
 
     study: Name
     base: BaseModel_
@@ -172,13 +170,6 @@ class StudySettings(Settings):
             label: {"method": label, **(inner or {})} if isinstance(inner, dict | None) else inner
             for label, inner in given.items()
         }
-
-    @model_validator(mode="after")
-    def _hangs_together(self) -> StudySettings:
-        faults = list(cross_faults(self))
-        if faults:
-            raise CrossFaults(faults)
-        return self
 
     @property
     def axes(self) -> tuple[Axis, ...]:
