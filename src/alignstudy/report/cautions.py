@@ -11,7 +11,7 @@ from alignstudy.report.form_notes import MOST_APART
 from alignstudy.report.inputs import ReportInputs, TrainingRecord
 from alignstudy.report.judge_tables import quality_notes
 from alignstudy.report.numbers import count, listing, number, percent, short
-from alignstudy.report.pairs import MIN_PROMPTS
+from alignstudy.report.pair_tests import MIN_PROMPTS
 from alignstudy.report.results import Analysis
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0

@@ -12,8 +12,9 @@ from alignstudy.errors import DataError
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.report.findings import Findings
 from alignstudy.report.hygiene import FLAGS
+from alignstudy.report.pair_table import PairTable, family_of, pair_tables
 from alignstudy.report.pair_tests import Paired, compared, equivalence
-from alignstudy.report.pairs import PairTable, adjust, family_of, pair_tables
+from alignstudy.report.pairs import adjust
 from alignstudy.report.panels import Panel, build_panels, usable
 from alignstudy.report.resampling import Resampler
 from alignstudy.report.results import Analysis, Comparison

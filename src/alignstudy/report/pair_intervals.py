@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.records import Estimate
+from alignstudy.report.pair_table import PairTable, Side
+from alignstudy.report.resampling import Resampler
 from alignstudy.stats.bca import bca_means
 from alignstudy.stats.bootstrap import percentile_estimate
 from alignstudy.stats.intervals import mean_of_two, tango
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.report.pairs import PairTable, Side
-    from alignstudy.report.resampling import Resampler
 
 
 def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.records import Estimate
 from alignstudy.report.pair_intervals import difference_estimates
+from alignstudy.report.pair_table import PairTable, family_of
+from alignstudy.report.resampling import Resampler
 from alignstudy.report.results import Comparison
 from alignstudy.stats.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.effect import cohens_dz, sign_test, win_rate_interval
@@ -18,20 +20,12 @@ from alignstudy.stats.equivalence import tost_mean, tost_rates
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.power import Power, mean_power_of, rate_power, stratified_power
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.report.pairs import PairTable
-    from alignstudy.report.resampling import Resampler
-
 MIN_PROMPTS = 10
 """Below so many paired prompts no test is made."""
 
 MCNEMAR = "exact McNemar"
 SIGN_FLIP = "sign-flip permutation"
 CLUSTERED = "sign-flip permutation over clusters"
-
-_RATES = ("hmr", "hpr")
 
 
 class Paired:
@@ -97,7 +91,7 @@ def _units(row: NDArray[np.float64], clusters: NDArray[np.int64] | None) -> NDAr
 
 def is_counted(table: PairTable) -> bool:
     """Tell whether a table is of rates of one seed on prompts that are all independent."""
-    return table.metric in _RATES and all(
+    return family_of(table.metric) == "rates" and all(
         side.by_seed.shape[1] == 1 and side.panel.clusters is None for side in table.sides
     )
 
@@ -196,7 +190,7 @@ def _comparison(
         ties=sum(pair.sizes) - pair.wins() - pair.losses(),
         n=sum(pair.sizes),
         note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
-        family=_family(table.metric),
+        family=family_of(table.metric),
         win_interval=wins,
         p_sign=sign_test(pair.wins(), pair.losses()) if tested and not pair.clustered else None,
         effect_size=_effect_size(pair),
@@ -205,10 +199,6 @@ def _comparison(
         margin=margin,
         num_clusters=pair.num_clusters,
     )
-
-
-def _family(metric: str) -> str:
-    return "scores" if metric.startswith("score_") else "cas" if metric == "cas" else "rates"
 
 
 def _effect_size(pair: Paired) -> float | None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from alignstudy.report.pair_table import PairTable, Side
 from alignstudy.stats.bootstrap import bootstrap_means
 from alignstudy.stats.hierarchical import hierarchical_means
 from alignstudy.stats.permutation import sign_flip
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.report.pairs import PairTable, Side
 
 FLIPS_PER_DRAW = 20
 
