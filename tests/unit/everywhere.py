@@ -16,11 +16,12 @@ from alignstudy.evidence import (
     PairAccuracy,
     ProbeShift,
     ReliabilityBin,
+    TrainingRecord,
 )
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
 from alignstudy.report.claims import Verdict
 from alignstudy.report.findings import Findings
-from alignstudy.report.inputs import FigureFile, TrainingRecord
+from alignstudy.report.inputs import FigureFile
 from alignstudy.robustness import Sensitivity
 
 MARK = "benignmark"

@@ -6,13 +6,13 @@ import pytest
 from plot_fixtures import agreement, divergence, quality
 from report_fixtures import analysed, scored
 
+from alignstudy.evidence import TrainingRecord
 from alignstudy.plots import FIGURES
 from alignstudy.records import Axis
 from alignstudy.registry import Registry
 from alignstudy.report import figures as report_figures
 from alignstudy.report.figures import curves, figure_data, write_figures
 from alignstudy.report.findings import Findings
-from alignstudy.report.inputs import TrainingRecord
 from alignstudy.report.leads import ALPHA
 from alignstudy.report.results import Hygiene
 

@@ -4,7 +4,7 @@ import pytest
 from everywhere import quality
 from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 
-from alignstudy.evidence import LeaveOneOut
+from alignstudy.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
 from alignstudy.report import (
     cost_table,
@@ -17,7 +17,6 @@ from alignstudy.report import (
 from alignstudy.report.cautions import cautions, smallest_likely_difference
 from alignstudy.report.claims import Verdict
 from alignstudy.report.findings import Findings
-from alignstudy.report.inputs import TrainingRecord
 from alignstudy.report.known_defects import known_defects
 from alignstudy.report.numbers import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.report.words import study_in_words

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from alignstudy.evidence import TrainingRecord
 from alignstudy.records import Axis
 from alignstudy.report.form_notes import MOST_APART
-from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.judge_tables import quality_notes
 from alignstudy.report.numbers import count, listing, number, percent, short
 from alignstudy.report.pair_tests import MIN_PROMPTS

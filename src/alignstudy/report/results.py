@@ -10,6 +10,7 @@ from pydantic import Field
 from alignstudy.records import Axis, Estimate
 from alignstudy.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
 from alignstudy.settings import Settings
+from alignstudy.stats.planning import ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +152,8 @@ class Comparison:
     Attributes:
         metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
         difference: Model minus reference: percentage points, or the judge's unit.
-        p_value: Two-sided; None where no test was made.
-        p_holm: Adjusted by Holm within `family`.
+        p_value: Two-sided, not corrected for other comparisons; None where no test was made.
+        p_holm: Corrected by Holm within `family`.
         test: "exact McNemar", "sign-flip permutation", "sign-flip permutation over clusters" or
             "none".
         wins: Prompts on which the model did better.
@@ -192,6 +193,11 @@ class Comparison:
     p_equivalent: float | None = None
     margin: float | None = None
     num_clusters: int = 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a difference is shown: the p-value, corrected for its family, is below 5 %."""
+        return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def win_rate(self) -> float:

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from alignstudy.evidence import Divergence
+from alignstudy.evidence import Divergence, TrainingRecord
 from alignstudy.records import Audit, Estimate
-from alignstudy.report.inputs import TrainingRecord
 from alignstudy.report.layout import Cell, Table
 from alignstudy.report.numbers import ABSENT, count, duration, interval, number, percent, short
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from alignstudy.data.audit import audit_json
 from alignstudy.data.exclusion import EvaluationDialogues
+from alignstudy.evidence import TrainingRecord
 from alignstudy.judges.assess import BASELINES
 from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
-from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.numbers import duration
 from alignstudy.stats.clustered_share import effective_wilson
 from alignstudy.study.costs import cost_row
