@@ -19,9 +19,10 @@ from alignstudy.records.evidence import (
     PairAccuracy,
     ProbeShift,
     ReliabilityBin,
+    TrainingRecord,
 )
 from alignstudy.records.robustness import Sensitivity
-from alignstudy.report.inputs import FigureFile, TrainingRecord
+from alignstudy.report.inputs import FigureFile
 
 MARK = "benignmark"
 _FIGURES = (

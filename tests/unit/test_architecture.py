@@ -2,6 +2,7 @@
 
 import ast
 import json
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,48 @@ def test_no_library_code_names_a_place_of_this_machine():
 def test_one_file_imports_trl():
     users = {name_of(path) for path in MODULES if imports(path) & {"trl"}}
     assert users == {"methods/loop/trl_adapter.py"}
+
+
+def test_no_two_modules_import_each_other_not_even_for_types_or_inside_functions():
+    modules = {dotted_name(path): path for path in MODULES}
+    graph = {name: own_imports(path, set(modules)) for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_circles_are_found():
+    text = "if TYPE_CHECKING:\n    from pack import sub, name\ndef f():\n    import pack.other\n"
+    found = imported_modules(ast.parse(text), {"pack", "pack.sub", "pack.other"})
+    assert found == {"pack", "pack.sub", "pack.other"}
+    only_a_submodule = ast.parse("from pack import sub")
+    assert imported_modules(only_a_submodule, {"pack", "pack.sub"}) == {"pack.sub"}
+
+
+def dotted_name(path: Path) -> str:
+    """Return a module's name; a package's `__init__` goes by the package's."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def own_imports(path: Path, modules: set[str]) -> set[str]:
+    found = imported_modules(ast.parse(path.read_text(encoding="utf-8")), modules)
+    return found - {dotted_name(path)}
+
+
+def imported_modules(tree: ast.Module, modules: set[str]) -> set[str]:
+    """Return which of our modules are imported anywhere, for types and inside functions too.
+
+    `from package import name` imports the submodule of that name if there is one, else the
+    package's `__init__`; a submodule's parents don't count.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in modules else str(node.module) for name in names}
+    return found & modules
 
 
 def imports(path: Path) -> set[str]:

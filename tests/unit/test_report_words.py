@@ -8,8 +8,7 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
-from alignstudy.records.evidence import LeaveOneOut
-from alignstudy.report.inputs import TrainingRecord
+from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.report.tables import (
     cost_table,
     judge_tables,

@@ -15,6 +15,7 @@ from alignstudy.metrics.rates import above
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
 from alignstudy.settings import Settings
+from alignstudy.stats.power.planning import ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +155,8 @@ class Comparison:
     Attributes:
         metric: Name of a metric.
         difference: Model minus reference: percentage points, or the judge's unit.
-        p_value: Two-sided; None where no test was made.
-        p_holm: Adjusted by Holm within `family`.
+        p_value: Two-sided, not corrected for other comparisons; None where no test was made.
+        p_holm: Corrected by Holm within `family`.
         test: "exact McNemar", "sign-flip permutation", "sign-flip permutation over clusters" or
             "none".
         wins: Prompts on which the model did better.
@@ -195,6 +196,11 @@ class Comparison:
     p_equivalent: float | None = None
     margin: float | None = None
     num_clusters: int = 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a difference is shown: the p-value, corrected for its family, is below 5 %."""
+        return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def win_rate(self) -> float:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-import alignstudy
 from alignstudy.errors import AlignstudyError, InterruptedRunError
+from alignstudy.version import __version__
 
 app = typer.Typer(
     help="Which way of aligning a small language model is really better?",
@@ -197,7 +197,7 @@ def doctor(as_json: Json = False) -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"alignstudy {alignstudy.__version__}")
+        typer.echo(f"alignstudy {__version__}")
         raise typer.Exit
 
 

@@ -1,4 +1,4 @@
-"""Frozen records of what judges and policies are worth, apart from what they say of a study.
+"""Frozen records of how models were trained, and what judges and policies are worth.
 
 They are made where models run (`judges`, `generation`) and read where none does (`report`).
 """
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from alignstudy.errors import DamagedArtefactError
-from alignstudy.records import Estimate
+from alignstudy.records import Estimate, GuardOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,3 +229,35 @@ class LeaveOneOut:
     axis: str
     without: str
     ranking: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """One training stage as it went.
+
+    Attributes:
+        stage: The stage's name in the run.
+        recipe: The chain of methods up to and including this one: "sft > dpo".
+        method: The last method of the chain: "dpo".
+        steps: Optimizer steps.
+        num_tokens: Tokens that the model read in training.
+        seconds: Wall-clock time of the training loop.
+        final_loss: Mean loss of the last logged interval; None if none was logged.
+        counts: What happened to the rows: "rows", "truncated rows", ...
+        guards: What the stage's guards saw.
+        curve: The rows of `metrics.jsonl`, in order.
+    """
+
+    stage: str
+    recipe: str
+    method: str
+    seed: int
+    steps: int
+    epochs: float
+    num_tokens: int
+    seconds: float
+    final_loss: float | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    guards: tuple[GuardOutcome, ...] = ()
+    notes: tuple[str, ...] = ()
+    curve: tuple[Mapping[str, Any], ...] = ()

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import alignstudy
+from alignstudy.version import __version__
 
 LIBRARIES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
@@ -26,7 +26,7 @@ _SECRET = re.compile(
 def versions() -> dict[str, str]:
     """Return the versions of everything that decides numbers."""
     return {
-        "alignstudy": alignstudy.__version__,
+        "alignstudy": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import PairDifferences, compared, equivalence
-from alignstudy.analysis.comparisons.pairs import PairTable, adjust, pair_tables
+from alignstudy.analysis.comparisons.pairs import adjust
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.hygiene import FLAGS

@@ -18,9 +18,10 @@ from alignstudy.formatting import (
 )
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Estimate
+from alignstudy.stats.power import planning
 from alignstudy.stats.power.power import Power
 
-ALPHA = 0.05
+ALPHA = planning.ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class OrientedComparison:
         points: The difference, positive or zero.
         low: Lower end of its interval.
         high: Upper end of its interval.
-        p: Corrected p-value; None where no test was made.
+        p_holm: Corrected p-value; None where no test was made.
         is_equivalent: Whether a test of equivalence puts the two within `margin`.
     """
 
@@ -41,7 +42,7 @@ class OrientedComparison:
     points: float
     low: float
     high: float
-    p: float | None
+    p_holm: float | None
     power: Power | None = None
     is_equivalent: bool = False
     margin: float | None = None
@@ -49,7 +50,7 @@ class OrientedComparison:
     @property
     def is_shown(self) -> bool:
         """Whether the difference is real, as this module uses the word."""
-        return self.p is not None and self.p < ALPHA
+        return self.p_holm is not None and self.p_holm < ALPHA
 
     def gap(self) -> str:
         """Write the difference and its interval."""
@@ -59,7 +60,7 @@ class OrientedComparison:
 
     def figures(self) -> str:
         """Write difference, interval and p-value for a bracket."""
-        return self.gap() if self.p is None else f"{self.gap()}, {p_in_words(self.p)}"
+        return self.gap() if self.p_holm is None else f"{self.gap()}, {p_in_words(self.p_holm)}"
 
 
 def leading_metric(analysis: Analysis) -> Metric | None:
@@ -100,7 +101,7 @@ def unseparated(analysis: Analysis, metric: Metric, best: str) -> list[str]:
 
 def _turned(item: Comparison, metric: Metric) -> OrientedComparison:
     """Turn a comparison so that the difference isn't negative."""
-    gap, p = item.difference, item.p_holm
+    gap = item.difference
     flip = gap.value < 0
     names = (item.reference, item.model) if flip else (item.model, item.reference)
     ends = (-gap.high, -gap.low) if flip else (gap.low, gap.high)
@@ -111,7 +112,7 @@ def _turned(item: Comparison, metric: Metric) -> OrientedComparison:
         points=abs(gap.value),
         low=ends[0],
         high=ends[1],
-        p=p,
+        p_holm=item.p_holm,
         power=item.power,
         is_equivalent=item.p_equivalent is not None and item.p_equivalent < ALPHA,
         margin=item.margin,

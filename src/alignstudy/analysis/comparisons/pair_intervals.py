@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
+from alignstudy.analysis.comparisons.pair_table import AxisDifferences, PairTable
+from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.records import Estimate
 from alignstudy.stats.intervals import mover_mean, tango
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.comparisons.pairs import AxisDifferences, PairTable
-    from alignstudy.analysis.comparisons.resampling import Resampler
 
 
 def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:

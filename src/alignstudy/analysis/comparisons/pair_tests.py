@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_intervals import difference_estimates
+from alignstudy.analysis.comparisons.pair_table import PairTable
+from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.results import Comparison
 from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import Estimate
@@ -19,12 +21,6 @@ from alignstudy.stats.equivalence import tost_mean, tost_rates
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.power.power import Power, mean_power_of, rate_power, stratified_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.comparisons.pairs import PairTable
-    from alignstudy.analysis.comparisons.resampling import Resampler
 
 MIN_PROMPTS = 10
 """Below so many paired prompts no test is made."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import alignstudy
 from alignstudy.errors import GuardError
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.encode import IGNORED, Encoded
@@ -32,6 +31,7 @@ from alignstudy.models.load import load_causal_lm
 from alignstudy.progress import SILENT
 from alignstudy.records import GuardOutcome, Weights
 from alignstudy.runtime.device import context_length, device_name
+from alignstudy.version import __version__
 
 if TYPE_CHECKING:
     import torch
@@ -247,7 +247,7 @@ def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa
         "kernels": str(backends.mkldnn.matmul.fp32_precision),
         "layout": str(trainer.lean),
         "attention": str(trainer.model.config._attn_implementation),
-        "alignstudy": alignstudy.__version__,
+        "alignstudy": __version__,
         "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
     }
     return json.dumps(found, sort_keys=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
@@ -15,14 +16,12 @@ from alignstudy.plots.style import (
     MUTED,
     ModelStyle,
     add_legend,
+    draw_marker,
     in_house_style,
     model_style,
     new_figure,
 )
 from alignstudy.records import Axis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _DRAWS = 4_000
 _SEED = 0
@@ -68,7 +67,7 @@ def draw(data: FigureData) -> Plot:
     add_legend(figure, styles, details=details)
     return Plot(
         figure=figure,
-        data=[_row(point, dominated=point not in front) for point in points],
+        data=[asdict(point) | {"dominated": point not in front} for point in points],
         title="Trade-off of harmlessness and helpfulness",
         caption=_caption(data, points),
     )
@@ -76,26 +75,31 @@ def draw(data: FigureData) -> Plot:
 
 def _points(data: FigureData, rng: np.random.Generator) -> list[_Point]:
     """Return every model with both rates, in the study's order."""
-    harmful, helpful = data.table(Axis.HARMLESS).passed, data.table(Axis.HELPFUL).passed
-    if harmful is None or helpful is None:
-        return []
     points = []
-    for model, on_harmful, on_helpful in zip(data.models, harmful, helpful, strict=True):
-        hmr = data.estimates.get("hmr", {}).get(model)
-        hpr = data.estimates.get("hpr", {}).get(model)
-        if hmr is None or hpr is None or np.isnan(on_harmful).all() or np.isnan(on_helpful).all():
+    for model, hmr, hpr in zip(
+        data.models, data.estimates("hmr"), data.estimates("hpr"), strict=True
+    ):
+        helpful, harmful = (
+            data.by_prompt(axis, model, passed=True) for axis in (Axis.HELPFUL, Axis.HARMLESS)
+        )
+        if hmr is None or hpr is None or np.isnan(helpful).all() or np.isnan(harmful).all():
             continue
-        drawn = np.stack([resampled_rates(on_helpful, rng), resampled_rates(on_harmful, rng)])
+        drawn = np.stack([resampled_rates(helpful, rng), resampled_rates(harmful, rng)])
         covariance = np.cov(drawn)
         sd_hpr, sd_hmr = (math.sqrt(covariance[i, i]) for i in range(2))
         product = sd_hpr * sd_hmr
         points.append(
             _Point(
-                model=model, hpr=hpr.value, hmr=hmr.value, sd_hpr=sd_hpr, sd_hmr=sd_hmr,
+                model=model,
+                hpr=hpr.value,
+                hmr=hmr.value,
+                sd_hpr=sd_hpr,
+                sd_hmr=sd_hmr,
                 correlation=float(covariance[0, 1]) / product if product else 0.0,
-                n_helpful=hpr.n, n_harmful=hmr.n,
+                n_helpful=hpr.n,
+                n_harmful=hmr.n,
             )
-        )  # fmt: skip
+        )
     return points
 
 
@@ -162,15 +166,12 @@ def _shade(axes: Axes, front: Sequence[_Point]) -> None:
     xs = [x for x, _ in corners] + [left, left]
     ys = [y for _, y in corners] + [height, bottom]
     axes.fill(xs, ys, facecolor="#f3f5f7", edgecolor="none", zorder=0.5)
-    axes.plot(
-        xs[:-1], ys[:-1], color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)), zorder=1.5
-    )  # fmt: skip
+    dashes = (0, (2, 2))
+    axes.plot(xs[:-1], ys[:-1], color=MUTED, linewidth=1.0, linestyle=dashes, zorder=1.5)
 
 
 def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, hollow: bool) -> None:
     """Draw a model's rates, and the ellipse that holds 95 % of a normal distribution's draws."""
-    from matplotlib.patches import Ellipse
-
     radius = math.sqrt(-2.0 * math.log(1.0 - _LEVEL))
     covariance = point.correlation * point.sd_hpr * point.sd_hmr
     values, vectors = np.linalg.eigh([[point.sd_hpr**2, covariance], [covariance, point.sd_hmr**2]])
@@ -179,24 +180,19 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, ho
     for fill, opacity, width in ((True, 0.10, 0.0), (False, 0.9, 1.4)):
         axes.add_patch(
             Ellipse(
-                (point.hpr, point.hmr), major, minor, angle=angle, fill=fill, alpha=opacity,
-                facecolor=style.colour, edgecolor=style.colour, linewidth=width, zorder=2,
+                (point.hpr, point.hmr),
+                major,
+                minor,
+                angle=angle,
+                fill=fill,
+                alpha=opacity,
+                facecolor=style.colour,
+                edgecolor=style.colour,
+                linewidth=width,
+                zorder=2,
             )
-        )  # fmt: skip
-    axes.plot(
-        [point.hpr], [point.hmr], marker=style.marker, markersize=size, linestyle="none",
-        markerfacecolor="white" if hollow else style.colour, markeredgecolor=style.colour,
-        markeredgewidth=2.0, zorder=4,
-    )  # fmt: skip
-
-
-def _row(point: _Point, *, dominated: bool) -> dict[str, Any]:
-    """Return a model as a row of the figure's data."""
-    return {
-        "model": point.model, "hpr": point.hpr, "hmr": point.hmr, "sd_hpr": point.sd_hpr,
-        "sd_hmr": point.sd_hmr, "correlation": point.correlation, "n_helpful": point.n_helpful,
-        "n_harmful": point.n_harmful, "dominated": dominated,
-    }  # fmt: skip
+        )
+    draw_marker(axes, point.hpr, point.hmr, style, size=size, hollow=hollow, edge=2.0)
 
 
 def _caption(data: FigureData, points: Sequence[_Point]) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 from alignstudy.formatting import ABSENT, count, duration, interval, number, percent, short
 from alignstudy.records import Audit, Estimate
-from alignstudy.records.evidence import Divergence
-from alignstudy.report.inputs import TrainingRecord
+from alignstudy.records.evidence import Divergence, TrainingRecord
 from alignstudy.report.tables.layout import Cell, Table
 
 _MAX_ROWS = 60

@@ -109,7 +109,7 @@ def _by_scores(analysis: Analysis) -> str:
 def _real_in(analysis: Analysis, metrics: list[Metric], heading: str) -> str:
     said, num_tests = [], 0
     for metric in metrics:
-        made = [f for f in differences(analysis, metric) if f.p is not None]
+        made = [f for f in differences(analysis, metric) if f.p_holm is not None]
         shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.points)
         num_tests += len(made)
         if shown:
@@ -150,10 +150,10 @@ def _against_base(analysis: Analysis, metric: Metric) -> str:
 
 def _verdict(finding: OrientedComparison) -> str:
     """Return what a test says of a difference."""
-    if finding.p is None:
+    if finding.p_holm is None:
         return "; no test was made"
     verdict = "a real difference" if finding.is_shown else "not shown to be a real difference"
-    return f", {p_in_words(finding.p)} after Holm: {verdict}"
+    return f", {p_in_words(finding.p_holm)} after Holm: {verdict}"
 
 
 def _open_questions(analysis: Analysis, metric: Metric) -> str:
@@ -181,7 +181,7 @@ def _needed(finding: OrientedComparison) -> str:
     """What it would take to show a difference of this size, and what this study could show."""
     power = finding.power
     if power is None:
-        return "; no test was made" if finding.p is None else ""
+        return "; no test was made" if finding.p_holm is None else ""
     digits, unit = finding.metric.digits, finding.metric.points
     if power.detectable is None:
         return "; the models differ on no prompt"

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alignstudy.analysis.comparisons.pairs import MIN_PROMPTS
+from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import MOST_APART
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.metrics.axes import axis_named
-from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.records.evidence import TrainingRecord
+from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables.judge_tables import quality_notes
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0

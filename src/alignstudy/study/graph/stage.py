@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-import alignstudy
 from alignstudy.progress import Progress
 from alignstudy.runtime.kernels import Kernels
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
+from alignstudy.version import __version__
 
 NUMERIC_LIBRARIES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
@@ -77,7 +77,7 @@ class Stage:
     def fingerprint_inputs(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON."""
         made_of: dict[str, Any] = {"stage": self.kind, "version": self.version}
-        made_of["alignstudy"] = alignstudy.__version__  # a fixed bug must not be served from before
+        made_of["alignstudy"] = __version__  # a fixed bug must not be served from before
         if self.numeric:
             made_of["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:

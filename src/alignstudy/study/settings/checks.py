@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
 from alignstudy.analysis.claims.claims import claim_faults
 from alignstudy.data.select.calibration import CalibrationSettings
@@ -17,13 +16,10 @@ from alignstudy.metrics.axes import PUBLISHED, axis_named, rate_of
 from alignstudy.settings import Settings
 from alignstudy.study.settings.axes import CALIBRATED, SweepSettings, ThresholdSettings
 from alignstudy.study.settings.judges import RESERVED
+from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.yaml_file import Path_
 
-if TYPE_CHECKING:
-    from alignstudy.study.settings.study import StudySettings
-
-Fault = tuple[tuple[str | int, ...], str]
-
-_WORLD = "world"
+Fault = tuple[Path_, str]
 
 
 def cross_faults(study: StudySettings) -> Iterator[Fault]:
@@ -220,11 +216,11 @@ def _too_long(length: int, most: int, where: str) -> str:
 
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:
     """Find settings that nothing would read."""
-    world, numbers = study.data.source == _WORLD, not study.calibrated
+    world, numbers = study.data.source == WORLD, not study.calibrated
     if world and study.data.revision is not None:
         yield ("data", "revision"), "the generated world has no revisions"
     if not world and study.data.world != WorldSettings():
-        yield ("data", "world"), f"is read only with `source: {_WORLD}`"
+        yield ("data", "world"), f"is read only with `source: {WORLD}`"
     if numbers and study.calibration != CalibrationSettings():
         yield ("calibration",), "is read only with `thresholds: calibrated`"
     if study.validation is None and study.assess != AssessSettings():

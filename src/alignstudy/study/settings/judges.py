@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.judges import JUDGES
+from alignstudy.judges import JudgeSettings
 from alignstudy.judges.presets import PRESETS
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
@@ -18,13 +16,6 @@ from alignstudy.study.settings.axes import Name
 
 RESERVED = "panel"
 """The name under which a panel's combined scores stand beside its members'."""
-
-if TYPE_CHECKING:
-    JudgeSettings = Any
-else:
-    JudgeSettings = Annotated[
-        reduce(or_, (JUDGES.load(name).settings for name in JUDGES)), Field(discriminator="use")
-    ]
 
 
 class JudgeTraining(Settings):

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from alignstudy.errors import UnknownNameError
-from alignstudy.study.settings.faults import settings_error
+from alignstudy.study.settings.checks import cross_faults
+from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml, read_yaml
 
@@ -63,9 +64,13 @@ def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, Study
     text, file = study_text(study)
     file = apply_overrides(file, overrides)
     try:
-        return text, StudySettings.model_validate(file.data)
+        settings = StudySettings.model_validate(file.data)
     except ValidationError as error:
         raise settings_error(error, file, StudySettings) from error
+    faults = list(cross_faults(settings))
+    if faults:
+        raise cross_error(faults, file)
+    return text, settings
 
 
 def resolved_yaml(settings: StudySettings) -> str:

@@ -35,8 +35,6 @@ from alignstudy.study.settings.axes import (
     Name,
     ThresholdSettings,
 )
-from alignstudy.study.settings.checks import cross_faults
-from alignstudy.study.settings.faults import CrossFaults
 from alignstudy.study.settings.judges import JudgeEntry
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
@@ -112,7 +110,7 @@ class DataSettings(Settings):
 
 
 class StudySettings(Settings):
-    """A whole study."""
+    """A whole study, each setting sound by itself; `cross_checks` finds contradictions."""
 
     study: Name
     base: BaseModelSettings
@@ -206,13 +204,6 @@ class StudySettings(Settings):
             label: {"method": label, **(inner or {})} if isinstance(inner, dict | None) else inner
             for label, inner in given.items()
         }
-
-    @model_validator(mode="after")
-    def _check_consistency(self) -> StudySettings:
-        faults = list(cross_faults(self))
-        if faults:
-            raise CrossFaults(faults)
-        return self
 
     @property
     def tested(self) -> tuple[Axis, ...]:

@@ -12,7 +12,8 @@ from alignstudy.data.contamination.exclusion import EvaluationDialogues
 from alignstudy.formatting import duration
 from alignstudy.judges.quality.assess import BASELINES
 from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
-from alignstudy.report.inputs import ReportInputs, TrainingRecord
+from alignstudy.records.evidence import TrainingRecord
+from alignstudy.report.inputs import ReportInputs
 from alignstudy.stats.resampling.clustered_share import effective_wilson
 from alignstudy.study.cost.meter import cost_row
 from alignstudy.study.graph.stage import Stage, StageJob, in_order

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
+from alignstudy.methods.base import METRICS_FILE
 from alignstudy.methods.weights.merge import merge_adapter
 from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
@@ -24,7 +25,6 @@ from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
 RESULT = "result.json"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,5 +158,5 @@ def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:
 
 def read_curve(stage: Stage, job: StageJob) -> list[dict[str, Any]]:
     """Read a finished training's metrics, a record a logged step."""
-    path = job.folder_of(stage) / METRICS
+    path = job.folder_of(stage) / METRICS_FILE
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
