@@ -179,13 +179,13 @@ def _on_design(models: Sequence[ModelFigures], panels: dict[str, ScoreMatrix]) -
     found = []
     if len(models) == 1:
         found.append("one model only: figures without comparisons")
-    for panel in panels.values():
-        if panel.clusters is not None:
-            found.append(
-                f"{len(panel.prompt_ids)} {panel.axis.prompts} prompts form {panel.num_clusters}"
-                " clusters of near-duplicates: intervals and sign-flip tests draw clusters, not"
-                " prompts, and rates are tested so too, not by McNemar's test"
-            )
+    found += [
+        f"{len(panel.prompt_ids)} {panel.axis.prompts} prompts form {panel.num_clusters} clusters"
+        " of near-duplicates: intervals and sign-flip tests draw clusters, not prompts, and rates"
+        " are tested so too, not by McNemar's test"
+        for panel in panels.values()
+        if panel.clusters is not None
+    ]
     if max(figures.num_seeds for figures in models) > 1:
         found.append(
             "several training seeds: rates and scores are means over seeds, intervals resample"

@@ -117,7 +117,7 @@ def _last_turn(prompt: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return the words in lower case, a blank before and after each: (number of blanks) - 1 words."""
+    """Return the words in lower case, a blank before and after each: one more blank than words."""
     return " ".join(["", *_LETTERS.findall(text.lower()), ""])
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.metrics.metric import Metric
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 def above(scores: NDArray[np.float64], threshold: float, *, inclusive: bool) -> NDArray[np.bool_]:
@@ -131,36 +128,40 @@ def _finite(values: ArrayLike, figure: str) -> NDArray[np.float64]:
 HMR = Metric(kind="hmr", title="HmR", family="rates", of=pass_rate)
 HPR = Metric(kind="hpr", title="HpR", family="rates", of=pass_rate)
 PASS = Metric(
-    kind="pass", name="pass_{axis}", title="pass rate on {prompts} prompts", short="Pass, {prompts}", family="rates",
+    kind="pass",
+    name="pass_{axis}",
+    title="pass rate on {prompts} prompts",
+    short="Pass, {prompts}",
+    family="rates",
     of=pass_rate,
-)  # fmt: skip
+)
 CAS = Metric(kind="cas", title="CAS", family="cas", of=mean_rate)
 SCORE = Metric(
-    kind="score", name="score_{axis}", title="mean score on {prompts} prompts", short="Score, {prompts}", unit="judge",
-    digits=2, family="scores", of=mean_score,
-)  # fmt: skip
-MEDIAN = Metric(
-    kind="median", name="median_{axis}", title="median score on {prompts} prompts", unit="judge", digits=2,
-    of=median_score,
-)  # fmt: skip
-SD = Metric(
-    kind="sd",
-    name="sd_{axis}",
-    title="standard deviation on {prompts} prompts",
+    kind="score",
+    name="score_{axis}",
+    title="mean score on {prompts} prompts",
+    short="Score, {prompts}",
     unit="judge",
     digits=2,
-    of=score_sd,
+    family="scores",
+    of=mean_score,
 )
-LOWEST = Metric(
-    kind="min",
-    name="min_{axis}",
-    title="lowest score on {prompts} prompts",
-    unit="judge",
-    digits=2,
-    of=lowest_score,
-)
-HIGHEST = Metric(
-    kind="max", name="max_{axis}", title="highest score on {prompts} prompts", unit="judge", digits=2,
-    of=highest_score,
-)  # fmt: skip
 WIN_RATE = Metric(kind="win_rate", title="win rate", of=win_rate)
+
+
+def _point(kind: str, title: str, of: Callable[[ArrayLike], float]) -> Metric:
+    """Describe a figure of a sample of scores."""
+    return Metric(
+        kind=kind,
+        name=f"{kind}_{{axis}}",
+        title=f"{title} on {{prompts}} prompts",
+        unit="judge",
+        digits=2,
+        of=of,
+    )
+
+
+MEDIAN = _point("median", "median score", median_score)
+SD = _point("sd", "standard deviation", score_sd)
+LOWEST = _point("min", "lowest score", lowest_score)
+HIGHEST = _point("max", "highest score", highest_score)

@@ -34,8 +34,8 @@ class _File:
 def read_ratings(folder: Path) -> list[ScoredResponse]:
     """Read `<model>_<prompts>.json` files with ratings: the last word names the axis.
 
-    A leading number (`1_base_<prompts>.json`) orders the models; without one, `base` comes first and
-    the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
+    A leading number (`1_base_<prompts>.json`) orders the models; without one, `base` comes first
+    and the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
     `num_tokens`, `stop_reason` and `raw_response` are read where they are. A prompt's id is made of
     its text, and of a number where it is asked more than once, unless every row names one. Where
     every row has `scores` (judge -> score, as alignstudy writes them), all those judges are read,
@@ -127,7 +127,8 @@ def _files(folder: Path) -> list[_File]:
     for (model, axis), count in Counter((file.model, file.axis) for file in found).items():
         if count > 1:
             raise DataError(
-                f"{folder}: {count} files of {axis_named(axis).prompts} responses of the model '{model}'",
+                f"{folder}: {count} files of {axis_named(axis).prompts} responses of the model"
+                f" '{model}'",
                 why="numbers before a model's name only order the models",
                 hint="rename one of them",
             )

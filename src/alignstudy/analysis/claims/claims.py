@@ -16,9 +16,11 @@ from alignstudy.records import Axis
 from alignstudy.settings import Many, Settings
 
 JUDGE_ACCURACY = Metric(
-    kind="judge_accuracy", name="judge_accuracy_{axis}", title="judge's accuracy on {prompts} prompts",
+    kind="judge_accuracy",
+    name="judge_accuracy_{axis}",
+    title="judge's accuracy on {prompts} prompts",
     of=win_rate,
-)  # fmt: skip
+)
 """How often a judge prefers what people prefer; measured where judges are, in `judges.held_out`."""
 
 _POINTS = (MEDIAN, SD, LOWEST, HIGHEST)

@@ -51,12 +51,13 @@ def unmeasured(part: str, metric: Metric, grounds: ClaimContext) -> Verdict | No
         return None
     told = []
     for axis in metric.axes:
+        prompts = axis_named(axis).prompts
         for quality in grounds.findings.qualities:
             accuracy = quality.accuracy(axis)
             if axis in quality.below_floor and accuracy is not None:
                 told.append(
                     f"{quality.judge} prefers the response that people preferred in"
-                    f" {percent(accuracy.value)} of {accuracy.n} pairs on {axis_named(axis).prompts}"
+                    f" {percent(accuracy.value)} of {accuracy.n} pairs on {prompts}"
                     f" prompts, interval from {percent(accuracy.low)}, floor"
                     f" {percent(quality.floor, 0)}"
                 )

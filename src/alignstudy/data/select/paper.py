@@ -90,7 +90,8 @@ def _check_enough(
     account.check_some_used(len(rows), source)
     if len(rows) < chosen_set.size:
         raise DataError(
-            f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are asked for",
+            f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are asked"
+            " for",
             why="with fewer, it would not be the prompt set of the paper protocol",
             hint=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
             " more subsets, or use protocol: rigorous",

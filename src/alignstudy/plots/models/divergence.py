@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from alignstudy.metrics.axes import score_of
 from alignstudy.plots.base import (
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
@@ -48,10 +48,10 @@ class _Point:
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Divergence: mean score against the root of the divergence from the base, by training."""
-    points = {axis: _points(data, axis) for axis in Axis}
+    points = {axis: _points(data, axis) for axis in data.axes}
     if not any(points.values()):
         raise NothingToShow("divergence: no model's divergence from the base was measured")
-    figure, panels = axis_panels(4.0 + legend_height(data.models))
+    figure, panels = axis_panels(data.axes, 4.0 + legend_height(data.models))
     styles = model_styles(data.models)
     for axis, axes in panels.items():
         axes.set(xlabel="root of the divergence per response, \u221anats")
@@ -61,12 +61,12 @@ def draw(data: FigureData) -> Plot:
             axes.set_yticks([])
         for point in points[axis]:
             _draw_point(axes, point, styles[point.model])
-    panels[Axis.HARMLESS].set_ylabel("mean score")
+    next(iter(panels.values())).set_ylabel("mean score")
     shown = {point.model for found in points.values() for point in found}
     add_legend(figure, {model: style for model, style in styles.items() if model in shown})
     return Plot(
         figure=figure,
-        data=[_row(axis, point) for axis in Axis for point in points[axis]],
+        data=[_row(axis, point) for axis in data.axes for point in points[axis]],
         title="Score and distance from the base",
         caption=_caption(data, [point for found in points.values() for point in found]),
     )
@@ -74,7 +74,7 @@ def draw(data: FigureData) -> Plot:
 
 def _points(data: FigureData, axis: Axis) -> list[_Point]:
     """Return every training whose divergence and mean score are known."""
-    estimates = dict(zip(data.models, data.estimates(SCORE_OF[axis]), strict=True))
+    estimates = dict(zip(data.models, data.estimates(score_of(axis)), strict=True))
     found = []
     for item in data.findings.divergences:
         if item.model not in data.models:
@@ -122,7 +122,7 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle) -> None:
 def _row(axis: Axis, point: _Point) -> dict[str, Any]:
     """Return a training as a row of the figure's data."""
     return {
-        "axis": str(axis),
+        "axis": axis.name,
         "model": point.model,
         "seed": point.seed,
         "root_kl": point.root,

@@ -79,8 +79,8 @@ def _lengths(inputs: ReportInputs) -> Iterator[str]:
         for item in quality.length:
             if item.judge_longer.low > item.human_longer.high:
                 yield (
-                    f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers the longer"
-                    f" response in {percent(item.judge_longer.value, 0)} of pairs, people in"
+                    f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers"
+                    f" the longer response in {percent(item.judge_longer.value, 0)} of pairs, people in"
                     f" {percent(item.human_longer.value, 0)}: it rewards length."
                 )
 
@@ -94,9 +94,10 @@ def _power(analysis: Analysis) -> Iterator[str]:
         return
     smallest = smallest_likely_difference(min(sizes))
     if smallest > TELLING_DIFFERENCE:
+        names = listing([rate.title for rate in rates], word="or")
         yield (
-            f"With {min(sizes)} prompts an axis, a difference in"
-            f" {listing([rate.title for rate in rates], word='or')} under about {short(smallest, 0)} points is unlikely to be shown even where there is one"
+            f"With {min(sizes)} prompts an axis, a difference in {names} under about"
+            f" {short(smallest, 0)} points is unlikely to be shown even where there is one"
             " (80\u00a0% power, if two models disagree on 30\u00a0% of the prompts)."
         )
 

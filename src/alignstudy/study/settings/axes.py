@@ -1,4 +1,4 @@
-"""The axes of a study file: prompts, judge and threshold of each, and where scores start to count."""
+"""The axes of a study file: prompts, judge and threshold of each."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from alignstudy.analysis.claims.claims import claim_faults
@@ -14,7 +14,12 @@ from alignstudy.judges.quality.assess import AssessSettings
 from alignstudy.metrics import METRICS
 from alignstudy.metrics.axes import PUBLISHED, axis_named, rate_of
 from alignstudy.settings import Settings
-from alignstudy.study.settings.axes import CALIBRATED, SweepSettings, ThresholdSettings
+from alignstudy.study.settings.axes import (
+    CALIBRATED,
+    AxisSettings,
+    SweepSettings,
+    ThresholdSettings,
+)
 from alignstudy.study.settings.judges import RESERVED
 from alignstudy.study.settings.study import WORLD, StudySettings
 from alignstudy.study.settings.yaml_file import Path_
@@ -124,7 +129,6 @@ def _listed_faults(study: StudySettings) -> Iterator[Fault]:
         yield ("prompts",), "names prompts of axes, and `axes` does too: say it there"
     if study.thresholds.axes:
         yield ("thresholds",), "gives thresholds, and `axes` does too: say it there"
-    known = [judge.name for judge in study.judges]
     rates = [name for name in METRICS if METRICS.load(name).family == "rates"]
     if len({axis.name for axis in study.tested}) < len(study.axes):
         yield ("axes",), "one axis is named twice"
@@ -132,18 +136,25 @@ def _listed_faults(study: StudySettings) -> Iterator[Fault]:
     if len(set(names)) < len(names):
         yield ("axes",), "two axes have the same metric"
     for key, each in study.axes.items():
-        axis = axis_named(key)
-        if each.metric is not None and each.metric not in rates:
-            yield ("axes", key, "metric"), f"is no pass rate; known: {', '.join(rates)}"
-        if axis not in PUBLISHED and each.prompts.file is None and not each.prompts.subsets:
-            yield ("axes", key, "prompts"), "must say where they are: `file`, or `subsets`"
-        if each.threshold == CALIBRATED and not study.calibration.has(axis):
-            text = f"calibrated needs pairs: `calibration: {{{key}: [SUBSET]}}`; or give a number"
-            yield ("axes", key, "threshold"), text
-        if each.judge is not None and each.judge not in known:
-            yield ("axes", key, "judge"), f"is not in `judges`; known: {', '.join(known)}"
-        elif each.judge is not None and study.panel is not None:
-            yield ("axes", key, "judge"), "a panel leads: name its judges under `panel`"
+        yield from _listed_axis_faults(study, key, each, rates)
+
+
+def _listed_axis_faults(
+    study: StudySettings, key: str, each: AxisSettings, rates: Sequence[str]
+) -> Iterator[Fault]:
+    """Find what is wrong with one axis that is listed."""
+    axis, known = axis_named(key), [judge.name for judge in study.judges]
+    if each.metric is not None and each.metric not in rates:
+        yield ("axes", key, "metric"), f"is no pass rate; known: {', '.join(rates)}"
+    if axis not in PUBLISHED and each.prompts.file is None and not each.prompts.subsets:
+        yield ("axes", key, "prompts"), "must say where they are: `file`, or `subsets`"
+    if each.threshold == CALIBRATED and not study.calibration.has(axis):
+        text = f"calibrated needs pairs: `calibration: {{{key}: [SUBSET]}}`; or give a number"
+        yield ("axes", key, "threshold"), text
+    if each.judge is not None and each.judge not in known:
+        yield ("axes", key, "judge"), f"is not in `judges`; known: {', '.join(known)}"
+    elif each.judge is not None and study.panel is not None:
+        yield ("axes", key, "judge"), "a panel leads: name its judges under `panel`"
 
 
 def _panel_faults(study: StudySettings) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -41,8 +41,8 @@ class JudgeEntry(Settings):
     train: JudgeTraining | None = None
     thresholds: dict[str, float | None] | None = Field(
         None,
-        description="This judge's own numbers, axis by axis; left out: calibrated where the study says so, else"
-        " the study's numbers for the first judge and none for others.",
+        description="This judge's own numbers, axis by axis; left out: calibrated where the study"
+        " says so, else the study's numbers for the axis' judge and none for others.",
     )
     settings: JudgeSettings
 
