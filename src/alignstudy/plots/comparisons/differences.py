@@ -62,7 +62,8 @@ def draw(data: FigureData) -> Plot:
         caption=(
             f"Each model minus {reference}, prompt by prompt: percentage points for"
             f" {listing([rate.title for rate in analysis.rates])}, the unit of the judge"
-            f" {data.judge} for scores. Filled marker: a difference is shown after correction for several comparisons; open marker: none is shown. "
+            f" {data.judge} for scores. Filled marker: a difference is shown after correction for"
+            " several comparisons; open marker: none is shown. "
             + intervals_in_words(item.difference for item in shown)
         ),
     )

@@ -80,8 +80,8 @@ def _lengths(inputs: ReportInputs) -> Iterator[str]:
             if item.judge_longer.low > item.human_longer.high:
                 yield (
                     f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers"
-                    f" the longer response in {percent(item.judge_longer.value, 0)} of pairs, people in"
-                    f" {percent(item.human_longer.value, 0)}: it rewards length."
+                    f" the longer response in {percent(item.judge_longer.value, 0)} of pairs,"
+                    f" people in {percent(item.human_longer.value, 0)}: it rewards length."
                 )
 
 
