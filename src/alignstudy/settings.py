@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, TypeVar
+from io import StringIO
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict
+from ruamel.yaml import YAML
 
 T = TypeVar("T")
 
@@ -50,3 +52,13 @@ def by_axis(kind: type[Settings], field: str, given: object, *values: type) -> o
         return given
     rest = {key: value for key, value in given.items() if key not in beside}
     return {**rest, field: {**given.get(field, {}), **beside}}
+
+
+def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain data
+    """Return plain data as YAML, keys in their own order."""
+    stream = StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.dump(value, stream)
+    return stream.getvalue()

@@ -98,7 +98,7 @@ def _marked(png):
         rows,
         study=MARK,
         settings={
-            "base": MARK,
+            "base": {"path": MARK},
             "recipes": {MARK: [MARK]},
             MARK: {"a": MARK, "b": [MARK]},
             "data": {"source": MARK},

@@ -145,11 +145,12 @@ def test_json_is_plain_and_whole(published):
 def test_torch_is_not_imported(paper_dir):
     code = (
         "import sys; from pathlib import Path\n"
-        "from alignstudy.report import analysis, exports, findings, ratings, tables, verdicts\n"
+        "from alignstudy.report import analysis, exports, findings, ratings, verdicts\n"
+        "from alignstudy.report.tables import write\n"
         f"rows = ratings.read_ratings(Path({str(paper_dir / 'responses')!r}))\n"
         "found = analysis.analyze_judge(rows, analysis.Thresholds(harmless=-3.0, helpful=-2.0),"
         " judge='rating', base='base', draws=50)\n"
-        "tables.tables_of(findings.Findings(analyses=(found,)))\n"
+        "write.tables_of(findings.Findings(analyses=(found,)))\n"
         "loaded = {'torch', 'transformers', 'datasets', 'trl', 'peft'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )

@@ -14,7 +14,7 @@ from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
 from alignstudy.errors import DataError
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.tables.files import tables_of
+from alignstudy.report.tables.write import csv_text, markdown_file, tables_of
 
 LIMITS = Thresholds(harmless=-3.0, helpful=-2.0)
 
@@ -42,7 +42,7 @@ def analysed(rows, **others):
     findings = Findings(analyses=(found,))
     # Whatever the case: plain JSON without NaN, and tables.
     json.dumps(findings.to_json(), allow_nan=False)
-    assert all(table.to_csv() and table.to_markdown() for table in tables_of(findings))
+    assert all(csv_text(table) and markdown_file(table) for table in tables_of(findings))
     return found
 
 

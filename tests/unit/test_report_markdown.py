@@ -9,8 +9,9 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis
 from alignstudy.report.markdown.page import render_markdown
-from alignstudy.report.markdown.text import inert, markdown_table
-from alignstudy.report.tables.layout import Cell, Table
+from alignstudy.report.markdown.text import inert
+from alignstudy.report.tables.table import Cell, Column, Table, numeric
+from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -124,7 +125,8 @@ class TestInert:
         assert inert(text) == written
 
     def test_a_cell_with_a_pipe_stays_one_cell(self):
-        table = Table(columns=("a|b", "n#"), rows=((Cell("x|y", "|"), Cell("1")),))
+        columns = (Column("a|b", lambda row: Cell(row, "|")), numeric("n", len))
+        table = Table(columns=columns, rows=("x|y",))
         html = MARKDOWN.render("\n".join(markdown_table(table)))
         assert html.count("<td") == 2
         assert "x|y |" in html

@@ -24,11 +24,13 @@ from alignstudy.records import Axis, Estimate
 
 _SAME = 1e-6
 """Differences closer than this are rounding errors."""
-_WITHOUT = {
+WITHOUT = {
     "empty": "without empty responses",
     "cap": "without responses cut at the limit",
     "role_tag": "without responses that run on",
     "loop": "without loops",
+    "overlap": "without prompts that overlap training",
+    "leak": "without prompts that hold an answer",
 }
 
 
@@ -40,7 +42,7 @@ def claim_in_words(claim: Claim, axes: Sequence[Axis]) -> str:
     found = [known[name] for name in claim.metric if name in known]
     metrics = listing([metric.title for metric in found] or list(claim.metric))
     is_rate = bool(found) and found[0].is_rate
-    tail = f", {_WITHOUT[claim.without]}" if claim.without else ""
+    tail = f", {WITHOUT[claim.without]}" if claim.without else ""
     tail += ", in these responses" if claim.in_sample else ""
     if claim.is_bounded:
         whose = listing(list(claim.models)) if claim.models else "every model"

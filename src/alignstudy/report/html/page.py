@@ -17,14 +17,14 @@ from alignstudy.report.html.sections import sections, titles
 from alignstudy.report.html.untrusted import visible, visible_values
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.tables import run_tables
-from alignstudy.report.tables.layout import KINDS
+from alignstudy.report.tables.run import facts_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.known_defects import Defect, known_defects
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
+from alignstudy.settings import as_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,12 +105,9 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "preview": inputs.preview,
         "viewer": viewer,
         "static_prompts": viewer["prompts"][:_NUM_STATIC_PROMPTS],
-        "provenance": run_tables.facts_table(
-            inputs.provenance, "What", title="Where these numbers come from"
-        ),
-        "settings": run_tables.settings_text(inputs.settings),
+        "provenance": facts_table(inputs.provenance, "What", title="Where these numbers come from"),
+        "settings": as_yaml(inputs.settings) if inputs.settings else "",
         "long_facts": _LONG_FACTS,
-        "kinds": KINDS,
     }
     return given | {"contents": _contents(given, found)}
 

@@ -11,9 +11,8 @@ from alignstudy.analysis.form_notes import MOST_APART
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.metrics.axes import axis_named
-from alignstudy.records.evidence import TrainingRecord
+from alignstudy.records.evidence import JudgeQuality, TrainingRecord
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.tables.judge_tables import quality_notes
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
 JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0
@@ -31,7 +30,7 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
         *_failed_guards(inputs.training),
         *_calibrations(calibrations),
         *(_sentence(text, models) for text in (*inputs.warnings, *noted)),
-        *quality_notes(inputs.findings.qualities),
+        *_qualities(inputs.findings.qualities),
         *_lengths(inputs),
         *_power(first),
         *_thresholds(inputs.analyses),
@@ -70,6 +69,17 @@ def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 f"On labelled pairs ({row.get('axis', 'one axis')}) {judge} is right in"
                 f" only {percent(100 * accuracy, 0)} (chance is 50\u00a0%): its figures there say"
                 " little."
+            )
+
+
+def _qualities(qualities: Sequence[JudgeQuality]) -> Iterator[str]:
+    """Return what a reader has to know of each judge."""
+    for quality in qualities:
+        yield from (f"{quality.judge}: {note.rstrip('.')}." for note in quality.notes)
+        if quality.batch_effect is not None and quality.batch_effect > 0:
+            yield (
+                f"{quality.judge}: a score changes by up to {quality.batch_effect:.2g} with what"
+                " else is scored in the same batch."
             )
 
 

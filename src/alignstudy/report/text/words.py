@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from alignstudy.analysis.judge_panel.combine import PANEL
@@ -39,63 +39,48 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     return tuple(filter(None, said))
 
 
-def recipe_in_words(methods: object) -> str:
-    """Return what a recipe does: `sft, then dpo`; the base model is left as it is."""
-    if not isinstance(methods, Sequence) or isinstance(methods, str):
-        return ""
-    return ", then ".join(str(method) for method in methods) or "not trained further"
+def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JSON
+    """Return a setting by its dotted path; None where the study has no such part."""
+    found: Any = settings
+    for name in path.split("."):
+        found = None if found is None else found.get(name)
+    return found
 
 
 def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
     """Return which models are compared, and on which base they stand."""
-    recipes = settings.get("recipes")
-    recipes = recipes if isinstance(recipes, Mapping) else {}
+    recipes = setting(settings, "recipes") or {}
     named = []
     for model in analysis.models:
-        done = recipe_in_words(recipes.get(model.model))
-        named.append(f"{model.model} ({done})" if done not in {"", model.model} else model.model)
+        methods = recipes.get(model.model, [model.model])
+        done = ", then ".join(methods) or "not trained further"
+        named.append(model.model if done == model.model else f"{model.model} ({done})")
     verb = "is evaluated" if len(named) == 1 else "are compared"
-    base = _base(settings.get("base"))
+    base = _base(settings)
     tail = f" The base is {base}." if base else ""
     return f"{plural(len(named), 'model')} {verb}: {listing(named)}.{tail}"
 
 
-def _base(base: object) -> str:
+def _base(settings: Mapping[str, Any]) -> str:
     """Name the base model: a hub id, a folder, or an architecture trained from scratch."""
-    if isinstance(base, str) or not isinstance(base, Mapping):
-        return base if isinstance(base, str) else ""
-    if isinstance(base.get("path"), str):
-        revision = base.get("revision")
-        return f"{base['path']} (revision {revision})" if revision else str(base["path"])
-    kind = _architecture(base.get("scratch"))
+    path, revision = setting(settings, "base.path"), setting(settings, "base.revision")
+    if path:
+        return f"{path} (revision {revision})" if revision else str(path)
+    kind = setting(settings, "base.scratch.architecture.model_type")
     return f"a small {kind} model, pretrained from scratch in this study" if kind else ""
-
-
-def _architecture(trained: object) -> str:
-    """Return the model type of something that a study trains from scratch; empty if it is not."""
-    architecture = trained.get("architecture") if isinstance(trained, Mapping) else None
-    return str(architecture.get("model_type", "")) if isinstance(architecture, Mapping) else ""
 
 
 def _data(settings: Mapping[str, Any]) -> str:
     """Return what they learned from."""
-    data = settings.get("data")
-    data = data if isinstance(data, Mapping) else {"source": data}
-    source = data.get("source")
-    if not isinstance(source, str):
+    source = setting(settings, "data.source")
+    if not source:
         return ""
     if source == "world":
         source = "a small world of dialogues that alignstudy generates"
-    train = data.get("train")
-    train = train if isinstance(train, Mapping) else {}
-    subsets = train.get("subsets")
-    parts = f": {listing([str(s) for s in subsets])}" if _is_list(subsets) and subsets else ""
-    split = f" (split {train['split']})" if isinstance(train.get("split"), str) else ""
-    return f"Preference data: {source}{parts}{split}."
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple))
+    subsets = setting(settings, "data.train.subsets")
+    split = setting(settings, "data.train.split")
+    parts = f": {listing(subsets)}" if subsets else ""
+    return f"Preference data: {source}{parts}{f' (split {split})' if split else ''}."
 
 
 def _prompts(inputs: ReportInputs) -> str:
@@ -110,19 +95,13 @@ def _prompts(inputs: ReportInputs) -> str:
 
 def _generation(settings: Mapping[str, Any]) -> str:
     """Return how responses were made."""
-    generation = settings.get("generation")
-    if not isinstance(generation, Mapping):
+    cap = setting(settings, "generation.max_new_tokens")
+    if cap is None:
         return ""
-    how = ""
-    if generation.get("do_sample") is False:
-        how = "by greedy decoding"
-    elif generation.get("do_sample") is True:
-        temperature = generation.get("temperature")
+    how, temperature = "by greedy decoding", setting(settings, "generation.temperature")
+    if setting(settings, "generation.do_sample"):
         how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
-    cap = generation.get("max_new_tokens")
-    most = f"with at most {cap} new tokens" if isinstance(cap, int) else ""
-    said = " ".join(part for part in (how, most) if part)
-    return f"Responses were made {said}." if said else ""
+    return f"Responses were made {how} with at most {cap} new tokens."
 
 
 def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
@@ -130,9 +109,7 @@ def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
     names = [analysis.judge for analysis in inputs.analyses]
     if names == [JUDGE]:
         return "Scores are the ratings that came with the responses."
-    known = settings.get("judges")
-    entries = known if isinstance(known, (list, tuple)) else []
-    by_name = {entry.get("name"): entry for entry in entries if isinstance(entry, Mapping)}
+    by_name = {entry["name"]: entry for entry in setting(settings, "judges") or ()}
     if PANEL in names:
         said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
         lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
@@ -186,9 +163,10 @@ def _claims(inputs: ReportInputs) -> str:
 
 def _judge(name: str, entry: Mapping[str, Any]) -> str:
     """Name a judge, and say where it comes from."""
-    if isinstance(entry.get("path"), str) and entry["path"] != name:
-        return f"{name} ({entry['path']})"
-    kind = _architecture(entry.get("train"))
+    path = entry.get("path")
+    if path and path != name:
+        return f"{name} ({path})"
+    kind = setting(entry, "train.architecture.model_type")
     return f"{name} (a small {kind} model, trained for this study on pairs)" if kind else name
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from alignstudy.errors import UnknownNameError
+from alignstudy.settings import as_yaml
 from alignstudy.study.settings.checks import cross_faults
 from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.study import StudySettings
@@ -76,13 +74,3 @@ def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, Study
 def resolved_yaml(settings: StudySettings) -> str:
     """Write every setting out, defaults included."""
     return as_yaml(settings.model_dump(mode="json"))
-
-
-def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain data
-    """Write plain data as YAML."""
-    stream = StringIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order of the settings classes
-    writer.dump(value, stream)
-    return stream.getvalue()

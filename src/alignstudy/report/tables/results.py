@@ -1,0 +1,293 @@
+"""Tables of results: rates, mean scores, improvement, comparisons, all models at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from alignstudy.analysis.comparisons.orientation import ALPHA
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis, Comparison, Improvement, ModelFigures, Omnibus
+from alignstudy.formatting import (
+    ABSENT,
+    NAMES,
+    NO_BREAK,
+    RATES,
+    count,
+    digits_of,
+    interval,
+    number,
+    p_value,
+    percent,
+    short,
+)
+from alignstudy.records.robustness import Power
+from alignstudy.report.html.links import pair_link
+from alignstudy.report.tables.metrics import METRICS, SCORES, short_name, title_of
+from alignstudy.report.tables.table import (
+    Cell,
+    Column,
+    Table,
+    estimated,
+    for_files,
+    numeric,
+    rounded,
+)
+from alignstudy.report.text.stamps import is_stamped
+
+
+def rates_table(findings: Findings, analysis: Analysis) -> Table:
+    """Table 1 of the published study: HmR, HpR and CAS with their intervals and n."""
+    ends = {f"{rate}_{end}": f"{rate}.{end}" for rate in RATES for end in ("low", "high")}
+    return Table.of(
+        analysis.models,
+        *_estimates(findings, analysis, RATES),
+        *for_files(**{rate: f"{rate}.value" for rate in RATES}, **ends),
+        *for_files(n_harmless="hmr.n", n_helpful="hpr.n"),
+        name="metrics",
+        title="Rates by model",
+        caption="HmR, HpR and CAS in percent, with 95 % intervals",
+        note=f"In percent, higher is better.{_methods(analysis, RATES)}",
+    )
+
+
+def scores_table(findings: Findings, analysis: Analysis) -> Table:
+    """Mean scores by prompt set, with their intervals."""
+    paths: dict[str, str] = {}
+    for metric in SCORES:
+        axis = metric.removeprefix("score_")
+        paths |= {axis: f"{metric}.value", f"{axis}_low": f"{metric}.low"}
+        paths |= {f"{axis}_high": f"{metric}.high", f"n_{axis}": f"{metric}.n"}
+    note = "In the judge's own unit, higher is better; no threshold enters."
+    return Table.of(
+        analysis.models,
+        *_estimates(findings, analysis, SCORES),
+        *for_files(**paths),
+        name="scores",
+        title="Mean scores",
+        caption=f"Mean scores of {analysis.judge} by prompt set, with 95 % intervals",
+        note=f"{note}{_methods(analysis, SCORES)}",
+    )
+
+
+def _estimates(
+    findings: Findings, analysis: Analysis, metrics: Sequence[str]
+) -> tuple[Column, ...]:
+    """Return columns of the model, its metrics and their n."""
+
+    def sizes(model: ModelFigures) -> str:
+        found = [getattr(model, metric) for metric in metrics]
+        return "/".join(str(estimate.n) for estimate in found if estimate) or ABSENT
+
+    columns = [
+        numeric(
+            f"{title_of(metric)} (judge below floor)"
+            if is_stamped(findings, analysis.judge, metric)
+            else title_of(metric),
+            metric,
+            estimated(digits_of(metric)),
+            absent="not measured",
+        )
+        for metric in metrics
+    ]
+    return (Column("Model", "model", name="model"), *columns, numeric("n", sizes))
+
+
+def _methods(analysis: Analysis, metrics: Sequence[str]) -> str:
+    """Say by which method each column's intervals were made."""
+    made = []
+    for metric in metrics:
+        found = {e.method: e.level for m in analysis.models if (e := getattr(m, metric))}
+        made += [
+            f"{NAMES[metric]} {100 * level:g}{NO_BREAK}% {method.replace('wilson', 'Wilson')}"
+            for method, level in found.items()
+        ]
+    return f" Intervals: {', '.join(made)}." if made else ""
+
+
+def improvement_table(analysis: Analysis) -> Table:
+    """Table 2 of the published study: gain over the base, in points and relative to its rate."""
+    rows: dict[str, dict[str, Any]] = {}
+    for item in analysis.improvements:
+        empty = {"model": item.model, **dict.fromkeys(RATES)}
+        rows.setdefault(item.model, empty)[item.metric] = item
+    gain = f"Gain over {analysis.base}" if analysis.base else "Gain: no base model was named"
+    relative = {f"{rate}_relative_percent": f"{rate}.relative_percent" for rate in RATES}
+    return Table.of(
+        tuple(rows.values()),
+        Column("Model", "model", name="model"),
+        *(numeric(NAMES[rate], rate, _improvement) for rate in RATES),
+        *for_files(**relative, **{f"{rate}_points": f"{rate}.points" for rate in RATES}),
+        name="improvement",
+        title=f"Improvement over {analysis.base}",
+        caption=f"{gain}: relative, in percent of its rate, and in percentage points",
+        note="Percentage points; below, relative to the base model's rate, as the published study"
+        " reports it. A relative gain is large where the base's rate is small: read the points.",
+    )
+
+
+def _improvement(item: Improvement) -> Cell:
+    relative = item.relative_percent
+    known = relative is not None
+    detail = f"{number(relative, 2, signed=True)}{NO_BREAK}%" if known else "base is 0"
+    return Cell(number(item.points, 1, signed=True), detail)
+
+
+def comparisons_table(
+    comparisons: Iterable[Comparison], metrics: Sequence[str] | None = None
+) -> Table:
+    """Paired comparisons with their tests: of the given metrics in their order, or as they are."""
+    rows = tuple(comparisons)
+    if metrics is not None:
+        rows = tuple(item for metric in metrics for item in rows if item.metric == metric)
+    of_rates = metrics is None or "cas" in metrics
+    return Table.of(
+        rows,
+        *_COMPARISON_ON_PAGE,
+        *_COMPARISON_IN_FILES,
+        name="comparisons",
+        title=f"Paired comparisons of {'rates' if of_rates else 'scores'}",
+        caption="Paired comparisons: model minus reference, percentage points or score,"
+        " with 95 % intervals; p_holm is adjusted within its family",
+        note="Model minus the one it is held against, prompt by prompt: percentage points for"
+        f" rates, the judge's unit for scores. Real: Holm-corrected p below {ALPHA}. Win rate: ties"
+        " count one half; below it Cohen's d_z for scores. To show it: paired prompts (a set,"
+        " for CAS) for 80 % power at the observed difference; below it the smallest difference"
+        f" that the prompts at hand would show.{_tests(rows)}",
+    )
+
+
+def _tests(comparisons: Iterable[Comparison]) -> str:
+    """Say by which tests p-values were made."""
+    made = {
+        f"{short_name(item.metric)} by {item.test}": None
+        for item in comparisons
+        if item.p_value is not None
+    }
+    return f" Tests: {', '.join(made)}." if made else ""
+
+
+def _verdict(item: Comparison) -> Cell:
+    if item.p_holm is None:
+        return Cell(f"not{NO_BREAK}tested", item.note)
+    if item.p_holm < ALPHA:
+        return Cell("real", kind="good")
+    if item.p_equivalent is not None and item.p_equivalent < ALPHA and item.margin is not None:
+        margin = short(item.margin, digits_of(item.metric))
+        return Cell("equivalent", f"within {margin}, {p_value(item.p_equivalent)}", kind="plain")
+    return Cell(f"not{NO_BREAK}shown", kind="open")
+
+
+def _win_rate(item: Comparison) -> Cell:
+    size = item.effect_size
+    effect = f"d_z {number(size, 2, signed=True)}" if size is not None else ""
+    ends = interval(item.win_interval, 0) if item.win_interval else ""
+    value = item.win_interval.value if item.win_interval else item.win_rate
+    return Cell(percent(value, 0), f"{ends} {effect}".strip())
+
+
+def _to_show_it(item: Comparison) -> Cell:
+    """Return how many prompts would show the observed difference, and what could be shown."""
+    power = item.power or Power(power=0.0, detectable=None, n_needed=None)
+    digits, detectable = digits_of(item.metric), power.detectable
+    least = "" if detectable is None else f"\u2265{NO_BREAK}{number(detectable, digits)} seen"
+    return Cell(count(power.n_needed), least)
+
+
+_COMPARISON_ON_PAGE = (
+    Column("Metric", lambda item: short_name(item.metric)),
+    Column("Model", lambda item: Cell(item.model, links=(("samples", pair_link(item)),))),
+    Column("Against", "reference"),
+    numeric("Difference", lambda c: estimated(digits_of(c.metric), signed=True)(c.difference)),
+    numeric("p", "p_value", p_value),
+    numeric("p (Holm)", "p_holm", p_value),
+    Column("Verdict", _verdict),
+    numeric(
+        "Better / worse / same",
+        lambda item: Cell(f"{item.wins} / {item.losses} / {item.ties}", f"n = {item.n}"),
+    ),
+    numeric("Win rate", _win_rate),
+    numeric("To show it", _to_show_it),
+)
+_COMPARISON_IN_FILES = (
+    *for_files("model", "reference", "metric"),
+    *for_files(difference="difference.value", low="difference.low", high="difference.high"),
+    *for_files("p_value", "p_holm", "test", "wins", "losses", "ties", "n", "win_rate"),
+    *for_files(interval="difference.method", note="note", family="family"),
+    *for_files(win_rate_low="win_interval.low", win_rate_high="win_interval.high"),
+    *for_files("p_sign", "effect_size", power="power.power", detectable="power.detectable"),
+    *for_files(n_needed="power.n_needed"),
+    *for_files("p_equivalent", "margin", "num_clusters"),
+)
+
+
+def omnibus_table(analysis: Analysis) -> Table:
+    """Whether any model differs from any other, a row per metric."""
+    return Table.of(
+        analysis.omnibus,
+        *for_files("metric", "test"),
+        Column("Metric", lambda item: title_of(item.metric)),
+        Column("Test", lambda item: Cell(item.test, item.note)),
+        numeric("Statistic", "statistic", rounded(2), name="statistic"),
+        numeric("p", "p_value", p_value, name="p_value"),
+        Column("Verdict", _any_differs),
+        numeric("n", "n", name="n"),
+        *for_files("note"),
+        name="omnibus",
+        title="Does any model differ from any other?",
+        caption="One test over all models for each metric",
+        note="One test over all models, before any pair is looked at; not corrected.",
+    )
+
+
+def _any_differs(item: Omnibus) -> Cell:
+    if item.p_value is not None and item.p_value < ALPHA:
+        return Cell("some model differs", kind="good")
+    return Cell("not shown" if item.p_value is not None else ABSENT)
+
+
+def judges_table(analyses: Sequence[Analysis]) -> Table:
+    """Every judge's metrics side by side; no rows with one judge."""
+    found = (
+        (analysis.judge, model.model, metric, estimate)
+        for analysis in (analyses if len(analyses) > 1 else ())
+        for model in analysis.models
+        for metric in METRICS
+        if (estimate := getattr(model, metric)) is not None
+    )
+    return Table.of_values(
+        "judges",
+        ("judge", "model", "metric", "value", "low", "high", "n"),
+        ((*names, e.value, e.low, e.high, e.n) for *names, e in found),
+        caption="Metrics by judge, with 95 % intervals",
+    )
+
+
+def best_table(analysis: Analysis) -> Table:
+    """How often each model has the highest value when prompts are drawn again, for files."""
+    return Table.of_values(
+        "best",
+        ("metric", "model", "share"),
+        (
+            (metric, model, share)
+            for metric, shares in analysis.best_shares.items()
+            for model, share in shares.items()
+        ),
+        caption="Share of resamples, in percent, in which a model has the highest value",
+    )
+
+
+def best_shares_table(analysis: Analysis) -> Table:
+    """The same for pages, a column a metric."""
+    found = analysis.best_shares
+    rows = [
+        {"model": model.model, **{metric: found[metric].get(model.model) for metric in found}}
+        for model in analysis.models
+    ]
+    return Table.of(
+        rows if found else (),
+        Column("Model", "model"),
+        *(numeric(title_of(metric), metric, rounded(0, unit="%")) for metric in found),
+        note="Share of bootstrap draws of the prompts in which the model has the highest value.",
+        title="How often each model comes first when prompts are drawn anew",
+    )
