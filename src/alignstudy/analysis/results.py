@@ -281,6 +281,10 @@ class Analysis:
         """All metrics."""
         return figures_of(self.axes)
 
+    def rate_on(self, axis: str) -> Metric:
+        """Return the pass rate of an axis."""
+        return next(rate for rate in self.rates if rate.axes == (axis,))
+
     def metric(self, name: str) -> Metric:
         """Return a metric by its name."""
         return next(metric for metric in self.metrics if metric.name == name)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.stamps import judge_stamps
 
@@ -29,7 +28,7 @@ _FIGURES = {
 _TITLES = {
     "merits": "Metrics",
     "comparisons": "Differences between models",
-    "trade-off": "Harmlessness against helpfulness",
+    "trade-off": "Rates against each other",
     "claims": "Claims",
     "judges": "What the judges are worth",
     "hygiene": "Form of the responses",
@@ -149,7 +148,7 @@ def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
         "hygiene": _one(
             form.hygiene_table(first),
             form.wording_table(first),
-            robustness.sensitivities_table(first.sensitivities),
+            robustness.sensitivities_table(first),
         ),
         "thresholds": (
             *_one(
@@ -198,8 +197,8 @@ def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
 
 
 def _comparisons(analysis: Analysis, heading: str) -> Block:
-    rates = results.comparisons_table(analysis.comparisons, RATES_CAS_FIRST)
-    scores = results.comparisons_table(analysis.comparisons, SCORES)
+    rates = results.comparisons_table(analysis, results.mean_first(analysis))
+    scores = results.comparisons_table(analysis, analysis.scores)
     if not rates.rows:
         return _block(heading, scores)
     block = _block(heading, rates)
@@ -211,8 +210,8 @@ def _swept(analysis: Analysis, heading: str) -> Block:
         return Block()
     return _block(
         heading,
-        robustness.sweeps_table(analysis.sweeps),
-        robustness.pair_sweeps_table(analysis.sweeps),
+        robustness.sweeps_table(analysis),
+        robustness.pair_sweeps_table(analysis),
     )
 
 

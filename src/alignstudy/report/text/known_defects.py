@@ -47,7 +47,7 @@ def known_defects(settings: Mapping[str, Any], *, num_prompts: int) -> tuple[Def
     """
     holds = {name: not settings or test(settings) for name, test in _CONDITIONS.items()}
     holds["few prompts"] = num_prompts < _ENOUGH_PROMPTS
-    file = files("alignstudy.report").joinpath("templates/known_defects.yaml")
+    file = files("alignstudy.report.html").joinpath("templates/known_defects.yaml")
     found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     return tuple(
         Defect(name=item["name"], what=item["what"], effect=item["effect"])
