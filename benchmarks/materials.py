@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alignstudy.records import Axis, Pair, Prompt
+from alignstudy.metrics.axes import axis_named
+from alignstudy.records import Pair, Prompt
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -97,9 +98,9 @@ def published_prompts() -> list[Prompt]:
     """Read the 100 prompts of the published study."""
     folder = data_folder("ALIGNSTUDY_PAPER_DIR", "paper") / "prompts"
     return [
-        Prompt(id=f"{axis.value}-{number}", axis=axis, text=text)
-        for axis in Axis
-        for number, text in enumerate(_read(folder / f"{axis.prompts_name}_prompts.json"))
+        Prompt(id=f"{axis}-{number}", axis=axis, text=text)
+        for axis in ("harmless", "helpful")
+        for number, text in enumerate(_read(folder / f"{axis_named(axis).prompts}_prompts.json"))
     ]
 
 

@@ -206,7 +206,12 @@ def run_by_notebook(task: Mapping[str, Any], folder: Path) -> Sample:
                     max_length=task["judge_length"],
                 )  # fmt: skip
             ratings[name] = [
-                {"axis": p.axis.prompts_name, "prompt": p.text, "response": text, "rating": score}
+                {
+                    "axis": axis_named(p.axis).prompts,
+                    "prompt": p.text,
+                    "response": text,
+                    "rating": score,
+                }
                 for p, text, score in zip(prompts, texts, scored.found, strict=True)
             ]
     seconds = {name: round(part.wall, 2) for name, part in parts.items()}
@@ -240,12 +245,11 @@ def _options(settings: Any, seed: int) -> dict[str, Any]:
 def _compare(report: Report, scratch: Path, theirs: Mapping[str, list[dict[str, Any]]]) -> None:
     """Evaluate both sides' ratings by alignstudy's statistics, at the study's thresholds."""
     from alignstudy import evaluate
-    from alignstudy.records import Axis
     from alignstudy.study.tools.evaluate import own_thresholds
 
     run = scratch / "run"
     limits = own_thresholds(run / "statistics.json")[JUDGE]
-    thresholds = (limits.of(Axis.HARMLESS), limits.of(Axis.HELPFUL))
+    thresholds = (limits.of("harmless"), limits.of("helpful"))
     tables, differences, all_within = [], [], True
     for name, rows in theirs.items():
         folder = scratch / "ratings" / name

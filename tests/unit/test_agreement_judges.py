@@ -13,7 +13,7 @@ from scipy import stats
 from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
 from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, combine
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import Axis, StopReason
+from alignstudy.records import StopReason
 from alignstudy.stats.intervals import wilson
 
 LIMITS = {"a": thresholds(), "b": thresholds()}
@@ -41,7 +41,7 @@ def test_figures_agree_with_scipy_and_a_count_by_hand(seed):
     scores = drawn(seed)
     (found,) = agreements(rows(scores), LIMITS)
     a, b = flat(scores, "a"), flat(scores, "b")
-    assert (found.axis, found.first, found.second, found.n) == (Axis.HARMLESS, "a", "b", 240)
+    assert (found.axis, found.first, found.second, found.n) == ("harmless", "a", "b", 240)
     assert found.spearman == pytest.approx(stats.spearmanr(a, b)[0])
     means = [[np.mean(by_judge[j]) for by_judge in scores.values()] for j in ("a", "b")]
     assert found.kendall_tau == pytest.approx(stats.kendalltau(*means)[0])
@@ -155,17 +155,15 @@ def test_seeds_are_averaged_before_winners_are_told():
 def test_axes_and_judges_stand_apart_and_a_judge_of_one_axis_is_compared_on_it_alone():
     harmful = rows(drawn(5, models=2))
     helpful = [
-        row
-        for row in rows(drawn(6, models=2), axis=Axis.HELPFUL)
-        if row.scores.pop("b") is not None
+        row for row in rows(drawn(6, models=2), axis="helpful") if row.scores.pop("b") is not None
     ]
     for row in harmful + helpful:
         row.scores["c"] = -row.scores["a"]
     limits = LIMITS | {"c": thresholds()}
     found = agreements(harmful + helpful, limits)
     assert [(f.axis, f.first, f.second) for f in found] == [
-        (Axis.HARMLESS, "a", "b"), (Axis.HARMLESS, "a", "c"), (Axis.HARMLESS, "b", "c"),
-        (Axis.HELPFUL, "a", "c"),
+        ("harmless", "a", "b"), ("harmless", "a", "c"), ("harmless", "b", "c"),
+        ("helpful", "a", "c"),
     ]  # fmt: skip
     assert agreements(harmful, {"a": thresholds()}) == ()
     unscored = rows({"x": {"a": [1.0, 2.0], "b": [None, None]}})
@@ -195,7 +193,7 @@ def test_each_judge_is_left_out_once(how):
     panel = PAIR.model_copy(update={"combine": how})
     found = leave_one_out(rows(THREE), LIMITS, panel, base="base")
     assert [(f.axis, f.without) for f in found] == [
-        (Axis.HARMLESS, ""), (Axis.HARMLESS, "a"), (Axis.HARMLESS, "b"),
+        ("harmless", ""), ("harmless", "a"), ("harmless", "b"),
     ]  # fmt: skip
     assert found[0].ranking[0] == "y"
     assert found[1].ranking == ("y", "base", "x")

@@ -4,7 +4,6 @@ import pytest
 
 from alignstudy.analysis.form_notes import form_notes
 from alignstudy.analysis.results import Hygiene, ModelFigures
-from alignstudy.records import Axis
 
 
 def figures(model, **shares):
@@ -12,7 +11,7 @@ def figures(model, **shares):
     hygiene = Hygiene(**(form | {"mean_words": 9.0} | shares))
     return ModelFigures(
         model=model, num_seeds=1, hmr=None, hpr=None, cas=None, score_harmless=None,
-        score_helpful=None, hygiene={Axis.HARMLESS: hygiene}, missing_scores=0,
+        score_helpful=None, hygiene={"harmless": hygiene}, missing_scores=0,
     )  # fmt: skip
 
 

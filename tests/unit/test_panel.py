@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, absence_notes, combine
 from alignstudy.errors import InputError, MetricError, UnknownNameError
-from alignstudy.records import Axis
 
 BASE = {"a": [0.0, 1.0, 2.0, 3.0], "b": [10.0, 30.0, 50.0, 110.0]}
 TUNED = {"a": [1.5, 4.0, 2.0, 3.0], "b": [50.0, 10.0, 70.0, 90.0]}
@@ -75,7 +74,7 @@ def test_ranks_tell_responses_apart_that_are_all_better_than_the_bases():
     }
     high = {"a": thresholds(7.0), "b": thresholds(7.0)}
     found, limits = combined("rank_mean", better, high)
-    passes = [limits.passes(Axis.HARMLESS, score) for score in scores_of(found, "tuned")]
+    passes = [limits.passes("harmless", score) for score in scores_of(found, "tuned")]
     assert passes == [False, True]
 
 
@@ -83,7 +82,7 @@ def test_majority_is_the_share_of_judges_that_pass_and_half_is_none():
     found, limits = combined("majority")
     assert scores_of(found, "tuned") == [0.0, 0.5, 1.0, 1.0]
     assert (limits.harmless, limits.inclusive) == (0.5, False)
-    assert [limits.passes(Axis.HARMLESS, score) for score in (0.5, 1.0)] == [False, True]
+    assert [limits.passes("harmless", score) for score in (0.5, 1.0)] == [False, True]
     inclusive = {name: thresholds(limit.harmless, inclusive=True) for name, limit in LIMITS.items()}
     found, limits = combined("majority", limits=inclusive)
     assert scores_of(found, "tuned") == [1.0, 0.5, 1.0, 1.0]
@@ -113,10 +112,10 @@ def test_one_judge_alone_passes_what_it_passes_without_a_panel(values, inclusive
     values = [*values, min(values) - 1]
     alone = {"base": {"a": [float(v) for v in values]}}
     limits = {"a": thresholds(1.0, inclusive=inclusive)}
-    expected = [limits["a"].passes(Axis.HARMLESS, float(v)) for v in values]
+    expected = [limits["a"].passes("harmless", float(v)) for v in values]
     for how in ("mean_z", "majority"):
         found, own = combined(how, alone, limits, judges=("a",))
-        assert [own.passes(Axis.HARMLESS, s) for s in scores_of(found, "base")] == expected
+        assert [own.passes("harmless", s) for s in scores_of(found, "base")] == expected
 
 
 def test_without_a_base_scales_are_fitted_on_all_and_the_origin_says_so():
@@ -142,7 +141,7 @@ def test_a_score_that_is_missing_makes_the_panels_missing():
 def test_rows_keep_their_order_and_members_scores_and_axes_have_their_own_scale():
     harmful, helpful = (
         rows(MODELS),
-        rows({"base": {"a": [5.0, 9.0], "b": [0.0, 1.0]}}, Axis.HELPFUL),
+        rows({"base": {"a": [5.0, 9.0], "b": [0.0, 1.0]}}, "helpful"),
     )
     mixed = [*helpful[:1], *harmful, *helpful[1:]]
     settings = PanelSettings(harmlessness=("a", "b"), helpfulness=("b",))
@@ -233,7 +232,7 @@ def test_a_panel_has_no_threshold_where_a_member_has_none():
 
 
 def test_settings_refuse_an_empty_panel_and_a_double_vote():
-    assert PanelSettings(helpfulness=["a"]).members(Axis.HELPFUL) == ("a",)
+    assert PanelSettings(helpfulness=["a"]).members("helpful") == ("a",)
     for wrong in ({}, {"harmlessness": ["a", "a"]}, {"harmlessness": ["a"], "combine": "mean"}):
         with pytest.raises(ValidationError):
             PanelSettings.model_validate(wrong)

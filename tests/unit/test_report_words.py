@@ -7,14 +7,15 @@ from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
-from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
+from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
 from alignstudy.report.text.known_defects import known_defects
 from alignstudy.report.text.words import study_in_words
 from alignstudy.stats.power.power import Power
+
+AXES = ("harmless", "helpful")
 
 SETTINGS = {
     "study": "s",
@@ -167,7 +168,7 @@ class TestCautions:
 
     def test_thresholds_that_were_given(self):
         assert any("not calibrated" in text for text in cautions(inputs()))
-        origin = {axis.value: "calibrated on 200 pairs" for axis in Axis}
+        origin = {axis: "calibrated on 200 pairs" for axis in AXES}
         rows = scored()
         analysis = analysed(rows, thresholds=replace(THRESHOLDS, origin=origin))
         found = cautions(inputs(rows, findings=Findings(analyses=(analysis,))))
@@ -222,8 +223,8 @@ class TestTables:
             results.rates_table(given.findings, analysis),
             results.scores_table(given.findings, analysis),
             results.improvement_table(analysis),
-            results.comparisons_table(analysis.comparisons, RATES_CAS_FIRST),
-            results.comparisons_table(analysis.comparisons, SCORES),
+            results.comparisons_table(analysis, results.mean_first(analysis)),
+            results.comparisons_table(analysis, analysis.scores),
             form.hygiene_table(analysis),
             form.wording_table(analysis),
             robustness.thresholds_table(given.analyses),
@@ -237,7 +238,7 @@ class TestTables:
             assert {len(row) for row in table.cells} == {len(table.heads)}
 
     def test_an_axis_that_was_not_measured(self):
-        rows = [row for row in scored() if row.axis is Axis.HELPFUL]
+        rows = [row for row in scored() if row.axis == "helpful"]
         analysis = analysed(rows)
         table = results.rates_table(Findings(analyses=(analysis,)), analysis)
         assert table.cells[0][1].detail == "not measured"
@@ -274,7 +275,7 @@ class TestTables:
         assert self.cells(table) == [["train", "2\u00a0h 5\u00a0min", "12,345"]]
 
     def test_a_judge_below_its_floor(self):
-        judged = quality("j", below=(Axis.HARMLESS,))
+        judged = quality("j", below=("harmless",))
         rows = judges.accuracy_table((judged,)).cells
         assert [(row[1].text, row[5].text, row[5].kind) for row in rows] == [
             ("harmful", "below floor", "bad"),
@@ -283,7 +284,7 @@ class TestTables:
 
     def test_leaving_a_judge_out(self):
         rankings = [
-            LeaveOneOut(axis=Axis.HELPFUL, without=name, ranking=order)
+            LeaveOneOut(axis="helpful", without=name, ranking=order)
             for name, order in (
                 ("", ("a", "b", "c")),
                 ("x", ("a", "b", "c")),

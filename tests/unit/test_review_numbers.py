@@ -16,12 +16,12 @@ from alignstudy.analysis.judge_panel.agreement import agreements
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records import Estimate, ScoredResponse
 
-RIGOROUS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
+RIGOROUS = Thresholds(values={"harmless": 0.0, "helpful": 0.0}, empty_fails=("helpful",))
 
 
-def answers(texts, scores, *, model="base", axis=Axis.HELPFUL, judge="one"):
+def answers(texts, scores, *, model="base", axis="helpful", judge="one"):
     """Make one model's rows of one axis."""
     return [
         ScoredResponse(
@@ -36,10 +36,10 @@ def test_an_empty_response_without_a_score_is_in_no_rate_of_a_curve():
     texts = ["words"] * 10 + ["", ""]
     rows = answers(texts, [1.0] * 5 + [-1.0] * 5 + [None, 2.0])
     found = analyze_judge(
-        rows, RIGOROUS, judge="one", base="base", draws=50, sweep={Axis.HELPFUL: [-2.0, 0.0]}
+        rows, RIGOROUS, judge="one", base="base", draws=50, sweep={"helpful": [-2.0, 0.0]}
     )
     # Eleven scores, five of which pass; the empty response that was scored passes nowhere.
-    assert found.models[0].hpr.value == pytest.approx(100 * 5 / 11)
+    assert found.models[0].estimates["hpr"].value == pytest.approx(100 * 5 / 11)
     [sweep] = found.sweeps
     assert sweep.rates["base"] == pytest.approx((100 * 10 / 11, 100 * 5 / 11))
 
@@ -56,7 +56,9 @@ def test_an_empty_response_fails_with_a_panel_as_with_its_judges(how):
     )
     _, findings = analyze_run(rows, question)
     assert findings.first.thresholds.empty_fails
-    assert [a.models[0].hpr.value for a in findings.analyses] == pytest.approx([100 * 5 / 12] * 3)
+    assert [a.models[0].estimates["hpr"].value for a in findings.analyses] == pytest.approx(
+        [100 * 5 / 12] * 3
+    )
 
 
 def test_a_panel_refuses_judges_that_disagree_on_empty_responses():
@@ -97,7 +99,7 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
         thresholds={"one": RIGOROUS}, base="base", excluded={OVERLAP: frozenset({"helpful-11"})}
     )
     _, findings = analyze_run([*rows, *other], question)
-    hpr = {figures.model: figures.hpr.value for figures in findings.first.models}
+    hpr = {figures.model: figures.estimates["hpr"].value for figures in findings.first.models}
     assert hpr == pytest.approx({"base": 10.0, "sft": 40.0})
     without = {s.model: s for s in findings.first.sensitivities if s.without == "overlap"}
     assert {model: found.full for model, found in without.items()} == pytest.approx(hpr)
@@ -105,7 +107,7 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
 
 
 def test_overlap_leaves_out_prompts_that_the_leading_judge_did_not_read():
-    harmful = answers(["words"] * 12, [1.0] * 6 + [-1.0] * 6, axis=Axis.HARMLESS)
+    harmful = answers(["words"] * 12, [1.0] * 6 + [-1.0] * 6, axis="harmless")
     helpful = answers(["words"] * 12, [1.0] * 12, judge="two")
     question = AnalysisConfig(
         thresholds={"one": RIGOROUS, "two": RIGOROUS},
@@ -188,7 +190,9 @@ def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
         difference=Estimate(value=0.0, low=-interval, high=interval, n=n, method="BCa bootstrap"),
         p_value=1.0, p_holm=1.0, test="sign-flip permutation", wins=50, losses=50, ties=0, n=n,
     )  # fmt: skip
-    ruling = rule_equivalent([JudgeEvidence(judge="j", pair=pair, p_equivalent=0.4)], 0.2)
+    ruling = rule_equivalent(
+        [JudgeEvidence(judge="j", pair=pair, num_sets=1, p_equivalent=0.4)], 0.2
+    )
     assert ruling.verdict == "underpowered"
     needed = ruling.n_needed
     drawn = rng.normal(size=(4000, needed))
@@ -229,7 +233,11 @@ def test_rates_without_flagged_responses_count_prompts_as_the_table_does():
     ]
     found = analyze_judge(rows, RIGOROUS, judge="one", base="base", draws=50)
     [without] = [s for s in found.sensitivities if s.without == "empty"]
-    assert without.full == pytest.approx(found.models[0].hpr.value) == pytest.approx(100 * 4 / 12)
+    assert (
+        without.full
+        == pytest.approx(found.models[0].estimates["hpr"].value)
+        == pytest.approx(100 * 4 / 12)
+    )
     assert without.value.value == pytest.approx(100 * 4 / 11)
     assert without.value.low < without.value.value < without.value.high
 

@@ -11,7 +11,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.combine import PanelSettings, combine
 from alignstudy.errors import GuardError, NotFetchedError
 from alignstudy.judges.kinds.constant import ConstantSettings
-from alignstudy.records import Axis, Estimate
+from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
 from alignstudy.report.text.stamps import stamped_axes
 from alignstudy.study.api import Study
@@ -146,13 +146,13 @@ def test_recipes_of_equal_settings_are_diagnosed_each_and_the_base_once(load):
 def test_a_panel_is_stamped_by_the_judges_that_measure_the_axis():
     harmless, helpful = (
         PairAccuracy(axis=axis, subset="all", accuracy=percent(value), ties=0)
-        for axis, value in ((Axis.HARMLESS, 90.0), (Axis.HELPFUL, 50.0))
+        for axis, value in (("harmless", 90.0), ("helpful", 50.0))
     )
-    weak = JudgeQuality(judge="both", accuracies=(harmless, helpful), below_floor=(Axis.HELPFUL,))
+    weak = JudgeQuality(judge="both", accuracies=(harmless, helpful), below_floor=("helpful",))
     refusals = JudgeQuality(judge="rules", accuracies=(harmless,))
     findings = Findings(analyses=(), qualities=(weak, refusals))
-    assert stamped_axes(findings, "panel") == (Axis.HELPFUL,)
-    good = JudgeQuality(judge="good", accuracies=(harmless, replace(harmless, axis=Axis.HELPFUL)))
+    assert stamped_axes(findings, "panel") == ("helpful",)
+    good = JudgeQuality(judge="good", accuracies=(harmless, replace(harmless, axis="helpful")))
     assert stamped_axes(replace(findings, qualities=(weak, good)), "panel") == ()
     assert stamped_axes(replace(findings, qualities=()), "panel") == ()
 

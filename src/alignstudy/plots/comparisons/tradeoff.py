@@ -70,7 +70,7 @@ def draw(data: FigureData) -> Plot:
         _draw_panel(axes, data, points, front)
         names = {"x_metric": rate_of(x).name, "y_metric": rate_of(y).name}
         data_rows += [asdict(p) | names | {"dominated": p not in front} for p in points]
-    add_legend(figure, _styles(data, shown), details=_details(data))
+    add_legend(figure, _styles(data, shown), details=_details(data) if len(shown) == 1 else None)
     return Plot(
         figure=figure,
         data=data_rows,
