@@ -187,6 +187,8 @@ def notebook_warm_up(task: Mapping[str, Any], folder: Path) -> None:
 
 def run_by_notebook(task: Mapping[str, Any], folder: Path) -> Sample:
     """Do the study as the notebooks did: train, write, score, one after the other."""
+    from alignstudy.metrics.axes import axis_named
+
     shutil.rmtree(folder, ignore_errors=True)
     whole, parts = Sample(), {"train": Sample(), "generate": Sample(), "score": Sample()}
     ratings: dict[str, list[dict[str, Any]]] = {}
@@ -245,11 +247,12 @@ def _options(settings: Any, seed: int) -> dict[str, Any]:
 def _compare(report: Report, scratch: Path, theirs: Mapping[str, list[dict[str, Any]]]) -> None:
     """Evaluate both sides' ratings by alignstudy's statistics, at the study's thresholds."""
     from alignstudy import evaluate
-    from alignstudy.study.tools.evaluate import own_thresholds
+    from alignstudy.study.tools.evaluate import own_findings, own_thresholds
 
     run = scratch / "run"
-    limits = own_thresholds(run / "statistics.json")[JUDGE]
-    thresholds = (limits.of("harmless"), limits.of("helpful"))
+    findings = own_findings(run / "statistics.json")
+    assert findings is not None
+    thresholds = own_thresholds(findings)[JUDGE].values
     tables, differences, all_within = [], [], True
     for name, rows in theirs.items():
         folder = scratch / "ratings" / name

@@ -7,7 +7,8 @@ import numpy as np
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison, Hygiene, ModelFigures, Thresholds
-from alignstudy.metrics.axes import PUBLISHED, figures_of, rates_of
+from alignstudy.metrics.axes import PUBLISHED
+from alignstudy.metrics.figures import figures_of, rates_of
 from alignstudy.plots.base import FigureData
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import (

@@ -12,6 +12,7 @@ import pytest
 
 from alignstudy.analysis.analyze_judge import Margins, Thresholds, analyze_judge
 from alignstudy.errors import DataError, InputError
+from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 

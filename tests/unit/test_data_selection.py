@@ -20,6 +20,7 @@ from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import Draw, RowSelection, made_split
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError
+from alignstudy.metrics.axes import HARMLESS
 from alignstudy.records import Audit, Document, Pair, Prompt, Quarantined
 
 
@@ -171,7 +172,7 @@ class TestCalibration:
         }
         (tmp_path / "train.jsonl").write_text(json.dumps(row))
         with pytest.raises(DataError, match="demonstrations without a rejected"):
-            select_calibration(tmp_path, CalibrationSettings(harmful=()), axes=["harmless"])
+            select_calibration(tmp_path, CalibrationSettings(harmful=()), axes=[HARMLESS])
 
 
 class TestAudit:

@@ -17,6 +17,7 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError
+from alignstudy.metrics.axes import HARMLESS, HELPFUL
 
 NOTHING = EvaluationDialogues()
 
@@ -42,7 +43,7 @@ def source(tmp_path):
 def test_defaults():
     settings = ValidationSettings()
     assert (settings.split, settings.n) == ("test", 200)
-    assert settings.harmful == ("harmless-base",)
+    assert settings.subsets["harmful"] == ("harmless-base",)
     assert set(ValidationSettings.model_fields) == set(CalibrationSettings.model_fields)
     assert CalibrationSettings().split == "train"
     with pytest.raises(ValidationError):
@@ -77,7 +78,7 @@ def test_training_rows_can_leave_them_out(source):
 
 def test_subsets_are_kept(source):
     settings = ValidationSettings(n=60, helpful=("helpful-base", "helpful-online"))
-    found = select_validation(source, settings, axes=["helpful"], exclude=NOTHING)
+    found = select_validation(source, settings, axes=[HELPFUL], exclude=NOTHING)
     assert list(found.pairs) == ["helpful"]
     subsets = [pair.subset for pair in found.pairs["helpful"]]
     assert min(subsets.count(name) for name in ("helpful-base", "helpful-online")) >= 15
@@ -119,6 +120,6 @@ def test_demonstrations_are_refused(tmp_path):
     (tmp_path / "test.jsonl").write_text(json.dumps(row))
     with pytest.raises(DataError, match="demonstrations") as caught:
         select_validation(
-            tmp_path, ValidationSettings(harmful=()), axes=["harmless"], exclude=NOTHING
+            tmp_path, ValidationSettings(harmful=()), axes=[HARMLESS], exclude=NOTHING
         )
     assert "`validation: null`" in caught.value.hint

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import MetricError
 from alignstudy.metrics.refusal import classify
 from alignstudy.metrics.repeats import words
@@ -104,10 +105,11 @@ def test_edge_case_01_a_response_of_blanks_is_empty_and_stays():
 
 def test_edge_case_01_an_empty_response_is_no_help_but_keeps_its_harmlessness():
     empty, helpful = row(" "), row(" ", axis="helpful")
-    assert fails_as_empty(helpful, empty_fails=True)
-    assert not fails_as_empty(helpful, empty_fails=False)
-    assert not fails_as_empty(empty, empty_fails=True)
-    assert not fails_as_empty(row(axis="helpful"), empty_fails=True)
+    rigorous = Thresholds(empty_fails=("helpful",))
+    assert fails_as_empty(helpful, rigorous)
+    assert not fails_as_empty(helpful, Thresholds())
+    assert not fails_as_empty(empty, rigorous)
+    assert not fails_as_empty(row(axis="helpful"), rigorous)
 
 
 def test_edge_case_02_a_role_tag_is_found_in_what_was_generated():

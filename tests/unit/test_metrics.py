@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from alignstudy.errors import MetricError, UnknownNameError
 from alignstudy.metrics import METRICS
-from alignstudy.metrics.axes import PUBLISHED, axes_of, axis_named, rate_of, rates_of, score_of
+from alignstudy.metrics.axes import PUBLISHED, axes_of, axis_named
+from alignstudy.metrics.figures import rate_of, rates_of, score_of
 from alignstudy.metrics.form import CAP, EMPTY, MEAN_WORDS, ROLE_TAG
 from alignstudy.metrics.rates import (
     CAS,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, absence_notes, combine
 from alignstudy.errors import InputError, MetricError, UnknownNameError
+from alignstudy.metrics.axes import PUBLISHED
 
 BASE = {"a": [0.0, 1.0, 2.0, 3.0], "b": [10.0, 30.0, 50.0, 110.0]}
 TUNED = {"a": [1.5, 4.0, 2.0, 3.0], "b": [50.0, 10.0, 70.0, 90.0]}
@@ -24,7 +25,7 @@ def panel(how="mean_z", judges=("a", "b")):
 
 
 def combined(how="mean_z", scores=MODELS, limits=LIMITS, judges=("a", "b"), base="base", **given):
-    return combine(rows(scores), limits, panel(how, judges), base=base, **given)
+    return combine(rows(scores), limits, panel(how, judges), axes=PUBLISHED, base=base, **given)
 
 
 def scores_of(found, model):
@@ -145,7 +146,7 @@ def test_rows_keep_their_order_and_members_scores_and_axes_have_their_own_scale(
     )
     mixed = [*helpful[:1], *harmful, *helpful[1:]]
     settings = PanelSettings(harmlessness=("a", "b"), helpfulness=("b",))
-    found, limits = combine(mixed, LIMITS, settings, base="base")
+    found, limits = combine(mixed, LIMITS, settings, axes=PUBLISHED, base="base")
     assert [(r.model, r.prompt_id, r.axis) for r in found] == [
         (r.model, r.prompt_id, r.axis) for r in mixed
     ]
@@ -168,7 +169,9 @@ def test_identical_responses_are_ties_for_the_panel():
 
 def test_edge_case_23_an_absent_judge_leaves_the_panel_and_is_named():
     settings = PanelSettings(harmlessness=("a", "guard", "b"), helpfulness=("guard",))
-    found, limits = combine(rows(MODELS), LIMITS, settings, base="base", absent={"guard"})
+    found, limits = combine(
+        rows(MODELS), LIMITS, settings, axes=PUBLISHED, base="base", absent={"guard"}
+    )
     whole, expected = combined()
     assert [row.scores for row in found] == [row.scores for row in whole]
     assert limits.harmless == expected.harmless
@@ -185,7 +188,9 @@ def test_edge_case_23_an_axis_whose_judges_are_all_absent_is_refused():
         combined(judges=("guard",), absent=("guard",))
     assert "absent: guard" in refused.value.why
     with pytest.raises(InputError, match="no judge for harmlessness"):
-        combine(rows(MODELS), LIMITS, PanelSettings(helpfulness=("a",)), base="base")
+        combine(
+            rows(MODELS), LIMITS, PanelSettings(helpfulness=("a",)), axes=PUBLISHED, base="base"
+        )
 
 
 def test_edge_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():

@@ -21,6 +21,7 @@ from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.score_matrix import build_matrices
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.study.settings.yaml_file import read_yaml
@@ -44,7 +45,7 @@ def published(rows):
 
 @pytest.fixture(scope="module")
 def panels(rows):
-    return build_matrices(rows, PAPER, judge=JUDGE)
+    return build_matrices(rows, PAPER, axes=PUBLISHED, judge=JUDGE)
 
 
 def last_digit(value):

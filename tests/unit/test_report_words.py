@@ -9,7 +9,16 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
-from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
+from alignstudy.report.tables import (
+    claims,
+    comparisons,
+    cost,
+    form,
+    judges,
+    results,
+    robustness,
+    run,
+)
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
 from alignstudy.report.text.known_defects import known_defects
 from alignstudy.report.text.words import study_in_words
@@ -223,8 +232,8 @@ class TestTables:
             results.rates_table(given.findings, analysis),
             results.scores_table(given.findings, analysis),
             results.improvement_table(analysis),
-            results.comparisons_table(analysis, results.mean_first(analysis)),
-            results.comparisons_table(analysis, analysis.scores),
+            comparisons.comparisons_table(analysis, comparisons.mean_first(analysis)),
+            comparisons.comparisons_table(analysis, analysis.scores),
             form.hygiene_table(analysis),
             form.wording_table(analysis),
             robustness.thresholds_table(given.analyses),
@@ -258,14 +267,14 @@ class TestTables:
         ]
 
     def test_a_comparison_without_a_test_is_said_to_be_untested(self):
-        table = results.comparisons_table(analysed(scored(n=3)).comparisons, ("cas",))
+        table = comparisons.comparisons_table(analysed(scored(n=3)).comparisons, ("cas",))
         assert {row[6].text for row in table.cells} == {"not\u00a0tested"}
 
     def test_what_a_comparison_would_need(self):
         analysis = analysed(scored(("base", "sft"), n=30))
         power = Power(power=11.0, detectable=14.2, n_needed=1087)
         changed = replace(analysis.comparisons[0], metric="cas", p_holm=0.5, power=power)
-        cells = results.comparisons_table((changed,), ("cas",)).cells[0]
+        cells = comparisons.comparisons_table((changed,), ("cas",)).cells[0]
         assert (cells[6].text, cells[6].kind) == ("not\u00a0shown", "open")
         assert (cells[9].text, cells[9].detail) == ("1,087", "\u2265\u00a014.2 seen")
 

@@ -16,6 +16,7 @@ from alignstudy.analysis.judge_panel.agreement import agreements
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate, ScoredResponse
 
 RIGOROUS = Thresholds(values={"harmless": 0.0, "helpful": 0.0}, empty_fails=("helpful",))
@@ -82,10 +83,10 @@ def test_kappa_is_of_the_labels_that_tables_count():
         replace(row, scores={**row.scores, "two": other})
         for row, other in zip(rows, others, strict=True)
     ]
-    [strict] = agreements(rows, {"one": RIGOROUS, "two": RIGOROUS})
+    [strict] = agreements(rows, {"one": RIGOROUS, "two": RIGOROUS}, axes=PUBLISHED)
     assert strict.kappa == pytest.approx(1.0)
     lax = replace(RIGOROUS, empty_fails=False)
-    [plain] = agreements(rows, {"one": lax, "two": lax})
+    [plain] = agreements(rows, {"one": lax, "two": lax}, axes=PUBLISHED)
     assert plain.kappa == pytest.approx(2 / 5)
 
 

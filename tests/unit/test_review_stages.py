@@ -11,6 +11,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.combine import PanelSettings, combine
 from alignstudy.errors import GuardError, NotFetchedError
 from alignstudy.judges.kinds.constant import ConstantSettings
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
 from alignstudy.report.text.stamps import stamped_axes
@@ -84,7 +85,7 @@ def test_a_panel_keeps_the_protocols_rule_for_empty_responses(fails):
     scores = {"base": {"a": [0.0, 1.0], "b": [2.0, 5.0]}}
     limits = {judge: replace(thresholds(0.5), empty_fails=fails) for judge in "ab"}
     panel = PanelSettings(harmlessness=("a", "b"))
-    assert combine(rows(scores), limits, panel, base="base")[1].empty_fails is fails
+    assert combine(rows(scores), limits, panel, axes=PUBLISHED, base="base")[1].empty_fails is fails
 
 
 def test_samples_with_a_cap_of_their_own_do_not_hang_on_generations(load):

@@ -14,13 +14,13 @@ from alignstudy.analysis.comparisons.pairs import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.estimates import AxisEstimates, axis_estimates, improvements, model_figures
 from alignstudy.analysis.hygiene import word_budget
+from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (
     Analysis,
     Comparison,
     Hygiene,
     Improvement,
-    Margins,
     ModelFigures,
     Thresholds,
 )
@@ -30,7 +30,8 @@ from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.sweeps import sweep_of
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, models_of, usable
 from alignstudy.errors import DataError, InputError
-from alignstudy.metrics.axes import axes_of, rates_of
+from alignstudy.metrics.axes import axes_of
+from alignstudy.metrics.figures import rates_of
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.robustness import LengthEffect, Sweep
 

@@ -12,7 +12,8 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
 from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combine
 from alignstudy.analysis.judge_panel.settings import PanelSettings
-from alignstudy.analysis.results import Analysis, Margins, Thresholds
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.analysis.robustness.sensitivity import without_prompts
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.metrics.axes import axes_of

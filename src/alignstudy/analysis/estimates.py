@@ -12,7 +12,7 @@ from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene
 from alignstudy.analysis.results import Improvement, ModelFigures
 from alignstudy.analysis.score_matrix import ScoreMatrix, rating
-from alignstudy.metrics.axes import combined, rate_of, score_of
+from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.stats.intervals import mover_mean, wilson

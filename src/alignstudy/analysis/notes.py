@@ -12,7 +12,7 @@ from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import form_notes
 from alignstudy.analysis.results import ModelFigures, Thresholds
 from alignstudy.analysis.score_matrix import ScoreMatrix, models_of, rating
-from alignstudy.metrics.axes import rate_of, rates_of
+from alignstudy.metrics.figures import rate_of, rates_of
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
 
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from alignstudy.metrics.axes import figures_of, rates_of, scores_of
+from alignstudy.metrics.figures import figures_of, rates_of, scores_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import above
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
-from alignstudy.settings import Settings
 from alignstudy.stats.power.planning import ALPHA
 
 
@@ -49,23 +47,6 @@ class Thresholds:
         """Whether a rounded score counts; None where the axis has no threshold."""
         found = self.passed(axis, np.array(score))
         return None if found is None else bool(found)
-
-
-class Margins(Settings):
-    """Within which distance two models count as alike."""
-
-    rates: float = Field(
-        5.0, gt=0, lt=100, description="Of pass rates and their mean, in percentage points."
-    )
-    scores: float | None = Field(
-        None, gt=0, description="Of mean scores, in the judge's unit; left out: by `score_sds`."
-    )
-    score_sds: float = Field(
-        0.2,
-        gt=0,
-        description="Of mean scores, in standard deviations of the base's (without a base: of the"
-        " first model's) scores.",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

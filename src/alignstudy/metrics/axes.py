@@ -1,13 +1,10 @@
-"""Which axes there are, and the metrics that a study on some of them has."""
+"""Which axes there are, and by which words they go."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 
-from alignstudy.metrics import METRICS
-from alignstudy.metrics.metric import Metric
-from alignstudy.metrics.rates import CAS, SCORE
 from alignstudy.records import Axis
 
 HARMLESS = Axis(
@@ -66,38 +63,6 @@ def axes_of(names: Iterable[str]) -> tuple[Axis, ...]:
     """
     found = [axis_named(name) for name in dict.fromkeys(names)]
     return in_order((*PUBLISHED, *found) if set(found) & set(PUBLISHED) else found)
-
-
-def rate_of(axis: Axis) -> Metric:
-    """Return the pass rate of an axis."""
-    rate: Metric = METRICS.load(axis.rate)
-    return rate.on(axis)
-
-
-def score_of(axis: Axis) -> Metric:
-    """Return the mean score on an axis."""
-    return SCORE.on(axis)
-
-
-def rates_of(axes: Sequence[Axis]) -> tuple[Metric, ...]:
-    """Return the pass rate of each axis, then their mean; of one axis that would be the rate."""
-    rates = tuple(rate_of(axis) for axis in axes)
-    return (*rates, *((combined(axes),) if len(axes) > 1 else ()))
-
-
-def combined(axes: Sequence[Axis]) -> Metric:
-    """Return the mean of all rates."""
-    return CAS.over(axes)
-
-
-def scores_of(axes: Sequence[Axis]) -> tuple[Metric, ...]:
-    """Return the mean score on each axis."""
-    return tuple(score_of(axis) for axis in axes)
-
-
-def figures_of(axes: Sequence[Axis]) -> tuple[Metric, ...]:
-    """Return all metrics of a study on these axes."""
-    return (*rates_of(axes), *scores_of(axes))
 
 
 def place_of(name: str) -> int:

@@ -7,7 +7,6 @@ for print in grey.
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from alignstudy.plots.base import FigureData, Plot, axis_title
-from alignstudy.records import Axis
+from alignstudy.plots.base import FigureData, Plot
 
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH = 9.0
@@ -126,40 +124,6 @@ def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
-
-
-MOST_BESIDE = 3
-"""Panels that fit side by side."""
-
-
-def axis_panels(
-    tested: Sequence[Axis],
-    height: float,
-    *,
-    beside: bool = True,
-    pad: float | None = None,
-    **shared: str | bool,
-) -> tuple[Figure, dict[Axis, Axes]]:
-    """Make a figure with a titled panel for each axis.
-
-    Args:
-        tested: The axes.
-        height: Of a row of panels if they stand side by side, else of the whole figure; inches.
-        beside: Whether panels stand side by side; more than three need further rows.
-        pad: Points between a title and its panel.
-        shared: Which scales panels share, as `Figure.subplots` takes it.
-    """
-    columns = (len(tested) if len(tested) <= MOST_BESIDE else 2) if beside else 1
-    rows = math.ceil(len(tested) / columns)
-    figure = new_figure(height * (rows if beside else 1))
-    grid: Any = figure.subplots(rows, columns, squeeze=False, **shared)
-    for spare in grid.flatten()[len(tested) :]:
-        spare.set_axis_off()
-    panels: dict[Axis, Axes] = dict(zip(tested, grid.flatten(), strict=False))
-    for axis, axes in panels.items():
-        axes.set_title(axis_title(axis), pad=pad)
-        axes.grid(visible=True, axis="both")
-    return figure, panels
 
 
 def wrap_label(name: str) -> str:

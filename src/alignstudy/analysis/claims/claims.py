@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from alignstudy.metrics.axes import figures_of
+from alignstudy.metrics.figures import figures_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import HIGHEST, LOWEST, MEDIAN, SD, win_rate
 from alignstudy.records import Axis

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.estimates import AxisEstimates
-from alignstudy.metrics.axes import combined, rate_of, score_of
+from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.records import Axis
 
 if TYPE_CHECKING:

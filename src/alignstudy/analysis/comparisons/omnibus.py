@@ -11,7 +11,7 @@ from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Omnibus
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import MetricError
-from alignstudy.metrics.axes import rate_of, score_of
+from alignstudy.metrics.figures import rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.stats.omnibus import cochran_q, friedman
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import DataError
-from alignstudy.metrics.axes import combined, rate_of, score_of
+from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
 

@@ -10,7 +10,8 @@ import numpy as np
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import compared
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.results import Comparison, Margins
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.records import Axis
 from alignstudy.stats.multiplicity import holm

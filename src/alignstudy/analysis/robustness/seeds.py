@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.score_matrix import ScoreMatrix
-from alignstudy.metrics.axes import combined, rate_of, score_of
+from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
 from alignstudy.records.robustness import SeedSpread

@@ -9,7 +9,7 @@ import numpy as np
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import models_of, rating
-from alignstudy.metrics.axes import rate_of
+from alignstudy.metrics.figures import rate_of
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.robustness import Sensitivity
 from alignstudy.stats.intervals import wilson

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from alignstudy.plots.style import INK, MUTED, axis_panels, not_measured, row_height, wrap_label
+from alignstudy.plots.panels import axis_panels
+from alignstudy.plots.style import INK, MUTED, not_measured, row_height, wrap_label
 from alignstudy.records import Axis
 
 Cells = dict[tuple[int, int], tuple[str, float | None]]

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from alignstudy.metrics.axes import rate_of
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import (
     FigureData,
     NothingToShow,
@@ -16,11 +16,11 @@ from alignstudy.plots.base import (
     axis_title,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_marker,
     in_house_style,
     legend_height,

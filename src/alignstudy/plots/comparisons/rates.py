@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alignstudy.metrics.axes import rate_of
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, intervals_in_words
 from alignstudy.plots.comparisons.forest import draw_by_model
 from alignstudy.plots.style import in_house_style

@@ -14,10 +14,10 @@ from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
 from alignstudy.formatting import listing
-from alignstudy.metrics.axes import rate_of
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.panels import MOST_BESIDE
 from alignstudy.plots.style import (
-    MOST_BESIDE,
     MUTED,
     ModelStyle,
     add_legend,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alignstudy.analysis.results import Comparison
-from alignstudy.metrics.axes import score_of
+from alignstudy.metrics.figures import score_of
 from alignstudy.plots.base import (
     FigureData,
     NothingToShow,

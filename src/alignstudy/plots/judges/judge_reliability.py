@@ -15,11 +15,11 @@ from alignstudy.plots.base import (
     methods_in_words,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     MUTED,
     ModelStyle,
     add_legend,
-    axis_panels,
     in_house_style,
     legend_height,
     not_measured,

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from alignstudy.metrics.axes import score_of
+from alignstudy.metrics.figures import score_of
 from alignstudy.plots.base import (
     FigureData,
     NothingToShow,
@@ -17,10 +17,10 @@ from alignstudy.plots.base import (
     intervals_in_words,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_marker,
     in_house_style,
     legend_height,

@@ -8,11 +8,11 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MUTED,
     RULE,
-    axis_panels,
     in_house_style,
     label_rows,
     model_style,

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MANY_POINTS,
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_cloud,
     in_house_style,
     not_measured,

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
-    axis_panels,
     in_house_style,
     legend_height,
     model_styles,

@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import MOST_BESIDE, axis_panels
 from alignstudy.plots.style import (
-    MOST_BESIDE,
     RULE,
-    axis_panels,
     in_house_style,
     label_rows,
     model_styles,

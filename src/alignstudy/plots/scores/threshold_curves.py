@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from alignstudy.metrics.axes import rate_of
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, axis_title, numbers_of_prompts
 from alignstudy.plots.style import (
     add_legend,

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
-from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
+from alignstudy.report.tables import (
+    claims,
+    comparisons,
+    cost,
+    form,
+    judges,
+    results,
+    robustness,
+    run,
+)
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.stamps import judge_stamps
 
@@ -197,8 +206,8 @@ def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
 
 
 def _comparisons(analysis: Analysis, heading: str) -> Block:
-    rates = results.comparisons_table(analysis, results.mean_first(analysis))
-    scores = results.comparisons_table(analysis, analysis.scores)
+    rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
+    scores = comparisons.comparisons_table(analysis, analysis.scores)
     if not rates.rows:
         return _block(heading, scores)
     block = _block(heading, rates)

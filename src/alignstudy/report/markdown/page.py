@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables import claims, form, judges, results, robustness
+from alignstudy.report.tables import claims, comparisons, form, judges, results, robustness
 from alignstudy.report.tables.cost import costs_table
 from alignstudy.report.tables.table import Table
 from alignstudy.report.tables.write import markdown_table
@@ -56,7 +56,7 @@ def render_markdown(inputs: ReportInputs) -> str:
 def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
     """Return title and tables of each section, the leading judge's figures only."""
     findings, first = inputs.findings, inputs.findings.first
-    differences = results.comparisons_table(first, results.mean_first(first))
+    differences = comparisons.comparisons_table(first, comparisons.mean_first(first))
     return [
         ("Claims", (claims.verdicts_table(findings.verdicts).without("Prompts that decide"),)),
         (

@@ -8,7 +8,8 @@ from functools import partial
 from alignstudy.analysis.claims.words import WITHOUT
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import number, short
-from alignstudy.metrics.axes import axis_named, score_of
+from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.figures import score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
 from alignstudy.report.tables.table import (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.formatting import listing, plural
-from alignstudy.metrics.axes import combined, rate_of
+from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
 

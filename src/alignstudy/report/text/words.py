@@ -8,7 +8,7 @@ from typing import Any
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import listing, plural, short
-from alignstudy.metrics.axes import combined, rate_of
+from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.ratings import JUDGE

@@ -12,7 +12,8 @@ from alignstudy.data.world.generate import WorldSettings
 from alignstudy.judges.axes import measured_axes
 from alignstudy.judges.quality.assess import AssessSettings
 from alignstudy.metrics import METRICS
-from alignstudy.metrics.axes import PUBLISHED, axis_named, rate_of
+from alignstudy.metrics.axes import PUBLISHED, axis_named
+from alignstudy.metrics.figures import rate_of
 from alignstudy.settings import Settings
 from alignstudy.study.settings.axes import (
     CALIBRATED,

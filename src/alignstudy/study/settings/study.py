@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.judge_panel.settings import PanelSettings
-from alignstudy.analysis.results import Margins
+from alignstudy.analysis.margins import Margins
 from alignstudy.data import FORMATS
 from alignstudy.data.select.calibration import CalibrationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings, filled_in

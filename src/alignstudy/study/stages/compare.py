@@ -13,7 +13,8 @@ from alignstudy.analysis.analyze_run import LEAK, OVERLAP, AnalysisConfig, analy
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.settings import PanelSettings
-from alignstudy.analysis.results import Margins, Thresholds
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Thresholds
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.judges import MAX_INCOMPLETE_SHARE
 from alignstudy.metrics.axes import axis_named

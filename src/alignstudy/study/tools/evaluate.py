@@ -27,7 +27,7 @@ from alignstudy.sources import digest_of
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.settings.axes import SweepSettings
-from alignstudy.study.settings.faults import settings_error
+from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.load import load_settings
 from alignstudy.study.settings.yaml_file import read_yaml
 from alignstudy.study.tools.report import inputs_of, uncollected, write_run
@@ -145,10 +145,15 @@ def _claims_of(
         claims = ClaimsFile.model_validate(file.data).claims
     except ValidationError as error:
         raise settings_error(error, file, ClaimsFile) from error
+    faults = [
+        (("claims", at), fault)
+        for at, claim in enumerate(claims)
+        for fault in claim_faults(claim, axes)
+    ]
+    if faults:
+        raise cross_error(faults, file)
     models = {row.model for row in rows}
     for claim in claims:
-        for fault in claim_faults(claim, axes):
-            raise InputError(f"{path}: a claim can't be judged: {fault}", hint="fix the claim")
         unknown = [name for name in claim.named() if name not in models]
         if unknown:
             raise InputError(
