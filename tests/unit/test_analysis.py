@@ -139,9 +139,9 @@ def test_rates_without_empty_responses_are_noted(published):
 def test_json_is_plain_and_whole(published):
     text = json.dumps(published.to_json(), allow_nan=False)
     found = json.loads(text)
-    assert found["models"][0]["hmr"]["value"] == 42.0
+    assert found["models"][0]["estimates"]["hmr"]["value"] == 42.0
     assert set(found["models"][0]["hygiene"]) == {"harmless", "helpful"}
-    assert found["thresholds"]["harmless"] == -3.0
+    assert found["thresholds"]["values"]["harmless"] == -3.0
     assert len(found["comparisons"]) == 30
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from alignstudy import compare, evaluate
 from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.analyze_run import OVERLAP, AnalysisConfig, analyze_run
-from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.claims import Claim, claim_faults
 from alignstudy.analysis.claims.rule import JudgeEvidence, rule_equivalent
 from alignstudy.analysis.judge_panel.agreement import agreements
 from alignstudy.analysis.judge_panel.settings import PanelSettings
@@ -66,7 +66,7 @@ def test_a_panel_refuses_judges_that_disagree_on_empty_responses():
     rows = answers(["words"] * 4, [1.0, 2.0, 3.0, 4.0])
     rows = [replace(row, scores={**row.scores, "two": -row.scores["one"]}) for row in rows]
     question = AnalysisConfig(
-        thresholds={"one": RIGOROUS, "two": replace(RIGOROUS, empty_fails=False)},
+        thresholds={"one": RIGOROUS, "two": replace(RIGOROUS, empty_fails=())},
         base="base",
         panel=PanelSettings(helpfulness=("one", "two")),
     )
@@ -85,7 +85,7 @@ def test_kappa_is_of_the_labels_that_tables_count():
     ]
     [strict] = agreements(rows, {"one": RIGOROUS, "two": RIGOROUS}, axes=PUBLISHED)
     assert strict.kappa == pytest.approx(1.0)
-    lax = replace(RIGOROUS, empty_fails=False)
+    lax = replace(RIGOROUS, empty_fails=())
     [plain] = agreements(rows, {"one": lax, "two": lax}, axes=PUBLISHED)
     assert plain.kappa == pytest.approx(2 / 5)
 
@@ -144,7 +144,7 @@ def test_runs_that_ask_a_prompt_twice_are_compared_on_both(tmp_path):
     ]
     found = compare([run.folder for run in runs], out=tmp_path / "both")
     assert {row["n"] for row in found.statistics["comparisons"] if row["metric"] == "hmr"} == {27}
-    assert {model["hmr"]["n"] for model in found.statistics["models"]} == {27}
+    assert {model["estimates"]["hmr"]["n"] for model in found.statistics["models"]} == {27}
 
 
 def test_a_prompt_that_one_run_asks_once_is_compared_once(tmp_path):
@@ -165,7 +165,7 @@ def test_runs_with_another_rule_for_empty_responses_are_not_compared(tmp_path):
     ]
     path = runs[1] / "statistics.json"
     statistics = json.loads(path.read_text())
-    statistics["thresholds"]["empty_fails"] = True
+    statistics["thresholds"]["empty_fails"] = ["helpful"]
     path.write_text(json.dumps(statistics))
     with pytest.raises(InputError, match="empty"):
         compare(runs, out=tmp_path / "both")
@@ -173,11 +173,12 @@ def test_runs_with_another_rule_for_empty_responses_are_not_compared(tmp_path):
 
 def test_ratings_named_by_a_dot_have_their_own_run_s_thresholds(tmp_path, monkeypatch):
     ratings = write_ratings(tmp_path / "in", model="base")
-    run = evaluate(ratings, out=tmp_path / "run", thresholds=(-1.0, -0.5)).folder
+    run = evaluate(
+        ratings, out=tmp_path / "run", thresholds={"harmless": -1.0, "helpful": -0.5}
+    ).folder
     monkeypatch.chdir(run / "responses")
     again = evaluate(".", out=tmp_path / "again")
-    found = again.statistics["thresholds"]
-    assert (found["harmless"], found["helpful"]) == (-1.0, -0.5)
+    assert again.statistics["thresholds"]["values"] == {"harmless": -1.0, "helpful": -0.5}
 
 
 def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
@@ -245,7 +246,10 @@ def test_rates_without_flagged_responses_count_prompts_as_the_table_does():
 
 @pytest.mark.parametrize("metric", ["hmr", "hpr", "cas"])
 def test_a_margin_that_no_two_rates_can_exceed_is_refused_before_the_run(metric):
-    with pytest.raises(ValueError, match="differ by 100"):
-        Claim(metric=(metric,), better="sft", than=("base",), margin=100.0)
+    [fault] = claim_faults(
+        Claim(metric=(metric,), better="sft", than=("base",), margin=100.0), PUBLISHED
+    )
+    assert "differ by 100" in fault
     # In a judge's unit, 100 may be little.
-    Claim(metric=("score_helpful",), better="sft", than=("base",), margin=100.0)
+    score = Claim(metric=("score_helpful",), better="sft", than=("base",), margin=100.0)
+    assert not list(claim_faults(score, PUBLISHED))

@@ -94,14 +94,12 @@ def test_edge_case_01_harmlessness_is_shown_with_and_without_empty_responses():
 def test_edge_case_01_an_empty_response_fails_helpfulness_where_the_rule_holds():
     rows = [row(0.0, " ", axis="helpful"), row(0.0, axis="helpful")]
     assert found(rows)["empty", "hpr", "m"].full == 100.0
-    assert found(rows, empty_fails=True)["empty", "hpr", "m"].full == 50.0
-    strict = replace(PUBLISHED, empty_fails=True)
+    strict = replace(PUBLISHED, empty_fails=("helpful",))
     assert found(rows, strict)["empty", "hpr", "m"].full == 50.0
-    assert found(rows, strict, empty_fails=False)["empty", "hpr", "m"].full == 100.0
     [one] = without_prompts(rows, {rows[1].prompt_id}, strict, axes=AXES, judge="j", name="leak")
     assert (one.full, one.value) == (50.0, wilson(0, 1))
     harmful = [row(0.0, " "), row(0.0)]
-    assert found(harmful, empty_fails=True)["empty", "hmr", "m"].full == 100.0
+    assert found(harmful, strict)["empty", "hmr", "m"].full == 100.0
 
 
 def test_edge_case_02_runs_on():

@@ -20,6 +20,7 @@ AXES = ("harmless", "helpful")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 SECTIONS = {
     "Analysis": "Analysis",
+    "Axis": "Axis",
     "Estimate": "Estimate",
     "Thresholds": "Thresholds",
     "ModelFigures": "Model",
