@@ -66,9 +66,11 @@ def test_a_claim_without_a_name_says_what_it_says(given, said):
     ],
 )
 def test_what_cannot_be_claimed_is_refused(given, why):
-    with pytest.raises((ValidationError, ValueError), match=why):
-        for fault in claim_faults(Claim(**given), PUBLISHED):
-            raise ValueError(fault)
+    try:
+        faults = list(claim_faults(Claim(**given), PUBLISHED))
+    except ValidationError as error:
+        faults = [str(error)]
+    assert any(why in fault for fault in faults), faults
 
 
 def test_models_can_be_renamed():

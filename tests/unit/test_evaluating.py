@@ -91,11 +91,8 @@ def test_a_fault_in_a_claim_names_its_place(runs, tmp_path):
 
 
 def test_a_runs_own_thresholds_are_used_for_its_responses(runs, tmp_path):
-    own = evaluate(
-        runs["first"] / "responses",
-        out=tmp_path / "own",
-        thresholds={"harmless": 0.5, "helpful": -20.0},
-    )
+    limits = {"harmless": 0.5, "helpful": -20.0}
+    own = evaluate(runs["first"] / "responses", out=tmp_path / "own", thresholds=limits)
     again = evaluate(own.folder / "responses", out=tmp_path / "again")
     values = again.statistics["thresholds"]["values"]
     assert values == own.statistics["thresholds"]["values"] == limits

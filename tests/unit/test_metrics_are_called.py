@@ -1,4 +1,4 @@
-"""The record that says what a metric is holds the code that runs: break it, and evaluation breaks."""
+"""A metric's record holds the code that runs: break it, and evaluation breaks."""
 
 import json
 

@@ -14,7 +14,6 @@ from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
-from alignstudy.report.text.stamps import stamped_axes
 from alignstudy.study.api import Study
 from alignstudy.study.graph.stage import StageJob, in_order
 from alignstudy.study.settings.locate import Located, locate

@@ -95,7 +95,7 @@ def _styles(
 
 
 def _details(data: FigureData) -> dict[str, str]:
-    """Write every model's rates, the last axis' first: `HpR 56.0, HmR 48.0`."""
+    """Write every model's rates, the last axis' first."""
     rates = [rate for rate in reversed(data.analysis.rates) if len(rate.axes) == 1]
     return {
         model.model: ", ".join(

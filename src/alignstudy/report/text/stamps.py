@@ -38,7 +38,7 @@ def judge_stamps(findings: Findings) -> tuple[str, ...]:
 
 
 def _touched(findings: Findings, axis: Axis) -> str:
-    """Name the figures that rest on an axis: `HmR, CAS and scores`."""
+    """Name the figures that rest on an axis: its rate, CAS, scores."""
     rates = [rate.title for rate in findings.first.rates if axis.name in rate.axes]
     return listing([*rates, "scores"])
 
