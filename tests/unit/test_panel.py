@@ -182,7 +182,7 @@ def test_edge_case_23_an_absent_judge_leaves_the_panel_and_is_named():
         "judge guard absent: harmlessness is judged by a, b",
         "judge guard absent: helpfulness is judged by nobody",
     )
-    assert absence_notes(settings, ()) == ()
+    assert absence_notes(settings, PUBLISHED, ()) == ()
 
 
 def test_edge_case_23_an_axis_whose_judges_are_all_absent_is_refused():
