@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -40,32 +41,16 @@ class Silent:
 SILENT = Silent()
 
 
-class NotesOnly:
-    """Passes notes on, and nothing else: for work inside or beside that which is shown."""
+class NotesTo(Silent):
+    """Passes notes on, and nothing else.
 
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
+    Args:
+        note: Called with each.
+    """
 
-    def start(self, what: str, total: int | None = None) -> None:
-        """Say nothing."""
-
-    def advance(self, done: int, **figures: float) -> None:
-        """Say nothing."""
-
-    def finish(self) -> None:
-        """Say nothing."""
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
 
     def note(self, text: str) -> None:
         """Pass the note on."""
-        self._outer.note(text)
-
-
-def beside(progress: Progress) -> Progress:
-    """Return what shows a second piece of work while the first goes on.
-
-    Args:
-        progress: If it has a method `another`, that gives it; else only notes are shown.
-    """
-    another = getattr(progress, "another", None)
-    found: Progress = NotesOnly(progress) if another is None else another()
-    return found
+        self._note(text)

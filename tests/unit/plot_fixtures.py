@@ -166,9 +166,18 @@ def nothing():
     """A study of which nothing was measured."""
     empty = {metric: {} for metric in METRICS}
     return data(
-        ("base", "sft"), responses=[], estimates=empty, comparisons=(), hygiene={}, sweeps=(),
-        thresholds=(None, None), training=(), qualities=(), agreements=(), divergences=(),
-    )  # fmt: skip
+        ("base", "sft"),
+        responses=[],
+        estimates=empty,
+        comparisons=(),
+        hygiene={},
+        sweeps=(),
+        thresholds=(None, None),
+        training=(),
+        qualities=(),
+        agreements=(),
+        divergences=(),
+    )
 
 
 def comparison(metric, model, reference, *, points=1.0, wins=5, n=20, rate=None, p_holm=0.5):

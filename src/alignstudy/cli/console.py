@@ -96,10 +96,6 @@ class Bar:
             self._told = monotonic()
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
 
-    def another(self) -> Bar:
-        """Return a line for work that goes on at the same time."""
-        return Bar(self._bar)
-
     def finish(self) -> None:
         """End the piece of work."""
         if self._bar is not None and self._task is not None:

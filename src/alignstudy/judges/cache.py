@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alignstudy.judges.base import Judge, JudgeScore
-from alignstudy.progress import SILENT, NotesOnly, Progress
+from alignstudy.progress import SILENT, NotesTo, Progress
 from alignstudy.runtime.keyed_file import KeyedFile
 
 FORMAT = 2
@@ -82,7 +82,7 @@ class CachedJudge:
         progress.advance(known)
         fresh = {key: item for key, item in zip(keys, items, strict=True) if key not in scores}
         for some in _chunks(sorted(fresh, key=lambda key: -sum(map(len, fresh[key])))):
-            given = self._judge.score([fresh[key] for key in some], progress=NotesOnly(progress))
+            given = self._judge.score([fresh[key] for key in some], progress=NotesTo(progress.note))
             scores |= dict(zip(some, given, strict=True))
             self._cache.put({key: scores[key] for key in some})
             progress.advance(sum(copies[key] for key in some))

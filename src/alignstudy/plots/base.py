@@ -131,7 +131,7 @@ class FigureData:
         if not all(row.size for row in rows):
             return [], np.empty((2, 0))
         both = np.stack(rows)
-        there = ~np.isnan(both).any(axis=0)
+        there = np.asarray(~np.isnan(both).any(axis=0))
         ids = [
             name
             for name, kept in zip(self.panels[axis.name].prompt_ids, there, strict=True)
@@ -191,5 +191,9 @@ def numbers_of_prompts(numbers: Iterable[int]) -> str:
 
 def estimate_row(estimate: Estimate | None, **names: str) -> dict[str, Any]:
     """Return an estimate as a row of a figure's data, after what it is called by."""
-    columns = ("value", "low", "high", "n", "method", "level")
-    return names | {column: getattr(estimate, column, None) for column in columns}
+    return names | columns(estimate, "value", "low", "high", "n", "method", "level")
+
+
+def columns(record: object, *names: str) -> dict[str, Any]:
+    """Return fields of a record as columns of a figure's data; None where there is no record."""
+    return {name: getattr(record, name, None) for name in names}

@@ -223,10 +223,9 @@ def draw_marker(
     hollow: bool = False,
     size: float = 8.5,
     edge: float = 1.8,
-    **options: float | bool,
-) -> None:
+) -> Line2D:
     """Draw one marker or several, filled or open."""
-    axes.plot(
+    [markers] = axes.plot(
         x,
         y,
         linestyle="none",
@@ -235,8 +234,9 @@ def draw_marker(
         markerfacecolor="white" if hollow else style.colour,
         markeredgecolor=style.colour,
         markeredgewidth=edge,
-        **{"zorder": 4, **options},
+        zorder=4,
     )
+    return markers
 
 
 def draw_cloud(

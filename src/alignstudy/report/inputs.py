@@ -42,7 +42,7 @@ class ReportInputs:
         calibrations: How thresholds were found, a row an axis and judge, name -> value.
         preview: Decoded training examples as text; "" for none.
         costs: What each stage took: rows of name -> value: stage, seconds, cpu_seconds, tokens,
-            flops, peak_memory and device_memory in bytes, joules, device, reused (made before the
+            flops, peak_memory and device_memory in bytes, device, reused (made before the
             run that wrote this report); null: the machine doesn't tell, or nobody counted.
         cost_notes: What there is to say of the costs besides, a sentence each.
         partial: Why the run is not whole; "" if it is. Stamped on every page.

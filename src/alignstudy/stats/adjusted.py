@@ -8,7 +8,7 @@ import numpy as np
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
-from alignstudy.stats.ranks import average_ranks, correlation
+from alignstudy.stats.agreement import spearman
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
 if TYPE_CHECKING:
@@ -151,8 +151,7 @@ def within_rank_correlation(
             f"scores of shape {one.shape} have no models to compare within",
             hint="give one row a model, one column a prompt",
         )
-    left = [_centred(table).ravel() for table in (one, other)]
-    return correlation(average_ranks(left[0]), average_ranks(left[1]))
+    return spearman(_centred(one).ravel(), _centred(other).ravel())
 
 
 def _centred(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,30 +10,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import device_name, pick_device
-from alignstudy.runtime.spreading import usable_cores
+from alignstudy.runtime.pool import usable_cores
+from alignstudy.study.cost.estimate import StudyEstimate, estimate
 from alignstudy.study.graph.build import Graph, build
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
+from alignstudy.study.run.parallel import make_in_parallel
 from alignstudy.study.run.plan import PlanLine, make_plan
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
-from alignstudy.study.run.side_by_side import make_side_by_side
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
 from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import INCOMPLETE
-
-if TYPE_CHECKING:
-    from alignstudy.study.cost.estimates import StudyEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +92,8 @@ class Study:
         return make_plan(self.graph(located).goals, self.store, before), located
 
     def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
-        """Return what the new stages of a plan would take on this machine: time, memory, disk.
-
-        A probe of this machine takes a second or two; where nothing is new nothing is probed.
-        """
-        from alignstudy.study.cost.estimates import estimate
-
-        return estimate(
-            lines, self.store, device=device_of(self.settings), threads=self.settings.threads,
-            workers=worker_count(self.settings),
-        )  # fmt: skip
+        """Estimate time, memory and disk of a plan's new stages on this machine; run nothing."""
+        return estimate(lines, self.store, device=device_of(self.settings))
 
     def run(self, *, only: str | None = None, progress: Progress = SILENT) -> Run:
         """Run what is missing; write the run folder.
@@ -134,7 +124,7 @@ class Study:
                     should_stop=should_stop,
                 )  # fmt: skip
                 _tell_absent(located, record.runner)
-                make_side_by_side(record.runner, goals)
+                make_in_parallel(record.runner, goals)
                 for goal in goals:
                     record.runner.make(goal)
                 keys = {goal.key for goal in goals}
@@ -239,7 +229,7 @@ class _Record:
         """Return what the run measured of its machine, and over how many processes it spread."""
         if self.runner is None:
             return {}
-        return {"kernels": self.runner.kernels, "workers": self.runner.workers}
+        return {"workers": self.runner.workers}
 
     def _sources(self) -> dict[str, Any]:
         found = self.located.found if self.located else {}

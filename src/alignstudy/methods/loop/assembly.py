@@ -46,7 +46,7 @@ class Assembled:
         references: What was computed or kept of the reference; None where there is none, or it is
             part of every step.
         checked: What was measured of the layout.
-        notes: Where the weights are from, if not from the parent's files; which kernels compute.
+        notes: Where the weights are from, if not from the parent's files.
     """
 
     trainer: Any
@@ -70,15 +70,13 @@ def settle_precision(
     if wanted == "fp32":
         return wanted, None
     probe = replace(job, references=None, progress=SILENT)
-    trainer = assemble(
-        probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32", probing=True
-    ).trainer
-    settled = precision_gate(trainer, job.settings.precision, device=job.device)
+    trainer = assemble(probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32").trainer
+    outcome = precision_gate(trainer, job.settings.precision)
     del trainer
     gc.collect()  # its parts know each other: they would hold the memory that training wants
     if job.device != "cpu":
         torch.cuda.empty_cache()
-    return settled
+    return ("bf16" if outcome.passed else "fp32"), outcome
 
 
 def _first(encoded: Encoded, num_rows: int) -> Encoded:
@@ -97,7 +95,6 @@ def assemble(
     tokenizer: PreTrainedTokenizerBase,
     *,
     precision: Precision,
-    probing: bool = False,
 ) -> Assembled:
     """Load the model, build the trainer, and have the reference's log-probabilities ready.
 
@@ -106,7 +103,6 @@ def assemble(
         encoded: Its rows.
         tokenizer: The parent's.
         precision: To train in.
-        probing: Whether the trainer will only be measured on: no kernels are compiled for it.
 
     Raises:
         InputError: If rows are longer than the model reads, or a LoRA target is no layer.
@@ -115,7 +111,6 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.loop.routes import routes_to_try, settle_route
     from alignstudy.methods.scoring.layout_check import settle_layout
 
     set_seed(job.seed)
@@ -133,11 +128,6 @@ def assemble(
     if trainer.lean is not None:
         checked, why = settle_layout(trainer, precision=precision)
         notes += why
-    if job.device != "cpu" and trainer.lean is not None:
-        updates = 0 if probing else trainer.args.max_steps
-        routes = routes_to_try(updates=updates, dropout=is_noisy(model.config))
-        notes += settle_route(trainer, routes, precision=precision)[1]
-        trainer.tally.clear()
     references = None
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)

@@ -133,8 +133,8 @@ def _draw_pair(axes: Axes, pair: _Pair, style: ModelStyle, dashes: Dashes) -> No
     """Draw one curve, its value at this study's size, and the difference that was observed."""
     sizes, points = zip(*pair.curve, strict=True)
     axes.plot(sizes, points, color=style.colour, linewidth=1.8, linestyle=dashes, zorder=3)
-    observed = {"size": 8, "zorder": 5, "clip_on": False}
-    draw_marker(axes, pair.n, pair.observed, style, hollow=True, **observed)
+    observed = draw_marker(axes, pair.n, pair.observed, style, hollow=True, size=8)
+    observed.set(zorder=5, clip_on=False)
     here = dict(pair.curve).get(pair.n)
     if here is not None:
         draw_marker(axes, pair.n, here, style, size=7, edge=1.0)

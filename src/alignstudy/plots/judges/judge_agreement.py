@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns, numbers_of_prompts
 from alignstudy.plots.comparisons.matrix import Cells, draw_matrices
 from alignstudy.plots.style import in_house_style
 from alignstudy.records.evidence import Agreement
@@ -58,13 +58,9 @@ def _row(item: Agreement) -> dict[str, Any]:
     winner = item.same_winner
     return {
         "axis": item.axis,
-        "first": item.first,
-        "second": item.second,
-        "spearman": item.spearman,
-        "kappa": item.kappa,
+        **columns(item, "first", "second", "spearman", "kappa"),
         "same_winner": winner.value if winner else None,
         "same_winner_low": winner.low if winner else None,
         "same_winner_high": winner.high if winner else None,
-        "kendall_tau": item.kendall_tau,
-        "n": item.n,
+        **columns(item, "kendall_tau", "n"),
     }

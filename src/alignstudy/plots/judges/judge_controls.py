@@ -12,6 +12,7 @@ from alignstudy.plots.base import (
     NothingToShow,
     Plot,
     axis_title,
+    columns,
     intervals_in_words,
 )
 from alignstudy.plots.style import (
@@ -94,15 +95,6 @@ def _holds_0(estimate: Estimate) -> bool:
 
 def _row(quality: JudgeQuality, item: ProbeShift) -> dict[str, Any]:
     """Return a probe as a row of the figure's data."""
-    return {
-        "judge": quality.judge,
-        "axis": item.axis,
-        "probe": item.probe,
-        "shift": item.shift.value,
-        "low": item.shift.low,
-        "high": item.shift.high,
-        "n": item.shift.n,
-        "method": item.shift.method,
-        "flipped": item.flipped,
-        "passed": item.passed,
-    }
+    row = {"judge": quality.judge, "axis": item.axis, "probe": item.probe}
+    shift = {"shift": item.shift.value} | columns(item.shift, "low", "high", "n", "method")
+    return row | shift | columns(item, "flipped", "passed")

@@ -12,6 +12,7 @@ from alignstudy.plots.base import (
     FigureData,
     NothingToShow,
     Plot,
+    columns,
     methods_in_words,
     numbers_of_prompts,
 )
@@ -95,16 +96,9 @@ def _draw_judge(
 def _rows(quality: JudgeQuality, tested: Sequence[Axis]) -> list[dict[str, Any]]:
     """Return a judge's bins as rows of the figure's data."""
     return [
-        {
-            "judge": quality.judge,
-            "axis": axis.name,
-            "predicted": item.predicted,
-            "observed": item.observed.value,
-            "low": item.observed.low,
-            "high": item.observed.high,
-            "n": item.observed.n,
-            "method": item.observed.method,
-        }
+        {"judge": quality.judge, "axis": axis.name, "predicted": item.predicted}
+        | {"observed": item.observed.value}
+        | columns(item.observed, "low", "high", "n", "method")
         for axis in tested
         for item in _bins(quality, axis)
     ]

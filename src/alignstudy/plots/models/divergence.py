@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -31,73 +30,68 @@ from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import Divergence
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Point:
-    """One training: roots of the divergence and its interval, and the mean score."""
-
-    model: str
-    seed: int
-    root: float
-    low: float
-    high: float
-    score: float
-    estimate: Estimate | None
-    n: int
-
-
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Divergence: mean score against the root of the divergence from the base, by training."""
-    points = {axis: _points(data, axis) for axis in data.axes}
-    if not any(points.values()):
+    rows = [row for axis in data.axes for row in _rows(data, axis)]
+    if not rows:
         raise NothingToShow("divergence: no model's divergence from the base was measured")
     figure, panels = axis_panels(data.axes, 4.0 + legend_height(data.models))
     styles = model_styles(data.models)
     for axis, axes in panels.items():
         axes.set(xlabel="root of the divergence per response, \u221anats")
         axes.margins(0.12)
-        if not points[axis]:
+        of_axis = [row for row in rows if row["axis"] == str(axis)]
+        if not of_axis:
             not_measured(axes)
             axes.set_yticks([])
-        for point in points[axis]:
-            _draw_point(axes, point, styles[point.model])
+        for row in of_axis:
+            _draw_training(axes, row, styles[row["model"]])
     next(iter(panels.values())).set_ylabel("mean score")
-    shown = {point.model for found in points.values() for point in found}
+    shown = {row["model"] for row in rows}
     add_legend(figure, {model: style for model, style in styles.items() if model in shown})
     return Plot(
         figure=figure,
-        data=[_row(axis, point) for axis in data.axes for point in points[axis]],
+        data=rows,
         title="Score and distance from the base",
-        caption=_caption(data, [point for found in points.values() for point in found]),
+        caption=_caption(data, rows),
     )
 
 
-def _points(data: FigureData, axis: Axis) -> list[_Point]:
+def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
     """Return every training whose divergence and mean score are known."""
     estimates = dict(zip(data.models, data.estimates(score_of(axis)), strict=True))
-    found = []
+    rows = []
     for item in data.findings.divergences:
         if item.model not in data.models:
             continue
-        scored = data.scores(axis, item.model)
-        scores = [score for row, score in scored if row.seed == item.seed]
+        scores = [score for row, score in data.scores(axis, item.model) if row.seed == item.seed]
         if not scores or (item.kl_per_sequence is None and item.model != data.analysis.base):
             continue
-        several = len({row.seed for row, _ in scored}) > 1
         low, root, high = _roots(item)
-        found.append(
-            _Point(
-                model=item.model,
-                seed=item.seed,
-                root=root,
-                low=low,
-                high=high,
-                score=fmean(scores),
-                estimate=None if several else estimates[item.model],
-                n=item.n,
-            )
+        estimate = _estimate(data, axis, item.model)
+        rows.append(
+            {
+                "axis": str(axis),
+                "model": item.model,
+                "seed": item.seed,
+                "root_kl": root,
+                "root_kl_low": low,
+                "root_kl_high": high,
+                "score": fmean(scores),
+                "score_low": estimate.low if estimate else None,
+                "score_high": estimate.high if estimate else None,
+                "samples": item.n,
+            }
         )
-    return found
+    return rows
+
+
+def _estimate(data: FigureData, axis: Axis, model: str) -> Estimate | None:
+    """Return a model's mean score; None where a training is one seed of several."""
+    several = len({row.seed for row, _ in data.scores(axis, model)}) > 1
+    found = data.estimates(SCORE_OF[axis])[data.models.index(model)]
+    return None if several else found
 
 
 def _roots(item: Divergence) -> tuple[float, float, float]:
@@ -109,42 +103,31 @@ def _roots(item: Divergence) -> tuple[float, float, float]:
     return low, value, high
 
 
-def _draw_point(axes: Axes, point: _Point, style: ModelStyle) -> None:
+def _draw_training(axes: Axes, row: dict[str, Any], style: ModelStyle) -> None:
     """Draw one training with its intervals; open where it is one seed of several."""
     line: dict[str, Any] = {"color": style.colour, "linewidth": 1.8, "zorder": 3}
-    axes.plot([point.low, point.high], [point.score, point.score], **line)
-    if point.estimate is not None:
-        axes.plot([point.root, point.root], [point.estimate.low, point.estimate.high], **line)
-    hollow = point.estimate is None
-    draw_marker(axes, point.root, point.score, style, size=9, hollow=hollow)
+    root, score, has_interval = row["root_kl"], row["score"], row["score_low"] is not None
+    axes.plot([row["root_kl_low"], row["root_kl_high"]], [score, score], **line)
+    if has_interval:
+        axes.plot([root, root], [row["score_low"], row["score_high"]], **line)
+    draw_marker(axes, root, score, style, size=9, hollow=not has_interval)
 
 
-def _row(axis: Axis, point: _Point) -> dict[str, Any]:
-    """Return a training as a row of the figure's data."""
-    return {
-        "axis": axis.name,
-        "model": point.model,
-        "seed": point.seed,
-        "root_kl": point.root,
-        "root_kl_low": point.low,
-        "root_kl_high": point.high,
-        "score": point.score,
-        "score_low": point.estimate.low if point.estimate else None,
-        "score_high": point.estimate.high if point.estimate else None,
-        "samples": point.n,
-    }
-
-
-def _caption(data: FigureData, points: list[_Point]) -> str:
+def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
     """Return how the divergence was estimated, and what it can't say."""
-    estimates = [point.estimate for point in points]
+    estimates = [
+        _estimate(data, axis, row["model"])
+        for axis in Axis
+        for row in rows
+        if row["axis"] == str(axis)
+    ]
     kls = [item.kl_per_sequence for item in data.findings.divergences]
     methods = sorted({kl.method for kl in kls if kl and kl.method})
     several = " Open markers: one training seed of several, scores without interval."
     return (
         "Across: the root of the Kullback-Leibler divergence from the base, estimated by the mean"
         " log-ratio of whole responses that the model drew itself"
-        f" ({numbers_of_prompts(point.n for point in points)} samples;"
+        f" ({numbers_of_prompts(row['samples'] for row in rows)} samples;"
         f" 95\u00a0% intervals{', ' + ', '.join(methods) if methods else ''}); an estimate below 0"
         f" is drawn at 0. Up: mean score of the judge {data.judge} on the study's responses."
         + (several if None in estimates else "")

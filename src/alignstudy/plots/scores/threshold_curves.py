@@ -13,7 +13,6 @@ from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, axis_title, numbers_of_prompts
 from alignstudy.plots.style import (
     add_legend,
-    draw_marker,
     in_house_style,
     legend_height,
     model_styles,
@@ -93,7 +92,8 @@ def _draw_leaders(axes: Axes, data: FigureData, sweep: Sweep) -> None:
         fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0, "zorder": 3}
         for stretch in _stretches(sweep, model):
             axes.fill_between(stretch, row - 0.36, row + 0.36, **fill)
-        draw_marker(axes, -0.025, row, style, size=6, edge=1.0, zorder=2, clip_on=False, **left)
+        marker: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
+        axes.plot([-0.025], [row], clip_on=False, **left, **marker)
     axes.set_yticks([])
     axes.set_ylim(len(data.models) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)

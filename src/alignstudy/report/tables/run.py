@@ -10,8 +10,7 @@ from typing import Any
 
 from alignstudy.formatting import ABSENT, duration, short
 from alignstudy.records import Audit
-from alignstudy.records.evidence import Divergence
-from alignstudy.report.inputs import TrainingRecord
+from alignstudy.records.evidence import Divergence, TrainingRecord
 from alignstudy.report.tables.table import (
     Cell,
     Column,

@@ -26,6 +26,7 @@ from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import Audit, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
+from alignstudy.study.cost.work import Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
 
 ROWS = "rows.jsonl"
@@ -165,6 +166,14 @@ class CollectRows(Stage):
         shared_text = overlap(read_prompts(job.folder_of(self.prompts)), collected.rows)
         write_json(job.out / OVERLAP, asdict(shared_text))
         return {"rows": len(collected.rows)}
+
+    def footprint(self) -> Footprint:
+        """Count the source's files: the rows hardly take more."""
+        if isinstance(self.source, Stage):
+            return self.source.footprint() or Footprint()
+        path = self.source.path
+        sizes = (file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+        return Footprint(text=float(sum(sizes)))
 
     def _held_out(self, job: StageJob) -> EvaluationDialogues:
         """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""

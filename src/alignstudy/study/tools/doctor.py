@@ -8,16 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from alignstudy.errors import AlignstudyError
-from alignstudy.runtime.kernels import Kernels, kept_kernels, machine_kernels
 from alignstudy.study.provenance import LIBRARIES, machine
-from alignstudy.study.run.store import Store, home
+from alignstudy.study.run.store import home
 
 Finding = tuple[str, str, str]
 
 
 def examine() -> list[Finding]:
     """Return (what, state, detail) lines; state is "ok", "note" or "missing"."""
-    return [*_libraries(), *_machine(), *_kernels(), _device(), _store(), _network()]
+    return [*_libraries(), *_machine(), _device(), _store(), _network()]
 
 
 def _libraries() -> list[Finding]:
@@ -38,31 +37,6 @@ def _machine() -> list[Finding]:
         ("processor", "ok", f"{facts['processor']}, {facts['cores']} cores"),
         ("threads", "ok" if not advice else "note", threads + advice),
     ]
-
-
-def _kernels() -> list[Finding]:
-    """Return how fast the processor multiplies: as kept, else measured in about a second."""
-    file = Store().machine_file()
-    try:
-        # No folder is made by looking at a machine.
-        known = kept_kernels(file) or [machine_kernels(file if file.parent.is_dir() else None)]
-    except (PackageNotFoundError, ImportError) as error:
-        return [("float32 products", "missing", str(error))]
-    found = known.values() if isinstance(known, dict) else known
-    return [_speeds(kernels) for kernels in sorted(found, key=lambda found: found.threads)]
-
-
-def _speeds(kernels: Kernels) -> Finding:
-    by = "torch's own route"
-    if kernels.route != "default":
-        by = f"oneDNN, {kernels.float32 / kernels.default:.1f} times torch's own route"
-    threads = f"{kernels.threads} thread" + ("s" if kernels.threads > 1 else "")
-    return (
-        f"float32 products, {threads}",
-        "ok",
-        f"{kernels.float32:.0f} GF/s by {by}; bfloat16 {kernels.bfloat16:.0f} GF/s;"
-        f" weights at {kernels.bandwidth:.0f} GB/s",
-    )
 
 
 def _device() -> Finding:
