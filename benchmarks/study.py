@@ -92,7 +92,6 @@ def _measure(report: Report, scratch: Path, theirs: Side, mine: Side, asked: Any
 
 def run_by_notebook(task: Mapping[str, Any], folder: Path) -> Sample:
     """Do the study as the notebooks did: train, write, score, one after the other."""
-    from alignstudy.metrics.axes import axis_named
 
     shutil.rmtree(folder, ignore_errors=True)
     whole, parts = Sample(), {"train": Sample(), "generate": Sample(), "score": Sample()}

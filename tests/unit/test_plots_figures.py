@@ -176,7 +176,7 @@ class TestPairedScores:
         given = data(("base", "sft"), n=37)
         plot = draw("paired_scores", given)
         for axes, axis in zip(plot.figure.axes, ("harmless", "helpful"), strict=True):
-            pairs = [r for r in plot.data if r["axis"] == str(axis)]
+            pairs = [r for r in plot.data if r["axis"] == axis]
             above = sum(r["model_score"] > r["reference_score"] for r in pairs)
             assert written(axes) == [f"\u25b2 {above}", f"\u25bc {37 - above}"]
 
@@ -378,7 +378,7 @@ class TestPowerCurve:
     def test_more_prompts_find_smaller_differences(self):
         rows = [r for r in draw("power_curve", data(n=60)).data if r["model"] == "dpo"]
         for axis in AXES:
-            found = [r["detectable"] for r in rows if r["axis"] == str(axis)]
+            found = [r["detectable"] for r in rows if r["axis"] == axis]
             assert found == sorted(found, reverse=True)
 
     def test_published_sizes_give_the_published_detectable_differences(self):

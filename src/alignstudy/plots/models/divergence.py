@@ -41,7 +41,7 @@ def draw(data: FigureData) -> Plot:
     for axis, axes in panels.items():
         axes.set(xlabel="root of the divergence per response, \u221anats")
         axes.margins(0.12)
-        of_axis = [row for row in rows if row["axis"] == str(axis)]
+        of_axis = [row for row in rows if row["axis"] == axis.name]
         if not of_axis:
             not_measured(axes)
             axes.set_yticks([])
@@ -60,7 +60,6 @@ def draw(data: FigureData) -> Plot:
 
 def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
     """Return every training whose divergence and mean score are known."""
-    estimates = dict(zip(data.models, data.estimates(score_of(axis)), strict=True))
     rows = []
     for item in data.findings.divergences:
         if item.model not in data.models:
@@ -72,7 +71,7 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
         estimate = _estimate(data, axis, item.model)
         rows.append(
             {
-                "axis": str(axis),
+                "axis": axis.name,
                 "model": item.model,
                 "seed": item.seed,
                 "root_kl": root,
@@ -90,7 +89,7 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
 def _estimate(data: FigureData, axis: Axis, model: str) -> Estimate | None:
     """Return a model's mean score; None where a training is one seed of several."""
     several = len({row.seed for row, _ in data.scores(axis, model)}) > 1
-    found = data.estimates(SCORE_OF[axis])[data.models.index(model)]
+    found = data.estimates(score_of(axis))[data.models.index(model)]
     return None if several else found
 
 
@@ -117,9 +116,9 @@ def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
     """Return how the divergence was estimated, and what it can't say."""
     estimates = [
         _estimate(data, axis, row["model"])
-        for axis in Axis
+        for axis in data.axes
         for row in rows
-        if row["axis"] == str(axis)
+        if row["axis"] == axis.name
     ]
     kls = [item.kl_per_sequence for item in data.findings.divergences]
     methods = sorted({kl.method for kl in kls if kl and kl.method})

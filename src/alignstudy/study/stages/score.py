@@ -196,7 +196,7 @@ def _measured(pairs: dict[str, list[Pair]], judge: JudgeSpec) -> dict[str, list[
     return {axis: rows for axis, rows in pairs.items() if axis in judge.axes}
 
 
-def _texts(pairs: dict[Axis, list[Pair]], protocol: Protocol) -> list[Text]:
+def _texts(pairs: dict[str, list[Pair]], protocol: Protocol) -> list[Text]:
     return [item for rows in pairs.values() for pair in rows for item in as_judged(pair, protocol)]
 
 
