@@ -79,8 +79,7 @@ def _add(sample: Sample, first: Mark, last: Mark) -> None:
 
 def collect(source: Path, **selection: Any) -> list[Any]:
     """Read pairs of HH-RLHF's test splits: rows with `prompt`, `chosen` and `rejected`."""
-    from alignstudy.metrics.axes import axis_named
-from alignstudy.data.select.collect import collect_pairs
+    from alignstudy.data.select.collect import collect_pairs
     from alignstudy.data.select.selection import RowSelection
 
     wanted = RowSelection(split="test", **selection)
@@ -242,6 +241,7 @@ def _study(source: Path, home: Path, out: Path, workers: str = "auto") -> Any:
 
 def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
     """Make what both sides start from; return where it lies, and what is asked of them."""
+    from alignstudy.metrics.axes import axis_named
     from alignstudy.study.graph.stage import in_order
     from alignstudy.study.stages.data import read_prompts
     from alignstudy.study.stages.train import read_part
