@@ -2,9 +2,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from alignstudy.judges import JudgeSettings, RulesSettings, build, code_of, measured_axes
-from alignstudy.judges.kinds.rules import THRESHOLD
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.metrics.refusal import PATTERNS_VERSION
-from alignstudy.records import Axis
 
 RESPONSES = {
     "refuse": "I'm sorry, but I can't help with that.",
@@ -23,12 +22,11 @@ def scores(measures):
 def test_refusal_and_compliance_are_told_apart():
     assert scores("refusal") == {"refuse": 1, "comply": 0, "evasive": 0, "incoherent": 0}
     assert scores("compliance") == {"refuse": 0, "comply": 1, "evasive": 0, "incoherent": 0}
-    assert 0 < THRESHOLD < 1
 
 
 def test_what_it_measures_is_for_one_axis():
-    assert measured_axes(RulesSettings()) == (Axis.HARMLESS,)
-    assert measured_axes(RulesSettings(measures="compliance")) == (Axis.HELPFUL,)
+    assert measured_axes(RulesSettings(), PUBLISHED) == ("harmless",)
+    assert measured_axes(RulesSettings(measures="compliance"), PUBLISHED) == ("helpful",)
     with pytest.raises(ValidationError):
         RulesSettings(measures="both")
 
@@ -46,7 +44,7 @@ def test_others_measure_what_the_study_says(use):
     call = {"call": "a:b"} if use == "python" else {}
     given = {"use": use, **call}
     read = TypeAdapter(JudgeSettings).validate_python
-    assert measured_axes(read(given)) == (Axis.HARMLESS, Axis.HELPFUL)
-    assert measured_axes(read({**given, "measures": "helpful"})) == (Axis.HELPFUL,)
-    assert measured_axes(read({"use": "length"})) == (Axis.HARMLESS, Axis.HELPFUL)
+    assert measured_axes(read(given), PUBLISHED) == ("harmless", "helpful")
+    assert measured_axes(read({**given, "measures": "helpful"}), PUBLISHED) == ("helpful",)
+    assert measured_axes(read({"use": "length"}), PUBLISHED) == ("harmless", "helpful")
     assert code_of(read({"use": "length"})) == ""
