@@ -17,6 +17,7 @@ from alignstudy.data.world.generate import BROKEN_PAIRS, SUBSETS, WorldSettings,
 from alignstudy.data.world.phrases import world_words
 from alignstudy.dialogue import cut_at_role_tag, parse_turns, split_at_last_cue
 from alignstudy.errors import SettingsError
+from alignstudy.metrics.axes import PUBLISHED
 
 AXES = ("harmless", "helpful")
 
@@ -94,7 +95,7 @@ def test_only_the_deliberately_broken_pairs_are_quarantined(world):
 
 def test_test_prompts_are_different_and_seen_nowhere_else(world):
     prompts = select_prompts(world, PromptSettings())
-    for axis in AXES:
+    for axis in PUBLISHED:
         assert len(prompts.of(axis)) == WorldSettings().num_test >= 100
     everything = RowSelection(subsets=PAIRS)
     for found in (
@@ -125,7 +126,7 @@ def test_judge_pairs_are_held_out_from_training(world):
 
 def test_the_papers_keywords_find_enough_prompts(world):
     found = select_prompts(world, PromptSettings.model_validate({"protocol": "paper"}))
-    assert [len(found.of(axis)) for axis in AXES] == [50, 50]
+    assert [len(found.of(axis)) for axis in PUBLISHED] == [50, 50]
     rigorous = {"n": 100, "keywords": world_words()["keyword_acts"]}
     asked = PromptSettings.model_validate({"harmful": rigorous, "helpful": None})
     assert len(select_prompts(world, asked).prompts) == 100

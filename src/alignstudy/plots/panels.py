@@ -23,7 +23,7 @@ def axis_panels(
     *,
     beside: bool = True,
     pad: float | None = None,
-    **shared: str | bool,
+    sharey: bool = False,
 ) -> tuple[Figure, dict[Axis, Axes]]:
     """Make a figure with a titled panel for each axis.
 
@@ -32,12 +32,12 @@ def axis_panels(
         height: Of a row of panels if they stand side by side, else of the whole figure; inches.
         beside: Whether panels stand side by side; more than three need further rows.
         pad: Points between a title and its panel.
-        shared: Which scales panels share, as `Figure.subplots` takes it.
+        sharey: Whether panels share the scale of y.
     """
     columns = (len(tested) if len(tested) <= MOST_BESIDE else 2) if beside else 1
     rows = math.ceil(len(tested) / columns)
     figure = new_figure(height * (rows if beside else 1))
-    grid: Any = figure.subplots(rows, columns, squeeze=False, **shared)
+    grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for spare in grid.flatten()[len(tested) :]:
         spare.set_axis_off()
     panels: dict[Axis, Axes] = dict(zip(tested, grid.flatten(), strict=False))

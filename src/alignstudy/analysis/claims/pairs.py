@@ -147,7 +147,7 @@ def _values(
         return first, second
     figures = {item.model: item.estimates.get(part.metric.name) for item in analysis.models}
     ours, theirs = (figures.get(model) for model in part.pair)
-    return (ours and ours.value, theirs and theirs.value)
+    return (ours.value if ours else None, theirs.value if theirs else None)
 
 
 def points_other_way(part: PairPart, grounds: ClaimContext) -> bool:

@@ -73,8 +73,7 @@ def combine(
 
     Returns:
         The rows with `scores["panel"]`, in their order, and the panel's thresholds. `majority`
-        passes above 0.5, exclusively; otherwise whether a score equal to the threshold counts is
-        as the members have it, and so is whether an empty response fails.
+        passes above 0.5, exclusively; else what passes is as the members have it.
 
     Raises:
         UnknownNameError: If the panel names a judge that isn't there.
@@ -87,8 +86,7 @@ def combine(
     limits: dict[str, float] = {}
     origin: dict[str, str] = {}
     for axis in axes:
-        numbers = [at for at, row in enumerate(responses) if row.axis == axis.name]
-        if not numbers:
+        if not (numbers := [at for at, row in enumerate(responses) if row.axis == axis.name]):
             continue
         members = present_members(panel, axis, absent)
         table = ScoreTable.of([responses[at] for at in numbers], members)

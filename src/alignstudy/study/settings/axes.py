@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -16,7 +16,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 AxisName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$")]
 """A name that ends a file's: `<model>_<axis>.json`."""
 
-CALIBRATED = "calibrated"
+CALIBRATED: Final = "calibrated"
 
 Limits = dict[str, float | None]
 """One judge's thresholds as numbers, None for none; an axis that isn't there is calibrated."""

@@ -242,7 +242,9 @@ class StudySettings(Settings):
     @property
     def leading(self) -> PanelSettings | None:
         """Whose scores lead together: the panel's, or each axis' own judge's; None: the first's."""
-        own = {axis.name: (self.judge_of(axis),) for axis in self.tested}
+        own: dict[str, tuple[str, ...]] = {
+            axis.name: (self.judge_of(axis),) for axis in self.tested
+        }
         if self.panel is not None or {names[0] for names in own.values()} == {self.judges[0].name}:
             return self.panel
         return PanelSettings(judges=own, combine="own")
