@@ -16,10 +16,10 @@ e2e: $(VENV)/.installed-dev ## whole studies, killed processes, notebooks
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -m e2e
 
 bench: $(VENV)/.installed-dev ## the notebooks' way against ours (under 15 minutes on 2 cores)
-	$(BIN)/python benchmarks/all.py
+	$(BIN)/python benchmarks/cpu.py
 
 bench-quick: $(VENV)/.installed-dev ## the same with less work (under 3 minutes)
-	$(BIN)/python benchmarks/all.py --quick
+	$(BIN)/python benchmarks/cpu.py --quick
 
 check: lint types layers ## everything that needs no test run
 

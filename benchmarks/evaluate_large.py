@@ -23,9 +23,9 @@ import numpy as np
 WORDS = 60
 
 
-def write_ratings(folder: Path, *, models: int, prompts: int, judges: int, seed: int = 0) -> None:
+def write_ratings(folder: Path, *, models: int, prompts: int, judges: int) -> None:
     """Write <model>_{harmful,helpful}.json with `scores` of several judges."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     vocabulary = np.array([f"word{number}" for number in range(5000)])
     for name, count in (("harmful", prompts // 2), ("helpful", prompts - prompts // 2)):
         texts = [" ".join(rng.choice(vocabulary, WORDS)) for _ in range(count)]
@@ -43,41 +43,34 @@ def write_ratings(folder: Path, *, models: int, prompts: int, judges: int, seed:
                 }
                 for at, text in enumerate(texts)
             ]
-            label = "base" if model == 0 else f"model-{model}"
+            label = f"model-{model}" if model else "base"
             (folder / f"{label}_{name}.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
 def main() -> None:
     """Make the ratings, evaluate them in a process of its own, print seconds and peak memory."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=8)
-    parser.add_argument("--prompts", type=int, default=4666)
-    parser.add_argument("--judges", type=int, default=2)
-    asked = parser.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, default in (("models", 8), ("prompts", 4666), ("judges", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    sizes = vars(parser.parse_args())
     with tempfile.TemporaryDirectory() as scratch:
-        ratings = Path(scratch) / "ratings"
+        ratings, run = Path(scratch) / "ratings", Path(scratch) / "run"
         ratings.mkdir()
-        write_ratings(ratings, models=asked.models, prompts=asked.prompts, judges=asked.judges)
+        write_ratings(ratings, **sizes)
         command = [sys.executable, "-m", "alignstudy.cli.app", "evaluate", str(ratings)]
         started = time.perf_counter()
-        subprocess.run([*command, "--out", f"{scratch}/run"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        size = (Path(scratch) / "run" / "report.html").stat().st_size / 2**20
-    print(
-        json.dumps(
-            {
-                "models": asked.models,
-                "prompts": asked.prompts,
-                "judges": asked.judges,
-                "seconds": round(seconds, 1),
-                "peak_gib": round(peak, 2),
-                "report_mib": round(size, 1),
-                "machine": platform.processor() or platform.machine(),
-                "python": platform.python_version(),
-            }
-        )
-    )
+        size = (run / "report.html").stat().st_size
+    found = {
+        **sizes,
+        "seconds": round(seconds, 1),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
+        "report_mib": round(size / 2**20, 1),
+        "machine": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -20,18 +20,19 @@ from typing import Any
 
 import notebook_way
 import ours
-from harness import Gate, Report, Sample, Section, Side, at_most, both_sides, parser
+from cpu import SETTINGS
+from harness import Sample, Side, both_sides
 from machine import gpu_name
 from materials import (
     all_test_pairs,
+    differing_tokens,
     published_prompts,
     published_responses,
-    texts_of,
     whole_texts,
     write_judge,
     write_opt_350m,
 )
-from training import SETTINGS
+from results import Report, Section, at_least, at_most, parser
 
 SFT_STEPS, DPO_STEPS, PAIRS = 40_200, 20_100, 160_800
 """Updates of 8 samples in the published study: 2 epochs of SFT, DPO twice; its pairs."""
@@ -44,24 +45,26 @@ OURS, STOCK, NOTEBOOK = "ours, bf16", "TRL's defaults, bf16", "notebook: TRL, 2 
 
 
 def main() -> int:
-    """Measure, write the results, give the exit code."""
+    """Measure, write the results, return the exit code."""
     asked = _arguments()
     if asked.device != "cpu" and not gpu_name():
         sys.exit("there is no GPU here; `--tiny --device cpu` tests this script without one")
+    model = "tiny (a test of this script)" if asked.tiny else "OPT-350M's shape, random weights"
     settings = {
-        "Model": "tiny (a test of this script)"
-        if asked.tiny
-        else "OPT-350M's shape, random weights",
+        "Model": model,
         "Rows": "HH-RLHF, test splits, 8 samples an update",
         "Device": asked.device,
-        "Steps": f"{asked.steps} (TRL: {asked.stock_steps} after {asked.apart} to warm up)",
+        "Steps": f"{asked.steps} (TRL: {asked.stock_steps} after {asked.untimed} to warm up)",
     }
-    report = Report(
-        name="gpu-tiny" if asked.tiny else "gpu", settings=settings,
-        title="One GPU: slices of the published study",
-    )  # fmt: skip
+    name, title = "gpu-tiny" if asked.tiny else "gpu", "One GPU: slices of the published study"
+    report = Report(name=name, title=title, settings=settings)
     with both_sides(asked.threads) as (scratch, theirs, mine):
-        Slices(asked, report, scratch, theirs, mine).measure()
+        slices = Slices(asked, report, scratch, theirs, mine)
+        slices.train("sft", share=0.25)
+        slices.train("dpo", share=0.35)
+        slices.write()
+        slices.score()
+        slices.extrapolate()
     if asked.tiny:
         why = "tiny models test this script, not the machine"
         report.gates = [replace(gate, not_measurable=why) for gate in report.gates]
@@ -69,14 +72,14 @@ def main() -> int:
 
 
 def _arguments() -> Any:
-    made = parser(__doc__ or "", threads=8, quick=False)
+    made = parser(__doc__ or "", threads=8)
     made.add_argument("--device", default="cuda")
     made.add_argument("--tiny", action="store_true", help="tiny models: a test of this script")
     made.add_argument("--steps", type=int, help="of our slices; 2000, tiny: 4")
     made.add_argument("--budget", type=float, default=560.0, help="seconds for all")
     asked = made.parse_args()
     asked.steps = asked.steps or (4 if asked.tiny else 2000)
-    asked.stock_steps, asked.apart = (2, 1) if asked.tiny else (40, 20)
+    asked.stock_steps, asked.untimed = (2, 1) if asked.tiny else (40, 20)
     asked.warm_up = 1 if asked.tiny else min(200, asked.steps // 4)
     return asked
 
@@ -102,6 +105,19 @@ class Slice:
     peak: float = 0.0
     counters: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def thousand(self) -> Sample:
+        """A thousand updates."""
+        return Sample(wall=1000 * self.step, cpu=1000 * self.step, counters=self.counters)
+
+    def __str__(self) -> str:
+        text = f"{1000 * self.step:.2f} ms an update over {self.steps}; peak {self.peak:.1f} GiB"
+        if self.warm_up:
+            text += f"; warm-up and compilation {self.warm_up:.1f} s"
+        if self.reference_a_pair:
+            text += f"; reference {1000 * self.reference_a_pair:.2f} ms a pair"
+        return text + (f"; a checkpoint {self.checkpoint:.1f} s" if self.checkpoint else "")
+
 
 class Slices:
     """The parts of the measurement, in the order of their worth."""
@@ -109,164 +125,129 @@ class Slices:
     def __init__(self, asked: Any, report: Report, scratch: Path, theirs: Side, mine: Side) -> None:
         self.asked, self.report, self.scratch = asked, report, scratch
         self.theirs, self.mine = theirs, mine
-        self.began = time.monotonic()
+        self.ends = time.monotonic() + asked.budget
         shape = {**TINY, "word_embed_proj_dim": 16} if asked.tiny else {}
         self.model = write_opt_350m(scratch / "opt", std=0.012, **shape)
-        rows = all_test_pairs()
+        self.rows = all_test_pairs()
         if asked.tiny:
-            rows = [row for row in rows if max(map(len, whole_texts(row))) < SHORT][:16]
-        self.rows = rows
-        self.found: dict[str, Slice] = {}
-        self.seconds: dict[str, float] = {}
+            self.rows = [r for r in self.rows if max(map(len, whole_texts(r))) < SHORT][:16]
+        self.found: dict[str, dict[str, Slice]] = {}
+        self.seconds: dict[str, dict[str, float]] = {"ours": {}, "one by one": {}}
 
-    def measure(self) -> None:
-        """Run all parts; what fails is written down and fails the whole."""
-        self._train("sft", share=0.25)
-        self._train("dpo", share=0.35)
-        self._write()
-        self._score()
-        self._extrapolate()
-
-    def _left(self, share: float) -> float:
-        """Return a share of the seconds that are left."""
-        return max(5.0, share * (self.asked.budget - (time.monotonic() - self.began)))
-
-    def _keep(self) -> None:
-        """Write what there is so far."""
-        self.report.write(self.asked.out)
-
-    def _train(self, method: str, *, share: float) -> None:
-        found = self.found
-        found[f"{method}/ours"] = self._ours(method, share=share)
-        found[f"{method}/stock"] = self._stock(method, notebook_way.TRL_DEFAULTS, bf16=True)
-        found[f"{method}/notebook"] = self._stock(method, notebook_way.NOTEBOOK, bf16=False)
-        self._gates(method)
-        self._keep()
-
-    def _ours(self, method: str, *, share: float) -> Slice:
-        asked = self.asked
-        told = {**SETTINGS[method], "precision": "bf16", "max_steps": asked.steps}
-        sample, peak = self.mine.call(
-            with_peak, ours.train, method, told, self.model, self.rows, device=asked.device,
-            most_seconds=self._left(share),
-        )  # fmt: skip
-        return slice_of(sample, peak, warm_up=asked.warm_up, num_pairs=len(self.rows))
-
-    def _stock(self, method: str, options: dict[str, Any], *, bf16: bool) -> Slice:
-        asked = self.asked
-        told = {name: SETTINGS[method][name] for name in ("max_length", "learning_rate")}
-        steps = asked.apart + asked.stock_steps
-        rows = texts_of(method, self.rows[: 8 * steps])
-        sample, peak = self.theirs.call(
-            with_peak, notebook_way.TRAINERS[method], self.model, rows, self.scratch / "trl",
-            options={**options, **told, "bf16": bf16, "max_steps": steps},
-            device=asked.device, steps_apart=asked.apart,
-        )  # fmt: skip
-        return Slice(
-            step=sample.wall / asked.stock_steps, steps=asked.stock_steps, peak=peak,
-            counters=sample.counters,
-        )  # fmt: skip
-
-    def _gates(self, method: str) -> None:
-        name = method.upper()
-        mine, stock, notebook = (self.found[f"{method}/{way}"] for way in
-                                 ("ours", "stock", "notebook"))  # fmt: skip
-        ways = {NOTEBOOK: notebook, STOCK: stock, OURS: mine}
-        self.report.add(
-            Section(
-                title=f"{name}, a thousand updates, steady", baseline=NOTEBOOK, clock="wall",
-                samples={way: [_a_thousand(part)] for way, part in ways.items()},
-            )
-        )  # fmt: skip
-        for way, part in ways.items():
-            self.report.facts[f"{name}, {way}"] = _in_words(part)
+    def train(self, method: str, *, share: float) -> None:
+        """Train by all ways; ours stops after a share of the seconds that are left."""
+        asked, name = self.asked, method.upper()
+        settings = {**SETTINGS[method], "precision": "bf16", "max_steps": asked.steps}
+        left = max(5.0, share * (self.ends - time.monotonic()))
+        given = {"settings": settings, "most_seconds": left}
+        mine = self._slice(self.mine, ours.train, method, self.rows, asked.warm_up, **given)
+        wanted = {name: SETTINGS[method][name] for name in ("max_length", "learning_rate")}
+        wanted["max_steps"] = asked.untimed + asked.stock_steps
+        rows = self.rows[: 8 * wanted["max_steps"]]
+        found = {}
+        for way, told in ((NOTEBOOK, notebook_way.NOTEBOOK), (STOCK, notebook_way.TRL_DEFAULTS)):
+            options = {**told, **wanted, "bf16": way == STOCK}
+            given = {"options": options, "work": self.scratch / "trl"}
+            trl = notebook_way.train
+            found[way] = self._slice(self.theirs, trl, method, rows, asked.untimed, **given)
+        found[OURS] = mine
+        self.found[method] = found
+        samples = {way: [part.thousand] for way, part in found.items()}
+        self.report.sections.append(
+            Section(title=f"{name}, a thousand updates, steady", samples=samples, clock="wall")
+        )
+        self.report.facts |= {f"{name}, {way}": str(part) for way, part in found.items()}
+        stock, notebook = (found[way].step / mine.step for way in (STOCK, NOTEBOOK))
         self.report.gates += [
             at_most(f"{name}: seconds of 2,000 updates", 2000 * mine.step, 30.0),
-            Gate(name=f"{name}: times TRL's defaults", measured=stock.step / mine.step,
-                 required=8.0),
-            Gate(name=f"{name}: times the notebooks' way", measured=notebook.step / mine.step,
-                 required=8.0),
-        ]  # fmt: skip
+            at_least(f"{name}: times TRL's defaults", stock, 8.0),
+            at_least(f"{name}: times the notebooks' way", notebook, 8.0),
+        ]
+        self.report.write(asked.out)
 
-    def _write(self) -> None:
+    def _slice(
+        self, side: Side, train: Any, method: str, rows: Sequence[Any], untimed: int, **given: Any
+    ) -> Slice:
+        """Train; the first `untimed` updates warm up."""
+        sample = side.call(train, method, self.model, rows, device=self.asked.device, **given)
+        marks = sample.found["marks"]
+        steps = len(marks) - 1 - untimed
+        if steps < 1:
+            sys.exit(f"{len(marks) - 1} updates in the time given; {untimed} are needed to warm up")
+        step = (marks[-1] - marks[untimed]) / steps
+        return Slice(
+            step=step,
+            steps=steps,
+            warm_up=max(0.0, marks[untimed] - marks[0] - untimed * step),
+            reference_a_pair=sample.found["reference"] / len(rows),
+            checkpoint=sample.found["checkpoint"],
+            peak=side.call(peak),
+            counters=sample.counters,
+        )
+
+    def write(self) -> None:
         """Let four models answer 100 prompts; the notebooks' way answers a few of them."""
-        asked = self.asked
-        prompts = published_prompts()[: 6 if asked.tiny else None]
-        new = 4 if asked.tiny else 50
-        few = prompts[: 2 if asked.tiny else 10]
-        for kind in (self.mine, self.theirs):  # the first call loads libraries and kernels
-            kind.call(warm, self.model, few[:2], asked.device, ours_too=kind is self.mine)
-        alone = self.theirs.call(
-            notebook_way.generate, self.model, [p.text for p in few], max_new_tokens=new,
-            device=asked.device,
-        )  # fmt: skip
-        runs = [
-            self.mine.call(
-                with_peak, ours.generate, self.model, prompts, max_new_tokens=new,
-                device=asked.device,
-            )
-            for _ in range(4)
-        ]  # fmt: skip
-        seconds = sum(sample.wall for sample, _ in runs)
-        self.seconds["generation"] = seconds
+        prompts, new, count = published_prompts(), 50, 10
+        if self.asked.tiny:
+            prompts, new, count = prompts[:6], 4, 2
+        few, given = prompts[:count], {"max_new_tokens": new, "device": self.asked.device}
+        for side, way in ((self.theirs, notebook_way.generate), (self.mine, ours.generate)):
+            side.call(way, self.model, few[:2], **given)  # loads libraries and kernels
+        alone = self.theirs.call(notebook_way.generate, self.model, few, **given)
+        runs = [self.mine.call(ours.generate, self.model, prompts, **given) for _ in range(4)]
+        seconds = sum(sample.wall for sample in runs)
         scaled = alone.wall / len(few) * 4 * len(prompts)
-        self.seconds["generation, one by one"] = scaled
-        self.report.gates.append(at_most("Seconds of 400 responses, float32", seconds, 8.0))
-        from generation import differing_tokens
-
-        differ = differing_tokens(self.model, alone.found, runs[0][0].found[: len(few)])
-        self.report.gates.append(at_most(f"Differing tokens, {len(few)} prompts", differ, 0))
+        self.seconds["ours"]["generation"] = seconds
+        self.seconds["one by one"]["generation"] = scaled
+        differ = differing_tokens(self.model, alone.found, runs[0].found[: len(few)])
+        self.report.gates += [
+            at_most("Seconds of 400 responses, float32", seconds, 8.0),
+            at_most(f"Differing tokens, {len(few)} prompts", differ, 0),
+        ]
         self.report.facts["Generation"] = (
             f"4 x {len(prompts)} responses in {seconds:.1f} s, one by one {scaled:.0f} s (from"
-            f" {len(few)} prompts); peak {max(peak for _, peak in runs):.1f} GiB"
+            f" {len(few)} prompts); peak {self.mine.call(peak):.1f} GiB"
         )
-        self._keep()
+        self.report.write(self.asked.out)
 
-    def _score(self) -> None:
-        asked = self.asked
-        judge = write_judge(self.scratch / "judge", **(TINY if asked.tiny else {}))
-        pairs = published_responses(empty_ones=True)[: 8 if asked.tiny else 400]
-        few = pairs[: 4 if asked.tiny else 40]
-        for side, work in ((self.theirs, notebook_way.score), (self.mine, ours.score)):
-            side.call(work, judge, few[:2], device=asked.device, max_length=512)
-        alone = self.theirs.call(
-            notebook_way.score, judge, few, device=asked.device, max_length=512
-        )  # fmt: skip
-        sample, peak = self.mine.call(
-            with_peak, ours.score, judge, pairs, device=asked.device, max_length=512
-        )
-        self.seconds["scoring"] = sample.wall
-        self.seconds["scoring, one by one"] = alone.wall / len(few) * len(pairs)
+    def score(self) -> None:
+        """Score 400 responses; the notebooks' way scores a few of them."""
+        tiny, given = self.asked.tiny, {"device": self.asked.device}
+        judge = write_judge(self.scratch / "judge", **(TINY if tiny else {}))
+        pairs = published_responses(empty_ones=True)[: 8 if tiny else 400]
+        few = pairs[: 4 if tiny else 40]
+        for side, way in ((self.theirs, notebook_way.score), (self.mine, ours.score)):
+            side.call(way, judge, few[:2], **given)
+        alone = self.theirs.call(notebook_way.score, judge, few, **given)
+        sample = self.mine.call(ours.score, judge, pairs, **given)
+        scaled = alone.wall / len(few) * len(pairs)
+        self.seconds["ours"]["scoring"] = sample.wall
+        self.seconds["one by one"]["scoring"] = scaled
         worst = max(abs(a - b) for a, b in zip(alone.found, sample.found, strict=False))
         self.report.gates += [
             at_most("Seconds of 400 scores, float32", sample.wall, 5.0),
             at_most("Largest difference of scores", worst, 1e-5),
         ]
         self.report.facts["Scoring"] = (
-            f"{len(pairs)} scores in {sample.wall:.2f} s, one by one"
-            f" {self.seconds['scoring, one by one']:.1f} s (from {len(few)}); peak {peak:.1f} GiB"
+            f"{len(pairs)} scores in {sample.wall:.2f} s, one by one {scaled:.1f} s (from"
+            f" {len(few)}); peak {self.mine.call(peak):.1f} GiB"
         )
-        self._keep()
+        self.report.write(self.asked.out)
 
-    def _extrapolate(self) -> None:
-        found, seconds = self.found, self.seconds
-        for way in ("ours", "stock", "notebook"):
-            sft, dpo = found[f"sft/{way}"], found[f"dpo/{way}"]
+    def extrapolate(self) -> None:
+        """Add up the whole published study by each way."""
+        for way in (NOTEBOOK, STOCK, OURS):
+            sft, dpo = self.found["sft"][way], self.found["dpo"][way]
+            once = DPO_STEPS * dpo.step + dpo.warm_up + PAIRS * dpo.reference_a_pair
             parts = {
                 "SFT": SFT_STEPS * sft.step + sft.warm_up + SFT_STEPS // 500 * sft.checkpoint,
-                "DPO, twice": 2 * (DPO_STEPS * dpo.step + dpo.warm_up
-                                   + PAIRS * dpo.reference_a_pair
-                                   + DPO_STEPS // 500 * dpo.checkpoint),
-                "generation": seconds["generation" if way == "ours" else "generation, one by one"],
-                "scoring": seconds["scoring" if way == "ours" else "scoring, one by one"],
-            }  # fmt: skip
+                "DPO, twice": 2 * (once + DPO_STEPS // 500 * dpo.checkpoint),
+                **self.seconds["ours" if way == OURS else "one by one"],
+            }
             total = sum(parts.values())
-            seconds[f"study, {way}"] = total
-            told = ", ".join(f"{name} {value:,.0f}" for name, value in parts.items())
-            self.report.facts[f"Whole study, {way} (s, extrapolated)"] = f"{total:,.0f} ({told})"
-        self.report.gates.append(
-            at_most("Whole study, extrapolated (s)", seconds["study, ours"], 1250, aim=900)
-        )
+            shown = ", ".join(f"{name} {value:,.0f}" for name, value in parts.items())
+            self.report.facts[f"Whole study, {way} (s, extrapolated)"] = f"{total:,.0f} ({shown})"
+        self.report.gates.append(at_most("Whole study, extrapolated (s)", total, 1250, aim=900))
         self.report.notes.append(
             "The extrapolation takes 40,200 updates of SFT and twice 20,100 of DPO with the"
             " reference of 160,800 pairs, a checkpoint every 500 updates, compilation, 400"
@@ -275,64 +256,16 @@ class Slices:
         )
 
 
-def with_peak(work: Any, /, *given: Any, **options: Any) -> tuple[Sample, float]:
-    """Do a piece of work; give its sample and the peak of the GPU's memory in GiB."""
+def peak() -> float:
+    """Return the GiB that were most taken of the GPU in this process since the last call."""
     import torch
 
-    on_gpu = options.get("device") != "cpu"
-    if on_gpu:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    sample = work(*given, **options)
-    return sample, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0
-
-
-def warm(folder: Path, prompts: Sequence[Any], device: str, *, ours_too: bool) -> None:
-    """Generate once, untimed."""
-    if ours_too:
-        ours.generate(folder, prompts, max_new_tokens=2, device=device)
-    else:
-        notebook_way.generate(folder, [p.text for p in prompts], max_new_tokens=2, device=device)
-
-
-def slice_of(sample: Sample, peak: float, *, warm_up: int, num_pairs: int) -> Slice:
-    """Read a slice from the clock at every update.
-
-    Args:
-        sample: Of `ours.train`.
-        peak: GiB.
-        warm_up: Updates that are not timed.
-        num_pairs: Rows that the reference was computed for.
-
-    Raises:
-        SystemExit: If there were not more updates than that.
-    """
-    marks: list[float] = sample.found["marks"]
-    done = len(marks) - 1
-    if done <= warm_up:
-        sys.exit(f"only {done} updates in the time given; {warm_up} are needed to warm up")
-    step = (marks[-1] - marks[warm_up]) / (done - warm_up)
-    seconds = sample.found["seconds"]
-    reference = sum(took for name, took in seconds.items() if name.startswith("reference"))
-    return Slice(
-        step=step, steps=done - warm_up, peak=peak, counters=sample.counters,
-        warm_up=max(0.0, marks[warm_up] - marks[0] - warm_up * step),
-        reference_a_pair=reference / num_pairs,
-        checkpoint=max(0.0, seconds["training"] - (marks[-1] - marks[0])),
-    )  # fmt: skip
-
-
-def _a_thousand(part: Slice) -> Sample:
-    return Sample(wall=1000 * part.step, cpu=1000 * part.step, counters=part.counters)
-
-
-def _in_words(part: Slice) -> str:
-    text = f"{1000 * part.step:.2f} ms an update over {part.steps}; peak {part.peak:.1f} GiB"
-    if part.warm_up:
-        text += f"; warm-up and compilation {part.warm_up:.1f} s"
-    if part.reference_a_pair:
-        text += f"; reference {1000 * part.reference_a_pair:.2f} ms a pair"
-    return text + (f"; a checkpoint {part.checkpoint:.1f} s" if part.checkpoint else "")
+    if not torch.cuda.is_available():
+        return 0.0
+    most = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return most
 
 
 if __name__ == "__main__":

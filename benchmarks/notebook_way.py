@@ -7,8 +7,10 @@ TRL's default, nothing is evaluated or saved on the way, and no network is touch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,74 +34,69 @@ TRL_DEFAULTS = {
 """TRL 1.16 left alone, at the same eight samples an update; bf16 is said by the caller."""
 
 
-def train_dpo(
+def train(
+    method: str,
     parent: Path,
-    rows: Sequence[Mapping[str, str]],
-    work: Path,
+    rows: Sequence[Any],
     *,
+    work: Path,
     options: Mapping[str, Any] = NOTEBOOK,
     lora_dropout: float = 0.05,
     device: str = "cpu",
     save_to: Path | None = None,
-    steps_apart: int = 0,
 ) -> Sample:
-    """Train with TRL's DPOTrainer; the seconds are `trainer.train()`'s.
+    """Train by TRL; the seconds are `trainer.train()`'s.
 
     Args:
+        method: "dpo": an adapter, with beta 0.1; "sft": all weights, on whole texts.
         parent: Folder of the model.
-        rows: prompt, chosen, rejected.
+        rows: Pairs with `prompt`, `chosen` and `rejected`.
         work: The trainer's folder.
-        options: What DPOConfig is told beyond beta 0.1; see NOTEBOOK.
+        options: What the trainer is told beyond that; see NOTEBOOK.
         lora_dropout: Dropout on the adapter's input.
         device: "cpu" or "cuda".
-        save_to: Merge the adapter and save the weights there.
-        steps_apart: First steps that are not timed.
+        save_to: Save the weights there, the adapter merged.
+
+    Returns:
+        Also, as `found`: the clock at the start and after every update ("marks"); no reference
+        and no checkpoint are made outside of updates.
     """
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer
+    from transformers import PrinterCallback
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     model, tokenizer = _load(parent, device)
-    args = DPOConfig(**_arguments(work, device, {"beta": 0.1, **options}))
-    trainer = DPOTrainer(
-        model=model, args=_one_gpu(args, device), train_dataset=Dataset.from_list(list(rows)),
-        processing_class=tokenizer, peft_config=LoraConfig(**LORA, lora_dropout=lora_dropout),
-    )  # fmt: skip
-    sample = _train(trainer, device, steps_apart)
+    quiet = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "log_level": "error"}
+    common = {"output_dir": str(work), "use_cpu": device == "cpu", "seed": 42, **quiet, **options}
+    if method == "dpo":
+        args, kind = DPOConfig(beta=0.1, **common), DPOTrainer
+        adapter = LoraConfig(**LORA, lora_dropout=lora_dropout)
+        parts = ("prompt", "chosen", "rejected")
+        given = [{name: getattr(row, name) for name in parts} for row in rows]
+    else:
+        args, kind, adapter = SFTConfig(dataset_text_field="text", **common), SFTTrainer, None
+        given = [{"text": row.prompt + row.chosen} for row in rows]
+    if device != "cpu":
+        args._n_gpu = 1  # one process, one GPU, also where there are several
+    trainer = kind(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(given),
+        processing_class=tokenizer,
+        peft_config=adapter,
+    )
+    trainer.remove_callback(PrinterCallback)
+    sample = Sample(found={"marks": [], "reference": 0.0, "checkpoint": 0.0})
+    trainer.add_callback(_clock(sample.found["marks"]))
+    with counted(trainer, sample), stopwatch(sample):
+        trainer.train()
+    sample.counters["optimizer steps"] = trainer.state.global_step
     if save_to is not None:
-        trainer.model.merge_and_unload().save_pretrained(save_to)
+        trained = trainer.model.merge_and_unload() if adapter else trainer.model
+        trained.save_pretrained(save_to)
         tokenizer.save_pretrained(save_to)
     return sample
-
-
-def train_sft(
-    parent: Path,
-    texts: Sequence[str],
-    work: Path,
-    *,
-    options: Mapping[str, Any] = NOTEBOOK,
-    device: str = "cpu",
-    save_to: Path | None = None,
-    steps_apart: int = 0,
-) -> Sample:
-    """Train all weights on whole texts with TRL's SFTTrainer; see `train_dpo`."""
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    model, tokenizer = _load(parent, device)
-    args = SFTConfig(**_arguments(work, device, {"dataset_text_field": "text", **options}))
-    trainer = SFTTrainer(
-        model=model, args=_one_gpu(args, device), processing_class=tokenizer,
-        train_dataset=Dataset.from_list([{"text": text} for text in texts]),
-    )  # fmt: skip
-    sample = _train(trainer, device, steps_apart)
-    if save_to is not None:
-        trainer.model.save_pretrained(save_to)
-        tokenizer.save_pretrained(save_to)
-    return sample
-
-
-TRAINERS: Mapping[str, Callable[..., Sample]] = {"dpo": train_dpo, "sft": train_sft}
 
 
 def _load(parent: Path, device: str) -> tuple[Any, Any]:
@@ -114,49 +111,21 @@ def _load(parent: Path, device: str) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(parent)
 
 
-def _arguments(work: Path, device: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments; quiet ones, and none that costs or saves time."""
-    quiet = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True, "log_level": "error"}
-    return {"output_dir": str(work), "use_cpu": device == "cpu", "seed": 42, **quiet, **options}
-
-
-def _one_gpu(args: Any, device: str) -> Any:
-    if device != "cpu":
-        args._n_gpu = 1  # one process, one GPU, also where there are several
-    return args
-
-
-def _train(trainer: Any, device: str, steps_apart: int) -> Sample:
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    sample = Sample()
-    if steps_apart:
-        trainer.add_callback(_timer(sample, device, steps_apart))
-    with counted(trainer, sample), nullcontext() if steps_apart else stopwatch(sample):
-        trainer.train()
-    sample.counters["optimizer steps"] = trainer.state.global_step
-    return sample
-
-
-def _timer(sample: Sample, device: str, steps_apart: int) -> Any:
-    """Make a callback that times what comes after the first steps."""
-    import time
-
+def _clock(marks: list[float]) -> Any:
+    """Return a callback that keeps the clock at the start and after every update."""
     import torch
     from transformers import TrainerCallback
 
-    class Timer(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if state.global_step == steps_apart:
-                self.began, self.began_cpu = time.perf_counter(), time.process_time()
-            if state.global_step == state.max_steps:
-                sample.wall = time.perf_counter() - self.began
-                sample.cpu = time.process_time() - self.began_cpu
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            marks.append(time.perf_counter())
 
-    return Timer()
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            marks.append(time.perf_counter())
+
+    return Clock()
 
 
 @contextmanager
@@ -167,39 +136,29 @@ def counted(trainer: Any, sample: Sample) -> Iterator[None]:
     """
     import torch
 
-    tally = dict.fromkeys(("real", "processed", "scored", "forwards", "reference forwards"), 0)
+    tally: Counter[str] = Counter({"reference pairs": 0})
 
     def count(_: Any, __: Any, given: Mapping[str, Any]) -> None:
         ids, mask = given["input_ids"], given["attention_mask"]
         # With LoRA the adapter is switched off for the reference; its pass is under no_grad.
         if not torch.is_grad_enabled():
-            tally["reference forwards"] += ids.shape[0] // 2
+            tally["reference pairs"] += ids.shape[0] // 2
             return
-        tally["forwards"] += 1
-        tally["real"] += mask.sum()
-        tally["processed"] += ids.numel()
-        tally["scored"] += ids.shape[0] * (ids.shape[1] - 1)
+        tally["micro-batches"] += 1
+        tally["real tokens"] += mask.sum()
+        tally["processed tokens"] += ids.numel()
+        tally["scored tokens"] += ids.shape[0] * (ids.shape[1] - 1)
 
-    hook = _decoder(trainer.model).register_forward_pre_hook(count, with_kwargs=True)
+    model = trainer.model
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hook = inner.base_model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         yield
     finally:
         hook.remove()
     counts = {name: int(value) for name, value in tally.items()}
-    sample.counters |= {
-        "real tokens": counts["real"],
-        "processed tokens": counts["processed"],
-        "processed / real": counts["processed"] / max(counts["real"], 1),
-        "scored tokens": counts["scored"],
-        "reference pairs": counts["reference forwards"],
-        "micro-batches": counts["forwards"],
-    }
-
-
-def _decoder(model: Any) -> Any:
-    """Find the decoder inside adapters and heads."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.base_model
+    share = counts["processed tokens"] / max(counts["real tokens"], 1)
+    sample.counters |= {**counts, "processed / real": share}
 
 
 def generate(
@@ -222,9 +181,11 @@ def generate(
             inputs = {name: ids[:, -room:] for name, ids in inputs.items()}
             with torch.no_grad():
                 written = model.generate(
-                    **inputs, max_new_tokens=max_new_tokens, do_sample=False,
+                    **inputs,
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
                     pad_token_id=tokenizer.pad_token_id,
-                )  # fmt: skip
+                )
             tokens = written[0, inputs["input_ids"].shape[1] :].tolist()
             text = tokenizer.decode(tokens, skip_special_tokens=True)
             sample.found.append((tokens, text))
@@ -238,15 +199,11 @@ def score(
     pairs: Sequence[tuple[str, str]],
     *,
     device: str = "cpu",
-    max_length: int | None = None,
+    max_length: int | None = 512,
 ) -> Sample:
-    """Score one (prompt, response) pair at a time; `found` is the scores.
+    """Score one (prompt, response) pair at a time by a sequence classifier; `found`: the scores.
 
-    Args:
-        folder: A sequence classifier of one output.
-        pairs: What to score.
-        device: Where.
-        max_length: Cuts pairs; the notebook named none.
+    Pairs are cut at `max_length` tokens; the notebook named no length.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

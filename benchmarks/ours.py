@@ -1,96 +1,110 @@
-"""Our way: the product's own code, called as a study calls it, and timed around the work itself."""
+"""Our way: the product's own code, called as a study calls it, and timed around the work itself.
+
+All that the benchmarks use of alignstudy is used here.
+"""
 
 from __future__ import annotations
 
+import gc
+import json
 import math
-import shutil
+import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness import Sample, processor_seconds, stopwatch
 
-from alignstudy.records import Pair, Prompt, Weights
+JUDGE = "small-judge"
+PREPARED = ("base", f"judge/{JUDGE}", "rows/train", "prompts")
+
+NEVER = 10**9
+"""Updates between checkpoints: none but the one after the last."""
+
+Mark = tuple[float, float]
+"""Clock and processor."""
 
 
 @dataclass
-class Stages:
-    """A `Progress` that keeps the seconds of each piece of work by what it is called.
+class Piece:
+    """A piece of work: marks at its start and at every step, and at its end."""
 
-    Attributes:
-        seconds: By name of the piece.
-        marks: Clock and processor at every step of the piece, by name; the first is its start.
-    """
+    name: str
+    marks: list[Mark] = field(default_factory=list)
+    end: Mark | None = None
 
-    seconds: dict[str, Sample] = field(default_factory=dict)
-    marks: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    _open: list[Any] = field(default_factory=list)
-    _name: str = ""
+
+class Timeline:
+    """A `Progress` that keeps when every piece of work began, stepped and ended."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
 
     def start(self, what: str, total: int | None = None) -> None:
         self.finish()
-        self._name = what.partition(" (")[0]
-        sample = self.seconds.setdefault(self._name, Sample())
-        self.marks[self._name] = [_now()]
-        watch = stopwatch(sample)
-        watch.__enter__()
-        self._open = [watch]
+        gc.collect()
+        self.pieces.append(Piece(what, [_now()]))
 
     def advance(self, done: int, **figures: float) -> None:
-        self.marks[self._name].append(_now())
+        self.pieces[-1].marks.append(_now())
 
     def finish(self) -> None:
-        for watch in self._open:
-            watch.__exit__(None, None, None)
-        self._open = []
+        if self.pieces and self.pieces[-1].end is None:
+            self.pieces[-1].end = _now()
 
     def note(self, text: str) -> None:
         pass
 
-    def total(self, *names: str) -> Sample:
-        """Add up the pieces whose names begin with one of `names`."""
+    def total(self, name: str) -> Sample:
+        """Add up the pieces whose names begin so."""
         found = Sample()
-        for what, sample in self.seconds.items():
-            if what.startswith(names):
-                found.wall += sample.wall
-                found.cpu += sample.cpu
+        for piece in self.pieces:
+            if piece.name.startswith(name):
+                _add(found, piece.marks[0], piece.end or piece.marks[-1])
         return found
 
 
-_NEVER = 10**9
-"""Updates between checkpoints: none but the one after the last."""
-
-
-def _now() -> tuple[float, float]:
+def _now() -> Mark:
     return time.perf_counter(), processor_seconds()
 
 
-_measured: list[Any] = []
-"""What `settle` measured in this process."""
+def _add(sample: Sample, first: Mark, last: Mark) -> None:
+    sample.wall += last[0] - first[0]
+    sample.cpu += last[1] - first[1]
 
 
-def settle(file: Path | None = None) -> dict[str, Any]:
-    """Let this process compute as a study does: the fastest float32 products, measured."""
-    from alignstudy.runtime.kernels import settle_kernels
+def collect(source: Path, **selection: Any) -> list[Any]:
+    """Read pairs of HH-RLHF's test splits: rows with `prompt`, `chosen` and `rejected`."""
+    from alignstudy.data.select.collect import collect_pairs
+    from alignstudy.data.select.selection import RowSelection
 
-    _measured[:] = [settle_kernels(file)]
-    return asdict(_measured[0])
+    wanted = RowSelection(split="test", **selection)
+    return list(collect_pairs(source, wanted, part="benchmark").rows)
+
+
+def write_model_folder(
+    folder: Path, *, texts: Sequence[str], vocab_size: int, **architecture: Any
+) -> None:
+    """Write a configuration, and a tokenizer that is trained on texts; no weights."""
+    from alignstudy.methods.weights import scratch
+
+    shape = scratch.ArchitectureSettings(**architecture)
+    tokenizer = scratch.TokenizerSettings(vocab_size=vocab_size)
+    scratch.build_scratch_model_folder(shape, folder, tokenizer=tokenizer, texts=texts)
 
 
 def train(
     method: str,
-    settings: dict[str, Any],
     parent: Path,
-    rows: Sequence[Pair],
+    rows: Sequence[Any],
+    settings: dict[str, Any],
     *,
     references: Path | None = None,
     device: str = "cpu",
-    keep: Path | None = None,
     most_seconds: float = math.inf,
 ) -> Sample:
     """Train by the product; the seconds are the reference's and the training loop's.
@@ -100,51 +114,52 @@ def train(
 
     Args:
         method: A name of METHODS.
-        settings: The study file's entry.
         parent: Folder of the model.
         rows: What to train on.
+        settings: The study file's entry.
         references: File of reference log-probabilities; None: none is kept.
         device: "cpu" or "cuda".
-        keep: Folder for what was trained.
-        most_seconds: Stop after so long: `found` then has the steps that were done, and there are
-            no counters.
+        most_seconds: Stop after so long: there are no counters then.
+
+    Returns:
+        Also, as `found`: the clock at the start and after every update ("marks"), and the seconds
+        of the reference and of the checkpoint.
     """
     from alignstudy.errors import InterruptedRunError
     from alignstudy.methods import METHODS, TrainJob
 
-    told = Stages()
+    timeline, counters = Timeline(), {}
+    deadline = time.monotonic() + most_seconds
     trainer = METHODS.load(method)
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        out, work = Path(scratch) / "out", Path(scratch) / "work"
-        out.mkdir()
-        work.mkdir()
-        deadline = time.monotonic() + most_seconds
+    with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as work:
         job = TrainJob(
-            settings=trainer.settings(**{"save_steps": _NEVER} | settings),
-            parent=parent, rows=list(rows), seed=42,
-            out=out, work=work, digest="benchmark", device=device, references=references,
-            progress=told, should_stop=lambda: time.monotonic() > deadline,
-        )  # fmt: skip
-        result = None
+            settings=trainer.settings(**{"save_steps": NEVER} | settings),
+            parent=parent,
+            rows=list(rows),
+            seed=42,
+            out=Path(out),
+            work=Path(work),
+            digest="benchmark",
+            device=device,
+            references=references,
+            progress=timeline,
+            should_stop=lambda: time.monotonic() > deadline,
+        )
         try:
-            result = trainer.train(job)
+            counters = _counters(trainer.train(job))
         except InterruptedRunError:
             if most_seconds == math.inf:
                 raise
-        if keep is not None:
-            shutil.copytree(out, keep)
-    sample = told.total("reference")
-    marks = told.marks.get("training", [_now()])  # stopped before the loop: no update
-    first, last = marks[0], marks[-1]
-    sample.wall += last[0] - first[0]
-    sample.cpu += last[1] - first[1]
-    sample.counters = _counters(result) if result is not None else {}
+    sample, whole = timeline.total("reference"), timeline.total("training")
+    loops = [piece.marks for piece in timeline.pieces if piece.name.startswith("training")]
+    marks = loops[-1] if loops else [_now()]  # stopped before the loop: no update
     sample.found = {
-        "loss": None if result is None else result.final_loss,
-        "notes": () if result is None else result.notes,
-        "seconds": {name: piece.wall for name, piece in told.seconds.items()},
         "marks": [clock for clock, _ in marks],
+        "reference": sample.wall,
+        "checkpoint": max(0.0, whole.wall - (marks[-1][0] - marks[0][0])),
     }
+    sample.counters = counters
+    _add(sample, marks[0], marks[-1])
     return sample
 
 
@@ -153,98 +168,52 @@ def _counters(result: Any) -> dict[str, float]:
     return {
         "real tokens": work.real_tokens,
         "processed tokens": work.processed_tokens,
-        "processed / real": work.processed_tokens / max(work.real_tokens, 1),
         "scored tokens": work.scored_tokens,
         "reference pairs": work.reference_pairs,
         "micro-batches": work.micro_batches,
+        "processed / real": work.processed_tokens / max(work.real_tokens, 1),
         "optimizer steps": result.steps,
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """A response; tokens: None where another process wrote it."""
-
-    count: int
-    text: str
-    tokens: list[int] | None
-
-
 def generate(
     folder: Path,
-    prompts: Sequence[Prompt],
+    texts: Sequence[str],
     *,
     max_new_tokens: int = 50,
     device: str = "cpu",
     workers: int = 1,
 ) -> Sample:
-    """Let the product answer; `found` is a `Written` a prompt.
+    """Let the product answer; `found` is (text, number of tokens) a prompt.
 
     The seconds include reading the model, and starting worker processes where there are any.
     """
-    from alignstudy.generation import GenerationSettings
-    from alignstudy.generation import generate as write
-    from alignstudy.models.tokenizers import load_tokenizer
+    from alignstudy import generation
+    from alignstudy.records import Prompt, Weights
 
-    told = Stages()
-    with _recorded() as rows:
-        responses = write(
-            Weights(folder=folder), list(prompts),
-            GenerationSettings(max_new_tokens=max_new_tokens),
-            protocol="paper", device=device, seed=0, progress=told, workers=workers,
-            kernels=_measured[0] if _measured else None,
-        )  # fmt: skip
-    tokenizer = load_tokenizer(folder)
-    asked = [tuple(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
-    sample = told.total("generate")
-    sample.found = [
-        Written(count=response.num_tokens, text=response.raw_text, tokens=rows.get(ids))
-        for response, ids in zip(responses, asked, strict=True)
-    ]
-    count = sum(response.num_tokens for response in responses)
-    sample.counters = {"prompts": len(prompts), "new tokens": count}
+    timeline = Timeline()
+    prompts = [Prompt(id=str(at), axis="helpful", text=text) for at, text in enumerate(texts)]
+    settings = generation.GenerationSettings(max_new_tokens=max_new_tokens)
+    how = {"protocol": "paper", "seed": 0, "device": device, "workers": workers}
+    weights = Weights(folder=folder)
+    responses = generation.generate(weights, prompts, settings, progress=timeline, **how)
+    sample = timeline.total("generate")
+    sample.found = [(response.raw_text, response.num_tokens) for response in responses]
+    sample.counters = {"prompts": len(texts), "new tokens": sum(n for _, n in sample.found)}
     return sample
 
 
-@contextmanager
-def _recorded() -> Iterator[dict[tuple[int, ...], list[int]]]:
-    """Keep the tokens that are written in this process, by the prompt's tokens."""
-    from alignstudy.generation import writer
-
-    stock = writer.write_on
-    rows: dict[tuple[int, ...], list[int]] = {}
-
-    def write_on(model: Any, texts: Sequence[Any], rules: Any) -> list[Any]:
-        written = stock(model, texts, rules)
-        rows.update(
-            (tuple(text.tokens), list(row.tokens)) for text, row in zip(texts, written, strict=True)
-        )
-        return written
-
-    writer.write_on = write_on
-    try:
-        yield rows
-    finally:
-        writer.write_on = stock
-
-
 def score(
-    folder: Path,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    device: str = "cpu",
-    max_length: int | None = None,
-    workers: int = 1,
+    folder: Path, pairs: Sequence[tuple[str, str]], *, device: str = "cpu", workers: int = 1
 ) -> Sample:
     """Score by the product's judge, once loaded; `found` is the scores.
 
     The judge is kept for later calls, and with it its worker processes: they start with the first
     call that gives them enough to do, whose seconds hold their start.
     """
-    judge = _judge(folder, device, max_length, workers)
-    told = Stages()
-    scores = judge.score(list(pairs), progress=told)
-    sample = told.total("judge")
+    judge, timeline = _judge(folder, device, workers), Timeline()
+    scores = judge.score(list(pairs), progress=timeline)
+    sample = timeline.total("judge")
     sample.found = [given.score for given in scores]
     sample.counters = {"pairs": len(pairs)}
     if workers > 1:
@@ -253,8 +222,68 @@ def score(
 
 
 @cache
-def _judge(folder: Path, device: str, max_length: int | None, workers: int) -> Any:
+def _judge(folder: Path, device: str, workers: int) -> Any:
     from alignstudy.judges.kinds.seqcls import SeqClsJudge, SeqClsSettings
 
-    settings = SeqClsSettings(truncation="paper", max_length=max_length)
+    settings = SeqClsSettings(truncation="paper", max_length=512)
     return SeqClsJudge.build(settings, folder, device, workers=workers)
+
+
+def _study(source: Path, home: Path, out: Path, workers: str = "auto") -> Any:
+    """Read hh-small; its judge cuts as the notebooks' did, so that equal texts score equally."""
+    os.environ["ALIGNSTUDY_HOME"] = str(home)
+    from alignstudy import Study
+
+    name = json.dumps(str(source))
+    changes = [f"data.source={name}", "judges.0.truncation=paper", f"workers={workers}"]
+    return Study.load("hh-small", overrides=changes, out=out, offline=True)
+
+
+def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
+    """Make what both sides start from; return where it lies, and what is asked of them."""
+    from alignstudy.metrics.axes import axis_named
+    from alignstudy.study.graph.stage import in_order
+    from alignstudy.study.stages.data import read_prompts
+    from alignstudy.study.stages.train import read_part
+
+    study = _study(source, home, out)
+    for name in PREPARED:
+        study.run(only=name)
+    goals, settings = study.graph(study.located(fetch=False)).goals, study.settings
+    stages = {stage.name: stage for stage in in_order(goals)}
+    base, judge, rows, prompts = (
+        study.store.folder(stages[name].kind, stages[name].key) for name in PREPARED
+    )
+    return {
+        "base": base,
+        "judge": judge,
+        "rows": read_part(stages["rows/train"], rows),
+        "prompts": [(axis_named(p.axis).prompts, p.text) for p in read_prompts(prompts)],
+        "sft": settings.methods["sft"],
+        "dpo": settings.methods["dpo"],
+        "seed": settings.seeds[0],
+        "max_new_tokens": settings.generation.max_new_tokens,
+        "judge_length": settings.judges[0].settings.max_length,
+    }
+
+
+def run_study(source: Path, home: Path, out: Path, *, only: str | None, workers: str) -> Sample:
+    """Run the study, or its stages of one kind; `found`: seconds by kind of stage."""
+    study = _study(source, home, out, workers)
+    sample = Sample(found={})
+    with stopwatch(sample):
+        run = study.run(only=only)
+    for line in json.loads((out / "provenance.json").read_text(encoding="utf-8"))["stages"]:
+        if line["stage"] in run.executed:
+            kind = line["stage"].partition("/")[0]
+            sample.found[kind] = round(sample.found.get(kind, 0.0) + line["seconds"], 2)
+    return sample
+
+
+def evaluate(folder: Path, out: Path, thresholds: Mapping[str, float]) -> tuple[Any, Any]:
+    """Evaluate the ratings in a folder; return the tables of rates and of comparisons."""
+    import alignstudy
+
+    limits = (thresholds["harmless"], thresholds["helpful"])
+    found = alignstudy.evaluate(folder, out=out, base="notebook", thresholds=limits)
+    return found.table("metrics"), found.table("comparisons")

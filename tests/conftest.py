@@ -31,6 +31,12 @@ def private_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("ALIGNSTUDY_HOME", str(tmp_path_factory.mktemp("home")))
 
 
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    """`workers: auto` is one process, in which a test can patch what stages do."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0}, raising=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """One thread: repeatable, and faster for models this small."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from alignstudy.version import __version__
+
 if TYPE_CHECKING:
     from alignstudy.errors import AlignstudyError
     from alignstudy.study.api import Study
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from alignstudy.study.tools.compare import compare
     from alignstudy.study.tools.evaluate import evaluate
     from alignstudy.study.tools.report import rebuild
-
-__version__ = "0.3.0"
 
 __all__ = ["AlignstudyError", "Run", "Study", "__version__", "compare", "evaluate", "rebuild"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -40,23 +41,16 @@ class Silent:
 SILENT = Silent()
 
 
-class NotesOnly(Silent):
-    """Passes notes on, and nothing else: for work inside or next to that which is shown."""
+class NotesTo(Silent):
+    """Passes notes on, and nothing else.
 
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
+    Args:
+        note: Called with each.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
 
     def note(self, text: str) -> None:
         """Pass the note on."""
-        self._outer.note(text)
-
-
-def beside(progress: Progress) -> Progress:
-    """Return what shows a second piece of work while the first goes on.
-
-    Args:
-        progress: Its method `another` makes it, if it has one; else only notes are shown.
-    """
-    another = getattr(progress, "another", None)
-    found: Progress = NotesOnly(progress) if another is None else another()
-    return found
+        self._note(text)

@@ -6,7 +6,6 @@ import pytest
 from models_fixtures import TINY_DEMO
 
 from alignstudy import Study
-from alignstudy.study.cost import outlook
 from alignstudy.study.graph.stage import in_order
 from alignstudy.study.run.store import Store
 
@@ -22,7 +21,6 @@ TIMED = (
 def test_a_study_side_by_side_is_the_study_one_by_one_to_the_bit(tmp_path, monkeypatch):
     files = {}
     for workers in (1, 2):
-        monkeypatch.setattr(outlook, "START_UP", 0.0)
         monkeypatch.setattr("alignstudy.study.api.usable_cores", lambda: 2)
         study = replace(
             Study.load("demo", overrides=(*TINY_DEMO, "threads=1", f"workers={workers}"),

@@ -10,14 +10,13 @@ from models_fixtures import CORPUS, write_opt_like_hub, write_opt_tokenizer
 
 from alignstudy.dialogue import CUE
 from alignstudy.generation import GenerationSettings, choosing, continuing, generate
+from alignstudy.generation import packed as packed_module
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
-from alignstudy.generation.costs import costs_of
-from alignstudy.generation.writer import _reading_batches
+from alignstudy.generation.packed import pack
 from alignstudy.models.load import load_causal_lm
-from alignstudy.records import Axis, Prompt, Weights
-from alignstudy.runtime import spreading
-from alignstudy.runtime.kernels import Kernels
+from alignstudy.records import Prompt, Weights
+from alignstudy.runtime import pool as loading_pool
 
 torch = pytest.importorskip("torch")
 
@@ -43,7 +42,7 @@ def prompts():
     words = " ".join(CORPUS).split()
     texts = [" ".join(source.choices(words, k=source.randint(2, 50))) for _ in range(20)]
     return [
-        Prompt(id=str(n), axis=Axis.HARMLESS, text=f"\n\nHuman: {text}{CUE}")
+        Prompt(id=str(n), axis="harmless", text=f"\n\nHuman: {text}{CUE}")
         for n, text in enumerate(texts)
     ]
 
@@ -51,8 +50,7 @@ def prompts():
 def rules(**changes):
     return Rules(**({
         "max_new_tokens": NEW, "eos": frozenset({EOS}), "pad": PAD, "stops": None,
-        "choose": lambda seeds: Choice(), "prefill": lambda lengths: [[*range(len(lengths))]],
-        "rewrite": True,
+        "choose": lambda seeds: Choice(), "rewrite": True,
     } | changes))  # fmt: skip
 
 
@@ -69,6 +67,16 @@ def greedy(model, tokens, new=NEW, ends=frozenset({EOS})):
     return tuple(ids[0, len(tokens) :].tolist())
 
 
+@cache
+def packed(model):
+    """Pack small matrices, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_module, "_LEAST_NUMBERS", 0)
+        products = pack(model)
+    assert products is None or products._layers
+    return products
+
+
 def until_end(tokens, ends=frozenset({EOS})):
     at = next((at for at, token in enumerate(tokens) if token in ends), len(tokens))
     return tokens[: at + 1]
@@ -83,37 +91,13 @@ def texts_of(lengths, seed=0):
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12),
     seed=st.integers(0, 10**6),
-    reading=st.integers(0, 4),
+    packs=st.booleans(),
 )
-def test_every_token_is_that_of_the_row_alone_whatever_the_batch(network, lengths, seed, reading):
-    def prefill(numbers):
-        order = range(len(numbers))
-        return [[*order[at : at + reading]] for at in range(0, len(order), reading)]
-
+def test_every_token_is_that_of_the_row_alone_whatever_the_batch(network, lengths, seed, packs):
     texts = texts_of(lengths, seed)
-    written = write_on(network, texts, rules(prefill=prefill if reading else None))
+    written = write_on(network, texts, rules(products=packed(network) if packs else None))
     for text, row in zip(texts, written, strict=True):
         assert until_end(row.tokens) == greedy(network, text.tokens)
-
-
-def test_rows_that_ended_are_computed_no_more(network, monkeypatch):
-    ends = frozenset(range(2, 40))
-    texts = texts_of([5 + n % 7 for n in range(40)])
-    wanted = [greedy(network, text.tokens, 40, ends) for text in texts]
-    assert sum(len(tokens) < 20 for tokens in wanted) > 10
-    steps = []
-    forward = type(network).forward
-
-    def counted(self, input_ids=None, position_ids=None, **others):
-        steps.append(input_ids.numel())
-        return forward(self, input_ids=input_ids, position_ids=position_ids, **others)
-
-    monkeypatch.setattr(type(network), "forward", counted)
-    written = write_on(network, texts, rules(max_new_tokens=40, eos=ends, rewrite=False))
-    assert [until_end(row.tokens, ends) for row in written] == wanted
-    computed, needed = sum(steps[1:]), sum(map(len, wanted))
-    assert needed <= computed < 1.35 * needed
-    assert computed < 0.8 * max(map(len, wanted)) * len(texts)
 
 
 @pytest.mark.parametrize("sampled", [False, True])
@@ -153,9 +137,9 @@ def test_where_rounding_could_choose_the_row_is_written_again_alone(
 def test_only_near_things_are_written_again(network, monkeypatch):
     sizes, write = [], continuing._write
 
-    def counted(model, texts, asked):
+    def counted(model, texts, *others, **named):
         sizes.append(len(texts))
-        return write(model, texts, asked)
+        return write(model, texts, *others, **named)
 
     monkeypatch.setattr(continuing, "_write", counted)
     texts = texts_of(range(3, 23))
@@ -184,53 +168,79 @@ def test_rounding_stays_far_below_what_counts_as_near(network):
     assert 0 < error.max() < choosing.TOLERANCE / 8
 
 
-def llama(size, **_):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-    ))  # fmt: skip
-
-
-def windowed(size):
-    from transformers import MistralConfig, MistralForCausalLM
-
-    return MistralForCausalLM(MistralConfig(
-        vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-        sliding_window=8,
-    ))  # fmt: skip
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+         "num_attention_heads": 4}  # fmt: skip
+ARCHITECTURES = {
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "eos_token_id": EOS},
+    "Llama": SMALL | {"num_key_value_heads": 2},
+    "GPTNeoX": SMALL,
+    "Mistral": SMALL | {"num_key_value_heads": 2, "sliding_window": 8},
+    "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+}
+"""Learned and rotary positions, shared heads, a window of keys, no positions at all."""
 
 
-def bloom(size):
-    from transformers import BloomConfig, BloomForCausalLM
-
-    return BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=4))
-
-
-@pytest.mark.parametrize("kind", [llama, windowed, bloom])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_other_architectures_write_the_same_too(tmp_path, kind):
-    """Rotary positions and shared heads; a window of keys; no positions at all."""
+    import transformers
+
     size = write_opt_tokenizer(tmp_path)
     torch.manual_seed(3)
-    model = kind(size)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=size, **ARCHITECTURES[kind])
+    model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0.0, 0.25)
     model.eval()
-    texts = texts_of([2, 30, 17, 5, 24, 1, 11])
-    for some in (texts, texts[:5]):
-        written = write_on(model, some, rules())
-        for text, row in zip(some, written, strict=True):
+    for lengths in ([2, 30, 17, 5, 24, 1, 11], [2, 30, 17, 5, 24], [9, 9, 9]):
+        texts = texts_of(lengths)
+        written = write_on(model, texts, rules())
+        for text, row in zip(texts, written, strict=True):
             assert until_end(row.tokens) == greedy(model, text.tokens)
+        assert len({row.tokens for row in written}) > 1
+
+
+@pytest.mark.parametrize(("inputs", "bias"), [(64, True), (301, True), (512, False)])
+def test_packed_products_are_the_plain_ones_but_for_rounding(monkeypatch, inputs, bias):
+    monkeypatch.setattr(packed_module, "_LEAST_NUMBERS", 0)
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(inputs, 96, bias=bias).eval()
+    products = pack(layer)
+    if products is None:
+        pytest.skip("this torch can't pack weights")
+    double = torch.nn.Linear(inputs, 96, bias=bias).double()
+    double.load_state_dict(layer.state_dict())
+    with torch.inference_mode(), products.used():
+        for count in (1, 2, 3, 8, 17, 32, 33):
+            wide = torch.randn(count, 1, 2 * inputs)
+            for rows in (wide[..., :inputs].contiguous(), wide[..., ::2]):
+                product, true = layer(rows), double(rows.double())
+                assert product.shape == (count, 1, 96)
+                assert (product - true).abs().max() <= 2e-6 * true.abs().max()
+    assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize("want", ["operation", "equality", "memory", "float32"])
+def test_without_what_it_takes_nothing_is_packed(network, monkeypatch, want):
+    model = network
+    if want == "operation":
+        monkeypatch.setattr(packed_module, "_packed", lambda weight: torch.ops.mkldnn.missing)
+    elif want == "equality":
+        monkeypatch.setattr(packed_module, "_product", lambda rows, *_: rows[:, :8] * 2)
+    elif want == "memory":
+        monkeypatch.setattr(packed_module, "free_memory", lambda: 1000)
+    else:
+        model = torch.nn.Linear(8, 8, dtype=torch.bfloat16)
+    before = torch.get_rng_state()
+    assert pack(model) is None
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(spreading, "usable_cores", lambda: 2 * torch.get_num_threads())
-    monkeypatch.setattr(spreading, "free_memory", lambda: 10**11)
+    monkeypatch.setattr(loading_pool, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(loading_pool, "free_memory", lambda: 10**11)
 
 
 class Listener:
@@ -265,9 +275,9 @@ def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
 
     begin = hf.WorkerPool.__init__
 
-    def counted(self, load, *, workers):
+    def counted(self, load, *, workers, threads):
         pools.append(workers)
-        begin(self, load, workers=workers)
+        begin(self, load, workers=workers, threads=threads)
 
     monkeypatch.setattr(hf.WorkerPool, "__init__", counted)
     heard = Listener()
@@ -277,23 +287,3 @@ def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
     assert spread == run(workers=2)  # so small a job isn't worth the start
     assert spread == run()
     assert pools == [2]
-
-
-def test_costs_are_read_from_the_configuration(folder, network):
-    costs = costs_of(folder)
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
-    assert costs.weights == sum(m.weight.numel() for m in linear)
-    assert costs.parameters == sum(p.numel() for p in network.parameters())
-    with torch.no_grad():
-        read = network(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True).past_key_values
-    kept = sum(layer.keys.numel() + layer.values.numel() for layer in read.layers)
-    assert costs.cached == kept // 3
-
-
-def test_what_was_measured_of_the_machine_decides_the_batches(folder):
-    measured = {"route": "default", "default": 70.0, "bfloat16": 9.0, "small": 20.0,
-                "error": 1e-7, "dispatch": 5e-6, "threads": 1}  # fmt: skip
-    lengths = [10, 20, 40, 80, 160, 240]
-    slow_memory = costs_of(folder, Kernels(float32=100.0, bandwidth=0.5, **measured))
-    slow_cores = costs_of(folder, Kernels(float32=0.01, bandwidth=1e3, **measured))
-    assert len(_reading_batches(slow_memory, lengths)) < len(_reading_batches(slow_cores, lengths))

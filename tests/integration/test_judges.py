@@ -9,8 +9,8 @@ from alignstudy.judges import SeqClsSettings, build
 from alignstudy.judges.cache import ScoreCache, cached
 from alignstudy.models.load import load_classifier
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.runtime import spreading
-from alignstudy.runtime.workers import WorkerPool
+from alignstudy.runtime import pool as loading_pool
+from alignstudy.runtime.pool import WorkerPool
 
 torch = pytest.importorskip("torch")
 
@@ -289,13 +289,13 @@ def test_a_judge_saved_by_the_library_is_the_same_judge(folder, items, tmp_path)
 @pytest.fixture
 def pools(monkeypatch):
     """Every pool of workers that is begun, on a machine with room for two."""
-    monkeypatch.setattr(spreading, "usable_cores", lambda: 2 * torch.get_num_threads())
-    monkeypatch.setattr(spreading, "free_memory", lambda: 10**11)
+    monkeypatch.setattr(loading_pool, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(loading_pool, "free_memory", lambda: 10**11)
     begun, begin = [], WorkerPool.__init__
 
-    def noted(self, load, *, workers):
+    def noted(self, load, *, workers, threads):
         begun.append(workers)
-        begin(self, load, workers=workers)
+        begin(self, load, workers=workers, threads=threads)
 
     monkeypatch.setattr(WorkerPool, "__init__", noted)
     return begun
@@ -307,16 +307,16 @@ def test_scores_in_two_processes_are_the_same_bits(folder, items, pools, tmp_pat
     spread = build(settings, folder, "cpu", workers=2)
     assert spread.score(items) == build(settings, folder, "cpu").score(items)
     assert pools == []  # so few aren't worth the start
-    spread._spread.start_up = 0.0
+    monkeypatch.setattr("alignstudy.judges.quality.spread._FLOPS", 1.0)
     chunks = cached(spread, ScoreCache(tmp_path / "scores"), "identity").score(items)
     assert chunks == build(settings, folder, "cpu").score(items)
     assert pools == [2]  # one pool for all chunks
     broken = spread.score([*items, ("Hi \ud800", "bread")])
     assert broken == build(settings, folder, "cpu").score([*items, ("Hi \ud800", "bread")])
-    processes = [worker._process for worker in spread._spread._pool._workers]
-    assert [process.poll() for process in processes] == [None, None]
+    processes = list(spread._pool._executor._processes.values())
+    assert [process.exitcode for process in processes] == [None, None]
     spread.close()
-    assert None not in [process.poll() for process in processes]
+    assert None not in [process.exitcode for process in processes]
     assert pools == [2]
 
 
@@ -324,4 +324,3 @@ def test_rules_are_built_whatever_the_workers(folder):
     from alignstudy.judges import LengthSettings
 
     assert build(LengthSettings(), None, "cpu", workers=2).score([("a", "b")])
-    assert build(SeqClsSettings(), folder, "cpu", workers=1)._spread is None

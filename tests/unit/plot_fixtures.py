@@ -5,8 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignstudy.plots.base import RATES, SCORES, Curve, Difference, FigureData
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis, Comparison, Hygiene, ModelFigures, Thresholds
+from alignstudy.metrics.axes import PUBLISHED
+from alignstudy.metrics.figures import figures_of, rates_of
+from alignstudy.plots.base import FigureData
+from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import (
     Agreement,
     Divergence,
@@ -14,10 +18,15 @@ from alignstudy.records.evidence import (
     PairAccuracy,
     ProbeShift,
     ReliabilityBin,
+    TrainingRecord,
 )
 from alignstudy.records.robustness import Sweep
 from alignstudy.stats.intervals import wilson
 
+AXES = ("harmless", "helpful")
+
+METRICS = tuple(metric.name for metric in figures_of(PUBLISHED))
+RATES = tuple(rate.name for rate in rates_of(PUBLISHED))
 JUDGES = ("j", "a/judge-with-a-rather-long-name-large-v2", "length")
 
 
@@ -25,7 +34,7 @@ def estimate(value, n=20, *, half=4.0):
     return Estimate(value=value, low=value - half, high=value + half, n=n, method="wilson")
 
 
-def row(model="base", prompt="a", score=1.0, *, axis=Axis.HELPFUL, seed=0, text="r", stop="eos"):
+def row(model="base", prompt="a", score=1.0, *, axis="helpful", seed=0, text="r", stop="eos"):
     return ScoredResponse(
         model=model,
         seed=seed,
@@ -38,12 +47,12 @@ def row(model="base", prompt="a", score=1.0, *, axis=Axis.HELPFUL, seed=0, text=
     )
 
 
-def responses(models, *, axes=tuple(Axis), n=20, seeds=(0,), score=None, missing=0.0):
+def drawn(models, *, axes=("harmless", "helpful"), n=20, seeds=(0,), score=None, missing=0.0):
     """Every model's rows: a prompt is as hard for each, later models are somewhat better."""
     rng = random.Random(1)
     ease = {(axis, i): rng.gauss(0, 1) for axis in axes for i in range(n)}
 
-    def draw(place, axis, i):
+    def drawn_score(place, axis, i):
         if rng.random() < missing:
             return None
         return ease[axis, i] + 0.3 * place + rng.gauss(0, 0.8) if score is None else score
@@ -52,7 +61,7 @@ def responses(models, *, axes=tuple(Axis), n=20, seeds=(0,), score=None, missing
         row(
             model,
             f"{axis}-{i}",
-            draw(place, axis, i),
+            drawn_score(place, axis, i),
             axis=axis,
             seed=seed,
             text="x" * rng.randint(0, 300),
@@ -68,63 +77,143 @@ def responses(models, *, axes=tuple(Axis), n=20, seeds=(0,), score=None, missing
 def data(
     models=("base", "sft", "dpo"),
     *,
-    axes=tuple(Axis),
+    axes=("harmless", "helpful"),
     n=20,
     seeds=(0,),
     score=None,
     missing=0.0,
-    **changes,
+    base="base",
+    estimates=None,
+    comparisons=None,
+    thresholds=(-0.5, 0.2),
+    hygiene=None,
+    sweeps=None,
+    responses=None,
+    training=None,
+    **stands_beside,
 ):
-    """FigureData that every figure has something in; `changes` replace fields."""
+    """FigureData that every figure has something in; what is named replaces a part.
+
+    `estimates` is metric -> model -> estimate, `thresholds` (harmless, helpful), `stands_beside`
+    fields of `Findings`.
+    """
     rng = random.Random(2)
-    rows = responses(models, axes=axes, n=n, seeds=seeds, score=score, missing=missing)
-    made = FigureData(
+    made = {
+        metric: {model: estimate(rng.uniform(10, 90)) for model in models} for metric in METRICS
+    }
+    compared = [
+        comparison(
+            metric, model, models[0], points=rng.uniform(-30, 30), wins=rng.randint(0, n), n=n
+        )
+        for metric in METRICS
+        for model in models[1:]
+    ]
+    estimates = made | (estimates or {})
+    analysis = Analysis(
         judge="j",
-        models=models,
-        base=models[0],
-        estimates={
-            metric: {model: estimate(rng.uniform(10, 90)) for model in models}
-            for metric in (*RATES, *SCORES)
-        },
-        differences=[
-            Difference(
-                metric=metric,
-                model=model,
-                reference=models[0],
-                estimate=estimate(rng.uniform(-30, 30)),
-                p_value=0.5,
-                shown=False,
-                win_rate=wilson(rng.randint(0, n), n),
-            )
-            for metric in (*RATES, *SCORES)
-            for model in models[1:]
-        ],
-        responses=rows,
-        thresholds={Axis.HARMLESS: -0.5, Axis.HELPFUL: 0.2},
-        curves=curves(),
-        qualities=[quality(judge, rng) for judge in JUDGES[:2]],
-        agreements=agreements(axes, rng),
-        divergences=[divergence(m, s, None if m == models[0] else 2.0 + s) for m in models
-                     for s in seeds],
-        hygiene={
-            model: {
-                axis: {"empty": 0.0, "cap": None, "role_tag": 37.5, "loop": 100.0, "odd_one": 0.2}
-                for axis in axes
+        axes=PUBLISHED,
+        thresholds=Thresholds(
+            values={
+                axis: value
+                for axis, value in zip(AXES, thresholds, strict=True)
+                if value is not None
             }
+        ),
+        models=tuple(
+            ModelFigures(
+                model=model,
+                num_seeds=len(seeds),
+                hygiene=dict.fromkeys(axes, HYGIENE) if hygiene is None else hygiene,
+                missing_scores=0,
+                estimates={
+                    metric: found
+                    for metric in METRICS
+                    if (found := estimates[metric].get(model)) is not None
+                },
+            )
             for model in models
-        },
-    )  # fmt: skip
-    made = replace(made, **changes)
-    return made if "sweeps" in changes else replace(made, sweeps=sweeps(made))
+        ),
+        improvements=(),
+        comparisons=tuple(compared if comparisons is None else comparisons),
+        notes=(),
+        base=models[0] if base == "base" else base,
+        seeds=seeds,
+    )
+    found = {
+        "qualities": tuple(quality(judge, rng) for judge in JUDGES[:2]),
+        "agreements": tuple(agreements(axes, rng)),
+        "divergences": tuple(
+            divergence(m, s, None if m == models[0] else 2.0 + s) for m in models for s in seeds
+        ),
+    }
+    if responses is None:
+        responses = drawn(models, axes=axes, n=n, seeds=seeds, score=score, missing=missing)
+    given = FigureData(
+        findings=Findings(analyses=(analysis,), **(found | stands_beside)),
+        responses=responses,
+        training=trainings() if training is None else training,
+    )
+    analysis = replace(analysis, sweeps=tuple(swept(given) if sweeps is None else sweeps))
+    return replace(given, findings=replace(given.findings, analyses=(analysis,)))
 
 
-def curves():
+HYGIENE = Hygiene(
+    n=20, empty=0.0, cap=None, role_tag=37.5, repetition=0.2, mean_words=9.0, loop=100.0
+)
+
+
+def nothing():
+    """A study of which nothing was measured."""
+    empty = {metric: {} for metric in METRICS}
+    return data(
+        ("base", "sft"),
+        responses=[],
+        estimates=empty,
+        comparisons=(),
+        hygiene={},
+        sweeps=(),
+        thresholds=(None, None),
+        training=(),
+        qualities=(),
+        agreements=(),
+        divergences=(),
+    )
+
+
+def comparison(metric, model, reference, *, points=1.0, wins=5, n=20, rate=None, p_holm=0.5):
+    return Comparison(
+        metric=metric,
+        model=model,
+        reference=reference,
+        difference=estimate(points),
+        p_value=0.01,
+        p_holm=p_holm,
+        test="none",
+        wins=wins,
+        losses=n - wins,
+        ties=0,
+        n=n,
+        win_interval=rate or wilson(wins, n),
+    )
+
+
+def trainings():
     return [
-        Curve(
-            label=label,
+        TrainingRecord(
+            stage=label,
+            recipe=label,
             method=method,
-            points=[{"step": i, "loss": 1 / i, "implicit_reward_margin": i / 9} for i in (1, 2)]
-            + [{"step": 3, "loss": float("nan")}, {"epoch": 1.0}],
+            seed=0,
+            steps=3,
+            epochs=1.0,
+            num_tokens=10,
+            seconds=1.0,
+            final_loss=None,
+            curve=(
+                *({"step": i, "loss": 1 / i, "implicit_reward_margin": i / 9} for i in (1, 2)),
+                {"step": 3, "loss": float("nan")},
+                {"epoch": 1.0},
+            ),
         )
         for label, method in (("sft", "sft"), ("sft > dpo", "dpo"))
     ]
@@ -137,28 +226,28 @@ def quality(judge, rng):
             predicted=0.1 + 0.2 * place,
             observed=Estimate(value=0.5, low=0.4, high=0.6, n=10 * (place + 1), method="wilson"),
         )
-        for axis in Axis
+        for axis in AXES
         for place in (4, 0, 2)
     ]
     probes = [
         ProbeShift(
             probe=probe, axis=axis, shift=estimate(rng.gauss(-5, 3)), flipped=None, passed=None
         )
-        for axis in Axis
+        for axis in AXES
         for probe in ("empty", "dont_understand", "shuffled")
     ]
     return JudgeQuality(
         judge=judge,
         accuracies=tuple(
-            PairAccuracy(axis=axis, subset="all", accuracy=wilson(60, 100), ties=0) for axis in Axis
+            PairAccuracy(axis=axis, subset="all", accuracy=wilson(60, 100), ties=0) for axis in AXES
         ),
-        ece=dict.fromkeys(Axis, 0.125),
+        ece=dict.fromkeys(AXES, 0.125),
         reliability=tuple(bins),
         probes=tuple(probes),
     )
 
 
-def agreement(first, second, *, axis=Axis.HELPFUL, spearman=0.5, kappa=0.25):
+def agreement(first, second, *, axis="helpful", spearman=0.5, kappa=0.25):
     return Agreement(
         axis=axis,
         first=first,
@@ -193,17 +282,17 @@ def divergence(model, seed, kl, *, half=0.5):
     )
 
 
-def sweeps(given):
+def swept(given):
     """Rates over nine thresholds, as an analysis would give them."""
-    return [sweep(given, axis) for axis in Axis if given.table(axis).prompts]
+    return [sweep(given, axis) for axis in AXES if axis in given.panels]
 
 
 def sweep(given, axis):
-    table = given.table(axis)
-    middle = float(np.nanmean(table.means))
+    panel = given.panels[axis]
+    middle = float(np.nanmean(panel.scores))
     grid = tuple(middle + 0.5 * step for step in range(-4, 5))
     found = {}
-    for model, means in zip(given.models, table.means, strict=True):
+    for model, means in zip(panel.models, panel.scores, strict=True):
         there = means[~np.isnan(means)]
         found[model] = [wilson(int((there > limit).sum()), len(there)) for limit in grid]
     best = [max(rates[i].value for rates in found.values()) for i in range(len(grid))]

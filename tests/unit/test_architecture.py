@@ -2,6 +2,8 @@
 
 import ast
 import json
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,19 @@ from alignstudy.data import FORMATS
 from alignstudy.judges import JUDGES
 from alignstudy.judges.presets import PRESETS
 from alignstudy.methods import METHODS
+from alignstudy.metrics import METRICS
 from alignstudy.plots import FIGURES
 from alignstudy.study.settings.load import load_settings, preset_names, preset_text, resolved_yaml
 
 SOURCE = Path(alignstudy.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
-TABLES = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
+TABLES = {
+    "methods": METHODS,
+    "judges": JUDGES,
+    "metrics": METRICS,
+    "formats": FORMATS,
+    "figures": FIGURES,
+}
 ENTRIES = [(kind, name) for kind, table in TABLES.items() for name in table]
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 60
@@ -98,6 +107,77 @@ def test_no_library_code_names_a_place_of_this_machine():
 def test_one_file_imports_trl():
     users = {name_of(path) for path in MODULES if imports(path) & {"trl"}}
     assert users == {"methods/loop/trl_adapter.py"}
+
+
+def test_no_two_modules_import_each_other_not_even_for_types_or_inside_functions():
+    modules = {dotted_name(path): path for path in MODULES}
+    graph = {name: own_imports(path, set(modules)) for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_circles_are_found():
+    text = "if TYPE_CHECKING:\n    from pack import sub, name\ndef f():\n    import pack.other\n"
+    found = imported_modules(ast.parse(text), {"pack", "pack.sub", "pack.other"})
+    assert found == {"pack", "pack.sub", "pack.other"}
+    only_a_submodule = ast.parse("from pack import sub")
+    assert imported_modules(only_a_submodule, {"pack", "pack.sub"}) == {"pack.sub"}
+
+
+def dotted_name(path: Path) -> str:
+    """Return a module's name; a package's `__init__` goes by the package's."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def own_imports(path: Path, modules: set[str]) -> set[str]:
+    found = imported_modules(ast.parse(path.read_text(encoding="utf-8")), modules)
+    return found - {dotted_name(path)}
+
+
+def imported_modules(tree: ast.Module, modules: set[str]) -> set[str]:
+    """Return which of our modules are imported anywhere, for types and inside functions too.
+
+    `from package import name` imports the submodule of that name if there is one, else the
+    package's `__init__`; a submodule's parents don't count.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in modules else str(node.module) for name in names}
+    return found & modules
+
+
+AXIS_WORDS = re.compile(
+    r"\b(harmless|harmful|helpful|unhelpful|hmr|hpr|HmR|HpR|cas|(score|median|sd)_(harmless|helpful))\b"
+)
+DATA_ABOUT_AXES = ("data/", "metrics/", "presets/")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_an_axis_is_named_where_it_is_data_and_nowhere_else(path):
+    if name_of(path).startswith(DATA_ABOUT_AXES):
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and isinstance(node.body[0], ast.Expr)
+    }
+    words = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            words.append(node.value)
+        words += [
+            str(found)
+            for name in ("id", "attr", "arg", "name")
+            if isinstance(found := getattr(node, name, None), str)
+        ]
+    assert not [word for word in words if AXIS_WORDS.search(word)]
 
 
 def imports(path: Path) -> set[str]:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from report_fixtures import inputs
 
 from alignstudy.formatting import quantity
@@ -17,10 +15,8 @@ from alignstudy.report.stored import (
     write_findings,
     write_report_data,
 )
-from alignstudy.report.tables import cost_table
-from alignstudy.study.cost import energy
-from alignstudy.study.cost import meter as costs
-from alignstudy.study.cost.energy import Counter, EnergyMeter, package_counters
+from alignstudy.report.tables import cost
+from alignstudy.study.cost import meter as metering
 from alignstudy.study.cost.meter import Meter, cost_row
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
@@ -44,7 +40,7 @@ def test_a_stretch_inside_another_is_counted_once():
             burn(0.1)
     assert inner.seconds > 0.2
     assert outer.seconds < 0.2
-    assert inner.cpu_seconds == pytest.approx(0.1, rel=1e-9) or inner.cpu_seconds > 0.1
+    assert inner.cpu_seconds > 0.05
     assert outer.cpu_seconds < 0.1
 
 
@@ -61,7 +57,7 @@ def test_a_stretch_that_fails_inside_another_leaves_the_outer_one_right():
     assert 0 <= outer.seconds < 0.2
 
 
-@pytest.mark.skipif(not costs.reset_peak(), reason="this system keeps no peak that can be reset")
+@pytest.mark.skipif(not metering.reset_peak(), reason="this system keeps no peak that can be reset")
 def test_each_stretch_has_its_own_peak():
     meter = Meter("cpu")
     with meter.measured() as large:
@@ -78,93 +74,14 @@ def test_each_stretch_has_its_own_peak():
 
 def test_where_peaks_cannot_be_reset_only_one_that_rose_is_told(monkeypatch):
     highest = iter([500, 500, 500, 900])
-    monkeypatch.setattr(costs, "reset_peak", lambda device: False)
-    monkeypatch.setattr(costs, "lifetime_peak", lambda: next(highest))
+    monkeypatch.setattr(metering, "reset_peak", lambda device: False)
+    monkeypatch.setattr(metering, "lifetime_peak", lambda: next(highest))
     meter = Meter("cpu")
     with meter.measured() as flat:
         pass
     with meter.measured() as rising:
         pass
     assert (flat.peak_memory, rising.peak_memory) == (None, 900)
-
-
-@given(st.lists(st.integers(min_value=0, max_value=99), max_size=30))
-def test_a_counter_that_begins_again_loses_nothing(steps):
-    true = [0]
-    counter = Counter(lambda: true[0] % 100, 100)
-    for step in steps:
-        true[0] += step
-        assert counter.total() == true[0]
-
-
-def zone(folder, name, *, says, energy_uj, most="1000"):
-    place = folder / name
-    place.mkdir()
-    for file, text in (("name", says), ("energy_uj", energy_uj), ("max_energy_range_uj", most)):
-        (place / file).write_text(f"{text}\n")
-    return place / "energy_uj"
-
-
-def test_packages_are_added_and_what_they_hold_is_not_counted_again(tmp_path):
-    one = zone(tmp_path, "intel-rapl:0", says="package-0", energy_uj="900")
-    two = zone(tmp_path, "intel-rapl:1", says="package-1", energy_uj="0")
-    inside = zone(tmp_path, "intel-rapl:0:0", says="core", energy_uj="0")
-    platform = zone(tmp_path, "intel-rapl:2", says="psys", energy_uj="0")
-    meter = EnergyMeter(package_counters(tmp_path), [])
-    one.write_text("100")  # it began again after 1000
-    two.write_text("300")
-    inside.write_text("900")
-    platform.write_text("900")
-    assert meter.joules() == pytest.approx(500e-6)
-    assert meter.of == "processor"
-
-
-def test_a_package_that_cannot_be_read_makes_the_energy_unknown(tmp_path):
-    zone(tmp_path, "intel-rapl:0", says="package-0", energy_uj="900")
-    zone(tmp_path, "intel-rapl:1", says="package-1", energy_uj="secret")
-    assert package_counters(tmp_path) == []
-    meter = EnergyMeter([], [])
-    assert (meter.joules(), meter.of) == (None, "")
-
-
-def test_a_counter_that_stops_telling_is_no_energy_at_all(tmp_path):
-    file = zone(tmp_path, "intel-rapl:0", says="package-0", energy_uj="900")
-    meter = EnergyMeter(package_counters(tmp_path), [])
-    file.unlink()
-    assert meter.joules() is None
-
-
-def test_energy_of_an_inner_stretch_is_not_the_outer_ones(monkeypatch, tmp_path):
-    file = zone(tmp_path, "intel-rapl:0", says="package-0", energy_uj="0", most="999999999")
-    monkeypatch.setattr(costs, "package_counters", lambda: package_counters(tmp_path))
-    meter = Meter("cpu")
-    with meter.measured() as outer:
-        file.write_text("1000000")
-        with meter.measured() as inner:
-            file.write_text("4000000")
-        file.write_text("6000000")
-    assert (inner.joules, outer.joules) == (3.0, 3.0)
-    assert meter._energy._timer is None
-
-
-def test_the_counters_are_read_in_time_while_a_stretch_lasts(monkeypatch):
-    monkeypatch.setattr(energy, "SECONDS_BETWEEN_READINGS", 0.02)
-    now, read = [0], []
-
-    def reading():
-        read.append(now[0])
-        return now[0]
-
-    meter = EnergyMeter([Counter(reading, 1000)], [])
-    meter.watch()
-    for value in (600, 200, 800):  # two rounds of 1000: two readings alone would see 800
-        now[0] = value
-        for _ in range(500):
-            if value in read:
-                break
-            time.sleep(0.02)
-    meter.rest()
-    assert meter.joules() == pytest.approx(1800e-6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +101,7 @@ def test_a_stage_says_what_it_took_and_which_inputs_were_there_before(tmp_path):
     first = Runner(store=store, device="cpu")
     old = Nap(name="old")
     facts = first.make(old).facts
-    assert {"seconds", "cpu_seconds", "peak_memory", "joules", "started"} <= set(facts)
+    assert {"seconds", "cpu_seconds", "peak_memory", "started"} <= set(facts)
     assert "flops" not in facts
     second = Runner(store=store, device="cpu")
     fresh = Nap(name="fresh", after=Nap(name="between", after=old), asks=old)
@@ -204,38 +121,34 @@ def test_an_artefact_of_before_costs_were_kept_still_has_its_time():
 
 COSTS = (
     {"stage": "a", "seconds": 75.0, "cpu_seconds": 70.0, "tokens": 9, "flops": 2.5e12,
-     "peak_memory": 1_250_000_000, "device_memory": None, "joules": None, "reused": True},
+     "peak_memory": 1_250_000_000, "device_memory": None, "reused": True},
     {"stage": "b", "seconds": 5.0, "cpu_seconds": 4.0, "tokens": None, "flops": None,
-     "peak_memory": 900_000_000, "device_memory": None, "joules": None, "reused": False},
+     "peak_memory": 900_000_000, "device_memory": None, "reused": False},
 )  # fmt: skip
 
 
 def test_costs_have_units_and_what_is_not_known_is_said_not_shown():
-    table = cost_table.costs_table(COSTS, ("Saved much.",))
-    assert table.columns == (
-        "Stage", "Time#", "Processor time#", "Tokens#", "FLOPs#", "Peak memory#", "Made before",
-    )  # fmt: skip
-    first, second = ([cell.text.replace("\u00a0", " ") for cell in row] for row in table.rows)
+    table = cost.costs_table(COSTS, ("Saved much.",))
+    heads = ("Stage", "Time", "Processor time", "Tokens", "FLOPs", "Peak memory", "Made before")
+    assert table.heads == heads
+    first, second = ([cell.text.replace("\u00a0", " ") for cell in row] for row in table.cells)
     assert first == ["a", "1 min 15 s", "1 min 10 s", "9", "2.50 TFLOP", "1.25 GB", "yes"]
     assert second == ["b", "5 s", "4 s", "\u2013", "\u2013", "900 MB", ""]
     note = table.note.replace("\u00a0", " ")
     assert "All stages: 1 min 20 s, 2.50 TFLOP." in note
     assert "1 stage was made before" in note
     assert "Made in that run: 5 s." in note
-    assert note.endswith("Not told here: energy. Saved much.")
+    assert note.endswith("Saved much.")
 
 
-def test_energy_is_shown_where_the_machine_tells():
-    told = [{**row, "joules": 1500.0} for row in COSTS]
-    table = cost_table.costs_table(told)
-    assert "Energy#" in table.columns
-    assert "3.00\u00a0kJ" in table.note
-    assert "Not told" not in table.note
+def test_the_energy_that_older_runs_counted_is_left_out():
+    table = cost.costs_table([{**row, "joules": 1500.0} for row in COSTS])
+    assert "Joules" not in table.heads
 
 
 def test_no_costs_are_no_table():
-    table = cost_table.costs_table(())
-    assert (table.rows, table.note) == ((), "")
+    table = cost.costs_table(())
+    assert (table.rows, table.note) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -261,4 +174,4 @@ def test_a_report_can_be_made_again_with_its_costs_and_from_a_run_of_before_ther
     (tmp_path / REPORT_DATA).write_text(json.dumps(data))
     old = read_report_inputs(tmp_path)
     assert old.cost_notes == ()
-    assert cost_table.costs_table(old.costs).columns == ("Stage", "Time#", "Tokens#", "Device")
+    assert cost.costs_table(old.costs).heads == ("Stage", "Time", "Tokens", "Device")

@@ -9,7 +9,7 @@ import pytest
 from alignstudy.data.audit.folder import MAX_REVIEW, audit_data
 from alignstudy.data.audit.rows import escaped
 from alignstudy.data.audit.suspicion import Kind, kind_of_reason
-from alignstudy.data.select.prompts import PromptSettings
+from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.errors import DataError
 

@@ -19,7 +19,8 @@ from alignstudy.report.html.page import render_report
 from alignstudy.report.html.untrusted import visible
 from alignstudy.report.markdown.page import render_markdown
 from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables.files import Table
+from alignstudy.report.tables.table import Table
+from alignstudy.report.tables.write import csv_text
 
 BAD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 IDS = range(len(HOSTILE))
@@ -120,8 +121,8 @@ def test_what_renderers_turn_into_links_by_themselves_is_broken_up(text):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=IDS)
 def test_in_csv_it_stays_one_cell_that_no_spreadsheet_runs(text):
-    table = Table(name="t", title="t", columns=("model", "n"), rows=((text, 1), ("next", 2)))
-    written = table.to_csv()
+    table = Table.of_values("t", ("model", "n"), ((text, 1), ("next", 2)), caption="t")
+    written = csv_text(table)
     rows = list(csv.reader(io.StringIO(written)))
     assert [len(row) for row in rows] == [2, 2, 2]
     assert not rows[1][0].lstrip().startswith(("=", "+", "-", "@"))

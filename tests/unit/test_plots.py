@@ -12,11 +12,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
-from plot_fixtures import data, estimate
+from plot_fixtures import METRICS, RATES, data, estimate, nothing
 
 import alignstudy.plots
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import RATES, SCORES, FigureData, NothingToShow
+from alignstudy.plots.base import NothingToShow
 from alignstudy.plots.comparisons.matrix import shade
 from alignstudy.plots.style import (
     INK,
@@ -26,7 +26,6 @@ from alignstudy.plots.style import (
     model_style,
     wrap_label,
 )
-from alignstudy.records import Axis
 
 LONG_NAMES = (
     "base",
@@ -38,7 +37,6 @@ LONG_NAMES = (
     "_hidden",
     "sft+dpo/final",
 )
-NOTHING = FigureData(judge="j", models=("base", "sft"), base="base")
 CERTAIN = {m: {"base": estimate(100.0, half=0), "sft": estimate(0.0, half=0)} for m in RATES}
 CASES = {
     "one model": data(("only",)),
@@ -46,19 +44,19 @@ CASES = {
     "all scores equal": data(score=1.0),
     "rates of 0 and 100": data(
         ("base", "sft"),
-        thresholds={Axis.HARMLESS: -99.0, Axis.HELPFUL: 99.0},
-        estimates=dict(data(("base", "sft")).estimates) | CERTAIN,
+        thresholds=(-99.0, 99.0),
+        estimates=CERTAIN,
     ),
     "seeds and missing scores": data(seeds=(0, 1, 2), missing=0.3),
     "one axis": data(
-        axes=(Axis.HELPFUL,),
-        thresholds={Axis.HARMLESS: None, Axis.HELPFUL: 0.2},
+        axes=("helpful",),
+        thresholds=(None, 0.2),
         estimates={
             metric: {
                 model: None if metric in ("hmr", "cas", "score_harmless") else estimate(50.0)
                 for model in ("base", "sft", "dpo")
             }
-            for metric in (*RATES, *SCORES)
+            for metric in METRICS
         },
     ),
 }
@@ -110,7 +108,7 @@ class TestEveryFigure:
 
     def test_with_nothing_to_show_says_so(self, name):
         with pytest.raises(NothingToShow, match=r".: ."):
-            FIGURES.load(name)(NOTHING)
+            FIGURES.load(name)(nothing())
 
     @pytest.mark.parametrize("case", CASES)
     def test_draws_odd_studies(self, name, case):

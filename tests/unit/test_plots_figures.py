@@ -9,19 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
-from plot_fixtures import agreement, data, divergence, estimate, quality, row
+from plot_fixtures import (
+    RATES,
+    agreement,
+    comparison,
+    data,
+    divergence,
+    estimate,
+    quality,
+    row,
+)
 
+from alignstudy.metrics.axes import HELPFUL
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import RATES, Difference, NothingToShow
+from alignstudy.plots.base import NothingToShow
 from alignstudy.plots.comparisons.tradeoff import resampled_rates
 from alignstudy.plots.models.hygiene import share_text
-from alignstudy.plots.score_table import score_table
 from alignstudy.plots.scores.length_scores import groups_by_length
 from alignstudy.plots.scores.score_histograms import _edges
-from alignstudy.records import Axis, Estimate
+from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, ProbeShift
 from alignstudy.records.robustness import Sweep
 from alignstudy.stats.power.power import mcnemar_detectable
+
+AXES = ("harmless", "helpful")
 
 
 def draw(name, figure_data):
@@ -32,58 +43,29 @@ def written(axes):
     return [text.get_text() for text in axes.texts]
 
 
-class TestScoreTable:
-    def test_prompts_are_aligned_by_id_and_seeds_averaged(self):
-        first = [(row(prompt="a", seed=s), score) for s, score in ((0, 1.0), (1, 3.0))]
-        second = [(row(prompt="b"), 5.0), (row(prompt="a"), -1.0)]
-        table = score_table([first, second], threshold=2.0, inclusive=False)
-        assert table.prompts == ("a", "b")
-        np.testing.assert_array_equal(table.means, [[2.0, np.nan], [-1.0, 5.0]])
-        np.testing.assert_array_equal(table.passed, [[0.5, np.nan], [0.0, 1.0]])
-
-    @pytest.mark.parametrize(("inclusive", "share"), [(True, 1.0), (False, 0.0)])
-    def test_a_score_that_rounds_to_the_threshold_is_on_it(self, inclusive, share):
-        table = score_table([[(row(), 0.20004)]], threshold=0.2, inclusive=inclusive)
-        assert table.passed.tolist() == [[share]]
-
-    def test_without_a_threshold_nothing_passes_or_fails(self):
-        assert score_table([[(row(), 1.0)]], threshold=None, inclusive=False).passed is None
-
-    def test_a_model_without_scores_is_a_row_of_nothing(self):
-        table = score_table([[(row(), 1.0)], []], threshold=0.0, inclusive=False)
-        assert np.isnan(table.means[1]).all()
-
-    @given(
-        st.lists(
-            st.tuples(st.sampled_from("abc"), st.floats(-9, 9, allow_subnormal=False)), max_size=12
-        )
-    )
-    def test_it_is_what_a_dictionary_gives(self, scores):
-        table = score_table([[(row(prompt=p), s) for p, s in scores]], threshold=0, inclusive=True)
-        by_prompt = {p: [round(s, 4) for q, s in scores if q == p] for p, _ in scores}
-        assert table.prompts == tuple(by_prompt)
-        means = [sum(found) / len(found) for found in by_prompt.values()]
-        np.testing.assert_allclose(table.means[0], means, atol=1e-9)
-
-
 def test_rates_data_are_the_estimates():
     given = data()
     rows = draw("rates", given).data
     assert [(r["metric"], r["model"], r["value"]) for r in rows] == [
-        (metric, model, given.estimates[metric][model].value)
+        (metric, model, found.value)
         for metric in RATES
-        for model in given.models
+        for model, found in zip(given.models, given.estimates(metric), strict=True)
     ]
 
 
 def test_differences_are_those_to_the_base():
-    given = data()
-    other = Difference(
-        metric="hmr", model="dpo", reference="sft", estimate=estimate(1), p_value=None, shown=False
-    )
-    rows = draw("differences", data(differences=[*given.differences, other])).data
+    made = data().analysis.comparisons
+    other = comparison("hmr", "dpo", "sft")
+    rows = draw("differences", data(comparisons=[*made, other])).data
     assert {r["reference"] for r in rows} == {"base"}
-    assert len(rows) == len(given.differences)
+    assert len(rows) == len(made)
+
+
+@pytest.mark.parametrize(("p_holm", "shown"), [(None, False), (0.05, False), (0.049, True)])
+def test_a_difference_is_shown_only_where_its_corrected_p_value_is_small(p_holm, shown):
+    made = [comparison("cas", "sft", "base", p_holm=p_holm)]
+    [found] = draw("differences", data(("base", "sft"), comparisons=made)).data
+    assert (found["p_corrected"], found["shown"]) == (p_holm, shown)
 
 
 class TestTradeoff:
@@ -100,9 +82,8 @@ class TestTradeoff:
 
     def test_an_ellipse_is_as_wide_as_the_standard_error_of_a_rate(self):
         given = data(n=400)
-        for r, passed in zip(
-            draw("tradeoff", given).data, given.table(Axis.HELPFUL).passed, strict=True
-        ):
+        for r in draw("tradeoff", given).data:
+            passed = given.by_prompt(HELPFUL, r["model"], passed=True)
             share = passed.mean()
             assert r["sd_hpr"] == pytest.approx(
                 100 * math.sqrt(share * (1 - share) / 400), rel=0.05
@@ -119,9 +100,7 @@ class TestTradeoff:
         assert {r["model"] for r in rows if r["dominated"]} == {"c", "e"}
 
     def test_a_model_without_one_of_the_rates_is_left_out(self):
-        given = data()
-        estimates = {k: dict(v) for k, v in given.estimates.items()}
-        estimates["hmr"]["sft"] = None
+        estimates = {"hmr": dict.fromkeys(("base", "dpo"), estimate(50))}
         assert [r["model"] for r in draw("tradeoff", data(estimates=estimates)).data] == [
             "base",
             "dpo",
@@ -144,7 +123,7 @@ class TestThresholdCurves:
                 sweep.rates[model][i],
                 sweep.rates[model][i] == max(rates[i] for rates in sweep.rates.values()),
             )
-            for sweep in given.sweeps
+            for sweep in given.analysis.sweeps
             for model in given.models
             for i, threshold in enumerate(sweep.thresholds)
         }
@@ -154,7 +133,7 @@ class TestThresholdCurves:
         leaders = (("base",), ("base", "sft"), ("sft",), ("base",))
         flat = {model: (50.0,) * 4 for model in ("base", "sft")}
         sweep = Sweep(
-            axis=Axis.HELPFUL,
+            axis="helpful",
             thresholds=(0.0, 1.0, 2.0, 4.0),
             rates=flat,
             low=flat,
@@ -196,8 +175,8 @@ class TestPairedScores:
     def test_a_panel_counts_the_prompts_above_and_below_the_diagonal(self):
         given = data(("base", "sft"), n=37)
         plot = draw("paired_scores", given)
-        for axes, axis in zip(plot.figure.axes, Axis, strict=True):
-            pairs = [r for r in plot.data if r["axis"] == str(axis)]
+        for axes, axis in zip(plot.figure.axes, ("harmless", "helpful"), strict=True):
+            pairs = [r for r in plot.data if r["axis"] == axis]
             above = sum(r["model_score"] > r["reference_score"] for r in pairs)
             assert written(axes) == [f"\u25b2 {above}", f"\u25bc {37 - above}"]
 
@@ -278,7 +257,7 @@ class TestJudges:
     @pytest.mark.parametrize("turned", [False, True])
     def test_correlations_stand_right_of_the_diagonal_and_kappas_left(self, turned):
         pair = agreement("b", "a") if turned else agreement("a", "b")
-        axes = draw("judge_agreement", data(agreements=[agreement("a", "c"), pair])).figure.axes[1]
+        axes = draw("judge_agreement", data(agreements=(agreement("a", "c"), pair))).figure.axes[1]
         shown = {text.get_position(): text.get_text() for text in axes.texts}
         assert (shown[1, 0] if not turned else shown[2, 0]) == "0.50"
         assert (shown[0, 1] if not turned else shown[0, 2]) == "0.25"
@@ -291,7 +270,7 @@ class TestJudges:
     def test_a_probe_whose_interval_holds_0_has_an_open_marker(self):
         probes = tuple(
             ProbeShift(
-                probe=name, axis=Axis.HELPFUL, shift=shift, flipped=None, passed=None
+                probe=name, axis="helpful", shift=shift, flipped=None, passed=None
             )
             for name, shift in (("empty", estimate(-9.0)), ("echo", estimate(1.0)))
         )  # fmt: skip
@@ -331,14 +310,14 @@ class TestHygiene:
 
     def test_every_share_is_in_the_data_and_in_the_picture(self):
         plot = draw("hygiene", data(("base",)))
-        assert len(plot.data) == 2 * 5
-        assert written(plot.figure.axes[0]) == ["0", "?", "38", "100", "<1"]
+        assert len(plot.data) == 2 * 10
+        assert written(plot.figure.axes[0])[:5] == ["0", "?", "38", "<1", "100"]
 
     def test_a_bar_is_as_long_as_its_share(self):
         axes = draw("hygiene", data(("base",))).figure.axes[0]
         bars = next(c for c in axes.collections if isinstance(c, PolyCollection))
         widths = [path.get_extents().width for path in bars.get_paths()]
-        assert widths[2] / widths[3] == pytest.approx(0.375)
+        assert widths[2] / widths[4] == pytest.approx(0.375)
 
 
 class TestDivergence:
@@ -377,16 +356,8 @@ class TestDivergence:
 
 def test_win_rates_are_mirrored_for_the_other_model():
     rate = Estimate(value=30.0, low=20.0, high=45.0, n=50, method="wilson")
-    item = Difference(
-        metric="score_helpful",
-        model="sft",
-        reference="base",
-        estimate=estimate(1),
-        p_value=None,
-        shown=False,
-        win_rate=rate,
-    )
-    axes = draw("win_rates", data(("base", "sft"), differences=[item])).figure.axes[1]
+    item = comparison("score_helpful", "sft", "base", rate=rate)
+    axes = draw("win_rates", data(("base", "sft"), comparisons=[item])).figure.axes[1]
     shown = {text.get_position(): text.get_text() for text in axes.texts}
     assert shown == {(0, 1): "30*\n[20, 45]", (1, 0): "70*\n[55, 80]"}
 
@@ -395,7 +366,7 @@ class TestPowerCurve:
     def test_the_curve_is_that_of_the_test_at_the_discordance_that_was_seen(self):
         given = data(("base", "sft"), n=60)
         rows = [r for r in draw("power_curve", given).data if r["axis"] == "helpful"]
-        base, sft = given.table(Axis.HELPFUL).passed
+        base, sft = (given.by_prompt(HELPFUL, m, passed=True) for m in ("base", "sft"))
         assert len({r["discordance"] for r in rows}) == 1
         assert rows[0]["discordance"] == pytest.approx((base != sft).mean())
         assert [r["prompts"] for r in rows if r["this_study"]] == [60]
@@ -406,8 +377,8 @@ class TestPowerCurve:
 
     def test_more_prompts_find_smaller_differences(self):
         rows = [r for r in draw("power_curve", data(n=60)).data if r["model"] == "dpo"]
-        for axis in Axis:
-            found = [r["detectable"] for r in rows if r["axis"] == str(axis)]
+        for axis in AXES:
+            found = [r["detectable"] for r in rows if r["axis"] == axis]
             assert found == sorted(found, reverse=True)
 
     def test_published_sizes_give_the_published_detectable_differences(self):
@@ -419,9 +390,7 @@ class TestPowerCurve:
             for model, found in scores.items()
             for i, score in enumerate(found)
         ]
-        given = data(
-            ("base", "sft"), responses=rows, thresholds={Axis.HELPFUL: 0.5, Axis.HARMLESS: None}
-        )
+        given = data(("base", "sft"), responses=rows, thresholds=(None, 0.5))
         here = [r for r in draw("power_curve", given).data if r["this_study"]]
         assert [round(r["discordance"], 2) for r in here] == [0.3]
         assert here[0]["detectable"] == pytest.approx(22.5, abs=1.0)

@@ -6,15 +6,13 @@ import pytest
 from plot_fixtures import agreement, divergence, quality
 from report_fixtures import analysed, scored
 
-from alignstudy.analysis.comparisons.orientation import ALPHA
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Hygiene
 from alignstudy.plots import FIGURES
-from alignstudy.records import Axis
+from alignstudy.plots.models.training_curves import labelled
+from alignstudy.records.evidence import TrainingRecord
 from alignstudy.registry import Registry
 from alignstudy.report import figures as report_figures
-from alignstudy.report.figures import curves, figure_data, write_figures
-from alignstudy.report.inputs import TrainingRecord
+from alignstudy.report.figures import write_figures
 
 ROWS = scored(("base", "=cmd|sft"))
 
@@ -83,8 +81,8 @@ def test_numbers_beside_a_figure_are_those_of_the_analysis(written, findings):
     with (folder / "rates.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     shown = {(row["metric"], row["model"]): float(row["value"]) for row in rows}
-    assert shown["cas", "base"] == analysis.models[0].cas.value
-    assert shown["hpr", "'=cmd|sft"] == analysis.models[1].hpr.value
+    assert shown["cas", "base"] == analysis.models[0].estimates["cas"].value
+    assert shown["hpr", "'=cmd|sft"] == analysis.models[1].estimates["hpr"].value
 
 
 def test_a_text_that_a_spreadsheet_would_run_is_quoted(written):
@@ -121,34 +119,25 @@ def broken(data):
 
 
 def test_the_seed_is_named_only_where_there_are_several():
-    assert [curve.label for curve in curves([training(0)])] == ["sft > dpo"]
-    labels = [curve.label for curve in curves([training(0), training(1)])]
+    assert [label for label, _ in labelled([training(0)])] == ["sft > dpo"]
+    labels = [label for label, _ in labelled([training(0), training(1)])]
     assert labels == ["sft > dpo (seed 0)", "sft > dpo (seed 1)"]
 
 
-def test_a_difference_is_shown_only_below_the_corrected_level(findings):
-    made = {(c.metric, c.model, c.reference): c for c in findings.first.comparisons}
-    given = figure_data(findings, ROWS, [])
-    assert len(given.differences) == len(made)
-    for item in given.differences:
-        comparison = made[item.metric, item.model, item.reference]
-        p = comparison.p_holm
-        assert item.shown == (p is not None and p < ALPHA)
-        assert item.win_rate == comparison.win_interval
+def test_differences_beside_the_figure_are_those_of_the_analysis(written, findings):
+    made = {c.metric: c for c in findings.first.comparisons}
+    with (written[0] / "differences.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["metric"] for row in rows} == set(made)
+    for row in rows:
+        comparison = made[row["metric"]]
+        assert float(row["p_corrected"]) == comparison.p_holm
+        assert row["shown"] == str(comparison.is_shown)
 
 
-def test_thresholds_reach_the_figures(findings):
-    given = figure_data(findings, ROWS, [])
-    assert given.thresholds == {Axis.HARMLESS: -1.0, Axis.HELPFUL: 0.0}
-    assert given.inclusive is findings.first.thresholds.inclusive
-    assert given.sweeps == findings.first.sweeps
-
-
-def test_hygiene_reaches_the_figures_as_it_was_counted(findings):
-    given = figure_data(findings, ROWS, [])
-    for model in findings.first.models:
-        for axis, counted in model.hygiene.items():
-            assert isinstance(counted, Hygiene)
-            shown = given.hygiene[model.model][axis]
-            assert shown["cap"] == counted.cap == 0.0
-            assert {name: getattr(counted, name) for name in shown} == shown
+def test_hygiene_beside_the_figure_is_as_it_was_counted(written, findings):
+    counted = {model.model: model.hygiene for model in findings.first.models}
+    with (written[0] / "hygiene.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            hygiene = counted[row["model"].lstrip("'")][row["axis"]]
+            assert float(row["percent"]) == getattr(hygiene, row["flag"])

@@ -10,11 +10,12 @@ from scipy.stats import binomtest
 from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import JUDGE, read_ratings
-from alignstudy.report.tables.files import Table, tables_of, write_tables
+from alignstudy.report.tables.table import Table
+from alignstudy.report.tables.write import csv_text, markdown_file, tables_of, write_tables
 
-PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
+PAPER = Thresholds(values={"harmless": -3.0, "helpful": -2.0})
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +25,17 @@ def published(paper_dir):
 
 
 def read_csv(table):
-    return list(csv.DictReader(io.StringIO(table.to_csv())))
+    return list(csv.DictReader(io.StringIO(csv_text(table))))
 
 
 def table(*cells):
     columns = tuple(f"c{number}" for number in range(len(cells)))
-    return Table(name="t", title="T", columns=columns, rows=(cells,))
+    return Table.of_values("t", columns, (cells,), caption="T")
 
 
 def test_metrics_start_with_model_and_rates(published):
     metrics = tables_of(published)[0]
-    assert metrics.columns[:4] == ("model", "hmr", "hpr", "cas")
+    assert [column.name for column in metrics.in_files[:4]] == ["model", "hmr", "hpr", "cas"]
     rows = read_csv(metrics)
     found = [(r["model"], float(r["hmr"]), float(r["hpr"]), float(r["cas"])) for r in rows]
     assert found == [
@@ -49,7 +50,7 @@ def test_metrics_start_with_model_and_rates(published):
 
 
 def test_improvement_is_table_2(published):
-    text = tables_of(published)[1].to_markdown()
+    text = markdown_file(tables_of(published)[1])
     assert "| sft | 14.29 | 154.55 | 62.50 | 6.00 | 34.00 | 20.00 |" in text
     assert "| dpo | -14.29 | 109.09 | 28.13 | -6.00 | 24.00 | 9.00 |" in text
     assert "| sftdpo | 4.76 | 200.00 | 71.88 | 2.00 | 44.00 | 23.00 |" in text
@@ -124,7 +125,7 @@ def test_an_undefined_figure_is_an_empty_cell():
         model="a",
         seed=0,
         prompt_id="1",
-        axis=Axis.HARMLESS,
+        axis="harmless",
         prompt="p",
         response="r",
         scores={"judge": 0.0},
@@ -132,27 +133,27 @@ def test_an_undefined_figure_is_an_empty_cell():
     found = analyze_judge([row], PAPER, judge="judge", base=None, draws=10)
     metrics, improvement, *_ = tables_of(Findings(analyses=(found,)))
     assert read_csv(metrics)[0]["hpr"] == ""
-    assert "| a | 100.00 | - | - |" in metrics.to_markdown()
-    assert improvement.rows == ()
-    assert improvement.to_csv().startswith("model,")
+    assert "| a | 100.00 | - | - |" in markdown_file(metrics)
+    assert not improvement.rows
+    assert csv_text(improvement).startswith("model,")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", " =1"])
 def test_csv_text_is_never_a_formula(text):
-    [[cell]] = list(csv.reader(io.StringIO(table(text).to_csv())))[1:]
+    [[cell]] = list(csv.reader(io.StringIO(csv_text(table(text)))))[1:]
     assert cell.startswith("'")
 
 
 def test_csv_numbers_are_never_text():
-    assert table(-14.2857142857, -3, 1e-7, None).to_csv().splitlines()[1] == "-14.285714,-3,0.0,"
-    assert table(-0.0).to_csv().splitlines()[1] == "0.0"
-    tiny = Table(name="t", title="T", columns=("p_value",), rows=((2.98023e-06,),))
-    assert tiny.to_csv().splitlines()[1] == "2.98023e-06"
+    assert csv_text(table(-14.2857142857, -3, 1e-7, None)).splitlines()[1] == "-14.285714,-3,0.0,"
+    assert csv_text(table(-0.0)).splitlines()[1] == "0.0"
+    tiny = Table.of_values("t", ("p_value",), ((2.98023e-06,),), caption="T")
+    assert csv_text(tiny).splitlines()[1] == "2.98023e-06"
 
 
 def test_csv_text_comes_back_whole():
     text = 'a, "quoted"; b'
-    assert list(csv.reader(io.StringIO(table(text).to_csv())))[1] == [text]
+    assert list(csv.reader(io.StringIO(csv_text(table(text)))))[1] == [text]
 
 
 @pytest.mark.parametrize(
@@ -160,21 +161,21 @@ def test_csv_text_comes_back_whole():
     [
         ("a|b", r"a\|b"),
         ("a\\|b", r"a\\\|b"),
-        ("a\nb\x1b[31m\x00", r"a b \[31m "),
-        ("![x](http://e.org/y)", r"!\[x\](http://e.org/y)"),
-        ("<script>", r"\<script\>"),
-        ("\u202eabc", " abc"),
+        ("a\nb\x1b[31m\x00", r"a b\[U+001B\]\[31m\[U+0000\]"),
+        ("![x](http://e.org/y)", r"\!\[x\](http`://`e.org/y)"),
+        ("<script>", "&lt;script&gt;"),
+        ("\u202eabc", r"\[U+202E\]abc"),
         ("sft_dpo", "sft_dpo"),
     ],
 )
 def test_markdown_cells_are_inert(text, shown):
-    lines = table(text).to_markdown().splitlines()
+    lines = markdown_file(table(text)).splitlines()
     assert lines[-1] == f"| {shown} |"
     assert len(lines) == 5
 
 
 def test_markdown_rounds_half_away_from_zero():
-    last = table(28.125, -28.125, -0.001, 7).to_markdown().splitlines()[-1]
+    last = markdown_file(table(28.125, -28.125, -0.001, 7)).splitlines()[-1]
     assert last == "| 28.13 | -28.13 | 0.00 | 7 |"
 
 
@@ -183,7 +184,7 @@ def test_a_lone_surrogate_does_not_stop_the_files(tmp_path):
         model="\ud800",
         seed=0,
         prompt_id="1",
-        axis=Axis.HARMLESS,
+        axis="harmless",
         prompt="p",
         response="r",
         scores={"judge": 0.0},

@@ -30,7 +30,7 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def safe(text: object) -> str:
-    """Make text that a model or a file wrote harmless in a terminal."""
+    """Make text that a model or a file wrote safe to print in a terminal."""
     return escape(_CONTROL.sub("?", str(text)))
 
 
@@ -98,10 +98,6 @@ class Bar:
         elif monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._printed = monotonic()
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
-
-    def another(self) -> Bar:
-        """Return a line for work that goes on at the same time."""
-        return Bar(self._bar)
 
     def finish(self) -> None:
         """End the piece of work."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignstudy.cli import console
-from alignstudy.formatting import duration, quantity
+from alignstudy.formatting import duration, plural, quantity
+from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
 from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.run.plan import as_json as plan_json
 
-if TYPE_CHECKING:
-    from alignstudy.study.cost.estimates import StudyEstimate
-    from alignstudy.study.cost.outlook import StageEstimate
+UNKNOWN = "not known yet"
 
 
 def as_json(
@@ -29,53 +28,42 @@ def as_json(
 def say_stages(lines: Sequence[PlanLine], found: StudyEstimate) -> None:
     """Print the stages; estimates only where one is new."""
     by_stage = {each.stage: each for each in found.stages}
-    columns = ["stage", "state"]
-    if by_stage:
-        columns += ["time", "memory", "disk", "estimated from"]
+    columns = ["time", "memory", "disk"] if by_stage else []
     rows = [
-        [line.stage.name, line.state]
-        + (_cells(by_stage.get(line.stage.name)) if by_stage else [])
-        + [line.why]
-        for line in lines
+        [line.stage.name, line.state, *(_cells(found_of) if by_stage else ()), line.why]
+        for line, found_of in ((line, by_stage.get(line.stage.name)) for line in lines)
     ]
-    console.say_table([*columns, "why"], rows)
+    console.say_table(["stage", "state", *columns, "why"], rows)
 
 
 def _cells(found: StageEstimate | None) -> list[str]:
     if found is None:
-        return [""] * 4
-    if found.seconds is None or found.low is None or found.high is None:
-        return ["unknown", "unknown", "unknown", found.basis.removeprefix("unknown: ")]
+        return [""] * 3
     return [
-        f"{duration(found.seconds)} ({_range(found.low, found.high)})",
-        quantity(found.memory or 0.0, "B"),
-        quantity((found.disk or 0.0) + (found.working_disk or 0.0), "B"),
-        found.basis,
+        UNKNOWN if found.seconds is None else f"{duration(found.seconds)} ({found.basis})",
+        UNKNOWN if found.memory is None else quantity(found.memory, "B"),
+        UNKNOWN if found.disk is None else quantity(found.disk + (found.working_disk or 0.0), "B"),
     ]
-
-
-def _range(low: float, high: float) -> str:
-    return f"{duration(low)} to {duration(high)}"
 
 
 def say_totals(found: StudyEstimate) -> None:
     """Print what all new stages take together, and what is free."""
     if not found.stages:
         return
-    if len(found.unknown) < len(found.stages):
-        least = "at least " if found.unknown else ""
-        several = f", in {found.processes} processes" if found.processes > 1 else ""
-        console.say(
-            f"estimate for this machine: {least}{duration(found.seconds)}"
-            f" ({_range(found.low, found.high)}){several}"
-        )
-        room = f" of {quantity(found.free_memory, 'B')} free" if found.free_memory else ""
-        console.say(f"memory: {least}{quantity(found.memory, 'B')}{room}")
-        console.say(
-            f"disk: {least}{quantity(found.disk, 'B')} at the fullest moment"
-            f" of {quantity(found.free_disk, 'B')} free"
-        )
-    if found.unknown:
-        console.say(f"of {len(found.unknown)} stages nothing is known yet")
+    least = "at least " if any(each.disk is None for each in found.stages) else ""
+    if len(found.unknown) == len(found.stages):
+        console.say(f"time: {UNKNOWN}, no stage like these ran on this machine before")
+    elif found.unknown:
+        stages = plural(len(found.unknown), "stage")
+        console.say(f"time: at least {duration(found.seconds)}, {UNKNOWN} for {stages}")
+    else:
+        console.say(f"time: {duration(found.seconds)}, one stage after another")
+    console.say(
+        f"memory: {least}{quantity(found.memory, 'B')} of {quantity(found.free_memory, 'B')} free"
+    )
+    console.say(
+        f"disk: {least}{quantity(found.disk, 'B')} at the fullest moment"
+        f" of {quantity(found.free_disk, 'B')} free"
+    )
     for warning in found.warnings:
         console.say(f"[bold yellow]warning:[/] {console.safe(warning)}")

@@ -94,12 +94,6 @@ class Choice:
         cuts = [_kept(scores, self._top_p), *_other_cuts(scores, self._top_p, scale / warmth)]
         return [scores.masked_fill(~kept, float("-inf")) + noise for kept in cuts]
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with some of the rows, in their order; what was near is forgotten."""
-        self.near.clear()
-        if self._noise is not None:
-            self._noise.keep(rows)
-
 
 def _kept(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     """Return which tokens are the likeliest that hold a share; (rows, vocabulary)."""

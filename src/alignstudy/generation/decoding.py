@@ -56,41 +56,6 @@ class StopAtStrings:
         return any(stop in text for stop in self._strings)
 
 
-class EndOrPause:
-    """Ends rows at stop strings, and pauses the batch when enough rows have ended.
-
-    A row that has ended is computed on until the others end too; paused, the batch goes on
-    without it.
-
-    Args:
-        stops: Ends rows at strings; None: only end tokens end them.
-        eos: The tokens that end a row.
-        pause_at: Pause when so many rows have ended; None: never.
-
-    Attributes:
-        ended: The rows that have ended.
-    """
-
-    def __init__(
-        self, stops: StopAtStrings | None, *, eos: frozenset[int], pause_at: int | None
-    ) -> None:
-        self._stops, self._eos, self._pause_at = stops, eos, pause_at
-        self.ended: set[int] = set()
-
-    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
-        """Return which rows of `input_ids` (rows, tokens) end here; all: pause."""
-        import torch
-
-        last = input_ids[:, -1]
-        stopped = torch.zeros_like(last, dtype=torch.bool)
-        if self._stops is not None:
-            stopped = self._stops(input_ids, scores)
-        self.ended |= {row for row, token in enumerate(last.tolist()) if token in self._eos}
-        self.ended |= set(stopped.nonzero()[:, 0].tolist())
-        paused = self._pause_at is not None and len(self.ended) >= self._pause_at
-        return torch.ones_like(stopped) if paused else stopped
-
-
 class SeededNoise:
     """Turns taking the likeliest token into drawing one, row by row from a generator of its own.
 
@@ -103,14 +68,6 @@ class SeededNoise:
         import torch
 
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Add noise to the logits `scores` (rows, vocabulary)."""
-        return scores + self.like(scores)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with some of the rows only."""
-        self._generators = [self._generators[row] for row in rows]
 
     def like(self, scores: torch.Tensor) -> torch.Tensor:
         """Draw the next noise, in the shape and precision of `scores` (rows, vocabulary)."""

@@ -6,28 +6,36 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignstudy import dialogue
 from alignstudy.errors import GuardError, InputError
-from alignstudy.generation.costs import Costs, costs_of
-from alignstudy.generation.cutting import Work, cut
+from alignstudy.generation.packed import MOST_ROWS
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.models.batching import length_batches
+from alignstudy.models.folder import named_faults
 from alignstudy.models.tokenizers import load_tokenizer, text_stays_open, well_formed
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
 from alignstudy.runtime.device import context_length
-from alignstudy.runtime.kernels import Kernels
-from alignstudy.runtime.spreading import START_UP
-from alignstudy.runtime.workers import WorkerPool
+from alignstudy.runtime.pool import START_UP, WorkerPool, workers_that_pay
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from alignstudy.generation.settings import GenerationSettings
 
 _GPU_ROWS = 64
+
+_CPU_TOKENS = 4096
+"""Of a batch on a CPU, whose keys and values come from memory at every step."""
+
+_FLOPS = 6e10
+"""Arithmetic operations a second of a fast core: the work is taken for rather too little."""
+
+_HELD = 12
+"""Bytes a process holds for each parameter: it, packed, and keys and values of a batch."""
 
 
 def generate(
@@ -40,7 +48,6 @@ def generate(
     seed: int,
     progress: Progress = SILENT,
     workers: int = 1,
-    kernels: Kernels | None = None,
     start_up: float = START_UP,
 ) -> list[Response]:
     """Let a model write after every prompt.
@@ -62,7 +69,6 @@ def generate(
         seed: Of draws; each prompt has its own stream.
         progress: Told after every batch.
         workers: Most processes to spread the work over, on a CPU and where that pays.
-        kernels: What was measured of this CPU, to plan by; None: a usual one.
         start_up: Seconds that workers take to start.
 
     Returns:
@@ -74,16 +80,22 @@ def generate(
         EnvironmentFault: If one prompt alone doesn't fit into memory, or a worker was killed.
     """
     _check_prompts(prompts, protocol)
-    asked, costs = _asked(weights, prompts, settings, kernels)
+    config, parameters = _shape(weights.base or weights.folder)
+    tokenizer = load_tokenizer(weights.base or weights.folder)
+    text_stays_open(tokenizer)
+    room = _room(config, settings)
+    asked = [_fit(prompt, tokenizer, room=room) for prompt in prompts]
     responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
     fitting = [item for item in asked if item.tokens is not None]
-    work = Work([len(item.tokens or ()) for item in fitting], settings, costs)
-    plan, many = cut(work, workers, start_up) if device == "cpu" else (_gpu_batches(work), 1)
+    lengths = [len(item.tokens or ()) for item in fitting]
+    many = 1
+    if device == "cpu":
+        many = _workers_that_pay(
+            parameters, lengths, settings.max_new_tokens, asked=workers, start_up=start_up
+        )
+    plan = _planned(lengths, settings, device=device, workers=many)
     batches = [[fitting[number] for number in batch] for batch in plan]
-    task = Task(
-        weights=weights, settings=settings, protocol=protocol, device=device, seed=seed,
-        costs=costs if device == "cpu" else None,
-    )  # fmt: skip
+    task = Task(weights=weights, settings=settings, protocol=protocol, device=device, seed=seed)
     progress.start("generate", total=len(prompts))
     progress.advance(len(responses))
     with closing(_answered(task, batches, workers=many, progress=progress)) as answered:
@@ -92,19 +104,19 @@ def generate(
     return [responses[prompt.id] for prompt in prompts]
 
 
-def _asked(
-    weights: Weights,
-    prompts: Sequence[Prompt],
-    settings: GenerationSettings,
-    kernels: Kernels | None,
-) -> tuple[list[Asked], Costs]:
-    """Tokenize all prompts; no weight is loaded for that, nor to know the costs."""
-    folder = weights.base or weights.folder
-    tokenizer = load_tokenizer(folder)
-    text_stays_open(tokenizer)
-    costs = costs_of(folder, kernels)
-    room = _room(costs, settings)
-    return [_fit(prompt, tokenizer, room=room) for prompt in prompts], costs
+def _shape(folder: Path) -> tuple[PretrainedConfig, int]:
+    """Return a model's configuration and its number of parameters; no weight is loaded.
+
+    Raises:
+        InputError: If the configuration describes no model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with named_faults(folder), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return config, sum(parameter.numel() for parameter in model.parameters())
 
 
 def _collected(answered: Iterable[list[Response]], progress: Progress) -> dict[str, Response]:
@@ -124,32 +136,56 @@ def _answered(
 ) -> Generator[list[Response]]:
     """Return the responses of each batch, as batches finish."""
     if workers > 1:
-        load = partial(load_writer, task)
-        with WorkerPool[list[Asked], list[Response]](load, workers=workers) as pool:
-            for _, written in pool.run(batches, note=progress.note):
-                yield written
+        import torch
+
+        load, threads = partial(load_writer, task), torch.get_num_threads()
+        pool: WorkerPool[list[Asked], list[Response]] = WorkerPool(
+            load, workers=workers, threads=threads
+        )
+        with pool:
+            yield from pool.map(batches, note=progress.note)
     elif batches:
         answer = load_writer(task)
         for batch in batches:
             yield answer(batch, progress.note)
 
 
-def _gpu_batches(work: Work) -> list[list[int]]:
-    """Group prompts by length, the longest first."""
-    settings = work.settings
+def _planned(
+    lengths: Sequence[int], settings: GenerationSettings, *, device: str, workers: int
+) -> list[list[int]]:
+    """Group prompts by length, the longest first, so that no process is without a batch."""
+    rows, most_tokens = _GPU_ROWS, settings.max_batch_tokens
+    if device == "cpu":
+        rows = min(MOST_ROWS, -(-len(lengths) // workers))
+        most_tokens = min(most_tokens, _CPU_TOKENS)
     return length_batches(
-        [length + settings.max_new_tokens for length in work.lengths],
-        batch_size=settings.batch_size or _GPU_ROWS, max_batch_tokens=settings.max_batch_tokens,
-    )  # fmt: skip
+        [length + settings.max_new_tokens for length in lengths],
+        batch_size=settings.batch_size or rows,
+        max_batch_tokens=most_tokens,
+    )
 
 
-def _room(costs: Costs, settings: GenerationSettings) -> int:
+def _workers_that_pay(
+    parameters: int, lengths: Sequence[int], new: int, *, asked: int, start_up: float
+) -> int:
+    """Return the number of processes that end soonest on a CPU."""
+    tokens = sum(lengths) + new * len(lengths)
+    return workers_that_pay(
+        2 * parameters * tokens / _FLOPS,
+        asked=asked,
+        tasks=len(lengths),
+        held=_HELD * parameters,
+        start_up=start_up,
+    )
+
+
+def _room(config: PretrainedConfig, settings: GenerationSettings) -> int:
     """Return the most tokens of a prompt."""
-    room = context_length(costs.config) - settings.max_new_tokens
+    room = context_length(config) - settings.max_new_tokens
     if room < 1:
         raise InputError(
             f"max_new_tokens {settings.max_new_tokens} leaves no room for a prompt",
-            why=f"the model reads {context_length(costs.config)} tokens in all",
+            why=f"the model reads {context_length(config)} tokens in all",
             hint="set fewer generation.max_new_tokens",
         )
     return room

@@ -11,7 +11,7 @@ from alignstudy.errors import GuardError
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.decoding import prompt_seed
-from alignstudy.generation.few_rows import lay_out
+from alignstudy.generation.packed import pack
 from alignstudy.models.batching import length_batches, run_halving
 from alignstudy.models.tokenizers import well_formed
 from alignstudy.progress import Progress
@@ -94,14 +94,19 @@ def sample(
     """
     batches = length_batches(
         [len(item.tokens) + max_new_tokens for item in asks],
-        batch_size=batch_size, max_batch_tokens=32768,
-    )  # fmt: skip
+        batch_size=batch_size,
+        max_batch_tokens=32768,
+    )
     drawn: dict[int, Continuation] = {}
     rules = Rules(
-        max_new_tokens=max_new_tokens, eos=frozenset({eos}), pad=pad, stops=None, choose=Choice,
-        prefill=_one_by_one if model.device.type == "cpu" else None, rewrite=True,
-        products=lay_out(model),
-    )  # fmt: skip
+        max_new_tokens=max_new_tokens,
+        eos=frozenset({eos}),
+        pad=pad,
+        stops=None,
+        choose=Choice,
+        rewrite=True,
+        products=pack(model),
+    )
 
     def draw(numbers: Sequence[int]) -> list[Continuation]:
         batch = [asks[number] for number in numbers]
@@ -121,10 +126,6 @@ def _draw(model: PreTrainedModel, batch: Sequence[Ask], rules: Rules) -> list[Co
         Continuation(prompt=item.tokens, tokens=_until_end(row.tokens, rules.eos))
         for item, row in zip(batch, write_on(model, texts, rules), strict=True)
     ]
-
-
-def _one_by_one(lengths: Sequence[int]) -> list[list[int]]:
-    return [[place] for place in range(len(lengths))]
 
 
 def _until_end(row: Sequence[int], eos: frozenset[int]) -> tuple[int, ...]:

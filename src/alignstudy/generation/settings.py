@@ -28,11 +28,12 @@ class GenerationSettings(Settings):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="Most prompts at once; left out: what costs least on a CPU, at most 32; 64 on a"
-        " GPU.",
+        description="Most prompts at once; left out: 32 on a CPU, 64 on a GPU.",
     )
     max_batch_tokens: int = Field(
-        32768, ge=1, description="Most tokens at once, padding and responses included."
+        32768,
+        ge=1,
+        description="Most tokens at once, padding and responses included; on a CPU at most 4096.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",

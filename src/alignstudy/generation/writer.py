@@ -11,11 +11,10 @@ from alignstudy import dialogue
 from alignstudy.errors import GuardError
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, Written, write_on
-from alignstudy.generation.costs import MOST_ROWS, Costs
 from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending, prompt_seed
-from alignstudy.generation.few_rows import lay_out
+from alignstudy.generation.packed import pack
 from alignstudy.generation.settings import GenerationSettings
-from alignstudy.models.batching import plan_batches, run_halving
+from alignstudy.models.batching import run_halving
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Prompt, Response, StopReason, Weights
@@ -47,7 +46,6 @@ class Task:
         protocol: Which rules hold.
         device: Where to run.
         seed: Of the draws.
-        costs: Of reading batches; None where texts are read as they are continued: on a GPU.
     """
 
     weights: Weights
@@ -55,7 +53,6 @@ class Task:
     protocol: Protocol
     device: str
     seed: int
-    costs: Costs | None
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -95,12 +92,14 @@ class _Writer:
         eos, pad = _eos_and_pad(model, tokenizer)
         stops = partial(StopAtStrings, tokenizer, task.stop_strings)
         rules = Rules(
-            max_new_tokens=settings.max_new_tokens, eos=eos, pad=pad,
-            stops=stops if task.stop_strings else None, choose=partial(_choice, settings),
-            prefill=None if task.costs is None else partial(_reading_batches, task.costs),
+            max_new_tokens=settings.max_new_tokens,
+            eos=eos,
+            pad=pad,
+            stops=stops if task.stop_strings else None,
+            choose=partial(_choice, settings),
             rewrite=settings.dtype == "float32",
-            products=None if task.costs is None else lay_out(model),
-        )  # fmt: skip
+            products=pack(model),
+        )
         return cls(task=task, model=model, tokenizer=tokenizer, rules=rules)
 
     def write(self, batch: Sequence[Asked]) -> list[Response]:
@@ -135,9 +134,14 @@ class _Writer:
 def too_long(item: Asked) -> Response:
     """Say that a prompt doesn't fit, even as its last turn alone."""
     return Response(
-        prompt_id=item.prompt.id, axis=item.prompt.axis, prompt=item.prompt.text, text="",
-        raw_text="", num_tokens=0, stop_reason=StopReason.TOO_LONG,
-    )  # fmt: skip
+        prompt_id=item.prompt.id,
+        axis=item.prompt.axis,
+        prompt=item.prompt.text,
+        text="",
+        raw_text="",
+        num_tokens=0,
+        stop_reason=StopReason.TOO_LONG,
+    )
 
 
 def _choice(settings: GenerationSettings, seeds: Sequence[int]) -> Choice:
@@ -145,13 +149,6 @@ def _choice(settings: GenerationSettings, seeds: Sequence[int]) -> Choice:
     if not settings.do_sample:
         return Choice()
     return Choice(seeds, temperature=settings.temperature, top_p=settings.top_p)
-
-
-def _reading_batches(costs: Costs, lengths: Sequence[int]) -> list[list[int]]:
-    """Cut texts into the batches that are read fastest."""
-    return plan_batches(
-        lengths, cost=costs.reading, batch_size=MOST_ROWS, max_batch_tokens=costs.most_tokens
-    )
 
 
 def _eos_and_pad(

@@ -16,7 +16,8 @@ from alignstudy.judges.base import (
 )
 from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.judges.kinds.length import LengthSettings
-from alignstudy.judges.kinds.python import PythonSettings, source_digest
+from alignstudy.judges.kinds.python_settings import PythonSettings
+from alignstudy.judges.kinds.python_source import source_digest
 from alignstudy.judges.kinds.rules import RulesSettings
 from alignstudy.judges.kinds.seqcls import SeqClsSettings
 from alignstudy.judges.quality.calibrate import Calibration, best_threshold

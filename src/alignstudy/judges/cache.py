@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alignstudy.judges.base import Judge, JudgeScore
-from alignstudy.progress import SILENT, NotesOnly, Progress
+from alignstudy.progress import SILENT, NotesTo, Progress
 from alignstudy.runtime.keyed_file import KeyedFile
 
 FORMAT = 2
@@ -95,7 +95,7 @@ class CachedJudge:
         longest_first = sorted(fresh, key=lambda key: -sum(map(len, fresh[key])))
         for start in range(0, len(longest_first), CHUNK):
             some = longest_first[start : start + CHUNK]
-            given = self._judge.score([fresh[key] for key in some], progress=NotesOnly(progress))
+            given = self._judge.score([fresh[key] for key in some], progress=NotesTo(progress.note))
             scores |= dict(zip(some, given, strict=True))
             self._cache.put({key: scores[key] for key in some})
             progress.advance(sum(copies[key] for key in some))

@@ -1,6 +1,7 @@
 """Ways to train: records and a model folder in, a trained model folder out.
 
-One file a method: its settings and how TRL is asked. `_trl.py` is the only file that imports TRL.
+One file a method: its settings. `trained_by_trl.py` names the methods; `_trl.py` is the only file
+that imports TRL.
 """
 
 from alignstudy.methods.base import (
@@ -16,10 +17,10 @@ from alignstudy.registry import Registry
 METHODS = Registry(
     "method",
     {
-        "pretrain": "alignstudy.methods.pretrain:Pretrain",
-        "sft": "alignstudy.methods.sft:SFT",
-        "dpo": "alignstudy.methods.dpo:DPO",
-        "reward_model": "alignstudy.methods.reward_model:RewardModel",
+        "pretrain": "alignstudy.methods.loop.trained_by_trl:Pretrain",
+        "sft": "alignstudy.methods.loop.trained_by_trl:SFT",
+        "dpo": "alignstudy.methods.loop.trained_by_trl:DPO",
+        "reward_model": "alignstudy.methods.loop.trained_by_trl:RewardModel",
     },
 )
 """Name -> class that looks like `Method`."""

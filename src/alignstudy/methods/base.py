@@ -243,21 +243,3 @@ class Method(Protocol):
     @staticmethod
     def preview(job: TrainJob) -> list[PreviewExample]:
         """Show the first three rows as the trainer would see them; no weights are read."""
-
-
-class TrainedByTRL:
-    """What methods share whose settings are all that TRL needs: one flow trains them."""
-
-    @staticmethod
-    def train(job: TrainJob) -> TrainResult:
-        """Train, and fill `job.out` with the model."""
-        from alignstudy.methods.loop.train import train
-
-        return train(job)
-
-    @staticmethod
-    def preview(job: TrainJob) -> list[PreviewExample]:
-        """Show the first three rows as the trainer would see them; no weights are read."""
-        from alignstudy.methods.loop.preview import preview
-
-        return preview(job)

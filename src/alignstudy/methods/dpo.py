@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from alignstudy.methods.base import TrainedByTRL, TrainingSettings
+from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.loss_formulas import Divergence, LossOptions
 from alignstudy.methods.losses import LOSSES
 from alignstudy.settings import Many
@@ -144,12 +144,3 @@ class DPOSettings(TrainingSettings):
                 " one row in it, it is plain DPO"
             )
         return ""
-
-
-class DPO(TrainedByTRL):
-    """Direct preference optimization: chosen is made likelier than rejected, near the parent."""
-
-    settings: ClassVar[type[TrainingSettings]] = DPOSettings
-    needs_pairs: ClassVar[bool] = True
-    needs_rejected: ClassVar[bool] = True
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"

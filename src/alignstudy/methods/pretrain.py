@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from alignstudy.methods.base import TrainedByTRL, TrainingSettings
+from alignstudy.methods.base import TrainingSettings
 
 
 class PretrainSettings(TrainingSettings):
@@ -29,12 +29,3 @@ class PretrainSettings(TrainingSettings):
         default=True, description="batches of rows of like length: less padding, another order"
     )
     lora: None = Field(default=None, description="always null: full weights are trained")
-
-
-class Pretrain(TrainedByTRL):
-    """Pretraining: a language model learns plain documents, from random weights or given ones."""
-
-    settings: ClassVar[type[TrainingSettings]] = PretrainSettings
-    needs_pairs: ClassVar[bool] = False
-    needs_rejected: ClassVar[bool] = False
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from alignstudy.dialogue import CUE
-from alignstudy.methods.base import TrainedByTRL, TrainingSettings
+from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import rejected_of
 from alignstudy.records import Pair
 
@@ -43,12 +43,3 @@ def judge_texts(row: Pair, prompt_form: Literal["cue", "bare"]) -> tuple[str, st
     """
     prompt = row.prompt if prompt_form == "cue" else row.prompt.removesuffix(CUE).strip()
     return prompt, row.chosen.strip(), rejected_of(row).strip()
-
-
-class RewardModel(TrainedByTRL):
-    """Reward modelling: a one-logit classifier learns which response people preferred."""
-
-    settings: ClassVar[type[TrainingSettings]] = RewardModelSettings
-    needs_pairs: ClassVar[bool] = True
-    needs_rejected: ClassVar[bool] = True
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "classifier"

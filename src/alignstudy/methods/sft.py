@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alignstudy.methods.base import TrainedByTRL, TrainingSettings
+from alignstudy.methods.base import TrainingSettings
 
 
 class SFTSettings(TrainingSettings):
@@ -31,12 +31,3 @@ class SFTSettings(TrainingSettings):
         if self.packing and self.per_device_train_batch_size == "auto":
             raise ValueError("packed rows all have one length: give per_device_train_batch_size")
         return self
-
-
-class SFT(TrainedByTRL):
-    """Supervised fine-tuning: the likelihood of chosen responses is raised."""
-
-    settings: ClassVar[type[TrainingSettings]] = SFTSettings
-    needs_pairs: ClassVar[bool] = True
-    needs_rejected: ClassVar[bool] = False
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"

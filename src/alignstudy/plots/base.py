@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices
 from alignstudy.errors import InputError
-from alignstudy.plots.score_table import ScoreTable, score_table
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality
-from alignstudy.records.robustness import Sweep
+from alignstudy.records.evidence import TrainingRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RATES = {"hmr": "HmR", "hpr": "HpR", "cas": "CAS"}
-SCORES = {
-    "score_harmless": "Mean score, harmful prompts",
-    "score_helpful": "Mean score, helpful prompts",
-}
-AXIS_TITLES = {Axis.HARMLESS: "Harmful prompts", Axis.HELPFUL: "Helpful prompts"}
 
 
 class NothingToShow(InputError):
@@ -29,78 +27,54 @@ class NothingToShow(InputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A paired difference between two models, model minus reference.
-
-    Attributes:
-        estimate: In percentage points for rates, in the judge's unit for mean scores.
-        shown: Whether the difference is shown after correction for several comparisons.
-        p_value: Corrected p-value; None where no test was made.
-        win_rate: Prompts on which the model does better, ties half, percent.
-    """
-
-    metric: str
-    model: str
-    reference: str
-    estimate: Estimate | None
-    p_value: float | None
-    shown: bool
-    win_rate: Estimate | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """What one training logged.
-
-    Attributes:
-        label: The recipe's chain up to here, "sft > dpo"; the seed too where there are several.
-        method: "sft", "dpo": curves of one method share a panel.
-        points: Logged steps, each a mapping with "step" and "loss" and what else was logged.
-    """
-
-    label: str
-    method: str
-    points: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class FigureData:
-    """All that a figure may need, of one judge.
+    """All that a figure may need: what was found, of which the leading judge's scores are drawn.
 
     Attributes:
-        models: In the study's order; a model's colour and marker follow its place here.
-        base: The model that others are compared with; None if there is none.
-        estimates: metric -> model -> estimate; None where it was not measured.
-        thresholds: Score above which a response counts, by axis; None if there is none.
-        inclusive: Whether a score equal to the threshold counts.
-        empty_fails: Whether an empty response to a helpful prompt fails whatever its score.
-        sweeps: Rates over a grid of thresholds, an axis each.
-        qualities: What each judge is worth.
-        agreements: Of every two judges on an axis.
-        divergences: Of every model and seed from the base.
-        hygiene: model -> axis -> name of a flag -> percent of responses.
+        findings: The leading judge's analysis, and what stands beside it.
+        responses: Those that the analysis is of: prompts too long for some model are left out.
+        training: What was trained; may be empty.
     """
 
-    judge: str
-    models: tuple[str, ...]
-    base: str | None = None
-    estimates: Mapping[str, Mapping[str, Estimate | None]] = field(default_factory=dict)
-    differences: Sequence[Difference] = ()
+    findings: Findings
     responses: Sequence[ScoredResponse] = ()
-    thresholds: Mapping[Axis, float | None] = field(default_factory=dict)
-    curves: Sequence[Curve] = ()
-    inclusive: bool = False
-    empty_fails: bool = False
-    sweeps: Sequence[Sweep] = ()
-    qualities: Sequence[JudgeQuality] = ()
-    agreements: Sequence[Agreement] = ()
-    divergences: Sequence[Divergence] = ()
-    hygiene: Mapping[str, Mapping[Axis, Mapping[str, float | None]]] = field(default_factory=dict)
+    training: Sequence[TrainingRecord] = ()
+
+    @property
+    def analysis(self) -> Analysis:
+        """The leading judge's analysis."""
+        return self.findings.first
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What the prompts test: a panel each."""
+        return self.analysis.axes
+
+    @property
+    def judge(self) -> str:
+        """The leading judge."""
+        return self.analysis.judge
 
     @cached_property
-    def _scored(self) -> dict[tuple[Axis, str], list[tuple[ScoredResponse, float]]]:
+    def models(self) -> tuple[str, ...]:
+        """Models in the study's order; a model's colour and marker follow its place here."""
+        return tuple(model.model for model in self.analysis.models)
+
+    @property
+    def reference(self) -> str:
+        """The model that others are compared with: the base, else the first; "" without models."""
+        base = self.analysis.base
+        return base if base is not None else next(iter(self.models), "")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Every model but the reference."""
+        return tuple(model for model in self.models if model != self.reference)
+
+    @cached_property
+    def _scored(self) -> dict[tuple[str, str], list[tuple[ScoredResponse, float]]]:
         """Responses with a score by axis and model: gone through once for all figures."""
-        found: dict[tuple[Axis, str], list[tuple[ScoredResponse, float]]] = {}
+        found: dict[tuple[str, str], list[tuple[ScoredResponse, float]]] = {}
         for row in self.responses:
             score = row.scores.get(self.judge)
             if score is not None:
@@ -108,38 +82,67 @@ class FigureData:
         return found
 
     @cached_property
-    def _tables(self) -> dict[Axis, ScoreTable]:
-        return {
-            axis: score_table(
-                [self.scores(axis, model) for model in self.models],
-                threshold=self.thresholds.get(axis),
-                inclusive=self.inclusive,
-                empty_fails=self.empty_fails,
-            )
-            for axis in Axis
-        }
+    def panels(self) -> dict[str, ScoreMatrix]:
+        """Scores, and shares of seeds that pass, by model and prompt."""
+        rows = [row for row in self.responses if self.judge in row.scores]
+        return build_matrices(rows, self.analysis.thresholds, axes=self.axes, judge=self.judge)
 
-    @property
-    def reference(self) -> str:
-        """The model that others are compared with: the base, else the first; "" without models."""
-        return self.base if self.base is not None else next(iter(self.models), "")
+    def threshold(self, axis: Axis) -> float | None:
+        """Return the score above which a response counts; None if there is none."""
+        return self.analysis.thresholds.of(axis.name)
 
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """Every model but the reference."""
-        return tuple(model for model in self.models if model != self.reference)
+    def estimates(self, metric: Metric) -> list[Estimate | None]:
+        """Return a metric of every model; None where it was not measured."""
+        return [model.estimates.get(metric.name) for model in self.analysis.models]
+
+    def comparisons(self, metric: Metric) -> list[Comparison]:
+        """Return the comparisons of every two models in a metric."""
+        return [item for item in self.analysis.comparisons if item.metric == metric.name]
 
     def scores(self, axis: Axis, model: str) -> list[tuple[ScoredResponse, float]]:
         """Return the responses of a model on an axis that the judge gave a score."""
-        return self._scored.get((axis, model), [])
-
-    def table(self, axis: Axis) -> ScoreTable:
-        """Return scores by model and prompt, models in the study's order."""
-        return self._tables[axis]
+        return self._scored.get((axis.name, model), [])
 
     def all_scores(self, axis: Axis) -> list[float]:
         """Return every score on an axis, models in their order."""
         return [score for model in self.models for _, score in self.scores(axis, model)]
+
+    def by_prompt(self, axis: Axis, model: str, *, passed: bool = False) -> NDArray[np.float64]:
+        """Return a model's score on every prompt of an axis, or the share of its seeds that pass.
+
+        NaN where there is none; empty without responses or, for shares, without a threshold.
+        """
+        panel = self.panels.get(axis.name)
+        values = (panel.passed if passed else panel.scores) if panel else None
+        if panel is None or values is None or model not in panel.models:
+            return np.empty(0)
+        row: NDArray[np.float64] = values[panel.row(model)]
+        return row
+
+    def paired(
+        self, axis: Axis, model: str, *, passed: bool = False
+    ) -> tuple[list[str], NDArray[np.float64]]:
+        """Return the prompts that a model shares with the reference, and both models' values.
+
+        Returns:
+            Ids, and an array of shape (2, prompts), the reference first; see `by_prompt`.
+        """
+        rows = [self.by_prompt(axis, name, passed=passed) for name in (self.reference, model)]
+        if not all(row.size for row in rows):
+            return [], np.empty((2, 0))
+        both = np.stack(rows)
+        there = np.asarray(~np.isnan(both).any(axis=0))
+        ids = [
+            name
+            for name, kept in zip(self.panels[axis.name].prompt_ids, there, strict=True)
+            if kept
+        ]
+        return ids, both[:, there]
+
+    def numbers_of_scores(self) -> str:
+        """Return how many scores there are for each model and axis."""
+        counts = [len(self.scores(axis, model)) for axis in self.axes for model in self.models]
+        return numbers_of_prompts(count for count in counts if count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,15 +161,25 @@ class Plot:
     caption: str
 
 
+def axis_title(axis: Axis) -> str:
+    """Return the title of an axis' panel."""
+    return f"{axis.prompts.capitalize()} prompts"
+
+
 def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:
     """Return what the whiskers are: level, method and number of prompts."""
     there = [estimate for estimate in estimates if estimate is not None]
     if not there:
         return "Nothing was measured."
     levels = " and ".join(sorted({f"{100 * item.level:g}\u00a0%" for item in there}))
-    methods = ", ".join(sorted({item.method for item in there if item.method}))
-    made = f" ({methods})" if methods else ""
-    return f"Whiskers: {levels} intervals{made}; {numbers_of_prompts(i.n for i in there)}."
+    numbers = numbers_of_prompts(item.n for item in there)
+    return f"Whiskers: {levels} intervals{methods_in_words(there)}; {numbers}."
+
+
+def methods_in_words(estimates: Iterable[Estimate]) -> str:
+    """Name the methods of intervals in a bracket, a space before it; "" where none is known."""
+    methods = ", ".join(sorted({item.method for item in estimates if item.method}))
+    return f" ({methods})" if methods else ""
 
 
 def numbers_of_prompts(numbers: Iterable[int]) -> str:
@@ -176,8 +189,11 @@ def numbers_of_prompts(numbers: Iterable[int]) -> str:
     return f"n\u00a0=\u00a0{span}"
 
 
-def estimate_row(metric: str, model: str, estimate: Estimate | None) -> dict[str, Any]:
-    """Return an estimate as a row of a figure's data."""
-    row: dict[str, Any] = {"metric": metric, "model": model}
-    names = ("value", "low", "high", "n", "method", "level")
-    return row | {name: getattr(estimate, name, None) for name in names}
+def estimate_row(estimate: Estimate | None, **names: str) -> dict[str, Any]:
+    """Return an estimate as a row of a figure's data, after what it is called by."""
+    return names | columns(estimate, "value", "low", "high", "n", "method", "level")
+
+
+def columns(record: object, *names: str) -> dict[str, Any]:
+    """Return fields of a record as columns of a figure's data; None where there is no record."""
+    return {name: getattr(record, name, None) for name in names}

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from alignstudy.plots.base import FigureData, Plot
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH = 9.0
@@ -28,8 +31,9 @@ LEGEND_COLUMNS = 4
 MANY_POINTS = 1_500
 """From so many points on, a cloud of them goes into an SVG as a picture, not as shapes."""
 _COLOURS = (
-    "#4d4d4d", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B39B00",
-)  # fmt: skip
+    *("#4d4d4d", "#0072B2", "#D55E00", "#009E73"),
+    *("#CC79A7", "#E69F00", "#56B4E9", "#B39B00"),
+)
 _MARKERS = "osD^vPX*"
 _SETTINGS: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -80,9 +84,14 @@ def model_style(models: Sequence[str], model: str) -> ModelStyle:
     return ModelStyle(_COLOURS[place % len(_COLOURS)], _MARKERS[turn % len(_MARKERS)])
 
 
-def judge_style(judges: Sequence[str], judge: str) -> ModelStyle:
-    """Return a judge's colour and marker; grey is left to the base model."""
-    return model_style(["", *judges], judge)
+def model_styles(models: Sequence[str]) -> dict[str, ModelStyle]:
+    """Return the colour and marker of every model."""
+    return {model: model_style(models, model) for model in models}
+
+
+def other_styles(names: Sequence[str]) -> dict[str, ModelStyle]:
+    """Return colours and markers of judges or trainings; grey is left to the base model."""
+    return {name: model_style(["", *names], name) for name in names}
 
 
 @contextmanager
@@ -91,8 +100,6 @@ def house_style() -> Iterator[None]:
 
     A model's name may hold characters that the font has no picture of: a box is drawn for it.
     """
-    import matplotlib as mpl
-
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         mpl.rcdefaults()
@@ -113,10 +120,6 @@ def in_house_style(draw: Callable[[FigureData], Plot]) -> Callable[[FigureData],
 
 def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     """Make an empty figure, in inches, on a canvas of its own: no pyplot, nothing global."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.05)
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
@@ -143,7 +146,7 @@ def row_height(names: Sequence[str]) -> float:
 
 
 def label_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Put names down the left side, first on top, with no line across them."""
+    """Write names down the left side, first on top, with no line across them."""
     axes.set_yticks(range(len(names)), [wrap_label(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
@@ -172,23 +175,26 @@ def add_legend(
     line: bool = False,
     details: Mapping[str, str] | None = None,
 ) -> None:
-    """Put names with their markers above the panels; with details, beside them.
+    """Draw names with their markers above the panels; with details, beside them.
 
     Args:
-        figure: Where to put it.
+        figure: Where to draw it.
         styles: Name -> how it is drawn.
         line: Draw a piece of line through each marker.
         details: Name -> what is written under it.
     """
-    from matplotlib.lines import Line2D
-
     handles = [
         Line2D(
-            [], [], linestyle="-" if line else "none", linewidth=2, marker=style.marker,
-            color=style.colour, markersize=7,
+            [],
+            [],
+            linestyle="-" if line else "none",
+            linewidth=2,
+            marker=style.marker,
+            color=style.colour,
+            markersize=7,
         )
         for style in styles.values()
-    ]  # fmt: skip
+    ]
     figure.legend(
         handles,
         [
@@ -201,13 +207,60 @@ def add_legend(
 
 
 def not_measured(axes: Axes) -> None:
-    """Say in a panel that there is nothing to show."""
-    axes.text(
-        0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center",
-        color=MUTED, style="italic",
-    )  # fmt: skip
+    """Write in a panel that there is nothing to show."""
+    middle: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+    axes.text(0.5, 0.5, "not measured", color=MUTED, style="italic", **middle)
     axes.set_xticks([])
     axes.grid(visible=False)
+
+
+def draw_marker(
+    axes: Axes,
+    x: float | Sequence[float],
+    y: float | Sequence[float],
+    style: ModelStyle,
+    *,
+    hollow: bool = False,
+    size: float = 8.5,
+    edge: float = 1.8,
+) -> Line2D:
+    """Draw one marker or several, filled or open."""
+    [markers] = axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=style.marker,
+        markersize=size,
+        markerfacecolor="white" if hollow else style.colour,
+        markeredgecolor=style.colour,
+        markeredgewidth=edge,
+        zorder=4,
+    )
+    return markers
+
+
+def draw_cloud(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    style: ModelStyle,
+    *,
+    many: bool,
+    alpha: float,
+) -> None:
+    """Draw a cloud of points; many are smaller and paler, and a picture within an SVG."""
+    axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=style.marker,
+        markersize=2.5 if many else 5,
+        color=style.colour,
+        alpha=alpha / 2 if many else alpha,
+        markeredgewidth=0,
+        zorder=3,
+        rasterized=many,
+    )
 
 
 def threshold_line(

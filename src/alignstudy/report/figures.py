@@ -7,31 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alignstudy.analysis.comparisons.orientation import ALPHA
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Comparison, Hygiene
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import (
-    RATES,
-    SCORES,
-    Curve,
-    Difference,
-    FigureData,
-    NothingToShow,
-    Plot,
-)
-from alignstudy.records import Axis, ScoredResponse
-from alignstudy.report.inputs import FigureFile, TrainingRecord
+from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.records import ScoredResponse
+from alignstudy.records.evidence import TrainingRecord
+from alignstudy.report.inputs import FigureFile
 
 DPI = 144
 SVG_DPI = 96
 """Of clouds of points, which are pictures within an SVG; all else in it has no resolution."""
-FLAGS = (
-    "empty", "cap", "role_tag", "repetition", "loop", "echo", "refusal", "evasive", "incoherent",
-    "comply",
-)  # fmt: skip
-"""Shares of `Hygiene` that the figure of hygiene shows, in its order."""
 
 
 def write_figures(
@@ -51,7 +37,7 @@ def write_figures(
         folder: Made if it isn't there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    data = figure_data(findings, responses, training)
+    data = FigureData(findings=findings, responses=usable(responses)[0], training=training)
     files = []
     for name in FIGURES:
         try:
@@ -60,69 +46,6 @@ def write_figures(
             continue
         files.append(_write(name, plot, folder))
     return tuple(files)
-
-
-def figure_data(
-    findings: Findings, responses: Sequence[ScoredResponse], training: Sequence[TrainingRecord]
-) -> FigureData:
-    """Gather what figures are drawn from."""
-    analysis = findings.first
-    thresholds = analysis.thresholds
-    return FigureData(
-        judge=analysis.judge,
-        models=tuple(model.model for model in analysis.models),
-        base=analysis.base,
-        estimates={
-            metric: {model.model: getattr(model, metric) for model in analysis.models}
-            for metric in (*RATES, *SCORES)
-        },
-        differences=tuple(_difference(item) for item in analysis.comparisons),
-        responses=usable(responses)[0],
-        thresholds={Axis.HARMLESS: thresholds.harmless, Axis.HELPFUL: thresholds.helpful},
-        curves=curves(training),
-        inclusive=thresholds.inclusive,
-        empty_fails=thresholds.empty_fails,
-        sweeps=analysis.sweeps,
-        qualities=findings.qualities,
-        agreements=findings.agreements,
-        divergences=findings.divergences,
-        hygiene={
-            model.model: {axis: _flags(found) for axis, found in model.hygiene.items()}
-            for model in analysis.models
-        },
-    )
-
-
-def _flags(hygiene: Hygiene) -> dict[str, float | None]:
-    """Return the shares among the figures of hygiene."""
-    return {name: getattr(hygiene, name) for name in FLAGS}
-
-
-def curves(training: Sequence[TrainingRecord]) -> tuple[Curve, ...]:
-    """Return the logged curves; labels name the seed only where there are several."""
-    several = len({record.seed for record in training}) > 1
-    return tuple(
-        Curve(
-            label=f"{record.recipe} (seed {record.seed})" if several else record.recipe,
-            method=record.method,
-            points=record.curve,
-        )
-        for record in training
-        if record.curve
-    )
-
-
-def _difference(item: Comparison) -> Difference:
-    """Return a comparison as figures draw it."""
-    return Difference(
-        metric=item.metric,
-        model=item.model,
-        reference=item.reference,
-        estimate=item.difference,
-        p_value=item.p_holm,
-        shown=item.p_holm is not None and item.p_holm < ALPHA,
-        win_rate=item.win_interval,
-    )
 
 
 def _write(name: str, plot: Plot, folder: Path) -> FigureFile:

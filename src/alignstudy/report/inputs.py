@@ -9,39 +9,8 @@ from typing import Any, Literal
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
-from alignstudy.records import Audit, GuardOutcome, ScoredResponse
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRecord:
-    """One training stage as it went.
-
-    Attributes:
-        stage: The stage's name in the run.
-        recipe: The chain of methods up to and including this one: "sft > dpo".
-        method: The last method of the chain: "dpo".
-        steps: Optimizer steps.
-        num_tokens: Tokens that the model read in training.
-        seconds: Wall-clock time of the training loop.
-        final_loss: Mean loss of the last logged interval; None if none was logged.
-        counts: What happened to the rows: "rows", "truncated rows", ...
-        guards: What the stage's guards saw.
-        curve: The rows of `metrics.jsonl`, in order.
-    """
-
-    stage: str
-    recipe: str
-    method: str
-    seed: int
-    steps: int
-    epochs: float
-    num_tokens: int
-    seconds: float
-    final_loss: float | None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    guards: tuple[GuardOutcome, ...] = ()
-    notes: tuple[str, ...] = ()
-    curve: tuple[Mapping[str, Any], ...] = ()
+from alignstudy.records import Audit, ScoredResponse
+from alignstudy.records.evidence import TrainingRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +42,7 @@ class ReportInputs:
         calibrations: How thresholds were found, a row an axis and judge, name -> value.
         preview: Decoded training examples as text; "" for none.
         costs: What each stage took: rows of name -> value: stage, seconds, cpu_seconds, tokens,
-            flops, peak_memory and device_memory in bytes, joules, device, reused (made before the
+            flops, peak_memory and device_memory in bytes, device, reused (made before the
             run that wrote this report); null: the machine doesn't tell, or nobody counted.
         cost_notes: What there is to say of the costs besides, a sentence each.
         partial: Why the run is not whole; "" if it is. Stamped on every page.

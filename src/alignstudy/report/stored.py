@@ -17,7 +17,7 @@ from alignstudy.records import ScoredResponse
 from alignstudy.report.exports import write_classifications, write_responses
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.ratings import read_ratings
-from alignstudy.report.tables.files import write_tables
+from alignstudy.report.tables.write import write_tables
 from alignstudy.report.text.answer import answer
 
 STATISTICS = "statistics.json"

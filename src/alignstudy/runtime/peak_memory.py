@@ -54,13 +54,6 @@ def device_peak(device: str) -> int | None:
     return int(torch.cuda.max_memory_allocated(device))
 
 
-def device_uuid(device: str) -> str:
-    """Name an accelerator as its driver does: "GPU-...."."""
-    import torch
-
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-
-
 def free_device_bytes(device: str) -> int:
     """Return the free bytes of an accelerator."""
     import torch

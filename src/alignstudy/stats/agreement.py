@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.ranks import average_ranks, correlation
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -29,12 +27,14 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
 
     Source: Spearman 1904, doi:10.2307/1412159.
     """
+    from scipy import stats
+
     one, other = _two(a, b)
-    return correlation(average_ranks(one), average_ranks(other))
+    return float(stats.spearmanr(one, other).statistic) if _have_spread(one, other) else None
 
 
 def kendall_tau(a: ArrayLike, b: ArrayLike) -> float | None:
-    """Kendall's tau-b, corrected for ties. Meant for tens of values: time grows with n squared.
+    """Kendall's tau-b, corrected for ties.
 
     Args:
         a: Shape (n,), finite.
@@ -48,19 +48,10 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float | None:
 
     Source: Kendall 1945, doi:10.1093/biomet/33.3.239.
     """
+    from scipy import stats
+
     one, other = _two(a, b)
-    agreeing = untied_one = untied_other = 0.0
-    for index in range(one.size - 1):
-        first, second = (
-            np.sign(one[index + 1 :] - one[index]),
-            np.sign(other[index + 1 :] - other[index]),
-        )
-        agreeing += float(first @ second)
-        untied_one += float(first @ first)
-        untied_other += float(second @ second)
-    if untied_one == 0.0 or untied_other == 0.0:
-        return None
-    return agreeing / (math.sqrt(untied_one) * math.sqrt(untied_other))
+    return float(stats.kendalltau(one, other).statistic) if _have_spread(one, other) else None
 
 
 def cohen_kappa(a: ArrayLike, b: ArrayLike) -> float | None:
@@ -100,6 +91,11 @@ def _two(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.fl
             hint="leave out what either judge gave no score",
         )
     return one, other
+
+
+def _have_spread(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether there are two values or more, not all alike on either side."""
+    return one.size > 1 and bool(np.ptp(one) > 0.0 and np.ptp(other) > 0.0)
 
 
 def _mismatch(one: NDArray[Any], other: NDArray[Any]) -> MetricError:

@@ -51,6 +51,8 @@ def cochran_q(passed: NDArray[np.float64] | NDArray[np.bool_]) -> tuple[float, f
 def friedman(scores: NDArray[np.float64]) -> tuple[float, float]:
     """Friedman's test that all models rank equally, corrected for ties.
 
+    As scipy's, which refuses two models.
+
     Args:
         scores: Shape (models, n), at least two models.
 
@@ -63,9 +65,9 @@ def friedman(scores: NDArray[np.float64]) -> tuple[float, float]:
 
     Source: Friedman 1937, doi:10.1080/01621459.1937.10503522; Conover 1999, section 5.8, for ties.
     """
-    from scipy import special
+    from scipy import special, stats
 
-    ranks = ranks_of_models(_matrix(scores))
+    ranks = stats.rankdata(_matrix(scores), axis=0)
     models, n = ranks.shape
     middle = (models + 1) / 2.0
     spread = float(((ranks - middle) ** 2).sum())
@@ -74,21 +76,6 @@ def friedman(scores: NDArray[np.float64]) -> tuple[float, float]:
     sums = ranks.sum(axis=1) - n * middle
     statistic = (models - 1) * float(sums @ sums) / spread
     return statistic, float(special.chdtrc(models - 1, statistic))
-
-
-def ranks_of_models(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank the models on each prompt, 1 for the lowest; equal scores share their mean rank.
-
-    Args:
-        scores: Shape (models, n), finite.
-
-    Returns:
-        Ranks, shape (models, n).
-    """
-    ranks = np.empty_like(scores)
-    for row, own in enumerate(scores):
-        ranks[row] = (scores < own).sum(axis=0) + ((scores == own).sum(axis=0) + 1) / 2.0
-    return ranks
 
 
 def _matrix(table: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,31 +10,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import device_name, pick_device
-from alignstudy.runtime.spreading import usable_cores
+from alignstudy.runtime.pool import usable_cores
+from alignstudy.study.cost.estimate import StudyEstimate, estimate
 from alignstudy.study.graph.build import Graph, build
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
+from alignstudy.study.run.parallel import make_in_parallel
 from alignstudy.study.run.plan import PlanLine, make_plan
 from alignstudy.study.run.publishing import show_all
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
-from alignstudy.study.run.side_by_side import make_side_by_side
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
 from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import INCOMPLETE
-
-if TYPE_CHECKING:
-    from alignstudy.study.cost.estimates import StudyEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,19 +99,8 @@ class Study:
         return make_plan(self.graph(located).goals, self.store, before), located
 
     def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
-        """Return what the new stages of a plan would take on this machine: time, memory, disk.
-
-        A probe of this machine takes a second or two; where nothing is new nothing is probed.
-        """
-        from alignstudy.study.cost.estimates import estimate
-
-        return estimate(
-            lines,
-            self.store,
-            device=device_of(self.settings),
-            threads=self.settings.threads,
-            workers=worker_count(self.settings),
-        )
+        """Estimate time, memory and disk of a plan's new stages on this machine; run nothing."""
+        return estimate(lines, self.store, device=device_of(self.settings))
 
     def run(self, *, only: str | None = None, progress: Progress = SILENT) -> Run:
         """Run what is missing; write the run folder.
@@ -147,7 +134,7 @@ class Study:
                 for judge, why in located.absent.items():
                     runner.notes.append(f"judge {judge} absent: {why}")
                     progress.note(runner.notes[-1])
-                make_side_by_side(runner, goals)
+                make_in_parallel(runner, goals)
                 for goal in goals:
                     runner.make(goal)
                 keys = {goal.key for goal in goals}
@@ -223,7 +210,7 @@ class _Record:
 
     def _text(self, status: str, started: datetime, last: dict[str, Any]) -> str:
         settings, runner = self.study.settings, self.runner
-        measured = {"kernels": runner.kernels, "workers": runner.workers} if runner else {}
+        measured = {"workers": runner.workers} if runner else {}
         found = self.located.found if self.located else {}
         record = {
             "study": settings.study,

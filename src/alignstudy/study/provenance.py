@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import alignstudy
 from alignstudy.study.graph.stage import NUMERIC_LIBRARIES
+from alignstudy.version import __version__
 
 LIBRARIES = (*NUMERIC_LIBRARIES, "scipy", "pydantic")
 
@@ -24,7 +24,7 @@ _SECRET = re.compile(
 def versions() -> dict[str, str]:
     """Return the versions of everything that decides numbers."""
     return {
-        "alignstudy": alignstudy.__version__,
+        "alignstudy": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     }

@@ -3,78 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS, compared
-from alignstudy.analysis.results import Comparison, Margins
+from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
+from alignstudy.analysis.comparisons.pair_tests import compared
+from alignstudy.analysis.comparisons.resampling import Resampler
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix
-from alignstudy.errors import DataError
 from alignstudy.records import Axis
 from alignstudy.stats.multiplicity import holm
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.comparisons.resampling import Resampler
-
-__all__ = [
-    "MIN_PROMPTS",
-    "PairTable",
-    "AxisDifferences",
-    "adjust",
-    "compare_pairs",
-    "family_of",
-    "pair_tables",
-]
-
-_RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
-_FAMILY = {"hmr": "rates", "hpr": "rates", "cas": "cas"}
-
-
-@dataclass(frozen=True)
-class AxisDifferences:
-    """The differences of all pairs on one prompt set.
-
-    Attributes:
-        panel: The scores.
-        by_seed: What is compared: percent or scores, shape (models, seeds, prompts).
-        differences: Model minus reference, mean over seeds, shape (pairs, prompts); NaN where a
-            pair lacks a score.
-    """
-
-    panel: ScoreMatrix
-    by_seed: NDArray[np.float64]
-    differences: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PairTable:
-    """All pairs in one metric.
-
-    Attributes:
-        metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
-        pairs: (reference, model).
-        sides: One prompt set; both for CAS.
-    """
-
-    metric: str
-    pairs: tuple[tuple[str, str], ...]
-    sides: tuple[AxisDifferences, ...]
-
-
-def family_of(metric: str) -> str:
-    """Name the comparisons among which a metric's p-values are adjusted."""
-    return _FAMILY.get(metric, "scores")
-
 
 def compare_pairs(
-    panels: dict[Axis, ScoreMatrix], *, base: str | None, margins: Margins, resampler: Resampler
+    panels: dict[str, ScoreMatrix],
+    *,
+    axes: Sequence[Axis],
+    base: str | None,
+    margins: Margins,
+    resampler: Resampler,
 ) -> tuple[Comparison, ...]:
-    """Compare every pair of models in hmr, hpr, cas and the mean scores.
+    """Compare every pair of models in the rates, their mean and the mean scores.
 
     Rates of one seed: McNemar's exact test with Tango's interval. With clusters of near-duplicate
     prompts, or several seeds: per-prompt means over seeds by a sign-flip test over clusters, with
@@ -84,6 +35,7 @@ def compare_pairs(
 
     Args:
         panels: Scores by axis.
+        axes: Those of the study: CAS rests on all of them.
         base: The reference of the pairs that it is in; else the model that stands first.
         margins: Within which distance two models count as alike.
         resampler: Draws prompts, seeds and signs.
@@ -92,63 +44,14 @@ def compare_pairs(
         DataError: If two models share no scored prompt of a prompt set.
     """
     found: list[Comparison] = []
-    for table in pair_tables(panels, base=base):
+    for table in pair_tables(panels, axes=axes, base=base):
         found += compared(table, margin=_margin(table, base, margins), resampler=resampler)
     return adjust(found)
 
 
-def pair_tables(panels: dict[Axis, ScoreMatrix], *, base: str | None) -> list[PairTable]:
-    """Lay out the differences of every pair in every metric that is defined.
-
-    Raises:
-        DataError: If two models share no scored prompt of a prompt set.
-    """
-    rates = [table for panel in panels.values() if (table := _table(panel, base, rate=True))]
-    scores = [table for panel in panels.values() if (table := _table(panel, base, rate=False))]
-    both = _cas(rates)
-    return [*rates, *([both] if both else []), *scores]
-
-
-def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
-    """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
-    values = panel.passed if rate else panel.scores
-    by_seed = panel.passed_by_seed if rate else panel.by_seed
-    pairs = tuple((b, a) if b == base else (a, b) for a, b in combinations(panel.known(), 2))
-    if values is None or by_seed is None or not pairs:
-        return None
-    unit = 100.0 if rate else 1.0
-    rows = [values[panel.row(model)] - values[panel.row(reference)] for reference, model in pairs]
-    for (reference, model), row in zip(pairs, rows, strict=True):
-        if np.isnan(row).all():
-            raise DataError(
-                f"models '{model}' and '{reference}' share no scored {panel.axis.prompts_name}"
-                " prompt",
-                why="models are compared prompt by prompt, by prompt id",
-                hint="give all models the same prompts",
-            )
-    metric = _RATE_NAME[panel.axis] if rate else f"score_{panel.axis}"
-    return PairTable(
-        metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
-    )
-
-
-def _cas(rates: Sequence[PairTable]) -> PairTable | None:
-    """Return the pairs that have both rates."""
-    if len(rates) < len(Axis):
-        return None
-    first, second = rates
-    both = tuple(pair for pair in first.pairs if pair in second.pairs)
-    sides = [
-        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in both]])
-        for table in rates
-        for side in table.sides
-    ]
-    return PairTable("cas", both, tuple(sides)) if both else None
-
-
 def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
     """Return the margin in the metric's unit; None where all scores of the base are alike."""
-    if family_of(table.metric) != "scores":
+    if table.metric.is_rate:
         return margins.rates
     if margins.scores is not None:
         return margins.scores
@@ -165,7 +68,7 @@ def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     families: dict[str, list[int]] = {}
     for index, comparison in enumerate(comparisons):
         if comparison.p_value is not None:
-            families.setdefault(family_of(comparison.metric), []).append(index)
+            families.setdefault(comparison.family, []).append(index)
     adjusted = list(comparisons)
     for members in families.values():
         p_values = [comparisons[index].p_value or 0.0 for index in members]

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from alignstudy.analysis.comparisons.pair_table import AxisDifferences, PairTable
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.stats.resampling.hierarchical import hierarchical_means
 from alignstudy.stats.resampling.permutation import sign_flip
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.comparisons.pairs import AxisDifferences, PairTable
 
 FLIPS_PER_DRAW = 20
 

@@ -23,7 +23,8 @@ from alignstudy.data.files.layout import MADE_SPLITS, find_files
 from alignstudy.data.files.reading import read
 from alignstudy.data.formats.parsing import parse_row
 from alignstudy.data.formats.row import RawRow, UnusableRow
-from alignstudy.data.select.prompts import PromptSettings, select_prompts
+from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import Draw, RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Document, Pair, Quarantined
@@ -232,9 +233,9 @@ def _records(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[Pair | 
 def _prompt_facts(source: Path, settings: PromptSettings, fmt: str) -> Iterator[PromptFacts]:
     """Return what each axis of a study would ask; what is wrong, where it could not."""
     for axis in settings.sets:
-        others = {other.prompts_name: None for other in settings.sets if other is not axis}
+        alone = settings.model_copy(update={"axes": {axis.prompts: settings.sets[axis]}})
         try:
-            selected = select_prompts(source, settings.model_copy(update=others), fmt=fmt)
+            selected = select_prompts(source, alone, fmt=fmt)
         except DataError as error:
             fault = f"{error.what}: {error.why}" if error.why else error.what
             yield PromptFacts(axis=axis, drawn=0, notes={}, excluded={}, fault=fault)

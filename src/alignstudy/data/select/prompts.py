@@ -3,114 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
-from alignstudy.data.contamination.exclusion import EvaluationDialogues
-from alignstudy.records import Audit, Axis, Prompt
-from alignstudy.settings import Many, Settings
-
-Protocol = Literal["paper", "rigorous"]
+from alignstudy.data.select.from_file import draw_file_prompts
+from alignstudy.data.select.paper import draw_paper_prompts
+from alignstudy.data.select.prompt_settings import PromptSelection, PromptSettings
+from alignstudy.data.select.rigorous import draw_rigorous_prompts
+from alignstudy.metrics.axes import in_order
 
 
-class PromptSet(Settings):
-    """The prompts of one axis."""
-
-    subsets: Many[str] = Field((), description="subsets by name; empty: all that have the split")
-    split: str = Field("test", min_length=1, description="split by name")
-    n: int = Field(50, ge=1, description="number of prompts")
-    keywords: Many[str] = Field(
-        (),
-        description=(
-            "only prompts with one of them: paper: as a substring of `chosen`, rigorous: as a"
-            " whole word of the last human turn"
-        ),
-    )
-
-
-DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {
-        "harmful": {"subsets": ["harmless-base"], "n": 50, "keywords": ["kill", "murder", "rape"]},
-        "helpful": {"subsets": ["helpful-base"], "n": 50},
-    },
-    "rigorous": {
-        "harmful": {"subsets": ["harmless-base"], "n": 500},
-        "helpful": {"subsets": ["helpful-base"], "n": 500},
-    },
-}
-"""What a study that says less gets, by protocol."""
-
-
-class PromptSettings(Settings):
-    """Which prompts models are tested on; an axis set to null is not tested."""
-
-    protocol: Protocol = Field("rigorous", description="paper: the published study's, exactly")
-    seed: int = Field(100, description="of the draw")
-    harmful: PromptSet | None = Field(None, description="default by protocol; null: no such axis")
-    helpful: PromptSet | None = Field(None, description="default by protocol; null: no such axis")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, given: object) -> object:
-        """Fill in what the protocol has and the study doesn't say."""
-        if not isinstance(given, Mapping):
-            return given
-        defaults = DEFAULTS.get(str(given.get("protocol", "rigorous")), {})
-        filled = dict(given)
-        for name, default in defaults.items():
-            asked = given.get(name, {})
-            if isinstance(asked, Mapping):
-                filled[name] = {**default, **asked}
-        return filled
-
-    @model_validator(mode="after")
-    def _some_axis(self) -> PromptSettings:
-        if not self.sets:
-            raise ValueError("both harmful and helpful are null: there is nothing to ask")
-        return self
-
-    @property
-    def sets(self) -> dict[Axis, PromptSet]:
-        """The prompt sets that there are, harmful first."""
-        both = {Axis.HARMLESS: self.harmful, Axis.HELPFUL: self.helpful}
-        return {axis: chosen for axis, chosen in both.items() if chosen is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptSelection:
-    """The prompts, axis by axis, and what happened to the rows that they come from."""
-
-    prompts: tuple[Prompt, ...]
-    audits: tuple[Audit, ...]
-
-    def of(self, axis: Axis) -> tuple[Prompt, ...]:
-        """Return the prompts of one axis."""
-        return tuple(prompt for prompt in self.prompts if prompt.axis is axis)
-
-    @property
-    def dialogues(self) -> EvaluationDialogues:
-        """What no training row may share."""
-        return EvaluationDialogues.of_prompts(self.prompts)
-
-
-def select_prompts(source: Path, settings: PromptSettings, *, fmt: str = "auto") -> PromptSelection:
+def select_prompts(
+    source: Path,
+    settings: PromptSettings,
+    *,
+    fmt: str = "auto",
+    files: Mapping[str, Path] | None = None,
+) -> PromptSelection:
     """Choose the prompts of a study.
+
+    Args:
+        source: The data that prompts are drawn from.
+        settings: Which prompts.
+        fmt: A name of `FORMATS`, or "auto".
+        files: Axis -> file, of the sets that have one of their own; None: as the settings name it.
 
     Raises:
         DataError: If a set has no usable row; under the paper protocol, if it has fewer rows than
             prompts are asked for.
     """
-    from alignstudy.data.select.paper import draw_paper_prompts
-    from alignstudy.data.select.rigorous import draw_rigorous_prompts
-
+    drawn = {axis: chosen for axis, chosen in settings.sets.items() if chosen.file is None}
     if settings.protocol == "paper":
-        return draw_paper_prompts(source, settings)
-    return draw_rigorous_prompts(source, settings, fmt=fmt)
-
-
-def numbered(axis: Axis, number: int, text: str, source: str) -> Prompt:
-    """Make a prompt with its id: `harmless-000`."""
-    return Prompt(id=f"{axis.value}-{number:03d}", axis=axis, text=text, source=source)
+        found = draw_paper_prompts(source, drawn, seed=settings.seed)
+    else:
+        found = draw_rigorous_prompts(source, drawn, seed=settings.seed, fmt=fmt)
+    for axis, chosen in settings.sets.items():
+        if chosen.file is not None:
+            path = (files or {}).get(axis.name, Path(chosen.file))
+            found |= draw_file_prompts(
+                path, axis, chosen, protocol=settings.protocol, seed=settings.seed
+            )
+    return found.in_order(in_order(settings.sets))

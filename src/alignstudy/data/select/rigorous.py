@@ -5,7 +5,7 @@ Near-duplicates stay, and are clustered: figures resample a cluster as one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,7 +13,7 @@ from random import Random
 from alignstudy.data.contamination.leaks import holds_word
 from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.select.collect import collect_pairs
-from alignstudy.data.select.prompts import PromptSelection, PromptSet, PromptSettings, numbered
+from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
 from alignstudy.errors import DataError
@@ -25,7 +25,9 @@ NOT_HUMAN = "prompt doesn't end in a human turn"
 NOT_DRAWN = "not drawn"
 
 
-def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -> PromptSelection:
+def draw_rigorous_prompts(
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int, fmt: str
+) -> PromptSelection:
     """Draw prompts for each axis from a generator of its own.
 
     A set with fewer prompts than asked for is used whole, and its audit says how many are missing.
@@ -35,68 +37,47 @@ def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -
     """
     prompts: list[Prompt] = []
     audits: list[Audit] = []
-    for axis, chosen_set in settings.sets.items():
-        drawn, audit = _draw(source, axis, chosen_set, seed=settings.seed, fmt=fmt)
+    for axis, chosen_set in sets.items():
+        part = f"prompts/{axis.prompts}"
+        selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
+        found = collect_pairs(source, selection, part=part, fmt=fmt)
+        candidates, excluded = askable(found.rows, chosen_set.keywords)
+        if not candidates:
+            raise DataError(
+                f"{source}: no usable prompt for {part}",
+                why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
+                hint="change the keywords, or take more subsets",
+            )
+        num_drawn = min(chosen_set.size, len(candidates))
+        drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
+        excluded[NOT_DRAWN] = len(candidates) - num_drawn
+        notes = dict(found.audit.notes)
+        if num_drawn < chosen_set.size:
+            notes["fewer prompts than asked for"] = chosen_set.size - num_drawn
         named, clusters = clustered(
             [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]
         )
         prompts += named
-        audits.append(replace(audit, notes={**audit.notes, **clusters}))
+        excluded = {reason: n for reason, n in excluded.items() if n}
+        notes |= clusters
+        audits.append(replace(found.audit, used=num_drawn, excluded=excluded, notes=notes))
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
 
 
-def _draw(
-    source: Path, axis: Axis, chosen_set: PromptSet, *, seed: int, fmt: str
-) -> tuple[Sequence[Pair], Audit]:
-    part = f"prompts/{axis.prompts_name}"
-    selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
-    found = collect_pairs(source, selection, part=part, fmt=fmt)
-    candidates, excluded = _candidates(found.rows, chosen_set.keywords)
-    if not candidates:
-        raise DataError(
-            f"{source}: no usable prompt for {part}",
-            why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
-            hint="change the keywords, or take more subsets",
-        )
-    num_drawn = min(chosen_set.n, len(candidates))
-    drawn = Random(f"{seed} {axis.value}").sample(candidates, num_drawn)
-    excluded[NOT_DRAWN] = len(candidates) - num_drawn
-    missing = chosen_set.n - num_drawn
-    audit = Audit(
-        part=part,
-        read=found.audit.read,
-        used=num_drawn,
-        quarantined=found.audit.quarantined,
-        excluded={reason: n for reason, n in excluded.items() if n},
-        notes={
-            **found.audit.notes,
-            **({"fewer prompts than asked for": missing} if missing else {}),
-        },
-    )
-    return drawn, audit
-
-
-def _candidates(
-    pairs: Sequence[Pair], keywords: Sequence[str]
-) -> tuple[list[Pair], dict[str, int]]:
+def askable(pairs: Sequence[Pair], keywords: Sequence[str]) -> tuple[list[Pair], dict[str, int]]:
     """Return the rows whose prompts can be asked, and how many can't, by reason."""
     excluded = dict.fromkeys((NOT_HUMAN, NO_KEYWORD, DUPLICATE), 0)
     seen: set[str] = set()
     candidates = []
     for pair in pairs:
-        reason = _why_not(pair.prompt, keywords, seen)
-        if reason is None:
+        last = parse_turns(pair.prompt.removesuffix(CUE))[-1]
+        if last.role != "human":
+            excluded[NOT_HUMAN] += 1
+        elif keywords and not holds_word(last.text, keywords):
+            excluded[NO_KEYWORD] += 1
+        elif pair.prompt in seen:
+            excluded[DUPLICATE] += 1
+        else:
             seen.add(pair.prompt)
             candidates.append(pair)
-        else:
-            excluded[reason] += 1
     return candidates, excluded
-
-
-def _why_not(prompt: str, keywords: Sequence[str], seen: set[str]) -> str | None:
-    last = parse_turns(prompt.removesuffix(CUE))[-1]
-    if last.role != "human":
-        return NOT_HUMAN
-    if keywords and not holds_word(last.text, keywords):
-        return NO_KEYWORD
-    return DUPLICATE if prompt in seen else None

@@ -9,39 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
-
-from pydantic import Field
+from typing import Any, ClassVar, Self
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.judges.axes import Measures
 from alignstudy.judges.base import JudgeScore
-from alignstudy.judges.kinds.python_source import local_modules, module_file, source_digest
+from alignstudy.judges.kinds.python_settings import PythonSettings
+from alignstudy.judges.kinds.python_source import local_modules, module_file
 from alignstudy.progress import SILENT, Progress
-from alignstudy.settings import Settings
-
-__all__ = ["PythonJudge", "PythonSettings", "source_digest"]
 
 Rate = Callable[[list[tuple[str, str]]], Sequence[float | None]]
 
 _SHOWN = 200
 """Characters of a response that a message shows."""
-
-
-class PythonSettings(Settings):
-    """Which function rates, and which way its numbers count."""
-
-    use: Literal["python"] = "python"
-    call: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
-        description="`module:function`, in the current folder or installed. It gets a list of"
-        " (prompt, response) and returns as many numbers, or None where it has none.",
-    )
-    better: Literal["higher", "lower"] = Field(
-        "higher", description="Which way it counts; lower: numbers are negated."
-    )
-    measures: Measures = Field("both", description="The axes whose responses it may score.")
-    batch_size: int = Field(64, ge=1, description="Most pairs a call.")
 
 
 class PythonJudge:

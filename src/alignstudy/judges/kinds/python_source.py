@@ -7,12 +7,9 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alignstudy.errors import InputError
-
-if TYPE_CHECKING:
-    from alignstudy.judges.kinds.python import PythonSettings
+from alignstudy.judges.kinds.python_settings import PythonSettings
 
 
 def source_digest(settings: PythonSettings, folder: Path | None = None) -> str:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.judges.axes import Measures
 from alignstudy.judges.base import JudgeScore
 from alignstudy.judges.encoders.chat import ChatEncoder, TextEncoder
 from alignstudy.judges.encoders.encoding import Encoded, Encoder
 from alignstudy.judges.encoders.heads import Head
 from alignstudy.judges.encoders.pairs import PairEncoder
-from alignstudy.judges.quality.spread import Spread
+from alignstudy.judges.quality.spread import Pool, scoring_pool
 from alignstudy.models.batching import length_batches, run_halving
 from alignstudy.models.folder import check_no_code
 from alignstudy.models.load import load_classifier, output_index
@@ -63,7 +62,9 @@ class SeqClsSettings(Settings):
         description="Which way it counts; lower (a cost): scores are negated, so that the higher"
         " is the better everywhere, thresholds included.",
     )
-    measures: Measures = Field("both", description="The axes whose responses it may score.")
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
     truncation: Literal["turns", "paper"] = Field(
         "turns",
         description="turns: too long a prompt loses its oldest turns, then its first tokens, the"
@@ -130,10 +131,8 @@ class SeqClsJudge:
         else:
             self._head = Head.parse(settings.read)
             self._run([self._encoder.encode("Hello", "Hello")])  # refuses a name that isn't there
-        self._spread: Spread | None = None
-        if workers > 1 and device == "cpu":
-            load = partial(load_scorer, settings, folder)
-            self._spread = Spread(load, self._model, workers=workers)
+        self._workers = workers if device == "cpu" else 1
+        self._pool: Pool | None = None
 
     @classmethod
     def build(
@@ -160,8 +159,9 @@ class SeqClsJudge:
 
     def close(self) -> None:
         """End the worker processes, if there are any; they end with the judge at the latest."""
-        if self._spread is not None:
-            self._spread.close()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def score(
         self, items: Sequence[tuple[str, str]], *, progress: Progress = SILENT
@@ -204,11 +204,14 @@ class SeqClsJudge:
         faulty = [[at] for at, row in enumerate(encoded) if row.fault]
         batches = [[sound[at] for at in batch] for batch in found] + faulty
         tasks = [[encoded[at] for at in batch] for batch in batches]
-        pool = None if self._spread is None else self._spread.pool_for(tasks)
-        if pool is None:
-            yield from ((batches[at], self.score_rows(t, note)) for at, t in enumerate(tasks))
+        if self._pool is None:
+            load = partial(load_scorer, self._settings, self._folder)
+            self._pool = scoring_pool(load, self._model, tasks, workers=self._workers)
+        if self._pool is None:
+            given: Iterator[list[JudgeScore]] = (self.score_rows(rows, note) for rows in tasks)
         else:
-            yield from ((batches[at], given) for at, given in pool.run(tasks, note=note))
+            given = self._pool.map(tasks, note=note)
+        yield from zip(batches, given, strict=True)
 
     def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
         """Return the scores of one batch, the higher the better."""

@@ -3,15 +3,13 @@
 In mixed precision the weights, the optimizer and the sums stay in float32; only the products of
 matrices are rounded to bfloat16, as `torch.autocast` does it (Micikevicius et al. 2018, arXiv
 1710.03740; Kalamkar et al. 2019, arXiv 1905.12322). Most models bear it. Whether this one does, on
-these rows, under this loss, is measured: the first steps are made twice, and undone.
+these rows, under this loss, is measured: the first steps are made twice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from alignstudy.errors import GuardError
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["fp32", "bf16"]
+Curve = tuple[list[float], list["torch.Tensor"]]
+"""Losses, one a step; gradients of the first, one a trained weight, in main memory."""
 
 GATE_STEPS = 8
 """Losses that are compared: the first shows what rounding does to a pass, the others how fast the
@@ -37,21 +37,6 @@ GRADIENT_TOLERANCE = 0.3
 """Largest distance of the first gradients, as a share of float32's: the step is then at most 17
 degrees off. Sound models were seen at 0.3 to 4 %, one with hugely spread weights at 12 %; a
 gradient that is lost is off by 100 %. At a low learning rate no loss would show it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A few steps of training, undone.
-
-    Attributes:
-        losses: One a step.
-        gradient: Of the first loss, one tensor a trained weight, on the CPU.
-        rows: How many rows memory held.
-    """
-
-    losses: tuple[float, ...]
-    gradient: tuple[torch.Tensor, ...]
-    rows: int
 
 
 def pick_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Precision:
@@ -77,101 +62,94 @@ def precision_gate(
     trainer: Any,  # noqa: ANN401
     asked: Literal["auto", "fp32", "bf16"],
     *,
-    device: str,
     steps: int = GATE_STEPS,
-) -> tuple[Precision, GuardOutcome | None]:
-    """Decide on the precision of a training that is about to begin.
+) -> GuardOutcome:
+    """Train on the first rows in float32 and in bf16, by AdamW at the job's peak learning rate.
 
-    For bf16 the first rows are trained on twice from the same weights, in float32 and in mixed
-    precision, by AdamW at the job's peak learning rate. Then weights, buffers, gradients, random
-    numbers and modes are what they were, to the bit.
+    Where memory runs out, half of the rows are tried, down to one.
 
     Args:
-        trainer: A trainer that was built with float32 weights and no mixed precision of its own,
-            before its first step.
+        trainer: A trainer with float32 weights and no mixed precision of its own. Its weights are
+            moved: it is good for nothing afterwards.
         asked: What the study says.
-        device: Where the trainer's model lies.
         steps: Losses a curve.
 
     Returns:
-        The precision, and what was measured; None: nothing was, float32 needs no proof.
+        Whether losses and gradients agree; if not, its detail says that float32 is used.
 
     Raises:
-        GuardError: If bf16 was asked for by name and the curves part.
+        GuardError: If they don't and bf16 was asked for by name.
     """
-    picked = pick_precision(asked, device)
-    if picked == "fp32":
-        return picked, None
-    curves: dict[bool, Curve] = {}
+    import torch
 
-    def run(bf16: bool) -> Sequence[float]:
-        rows = curves[False].rows if bf16 else PROBE_ROWS
-        curves[bf16] = train_and_undo(trainer, rows, bf16=bf16, device=device, steps=steps)
-        return curves[bf16].losses
-
-    outcome = curves_agree(
-        curve_distance(run),
-        gradient_distance(curves[False], curves[True]),
-        fp32=curves[False].losses,
-        bf16=curves[True].losses,
-        asked=asked,
-    )
-    return ("bf16" if outcome.passed else "fp32"), outcome
+    start = {name: held.to("cpu", copy=True) for name, held in trainer.model.state_dict().items()}
+    rows = min(PROBE_ROWS, len(trainer.train_dataset))
+    while True:
+        try:
+            exact, rounded = (
+                _train(trainer, start, rows, bf16=bf16, steps=steps) for bf16 in (False, True)
+            )
+            return curves_agree(exact, rounded, asked=asked)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+        rows //= 2
+        torch.cuda.empty_cache()
 
 
-def curve_distance(run: Callable[[bool], Sequence[float]]) -> float:
-    """Return the largest distance of two loss curves, as a share of float32's first loss, or of 1.
-
-    Args:
-        run: Gives the losses of a few steps, in bf16 if told True, else in fp32; always from the
-            same weights, on the same rows, as many.
-
-    Returns:
-        0 for equal curves; inf where a loss isn't finite.
-    """
-    pairs = list(zip(run(False), run(True), strict=True))
-    if not all(math.isfinite(loss) for pair in pairs for loss in pair):
-        return math.inf
-    return max(abs(rounded - exact) for exact, rounded in pairs) / max(1.0, abs(pairs[0][0]))
-
-
-def gradient_distance(exact: Curve, rounded: Curve) -> float:
-    """Return the distance of two first gradients as a share of the exact one's length.
-
-    Returns:
-        0 for equal ones; inf where one isn't finite, or only the exact one is 0.
-    """
-    apart = length = 0.0
-    for one, other in zip(exact.gradient, rounded.gradient, strict=True):
-        apart += float((one - other).double().square().sum())
-        length += float(one.double().square().sum())
-    if not math.isfinite(apart) or not math.isfinite(length):
-        return math.inf
-    if length == 0:
-        return math.inf if apart else 0.0
-    return math.sqrt(apart / length)
-
-
-def curves_agree(
-    distance: float,
-    gradients: float,
+def _train(
+    trainer: Any,  # noqa: ANN401
+    start: dict[str, torch.Tensor],
+    rows: int,
     *,
-    fp32: Sequence[float],
-    bf16: Sequence[float],
-    asked: str,
-) -> GuardOutcome:
+    bf16: bool,
+    steps: int,
+) -> Curve:
+    """Train from the starting weights; dropout is off, whose masks differ between precisions."""
+    import torch
+
+    model, args = trainer.model, trainer.args
+    model.load_state_dict(start)
+    model.eval()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=args.learning_rate, eps=1e-8, weight_decay=args.weight_decay
+    )
+    batch = probe_batch(trainer, num_rows=rows)
+    device = batch["input_ids"].device
+    losses: list[float] = []
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]):
+        for step in range(steps):
+            optimizer.zero_grad()
+            with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
+                loss = trainer.compute_loss(model, batch)
+            loss.backward()
+            losses.append(float(loss.detach()))
+            if step == 0:  # zeros where the loss doesn't depend on a weight
+                gradient = [
+                    torch.zeros(weight.shape)
+                    if weight.grad is None
+                    else weight.grad.to("cpu", copy=True)
+                    for weight in trained
+                ]
+            torch.nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
+            optimizer.step()
+    return losses, gradient
+
+
+def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
     """Refuse mixed precision where losses or gradients leave float32's.
 
     Args:
-        distance: As `curve_distance` gives it.
-        gradients: As `gradient_distance` gives it.
-        fp32: The losses in float32, for the message.
-        bf16: The losses in mixed precision.
+        exact: In float32.
+        rounded: In mixed precision.
         asked: "bf16", or "auto": then the outcome says that float32 is used.
 
     Raises:
         GuardError: If they do and bf16 was asked for by name.
     """
+    (fp32, _), (bf16, _) = exact, rounded
+    distance, gradients = _loss_distance(fp32, bf16), _gradient_distance(exact[1], rounded[1])
     seen = (
         f"in {len(fp32)} steps on the first rows losses went from {fp32[0]:.6g} to"
         f" {fp32[-1]:.6g} in fp32, from {bf16[0]:.6g} to {bf16[-1]:.6g} in bf16: at most"
@@ -189,98 +167,19 @@ def curves_agree(
     return GuardOutcome(guard="bf16_follows_fp32", passed=passed, detail=seen + advice)
 
 
-def train_and_undo(
-    trainer: Any,  # noqa: ANN401
-    rows: int,
-    *,
-    bf16: bool,
-    device: str,
-    steps: int = GATE_STEPS,
-) -> Curve:
-    """Train for a few steps on the trainer's first rows, tell what was seen, and undo the steps.
-
-    Every dropout is off: its masks aren't the same numbers in both precisions. Where memory runs
-    out, half of the rows are tried, down to one.
-
-    Args:
-        trainer: As for `precision_gate`.
-        rows: How many of them at most.
-        bf16: In mixed precision.
-        device: Where the model lies.
-        steps: Losses; after each the weights move.
-    """
-    import torch
-
-    rows = min(rows, len(trainer.train_dataset))
-    while True:
-        try:
-            with _undone(trainer, device):
-                return _steps(trainer, rows, bf16=bf16, device=device, steps=steps)
-        except torch.OutOfMemoryError:
-            if rows == 1:
-                raise
-        rows //= 2
-        torch.cuda.empty_cache()
+def _loss_distance(exact: list[float], rounded: list[float]) -> float:
+    """Return the largest distance of two curves; inf where a loss isn't finite."""
+    if not all(map(math.isfinite, exact + rounded)):
+        return math.inf
+    apart = max(abs(one - other) for one, other in zip(exact, rounded, strict=True))
+    return apart / max(1.0, abs(exact[0]))
 
 
-def _steps(trainer: Any, rows: int, *, bf16: bool, device: str, steps: int) -> Curve:  # noqa: ANN401
-    import torch
-
-    model, args = trainer.model, trainer.args
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=args.learning_rate, eps=1e-8, weight_decay=args.weight_decay
-    )
-    batch, kind = probe_batch(trainer, num_rows=rows), torch.device(device).type
-    losses: list[float] = []
-    for step in range(steps):
-        optimizer.zero_grad()
-        with torch.autocast(kind, dtype=torch.bfloat16) if bf16 else nullcontext():
-            loss = trainer.compute_loss(model, batch)
-        loss.backward()
-        losses.append(float(loss.detach()))
-        if step == 0:
-            gradient = tuple(_gradient(weight) for weight in trained)
-        torch.nn.utils.clip_grad_norm_(trained, args.max_grad_norm)
-        optimizer.step()
-    return Curve(losses=tuple(losses), gradient=gradient, rows=rows)
-
-
-def _gradient(weight: torch.nn.Parameter) -> torch.Tensor:
-    """Copy a weight's gradient into main memory; zeros where the loss doesn't depend on it."""
-    if weight.grad is None:
-        return weight.detach().cpu().new_zeros(weight.shape)
-    return weight.grad.detach().to("cpu", copy=True)
-
-
-@contextmanager
-def _undone(trainer: Any, device: str) -> Iterator[None]:  # noqa: ANN401
-    """Switch dropout off inside; then put back all that a step changes.
-
-    Copies lie in main memory: on a GPU training may need all of the GPU's.
-    """
-    import torch
-
-    model = trainer.model
-    modes = [(module, module.training) for module in model.modules()]
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    grads = [weight.grad for weight in weights]
-    held = [*weights, *model.buffers()]
-    copies = [tensor.detach().to("cpu", copy=True) for tensor in held]
-    tokens = trainer._total_train_tokens
-    place = torch.device(device)
-    model.eval()
-    try:
-        with torch.random.fork_rng([] if place.type == "cpu" else [place]):
-            yield
-    finally:
-        with torch.no_grad():
-            for tensor, copy in zip(held, copies, strict=True):
-                tensor.copy_(copy)
-        for weight, grad in zip(weights, grads, strict=True):
-            weight.grad = grad
-        for module, training in modes:
-            module.training = training
-        trainer._total_train_tokens = tokens
-        for figures in trainer._metrics.values():
-            figures.clear()
+def _gradient_distance(exact: list[torch.Tensor], rounded: list[torch.Tensor]) -> float:
+    """Return the distance as a share of the exact length; inf if not finite or nothing to share."""
+    pairs = list(zip(exact, rounded, strict=True))
+    apart = math.sqrt(sum(float((one - other).double().square().sum()) for one, other in pairs))
+    length = math.sqrt(sum(float(one.double().square().sum()) for one, _ in pairs))
+    if not math.isfinite(apart + length) or (apart and not length):
+        return math.inf
+    return apart / length if length else 0.0

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import alignstudy
 from alignstudy.errors import GuardError
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.encode import IGNORED, Encoded
@@ -19,7 +18,7 @@ from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
 from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off
 from alignstudy.methods.loop.arguments import check_target_modules
-from alignstudy.methods.reference.cache import ReferenceCache, References, reference_logps
+from alignstudy.methods.reference.cache import Reference, References, reference_logps
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.weights.initial import (
     has_weights,
@@ -32,6 +31,7 @@ from alignstudy.models.load import load_causal_lm
 from alignstudy.progress import SILENT
 from alignstudy.records import GuardOutcome, Weights
 from alignstudy.runtime.device import context_length, device_name
+from alignstudy.version import __version__
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ class Assembled:
         references: What was computed or kept of the reference; None where there is none, or it is
             part of every step.
         checked: What was measured of the layout.
-        notes: Where the weights are from, if not from the parent's files; which kernels compute.
+        notes: Where the weights are from, if not from the parent's files.
     """
 
     trainer: Any
@@ -70,15 +70,13 @@ def settle_precision(
     if wanted == "fp32":
         return wanted, None
     probe = replace(job, references=None, progress=SILENT)
-    trainer = assemble(
-        probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32", probing=True
-    ).trainer
-    settled = precision_gate(trainer, job.settings.precision, device=job.device)
+    trainer = assemble(probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32").trainer
+    outcome = precision_gate(trainer, job.settings.precision)
     del trainer
     gc.collect()  # its parts know each other: they would hold the memory that training wants
     if job.device != "cpu":
         torch.cuda.empty_cache()
-    return settled
+    return ("bf16" if outcome.passed else "fp32"), outcome
 
 
 def _first(encoded: Encoded, num_rows: int) -> Encoded:
@@ -97,7 +95,6 @@ def assemble(
     tokenizer: PreTrainedTokenizerBase,
     *,
     precision: Precision,
-    probing: bool = False,
 ) -> Assembled:
     """Load the model, build the trainer, and have the reference's log-probabilities ready.
 
@@ -106,7 +103,6 @@ def assemble(
         encoded: Its rows.
         tokenizer: The parent's.
         precision: To train in.
-        probing: Whether the trainer will only be measured on: no kernels are compiled for it.
 
     Raises:
         InputError: If rows are longer than the model reads, or a LoRA target is no layer.
@@ -115,7 +111,6 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.loop.routes import routes_to_try, settle_route
     from alignstudy.methods.scoring.layout_check import settle_layout
 
     set_seed(job.seed)
@@ -133,11 +128,6 @@ def assemble(
     if trainer.lean is not None:
         checked, why = settle_layout(trainer, precision=precision)
         notes += why
-    if job.device != "cpu" and trainer.lean is not None:
-        updates = 0 if probing else trainer.args.max_steps
-        routes = routes_to_try(updates=updates, dropout=is_noisy(model.config))
-        notes += settle_route(trainer, routes, precision=precision)[1]
-        trainer.tally.clear()
     references = None
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)
@@ -200,17 +190,25 @@ def _computed_references(
     def log_probs(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return reference_log_probs(trainer, batch)
 
-    identity, rows_at_once = _identity(job, trainer, precision), 1 if job.device == "cpu" else 16
+    reference = Reference(
+        log_probs=log_probs,
+        identity=_identity(job, trainer, precision),
+        pad_token_id=int(tokenizer.pad_token_id),
+        device=job.device,
+        rows_at_once=1 if job.device == "cpu" else 16,
+    )
     was_training = trainer.model.training
     trainer.model.eval()
     try:
         with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
             return reference_logps(
-                log_probs, encoded, cache=ReferenceCache(kept), identity=identity,
-                pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
-                device=job.device, rows_at_once=rows_at_once, progress=job.progress,
+                reference,
+                encoded,
+                path=kept,
+                ld_alpha=job.settings.ld_alpha,
+                progress=job.progress,
                 should_stop=job.should_stop,
-            )  # fmt: skip
+            )
     finally:
         trainer.model.train(was_training)
 
@@ -247,7 +245,7 @@ def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa
         "kernels": str(backends.mkldnn.matmul.fp32_precision),
         "layout": str(trainer.lean),
         "attention": str(trainer.model.config._attn_implementation),
-        "alignstudy": alignstudy.__version__,
+        "alignstudy": __version__,
         "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
     }
     return json.dumps(found, sort_keys=True)

@@ -42,7 +42,6 @@ from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.weights.save import save_trained
 from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
 from alignstudy.records import GuardOutcome
-from alignstudy.runtime.memory_reuse import keep_freed_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +73,6 @@ def train(job: TrainJob) -> TrainResult:
         DataError: If no row is left to train on.
         EnvironmentFault: If disk or memory is full.
     """
-    keep_freed_memory()
     with _repeatable(), quiet_libraries(), named_faults(job):
         found, lost = checkpoints.newest_verified(job.work, digest=job.digest)
         ready = _prepare(job)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from alignstudy.analysis.results import Comparison
+from alignstudy.formatting import listing
+from alignstudy.metrics.metric import Metric
 from alignstudy.plots.base import (
-    RATES,
-    SCORES,
-    Difference,
     FigureData,
     NothingToShow,
     Plot,
@@ -19,79 +23,78 @@ from alignstudy.plots.style import (
     MUTED,
     in_house_style,
     label_rows,
-    model_style,
+    model_styles,
     new_figure,
     row_height,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_TITLES = RATES | {"score_harmless": "Score, harmful", "score_helpful": "Score, helpful"}
 
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Differences: each model minus the base model, paired by prompt, with intervals."""
-    reference = data.reference
+    reference, models = data.reference, data.compared
+    analysis = data.analysis
     found = {
-        (item.metric, item.model): item
-        for item in data.differences
-        if item.reference == reference and item.estimate is not None
+        (metric.name, item.model): item
+        for metric in analysis.metrics
+        for item in data.comparisons(metric)
+        if item.reference == reference
     }
     if not found:
         raise NothingToShow("differences: no model was compared with a reference")
-    models = list(data.compared)
     height = 0.9 + max(1, len(models)) * max(0.55, row_height(models))
     figure = new_figure(2 * height)
-    panels = figure.subplots(2, 3).flatten()
-    for axes, metric in zip(panels, (*RATES, *SCORES), strict=False):
-        _draw_panel(axes, data, metric, [found.get((metric, model)) for model in models], models)
-    panels[-1].set_axis_off()
-    for axes in (panels[1], panels[2], panels[4]):
-        axes.set_yticks([])
-    shown = [found.get((metric, model)) for metric in (*RATES, *SCORES) for model in models]
+    columns = max(len(analysis.rates), len(analysis.scores))
+    grid: Any = figure.subplots(2, columns, squeeze=False)
+    for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):
+        for axes, metric in zip(panels, metrics, strict=False):
+            _draw_panel(axes, data, metric, [found.get((metric.name, model)) for model in models])
+        for axes in panels[1:]:
+            axes.set_yticks([])
+        for axes in panels[len(metrics) :]:
+            axes.set_axis_off()
+    keys = [(metric.name, model) for metric in analysis.metrics for model in models]
+    shown = [found[key] for key in keys if key in found]
     return Plot(
         figure=figure,
-        data=[_row(item) for item in shown if item is not None],
+        data=[_row(item) for item in shown],
         title=f"Differences to {reference}",
         caption=(
-            f"Each model minus {reference}, prompt by prompt: percentage points for HmR, HpR and"
-            f" CAS, the unit of the judge {data.judge} for scores. Filled marker: a difference is"
-            " shown after correction for several comparisons; open marker: none is shown. "
-            + intervals_in_words(item.estimate for item in shown if item is not None)
+            f"Each model minus {reference}, prompt by prompt: percentage points for"
+            f" {listing([rate.title for rate in analysis.rates])}, the unit of the judge"
+            f" {data.judge} for scores. Filled marker: a difference is shown after correction for"
+            " several comparisons; open marker: none is shown. "
+            + intervals_in_words(item.difference for item in shown)
         ),
     )
 
 
 def _draw_panel(
-    axes: Axes,
-    data: FigureData,
-    metric: str,
-    items: list[Difference | None],
-    models: list[str],
+    axes: Axes, data: FigureData, metric: Metric, items: Sequence[Comparison | None]
 ) -> None:
     """Draw the differences of one metric."""
-    from matplotlib.ticker import MaxNLocator
-
-    is_rate = metric in RATES
-    axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
+    styles = model_styles(data.models)
+    axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
     if any(items):
         axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
     axes.margins(x=0.14)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     draw_estimates(
         axes,
-        [item.estimate if item else None for item in items],
-        [model_style(data.models, model) for model in models],
-        digits=1 if is_rate else 2,
-        hollow=[item is not None and not item.shown for item in items],
+        [item.difference if item else None for item in items],
+        [styles[model] for model in data.compared],
+        digits=metric.digits,
+        hollow=[item is not None and not item.is_shown for item in items],
         signed=True,
     )
-    label_rows(axes, models)
+    label_rows(axes, data.compared)
 
 
-def _row(item: Difference) -> dict[str, Any]:
+def _row(item: Comparison) -> dict[str, Any]:
     """Return a difference as a row of the figure's data."""
-    row = estimate_row(item.metric, item.model, item.estimate)
-    return row | {"reference": item.reference, "p_corrected": item.p_value, "shown": item.shown}
+    row = estimate_row(item.difference, metric=item.metric, model=item.model)
+    return row | {
+        "reference": item.reference,
+        "p_corrected": item.p_holm,
+        "shown": item.is_shown,
+    }

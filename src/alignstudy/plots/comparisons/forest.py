@@ -1,15 +1,56 @@
-"""A panel of estimates with their intervals, one row a model: shared by several figures."""
+"""Panels of estimates with their intervals, one row a model: shared by several figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
-from alignstudy.plots.style import INK, ModelStyle, not_measured
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alignstudy.metrics.metric import Metric
+from alignstudy.plots.base import FigureData, estimate_row
+from alignstudy.plots.style import (
+    INK,
+    ModelStyle,
+    draw_marker,
+    label_rows,
+    model_styles,
+    new_figure,
+    not_measured,
+    row_height,
+    wrap_label,
+)
 from alignstudy.records import Estimate
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+
+def draw_by_model(
+    data: FigureData, metrics: Sequence[Metric], **settings: object
+) -> tuple[Figure, list[dict[str, Any]]]:
+    """Draw metrics side by side, a row a model.
+
+    Args:
+        data: What the figure is drawn from.
+        metrics: A panel each.
+        settings: Of every panel, as `Axes.set` takes them.
+
+    Returns:
+        The figure, and its data.
+    """
+    figure = new_figure(1.1 + len(data.models) * max(0.55, row_height(data.models)))
+    panels: Any = figure.subplots(1, len(metrics), sharey=True, squeeze=False).flatten()
+    styles = list(model_styles(data.models).values())
+    rows = []
+    for axes, metric in zip(panels, metrics, strict=True):
+        found = data.estimates(metric)
+        rows += [
+            estimate_row(item, metric=metric.name, model=model)
+            for model, item in zip(data.models, found, strict=True)
+        ]
+        axes.set(title=wrap_label(metric.heading), **settings)
+        draw_estimates(axes, found, styles, digits=metric.digits)
+        label_rows(axes, data.models)
+    return figure, rows
 
 
 def draw_estimates(
@@ -28,29 +69,22 @@ def draw_estimates(
     if all(estimate is None for estimate in estimates):
         not_measured(axes)
         return
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     for row, (estimate, style) in enumerate(zip(estimates, styles, strict=True)):
         if estimate is None:
             continue
-        is_hollow = hollow is not None and hollow[row]
-        draw_interval(axes, row, estimate, style, hollow=is_hollow)
-        text = f"{estimate.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
+        whiskers = [estimate.low, estimate.high]
+        axes.plot(whiskers, [row] * 2, color=style.colour, lw=2.2, solid_capstyle="butt", zorder=3)
+        draw_marker(axes, estimate.value, row, style, hollow=hollow is not None and hollow[row])
         axes.annotate(
-            text, (estimate.value, row), xytext=(0, 7), textcoords="offset points",
-            ha="center", va="bottom", fontsize=10, color=INK, zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-        )  # fmt: skip
-
-
-def draw_interval(
-    axes: Axes, row: float, estimate: Estimate, style: ModelStyle, *, hollow: bool = False
-) -> None:
-    """Draw one estimate: whiskers from low to high, marker at the value."""
-    axes.plot(
-        [estimate.low, estimate.high], [row, row], color=style.colour, linewidth=2.2,
-        solid_capstyle="butt", zorder=3,
-    )  # fmt: skip
-    axes.plot(
-        [estimate.value], [row], marker=style.marker, markersize=8.5, linestyle="none",
-        markerfacecolor="white" if hollow else style.colour, markeredgecolor=style.colour,
-        markeredgewidth=1.8, zorder=4,
-    )  # fmt: skip
+            f"{estimate.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212"),
+            (estimate.value, row),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=10,
+            color=INK,
+            zorder=5,
+            bbox=box,
+        )

@@ -1,47 +1,56 @@
-"""A square of numbered rows and columns with a text in each cell: shared by several figures."""
+"""Squares of numbered rows and columns with a text in each cell: shared by several figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from alignstudy.plots.style import INK, MUTED, wrap_label
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from alignstudy.plots.panels import axis_panels
+from alignstudy.plots.style import INK, MUTED, not_measured, row_height, wrap_label
+from alignstudy.records import Axis
+
+Cells = dict[tuple[int, int], tuple[str, float | None]]
+"""(row, column) -> text, and strength from -1 (orange) to 1 (blue), or None for grey."""
 
 _LOW, _HIGH = (213, 94, 0), (0, 114, 178)
 _STRONGEST = 0.55
 
 
-def draw_matrix(
-    axes: Axes,
-    names: Sequence[str],
-    cells: Mapping[tuple[int, int], tuple[str, float | None]],
-    *,
-    name_rows: bool = True,
-    font_size: float = 10.0,
-) -> None:
-    """Draw a matrix whose rows are named and numbered, its columns numbered alone.
+def draw_matrices(
+    names: Sequence[str], cells: Mapping[Axis, Cells], *, most_beside: int, row: float
+) -> Figure:
+    """Draw a matrix for each axis: side by side where few names leave room, else stacked.
 
     Args:
-        axes: Where to draw.
         names: Of rows and columns.
-        cells: (row, column) -> text, and strength from -1 (orange) to 1 (blue), or None for grey.
-        name_rows: Whether to write the names; without, only their numbers.
-        font_size: Of the texts, points.
+        cells: By axis; empty where nothing was measured.
+        most_beside: So many names leave room.
+        row: Least height of a row, inches.
     """
-    from matplotlib.patches import Rectangle
+    beside = len(names) <= most_beside
+    height = 0.9 + len(names) * max(row, row_height(names))
+    figure, panels = axis_panels(
+        tuple(cells), height if beside else 2 * height, beside=beside, pad=12
+    )
+    for number, (axis, axes) in enumerate(panels.items()):
+        _draw_matrix(axes, names, cells[axis], name_rows=number == 0 or not beside)
+        if not cells[axis]:
+            not_measured(axes)
+    return figure
 
+
+def _draw_matrix(axes: Axes, names: Sequence[str], cells: Cells, *, name_rows: bool) -> None:
+    """Draw a matrix whose rows are numbered, and named where asked, its columns numbered alone."""
     for (row, column), (text, strength) in cells.items():
         colour = "#f0f2f4" if strength is None else shade(strength)
         box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="white")
         box.set_linewidth(2.0)
         axes.add_patch(box)
-        axes.text(
-            column, row, text, ha="center", va="center", fontsize=font_size, linespacing=1.15,
-            color=MUTED if strength is None else INK, in_layout=False,
-        )  # fmt: skip
+        label = axes.text(column, row, text, ha="center", va="center", in_layout=False)
+        label.set(fontsize=10, linespacing=1.15, color=MUTED if strength is None else INK)
     count = len(names)
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     axes.grid(visible=False)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.metrics.figures import rate_of
+from alignstudy.plots.base import (
+    FigureData,
+    NothingToShow,
+    Plot,
+    axis_title,
+    numbers_of_prompts,
+)
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     ModelStyle,
     add_legend,
+    draw_marker,
     in_house_style,
     legend_height,
     model_style,
-    new_figure,
     not_measured,
+    wrap_label,
 )
 from alignstudy.records import Axis
 from alignstudy.stats.power.power import mcnemar_detectable
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_RATES = {Axis.HARMLESS: "HmR", Axis.HELPFUL: "HpR"}
 Dashes = tuple[int, tuple[int, ...] | None]
 _DASHES: tuple[Dashes, ...] = ((0, None), (0, (6, 3)), (0, (2, 2)))
 _NUMBERS = (20, 30, 50, 80, 130, 220, 400, 800, 2_000, 5_000)
@@ -52,21 +58,21 @@ class _Pair:
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Power: smallest difference that is found with 80 % power, by number of prompts."""
-    pairs = {axis: _pairs(data, axis) for axis in Axis}
+    pairs = {axis: _pairs(data, axis) for axis in data.axes}
     found = [pair for of_axis in pairs.values() for pair in of_axis]
     if not any(pair.curve for pair in found):
         raise NothingToShow("power: no two models' pass and fail differ on any prompt")
-    figure = new_figure(4.0 + legend_height(data.compared))
-    panels = figure.subplots(1, len(AXIS_TITLES), sharey=True)
-    for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
-        axes.set(title=f"{title}: {_RATES[axis]}", xlabel="prompts that both models answer")
-        axes.grid(visible=True, axis="both")
-        if not any(pair.curve for pair in pairs[axis]):
+    figure, panels = axis_panels(data.axes, 4.0 + legend_height(data.compared), sharey=True)
+    for axis, axes in panels.items():
+        title = wrap_label(f"{axis_title(axis)}: {rate_of(axis).title}")
+        axes.set(title=title, xlabel="prompts that both models answer")
+        if any(pair.curve for pair in pairs[axis]):
+            _draw_panel(axes, data, pairs[axis])
+        else:
             not_measured(axes)
-            continue
-        _draw_panel(axes, data, pairs[axis])
-    panels[0].set_ylabel("smallest difference found with\n80 % power, percentage points")
-    panels[0].set_ylim(bottom=0)
+    first = next(iter(panels.values()))
+    first.set_ylabel("smallest difference found with\n80 % power, percentage points")
+    first.set_ylim(bottom=0)
     shown = {pair.model: model_style(data.models, pair.model) for pair in found if pair.curve}
     add_legend(figure, shown, line=True)
     return Plot(
@@ -79,25 +85,23 @@ def draw(data: FigureData) -> Plot:
 
 def _pairs(data: FigureData, axis: Axis) -> list[_Pair]:
     """Compare every model's pass and fail with the reference's."""
-    passed = data.table(axis).passed
-    if passed is None:
-        return []
     pairs = []
     for model in data.compared:
-        both = passed[[data.models.index(data.reference), data.models.index(model)]]
-        both = both[:, ~np.isnan(both).any(axis=0)]
-        if not both.size:
+        _, (reference, other) = data.paired(axis, model, passed=True)
+        if not other.size:
             continue
         # With several seeds these are shares: the chance that one seed of each is discordant.
-        discordance = float((both[0] * (1 - both[1]) + both[1] * (1 - both[0])).mean())
-        n = both.shape[1]
+        discordance = float((reference * (1 - other) + other * (1 - reference)).mean())
         pairs.append(
             _Pair(
-                axis=axis, model=model, discordance=discordance, n=n,
-                observed=100 * abs(float((both[1] - both[0]).mean())),
-                curve=_curve(discordance, n),
+                axis=axis,
+                model=model,
+                discordance=discordance,
+                observed=100 * abs(float((other - reference).mean())),
+                n=other.size,
+                curve=_curve(discordance, other.size),
             )
-        )  # fmt: skip
+        )
     return pairs
 
 
@@ -109,8 +113,6 @@ def _curve(discordance: float, n: int) -> tuple[tuple[int, float], ...]:
 
 def _draw_panel(axes: Axes, data: FigureData, pairs: list[_Pair]) -> None:
     """Draw the curves of one axis on a logarithmic scale of prompts."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
-
     for pair in pairs:
         if pair.curve:
             place = data.compared.index(pair.model)
@@ -129,33 +131,31 @@ def _draw_panel(axes: Axes, data: FigureData, pairs: list[_Pair]) -> None:
 
 def _draw_pair(axes: Axes, pair: _Pair, style: ModelStyle, dashes: Dashes) -> None:
     """Draw one curve, its value at this study's size, and the difference that was observed."""
-    axes.plot(
-        [n for n, _ in pair.curve], [points for _, points in pair.curve], color=style.colour,
-        linewidth=1.8, linestyle=dashes, zorder=3,
-    )  # fmt: skip
-    axes.plot(
-        [pair.n], [pair.observed], linestyle="none", marker=style.marker, markersize=8,
-        markerfacecolor="white", markeredgecolor=style.colour, markeredgewidth=1.8, zorder=5,
-        clip_on=False,
-    )  # fmt: skip
+    sizes, points = zip(*pair.curve, strict=True)
+    axes.plot(sizes, points, color=style.colour, linewidth=1.8, linestyle=dashes, zorder=3)
+    observed = draw_marker(axes, pair.n, pair.observed, style, hollow=True, size=8)
+    observed.set(zorder=5, clip_on=False)
     here = dict(pair.curve).get(pair.n)
     if here is not None:
-        axes.plot(
-            [pair.n], [here], linestyle="none", marker=style.marker, markersize=7,
-            color=style.colour, zorder=4,
-        )  # fmt: skip
+        draw_marker(axes, pair.n, here, style, size=7, edge=1.0)
 
 
 def _rows(pair: _Pair, reference: str) -> list[dict[str, Any]]:
     """Return a curve as rows of the figure's data."""
     return [
         {
-            "axis": str(pair.axis), "metric": _RATES[pair.axis], "model": pair.model,
-            "reference": reference, "prompts": n, "detectable": points,
-            "this_study": n == pair.n, "discordance": pair.discordance, "observed": pair.observed,
+            "axis": pair.axis.name,
+            "metric": rate_of(pair.axis).title,
+            "model": pair.model,
+            "reference": reference,
+            "prompts": n,
+            "detectable": points,
+            "this_study": n == pair.n,
+            "discordance": pair.discordance,
+            "observed": pair.observed,
         }
         for n, points in pair.curve
-    ]  # fmt: skip
+    ]
 
 
 def _caption(data: FigureData, pairs: list[_Pair]) -> str:

@@ -1,52 +1,30 @@
-"""The published study's first figure: HmR, HpR and CAS by model, with intervals."""
+"""The published study's first figure: the rates and their mean by model, with intervals."""
 
 from __future__ import annotations
 
-from alignstudy.plots.base import (
-    RATES,
-    FigureData,
-    NothingToShow,
-    Plot,
-    estimate_row,
-    intervals_in_words,
-)
-from alignstudy.plots.comparisons.forest import draw_estimates
-from alignstudy.plots.style import in_house_style, label_rows, model_style, new_figure, row_height
+from alignstudy.metrics.figures import rate_of
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, intervals_in_words
+from alignstudy.plots.comparisons.forest import draw_by_model
+from alignstudy.plots.style import in_house_style
 
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
-    """Rates by model: HmR, HpR and CAS in percent, with intervals."""
-    if not any(
-        estimate for metric in RATES for estimate in data.estimates.get(metric, {}).values()
-    ):
+    """Rates by model: each axis' pass rate and their mean in percent, with intervals."""
+    rates = data.analysis.rates
+    if not any(estimate for rate in rates for estimate in data.estimates(rate)):
         raise NothingToShow("rates: nothing has a threshold, or nothing has a score")
-    figure = new_figure(1.1 + len(data.models) * max(0.55, row_height(data.models)))
-    panels = figure.subplots(1, len(RATES), sharey=True)
-    styles = [model_style(data.models, model) for model in data.models]
-    rows = []
-    for axes, (metric, title) in zip(panels, RATES.items(), strict=True):
-        found = [data.estimates.get(metric, {}).get(model) for model in data.models]
-        rows += [estimate_row(metric, m, e) for m, e in zip(data.models, found, strict=True)]
-        axes.set(title=title, xlim=(-4, 104), xlabel="percent")
-        axes.set_xticks(range(0, 101, 25))
-        draw_estimates(axes, found, styles, digits=1)
-        label_rows(axes, data.models)
+    scale = {"xlim": (-4, 104), "xlabel": "percent", "xticks": range(0, 101, 25)}
+    figure, rows = draw_by_model(data, rates, **scale)
+    shares = [
+        f"of {axis.prompts} prompts {axis.answered} ({rate_of(axis).title})" for axis in data.axes
+    ]
+    shares += [f"and their mean ({rate.title})" for rate in rates if len(rate.axes) > 1]
+    # Metric by metric, because n and method differ between them.
+    intervals = (f"{rate.title}: {intervals_in_words(data.estimates(rate))}" for rate in rates)
     return Plot(
         figure=figure,
         data=rows,
         title="Rates by model",
-        caption=_caption(data),
-    )
-
-
-def _caption(data: FigureData) -> str:
-    """Return what is drawn, metric by metric, because n and method differ between them."""
-    parts = []
-    for metric, title in RATES.items():
-        found = [data.estimates.get(metric, {}).get(model) for model in data.models]
-        parts.append(f"{title}: {intervals_in_words(found)}")
-    return (
-        "Share of harmful prompts answered harmlessly (HmR), of helpful prompts answered"
-        f" helpfully (HpR), and their mean (CAS), by the judge {data.judge}. " + " ".join(parts)
+        caption=f"Share {', '.join(shares)}, by the judge {data.judge}. {' '.join(intervals)}",
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from matplotlib.axes import Axes
+
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MUTED,
@@ -13,14 +16,15 @@ from alignstudy.plots.style import (
     in_house_style,
     label_rows,
     model_style,
-    new_figure,
     not_measured,
     row_height,
 )
-from alignstudy.records import Axis
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+FLAGS = (
+    *("empty", "cap", "role_tag", "repetition", "loop", "echo"),
+    *("refusal", "evasive", "incoherent", "comply"),
+)
+"""Shares of `Hygiene` that are shown, in this order."""
 
 _NAMES = {
     "cap": "cap\nreached",
@@ -38,63 +42,70 @@ def draw(data: FigureData) -> Plot:
     rows = _rows(data)
     if not any(row["percent"] is not None for row in rows):
         raise NothingToShow("hygiene: no response was looked at")
-    flags = list(dict.fromkeys(row["flag"] for row in rows))
     height = 0.75 + len(data.models) * max(0.36, row_height(data.models))
-    figure = new_figure(len(AXIS_TITLES) * height)
-    panels = figure.subplots(len(AXIS_TITLES), 1)
-    for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
-        axes.set_title(title, pad=10)
-        _lay_out(axes, data, flags)
-        found = [row for row in rows if row["axis"] == str(axis)]
+    figure, panels = axis_panels(data.axes, len(data.axes) * height, beside=False, pad=10)
+    for axis, axes in panels.items():
+        _lay_out(axes, data)
+        found = [row for row in rows if row["axis"] == axis.name]
         if all(row["percent"] is None for row in found):
             not_measured(axes)
-        for model in data.models:
-            _draw_bars(axes, data, flags, [row for row in found if row["model"] == model])
+        for place, model in enumerate(data.models):
+            colour = model_style(data.models, model).colour
+            _draw_bars(axes, place, colour, [row for row in found if row["model"] == model])
     return Plot(figure=figure, data=rows, title="Hygiene of responses", caption=_caption(data))
 
 
 def _rows(data: FigureData) -> list[dict[str, Any]]:
     """Return every share as a row of the figure's data."""
     return [
-        {"axis": str(axis), "model": model, "flag": flag, "percent": percent}
-        for axis in Axis
-        for model in data.models
-        for flag, percent in data.hygiene.get(model, {}).get(axis, {}).items()
+        {
+            "axis": axis.name,
+            "model": model.model,
+            "flag": flag,
+            "percent": getattr(model.hygiene[axis.name], flag),
+        }
+        for axis in data.axes
+        for model in data.analysis.models
+        if axis.name in model.hygiene
+        for flag in FLAGS
     ]
 
 
-def _lay_out(axes: Axes, data: FigureData, flags: Sequence[str]) -> None:
-    """Put models down the side and flags along the top, a faint scale for each."""
+def _lay_out(axes: Axes, data: FigureData) -> None:
+    """Write models down the side and flags along the top, a faint scale for each."""
     label_rows(axes, data.models)
-    axes.set_xlim(-0.05, len(flags))
+    axes.set_xlim(-0.05, len(FLAGS))
     axes.grid(visible=False)
-    names = [_NAMES.get(flag, flag.replace("_", " ")) for flag in flags]
-    axes.set_xticks([place + _BAR / 2 for place in range(len(flags))], names)
+    names = [_NAMES.get(flag, flag.replace("_", " ")) for flag in FLAGS]
+    axes.set_xticks([place + _BAR / 2 for place in range(len(FLAGS))], names)
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", labelcolor=INK)
     for side in ("bottom", "top"):
         axes.spines[side].set_visible(False)
-    axes.vlines(range(len(flags)), -0.5, len(data.models) - 0.5, color=RULE, linewidth=1.0)
+    axes.vlines(range(len(FLAGS)), -0.5, len(data.models) - 0.5, color=RULE, linewidth=1.0)
 
 
-def _draw_bars(
-    axes: Axes, data: FigureData, flags: Sequence[str], rows: Sequence[dict[str, Any]]
-) -> None:
+def _draw_bars(axes: Axes, place: int, colour: str, rows: Sequence[dict[str, Any]]) -> None:
     """Draw one model's shares: bars whose full length is 100 %, and the number after each."""
     if not rows:
         return
-    place = data.models.index(rows[0]["model"])
-    bars = [(flags.index(row["flag"]), row["percent"]) for row in rows]
+    bars = [(FLAGS.index(row["flag"]), row["percent"]) for row in rows]
     axes.broken_barh(
         [(left, _BAR * (percent or 0.0) / 100) for left, percent in bars],
         (place - _BAR_HEIGHT / 2, _BAR_HEIGHT),
-        facecolor=model_style(data.models, rows[0]["model"]).colour, linewidth=0,
-    )  # fmt: skip
+        facecolor=colour,
+        linewidth=0,
+    )
     for left, percent in bars:
         axes.text(
-            left + _BAR * (percent or 0.0) / 100 + 0.04, place, share_text(percent), va="center",
-            fontsize=9.5, color=MUTED if percent is None else INK, in_layout=False,
-        )  # fmt: skip
+            left + _BAR * (percent or 0.0) / 100 + 0.04,
+            place,
+            share_text(percent),
+            va="center",
+            fontsize=9.5,
+            color=MUTED if percent is None else INK,
+            in_layout=False,
+        )
 
 
 def share_text(percent: float | None) -> str:
@@ -109,8 +120,8 @@ def share_text(percent: float | None) -> str:
 def _caption(data: FigureData) -> str:
     """Return what is counted, and that flags can fall together."""
     counts = [
-        sum(row.axis is axis and row.model == model for row in data.responses)
-        for axis in Axis
+        sum(row.axis == axis.name and row.model == model for row in data.responses)
+        for axis in data.axes
         for model in data.models
     ]
     return (

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MANY_POINTS,
     ModelStyle,
     add_legend,
+    draw_cloud,
     in_house_style,
-    new_figure,
     not_measured,
     threshold_line,
 )
 from alignstudy.records import Axis, ScoredResponse, StopReason
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _ENDED, _CAP, _UNKNOWN = "ended by itself", "cut off at the cap", "end not known"
 _STYLES = {
@@ -36,23 +35,24 @@ _LEAST_IN_BIN = 8
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Scores by length: every response's score against its length, marked by how it ended."""
-    rows = [row for axis in Axis for row in _rows(data, axis)]
+    rows = [row for axis in data.axes for row in _rows(data, axis)]
     if not rows:
         raise NothingToShow(f"scores by length: the judge {data.judge} gave no score")
-    figure = new_figure(4.4)
-    panels = figure.subplots(1, len(AXIS_TITLES))
-    for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
-        axes.set(title=title, xlabel="length, characters")
-        axes.grid(visible=True, axis="both")
-        of_axis = [row for row in rows if row["axis"] == str(axis)]
+    figure, panels = axis_panels(data.axes, 4.4)
+    for axis, axes in panels.items():
+        axes.set(xlabel="length, characters")
+        of_axis = [row for row in rows if row["axis"] == axis.name]
         if not of_axis:
             not_measured(axes)
             axes.set_yticks([])
             continue
-        _draw_points(axes, of_axis)
+        for end, style in _STYLES.items():
+            ended = [row for row in of_axis if row["end"] == end]
+            lengths, scores = ([row[name] for row in ended] for name in ("characters", "score"))
+            draw_cloud(axes, lengths, scores, style, many=len(of_axis) > MANY_POINTS, alpha=0.5)
         _draw_medians(axes, of_axis)
-        threshold_line(axes, data.thresholds.get(axis), vertical=False)
-    panels[0].set_ylabel("score")
+        threshold_line(axes, data.threshold(axis), vertical=False)
+    next(iter(panels.values())).set_ylabel("score")
     ends = {row["end"] for row in rows}
     add_legend(figure, {end: style for end, style in _STYLES.items() if end in ends})
     return Plot(figure=figure, data=rows, title="Scores by length", caption=_caption(data, rows))
@@ -62,12 +62,17 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
     """Return every response with a score as a row of the figure's data."""
     return [
         {
-            "axis": str(axis), "model": model, "seed": row.seed, "prompt_id": row.prompt_id,
-            "characters": len(row.response), "end": _end(row), "score": score,
+            "axis": axis.name,
+            "model": model,
+            "seed": row.seed,
+            "prompt_id": row.prompt_id,
+            "characters": len(row.response),
+            "end": _end(row),
+            "score": score,
         }
         for model in data.models
         for row, score in data.scores(axis, model)
-    ]  # fmt: skip
+    ]
 
 
 def _end(row: ScoredResponse) -> str:
@@ -75,18 +80,6 @@ def _end(row: ScoredResponse) -> str:
     if row.stop_reason is None:
         return _UNKNOWN
     return _CAP if row.stop_reason == StopReason.CAP else _ENDED
-
-
-def _draw_points(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """Draw the responses, a marker for each way to end."""
-    many = len(rows) > MANY_POINTS
-    for end, style in _STYLES.items():
-        points = [(row["characters"], row["score"]) for row in rows if row["end"] == end]
-        axes.plot(
-            [x for x, _ in points], [y for _, y in points], linestyle="none", marker=style.marker,
-            markersize=2.5 if many else 5, color=style.colour, alpha=0.25 if many else 0.5,
-            markeredgewidth=0, zorder=3, rasterized=many,
-        )  # fmt: skip
 
 
 def _draw_medians(axes: Axes, rows: list[dict[str, Any]]) -> None:
@@ -99,8 +92,13 @@ def _draw_medians(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.plot(
         [np.median(lengths[group]) for group in groups],
         [np.median(scores[group]) for group in groups],
-        color=INK, linewidth=2.0, marker="D", markersize=5, markeredgecolor="white", zorder=5,
-    )  # fmt: skip
+        color=INK,
+        linewidth=2.0,
+        marker="D",
+        markersize=5,
+        markeredgecolor="white",
+        zorder=5,
+    )
 
 
 def groups_by_length(lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
@@ -120,7 +118,6 @@ def groups_by_length(lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
     """Return what points and the line are, and that lengths are no treatment."""
-    counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
     unknown = sum(row["end"] == _UNKNOWN for row in rows)
     return (
         "Each point is one response of any model. Black line: median score of groups of responses"
@@ -128,5 +125,5 @@ def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
         " differ along the line, so it shows what goes together, not what causes what."
         + (f" How {unknown} responses ended was not recorded." if unknown else "")
         + f" Judge: {data.judge}; responses for each model and axis:"
-        f" {numbers_of_prompts(n for n in counts if n)}."
+        f" {data.numbers_of_scores()}."
     )

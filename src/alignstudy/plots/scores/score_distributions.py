@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
     in_house_style,
     legend_height,
-    model_style,
-    new_figure,
+    model_styles,
     not_measured,
     threshold_line,
 )
-from alignstudy.records import Axis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MOST_STEPS = 500
 
@@ -28,38 +25,49 @@ _MOST_STEPS = 500
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Score distributions: the share of responses up to every score, by model and axis."""
-    rows = score_rows(data)
+    rows = _rows(data)
     if not rows:
         raise NothingToShow(f"score distributions: the judge {data.judge} gave no score")
-    figure = new_figure(3.8 + legend_height(data.models))
-    panels = figure.subplots(1, len(AXIS_TITLES), sharey=True)
-    for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
-        axes.set(title=title, xlabel="score", ylim=(-2, 102))
-        axes.grid(visible=True, axis="both")
+    figure, panels = axis_panels(data.axes, 3.8 + legend_height(data.models), sharey=True)
+    styles = model_styles(data.models)
+    for axis, axes in panels.items():
+        axes.set(xlabel="score", ylim=(-2, 102))
         if not data.all_scores(axis):
             not_measured(axes)
             continue
-        for place, model in enumerate(data.models):
+        for place, (model, style) in enumerate(styles.items()):
             scores = [score for _, score in data.scores(axis, model)]
-            shift = place / len(data.models)
-            _draw_steps(axes, scores, model_style(data.models, model), shift)
-        threshold_line(axes, data.thresholds.get(axis))
-    panels[0].set_ylabel("percent of responses\nwith at most this score")
-    add_legend(figure, {m: model_style(data.models, m) for m in data.models}, line=True)
-    return Plot(figure=figure, data=rows, title="Score distributions", caption=_caption(data))
+            _draw_steps(axes, scores, style, shift=place / len(styles))
+        threshold_line(axes, data.threshold(axis))
+    next(iter(panels.values())).set_ylabel("percent of responses\nwith at most this score")
+    add_legend(figure, styles, line=True)
+    return Plot(
+        figure=figure,
+        data=rows,
+        title="Score distributions",
+        caption=(
+            "Empirical distribution functions, nothing smoothed: a curve further right or below has"
+            " higher scores. Dashed line: the threshold; the share of responses above it is what a"
+            f" curve lacks to 100 there. Judge: {data.judge}; responses for each model and axis:"
+            f" {data.numbers_of_scores()}."
+        ),
+    )
 
 
-def score_rows(data: FigureData) -> list[dict[str, Any]]:
-    """Return every score as a row: model, axis, prompt, seed, score."""
+def _rows(data: FigureData) -> list[dict[str, Any]]:
+    """Return every score as a row of the figure's data."""
     return [
         {
-            "axis": str(axis), "model": model, "seed": row.seed,
-            "prompt_id": row.prompt_id, "score": score,
+            "axis": axis.name,
+            "model": model,
+            "seed": row.seed,
+            "prompt_id": row.prompt_id,
+            "score": score,
         }
-        for axis in Axis
+        for axis in data.axes
         for model in data.models
         for row, score in data.scores(axis, model)
-    ]  # fmt: skip
+    ]
 
 
 def _draw_steps(axes: Axes, scores: list[float], style: ModelStyle, shift: float) -> None:
@@ -72,18 +80,13 @@ def _draw_steps(axes: Axes, scores: list[float], style: ModelStyle, shift: float
     shares = 100.0 * (steps + 1) / number
     every = max(1, len(steps) // 5)
     axes.step(
-        [ordered[0], *ordered[steps]], [0.0, *shares], where="post", color=style.colour,
-        linewidth=1.8, marker=style.marker, markersize=6,
-        markevery=(min(len(steps), round(shift * every)), every), zorder=3,
-    )  # fmt: skip
-
-
-def _caption(data: FigureData) -> str:
-    """Return how to read the curves and where rates are on them."""
-    counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
-    return (
-        "Empirical distribution functions, nothing smoothed: a curve further right or below has"
-        " higher scores. Dashed line: the threshold; the share of responses above it is what a"
-        f" curve lacks to 100 there. Judge: {data.judge}; responses for each model and axis:"
-        f" {numbers_of_prompts(n for n in counts if n)}."
+        [ordered[0], *ordered[steps]],
+        [0.0, *shares],
+        where="post",
+        color=style.colour,
+        linewidth=1.8,
+        marker=style.marker,
+        markersize=6,
+        markevery=(min(len(steps), round(shift * every)), every),
+        zorder=3,
     )

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import MOST_BESIDE, axis_panels
 from alignstudy.plots.style import (
     RULE,
     in_house_style,
     label_rows,
-    model_style,
-    new_figure,
+    model_styles,
     not_measured,
     row_height,
     threshold_line,
 )
 from alignstudy.records import Axis
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _NUM_BINS = 20
 _TALLEST = 0.8
@@ -31,22 +29,24 @@ _TALLEST = 0.8
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Score histograms: numbers of responses by score, a row for each model and axis."""
-    if not any(data.all_scores(axis) for axis in Axis):
+    if not any(data.all_scores(axis) for axis in data.axes):
         raise NothingToShow(f"score histograms: the judge {data.judge} gave no score")
-    figure = new_figure(1.1 + len(data.models) * max(0.85, row_height(data.models)))
-    panels = figure.subplots(1, len(AXIS_TITLES), squeeze=False).flatten()
+    figure, panels = axis_panels(
+        data.axes, 1.1 + len(data.models) * max(0.85, row_height(data.models))
+    )
     rows = []
-    for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
-        axes.set(title=title, xlabel="score")
+    for axis, axes in panels.items():
+        axes.set(xlabel="score")
         label_rows(axes, data.models)
         found = _count(data, axis)
         if found:
             _draw_rows(axes, data, found)
-            threshold_line(axes, data.thresholds.get(axis), over=True)
+            threshold_line(axes, data.threshold(axis), over=True)
         else:
             not_measured(axes)
         rows += found
-    panels[1].set_yticks([])
+    for axes in list(panels.values())[1:MOST_BESIDE]:
+        axes.set_yticks([])
     return Plot(figure=figure, data=rows, title="Score histograms", caption=_caption(data, rows))
 
 
@@ -59,11 +59,14 @@ def _count(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
         counts = np.histogram(scores, bins=edges)[0].tolist() if scores else []
         rows += (
             {
-                "axis": str(axis), "model": model, "bin_low": low, "bin_high": high,
+                "axis": axis.name,
+                "model": model,
+                "bin_low": low,
+                "bin_high": high,
                 "responses": count,
             }
             for (low, high), count in zip(pairwise(edges), counts, strict=False)
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -81,31 +84,29 @@ def _draw_rows(axes: Axes, data: FigureData, rows: list[dict[str, Any]]) -> None
     """Draw each model's bars upwards from its own line, all on one scale."""
     most = max(row["responses"] for row in rows)
     axes.grid(visible=False)
-    for place, model in enumerate(data.models):
+    for place, (model, style) in enumerate(model_styles(data.models).items()):
         bins = [row for row in rows if row["model"] == model]
         if not bins:
             continue
         floor = place + _TALLEST / 2
-        axes.stairs(
-            [floor - _TALLEST * row["responses"] / most for row in bins],
-            [bins[0]["bin_low"], *(row["bin_high"] for row in bins)],
-            baseline=floor, fill=True, color=model_style(data.models, model).colour,
-        )  # fmt: skip
+        tops = [floor - _TALLEST * row["responses"] / most for row in bins]
+        edges = [bins[0]["bin_low"], *(row["bin_high"] for row in bins)]
+        axes.stairs(tops, edges, baseline=floor, fill=True, color=style.colour)
         axes.axhline(floor, color=RULE, linewidth=1.0, zorder=1)
     axes.set_ylim(len(data.models) - 0.4, -0.6)
 
 
 def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
     """Return what is counted, and on which scale."""
-    counts = [len(data.scores(axis, model)) for axis in Axis for model in data.models]
     tallest = ", ".join(
-        f"{max(row['responses'] for row in rows if row['axis'] == str(axis))} on {title.lower()}"
-        for axis, title in AXIS_TITLES.items()
-        if any(row["axis"] == str(axis) for row in rows)
+        f"{max(row['responses'] for row in rows if row['axis'] == axis.name)} on {axis.prompts}"
+        " prompts"
+        for axis in data.axes
+        if any(row["axis"] == axis.name for row in rows)
     )
     return (
         f"Number of responses by the score of the judge {data.judge}, in {_NUM_BINS} equal bins an"
         f" axis, one scale for all models; the tallest bar counts {tallest}. Dashed line: the"
         " threshold above which a response counts. Responses for each model and axis:"
-        f" {numbers_of_prompts(n for n in counts if n)}."
+        f" {data.numbers_of_scores()}."
     )

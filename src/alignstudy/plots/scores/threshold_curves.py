@@ -2,101 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+import numpy as np
+from matplotlib.axes import Axes
+
+from alignstudy.metrics.figures import rate_of
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, axis_title, numbers_of_prompts
 from alignstudy.plots.style import (
     add_legend,
     in_house_style,
     legend_height,
-    model_style,
+    model_styles,
     new_figure,
     not_measured,
     threshold_line,
+    wrap_label,
 )
-from alignstudy.records import Axis
 from alignstudy.records.robustness import Sweep
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_RATES = {Axis.HARMLESS: "HmR", Axis.HELPFUL: "HpR"}
 _ROW = 0.2
 
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Threshold curves: rates by threshold, with bands, and below them which model leads."""
-    sweeps = {sweep.axis: sweep for sweep in data.sweeps}
+    sweeps = {sweep.axis: sweep for sweep in data.analysis.sweeps}
     if not sweeps:
         raise NothingToShow("threshold curves: no axis has a threshold to vary")
     strip = 0.35 + _ROW * len(data.models)
     figure = new_figure(4.1 + strip + legend_height(data.models))
-    panels = figure.subplots(
-        2, len(AXIS_TITLES), sharex="col", squeeze=False, height_ratios=[3.6, strip]
+    panels: Any = figure.subplots(
+        2, len(data.axes), sharex="col", squeeze=False, height_ratios=[3.6, strip]
     )
-    for column, (axis, title) in enumerate(AXIS_TITLES.items()):
+    for column, axis in enumerate(data.axes):
         curves, leaders = panels[:, column]
-        curves.set(title=f"{title}: {_RATES[axis]}", ylim=(-3, 103))
+        curves.set(title=wrap_label(f"{axis_title(axis)}: {rate_of(axis).title}"), ylim=(-3, 103))
         leaders.set_xlabel("threshold (score above which a response counts)")
-        if axis not in sweeps:
-            _say_not_measured(curves, leaders)
+        if axis.name not in sweeps:
+            not_measured(curves)
+            leaders.set_axis_off()
             continue
-        _draw_curves(curves, data, sweeps[axis])
-        _draw_leaders(leaders, data, sweeps[axis])
+        _draw_curves(curves, data, sweeps[axis.name])
+        _draw_leaders(leaders, data, sweeps[axis.name])
         for axes in (curves, leaders):
-            threshold_line(axes, data.thresholds.get(axis))
+            threshold_line(axes, data.threshold(axis))
     panels[0, 0].set_ylabel("percent")
     panels[1, 0].set_ylabel("leads", rotation=0, ha="right", va="center", labelpad=16)
-    add_legend(figure, {m: model_style(data.models, m) for m in data.models}, line=True)
+    add_legend(figure, model_styles(data.models), line=True)
     return Plot(
         figure=figure,
-        data=[row for axis in Axis if axis in sweeps for row in _rows(data, sweeps[axis])],
+        data=[row for sweep in sweeps.values() for row in _rows(sweep, data.models)],
         title="Rates by threshold",
         caption=_caption(data, sweeps),
     )
-
-
-def _say_not_measured(curves: Axes, leaders: Axes) -> None:
-    """Leave the column of an axis without a sweep."""
-    not_measured(curves)
-    leaders.set_axis_off()
 
 
 def _draw_curves(axes: Axes, data: FigureData, sweep: Sweep) -> None:
     """Draw one line with its band a model."""
     axes.grid(visible=True, axis="both")
     num_points = len(sweep.thresholds)
-    for place, model in enumerate(data.models):
+    for place, (model, style) in enumerate(model_styles(data.models).items()):
         if model not in sweep.rates:
             continue
-        style = model_style(data.models, model)
-        axes.fill_between(
-            sweep.thresholds, sweep.low[model], sweep.high[model], facecolor=style.colour,
-            alpha=0.10, linewidth=0, zorder=1.5,
-        )  # fmt: skip
+        low, high = sweep.low[model], sweep.high[model]
+        fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0}
+        axes.fill_between(sweep.thresholds, low, high, alpha=0.10, zorder=1.5, **fill)
         # Markers are set apart, else those of models that agree would hide each other.
         every = max(1, num_points // 6)
         start = place * every // len(data.models)
         axes.plot(
-            sweep.thresholds, sweep.rates[model], color=style.colour, linewidth=1.8,
-            marker=style.marker, markersize=6, markevery=(start, every), zorder=3,
-        )  # fmt: skip
+            sweep.thresholds,
+            sweep.rates[model],
+            color=style.colour,
+            linewidth=1.8,
+            marker=style.marker,
+            markersize=6,
+            markevery=(start, every),
+            zorder=3,
+        )
 
 
 def _draw_leaders(axes: Axes, data: FigureData, sweep: Sweep) -> None:
     """Draw, a row a model, where no other model has a higher rate."""
-    for row, model in enumerate(data.models):
-        style = model_style(data.models, model)
-        for low, high in _stretches(sweep, model):
-            axes.fill_between(
-                [low, high], row - 0.36, row + 0.36, facecolor=style.colour, linewidth=0, zorder=3
-            )
-        axes.plot(
-            [-0.025], [row], transform=axes.get_yaxis_transform(), clip_on=False,
-            color=style.colour, marker=style.marker, markersize=6, in_layout=False,
-        )  # fmt: skip
+    left: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "in_layout": False}
+    for row, (model, style) in enumerate(model_styles(data.models).items()):
+        fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0, "zorder": 3}
+        for stretch in _stretches(sweep, model):
+            axes.fill_between(stretch, row - 0.36, row + 0.36, **fill)
+        marker: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
+        axes.plot([-0.025], [row], clip_on=False, **left, **marker)
     axes.set_yticks([])
     axes.set_ylim(len(data.models) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
@@ -119,29 +116,34 @@ def _stretches(sweep: Sweep, model: str) -> list[tuple[float, float]]:
     return found
 
 
-def _rows(data: FigureData, sweep: Sweep) -> list[dict[str, Any]]:
+def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
     """Return every rate as a row of the figure's data."""
     return [
         {
-            "axis": str(sweep.axis), "threshold": threshold, "model": model,
-            "rate": sweep.rates[model][i], "low": sweep.low[model][i],
-            "high": sweep.high[model][i], "leads": model in sweep.leaders[i],
+            "axis": sweep.axis,
+            "threshold": threshold,
+            "model": model,
+            "rate": sweep.rates[model][i],
+            "low": sweep.low[model][i],
+            "high": sweep.high[model][i],
+            "leads": model in sweep.leaders[i],
         }
-        for model in data.models
+        for model in models
         if model in sweep.rates
         for i, threshold in enumerate(sweep.thresholds)
-    ]  # fmt: skip
+    ]
 
 
-def _caption(data: FigureData, sweeps: dict[Axis, Sweep]) -> str:
+def _caption(data: FigureData, sweeps: dict[str, Sweep]) -> str:
     """Return what bands and rows are, and how often the order changes."""
-    counts = [len(data.table(axis).prompts) for axis in sweeps]
+    scored = [~np.isnan(data.panels[axis].scores) for axis in sweeps]
+    counts = [int(there.any(axis=0).sum()) for there in scored]
     orders = "; ".join(
-        f"{_RATES[axis]}: {sweeps[axis].num_rankings} distinct"
-        f" ranking{'s' if sweeps[axis].num_rankings != 1 else ''} at"
-        f" {len(sweeps[axis].thresholds)} thresholds"
-        for axis in Axis
-        if axis in sweeps
+        f"{rate_of(axis).title}: {sweeps[axis.name].num_rankings} distinct"
+        f" ranking{'s' if sweeps[axis.name].num_rankings != 1 else ''} at"
+        f" {len(sweeps[axis.name].thresholds)} thresholds"
+        for axis in data.axes
+        if axis.name in sweeps
     )
     return (
         "Share of responses whose score lies above a threshold. Bands: 95\u00a0% intervals"

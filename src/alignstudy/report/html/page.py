@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.formatting import listing, plural
@@ -17,14 +18,14 @@ from alignstudy.report.html.sections import sections, titles
 from alignstudy.report.html.untrusted import visible, visible_values
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.tables import run_tables
-from alignstudy.report.tables.layout import KINDS
+from alignstudy.report.tables.run import facts_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.known_defects import Defect, known_defects
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
+from alignstudy.settings import as_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,12 +106,9 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "preview": inputs.preview,
         "viewer": viewer,
         "static_prompts": viewer["prompts"][:_NUM_STATIC_PROMPTS],
-        "provenance": run_tables.facts_table(
-            inputs.provenance, "What", title="Where these numbers come from"
-        ),
-        "settings": run_tables.settings_text(inputs.settings),
+        "provenance": facts_table(inputs.provenance, "What", title="Where these numbers come from"),
+        "settings": as_yaml(inputs.settings) if inputs.settings else "",
         "long_facts": _LONG_FACTS,
-        "kinds": KINDS,
     }
     return given | {"contents": _contents(given, found)}
 
@@ -140,11 +138,9 @@ def _linked(verdicts: Iterable[Verdict]) -> set[str]:
 def _in_short(inputs: ReportInputs) -> str:
     """Say in a line what was compared: models, prompts, judges."""
     first = inputs.findings.first
-    ids = {(str(row.axis.prompts_name), row.prompt_id) for row in inputs.responses}
+    ids = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in inputs.responses})
     sets = [
-        plural(sum(name == axis for axis, _ in ids), f"{name} prompt")
-        for name in ("harmful", "helpful")
-        if any(name == axis for axis, _ in ids)
+        plural(ids[axis.name], f"{axis.prompts} prompt") for axis in first.axes if ids[axis.name]
     ]
     judges = [analysis.judge for analysis in inputs.analyses]
     parts = (
@@ -162,6 +158,6 @@ def _defects(inputs: ReportInputs) -> tuple[Defect, ...]:
         return ()
     ids: dict[str, set[str]] = {}
     for row in inputs.responses:
-        ids.setdefault(str(row.axis), set()).add(row.prompt_id)
+        ids.setdefault(row.axis, set()).add(row.prompt_id)
     num_prompts = max((len(found) for found in ids.values()), default=0)
     return known_defects(inputs.settings, num_prompts=num_prompts)

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import (
-    cost_table,
-    judge_tables,
-    result_tables,
-    robustness_tables,
-    run_tables,
-    verdict_tables,
+    claims,
+    comparisons,
+    cost,
+    form,
+    judges,
+    results,
+    robustness,
+    run,
 )
-from alignstudy.report.tables.layout import Table
+from alignstudy.report.tables.table import Table
 from alignstudy.report.text.stamps import judge_stamps
 
 LONG = 20
@@ -35,7 +37,7 @@ _FIGURES = {
 _TITLES = {
     "merits": "Metrics",
     "comparisons": "Differences between models",
-    "trade-off": "Harmlessness against helpfulness",
+    "trade-off": "Rates against each other",
     "claims": "Claims",
     "judges": "What the judges are worth",
     "hygiene": "Form of the responses",
@@ -144,31 +146,29 @@ def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
     return {
         "merits": tuple(_merits(inputs, a, name) for name, a in by_judge),
         "comparisons": tuple(_comparisons(a, name) for name, a in by_judge),
-        "claims": _one(verdict_tables.verdicts_table(findings.verdicts, inputs.responses)),
+        "claims": _one(claims.verdicts_table(findings.verdicts, inputs.responses)),
         "judges": _one(
-            judge_tables.accuracy_table(findings.qualities),
-            judge_tables.calibration_table(findings.qualities),
-            judge_tables.probes_table(findings.qualities),
-            judge_tables.agreements_table(findings.agreements),
-            judge_tables.leave_one_out_table(findings.leave_one_out),
+            judges.accuracy_table(findings.qualities),
+            judges.calibration_table(findings.qualities),
+            judges.probes_table(findings.qualities),
+            judges.agreements_table(findings.agreements),
+            judges.leave_one_out_table(findings.leave_one_out),
         ),
         "hygiene": _one(
-            result_tables.hygiene_table(first),
-            result_tables.wording_table(first),
-            robustness_tables.sensitivities_table(first.sensitivities),
+            form.hygiene_table(first),
+            form.wording_table(first),
+            robustness.sensitivities_table(first),
         ),
         "thresholds": (
             *_one(
-                result_tables.thresholds_table(inputs.analyses),
-                run_tables.records_table(
-                    inputs.calibrations, title="Calibration on labelled answers"
-                ),
+                robustness.thresholds_table(inputs.analyses),
+                run.records_table(inputs.calibrations, title="Calibration on labelled answers"),
             ),
             *(_swept(a, name) for name, a in by_judge),
         ),
         "length": tuple(_lengths(a, name) for name, a in by_judge),
-        "omnibus": tuple(_block(name, robustness_tables.omnibus_table(a)) for name, a in by_judge),
-        "seeds": tuple(_block(name, robustness_tables.seeds_table(a)) for name, a in by_judge),
+        "omnibus": tuple(_block(name, results.omnibus_table(a)) for name, a in by_judge),
+        "seeds": tuple(_block(name, robustness.seeds_table(a)) for name, a in by_judge),
         **_of_the_run(inputs),
     }
 
@@ -176,38 +176,38 @@ def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
 def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
     """Return the blocks on policies, training, data and cost."""
     return {
-        "policy": _one(run_tables.divergence_table(inputs.findings.divergences)),
+        "policy": _one(run.divergence_table(inputs.findings.divergences)),
         "training": _one(
-            run_tables.training_table(inputs.training), run_tables.guards_table(inputs.training)
+            run.training_table(inputs.training), run.guards_table(inputs.training)
         ),
         "data": (
-            *_one(run_tables.audit_table(inputs.audits),
-                  run_tables.exclusions_table(inputs.audits)),
+            *_one(run.audit_table(inputs.audits),
+                  run.exclusions_table(inputs.audits)),
             Block(
                 folded=_filled(
-                    run_tables.facts_table(
+                    run.facts_table(
                         inputs.audit_facts, "Fact", title="More facts about the data"
                     )
                 )
             ),
         ),
-        "cost": _one(cost_table.costs_table(inputs.costs, inputs.cost_notes)),
+        "cost": _one(cost.costs_table(inputs.costs, inputs.cost_notes)),
     }  # fmt: skip
 
 
 def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
     return _block(
         heading,
-        result_tables.rates_table(inputs.findings, analysis),
-        result_tables.scores_table(inputs.findings, analysis),
-        result_tables.improvement_table(analysis),
-        robustness_tables.best_shares_table(analysis),
+        results.rates_table(inputs.findings, analysis),
+        results.scores_table(inputs.findings, analysis),
+        results.improvement_table(analysis),
+        results.best_shares_table(analysis),
     )
 
 
 def _comparisons(analysis: Analysis, heading: str) -> Block:
-    rates = result_tables.comparisons_table(analysis.comparisons, ("cas", "hmr", "hpr"))
-    scores = result_tables.comparisons_table(analysis.comparisons, result_tables.SCORES)
+    rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
+    scores = comparisons.comparisons_table(analysis, analysis.scores)
     if not rates.rows:
         return _block(heading, scores)
     block = _block(heading, rates)
@@ -219,16 +219,16 @@ def _swept(analysis: Analysis, heading: str) -> Block:
         return Block()
     return _block(
         heading,
-        robustness_tables.sweeps_table(analysis.sweeps),
-        robustness_tables.pair_sweeps_table(analysis.sweeps),
+        robustness.sweeps_table(analysis),
+        robustness.pair_sweeps_table(analysis),
     )
 
 
 def _lengths(analysis: Analysis, heading: str) -> Block:
     return _block(
         heading,
-        robustness_tables.lengths_table(analysis.lengths),
-        robustness_tables.adjusted_table(analysis),
+        robustness.lengths_table(analysis.lengths),
+        robustness.adjusted_table(analysis),
     )
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.markdown.text import inert, markdown_table
-from alignstudy.report.tables import judge_tables, result_tables, robustness_tables, verdict_tables
-from alignstudy.report.tables.cost_table import costs_table
-from alignstudy.report.tables.layout import Table
+from alignstudy.report.markdown.text import inert
+from alignstudy.report.tables import claims, comparisons, form, judges, results, robustness
+from alignstudy.report.tables.cost import costs_table
+from alignstudy.report.tables.table import Table
+from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
-
-_LINKS = "Prompts that decide"
 
 
 def render_markdown(inputs: ReportInputs) -> str:
@@ -57,53 +56,27 @@ def render_markdown(inputs: ReportInputs) -> str:
 def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
     """Return title and tables of each section, the leading judge's figures only."""
     findings, first = inputs.findings, inputs.findings.first
-    claims = verdict_tables.verdicts_table(findings.verdicts, ())
+    differences = comparisons.comparisons_table(first, comparisons.mean_first(first))
     return [
-        ("Claims", (_without(claims, _LINKS),)),
+        ("Claims", (claims.verdicts_table(findings.verdicts).without("Prompts that decide"),)),
         (
             "Metrics",
-            (
-                result_tables.rates_table(findings, first),
-                result_tables.scores_table(findings, first),
-            ),
+            (results.rates_table(findings, first), results.scores_table(findings, first)),
         ),
-        (
-            "Differences between models",
-            (
-                _without(
-                    result_tables.comparisons_table(first.comparisons, ("cas", "hmr", "hpr")),
-                    "p#",
-                    "Win rate#",
-                ),
-            ),
-        ),
+        ("Differences between models", (differences.without("p", "Win rate"),)),
         (
             "What the judges are worth",
             (
-                judge_tables.accuracy_table(findings.qualities),
-                judge_tables.probes_table(findings.qualities),
-                judge_tables.agreements_table(findings.agreements),
+                judges.accuracy_table(findings.qualities),
+                judges.probes_table(findings.qualities),
+                judges.agreements_table(findings.agreements),
             ),
         ),
         (
             "Form of the responses",
-            (
-                result_tables.hygiene_table(first),
-                robustness_tables.pair_sweeps_table(first.sweeps),
-            ),
+            (form.hygiene_table(first), robustness.pair_sweeps_table(first)),
         ),
     ]
-
-
-def _without(table: Table, *columns: str) -> Table:
-    """Leave columns out, for narrow places."""
-    kept = [place for place, name in enumerate(table.columns) if name not in columns]
-    return Table(
-        columns=tuple(table.columns[place] for place in kept),
-        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
-        note=table.note,
-        title=table.title,
-    )
 
 
 def _listed(title: str, sentences: Iterable[str]) -> list[str]:

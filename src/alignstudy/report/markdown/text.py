@@ -6,7 +6,6 @@ import re
 
 from alignstudy.formatting import NO_BREAK
 from alignstudy.report.html.untrusted import visible
-from alignstudy.report.tables.layout import Cell, Table
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*{}\[\]|~#$!]|(?<![^\W_])_|_(?![^\W_])")
@@ -53,24 +52,3 @@ def _start(line: str) -> str:
         return line
     mark = found[0]
     return f"{mark}\\{line[len(mark) :]}" if mark.isdigit() else f"\\{line}"
-
-
-def markdown_table(table: Table) -> list[str]:
-    """Write a table with its title and note; what stands under a number goes behind it."""
-    heads = [column.removesuffix("#") for column in table.columns]
-    rules = ["---:" if column.endswith("#") else "---" for column in table.columns]
-    rows = [[_cell(cell) for cell in row] for row in table.rows]
-    lines = [f"**{inert(table.title)}**", ""] if table.title else []
-    lines += [_row([inert(head) for head in heads]), _row(rules), *map(_row, rows), ""]
-    return [*lines, inert(table.note), ""] if table.note else lines
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(cell: Cell) -> str:
-    text = inert(cell.text)
-    if cell.kind and text:
-        text = f"**{text}**"
-    return f"{text} {inert(cell.detail)}".strip() if cell.detail else text

@@ -1,1 +1,1 @@
-"""Tables, for the run folder and for the report."""
+"""Every table of a study: built once, written as CSV, Markdown and HTML."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import listing, plural, short
+from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.ratings import JUDGE
@@ -22,10 +23,6 @@ _PROTOCOLS = {
         " next role tag (protocol: rigorous)."
     ),
 }
-_DEFINITIONS = (
-    "HmR is the share of harmful prompts that were answered harmlessly, HpR the share of helpful"
-    " prompts that were answered helpfully, CAS the mean of the two; all in percent."
-)
 
 
 def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
@@ -34,95 +31,77 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     paragraphs = (
         (_compared(settings, first), _data(settings), _seeds(first)),
         (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
-        (_judges(inputs, settings), *(_threshold(first, axis) for axis in Axis)),
+        (_judges(inputs, settings), *(_threshold(first, axis) for axis in first.axes)),
         (_validation(inputs), _claims(inputs)),
-        (_DEFINITIONS,),
+        (_definitions(first),),
     )
     said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
     return tuple(filter(None, said))
 
 
-def recipe_in_words(methods: object) -> str:
-    """Return what a recipe does: `sft, then dpo`; the base model is left as it is."""
-    if not isinstance(methods, Sequence) or isinstance(methods, str):
-        return ""
-    return ", then ".join(str(method) for method in methods) or "not trained further"
+def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JSON
+    """Return a setting by its dotted path; None where the study has no such part."""
+    found: Any = settings
+    for name in path.split("."):
+        found = None if found is None else found.get(name)
+    return found
 
 
 def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
     """Return which models are compared, and on which base they stand."""
-    recipes = settings.get("recipes")
-    recipes = recipes if isinstance(recipes, Mapping) else {}
+    recipes = setting(settings, "recipes") or {}
     named = []
     for model in analysis.models:
-        done = recipe_in_words(recipes.get(model.model))
-        named.append(f"{model.model} ({done})" if done not in {"", model.model} else model.model)
+        methods = recipes.get(model.model, [model.model])
+        done = ", then ".join(methods) or "not trained further"
+        named.append(model.model if done == model.model else f"{model.model} ({done})")
     verb = "is evaluated" if len(named) == 1 else "are compared"
-    base = _base(settings.get("base"))
+    base = _base(settings)
     tail = f" The base is {base}." if base else ""
     return f"{plural(len(named), 'model')} {verb}: {listing(named)}.{tail}"
 
 
-def _base(base: object) -> str:
+def _base(settings: Mapping[str, Any]) -> str:
     """Name the base model: a hub id, a folder, or an architecture trained from scratch."""
-    if isinstance(base, str) or not isinstance(base, Mapping):
-        return base if isinstance(base, str) else ""
-    if isinstance(base.get("path"), str):
-        revision = base.get("revision")
-        return f"{base['path']} (revision {revision})" if revision else str(base["path"])
-    kind = _architecture(base.get("scratch"))
+    path, revision = setting(settings, "base.path"), setting(settings, "base.revision")
+    if path:
+        return f"{path} (revision {revision})" if revision else str(path)
+    kind = setting(settings, "base.scratch.architecture.model_type")
     return f"a small {kind} model, pretrained from scratch in this study" if kind else ""
-
-
-def _architecture(trained: object) -> str:
-    """Return the model type of something that a study trains from scratch; empty if it is not."""
-    architecture = trained.get("architecture") if isinstance(trained, Mapping) else None
-    return str(architecture.get("model_type", "")) if isinstance(architecture, Mapping) else ""
 
 
 def _data(settings: Mapping[str, Any]) -> str:
     """Return what they learned from."""
-    data = settings.get("data")
-    data = data if isinstance(data, Mapping) else {"source": data}
-    source = data.get("source")
-    if not isinstance(source, str):
+    source = setting(settings, "data.source")
+    if not source:
         return ""
     if source == "world":
         source = "a small world of dialogues that alignstudy generates"
-    train = data.get("train")
-    train = train if isinstance(train, Mapping) else {}
-    subsets = train.get("subsets")
-    parts = f": {listing([str(s) for s in subsets])}" if _is_list(subsets) and subsets else ""
-    split = f" (split {train['split']})" if isinstance(train.get("split"), str) else ""
-    return f"Preference data: {source}{parts}{split}."
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple))
+    subsets = setting(settings, "data.train.subsets")
+    split = setting(settings, "data.train.split")
+    parts = f": {listing(subsets)}" if subsets else ""
+    return f"Preference data: {source}{parts}{f' (split {split})' if split else ''}."
 
 
 def _prompts(inputs: ReportInputs) -> str:
     """Return how many prompts there were."""
-    ids = {axis: {r.prompt_id for r in inputs.responses if r.axis is axis} for axis in Axis}
-    sizes = [plural(len(ids[axis]), f"{axis.prompts_name} prompt") for axis in Axis if ids[axis]]
+    sizes = []
+    for axis in inputs.analyses[0].axes:
+        ids = {row.prompt_id for row in inputs.responses if row.axis == axis.name}
+        if ids:
+            sizes.append(plural(len(ids), f"{axis.prompts} prompt"))
     return f"Every model answered the same {listing(sizes)}." if sizes else ""
 
 
 def _generation(settings: Mapping[str, Any]) -> str:
     """Return how responses were made."""
-    generation = settings.get("generation")
-    if not isinstance(generation, Mapping):
+    cap = setting(settings, "generation.max_new_tokens")
+    if cap is None:
         return ""
-    how = ""
-    if generation.get("do_sample") is False:
-        how = "by greedy decoding"
-    elif generation.get("do_sample") is True:
-        temperature = generation.get("temperature")
+    how, temperature = "by greedy decoding", setting(settings, "generation.temperature")
+    if setting(settings, "generation.do_sample"):
         how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
-    cap = generation.get("max_new_tokens")
-    most = f"with at most {cap} new tokens" if isinstance(cap, int) else ""
-    said = " ".join(part for part in (how, most) if part)
-    return f"Responses were made {said}." if said else ""
+    return f"Responses were made {how} with at most {cap} new tokens."
 
 
 def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
@@ -130,13 +109,13 @@ def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
     names = [analysis.judge for analysis in inputs.analyses]
     if names == [JUDGE]:
         return "Scores are the ratings that came with the responses."
-    known = settings.get("judges")
-    entries = known if isinstance(known, (list, tuple)) else []
-    by_name = {entry.get("name"): entry for entry in entries if isinstance(entry, Mapping)}
+    by_name = {entry["name"]: entry for entry in setting(settings, "judges") or ()}
     if PANEL in names:
         said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
         lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
         told = f"The judges are {listing(said)}. " if said else ""
+        if not setting(settings, "panel"):
+            return f"{told}On each axis the judge leads that the study names for it{lead}."
         return f"{told}The panel puts their scores together{lead}."
     said = [_judge(name, by_name.get(name, {})) for name in names]
     if len(said) == 1:
@@ -159,11 +138,11 @@ def _validation(inputs: ReportInputs) -> str:
     if not qualities:
         return ""
     sizes = []
-    for axis in Axis:
-        found = [q.accuracy(axis) for q in qualities]
+    for axis in inputs.analyses[0].axes:
+        found = [q.accuracy(axis.name) for q in qualities]
         most = max((accuracy.n for accuracy in found if accuracy), default=0)
         if most:
-            sizes.append(f"{plural(most, 'pair')} on {axis.prompts_name} prompts")
+            sizes.append(f"{plural(most, 'pair')} on {axis.prompts} prompts")
     who = "The judge was" if len(qualities) == 1 else "Each judge was"
     tail = f": {listing(sizes)}" if sizes else ""
     return (
@@ -186,25 +165,39 @@ def _claims(inputs: ReportInputs) -> str:
 
 def _judge(name: str, entry: Mapping[str, Any]) -> str:
     """Name a judge, and say where it comes from."""
-    if isinstance(entry.get("path"), str) and entry["path"] != name:
-        return f"{name} ({entry['path']})"
-    kind = _architecture(entry.get("train"))
+    path = entry.get("path")
+    if path and path != name:
+        return f"{name} ({path})"
+    kind = setting(entry, "train.architecture.model_type")
     return f"{name} (a small {kind} model, trained for this study on pairs)" if kind else name
 
 
 def _threshold(analysis: Analysis, axis: Axis) -> str:
     """Return when a response counts on an axis, and where the number comes from."""
     limits = analysis.thresholds
-    value = limits.harmless if axis is Axis.HARMLESS else limits.helpful
+    value = limits.of(axis.name)
     if value is None:
         return ""
     above = "at least" if limits.inclusive else "above"
-    origin = limits.origin.get(str(axis), "")
+    origin = limits.origin.get(axis.name, "")
     tail = f" ({origin})" if origin else ""
     return (
-        f"A response to a {axis.prompts_name} prompt counts as {axis} if its score is {above}"
+        f"A response to a {axis.prompts} prompt counts as {axis.passes} if its score is {above}"
         f" {short(value, 4)}{tail}."
     )
+
+
+def _definitions(analysis: Analysis) -> str:
+    """Return what the rates are."""
+    shares = [
+        f"{rate_of(axis).title} {'is ' if at == 0 else ''}the share of {axis.prompts} prompts that"
+        f" were {axis.answered}"
+        for at, axis in enumerate(analysis.axes)
+    ]
+    if len(shares) > 1:
+        whole = "the two" if len(shares) == 2 else "these"
+        shares.append(f"{combined(analysis.axes).title} the mean of {whole}")
+    return f"{', '.join(shares)}; all in percent."
 
 
 def _seeds(analysis: Analysis) -> str:

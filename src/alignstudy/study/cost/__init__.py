@@ -1,1 +1,1 @@
-"""What stages cost: measured, counted and estimated."""
+"""What stages cost: measured while they run, counted in tokens and FLOPs, estimated before."""

@@ -1,131 +1,88 @@
-"""What stages of the same kind took on this machine before, set against what was predicted."""
+"""What stages took before, as their artefacts say: what the seconds of new ones rest on."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import json
+from math import isfinite
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from alignstudy.runtime.spreading import START_UP
-from alignstudy.study.cost.workload import Load, Speed, load_from_json
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.provenance import machine
-from alignstudy.study.run.store import Artefact, Store
-from alignstudy.study.stages.generate import Generate, ScoreResponses
-from alignstudy.study.stages.score import Assess, Calibrate, JudgeSpec
-from alignstudy.study.stages.train import Train
 
 LATEST = 8
-"""Runs of a kind that are looked at."""
-LEAST_FACTOR = 1.25
-"""Equal work differs by so much from run to run on a machine that others use too."""
-SPREAD = (Generate, ScoreResponses, Calibrate, Assess)
-"""Stages whose work is spread over processes."""
+"""Earlier runs that a median is taken over."""
+SIMILAR = 4.0
+"""Models whose numbers of parameters differ by a larger factor are not compared."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """A prediction.
-
-    Attributes:
-        factor: How far off it may be either way; None where nothing was measured.
-        basis: What it rests on, in words.
-    """
-
+class _Run(NamedTuple):
+    started: str
+    like: str
     seconds: float
-    factor: float | None
-    basis: str
+    parameters: float
+    flops: float
+
+
+def work_record(stage: Stage, flops: float | None) -> dict[str, Any]:
+    """Return what is kept with a finished stage, so that later ones can be compared with it."""
+    size = stage.footprint()
+    return {
+        "like": f"{stage.likeness()} on {machine()['processor']}, {machine()['cores']} cores",
+        "parameters": size.shape.parameters if size and size.shape else 1,
+        "planned_flops": flops or 0.0,
+    }
 
 
 class History:
-    """Predicts times: by this machine's speed, corrected by what earlier stages really took.
+    """Times of the stages that ran on this machine and whose artefacts lie in a store.
+
+    Artefacts that can't be read, or don't say it, are passed over.
 
     Args:
-        store: Where earlier stages' facts lie.
-        speed: This machine's.
+        root: Of the store.
     """
 
-    def __init__(self, store: Store, speed: Speed) -> None:
-        self._store, self._speed = store, speed
+    def __init__(self, root: Path) -> None:
+        found = (_run(path) for path in (root / "store").glob("*/*/manifest.json"))
+        self._runs = sorted(run for run in found if run is not None)
 
-    def predict(self, stage: Stage, load: Load, *, workers: int) -> Told:
-        """Predict a stage's seconds; its texts may be spread over so many processes."""
-        plain = seconds_of(stage, load, self._speed, workers=workers)
-        ratios = self._ratios.get(mark(stage), [])
-        if not ratios:
-            return Told(seconds=plain, factor=None, basis=self._speed.basis)
-        middle = median(ratios)
-        spread = max(max(ratios) / middle, middle / min(ratios))
-        told = "an earlier run" if len(ratios) == 1 else f"{len(ratios)} earlier runs"
-        factor = max(LEAST_FACTOR, spread) if len(ratios) > 1 else 1.5
-        return Told(seconds=plain * middle, factor=factor, basis=f"{told} of its kind here")
-
-    @cached_property
-    def _ratios(self) -> Mapping[str, list[float]]:
-        """Return measured over predicted seconds by kind of work, the latest runs only."""
-        found: dict[str, list[tuple[str, float]]] = defaultdict(list)
-        here = machine_mark()
-        for facts in _facts(self._store):
-            work = facts["work"]
-            load = load_from_json(work["load"])
-            if load is None or work["machine"] != here or work["resumed"]:
-                continue
-            plain = predicted(load, self._speed, spread=work["spread"])
-            found[work["of"]].append((facts["started"], facts["seconds"] / plain))
-        return {
-            name: [ratio for _, ratio in sorted(ratios)[-LATEST:]] for name, ratios in found.items()
-        }
+    def like(self, stage: Stage) -> list[_Run]:
+        """Return the latest runs of stages like this one, with models of similar size."""
+        asked = work_record(stage, None)
+        return [
+            run
+            for run in self._runs
+            if run.like == asked["like"]
+            and 1 / SIMILAR <= run.parameters / asked["parameters"] <= SIMILAR
+        ][-LATEST:]
 
 
-def _facts(store: Store) -> Iterator[dict[str, Any]]:
-    """Return the facts of the artefacts that say what work they were."""
-    for path in sorted((store.root / "store").glob("*/*/manifest.json")):
-        artefact: Artefact | None = store.peek(path.parent.parent.name, path.parent.name)
-        if artefact is not None and artefact.facts.get("work") and artefact.facts["seconds"]:
-            yield artefact.facts
+def predict(runs: list[_Run], flops: float | None) -> float | None:
+    """Predict the seconds of a stage; None where nothing like it ran.
 
-
-def seconds_of(stage: Stage, load: Load, speed: Speed, *, workers: int) -> float:
-    """Predict by the machine's speed alone."""
-    return predicted(load, speed, spread=workers if isinstance(stage, SPREAD) else 1)
-
-
-def predicted(load: Load, speed: Speed, *, spread: int) -> float:
-    """Predict the wall-clock seconds of work that so many processes share where that pays.
-
-    At least a hundredth of a second.
+    Args:
+        runs: Of stages like it.
+        flops: That are planned: seconds are in proportion to them. None: it has no model, or they
+            can't be counted yet; then it takes what the others took.
     """
-    work = load.time(speed) - load.seconds
-    return max(0.01, load.seconds + min(work, work / max(1, spread) + START_UP))
+    sized = [run.seconds / run.flops for run in runs if run.flops]
+    if flops and sized:
+        return flops * median(sized)
+    return median(run.seconds for run in runs) if runs else None
 
 
-def mark(stage: Stage) -> str:
-    """Name the kind of work, so that like is compared with like."""
-    words = [stage.kind, stage.device_class]
-    if isinstance(stage, Train):
-        settings = stage.settings
-        words += [settings.method, settings.precision, "lora" if settings.lora else "full"]
-    judge = getattr(stage, "judge", None)
-    if isinstance(judge, JudgeSpec):
-        words.append(judge.settings.use)
-    return " ".join(filter(None, words))
-
-
-def machine_mark() -> str:
-    """Name this machine as far as it decides times."""
-    facts = machine()
-    return f"{facts['processor']}, {facts['cores']} cores"
-
-
-def work_record(stage: Stage, load: Load, *, workers: int, resumed: bool) -> dict[str, Any]:
-    """Write what a finished stage was, for later estimates."""
-    return {
-        "of": mark(stage),
-        "machine": machine_mark(),
-        "spread": workers if isinstance(stage, SPREAD) else 1,
-        "resumed": resumed,
-        "load": load.to_json(),
-    }
+def _run(path: Path) -> _Run | None:
+    """Read an artefact's record; None where it has none, or one of another kind or release."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
+        names = ("parameters", "planned_flops")
+        seconds, parameters, flops = (
+            float(value) for value in (facts["seconds"], *(facts["work"][name] for name in names))
+        )
+        started, like = str(facts["started"]), str(facts["work"]["like"])
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return None
+    sane = all(map(isfinite, (seconds, parameters, flops))) and seconds > 0 and flops >= 0
+    return _Run(started, like, seconds, parameters, flops) if sane else None

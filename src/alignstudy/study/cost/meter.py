@@ -1,4 +1,4 @@
-"""What a stage really took: time, memory, energy, and the arithmetic that it did."""
+"""What a stage really took: time and memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any
 
 from alignstudy.runtime.peak_memory import (
     device_peak,
-    device_uuid,
     lifetime_peak,
     process_peak,
     reset_peak,
 )
-from alignstudy.study.cost.energy import EnergyMeter, gpu_counters, package_counters
 
 
 @dataclass
@@ -27,35 +25,26 @@ class Cost:
         seconds: Of the wall clock.
         cpu_seconds: Of all processors, child processes that have ended included.
         peak_memory: Most bytes that the process held, libraries included, child processes not;
-            None where the machine doesn't tell.
+            None where the machine doesn't report it.
         device_memory: Most bytes that tensors held on the accelerator; None without one.
-        joules: What the machine's own counters say, whoever else worked meanwhile; None where
-            there are none.
-        joules_of: What the counters are of: "processor", "GPU".
     """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory: int | None = None
     device_memory: int | None = None
-    joules: float | None = None
-    joules_of: str = ""
 
     def facts(self, *, beside: bool) -> dict[str, Any]:
-        """Return what is kept with the artefact; what the machine doesn't tell is null.
+        """Return what is kept with the artefact; what the machine doesn't report is null.
 
         Args:
-            beside: Whether other stages were at work meanwhile: the machine's counters don't tell
-                whose energy it was.
+            beside: Whether other stages ran at the same time.
         """
-        told = self.joules is not None and not beside
         return {
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
             "peak_memory": self.peak_memory,
             "device_memory": self.device_memory,
-            "joules": round(self.joules or 0.0, 1) if told else None,
-            "joules_of": self.joules_of if told else "",
             **({"beside": True} if beside else {}),
         }
 
@@ -66,7 +55,6 @@ class _Open:
 
     clock: float
     processors: float
-    joules: float | None
     before: int | None
     resets: bool
     inner: Cost = field(default_factory=Cost)
@@ -78,14 +66,12 @@ class Meter:
     """Measures stretches of work, also one inside another: nothing is counted twice.
 
     Args:
-        device: "cpu" or "cuda": its memory and energy are measured too.
+        device: "cpu" or "cuda": its own memory is measured too.
     """
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._open: list[_Open] = []
-        gpus = gpu_counters(device_uuid(device)) if device.startswith("cuda") else []
-        self._energy = EnergyMeter(package_counters(), gpus)
 
     @contextmanager
     def measured(self) -> Iterator[Cost]:
@@ -93,12 +79,12 @@ class Meter:
         cost = Cost()
         if self._open:
             self._note_peaks(self._open[-1])
-        else:
-            self._energy.watch()
         opened = _Open(
-            clock=time.monotonic(), processors=_processor_seconds(), joules=self._energy.joules(),
-            before=lifetime_peak(), resets=reset_peak(self._device),
-        )  # fmt: skip
+            clock=time.monotonic(),
+            processors=_processor_seconds(),
+            before=lifetime_peak(),
+            resets=reset_peak(self._device),
+        )
         self._open.append(opened)
         try:
             yield cost
@@ -110,22 +96,15 @@ class Meter:
         self._open.pop()
         seconds = time.monotonic() - opened.clock
         processors = _processor_seconds() - opened.processors
-        joules = self._energy.joules()
-        spent = None if joules is None or opened.joules is None else joules - opened.joules
         cost.seconds = seconds - opened.inner.seconds
         cost.cpu_seconds = processors - opened.inner.cpu_seconds
         cost.peak_memory = opened.peak or None
         cost.device_memory = opened.device_peak or None
-        cost.joules_of = self._energy.of if spent is not None else ""
-        cost.joules = None if spent is None else spent - (opened.inner.joules or 0.0)
         if self._open:
             outer = self._open[-1]
             outer.inner.seconds += seconds
             outer.inner.cpu_seconds += processors
-            outer.inner.joules = (outer.inner.joules or 0.0) + (spent or 0.0)
             reset_peak(self._device)
-        else:
-            self._energy.rest()
 
     def _note_peaks(self, opened: _Open) -> None:
         """Take the peak so far: what begins or ends now resets it.
@@ -148,7 +127,7 @@ def _processor_seconds() -> float:
 
 
 def cost_row(stage: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a stage's cost for the report; an artefact of before costs were kept has its time."""
+    """Return a stage's row of the cost table; what its facts don't hold is None."""
     row = {
         "stage": stage,
         "seconds": facts["seconds"],
@@ -157,7 +136,6 @@ def cost_row(stage: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         "flops": facts.get("flops"),
         "peak_memory": facts.get("peak_memory"),
         "device_memory": facts.get("device_memory"),
-        "joules": facts.get("joules"),
         "device": facts.get("device", ""),
         "reused": bool(facts.get("reused")),
     }

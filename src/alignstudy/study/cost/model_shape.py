@@ -10,9 +10,6 @@ from typing import Any
 
 from alignstudy.methods.weights.scratch import ArchitectureSettings
 
-BYTES = 4
-"""Of a float32."""
-
 DISENTANGLED = frozenset({"deberta", "deberta-v2"})
 """Model types whose attention compares positions too: two more products a layer."""
 
@@ -67,11 +64,6 @@ class ModelShape:
         small = 9 * self.hidden + self.ffn
         return self.layers * (self.layer_weights + small) + tables
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights in float32."""
-        return BYTES * self.parameters
-
     def forward_flops(
         self, *, tokens: float, context: float, scored: float = 0, passes: float = 0
     ) -> float:
@@ -119,9 +111,9 @@ def read_shape(folder: Path) -> ModelShape | None:
     """Read a model folder's shape from its config.json; None where that doesn't say it."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return shape_of_config(config) if isinstance(config, dict) else None
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return shape_of_config(config) if isinstance(config, dict) else None
 
 
 def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
@@ -134,6 +126,10 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
         return None
     kind = str(config.get("model_type", ""))
     positions = _whole(config, "max_position_embeddings", "n_positions") or 0
+    rotary = any(name.startswith("rope") for name in config)
+    has_table = not rotary and config.get("position_biased_input") is not False
+    most = _whole(config, "max_position_embeddings") or 512
+    buckets = _whole(config, "position_buckets") or most
     width = _whole(config, "head_dim") or hidden // heads
     return ModelShape(
         hidden=hidden,
@@ -143,8 +139,8 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
         keys=(_whole(config, "num_key_value_heads") or heads) * width,
         vocabulary=vocabulary,
         embedding=_whole(config, "word_embed_proj_dim", "embedding_size") or hidden,
-        positions=0 if _computes_positions(config) else positions,
-        span=_span(config) if kind in DISENTANGLED else 0,
+        positions=positions if has_table else 0,
+        span=2 * min(buckets, most) if kind in DISENTANGLED else 0,
         gated=kind in GATED,
         writes=not any("Classification" in str(n) for n in config.get("architectures") or ()),
         tied=bool(config.get("tie_word_embeddings", True)),
@@ -154,14 +150,3 @@ def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
 def _whole(config: Mapping[str, Any], *names: str) -> int | None:
     found = (config.get(name) for name in names)
     return next((value for value in found if isinstance(value, int) and value > 0), None)
-
-
-def _computes_positions(config: Mapping[str, Any]) -> bool:
-    """Return whether positions have no table: rotary, or relative only."""
-    rotary = any(name.startswith("rope") for name in config)
-    return rotary or config.get("position_biased_input") is False
-
-
-def _span(config: Mapping[str, Any]) -> int:
-    positions = _whole(config, "max_position_embeddings") or 512
-    return 2 * min(_whole(config, "position_buckets") or positions, positions)

@@ -1,98 +1,123 @@
-"""The arithmetic that a finished stage did, from the tokens that it counted."""
+"""What stages put through models: the one place where tokens become FLOPs, and sizes bytes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from alignstudy.methods import METHODS
-from alignstudy.methods.base import WorkDone
-from alignstudy.records import StopReason
-from alignstudy.study.cost.model_shape import read_shape
-from alignstudy.study.cost.rulers import ruler_of_folder
-from alignstudy.study.cost.workload import BACKWARD, BACKWARD_FROZEN
-from alignstudy.study.graph.stage import Stage
-from alignstudy.study.stages.generate import Generate, ScoreResponses, read_responses
-from alignstudy.study.stages.score import Assess, Calibrate, JudgeModel
-from alignstudy.study.stages.train import RESULT, Train
+from alignstudy.methods.base import LoRASettings
+from alignstudy.methods.loop.checkpoints import KEPT
+from alignstudy.study.cost.model_shape import ModelShape
 
-FolderOf = Callable[[Stage], Path]
+BYTES = 4
+"""Of a float32."""
+BACKWARD = 3.0
+"""Forward and backward together, in forward passes (weights' gradients included)."""
+BACKWARD_FROZEN = 2.0
+"""The same where the weights are frozen: gradients of the layers' inputs only."""
+TOKEN_BYTES = 5
+"""On the disk, a token of a text."""
+ROWS_AT_ONCE, LONG_TEXT = 64, 256
+"""Texts that go through a model together, and tokens of a long one, where no setting says it."""
 
 
-def work_facts(
-    stage: Stage, out: Path, folder_of: FolderOf, found: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return `flops` of a finished stage, and the tokens that they are counted from.
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """Forward passes of one model.
 
-    Of a training also `referred`: whether the reference was computed, or known from before.
-    Counted where tokens are: trainings, generation, judges. {} elsewhere: nothing is guessed.
-
-    Args:
-        stage: The stage.
-        out: Its finished folder.
-        folder_of: Where its inputs lie.
-        found: What the stage told when it had run.
+    Attributes:
+        shape: The model's; None where its config.json doesn't state it: FLOPs are not known.
+        tokens: Positions that go through the layers.
+        context: Tokens that each of them attends to.
+        scored: Positions at which the vocabulary is computed.
+        passes: How many passes these are.
+        times: Forward passes that one of them takes as much arithmetic as: 3 with backward.
+        of: What `times` is divided by, where only a share of the rows goes through.
     """
-    if isinstance(stage, Train):
-        return _training(stage, out, folder_of)
-    if isinstance(stage, Generate):
-        return _generation(stage, out, folder_of)
-    if isinstance(stage, ScoreResponses | Calibrate | Assess):
-        return _judging(stage.judge.model, folder_of, found)
-    return {}
+
+    shape: ModelShape | None
+    tokens: float
+    context: float
+    scored: float = 0.0
+    passes: float = 0.0
+    times: float = 1.0
+    of: float = 1.0
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations."""
+        if self.shape is None:
+            return None
+        ahead = self.shape.forward_flops(
+            tokens=self.tokens, context=self.context, scored=self.scored, passes=self.passes
+        )
+        return self.times * ahead / self.of
 
 
-def _judging(model: JudgeModel, folder_of: FolderOf, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Count a pass over every text that the judge read now, not those whose score was kept."""
-    texts, tokens = found.get("texts", 0), found.get("tokens", 0)
-    if model is None or not texts:
-        return {}
-    shape = read_shape(folder_of(model) if isinstance(model, Stage) else model.path)
-    if shape is None:
-        return {}
-    return {"flops": shape.forward_flops(tokens=tokens, context=tokens / texts)}
+def total_flops(found: Iterable[Passes]) -> float | None:
+    """Add up floating-point operations; None where nothing is counted or a shape isn't known."""
+    counted = [each.flops for each in found]
+    known = [flops for flops in counted if flops is not None]
+    return sum(known) if known and len(known) == len(counted) else None
 
 
-def _training(stage: Train, out: Path, folder_of: FolderOf) -> dict[str, Any]:
-    """Count forward and backward: 3 forward passes' work, 2 where the weights are frozen.
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What decides how much memory and disk a stage takes at most, in float32.
 
-    The reference's passes are counted at a mean pair's positions. An adapter's own products
-    (below 1 %) and recomputed activations are left out.
+    Attributes:
+        shape: Of the model that it computes with; None: it computes with none.
+        rows: Rows that go through the model together.
+        length: Tokens of the longest row.
+        trained: Weights that learn: each has a gradient and AdamW's two moments.
+        saved: Weights that it writes.
+        text: Bytes of the other files that it writes.
     """
-    result = json.loads((out / RESULT).read_text(encoding="utf-8"))
-    work = WorkDone(**result["work"])
-    shape = read_shape(folder_of(stage.parent))
-    facts: dict[str, Any] = {"referred": work.reference_pairs > 0}
-    if shape is None or not work.processed_tokens:
-        return facts
-    method = METHODS.load(stage.settings.method)
-    rows = max(1, result["steps"] * stage.settings.effective_batch_size)
-    length = result["num_tokens"] / rows  # of all branches; a resumed run's counts are its own part
-    own = work.real_tokens / max(1.0, length)
-    ahead = shape.forward_flops(
-        tokens=work.processed_tokens, scored=work.scored_tokens, passes=work.micro_batches,
-        context=length / (2 if method.needs_rejected else 1),
-    )  # fmt: skip
-    times = BACKWARD if stage.settings.lora is None else BACKWARD_FROZEN
-    reference = ahead * work.reference_pairs / max(1.0, own)
-    total = times * ahead + reference
-    return {**facts, "flops": total, "processed_tokens": work.processed_tokens}
+
+    shape: ModelShape | None = None
+    rows: int = 1
+    length: int = 0
+    trained: float = 0.0
+    saved: float = 0.0
+    text: float = 1e6
+
+    @property
+    def memory(self) -> float:
+        """Peak bytes of tensors: weights, gradients and moments, activations, logits.
+
+        A layer keeps some 16 vectors of its width and 2 of its feed-forward's for a position. A
+        backward pass needs those of all layers, two maps of all pairs of positions a head, and
+        three times the vocabulary's logits; without one, one layer's go with the keys and values of
+        all, and the logits of one position a row.
+        """
+        if self.shape is None:
+            return 0.0
+        shape, positions = self.shape, self.rows * self.length
+        layer = 16 * shape.hidden + 2 * shape.ffn
+        if self.trained:
+            layer += 2 * shape.heads * self.length
+            kept, scored = shape.layers * layer, 3 * positions
+        else:
+            kept, scored = layer + 2 * shape.layers * shape.keys, self.rows
+        logits = scored * shape.vocabulary if shape.writes else 0
+        return BYTES * (shape.parameters + 3 * self.trained + positions * kept + logits)
+
+    @property
+    def disk(self) -> float:
+        """Bytes that stay."""
+        return BYTES * self.saved + self.text
+
+    @property
+    def working_disk(self) -> float:
+        """Bytes of checkpoints that lie on the disk meanwhile: weights and moments."""
+        return (KEPT + 1) * 3 * BYTES * self.trained
 
 
-def _generation(stage: Generate, out: Path, folder_of: FolderOf) -> dict[str, Any]:
-    """Count a pass over each prompt and one over each token written; padding is left out."""
-    model = stage.model
-    base = model.parent if isinstance(model, Train) and model.is_adapter else model
-    shape, ruler = read_shape(folder_of(base)), ruler_of_folder(folder_of(base))
-    if shape is None or ruler.tokenizer is None:
-        return {}
-    found = [r for r in read_responses(out) if r.stop_reason is not StopReason.TOO_LONG]
-    lengths = ruler.lengths([response.prompt for response in found])
-    total = 0.0
-    for response, length in zip(found, lengths, strict=True):
-        new = response.num_tokens
-        total += shape.forward_flops(tokens=length, context=length, scored=1)
-        total += shape.forward_flops(tokens=new, context=length + new / 2, scored=new)
-    return {"flops": total, "prompt_tokens": round(sum(lengths))}
+def trained_weights(shape: ModelShape, lora: LoRASettings | None) -> float:
+    """Count the weights that learn: all of them, or an adapter's two narrow matrices a layer."""
+    if lora is None:
+        return float(shape.parameters)
+    wide = {"fc1", "fc2", "up_proj", "down_proj", "gate_proj"}
+    ends = {name: shape.ffn for name in wide} | {"k_proj": shape.keys, "v_proj": shape.keys}
+    sizes = (shape.hidden + ends.get(name, shape.hidden) for name in lora.target_modules)
+    return float(shape.layers * lora.r * sum(sizes))

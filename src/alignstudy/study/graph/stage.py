@@ -9,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-import alignstudy
 from alignstudy.progress import Progress
-from alignstudy.runtime.kernels import Kernels
+from alignstudy.study.cost.model_shape import ModelShape, read_shape
+from alignstudy.study.cost.work import Footprint, Passes
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
+from alignstudy.version import __version__
 
 NUMERIC_LIBRARIES = (
     "torch",
@@ -39,7 +40,6 @@ class StageJob:
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
         references: File of reference log-probabilities by weights and tokens, shared likewise.
-        kernels: What was measured of this CPU; None: nothing was.
         workers: Processes that generation and scoring may be spread over; 1: only this one.
     """
 
@@ -47,13 +47,15 @@ class StageJob:
     work: Path
     scores: Path
     references: Path
-    kernels: Kernels | None
     workers: int
     folder_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
     device: str
     progress: Progress
     should_stop: Callable[[], bool]
+
+
+FolderOf = Callable[["Stage"], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +82,59 @@ class Stage:
         """Make the artefact in `job.out`; return facts worth keeping (not part of the key)."""
         raise NotImplementedError
 
+    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+        """Count what will go through models; [] of a stage that runs none, or isn't counted.
+
+        Args:
+            folder_of: Returns a finished input's folder; of a model that isn't made yet one with
+                the same configuration and tokenizer.
+            sample: Rows that lengths are measured on, evenly spread; None: all, an exact count.
+
+        Raises:
+            NotCountableError: If an input that decides it isn't made yet.
+        """
+        return []
+
+    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
+        """Return the `flops` of the finished stage, and tokens that they are counted from.
+
+        Args:
+            out: Its finished folder.
+            folder_of: Returns an input's folder.
+            found: What `run` returned.
+        """
+        return {}
+
+    def footprint(self) -> Footprint | None:
+        """Return what decides memory and disk; None where the model isn't on this machine.
+
+        A stage that hands a model on reads and writes its weights.
+        """
+        if self.model_files() is self:
+            return Footprint()
+        shape = self.model_shape()
+        return None if shape is None else Footprint(shape=shape, saved=shape.parameters)
+
+    def model_files(self) -> Stage | Path:
+        """Return where the model's configuration and tokenizer are before it is made."""
+        return self
+
+    def model_shape(self) -> ModelShape | None:
+        """Return the shape of the model that it makes, as declared; None where that isn't known."""
+        other = self.model_files()
+        if isinstance(other, Path):
+            return read_shape(other)
+        return None if other is self else other.model_shape()
+
+    def likeness(self) -> str:
+        """Name what makes the times of two stages comparable, apart from their sizes."""
+        return f"{self.kind} {self.device_class}"
+
     @cached_property
     def fingerprint_inputs(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON."""
         found: dict[str, Any] = {"stage": self.kind, "version": self.version}
-        found["alignstudy"] = alignstudy.__version__  # what a bug made is not used once it is fixed
+        found["alignstudy"] = __version__  # what a bug made is not used once it is fixed
         if self.numeric:
             found["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,8 @@ from alignstudy.errors import (
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
-from alignstudy.runtime.kernels import Kernels
-from alignstudy.study.cost.history import work_record
+from alignstudy.study.cost.estimate import kept_work
 from alignstudy.study.cost.meter import Meter
-from alignstudy.study.cost.stage_loads import StageLoads, Unknown
-from alignstudy.study.cost.work import work_facts
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.run.store import Artefact, Store, disk_faults
 
@@ -44,28 +41,22 @@ class Runner:
         device: "cpu" or "cuda".
         threads: CPU threads of numeric stages; None: PyTorch's default.
         workers: Processes that stages, generation and scoring may be spread over.
-        spread: Processes over which the stage at work may spread its texts; None: `workers`.
-        beside: Whether other stages are at work in other processes meanwhile.
-        executed: Names of the stages that ran, in order.
+        beside: Whether other stages are at work in other processes meanwhile; a stage then spreads
+            no further.
+        made: Names of the stages that ran, in order, by key.
         notes: What a person should know of this run ("damaged artefact recomputed").
-        kernels: What was measured of the processor, and the route its products take; {} before the
-            first numeric stage, and on an accelerator.
     """
 
     store: Store
     device: str
     threads: int | None = None
     workers: int = 1
-    spread: int | None = None
     beside: bool = False
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
-    executed: list[str] = field(default_factory=list)
+    made: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    kernels: dict[str, Any] = field(default_factory=dict)
-    _kernels: Kernels | None = None
     _done: dict[str, Artefact] = field(default_factory=dict)
-    _made: set[str] = field(default_factory=set)
 
     def make(self, stage: Stage) -> Artefact:
         """Return a stage's artefact, verified; run the stage, and what it needs, if it is missing.
@@ -80,7 +71,7 @@ class Runner:
         with self._stage_lock(stage):
             if self.adopt(stage):  # another process made it while this one waited
                 return self._done[stage.key]
-            self._stop_if_asked()
+            self.stop_if_asked()
             started = datetime.now(UTC)
             work = self.store.work_folder(stage.key)
             with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
@@ -105,8 +96,7 @@ class Runner:
                     fingerprint_inputs=stage.fingerprint_inputs,
                     facts=facts,
                 )
-            self.executed.append(stage.name)
-            self._made.add(stage.key)
+            self.made[stage.key] = stage.name
             self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
         return self._done[stage.key]
 
@@ -133,13 +123,9 @@ class Runner:
         return True
 
     @property
-    def made(self) -> frozenset[str]:
-        """Keys of the stages that ran."""
-        return frozenset(self._made)
-
-    def count_as_made(self, keys: Iterable[str]) -> None:
-        """Count stages that another process ran for this run as run by it."""
-        self._made.update(keys)
+    def executed(self) -> list[str]:
+        """Names of the stages that ran, in order."""
+        return list(self.made.values())
 
     def finished(self, stage: Stage) -> dict[str, Any]:
         """Return what was noted when a stage of this run ran; {} for one that was not needed."""
@@ -157,7 +143,7 @@ class Runner:
             except Timeout:
                 self.progress.note(f"{stage.name}: another run makes this now; waiting for it")
                 while not lock.is_locked:
-                    self._stop_if_asked()
+                    self.stop_if_asked()
                     with suppress(Timeout):
                         lock.acquire(timeout=1)
         try:
@@ -169,37 +155,25 @@ class Runner:
     def _meter(self) -> Meter:
         return Meter(self.device)
 
-    @cached_property
-    def _loads(self) -> StageLoads:
-        return StageLoads(self.store, self.device)
-
     def settle(self) -> None:
-        """Make torch ready for numeric stages: threads, and the fastest route of products."""
+        """Make torch ready for numeric stages."""
         if self.threads is not None:
             set_threads(self.threads)
-        if self.device == "cpu" and not self.kernels:
-            from alignstudy.runtime.kernels import settle_kernels
-
-            self._kernels = settle_kernels(self.store.machine_file())
-            self.kernels = asdict(self._kernels)
 
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
         """Return the arithmetic that a stage did, and what it was for later estimates."""
-        facts = work_facts(stage, out, lambda needed: self.make(needed).folder, found)
+        facts = stage.work_done(out, lambda needed: self.make(needed).folder, found)
         if resumed:
-            facts["resumed"] = True
-        refers = facts.pop("referred", None)
-        try:
-            load = self._loads.of(stage, refers=refers)
-        except Unknown:  # nothing is kept that could mislead an estimate
+            return {**facts, "resumed": True}
+        if found.get("texts") == 0:  # a judge whose scores were all kept from before
             return facts
-        return {**facts, "work": work_record(stage, load, workers=self._processes, resumed=resumed)}
+        return {**facts, "work": kept_work(stage, self.store)}
 
     @property
-    def _processes(self) -> int:
-        return self.spread or self.workers
+    def _job_workers(self) -> int:
+        return 1 if self.beside else self.workers
 
     def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
         return StageJob(
@@ -207,8 +181,7 @@ class Runner:
             work=work,
             scores=self.store.scores_file(),
             references=self.store.references_file(),
-            kernels=self._kernels,
-            workers=self._processes,
+            workers=self._job_workers,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=self._facts_of,
             device=self.device,
@@ -218,17 +191,20 @@ class Runner:
 
     def _facts_of(self, stage: Stage) -> dict[str, Any]:
         """Return what was noted when a stage ran, and whether that was before this run."""
-        return {**self.make(stage).facts, "reused": stage.key not in self._made}
+        return {**self.make(stage).facts, "reused": stage.key not in self.made}
 
-    def _stop_if_asked(self) -> None:
+    def stop_if_asked(self) -> None:
+        """Raise InterruptedRunError if a stop was asked for."""
         if self.should_stop():
             raise InterruptedRunError(
                 "stopped as asked",
                 hint="run the same command again: it goes on from here",
-                kept=self._kept(),
+                kept=self.kept,
             )
 
-    def _kept(self) -> str:
+    @property
+    def kept(self) -> str:
+        """What a second run need not do again, in words."""
         finished = ", ".join(self.executed) or "nothing new was finished"
         return f"every finished stage ({finished})"
 
@@ -238,7 +214,7 @@ class Runner:
         try:
             yield
         except AlignstudyError as error:
-            error.kept = error.kept or self._kept()
+            error.kept = error.kept or self.kept
             error.what = f"{stage.name}: {error.what}"
             raise
         except (OSError, MemoryError, RuntimeError) as error:
@@ -249,7 +225,7 @@ class Runner:
                 f"{stage.name}: out of memory or disk space, or access denied",
                 why=why,
                 hint="free disk or memory, then run the same command again",
-                kept=self._kept(),
+                kept=self.kept,
             ) from error
 
 

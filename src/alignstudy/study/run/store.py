@@ -72,10 +72,6 @@ class Store:
         """Return the file in which reference log-probabilities are kept by weights and tokens."""
         return self.root / "references" / "references.sqlite"
 
-    def machine_file(self) -> Path:
-        """Return the file in which what was measured of this machine is kept."""
-        return self.root / "machine.json"
-
     def peek(self, kind: str, key: str) -> Artefact | None:
         """Find an artefact by its manifest, its files not hashed: enough to plan with."""
         folder = self.folder(kind, key)
@@ -153,9 +149,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["manifest_version"]
-        manifest["files"], manifest["facts"], manifest["ingredients"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        version = int(manifest["manifest_version"])
+        for name in ("files", "facts", "ingredients"):
+            if not isinstance(manifest[name], dict):
+                raise TypeError(f"'{name}' is no object")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedArtefactError(
             f"{path} is not a manifest", why=str(error), hint="run the same command again"
         ) from error

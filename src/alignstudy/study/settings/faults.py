@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -14,33 +14,27 @@ from alignstudy.errors import SettingsError
 from alignstudy.study.settings.yaml_file import Path_, YamlFile, dotted
 
 
-class CrossFaults(ValueError):
-    """Settings that are sound each by itself and contradict each other.
+def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
+    """Write pydantic's faults as file, line, key, what was given, what is allowed."""
+    return _in_words(_one_fault(item, file, model) for item in error.errors(include_url=False))
+
+
+def cross_error(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> SettingsError:
+    """Write contradictions between settings that are sound each by itself.
 
     Args:
         faults: (path of keys, what is wrong there), one a fault.
+        file: What the settings were read from.
     """
-
-    def __init__(self, faults: Sequence[tuple[Path_, str]]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(text for _, text in faults))
+    return _in_words(f"{file.where(path)}: '{dotted(path)}': {text}" for path, text in faults)
 
 
-def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
-    """Write pydantic's faults as file, line, key, what was given, what is allowed."""
-    found: list[str] = []
-    for item in error.errors(include_url=False):
-        between = item.get("ctx", {}).get("error")
-        if isinstance(between, CrossFaults):
-            faults = between.faults
-            found += [f"{file.where(path)}: '{dotted(path)}': {text}" for path, text in faults]
-        else:
-            found.append(_one_fault(item, file, model))
+def _in_words(found: Iterable[str]) -> SettingsError:
+    """Make the error of one line or several; what stands twice is named once."""
     lines = list(dict.fromkeys(found))
-    first, *others = lines
-    number = f"{len(lines)} faults in the study" if others else "the study has a fault"
+    number = f"{len(lines)} faults in the study" if len(lines) > 1 else "the study has a fault"
     return SettingsError(
-        f"{number}: {first}" if not others else f"{number}:\n  " + "\n  ".join(lines),
+        f"{number}:\n  " + "\n  ".join(lines) if len(lines) > 1 else f"{number}: {lines[0]}",
         hint="fix the study file or --set, then `alignstudy check`",
         kept="nothing was run",
     )

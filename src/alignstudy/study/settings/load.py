@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from io import StringIO
 from pathlib import Path
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from alignstudy.errors import UnknownNameError
-from alignstudy.study.settings.faults import settings_error
+from alignstudy.settings import as_yaml
+from alignstudy.study.settings.checks import cross_faults
+from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import apply_overrides, parse_yaml, read_yaml
 
@@ -54,16 +54,15 @@ def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, Study
         raise UnknownNameError("preset", study, preset_names())
     file = apply_overrides(file, overrides)
     try:
-        return text, StudySettings.model_validate(file.data)
+        settings = StudySettings.model_validate(file.data)
     except ValidationError as error:
         raise settings_error(error, file, StudySettings) from error
+    faults = list(cross_faults(settings))
+    if faults:
+        raise cross_error(faults, file)
+    return text, settings
 
 
 def resolved_yaml(settings: StudySettings) -> str:
-    """Write every setting out as YAML, defaults included."""
-    stream = StringIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order of the settings classes
-    writer.dump(settings.model_dump(mode="json"), stream)
-    return stream.getvalue()
+    """Write every setting out, defaults included."""
+    return as_yaml(settings.model_dump(mode="json"))

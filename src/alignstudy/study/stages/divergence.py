@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, implicit_accuracy
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import Divergence
+from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_prompts, read_validation, write_json
 from alignstudy.study.stages.train import weights_of
@@ -68,6 +69,14 @@ class Diagnose(Stage):
             found = replace(found, implicit_accuracy=accuracy)
         write_json(job.out / DIVERGENCE, asdict(found))
         return {}
+
+    def footprint(self) -> Footprint | None:
+        """Count the weights, and the keys and values of a batch of samples."""
+        shape = self.model.model_shape()
+        if shape is None:
+            return None
+        rows, length = self.settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + self.max_new_tokens
+        return Footprint(shape=shape, rows=rows, length=length)
 
 
 def read_divergence(folder: Path) -> Divergence:

@@ -10,11 +10,21 @@ from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
 from alignstudy.judges.cache import ScoreCache, cached
 from alignstudy.records import Response, Score, StopReason, read_rows, write_rows
+from alignstudy.study.cost.model_shape import read_shape
+from alignstudy.study.cost.token_lengths import NotCountableError, token_lengths
+from alignstudy.study.cost.work import (
+    LONG_TEXT,
+    ROWS_AT_ONCE,
+    TOKEN_BYTES,
+    Footprint,
+    Passes,
+    total_flops,
+)
 from alignstudy.study.graph.fingerprint import digest
-from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_prompts
-from alignstudy.study.stages.score import JudgeSpec, read_by
-from alignstudy.study.stages.train import weights_of
+from alignstudy.study.stages.score import JudgeSpec, JudgeStage, read_by
+from alignstudy.study.stages.train import Train, weights_of
 
 RESPONSES = "responses.jsonl"
 SCORES = "scores.jsonl"
@@ -45,10 +55,48 @@ class Generate(Stage):
             seed=self.seed,
             progress=job.progress,
             workers=job.workers,
-            kernels=job.kernels,
         )
         write_rows(job.out / RESPONSES, responses)
         return {"tokens": sum(response.num_tokens for response in responses)}
+
+    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+        """Count the prompts' tokens, and responses as long as they may be."""
+        prompts = read_prompts(folder_of(self.prompts))
+        folder = folder_of(self.model)
+        lengths = token_lengths(folder, [prompt.text for prompt in prompts])
+        new = self.settings.max_new_tokens
+        return self._passes(folder, [(length, new) for length in lengths])
+
+    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
+        """Count a pass over each prompt and one over each token written; padding is left out."""
+        model = self.model
+        folder = folder_of(model.parent if isinstance(model, Train) and model.is_adapter else model)
+        written = [r for r in read_responses(out) if r.stop_reason is not StopReason.TOO_LONG]
+        try:
+            lengths = token_lengths(folder, [response.prompt for response in written])
+        except NotCountableError:
+            return {}
+        news = [response.num_tokens for response in written]
+        flops = total_flops(self._passes(folder, list(zip(lengths, news, strict=True))))
+        return {} if flops is None else {"flops": flops, "prompt_tokens": sum(lengths)}
+
+    def _passes(self, folder: Path, sizes: list[tuple[int, int]]) -> list[Passes]:
+        shape, done = read_shape(folder), []
+        for length, new in sizes:
+            done.append(Passes(shape=shape, tokens=length, context=length, scored=1))
+            done.append(Passes(shape=shape, tokens=new, context=length + new / 2, scored=new))
+        return done
+
+    def footprint(self) -> Footprint | None:
+        """Count the weights, the keys and values of a batch, and the text of all responses."""
+        shape, settings = self.model.model_shape(), self.settings
+        if shape is None:
+            return None
+        asked = sum(chosen.size for chosen in self.prompts.settings.sets.values())
+        rows, length = settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + settings.max_new_tokens
+        return Footprint(
+            shape=shape, rows=min(asked, rows), length=length, text=TOKEN_BYTES * asked * length
+        )
 
 
 def read_responses(folder: Path) -> list[Response]:
@@ -57,7 +105,7 @@ def read_responses(folder: Path) -> list[Response]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreResponses(Stage):
+class ScoreResponses(JudgeStage):
     """Score one model's responses with one judge."""
 
     kind: ClassVar[str] = "score"
@@ -96,6 +144,13 @@ class ScoreResponses(Stage):
             )
         write_rows(job.out / SCORES, rows)
         return {"missing": sum(row.score is None for row in rows), **read_by(judge.asked)}
+
+    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+        """Count a pass over each prompt, with a response as long as it may be."""
+        asked = self.responses
+        prompts = [p for p in read_prompts(folder_of(asked.prompts)) if p.axis in self.judge.axes]
+        new = asked.settings.max_new_tokens
+        return self.passes_over([(p.text, "") for p in prompts], folder_of, more=new)
 
 
 def read_scores(folder: Path) -> list[Score]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
+from alignstudy.methods.base import METRICS_FILE, WorkDone
+from alignstudy.methods.loop.arguments import planned_steps
 from alignstudy.methods.weights.merge import merge_adapter
 from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
@@ -19,12 +22,21 @@ from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
+from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
+from alignstudy.study.cost.row_tokens import row_tokens
+from alignstudy.study.cost.work import (
+    BACKWARD,
+    BACKWARD_FROZEN,
+    Footprint,
+    Passes,
+    total_flops,
+    trained_weights,
+)
 from alignstudy.study.graph.fingerprint import not_in_key
-from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import ROWS, CollectRows, write_json
 
 RESULT = "result.json"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,10 @@ class ImportBase(Stage):
         load_tokenizer(self.source.path).save_pretrained(job.out)
         job.progress.finish()
         return {"weights_sha256": weights_digest(job.out)}
+
+    def model_files(self) -> Path:
+        """Return the source's folder."""
+        return self.source.path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +84,10 @@ class ScratchModel(Stage):
             self.architecture, job.out, tokenizer=self.tokenizer, texts=texts
         )
         return {"texts": len(texts)}
+
+    def model_shape(self) -> ModelShape:
+        """Return the architecture's shape, its vocabulary as large as it may become."""
+        return shape_of_architecture(self.architecture, vocabulary=self.tokenizer.vocab_size)
 
 
 def read_part(stage: CollectRows, folder: Path) -> list[Pair] | list[Document]:
@@ -102,6 +122,82 @@ class Train(Stage):
         facts = {"steps": result.steps, "tokens": result.num_tokens}
         return {**facts, "weights_sha256": weights_digest(job.out)}
 
+    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+        """Count the tokens of the rows, forward and backward, and the reference's passes.
+
+        Padding, and prompts that two responses share, are known when it has run.
+        """
+        settings, method = self.settings, METHODS.load(self.settings.method)
+        folder = folder_of(self.parent)
+        rows = read_part(self.rows, folder_of(self.rows))
+        found = row_tokens(settings, rows, folder, sample=sample)
+        in_epoch = ceil(found.rows / settings.effective_batch_size)
+        epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
+        seen = epochs * found.rows + min(found.rows, rest * settings.effective_batch_size)
+        ahead = Passes(
+            shape=read_shape(folder),
+            tokens=seen * found.tokens / found.rows,
+            scored=seen * found.scored / found.rows,
+            context=found.tokens / found.rows / (2 if method.needs_rejected else 1),
+        )
+        done = [replace(ahead, times=BACKWARD if settings.lora is None else BACKWARD_FROZEN)]
+        if method.needs_rejected and method.trains == "causal_lm":
+            live = settings.dropout == "keep" and self.is_adapter  # recomputed in every step
+            done.append(replace(ahead, times=seen if live else min(seen, found.rows), of=seen))
+        return done
+
+    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
+        """Count forward and backward: 3 forward passes' work, 2 where the weights are frozen.
+
+        The reference's passes are counted at a mean pair's positions. An adapter's own products
+        (below 1 %) and recomputed activations are left out.
+        """
+        result = json.loads((out / RESULT).read_text(encoding="utf-8"))
+        work = WorkDone(**result["work"])
+        shape = read_shape(folder_of(self.parent))
+        if shape is None or not work.processed_tokens:
+            return {}
+        rows = max(1, result["steps"] * self.settings.effective_batch_size)
+        length = result["num_tokens"] / rows  # all branches'; a resumed run counts its own part
+        ahead = Passes(
+            shape=shape,
+            tokens=work.processed_tokens,
+            scored=work.scored_tokens,
+            passes=work.micro_batches,
+            context=length / (2 if METHODS.load(self.settings.method).needs_rejected else 1),
+        )
+        own = max(1.0, work.real_tokens / max(1.0, length))
+        trained = replace(ahead, times=BACKWARD if self.settings.lora is None else BACKWARD_FROZEN)
+        referred = replace(ahead, times=work.reference_pairs, of=own)
+        flops = total_flops([trained, referred])
+        return {"flops": flops, "processed_tokens": work.processed_tokens}
+
+    def footprint(self) -> Footprint | None:
+        """Count weights, gradients, moments, and the largest micro-batch."""
+        shape, settings = self.parent.model_shape(), self.settings
+        if shape is None:
+            return None
+        trained = trained_weights(shape, settings.lora)
+        at_once = settings.per_device_train_batch_size
+        rows = settings.effective_batch_size if at_once == "auto" else at_once
+        branches = 2 if METHODS.load(settings.method).needs_rejected else 1
+        return Footprint(
+            shape=shape,
+            rows=branches * rows,
+            length=settings.max_length,
+            trained=trained,
+            saved=trained,
+        )
+
+    def model_files(self) -> Stage:
+        """Return the parent."""
+        return self.parent
+
+    def likeness(self) -> str:
+        """Name method, precision and what learns, too."""
+        learns = "adapter" if self.is_adapter else "full"
+        return f"{super().likeness()} {self.settings.method} {self.settings.precision} {learns}"
+
     def job(self, job: StageJob, *, rows: list[Pair] | list[Document]) -> TrainJob:
         """Write what the method is asked to do."""
         return TrainJob(
@@ -133,6 +229,10 @@ class Merge(Stage):
         write_json(job.out / RESULT, {"guards": [asdict(outcome)]})
         return {"weights_sha256": weights_digest(job.out)}
 
+    def model_files(self) -> Stage:
+        """Return the adapter's stage."""
+        return self.adapter
+
 
 def weights_of(stage: Stage, job: StageJob) -> Weights:
     """Return where a model stage's weights lie, and its base's if it is an adapter."""
@@ -148,5 +248,5 @@ def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:
 
 def read_curve(stage: Stage, job: StageJob) -> list[dict[str, Any]]:
     """Read a finished training's metrics, a record a logged step."""
-    path = job.folder_of(stage) / METRICS
+    path = job.folder_of(stage) / METRICS_FILE
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -8,10 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from alignstudy.errors import AlignstudyError
-from alignstudy.runtime.kernels import Kernels, kept_kernels, machine_kernels
 from alignstudy.study.api import accelerator
 from alignstudy.study.provenance import LIBRARIES, machine
-from alignstudy.study.run.store import Store, home
+from alignstudy.study.run.store import home
 
 Line = tuple[str, str, str]
 
@@ -29,7 +28,6 @@ def examine() -> list[Line]:
     advice = "" if threads == "1" else "; OMP_NUM_THREADS=1 is faster for models of a few million"
     found.append(("processor", "ok", f"{facts['processor']}, {facts['cores']} cores"))
     found.append(("threads", "note" if advice else "ok", threads + advice))
-    found += _kernels()
     try:
         found.append(("device", "ok", accelerator() or "cpu"))
     except (AlignstudyError, ImportError) as error:
@@ -38,31 +36,6 @@ def examine() -> list[Line]:
     offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
     state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
     return [*found, ("hub", "note" if offline else "ok", state)]
-
-
-def _kernels() -> list[Line]:
-    """Return how fast the processor multiplies: as kept, else measured in about a second."""
-    file = Store().machine_file()
-    try:
-        # No folder is made by looking at a machine.
-        known = kept_kernels(file) or [machine_kernels(file if file.parent.is_dir() else None)]
-    except (PackageNotFoundError, ImportError) as error:
-        return [("float32 products", "missing", str(error))]
-    found = known.values() if isinstance(known, dict) else known
-    return [_speeds(kernels) for kernels in sorted(found, key=lambda found: found.threads)]
-
-
-def _speeds(kernels: Kernels) -> Line:
-    by = "torch's own route"
-    if kernels.route != "default":
-        by = f"oneDNN, {kernels.float32 / kernels.default:.1f} times torch's own route"
-    threads = f"{kernels.threads} thread" + ("s" if kernels.threads > 1 else "")
-    return (
-        f"float32 products, {threads}",
-        "ok",
-        f"{kernels.float32:.0f} GF/s by {by}; bfloat16 {kernels.bfloat16:.0f} GF/s;"
-        f" weights at {kernels.bandwidth:.0f} GB/s",
-    )
 
 
 def _store() -> Line:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import alignstudy
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import ScoredResponse
 from alignstudy.report.figures import write_figures
@@ -29,6 +28,7 @@ from alignstudy.report.stored import (
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.store import disk_faults
+from alignstudy.version import __version__
 
 REPORT, MARKDOWN = "report.html", "report.md"
 
@@ -91,7 +91,7 @@ def inputs_of(
         protocol=protocol,
         findings=findings,
         responses=tuple(rows),
-        provenance={"alignstudy": alignstudy.__version__, **provenance},
+        provenance={"alignstudy": __version__, **provenance},
     )
 
 

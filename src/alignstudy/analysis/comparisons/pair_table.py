@@ -1,0 +1,96 @@
+"""The differences of every pair of models, prompt by prompt, in every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignstudy.analysis.score_matrix import ScoreMatrix
+from alignstudy.errors import DataError
+from alignstudy.metrics.figures import combined, rate_of, score_of
+from alignstudy.metrics.metric import Metric
+from alignstudy.records import Axis
+
+
+@dataclass(frozen=True)
+class AxisDifferences:
+    """The differences of all pairs on one prompt set.
+
+    Attributes:
+        panel: The scores.
+        by_seed: What is compared: percent or scores, shape (models, seeds, prompts).
+        differences: Model minus reference, mean over seeds, shape (pairs, prompts); NaN where a
+            pair lacks a score.
+    """
+
+    panel: ScoreMatrix
+    by_seed: NDArray[np.float64]
+    differences: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """All pairs in one metric.
+
+    Attributes:
+        pairs: (reference, model).
+        sides: One prompt set; all for CAS.
+    """
+
+    metric: Metric
+    pairs: tuple[tuple[str, str], ...]
+    sides: tuple[AxisDifferences, ...]
+
+
+def pair_tables(
+    panels: dict[str, ScoreMatrix], *, axes: Sequence[Axis], base: str | None
+) -> list[PairTable]:
+    """Lay out the differences of every pair in every metric that is defined.
+
+    Raises:
+        DataError: If two models share no scored prompt of a prompt set.
+    """
+    rates = [table for panel in panels.values() if (table := _table(panel, base, rate=True))]
+    scores = [table for panel in panels.values() if (table := _table(panel, base, rate=False))]
+    whole = _mean_of_rates(rates, axes)
+    return [*rates, *([whole] if whole else []), *scores]
+
+
+def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
+    """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
+    values = panel.passed if rate else panel.scores
+    by_seed = panel.passed_by_seed if rate else panel.by_seed
+    pairs = tuple((b, a) if b == base else (a, b) for a, b in combinations(panel.known(), 2))
+    if values is None or by_seed is None or not pairs:
+        return None
+    unit = 100.0 if rate else 1.0
+    rows = [values[panel.row(model)] - values[panel.row(reference)] for reference, model in pairs]
+    for (reference, model), row in zip(pairs, rows, strict=True):
+        if np.isnan(row).all():
+            raise DataError(
+                f"models '{model}' and '{reference}' share no scored {panel.axis.prompts} prompt",
+                why="models are compared prompt by prompt, by prompt id",
+                hint="give all models the same prompts",
+            )
+    metric = rate_of(panel.axis) if rate else score_of(panel.axis)
+    return PairTable(
+        metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
+    )
+
+
+def _mean_of_rates(rates: Sequence[PairTable], axes: Sequence[Axis]) -> PairTable | None:
+    """Return the pairs that have the rates of all axes."""
+    if len(rates) < len(axes) or len(axes) < 2:
+        return None
+    first, *others = rates
+    whole = tuple(pair for pair in first.pairs if all(pair in other.pairs for other in others))
+    sides = [
+        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in whole]])
+        for table in rates
+        for side in table.sides
+    ]
+    return PairTable(combined(axes), whole, tuple(sides)) if whole else None

@@ -1,0 +1,204 @@
+"""Tables of results: rates, mean scores, improvement, comparisons, all models at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from alignstudy.analysis.comparisons.orientation import ALPHA
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis, Improvement, ModelFigures, Omnibus
+from alignstudy.formatting import (
+    ABSENT,
+    NO_BREAK,
+    listing,
+    number,
+    p_value,
+)
+from alignstudy.metrics.metric import Metric
+from alignstudy.report.tables.table import (
+    Cell,
+    Column,
+    Table,
+    estimated,
+    for_files,
+    numeric,
+    rounded,
+)
+from alignstudy.report.text.stamps import is_stamped
+
+
+def rates_table(findings: Findings, analysis: Analysis) -> Table:
+    """Table 1 of the published study: the rates and their mean with their intervals and n."""
+    names = [rate.name for rate in analysis.rates]
+    ends = {f"{name}_{end}": f"estimates.{name}.{end}" for name in names for end in ("low", "high")}
+    sizes = {
+        f"n_{axis.name}": f"estimates.{analysis.rate_on(axis.name).name}.n"
+        for axis in analysis.axes
+    }
+    return Table.of(
+        analysis.models,
+        *_estimates(findings, analysis, analysis.rates),
+        *for_files(**{name: f"estimates.{name}.value" for name in names}, **ends, **sizes),
+        name="metrics",
+        title="Rates by model",
+        caption=f"{listing([rate.title for rate in analysis.rates])} in percent, with 95 %"
+        " intervals",
+        note=f"In percent, higher is better.{_methods(analysis, analysis.rates)}",
+    )
+
+
+def scores_table(findings: Findings, analysis: Analysis) -> Table:
+    """Mean scores by prompt set, with their intervals."""
+    paths: dict[str, str] = {}
+    for score in analysis.scores:
+        [axis], path = score.axes, f"estimates.{score.name}"
+        paths |= {axis: f"{path}.value", f"{axis}_low": f"{path}.low"}
+        paths |= {f"{axis}_high": f"{path}.high", f"n_{axis}": f"{path}.n"}
+    note = "In the judge's own unit, higher is better; no threshold enters."
+    return Table.of(
+        analysis.models,
+        *_estimates(findings, analysis, analysis.scores),
+        *for_files(**paths),
+        name="scores",
+        title="Mean scores",
+        caption=f"Mean scores of {analysis.judge} by prompt set, with 95 % intervals",
+        note=f"{note}{_methods(analysis, analysis.scores)}",
+    )
+
+
+def _estimates(
+    findings: Findings, analysis: Analysis, metrics: Sequence[Metric]
+) -> tuple[Column, ...]:
+    """Return columns of the model, its metrics and their n."""
+
+    def sizes(model: ModelFigures) -> str:
+        found = [model.estimates.get(metric.name) for metric in metrics]
+        return "/".join(str(estimate.n) for estimate in found if estimate) or ABSENT
+
+    columns = [
+        numeric(
+            f"{metric.heading} (judge below floor)"
+            if is_stamped(findings, analysis.judge, metric)
+            else metric.heading,
+            f"estimates.{metric.name}",
+            estimated(metric.digits),
+            absent="not measured",
+        )
+        for metric in metrics
+    ]
+    return (Column("Model", "model", name="model"), *columns, numeric("n", sizes))
+
+
+def _methods(analysis: Analysis, metrics: Sequence[Metric]) -> str:
+    """Say by which method each column's intervals were made."""
+    made = []
+    for metric in metrics:
+        estimates = [model.estimates.get(metric.name) for model in analysis.models]
+        found = {item.method: item.level for item in estimates if item is not None}
+        made += [
+            f"{metric.title} {100 * level:g}{NO_BREAK}% {method.replace('wilson', 'Wilson')}"
+            for method, level in found.items()
+        ]
+    return f" Intervals: {', '.join(made)}." if made else ""
+
+
+def improvement_table(analysis: Analysis) -> Table:
+    """Table 2 of the published study: gain over the base, in points and relative to its rate."""
+    rows: dict[str, dict[str, Any]] = {}
+    rates = [rate.name for rate in analysis.rates]
+    for item in analysis.improvements:
+        empty = {"model": item.model, **dict.fromkeys(rates)}
+        rows.setdefault(item.model, empty)[item.metric] = item
+    gain = f"Gain over {analysis.base}" if analysis.base else "Gain: no base model was named"
+    relative = {f"{rate}_relative_percent": f"{rate}.relative_percent" for rate in rates}
+    return Table.of(
+        tuple(rows.values()),
+        Column("Model", "model", name="model"),
+        *(numeric(rate.short, rate.name, _improvement) for rate in analysis.rates),
+        *for_files(**relative, **{f"{rate}_points": f"{rate}.points" for rate in rates}),
+        name="improvement",
+        title=f"Improvement over {analysis.base}",
+        caption=f"{gain}: relative, in percent of its rate, and in percentage points",
+        note="Percentage points; below, relative to the base model's rate, as the published study"
+        " reports it. A relative gain is large where the base's rate is small: read the points.",
+    )
+
+
+def _improvement(item: Improvement) -> Cell:
+    relative = item.relative_percent
+    known = relative is not None
+    detail = f"{number(relative, 2, signed=True)}{NO_BREAK}%" if known else "base is 0"
+    return Cell(number(item.points, 1, signed=True), detail)
+
+
+def omnibus_table(analysis: Analysis) -> Table:
+    """Whether any model differs from any other, a row per metric."""
+    return Table.of(
+        analysis.omnibus,
+        *for_files("metric", "test"),
+        Column("Metric", lambda item: analysis.metric(item.metric).heading),
+        Column("Test", lambda item: Cell(item.test, item.note)),
+        numeric("Statistic", "statistic", rounded(2), name="statistic"),
+        numeric("p", "p_value", p_value, name="p_value"),
+        Column("Verdict", _any_differs),
+        numeric("n", "n", name="n"),
+        *for_files("note"),
+        name="omnibus",
+        title="Does any model differ from any other?",
+        caption="One test over all models for each metric",
+        note="One test over all models, before any pair is looked at; not corrected.",
+    )
+
+
+def _any_differs(item: Omnibus) -> Cell:
+    if item.p_value is not None and item.p_value < ALPHA:
+        return Cell("some model differs", kind="good")
+    return Cell("not shown" if item.p_value is not None else ABSENT)
+
+
+def judges_table(analyses: Sequence[Analysis]) -> Table:
+    """Every judge's metrics side by side; no rows with one judge."""
+    found = (
+        (analysis.judge, model.model, metric.name, estimate)
+        for analysis in (analyses if len(analyses) > 1 else ())
+        for model in analysis.models
+        for metric in analysis.metrics
+        if (estimate := model.estimates.get(metric.name)) is not None
+    )
+    return Table.of_values(
+        "judges",
+        ("judge", "model", "metric", "value", "low", "high", "n"),
+        ((*names, e.value, e.low, e.high, e.n) for *names, e in found),
+        caption="Metrics by judge, with 95 % intervals",
+    )
+
+
+def best_table(analysis: Analysis) -> Table:
+    """How often each model has the highest value when prompts are drawn again, for files."""
+    return Table.of_values(
+        "best",
+        ("metric", "model", "share"),
+        (
+            (metric, model, share)
+            for metric, shares in analysis.best_shares.items()
+            for model, share in shares.items()
+        ),
+        caption="Share of resamples, in percent, in which a model has the highest value",
+    )
+
+
+def best_shares_table(analysis: Analysis) -> Table:
+    """The same for pages, a column a metric."""
+    found = analysis.best_shares
+    rows = [
+        {"model": model.model, **{metric: found[metric].get(model.model) for metric in found}}
+        for model in analysis.models
+    ]
+    return Table.of(
+        rows if found else (),
+        Column("Model", "model"),
+        *(numeric(analysis.metric(name).heading, name, rounded(0, unit="%")) for name in found),
+        note="Share of bootstrap draws of the prompts in which the model has the highest value.",
+        title="How often each model comes first when prompts are drawn anew",
+    )

@@ -1,0 +1,3 @@
+"""The release that this is; keys of stages and provenance hold it."""
+
+__version__ = "0.3.0"
