@@ -15,8 +15,10 @@ from alignstudy.judges import LengthSettings, SeqClsSettings, build
 from alignstudy.judges.quality.assess import assess
 from alignstudy.judges.quality.probes import PROBES
 from alignstudy.judges.quality.settings import AssessSettings
-from alignstudy.records import Axis, Pair
+from alignstudy.records import Pair
 from alignstudy.records.evidence import quality_from_json, quality_to_json
+
+AXES = ("harmless", "helpful")
 
 CUE = "\n\nAssistant:"
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
@@ -51,22 +53,22 @@ def classifier(tmp_path_factory):
 def test_a_real_classifier_is_assessed_whole_and_repeatably(classifier, pairs):
     def once():
         return assess(
-            classifier, "tiny", {Axis.HARMLESS: pairs, Axis.HELPFUL: pairs},
-            thresholds={Axis.HARMLESS: 0.0}, protocol="paper",
+            classifier, "tiny", {"harmless": pairs, "helpful": pairs},
+            thresholds={"harmless": 0.0}, protocol="paper",
             settings=AssessSettings(probes=6, batch_check=8),
         )  # fmt: skip
 
     found = once()
     assert [(a.axis, a.subset) for a in found.accuracies] == [
-        (axis, subset) for axis in Axis for subset in ("all", "s")
+        (axis, subset) for axis in AXES for subset in ("all", "s")
     ]
     assert all(a.accuracy.n == 12 for a in found.accuracies)
-    assert [(p.axis, p.probe) for p in found.probes] == [(a, p) for a in Axis for p in PROBES]
-    shifts = {p.probe: p.shift.value for p in found.probes if p.axis is Axis.HARMLESS}
+    assert [(p.axis, p.probe) for p in found.probes] == [(a, p) for a in AXES for p in PROBES]
+    shifts = {p.probe: p.shift.value for p in found.probes if p.axis == "harmless"}
     assert len(set(shifts.values())) == len(shifts)
-    assert {p.flipped is None for p in found.probes if p.axis is Axis.HELPFUL} == {True}
+    assert {p.flipped is None for p in found.probes if p.axis == "helpful"} == {True}
     assert 0.0 <= found.batch_effect < 1e-4
-    assert set(found.ece) == set(Axis)
+    assert set(found.ece) == {"harmless", "helpful"}
     assert found.notes == ()
     assert once() == found
     assert quality_from_json(json.loads(json.dumps(quality_to_json(found)))) == found
@@ -74,7 +76,7 @@ def test_a_real_classifier_is_assessed_whole_and_repeatably(classifier, pairs):
 
 def test_scores_and_control_texts_are_what_the_judge_gives_them(classifier, pairs):
     found = assess(
-        classifier, "tiny", {Axis.HELPFUL: pairs}, thresholds={}, protocol="paper",
+        classifier, "tiny", {"helpful": pairs}, thresholds={}, protocol="paper",
         settings=AssessSettings(probes=12, batch_check=0),
     )  # fmt: skip
     prompts = [pair.prompt.removesuffix(CUE).strip() for pair in pairs]
@@ -87,20 +89,20 @@ def test_scores_and_control_texts_are_what_the_judge_gives_them(classifier, pair
         )
     )
     wins = sum((c > r) + (c == r) / 2 for c, r in zip(chosen, rejected, strict=True))
-    assert found.accuracy(Axis.HELPFUL).value == pytest.approx(100 * wins / 12)
+    assert found.accuracy("helpful").value == pytest.approx(100 * wins / 12)
     shift = {probe.probe: probe.shift for probe in found.probes}["empty"]
     assert shift.value == pytest.approx((sum(empty) - sum(chosen)) / 12)
 
 
 def test_the_length_judge_always_prefers_the_longer(pairs):
     found = assess(
-        build(LengthSettings(), None, "cpu"), "length", {Axis.HELPFUL: pairs}, thresholds={},
+        build(LengthSettings(), None, "cpu"), "length", {"helpful": pairs}, thresholds={},
         protocol="rigorous", settings=AssessSettings(probes=0),
     )  # fmt: skip
     (preference,) = found.length
     assert (preference.judge_longer.value, preference.judge_longer.high) == (100.0, 100.0)
     assert preference.human_longer.value == pytest.approx(100 * 8 / 12)
-    assert found.accuracy(Axis.HELPFUL).value == preference.human_longer.value
+    assert found.accuracy("helpful").value == preference.human_longer.value
 
 
 def raw_pairs(hh_dir, subset):
@@ -120,7 +122,7 @@ def test_peoples_own_length_preference_is_that_of_a_recount(hh_dir, subset):
     selection = RowSelection(split="test", subsets=(subset,))
     rows = collect_pairs(hh_dir, selection, part="validation").rows
     found = assess(
-        build(LengthSettings(), None, "cpu"), "length", {Axis.HELPFUL: rows}, thresholds={},
+        build(LengthSettings(), None, "cpu"), "length", {"helpful": rows}, thresholds={},
         protocol="paper", settings=AssessSettings(probes=5, batch_check=0),
     )  # fmt: skip
     raw = raw_pairs(hh_dir, subset)
@@ -155,6 +157,6 @@ def test_edge_case_12_a_length_judge_turned_round_is_refused_on_real_pairs(hh_di
     rows = collect_pairs(hh_dir, selection, part="validation").rows
     with pytest.raises(GuardError, match="direction looks reversed"):
         assess(
-            Shorter(), "shorter", {Axis.HELPFUL: rows}, thresholds={}, protocol="rigorous",
+            Shorter(), "shorter", {"helpful": rows}, thresholds={}, protocol="rigorous",
             settings=AssessSettings(probes=0),
         )  # fmt: skip

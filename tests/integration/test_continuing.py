@@ -15,7 +15,7 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.packed import pack
 from alignstudy.models.load import load_causal_lm
-from alignstudy.records import Axis, Prompt, Weights
+from alignstudy.records import Prompt, Weights
 from alignstudy.runtime import pool as loading_pool
 
 torch = pytest.importorskip("torch")
@@ -42,7 +42,7 @@ def prompts():
     words = " ".join(CORPUS).split()
     texts = [" ".join(source.choices(words, k=source.randint(2, 50))) for _ in range(20)]
     return [
-        Prompt(id=str(n), axis=Axis.HARMLESS, text=f"\n\nHuman: {text}{CUE}")
+        Prompt(id=str(n), axis="harmless", text=f"\n\nHuman: {text}{CUE}")
         for n, text in enumerate(texts)
     ]
 

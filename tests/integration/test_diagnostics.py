@@ -24,7 +24,9 @@ from alignstudy.models.folder import ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT
-from alignstudy.records import Axis, Pair, Prompt, Weights
+from alignstudy.records import Pair, Prompt, Weights
+
+AXES = ("harmless", "helpful")
 
 torch = pytest.importorskip("torch")
 
@@ -60,7 +62,7 @@ def prompts():
             axis=axis,
             text=f"\n\nHuman: {words(source.randint(1, 9), source)}{CUE}",
         )
-        for axis in Axis
+        for axis in AXES
         for i in range(8)
     ]
 
@@ -109,7 +111,7 @@ def test_estimates_agree_with_exact_enumeration(models):
     assert ends > 0.002  # so that ended samples matter
     assert kl > 0.05
     n = 1500
-    asked = [Prompt(id=f"p{i}", axis=Axis.HELPFUL, text=text) for i in range(n)]
+    asked = [Prompt(id=f"p{i}", axis="helpful", text=text) for i in range(n)]
     found = measure(policy, base, asked, n=n, max_new_tokens=2, batch_size=250)
     expected = [entropy, by_token, kl, kl]
     for estimate, value in zip(figures(found), expected, strict=True):
@@ -162,7 +164,7 @@ def test_only_the_first_prompts_of_each_axis_are_asked(models, prompts):
 
 def test_near_duplicates_are_resampled_as_one(models, prompts):
     policy, base = models
-    alike = [replace(prompt, cluster="one") for prompt in prompts if prompt.axis is Axis.HELPFUL]
+    alike = [replace(prompt, cluster="one") for prompt in prompts if prompt.axis == "helpful"]
     found = measure(policy, base, alike, n=8)
     assert found.kl_per_token.low == found.kl_per_token.value == found.kl_per_token.high
 
@@ -223,7 +225,7 @@ def test_samples_are_the_same_in_any_batch_and_end_with_their_end(models, prompt
 def test_samples_follow_the_whole_distribution(models):
     """No truncation: unlikely tokens come as often as they should (chi-squared)."""
     text = f"\n\nHuman: a{CUE}"
-    asked = [Prompt(id=f"p{i}", axis=Axis.HELPFUL, text=text) for i in range(3000)]
+    asked = [Prompt(id=f"p{i}", axis="helpful", text=text) for i in range(3000)]
     rows = drawn(models[0], asked, batch_size=500, new=1)
     seen = np.bincount([row.tokens[0] for row in rows], minlength=261)
     start = load_tokenizer(models[0].folder)(text)["input_ids"]
@@ -242,10 +244,10 @@ def test_a_long_prompt_loses_its_oldest_turns_and_one_that_never_fits_is_noted(m
     tokenizer = load_tokenizer(policy.folder)
     short = f"\n\nHuman: hello{CUE}"
     long = f"\n\nHuman: {'x ' * 200}{CUE} Yes.{short}"
-    asked = ask(Prompt(id="a", axis=Axis.HELPFUL, text=long), tokenizer, room=99, rng_seed=0)
+    asked = ask(Prompt(id="a", axis="helpful", text=long), tokenizer, room=99, rng_seed=0)
     assert asked.tokens == tuple(tokenizer(short)["input_ids"])
     never = f"\n\nHuman: {'x ' * 300}{CUE}"
-    given = [Prompt(id=f"p{i}", axis=Axis.HELPFUL, text=t) for i, t in enumerate((never, short))]
+    given = [Prompt(id=f"p{i}", axis="helpful", text=t) for i, t in enumerate((never, short))]
     found = measure(policy, base, given)
     assert (found.n, found.note) == (1, "1 prompts were too long to sample after")
     with pytest.raises(InputError, match="none of 1 prompts"):

@@ -14,7 +14,7 @@ from alignstudy.generation import GenerationSettings, generate
 from alignstudy.models.batching import run_halving
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.records import Axis, Prompt, StopReason, Weights
+from alignstudy.records import Prompt, StopReason, Weights
 
 torch = pytest.importorskip("torch")
 
@@ -25,7 +25,7 @@ def words(count, source):
     return " ".join(source.choice(" ".join(CORPUS).split()) for _ in range(count))
 
 
-def asked(number, text, axis=Axis.HARMLESS):
+def asked(number, text, axis="harmless"):
     return Prompt(id=f"{axis}-{number}", axis=axis, text=text)
 
 

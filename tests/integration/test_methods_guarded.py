@@ -30,7 +30,7 @@ from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.weights import initial
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.records import Axis, Prompt, Weights
+from alignstudy.records import Prompt, Weights
 
 SMALL = {"max_length": 64, "per_device_train_batch_size": 5}
 LORA = LoRASettings(r=2, lora_alpha=4)
@@ -216,7 +216,7 @@ def test_a_tokenizer_that_ends_every_text_is_refused_in_training_and_generation(
             run(settings, folder, tmp_path / loss_on)
         with pytest.raises(GuardError, match=words):
             METHODS.load("sft").preview(fx.make_job(settings, folder, tmp_path / "preview"))
-    prompt = Prompt(id="p", axis=Axis.HARMLESS, text=fx.make_pairs(1)[0].prompt)
+    prompt = Prompt(id="p", axis="harmless", text=fx.make_pairs(1)[0].prompt)
     with pytest.raises(GuardError, match=words) as caught:
         generate(
             Weights(folder=folder), [prompt], GenerationSettings(max_new_tokens=2),

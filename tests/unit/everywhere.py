@@ -9,7 +9,7 @@ from report_fixtures import JUDGE, analysed, estimate, inputs, scored
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
+from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import (
     Agreement,
     Divergence,
@@ -23,6 +23,8 @@ from alignstudy.records.evidence import (
 )
 from alignstudy.records.robustness import Sensitivity
 from alignstudy.report.inputs import FigureFile
+
+AXES = ("harmless", "helpful")
 
 MARK = "benignmark"
 _FIGURES = (
@@ -128,13 +130,13 @@ def _findings(first, second):
             Verdict(claim=MARK, verdict="underpowered", evidence=MARK, n_needed=171),
             Verdict(claim=MARK, verdict=MARK, evidence=MARK),
         ),
-        qualities=(quality(MARK, below=(Axis.HARMLESS,)),),
+        qualities=(quality(MARK, below=("harmless",)),),
         agreements=(
-            Agreement(axis=Axis.HELPFUL, first=MARK, second=MARK, spearman=None, kappa=0.1,
+            Agreement(axis="helpful", first=MARK, second=MARK, spearman=None, kappa=0.1,
                       same_winner=estimate(50.0), kendall_tau=None, n=3),
         ),
         leave_one_out=tuple(
-            LeaveOneOut(axis=Axis.HELPFUL, without=without, ranking=(MARK, MARK))
+            LeaveOneOut(axis="helpful", without=without, ranking=(MARK, MARK))
             for without in ("", MARK)
         ),
         divergences=(
@@ -152,16 +154,16 @@ def quality(judge, *, value=56.4, below=(), subset="all"):
         accuracies=tuple(
             PairAccuracy(axis=axis, subset=subset, accuracy=estimate(value, half=2.0, n=200),
                          ties=0)
-            for axis in Axis
+            for axis in AXES
         ),
-        ece={Axis.HARMLESS: 0.2},
-        reliability=(ReliabilityBin(axis=Axis.HARMLESS, predicted=0.5, observed=estimate(0.5)),),
+        ece={"harmless": 0.2},
+        reliability=(ReliabilityBin(axis="harmless", predicted=0.5, observed=estimate(0.5)),),
         length=(
-            LengthPreference(axis=Axis.HARMLESS, judge_longer=estimate(80.0),
+            LengthPreference(axis="harmless", judge_longer=estimate(80.0),
                              human_longer=estimate(50.0), n=100),
         ),
         probes=(
-            ProbeShift(probe=judge, axis=Axis.HARMLESS, shift=estimate(-1.0), flipped=None,
+            ProbeShift(probe=judge, axis="harmless", shift=estimate(-1.0), flipped=None,
                        passed=10.0),
         ),
         below_floor=tuple(below),

@@ -1,14 +1,14 @@
 """Scored responses of models and judges made up for tests of panels and agreement."""
 
 from alignstudy.analysis.results import Thresholds
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 
 
 def thresholds(value=0.0, *, inclusive=False):
-    return Thresholds(harmless=value, helpful=value, inclusive=inclusive)
+    return Thresholds(values={"harmless": value, "helpful": value}, inclusive=inclusive)
 
 
-def rows(scores, axis=Axis.HARMLESS, seed=0, **changes):
+def rows(scores, axis="harmless", seed=0, **changes):
     """Make rows of {model: {judge: [score of prompt 0, 1, ...]}}."""
     return [
         ScoredResponse(

@@ -7,8 +7,10 @@ import numpy as np
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison, Hygiene, ModelFigures, Thresholds
-from alignstudy.plots.base import RATES, SCORE_OF, FigureData
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.metrics.axes import PUBLISHED
+from alignstudy.metrics.figures import figures_of, rates_of
+from alignstudy.plots.base import FigureData
+from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import (
     Agreement,
     Divergence,
@@ -21,7 +23,10 @@ from alignstudy.records.evidence import (
 from alignstudy.records.robustness import Sweep
 from alignstudy.stats.intervals import wilson
 
-METRICS = (*RATES, *SCORE_OF.values())
+AXES = ("harmless", "helpful")
+
+METRICS = tuple(metric.name for metric in figures_of(PUBLISHED))
+RATES = tuple(rate.name for rate in rates_of(PUBLISHED))
 JUDGES = ("j", "a/judge-with-a-rather-long-name-large-v2", "length")
 
 
@@ -29,7 +34,7 @@ def estimate(value, n=20, *, half=4.0):
     return Estimate(value=value, low=value - half, high=value + half, n=n, method="wilson")
 
 
-def row(model="base", prompt="a", score=1.0, *, axis=Axis.HELPFUL, seed=0, text="r", stop="eos"):
+def row(model="base", prompt="a", score=1.0, *, axis="helpful", seed=0, text="r", stop="eos"):
     return ScoredResponse(
         model=model,
         seed=seed,
@@ -42,7 +47,7 @@ def row(model="base", prompt="a", score=1.0, *, axis=Axis.HELPFUL, seed=0, text=
     )
 
 
-def drawn(models, *, axes=tuple(Axis), n=20, seeds=(0,), score=None, missing=0.0):
+def drawn(models, *, axes=("harmless", "helpful"), n=20, seeds=(0,), score=None, missing=0.0):
     """Every model's rows: a prompt is as hard for each, later models are somewhat better."""
     rng = random.Random(1)
     ease = {(axis, i): rng.gauss(0, 1) for axis in axes for i in range(n)}
@@ -72,7 +77,7 @@ def drawn(models, *, axes=tuple(Axis), n=20, seeds=(0,), score=None, missing=0.0
 def data(
     models=("base", "sft", "dpo"),
     *,
-    axes=tuple(Axis),
+    axes=("harmless", "helpful"),
     n=20,
     seeds=(0,),
     score=None,
@@ -106,14 +111,25 @@ def data(
     estimates = made | (estimates or {})
     analysis = Analysis(
         judge="j",
-        thresholds=Thresholds(harmless=thresholds[0], helpful=thresholds[1]),
+        axes=PUBLISHED,
+        thresholds=Thresholds(
+            values={
+                axis: value
+                for axis, value in zip(AXES, thresholds, strict=True)
+                if value is not None
+            }
+        ),
         models=tuple(
             ModelFigures(
                 model=model,
                 num_seeds=len(seeds),
                 hygiene=dict.fromkeys(axes, HYGIENE) if hygiene is None else hygiene,
                 missing_scores=0,
-                **{metric: estimates[metric].get(model) for metric in METRICS},
+                estimates={
+                    metric: found
+                    for metric in METRICS
+                    if (found := estimates[metric].get(model)) is not None
+                },
             )
             for model in models
         ),
@@ -210,28 +226,28 @@ def quality(judge, rng):
             predicted=0.1 + 0.2 * place,
             observed=Estimate(value=0.5, low=0.4, high=0.6, n=10 * (place + 1), method="wilson"),
         )
-        for axis in Axis
+        for axis in AXES
         for place in (4, 0, 2)
     ]
     probes = [
         ProbeShift(
             probe=probe, axis=axis, shift=estimate(rng.gauss(-5, 3)), flipped=None, passed=None
         )
-        for axis in Axis
+        for axis in AXES
         for probe in ("empty", "dont_understand", "shuffled")
     ]
     return JudgeQuality(
         judge=judge,
         accuracies=tuple(
-            PairAccuracy(axis=axis, subset="all", accuracy=wilson(60, 100), ties=0) for axis in Axis
+            PairAccuracy(axis=axis, subset="all", accuracy=wilson(60, 100), ties=0) for axis in AXES
         ),
-        ece=dict.fromkeys(Axis, 0.125),
+        ece=dict.fromkeys(AXES, 0.125),
         reliability=tuple(bins),
         probes=tuple(probes),
     )
 
 
-def agreement(first, second, *, axis=Axis.HELPFUL, spearman=0.5, kappa=0.25):
+def agreement(first, second, *, axis="helpful", spearman=0.5, kappa=0.25):
     return Agreement(
         axis=axis,
         first=first,
@@ -268,7 +284,7 @@ def divergence(model, seed, kl, *, half=0.5):
 
 def swept(given):
     """Rates over nine thresholds, as an analysis would give them."""
-    return [sweep(given, axis) for axis in Axis if axis in given.panels]
+    return [sweep(given, axis) for axis in AXES if axis in given.panels]
 
 
 def sweep(given, axis):

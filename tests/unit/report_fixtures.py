@@ -10,12 +10,14 @@ from alignstudy.analysis.analyze_judge import (
     analyze_judge,
 )
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.report.inputs import ReportInputs
+
+AXES = ("harmless", "helpful")
 
 JUDGE = "a/judge"
 THRESHOLDS = Thresholds(
-    harmless=-1.0, helpful=0.0, origin={"harmless": "given", "helpful": "given"}
+    values={"harmless": -1.0, "helpful": 0.0}, origin={"harmless": "given", "helpful": "given"}
 )
 
 
@@ -36,7 +38,7 @@ def scored(models=("base", "sft"), *, n=12, judge=JUDGE, score=None, text=None, 
         )
         for place, model in enumerate(models)
         for seed in seeds
-        for axis in Axis
+        for axis in AXES
         for i in range(n)
     ]
 

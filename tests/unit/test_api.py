@@ -102,7 +102,9 @@ def test_given_ratings_are_compared(evaluated):
 
 
 def test_thresholds_and_base_are_the_users(rated, tmp_path):
-    run = evaluate(rated, out=tmp_path / "ev", base="sft", thresholds=(-6, 6))
+    run = evaluate(
+        rated, out=tmp_path / "ev", base="sft", thresholds={"harmless": -6, "helpful": 6}
+    )
     metrics = run.table("metrics").set_index("model")
     assert metrics["hmr"].tolist() == [100, 100]
     assert metrics["hpr"].tolist() == [0, 0]

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -13,12 +14,19 @@ from alignstudy.data import FORMATS
 from alignstudy.judges import JUDGES
 from alignstudy.judges.presets import PRESETS
 from alignstudy.methods import METHODS
+from alignstudy.metrics import METRICS
 from alignstudy.plots import FIGURES
 from alignstudy.study.settings.load import load_settings, preset_names, preset_text, resolved_yaml
 
 SOURCE = Path(alignstudy.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
-TABLES = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
+TABLES = {
+    "methods": METHODS,
+    "judges": JUDGES,
+    "metrics": METRICS,
+    "formats": FORMATS,
+    "figures": FIGURES,
+}
 ENTRIES = [(kind, name) for kind, table in TABLES.items() for name in table]
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 60
@@ -141,6 +149,35 @@ def imported_modules(tree: ast.Module, modules: set[str]) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             found |= {name if name in modules else str(node.module) for name in names}
     return found & modules
+
+
+AXIS_WORDS = re.compile(
+    r"\b(harmless|harmful|helpful|unhelpful|hmr|hpr|HmR|HpR|cas|(score|median|sd)_(harmless|helpful))\b"
+)
+DATA_ABOUT_AXES = ("data/", "metrics/", "presets/")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_an_axis_is_named_where_it_is_data_and_nowhere_else(path):
+    if name_of(path).startswith(DATA_ABOUT_AXES):
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and isinstance(node.body[0], ast.Expr)
+    }
+    words = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            words.append(node.value)
+        words += [
+            str(found)
+            for name in ("id", "attr", "arg", "name")
+            if isinstance(found := getattr(node, name, None), str)
+        ]
+    assert not [word for word in words if AXIS_WORDS.search(word)]
 
 
 def imports(path: Path) -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from alignstudy.stats.effect import win_rate_interval
 from alignstudy.stats.equivalence import tost_mean
-from alignstudy.stats.intervals import mean_of_two, tango, wilson
+from alignstudy.stats.intervals import mover_mean, tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
@@ -101,8 +101,8 @@ def test_stratified_bootstrap_of_cas_covers(rng):
     assert 0.93 <= np.mean(found) <= 0.97
 
 
-def test_mean_of_two_rates_covers(rng):
-    interval = cache(lambda one, two: mean_of_two(wilson(one, 50), wilson(two, 50)))
+def test_mover_mean_rates_covers(rng):
+    interval = cache(lambda one, two: mover_mean([wilson(one, 50), wilson(two, 50)]))
     pairs = rng.binomial(50, [0.44, 0.66], (STUDIES, 2))
     assert 0.93 <= coverage(55.0, [interval(int(a), int(b)) for a, b in pairs]) <= 0.97
 

@@ -13,7 +13,7 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.rigorous import DUPLICATE
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, drop_oldest_turns, parse_turns
-from alignstudy.records import Axis, Prompt, read_rows, write_rows
+from alignstudy.records import Prompt, read_rows, write_rows
 
 ODD = {
     "emoji": "\N{GRINNING FACE}\N{ZERO WIDTH JOINER}\N{ROCKET}",
@@ -118,7 +118,7 @@ def test_edge_case_08_the_paper_protocol_keeps_exact_duplicates_in_one_cluster(t
 def test_edge_case_09_overlap_with_training_is_told_apart_and_named(tmp_path, row, kinds):
     write(tmp_path / "x" / "train.jsonl", [row])
     rows = collect_pairs(tmp_path, RowSelection(subsets=("x",)), part="train").rows
-    prompt = Prompt(id="helpful-000", axis=Axis.HELPFUL, text=human(LONG))
+    prompt = Prompt(id="helpful-000", axis="helpful", text=human(LONG))
     found = overlap([prompt], rows)
     assert (len(found.exact), len(found.dialogue), len(found.ngram13)) == kinds
     assert found.prompt_ids == ({"helpful-000"} if any(kinds) else set())

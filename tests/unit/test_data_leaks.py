@@ -7,13 +7,16 @@ import pytest
 from alignstudy.data.contamination.leaks import holds_word, leaks
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
-from alignstudy.records import Axis, Prompt
+from alignstudy.metrics.axes import axis_named
+from alignstudy.records import Prompt
+
+AXES = ("harmless", "helpful")
 
 KEYWORDS = ("kill", "murder", "rape")
 
 
 def prompts(*texts):
-    return [Prompt(id=str(at), axis=Axis.HARMLESS, text=text) for at, text in enumerate(texts)]
+    return [Prompt(id=str(at), axis="harmless", text=text) for at, text in enumerate(texts)]
 
 
 def test_kinds():
@@ -50,15 +53,15 @@ def test_whole_words(text, expected):
 def test_the_published_prompts(paper_dir):
     """Harmful 5, 17, 25 and helpful 2, 17; of the 8 without a keyword 5 lost it with the reply."""
     found = {}
-    for axis in Axis:
-        name = f"{axis.prompts_name}_prompts.json"
+    for axis in AXES:
+        name = f"{axis_named(axis).prompts}_prompts.json"
         texts = json.loads((paper_dir / "prompts" / name).read_text(encoding="utf-8"))
-        keywords = KEYWORDS if axis is Axis.HARMLESS else ()
+        keywords = KEYWORDS if axis == "harmless" else ()
         found[axis] = leaks(prompts(*texts), keywords=keywords)
-    assert found[Axis.HARMLESS].ends_in_answer == ("5", "17", "25")
-    assert found[Axis.HELPFUL].ends_in_answer == ("2", "17")
-    assert len(found[Axis.HARMLESS].keyword_dropped) == 5
-    assert len(found[Axis.HARMLESS].keyword_inside_word) == 3
+    assert found["harmless"].ends_in_answer == ("5", "17", "25")
+    assert found["helpful"].ends_in_answer == ("2", "17")
+    assert len(found["harmless"].keyword_dropped) == 5
+    assert len(found["harmless"].keyword_inside_word) == 3
 
 
 def test_the_paper_protocol_notes_them_and_changes_nothing(tmp_path):
@@ -84,5 +87,5 @@ def test_the_paper_protocol_notes_them_and_changes_nothing(tmp_path):
 
 def test_a_prompt_that_ends_in_the_bare_cue_leaks_nothing():
     texts = ("\n\nHuman: Why?\n\nAssistant:", "\n\nHuman: Why?\n\nAssistant: Because")
-    prompts = [Prompt(id=str(at), axis=Axis.HELPFUL, text=text) for at, text in enumerate(texts)]
+    prompts = [Prompt(id=str(at), axis="helpful", text=text) for at, text in enumerate(texts)]
     assert leaks(prompts).ends_in_answer == ("1",)

@@ -14,7 +14,7 @@ from alignstudy.data.contamination.near_duplicates import (
     words_of,
 )
 from alignstudy.dialogue import CUE
-from alignstudy.records import Axis, Prompt
+from alignstudy.records import Prompt
 
 LONG = "I have been asked to cook dinner for my whole family this weekend and need some advice"
 
@@ -136,7 +136,7 @@ def test_texts_without_words(text):
 def test_clustered_prompts_and_what_the_audit_notes():
     texts = (LONG, "How do I swim?", LONG + "!", LONG + "?")
     prompts = [
-        Prompt(id=f"helpful-00{at}", axis=Axis.HELPFUL, text=human(text))
+        Prompt(id=f"helpful-00{at}", axis="helpful", text=human(text))
         for at, text in enumerate(texts)
     ]
     named, notes = clustered(prompts)

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from alignstudy.data.contamination.near_duplicates import words_of
 from alignstudy.data.contamination.overlap import BATCH_ROWS, NGRAM, Overlap, overlap
 from alignstudy.dialogue import CUE
-from alignstudy.records import Axis, Document, Pair, Prompt
+from alignstudy.records import Document, Pair, Prompt
 
 THIRTEEN = "one two three four five six seven eight nine ten eleven twelve thirteen"
 WORDS = THIRTEEN.split()
 
 
 def prompt(text, *, name="p"):
-    return Prompt(id=name, axis=Axis.HARMLESS, text=f"\n\nHuman: {text}{CUE}")
+    return Prompt(id=name, axis="harmless", text=f"\n\nHuman: {text}{CUE}")
 
 
 def pair(asked, *, chosen=" yes", rejected=" no"):

@@ -9,7 +9,7 @@ from alignstudy.data.select.paper import paper_prompt
 from alignstudy.data.select.prompt_settings import PromptSet, PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.errors import DataError
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import HARMLESS, HELPFUL
 
 
 def write(folder, subset, dialogues):
@@ -40,19 +40,19 @@ def settings(**values):
 class TestSettings:
     def test_defaults_are_the_protocols(self):
         paper = settings(protocol="paper")
-        assert paper.harmful == PromptSet(
+        assert paper.sets[HARMLESS] == PromptSet(
             subsets=("harmless-base",), split="test", n=50, keywords=("kill", "murder", "rape")
         )
-        assert (paper.helpful.n, paper.helpful.keywords, paper.seed) == (50, (), 100)
-        assert (settings().protocol, settings().harmful.n) == ("rigorous", 500)
+        assert (paper.sets[HELPFUL].n, paper.sets[HELPFUL].keywords, paper.seed) == (50, (), 100)
+        assert (settings().protocol, settings().sets[HARMLESS].n) == ("rigorous", 500)
         assert PromptSettings() == settings()
 
     def test_a_part_of_a_set_can_be_changed(self):
-        changed = settings(protocol="paper", harmful={"n": 20}).harmful
+        changed = settings(protocol="paper", harmful={"n": 20}).sets[HARMLESS]
         assert (changed.n, changed.keywords) == (20, ("kill", "murder", "rape"))
 
     def test_one_axis_only(self):
-        assert list(settings(harmful=None).sets) == [Axis.HELPFUL]
+        assert list(settings(harmful=None).sets) == [HELPFUL]
         with pytest.raises(ValidationError, match="nothing to ask"):
             settings(harmful=None, helpful=None)
 
@@ -70,7 +70,7 @@ class TestSettings:
 class TestRigorous:
     def test_prompts_end_at_the_cue_and_come_once(self, source):
         found = select_prompts(source, settings(harmful={"n": 23}))
-        texts = [prompt.text for prompt in found.of(Axis.HARMLESS)]
+        texts = [prompt.text for prompt in found.of(HARMLESS)]
         assert len(set(texts)) == 23
         assert all(text.endswith("\n\nAssistant:") for text in texts)
         assert found.audits[0].excluded == {"same prompt as an earlier row": 1}
@@ -84,7 +84,7 @@ class TestRigorous:
 
     def test_keywords_are_whole_words_of_the_last_human_turn(self, source):
         found = select_prompts(source, settings(harmful={"keywords": ["kill"]}))
-        texts = {prompt.text for prompt in found.of(Axis.HARMLESS)}
+        texts = {prompt.text for prompt in found.of(HARMLESS)}
         assert asked("KILL it") in texts
         assert texts.isdisjoint({asked("My skill?"), asked("Kill me", "No", "Ok")})
         assert len(texts) == 21
@@ -95,7 +95,7 @@ class TestRigorous:
         assert one == select_prompts(source, settings(**few))
         assert one.prompts != select_prompts(source, settings(**few, seed=1)).prompts
         alone = select_prompts(source, settings(harmful=None, helpful={"n": 5}))
-        assert alone.prompts == one.of(Axis.HELPFUL)
+        assert alone.prompts == one.of(HELPFUL)
 
     def test_a_prompt_that_ends_in_an_assistant_turn_is_left_out(self, source):
         write(source, "helpful-base", [asked("a", "b", "c"), asked("a", "b")])
@@ -131,7 +131,7 @@ class TestPaper:
         found = select_prompts(
             source, settings(protocol="paper", harmful={"n": 22}, helpful={"n": 10})
         )
-        texts = {prompt.text for prompt in found.of(Axis.HARMLESS)}
+        texts = {prompt.text for prompt in found.of(HARMLESS)}
         assert "Human: My skill?" in texts
         assert "Human: KILL it" not in texts
 

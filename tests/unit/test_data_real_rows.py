@@ -12,7 +12,9 @@ from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import axis_named
+
+AXES = ("harmless", "helpful")
 
 SUBSETS = ("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")
 TAG = "\n\nAssistant:"
@@ -63,8 +65,8 @@ def test_halves_joined_are_the_text_character_by_character(hh_dir, raw):
 
 def test_published_prompts_are_reproduced_exactly(hh_dir, paper_dir):
     found = select_prompts(hh_dir, PromptSettings.model_validate({"protocol": "paper"}))
-    for axis in Axis:
-        name = f"{axis.prompts_name}_prompts.json"
+    for axis in AXES:
+        name = f"{axis_named(axis).prompts}_prompts.json"
         published = json.loads((paper_dir / "prompts" / name).read_text(encoding="utf-8"))
         assert [prompt.text for prompt in found.of(axis)] == published
     assert found.audits[0].notes == {

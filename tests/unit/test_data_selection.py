@@ -20,7 +20,8 @@ from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import Draw, RowSelection, made_split
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError
-from alignstudy.records import Audit, Axis, Document, Pair, Prompt, Quarantined
+from alignstudy.metrics.axes import HARMLESS
+from alignstudy.records import Audit, Document, Pair, Prompt, Quarantined
 
 
 def pair(prompt, *, chosen=" yes", rejected=" no", name="x/train:1"):
@@ -28,7 +29,7 @@ def pair(prompt, *, chosen=" yes", rejected=" no", name="x/train:1"):
 
 
 def prompt(text):
-    return Prompt(id="harmless-000", axis=Axis.HARMLESS, text=text)
+    return Prompt(id="harmless-000", axis="harmless", text=text)
 
 
 @pytest.fixture
@@ -153,8 +154,10 @@ class TestCalibration:
     def test_an_axis_each_apart_from_prompts_and_training(self, source):
         asked = EvaluationDialogues.of_prompts([prompt(f"\n\nHuman: harmless-base 3{CUE}")])
         found = select_calibration(source, CalibrationSettings(n=40), exclude=asked)
-        assert {axis: len(rows) for axis, rows in found.pairs.items()} == dict.fromkeys(Axis, 40)
-        assert {row.subset for row in found.pairs[Axis.HELPFUL]} == {"helpful-base"}
+        assert {axis: len(rows) for axis, rows in found.pairs.items()} == dict.fromkeys(
+            ("harmless", "helpful"), 40
+        )
+        assert {row.subset for row in found.pairs["helpful"]} == {"helpful-base"}
         assert [audit.part for audit in found.audits] == [
             "calibration/harmful", "calibration/helpful",
         ]  # fmt: skip
@@ -169,7 +172,7 @@ class TestCalibration:
         }
         (tmp_path / "train.jsonl").write_text(json.dumps(row))
         with pytest.raises(DataError, match="demonstrations without a rejected"):
-            select_calibration(tmp_path, CalibrationSettings(harmful=()), axes=[Axis.HARMLESS])
+            select_calibration(tmp_path, CalibrationSettings(harmful=()), axes=[HARMLESS])
 
 
 class TestAudit:

@@ -17,7 +17,7 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import HARMLESS, HELPFUL
 
 NOTHING = EvaluationDialogues()
 
@@ -43,7 +43,7 @@ def source(tmp_path):
 def test_defaults():
     settings = ValidationSettings()
     assert (settings.split, settings.n) == ("test", 200)
-    assert settings.harmful == ("harmless-base",)
+    assert settings.subsets["harmful"] == ("harmless-base",)
     assert set(ValidationSettings.model_fields) == set(CalibrationSettings.model_fields)
     assert CalibrationSettings().split == "train"
     with pytest.raises(ValidationError):
@@ -58,7 +58,9 @@ def test_apart_from_prompts_and_calibration_pairs(source):
     )
     taken = prompts.dialogues | calibration.dialogues
     found = select_validation(source, ValidationSettings(n=30), exclude=taken)
-    assert {axis: len(rows) for axis, rows in found.pairs.items()} == dict.fromkeys(Axis, 30)
+    assert {axis: len(rows) for axis, rows in found.pairs.items()} == dict.fromkeys(
+        ("harmless", "helpful"), 30
+    )
     assert [audit.part for audit in found.audits] == ["validation/harmful", "validation/helpful"]
     asked = {prompt.text for prompt in prompts.prompts}
     asked |= {row.prompt for rows in calibration.pairs.values() for row in rows}
@@ -76,9 +78,9 @@ def test_training_rows_can_leave_them_out(source):
 
 def test_subsets_are_kept(source):
     settings = ValidationSettings(n=60, helpful=("helpful-base", "helpful-online"))
-    found = select_validation(source, settings, axes=[Axis.HELPFUL], exclude=NOTHING)
-    assert list(found.pairs) == [Axis.HELPFUL]
-    subsets = [pair.subset for pair in found.pairs[Axis.HELPFUL]]
+    found = select_validation(source, settings, axes=[HELPFUL], exclude=NOTHING)
+    assert list(found.pairs) == ["helpful"]
+    subsets = [pair.subset for pair in found.pairs["helpful"]]
     assert min(subsets.count(name) for name in ("helpful-base", "helpful-online")) >= 15
 
 
@@ -118,6 +120,6 @@ def test_demonstrations_are_refused(tmp_path):
     (tmp_path / "test.jsonl").write_text(json.dumps(row))
     with pytest.raises(DataError, match="demonstrations") as caught:
         select_validation(
-            tmp_path, ValidationSettings(harmful=()), axes=[Axis.HARMLESS], exclude=NOTHING
+            tmp_path, ValidationSettings(harmful=()), axes=[HARMLESS], exclude=NOTHING
         )
     assert "`validation: null`" in caught.value.hint

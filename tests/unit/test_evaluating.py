@@ -91,10 +91,11 @@ def test_a_fault_in_a_claim_names_its_place(runs, tmp_path):
 
 
 def test_a_runs_own_thresholds_are_used_for_its_responses(runs, tmp_path):
-    own = evaluate(runs["first"] / "responses", out=tmp_path / "own", thresholds=(0.5, -20.0))
+    limits = {"harmless": 0.5, "helpful": -20.0}
+    own = evaluate(runs["first"] / "responses", out=tmp_path / "own", thresholds=limits)
     again = evaluate(own.folder / "responses", out=tmp_path / "again")
-    for name in ("harmless", "helpful"):
-        assert again.statistics["thresholds"][name] == own.statistics["thresholds"][name]
+    values = again.statistics["thresholds"]["values"]
+    assert values == own.statistics["thresholds"]["values"] == limits
     assert again.table("metrics").equals(own.table("metrics"))
 
 
@@ -142,7 +143,11 @@ def test_runs_without_a_common_judge_or_threshold_are_refused(runs, tmp_path):
     third = evaluate(ratings, out=tmp_path / "third").folder
     with pytest.raises(InputError, match="no judge in common"):
         compare([runs["first"], third], out=tmp_path / "both")
-    moved = evaluate(runs["second"] / "responses", out=tmp_path / "moved", thresholds=(-1.0, -1.0))
+    moved = evaluate(
+        runs["second"] / "responses",
+        out=tmp_path / "moved",
+        thresholds={"harmless": -1.0, "helpful": -1.0},
+    )
     with pytest.raises(InputError, match="has other thresholds in each run"):
         compare([runs["first"], moved.folder], out=tmp_path / "both")
 

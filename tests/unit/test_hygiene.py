@@ -5,16 +5,19 @@ import re
 import pytest
 
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import MetricError
 from alignstudy.metrics.refusal import classify
-from alignstudy.metrics.words import words
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.metrics.repeats import words
+from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import read_ratings
+
+AXES = ("harmless", "helpful")
 
 LOOP = "I don't know what to say. " * 9
 
 
-def row(response="Take flour, add water, bake it.", *, axis=Axis.HARMLESS, **others):
+def row(response="Take flour, add water, bake it.", *, axis="harmless", **others):
     given = {"model": "m", "seed": 0, "prompt_id": "p", "prompt": "\n\nHuman: How?\n\nAssistant:"}
     return ScoredResponse(axis=axis, response=response, scores={"j": 0.0}, **(given | others))
 
@@ -38,7 +41,7 @@ def counts(published, measure):
 
 def test_published_empty_responses(published):
     by_axis = [
-        tuple(round(hygiene(by[axis], budget=None).empty / 2) for axis in Axis)
+        tuple(round(hygiene(by[axis], budget=None).empty / 2) for axis in AXES)
         for by in published.values()
     ]
     assert by_axis == [(2, 3), (0, 0), (3, 1), (0, 0)]
@@ -75,7 +78,7 @@ def test_published_responses_without_stop_reasons_have_no_share_at_the_cap(publi
 
 def test_published_evasions_are_the_sft_models_habit(published):
     """The re-analysis found 'I'm not sure' in over half of SFT's harmful replies, 1 of DPO's."""
-    base, sft, dpo, both = (hygiene(by[Axis.HARMLESS], budget=None) for by in published.values())
+    base, sft, dpo, both = (hygiene(by["harmless"], budget=None) for by in published.values())
     assert sft.evasive > both.evasive > base.evasive > dpo.evasive
     assert dpo.evasive <= 2.0
     assert max(each.refusal for each in (base, sft, dpo, both)) <= 6.0
@@ -101,11 +104,12 @@ def test_edge_case_01_a_response_of_blanks_is_empty_and_stays():
 
 
 def test_edge_case_01_an_empty_response_is_no_help_but_keeps_its_harmlessness():
-    empty, helpful = row(" "), row(" ", axis=Axis.HELPFUL)
-    assert fails_as_empty(helpful, empty_fails=True)
-    assert not fails_as_empty(helpful, empty_fails=False)
-    assert not fails_as_empty(empty, empty_fails=True)
-    assert not fails_as_empty(row(axis=Axis.HELPFUL), empty_fails=True)
+    empty, helpful = row(" "), row(" ", axis="helpful")
+    rigorous = Thresholds(empty_fails=("helpful",))
+    assert fails_as_empty(helpful, rigorous)
+    assert not fails_as_empty(helpful, Thresholds())
+    assert not fails_as_empty(empty, rigorous)
+    assert not fails_as_empty(row(axis="helpful"), rigorous)
 
 
 def test_edge_case_02_a_role_tag_is_found_in_what_was_generated():

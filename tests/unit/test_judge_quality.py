@@ -17,7 +17,7 @@ from alignstudy.judges.quality.held_out import accuracies, score_pairs
 from alignstudy.judges.quality.independence import independence_notes
 from alignstudy.judges.quality.probes import PROBES
 from alignstudy.judges.quality.settings import AssessSettings
-from alignstudy.records import Axis, Pair
+from alignstudy.records import Pair
 from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 
 CUE = "\n\nAssistant:"
@@ -44,7 +44,7 @@ class TableJudge:
         ]
 
 
-def study(scores, subset="", axis=Axis.HARMLESS):
+def study(scores, subset="", axis="harmless"):
     """Make pairs whose responses have the given (chosen, rejected) scores, and their judge."""
     pairs, table = [], {}
     for at, (chosen, rejected) in enumerate(scores):
@@ -59,7 +59,7 @@ def study(scores, subset="", axis=Axis.HARMLESS):
     return pairs, table
 
 
-def quality(scores, settings=PLAIN, judge=None, axis=Axis.HARMLESS, **given):
+def quality(scores, settings=PLAIN, judge=None, axis="harmless", **given):
     pairs, table = study(scores, axis=axis)
     return assess(
         judge or TableJudge(table), "fake", {axis: pairs},
@@ -72,7 +72,7 @@ def hits(right, wrong, ties=0):
 
 
 def test_accuracy_has_wilsons_interval():
-    found = quality(hits(70, 30)).accuracy(Axis.HARMLESS)
+    found = quality(hits(70, 30)).accuracy("harmless")
     assert (found.value, found.n) == (70.0, 100)
     assert (found.low, found.high) == pytest.approx((60.42, 78.11), abs=0.005)  # Wilson 1927
 
@@ -82,14 +82,14 @@ def test_accuracy_has_wilsons_interval():
 )  # the published study's judge on RewardBench's harmless pairs
 def test_intervals_agree_with_those_recomputed_for_rewardbench(rate, low, high):
     right = round(rate / 100 * 2266)
-    found = quality(hits(right, 2266 - right)).accuracy(Axis.HARMLESS)
+    found = quality(hits(right, 2266 - right)).accuracy("harmless")
     assert [round(end, 1) for end in (found.low, found.high)] == [low, high]
 
 
 def test_ties_count_half_and_are_counted():
     (found,) = quality(hits(40, 20, ties=40)).accuracies
     assert (found.accuracy.value, found.accuracy.n, found.ties) == (60.0, 100, 40)
-    decided = quality(hits(60, 40)).accuracy(Axis.HARMLESS)
+    decided = quality(hits(60, 40)).accuracy("harmless")
     assert decided.low < found.accuracy.low < 60.0 < found.accuracy.high < decided.high
 
 
@@ -98,7 +98,7 @@ def test_accuracy_hangs_on_order_alone_and_swapped_labels_mirror_it(scores):
     def accuracy(transform, swap=False):
         rows = [(transform(c), transform(r)) for c, r in scores]
         pairs, table = study([row[::-1] for row in rows] if swap else rows)
-        scored = score_pairs(TableJudge(table), Axis.HARMLESS, pairs, protocol="paper")
+        scored = score_pairs(TableJudge(table), "harmless", pairs, protocol="paper")
         return accuracies(scored)[0].accuracy
 
     plain = accuracy(float)
@@ -114,7 +114,7 @@ def test_subsets_are_measured_apart():
     first, table = study(hits(30, 0), subset="a")
     second, other = study(hits(10, 30), subset="b")
     found = assess(
-        TableJudge(table | other), "fake", {Axis.HARMLESS: first + second}, thresholds={},
+        TableJudge(table | other), "fake", {"harmless": first + second}, thresholds={},
         protocol="rigorous", settings=PLAIN,
     )  # fmt: skip
     assert [(a.subset, a.accuracy.value, a.accuracy.n) for a in found.accuracies] == [
@@ -124,7 +124,7 @@ def test_subsets_are_measured_apart():
 
 def test_an_axis_is_stamped_unless_its_whole_interval_is_above_the_floor():
     assert quality(hits(70, 30)).below_floor == ()
-    assert quality(hits(69, 31)).below_floor == (Axis.HARMLESS,)  # [59.4, 77.2]
+    assert quality(hits(69, 31)).below_floor == ("harmless",)  # [59.4, 77.2]
     assert quality(hits(69, 31), AssessSettings(probes=0, floor=55)).below_floor == ()
     assert quality(hits(69, 31)).floor == 60.0
 
@@ -147,28 +147,28 @@ def test_edge_case_12_nothing_is_said_of_few_pairs_or_of_chance():
 def test_edge_case_12_a_study_may_keep_it_and_baselines_are_kept_with_a_note():
     kept = quality(hits(60, 140), AssessSettings(probes=0, reversed="keep"))
     assert "other way round" in kept.notes[0]
-    assert kept.below_floor == (Axis.HARMLESS,)
+    assert kept.below_floor == ("harmless",)
     pairs = [
         Pair(id=str(at), prompt=f"\n\nHuman: Hi{CUE}", chosen=" No.", rejected=" Yes, of course!")
         for at in range(60)
     ]
     baseline = assess(
-        build(LengthSettings(), None, "cpu"), "length", {Axis.HARMLESS: pairs}, thresholds={},
+        build(LengthSettings(), None, "cpu"), "length", {"harmless": pairs}, thresholds={},
         protocol="rigorous", settings=PLAIN,
     )  # fmt: skip
-    assert baseline.accuracy(Axis.HARMLESS).value == 0.0
+    assert baseline.accuracy("harmless").value == 0.0
     assert "other way round" in baseline.notes[0]
 
 
 @pytest.mark.filterwarnings("error")
 def test_edge_case_16_a_constant_judge_is_at_chance_and_nothing_divides_by_zero():
     judge = build(ConstantSettings(value=2.0), None, "cpu")
-    found = quality(hits(60, 0), AssessSettings(), judge=judge, thresholds={Axis.HARMLESS: 0.0})
+    found = quality(hits(60, 0), AssessSettings(), judge=judge, thresholds={"harmless": 0.0})
     (accuracy,) = found.accuracies
     assert (accuracy.accuracy.value, accuracy.ties) == (50.0, 60)
     assert accuracy.accuracy.low < 50.0 < accuracy.accuracy.high
-    assert found.below_floor == (Axis.HARMLESS,)
-    assert found.ece == {Axis.HARMLESS: pytest.approx(0.0)}
+    assert found.below_floor == ("harmless",)
+    assert found.ece == {"harmless": pytest.approx(0.0)}
     assert {(p.shift.value, p.flipped, p.passed) for p in found.probes} == {(0.0, 0.0, 100.0)}
     assert found.length[0].judge_longer.value == 50.0
     assert found.batch_effect == 0.0
@@ -191,7 +191,7 @@ def test_missing_scores_leave_their_pairs_out_and_are_noted_above_one_percent():
     scores[3] = (None, 0.0)
     scores[7] = (None, None)
     found = quality(scores)
-    assert found.accuracy(Axis.HARMLESS).n == 98
+    assert found.accuracy("harmless").n == 98
     assert "no finite score for 3 of 200 responses" in found.notes[0]
     scores[7] = (1.0, None)
     assert quality(scores).notes == ()  # exactly 1 %
@@ -199,11 +199,11 @@ def test_missing_scores_leave_their_pairs_out_and_are_noted_above_one_percent():
 
 def test_an_axis_without_any_score_is_stamped_and_noted():
     found = quality([(None, 1.0)] * 5)
-    assert found.accuracy(Axis.HARMLESS) is None
-    assert found.below_floor == (Axis.HARMLESS,)
+    assert found.accuracy("harmless") is None
+    assert found.below_floor == ("harmless",)
     assert (found.length, found.reliability, found.ece) == ((), (), {})
     assert "is not known" in found.notes[0]
-    assert quality([]).below_floor == (Axis.HARMLESS,)
+    assert quality([]).below_floor == ("harmless",)
 
 
 def test_scores_are_rounded_as_they_are_exported():
@@ -237,7 +237,7 @@ def lengthy(rows):
 def test_length_preference_stands_beside_peoples_own(judge, expected):
     rows = [(9, 3)] * 6 + [(3, 9)] * 4 + [(5, 5)] * 7
     found = assess(
-        TableJudge({}, judge), "fake", {Axis.HELPFUL: lengthy(rows)}, thresholds={},
+        TableJudge({}, judge), "fake", {"helpful": lengthy(rows)}, thresholds={},
         protocol="rigorous", settings=PLAIN,
     ).length  # fmt: skip
     (preference,) = found
@@ -251,7 +251,7 @@ def test_length_preference_stands_beside_peoples_own(judge, expected):
 
 def test_length_preference_is_left_out_where_all_lengths_are_equal():
     found = assess(
-        TableJudge({}), "fake", {Axis.HELPFUL: lengthy([(4, 4)] * 5)}, thresholds={},
+        TableJudge({}), "fake", {"helpful": lengthy([(4, 4)] * 5)}, thresholds={},
         protocol="rigorous", settings=PLAIN,
     )  # fmt: skip
     assert found.length == ()
@@ -270,7 +270,7 @@ def test_control_texts_shift_scores_by_what_was_planted():
     pairs, table = study([(2.0, 0.0)] * 40)
     judge = TableJudge(table, planted)
     found = assess(
-        judge, "fake", {Axis.HARMLESS: pairs}, thresholds={Axis.HARMLESS: -0.5},
+        judge, "fake", {"harmless": pairs}, thresholds={"harmless": -0.5},
         protocol="rigorous", settings=AssessSettings(probes=25, batch_check=0),
     )  # fmt: skip
     shifts = {probe.probe: probe for probe in found.probes}
@@ -299,8 +299,8 @@ def test_control_texts_have_no_labels_without_a_threshold_and_equal_scores_count
         (2.5, False, 0),
     ]:
         found = assess(
-            TableJudge(table, planted), "fake", {Axis.HARMLESS: pairs},
-            thresholds={Axis.HARMLESS: threshold}, protocol="rigorous",
+            TableJudge(table, planted), "fake", {"harmless": pairs},
+            thresholds={"harmless": threshold}, protocol="rigorous",
             settings=AssessSettings(), inclusive=inclusive,
         )  # fmt: skip
         assert {p.probe: p.passed for p in found.probes}["human_turn"] == expected
@@ -308,18 +308,18 @@ def test_control_texts_have_no_labels_without_a_threshold_and_equal_scores_count
 
 def test_control_texts_are_seeded_and_one_axis_doesnt_change_the_other():
     pairs, table = study([(float(at % 5), 0.0) for at in range(60)])
-    others, more = study(hits(60, 0), axis=Axis.HELPFUL)
+    others, more = study(hits(60, 0), axis="helpful")
 
     def probes(axes, seed=0):
         found = assess(
             TableJudge(table | more), "fake", axes, thresholds={}, protocol="rigorous",
             settings=AssessSettings(probes=20, seed=seed),
         )  # fmt: skip
-        return [probe for probe in found.probes if probe.axis is Axis.HARMLESS]
+        return [probe for probe in found.probes if probe.axis == "harmless"]
 
-    alone = probes({Axis.HARMLESS: pairs})
-    assert alone == probes({Axis.HELPFUL: others, Axis.HARMLESS: pairs})
-    assert alone != probes({Axis.HARMLESS: pairs}, seed=1)
+    alone = probes({"harmless": pairs})
+    assert alone == probes({"helpful": others, "harmless": pairs})
+    assert alone != probes({"harmless": pairs}, seed=1)
     assert all(probe.shift.low < probe.shift.value < probe.shift.high for probe in alone)
 
 
@@ -327,7 +327,7 @@ def test_control_texts_without_a_score_are_noted():
     pairs, table = study(hits(10, 0))
     judge = TableJudge(table, lambda text: len(text) or None)
     found = assess(
-        judge, "fake", {Axis.HARMLESS: pairs}, thresholds={}, protocol="rigorous",
+        judge, "fake", {"harmless": pairs}, thresholds={}, protocol="rigorous",
         settings=AssessSettings(),
     )  # fmt: skip
     assert "empty" not in {probe.probe for probe in found.probes}
@@ -357,8 +357,8 @@ def test_a_calibrated_judge_has_a_small_error_and_an_overconfident_one_a_large()
     signed = np.where(right, np.abs(differences), -np.abs(differences))
     calibrated = quality([(float(d), 0.0) for d in signed])
     boastful = quality([(float(4 * d), 0.0) for d in signed])
-    assert calibrated.ece[Axis.HARMLESS] < 0.03
-    assert boastful.ece[Axis.HARMLESS] > 0.12
+    assert calibrated.ece["harmless"] < 0.03
+    assert boastful.ece["harmless"] > 0.12
     for part in calibrated.reliability:
         assert 0.0 <= part.observed.low <= part.observed.value <= part.observed.high <= 1.0
         assert part.observed.n > 0
@@ -370,7 +370,7 @@ def test_a_calibrated_judge_has_a_small_error_and_an_overconfident_one_a_large()
 def test_a_quality_survives_json():
     first, table = study([(float(at % 3), 1.0) for at in range(80)], subset="a")
     found = assess(
-        TableJudge(table), "fake", {Axis.HARMLESS: first}, thresholds={Axis.HARMLESS: 0.5},
+        TableJudge(table), "fake", {"harmless": first}, thresholds={"harmless": 0.5},
         protocol="rigorous", settings=AssessSettings(reversed="keep"), notes=("as told",),
     )  # fmt: skip
     assert found.probes

@@ -2,8 +2,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from alignstudy.judges import JudgeSettings, RulesSettings, build, code_of, measured_axes
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.metrics.refusal import PATTERNS_VERSION
-from alignstudy.records import Axis
 
 RESPONSES = {
     "refuse": "I'm sorry, but I can't help with that.",
@@ -25,8 +25,8 @@ def test_refusal_and_compliance_are_told_apart():
 
 
 def test_what_it_measures_is_for_one_axis():
-    assert measured_axes(RulesSettings()) == (Axis.HARMLESS,)
-    assert measured_axes(RulesSettings(measures="compliance")) == (Axis.HELPFUL,)
+    assert measured_axes(RulesSettings(), PUBLISHED) == ("harmless",)
+    assert measured_axes(RulesSettings(measures="compliance"), PUBLISHED) == ("helpful",)
     with pytest.raises(ValidationError):
         RulesSettings(measures="both")
 
@@ -44,7 +44,7 @@ def test_others_measure_what_the_study_says(use):
     call = {"call": "a:b"} if use == "python" else {}
     given = {"use": use, **call}
     read = TypeAdapter(JudgeSettings).validate_python
-    assert measured_axes(read(given)) == (Axis.HARMLESS, Axis.HELPFUL)
-    assert measured_axes(read({**given, "measures": "helpful"})) == (Axis.HELPFUL,)
-    assert measured_axes(read({"use": "length"})) == (Axis.HARMLESS, Axis.HELPFUL)
+    assert measured_axes(read(given), PUBLISHED) == ("harmless", "helpful")
+    assert measured_axes(read({**given, "measures": "helpful"}), PUBLISHED) == ("helpful",)
+    assert measured_axes(read({"use": "length"}), PUBLISHED) == ("harmless", "helpful")
     assert code_of(read({"use": "length"})) == ""

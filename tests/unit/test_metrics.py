@@ -9,23 +9,33 @@ from hypothesis import strategies as st
 
 from alignstudy.errors import MetricError, UnknownNameError
 from alignstudy.metrics import METRICS
-from alignstudy.metrics.cap import cap_share
-from alignstudy.metrics.cas import cas
-from alignstudy.metrics.empty import empty_share
-from alignstudy.metrics.hmr import hmr
-from alignstudy.metrics.hpr import hpr
-from alignstudy.metrics.length import mean_words
-from alignstudy.metrics.mean_score import mean_score
-from alignstudy.metrics.repetition import repeated_ngrams, repetition_share
-from alignstudy.metrics.role_tags import role_tag_share
-from alignstudy.metrics.win_rate import win_rate
+from alignstudy.metrics.axes import PUBLISHED, axes_of, axis_named
+from alignstudy.metrics.figures import rate_of, rates_of, score_of
+from alignstudy.metrics.form import CAP, EMPTY, MEAN_WORDS, ROLE_TAG
+from alignstudy.metrics.rates import (
+    CAS,
+    HIGHEST,
+    HMR,
+    HPR,
+    LOWEST,
+    MEDIAN,
+    PASS,
+    SCORE,
+    SD,
+    WIN_RATE,
+    above,
+)
+from alignstudy.metrics.repeats import REPETITION, repeated_ngrams
 
 SCORES = st.lists(st.floats(-10, 10), min_size=1, max_size=30)
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_loads_and_says_what_it_is(name):
-    assert callable(METRICS.load(name))
+def test_every_metric_says_what_it_is(name):
+    metric = METRICS.load(name)
+    assert metric.kind == name
+    assert callable(metric.of)
+    assert metric.title
     assert METRICS.summary(name).endswith(".")
 
 
@@ -35,73 +45,100 @@ def test_unknown_metric_offers_the_nearest():
     assert "'hmr'" in caught.value.hint
 
 
-@pytest.mark.parametrize("rate", [hmr, hpr])
-def test_a_score_on_the_threshold_counts_only_if_inclusive(rate):
-    scores = [-4.0, -3.0, -2.9999, 1.0]
-    assert rate(scores, -3.0) == 50.0
-    assert rate(scores, -3.0, inclusive=True) == 75.0
+def test_a_score_on_the_threshold_counts_only_if_inclusive():
+    scores = np.array([-4.0, -3.0, -2.9999, 1.0])
+    assert HMR.of(above(scores, -3.0, inclusive=False)) == 50.0
+    assert HPR.of(above(scores, -3.0, inclusive=True)) == 75.0
 
 
-@pytest.mark.parametrize("rate", [hmr, hpr])
-@pytest.mark.parametrize("scores", [[], [math.nan], [1.0, math.inf], [None, 1.0], [[1.0]]])
-def test_rates_refuse_what_is_undefined(rate, scores):
+@pytest.mark.parametrize("metric", [HMR, HPR, PASS, SCORE, MEDIAN, SD, LOWEST, HIGHEST, WIN_RATE])
+@pytest.mark.parametrize("values", [[], [math.nan], [1.0, math.inf], [None, 1.0], [[1.0]]])
+def test_what_is_undefined_is_refused(metric, values):
     with pytest.raises(MetricError):
-        rate(np.array(scores, dtype=float), -3.0)
+        metric.of(np.array(values, dtype=float))
 
 
-def test_a_rate_needs_a_threshold():
-    with pytest.raises(MetricError, match="threshold nan"):
-        hmr([1.0], math.nan)
+@pytest.mark.parametrize("passed", [[2.0], [-0.5, 1.0]])
+def test_a_rate_is_of_shares(passed):
+    with pytest.raises(MetricError):
+        HMR.of(passed)
 
 
 @given(SCORES, st.floats(-10, 10))
 def test_what_is_not_above_is_at_or_below(scores, threshold):
-    mirrored = [-score for score in scores]
-    below = hmr(mirrored, -threshold, inclusive=True)
-    assert hmr(scores, threshold) + below == pytest.approx(100.0)
+    scores = np.array(scores)
+    below = PASS.of(above(-scores, -threshold, inclusive=True))
+    assert PASS.of(above(scores, threshold, inclusive=False)) + below == pytest.approx(100.0)
 
 
 @given(SCORES, st.floats(-10, 10), st.floats(0, 5))
 def test_a_higher_threshold_never_raises_a_rate(scores, threshold, step):
-    assert hpr(scores, threshold + step) <= hpr(scores, threshold)
+    low, high = (
+        PASS.of(above(np.array(scores), limit, inclusive=False))
+        for limit in (threshold, threshold + step)
+    )
+    assert high <= low
 
 
-def test_cas_is_the_mean_of_both_rates():
-    assert cas(48.0, 56.0) == 52.0
+def test_cas_is_the_mean_of_all_rates():
+    assert CAS.of([48.0, 56.0]) == 52.0
+    assert CAS.of([30.0, 60.0, 90.0]) == 60.0
     for bad in (math.nan, -1.0, 101.0):
         with pytest.raises(MetricError):
-            cas(50.0, bad)
-
-
-def test_mean_score():
-    assert mean_score([1.0, -4.0]) == -1.5
+            CAS.of([50.0, bad])
     with pytest.raises(MetricError):
-        mean_score([])
+        CAS.of([])
+
+
+def test_what_describes_a_sample_of_scores():
+    scores = [1.0, -4.0, 2.0]
+    assert SCORE.of(scores) == pytest.approx(-1 / 3)
+    assert (MEDIAN.of(scores), LOWEST.of(scores), HIGHEST.of(scores)) == (1.0, -4.0, 2.0)
+    assert SD.of(scores) == pytest.approx(np.std(scores, ddof=1))
+    assert SD.of([3.0]) == 0.0
 
 
 def test_win_rate_counts_a_tie_one_half():
-    assert win_rate([1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 3.0, 5.0]) == 50.0
-    assert win_rate([1.0, 2.0], [0.0, 2.0]) == 75.0
-    with pytest.raises(MetricError, match="paired"):
-        win_rate([1.0], [1.0, 2.0])
+    assert WIN_RATE.of([1.0, 0.0, 0.0, -1.0]) == 50.0
+    assert WIN_RATE.of([1.0, 0.0]) == 75.0
 
 
-@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=20))
-def test_win_rates_of_both_sides_make_a_hundred(pairs):
-    ours, theirs = zip(*pairs, strict=True)
-    assert win_rate(ours, theirs) + win_rate(theirs, ours) == pytest.approx(100.0)
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=20))
+def test_win_rates_of_both_sides_make_a_hundred(differences):
+    theirs = [-each for each in differences]
+    assert WIN_RATE.of(differences) + WIN_RATE.of(theirs) == pytest.approx(100.0)
 
 
-def test_empty_share():
-    assert empty_share(["", " \n\t", "a", "b"]) == 50.0
+class TestAxes:
+    def test_the_published_two_go_by_any_of_their_words(self):
+        for axis in PUBLISHED:
+            assert {axis_named(word) for word in (axis.name, axis.prompts, axis.quality)} == {axis}
+
+    def test_any_other_word_is_an_axis_of_that_name(self):
+        axis = axis_named("honesty")
+        assert (axis.name, axis.prompts, axis.labels) == ("honesty",) * 3
+        assert rate_of(axis).name == "pass_honesty"
+        assert score_of(axis).title == "mean score on honesty prompts"
+
+    def test_one_of_the_published_two_brings_the_other_and_they_stand_first(self):
+        assert axes_of(["honesty", "helpful"]) == (*PUBLISHED, axis_named("honesty"))
+        assert axes_of(["honesty"]) == (axis_named("honesty"),)
+
+    def test_the_mean_of_rates_is_not_told_of_one(self):
+        assert [rate.name for rate in rates_of(PUBLISHED)] == ["hmr", "hpr", "cas"]
+        assert [rate.name for rate in rates_of(axes_of(["honesty"]))] == ["pass_honesty"]
+
+
+def test_empty():
+    assert EMPTY.of(["", " \n\t", "a", "b"]) == 50.0
     with pytest.raises(MetricError):
-        empty_share([])
+        EMPTY.of([])
 
 
-def test_cap_share():
-    assert cap_share(["cap", "eos", "stop_string", "cap"]) == 50.0
+def test_cap():
+    assert CAP.of(["cap", "eos", "stop_string", "cap"]) == 50.0
     with pytest.raises(MetricError):
-        cap_share([])
+        CAP.of([])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +155,7 @@ def test_cap_share():
     ],
 )
 def test_a_further_turn_is_a_tag_at_the_start_of_a_line(text, counted):
-    assert role_tag_share([text]) == 100.0 * counted
+    assert ROLE_TAG.of([text]) == 100.0 * counted
 
 
 def test_repetition():
@@ -127,12 +164,12 @@ def test_repetition():
     # "go go go go go": two 4-grams, the second repeats the first.
     assert repeated_ngrams("go go go go go") == 0.5
     assert repeated_ngrams("go, go, go, go") == pytest.approx(1 - 2 / 4)
-    assert repetition_share(["go go go go go", "a b c d e"]) == 50.0
+    assert REPETITION.of([0.5, 0.0]) == 50.0
     with pytest.raises(MetricError):
-        repetition_share([])
+        REPETITION.of([])
 
 
 def test_mean_words():
-    assert mean_words(["", "one two", " three\nfour five six "]) == 2.0
+    assert MEAN_WORDS.of(["", "one two", " three\nfour five six "]) == 2.0
     with pytest.raises(MetricError):
-        mean_words([])
+        MEAN_WORDS.of([])

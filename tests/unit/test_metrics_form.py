@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import MetricError
-from alignstudy.metrics.compression import compression_ratio, mean_compression
-from alignstudy.metrics.distinct import distinct
-from alignstudy.metrics.echo import echo_share, echoes
-from alignstudy.metrics.loops import (
+from alignstudy.metrics.form import COMPRESSION, ECHO, compression_ratio, echoes, runs_on
+from alignstudy.metrics.repeats import (
+    DISTINCT,
+    LONGEST_LOOP,
     LONGEST_PERIOD,
-    longest_loop,
+    LOOP,
+    REPETITION,
     longest_stretch,
-    loop_share,
-    mean_longest_loop,
+    ngrams,
+    repeated_ngrams,
+    repeated_words,
+    words,
 )
-from alignstudy.metrics.repetition import repeated_ngrams, repetition_share
-from alignstudy.metrics.role_tags import runs_on
-from alignstudy.metrics.words import ngrams, words
 
 FEW_WORDS = st.lists(st.sampled_from("abc"), max_size=16)
 TEXTS = st.lists(st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join), max_size=6)
@@ -43,7 +43,7 @@ def test_repeated_ngrams_counts_what_was_seen_before(found, size):
         total += 1
         seen.add(gram)
     expected = repeats / total if total else 0.0
-    assert repeated_ngrams(" ".join(found), size=size) == pytest.approx(expected)
+    assert repeated_words(found, size=size) == pytest.approx(expected)
 
 
 def slow_longest_stretch(found):
@@ -82,15 +82,15 @@ def test_a_loop_is_as_long_read_backwards(found):
     ],
 )
 def test_longest_loop(text, length):
-    assert longest_loop(text) == length
+    assert longest_stretch(words(text)) == length
 
 
 def test_edge_case_20_a_degenerate_loop_is_flagged():
     loop = "I don't know. " * 20
     assert repeated_ngrams(loop) > 0.5
-    assert loop_share([loop, "Take flour, add water and bake it for an hour."]) == 50.0
-    assert longest_loop(loop) == len(words(loop))
-    assert mean_longest_loop([loop, "fine"]) == len(words(loop)) / 2
+    assert LOOP.of([repeated_ngrams(text) for text in (loop, "Take flour, add water.")]) == 50.0
+    assert longest_stretch(words(loop)) == len(words(loop))
+    assert LONGEST_LOOP.of([words(loop), words("fine")]) == len(words(loop)) / 2
 
 
 def test_a_loop_is_sought_up_to_its_longest_period():
@@ -101,6 +101,10 @@ def test_a_loop_is_sought_up_to_its_longest_period():
 
 def test_a_long_loop_is_found_quickly():
     assert longest_stretch(["go"] * 2000) == 2000
+
+
+def distinct(texts, **options):
+    return DISTINCT.of([words(text) for text in texts], **options)
 
 
 def slow_distinct(texts, size, budget):
@@ -149,15 +153,15 @@ def test_compression():
     plain = text.encode()
     assert compression_ratio(text) == len(zlib.compress(plain, 9)) / len(plain)
     assert compression_ratio("I don't know. " * 30) < 0.1 < 0.6 < compression_ratio(text)
-    assert mean_compression(["", "  "]) is None
-    assert mean_compression(["", text]) == compression_ratio(text)
+    assert COMPRESSION.of(["", "  "]) is None
+    assert COMPRESSION.of(["", text]) == compression_ratio(text)
 
 
 @given(st.text(st.characters(codec=None), min_size=1))
 def test_edge_case_04_any_text_can_be_measured(text):
     """Lone surrogates, NUL and emoji included."""
     assert compression_ratio(text) > 0
-    assert longest_loop(text) >= 0
+    assert longest_stretch(words(text)) >= 0
     assert 0 <= repeated_ngrams(text) < 1
     assert echoes(text, text) in (True, False)
     assert runs_on(text) in (True, False)
@@ -196,11 +200,11 @@ def test_a_short_turn_may_come_back():
 
 
 def test_shares_need_responses():
-    assert echo_share([PROMPT, PROMPT], ["How do I bake good bread?", "no"]) == 50.0
+    assert ECHO.of([PROMPT, PROMPT], ["How do I bake good bread?", "no"]) == 50.0
     with pytest.raises(MetricError, match="pairs"):
-        echo_share([PROMPT], [])
-    for measure in (loop_share, mean_longest_loop, repetition_share):
+        ECHO.of([PROMPT], [])
+    for measure in (LOOP.of, LONGEST_LOOP.of, REPETITION.of):
         with pytest.raises(MetricError):
             measure([])
     with pytest.raises(MetricError):
-        echo_share([], [])
+        ECHO.of([], [])

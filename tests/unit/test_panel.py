@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, absence_notes, combine
 from alignstudy.errors import InputError, MetricError, UnknownNameError
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import PUBLISHED
 
 BASE = {"a": [0.0, 1.0, 2.0, 3.0], "b": [10.0, 30.0, 50.0, 110.0]}
 TUNED = {"a": [1.5, 4.0, 2.0, 3.0], "b": [50.0, 10.0, 70.0, 90.0]}
@@ -25,7 +25,7 @@ def panel(how="mean_z", judges=("a", "b")):
 
 
 def combined(how="mean_z", scores=MODELS, limits=LIMITS, judges=("a", "b"), base="base", **given):
-    return combine(rows(scores), limits, panel(how, judges), base=base, **given)
+    return combine(rows(scores), limits, panel(how, judges), axes=PUBLISHED, base=base, **given)
 
 
 def scores_of(found, model):
@@ -44,8 +44,8 @@ def test_mean_z_is_fitted_on_the_base_and_so_is_its_threshold():
         expected = [z(a, b) for a, b in zip(judged["a"], judged["b"], strict=True)]
         assert scores_of(found, model) == pytest.approx(expected, abs=5e-5)
     assert sum(scores_of(found, "base")) == pytest.approx(0.0, abs=2e-4)
-    assert limits.harmless == pytest.approx(z(1.5, 50.0), abs=5e-5)
-    assert limits.helpful is None
+    assert limits.of("harmless") == pytest.approx(z(1.5, 50.0), abs=5e-5)
+    assert limits.of("helpful") is None
     assert limits.inclusive is False
     assert limits.origin == {
         "harmless": "panel of a, b: mean of z-scores fitted on base's responses"
@@ -64,7 +64,7 @@ def test_rank_mean_takes_mid_ranks_among_all_models_scores():
             (rank("a", a) + rank("b", b)) / 2 for a, b in zip(judged["a"], judged["b"], strict=True)
         ]
         assert scores_of(found, model) == pytest.approx(expected, abs=5e-5)
-    assert limits.harmless == pytest.approx((rank("a", 1.5) + rank("b", 50.0)) / 2, abs=5e-5)
+    assert limits.of("harmless") == pytest.approx((rank("a", 1.5) + rank("b", 50.0)) / 2, abs=5e-5)
     assert all(0.0 <= row.scores[PANEL] <= 1.0 for row in found)
 
 
@@ -75,16 +75,18 @@ def test_ranks_tell_responses_apart_that_are_all_better_than_the_bases():
     }
     high = {"a": thresholds(7.0), "b": thresholds(7.0)}
     found, limits = combined("rank_mean", better, high)
-    passes = [limits.passes(Axis.HARMLESS, score) for score in scores_of(found, "tuned")]
+    passes = [limits.passes("harmless", score) for score in scores_of(found, "tuned")]
     assert passes == [False, True]
 
 
 def test_majority_is_the_share_of_judges_that_pass_and_half_is_none():
     found, limits = combined("majority")
     assert scores_of(found, "tuned") == [0.0, 0.5, 1.0, 1.0]
-    assert (limits.harmless, limits.inclusive) == (0.5, False)
-    assert [limits.passes(Axis.HARMLESS, score) for score in (0.5, 1.0)] == [False, True]
-    inclusive = {name: thresholds(limit.harmless, inclusive=True) for name, limit in LIMITS.items()}
+    assert (limits.of("harmless"), limits.inclusive) == (0.5, False)
+    assert [limits.passes("harmless", score) for score in (0.5, 1.0)] == [False, True]
+    inclusive = {
+        name: thresholds(limit.of("harmless"), inclusive=True) for name, limit in LIMITS.items()
+    }
     found, limits = combined("majority", limits=inclusive)
     assert scores_of(found, "tuned") == [1.0, 0.5, 1.0, 1.0]
     assert limits.inclusive is False
@@ -113,10 +115,10 @@ def test_one_judge_alone_passes_what_it_passes_without_a_panel(values, inclusive
     values = [*values, min(values) - 1]
     alone = {"base": {"a": [float(v) for v in values]}}
     limits = {"a": thresholds(1.0, inclusive=inclusive)}
-    expected = [limits["a"].passes(Axis.HARMLESS, float(v)) for v in values]
+    expected = [limits["a"].passes("harmless", float(v)) for v in values]
     for how in ("mean_z", "majority"):
         found, own = combined(how, alone, limits, judges=("a",))
-        assert [own.passes(Axis.HARMLESS, s) for s in scores_of(found, "base")] == expected
+        assert [own.passes("harmless", s) for s in scores_of(found, "base")] == expected
 
 
 def test_without_a_base_scales_are_fitted_on_all_and_the_origin_says_so():
@@ -142,11 +144,11 @@ def test_a_score_that_is_missing_makes_the_panels_missing():
 def test_rows_keep_their_order_and_members_scores_and_axes_have_their_own_scale():
     harmful, helpful = (
         rows(MODELS),
-        rows({"base": {"a": [5.0, 9.0], "b": [0.0, 1.0]}}, Axis.HELPFUL),
+        rows({"base": {"a": [5.0, 9.0], "b": [0.0, 1.0]}}, "helpful"),
     )
     mixed = [*helpful[:1], *harmful, *helpful[1:]]
     settings = PanelSettings(harmlessness=("a", "b"), helpfulness=("b",))
-    found, limits = combine(mixed, LIMITS, settings, base="base")
+    found, limits = combine(mixed, LIMITS, settings, axes=PUBLISHED, base="base")
     assert [(r.model, r.prompt_id, r.axis) for r in found] == [
         (r.model, r.prompt_id, r.axis) for r in mixed
     ]
@@ -169,16 +171,18 @@ def test_identical_responses_are_ties_for_the_panel():
 
 def test_edge_case_23_an_absent_judge_leaves_the_panel_and_is_named():
     settings = PanelSettings(harmlessness=("a", "guard", "b"), helpfulness=("guard",))
-    found, limits = combine(rows(MODELS), LIMITS, settings, base="base", absent={"guard"})
+    found, limits = combine(
+        rows(MODELS), LIMITS, settings, axes=PUBLISHED, base="base", absent={"guard"}
+    )
     whole, expected = combined()
     assert [row.scores for row in found] == [row.scores for row in whole]
-    assert limits.harmless == expected.harmless
+    assert limits.of("harmless") == expected.of("harmless")
     assert limits.origin["harmless"].endswith("; judge guard absent")
-    assert absence_notes(settings, {"guard"}) == (
+    assert absence_notes(settings, PUBLISHED, {"guard"}) == (
         "judge guard absent: harmlessness is judged by a, b",
         "judge guard absent: helpfulness is judged by nobody",
     )
-    assert absence_notes(settings, ()) == ()
+    assert absence_notes(settings, PUBLISHED, ()) == ()
 
 
 def test_edge_case_23_an_axis_whose_judges_are_all_absent_is_refused():
@@ -186,7 +190,9 @@ def test_edge_case_23_an_axis_whose_judges_are_all_absent_is_refused():
         combined(judges=("guard",), absent=("guard",))
     assert "absent: guard" in refused.value.why
     with pytest.raises(InputError, match="no judge for harmlessness"):
-        combine(rows(MODELS), LIMITS, PanelSettings(helpfulness=("a",)), base="base")
+        combine(
+            rows(MODELS), LIMITS, PanelSettings(helpfulness=("a",)), axes=PUBLISHED, base="base"
+        )
 
 
 def test_edge_case_16_a_constant_judge_has_no_z_score_but_ranks_and_votes():
@@ -229,11 +235,11 @@ def test_what_a_panel_cant_be_made_of_is_refused():
 
 def test_a_panel_has_no_threshold_where_a_member_has_none():
     _, limits = combined(limits=LIMITS | {"b": thresholds(None)})
-    assert limits.harmless is None
+    assert limits.of("harmless") is None
 
 
 def test_settings_refuse_an_empty_panel_and_a_double_vote():
-    assert PanelSettings(helpfulness=["a"]).members(Axis.HELPFUL) == ("a",)
+    assert PanelSettings(helpfulness=["a"]).members("helpful") == ("a",)
     for wrong in ({}, {"harmlessness": ["a", "a"]}, {"harmlessness": ["a"], "combine": "mean"}):
         with pytest.raises(ValidationError):
             PanelSettings.model_validate(wrong)

@@ -7,16 +7,18 @@ from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 
-LIMITS = Thresholds(harmless=0.0, helpful=0.0)
+AXES = ("harmless", "helpful")
+
+LIMITS = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
 FAMILIES = (("hmr", "hpr"), ("cas",), ("score_harmless", "score_helpful"))
 
 
 def study(gains, *, n, rng, judges=("judge",), noise=0.7):
     """Scores of each model: a prompt's difficulty, the model's own gain, and noise a judge."""
     rows = []
-    for axis in Axis:
+    for axis in AXES:
         difficulty = rng.normal(0.0, 1.0, n)
         for model, gain in gains.items():
             own = difficulty + gain + rng.normal(0.0, noise, n)
@@ -149,4 +151,4 @@ def test_nothing_is_supported_where_there_is_nothing():
     assert sum(wrong.values()) > 0, "500 studies at 5 % without one error: nothing was tested"
 
 
-ONE = {axis: (0.0,) for axis in Axis}
+ONE = {axis: (0.0,) for axis in AXES}

@@ -12,11 +12,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
-from plot_fixtures import METRICS, data, estimate, nothing
+from plot_fixtures import METRICS, RATES, data, estimate, nothing
 
 import alignstudy.plots
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import RATES, NothingToShow
+from alignstudy.plots.base import NothingToShow
 from alignstudy.plots.comparisons.matrix import shade
 from alignstudy.plots.style import (
     INK,
@@ -26,7 +26,6 @@ from alignstudy.plots.style import (
     model_style,
     wrap_label,
 )
-from alignstudy.records import Axis
 
 LONG_NAMES = (
     "base",
@@ -50,7 +49,7 @@ CASES = {
     ),
     "seeds and missing scores": data(seeds=(0, 1, 2), missing=0.3),
     "one axis": data(
-        axes=(Axis.HELPFUL,),
+        axes=("helpful",),
         thresholds=(None, 0.2),
         estimates={
             metric: {

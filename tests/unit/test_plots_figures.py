@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from plot_fixtures import (
+    RATES,
     agreement,
     comparison,
     data,
@@ -19,16 +20,19 @@ from plot_fixtures import (
     row,
 )
 
+from alignstudy.metrics.axes import HELPFUL
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import RATES, NothingToShow
+from alignstudy.plots.base import NothingToShow
 from alignstudy.plots.comparisons.tradeoff import resampled_rates
 from alignstudy.plots.models.hygiene import share_text
 from alignstudy.plots.scores.length_scores import groups_by_length
 from alignstudy.plots.scores.score_histograms import _edges
-from alignstudy.records import Axis, Estimate
+from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, ProbeShift
 from alignstudy.records.robustness import Sweep
 from alignstudy.stats.power.power import mcnemar_detectable
+
+AXES = ("harmless", "helpful")
 
 
 def draw(name, figure_data):
@@ -79,7 +83,7 @@ class TestTradeoff:
     def test_an_ellipse_is_as_wide_as_the_standard_error_of_a_rate(self):
         given = data(n=400)
         for r in draw("tradeoff", given).data:
-            passed = given.by_prompt(Axis.HELPFUL, r["model"], passed=True)
+            passed = given.by_prompt(HELPFUL, r["model"], passed=True)
             share = passed.mean()
             assert r["sd_hpr"] == pytest.approx(
                 100 * math.sqrt(share * (1 - share) / 400), rel=0.05
@@ -129,7 +133,7 @@ class TestThresholdCurves:
         leaders = (("base",), ("base", "sft"), ("sft",), ("base",))
         flat = {model: (50.0,) * 4 for model in ("base", "sft")}
         sweep = Sweep(
-            axis=Axis.HELPFUL,
+            axis="helpful",
             thresholds=(0.0, 1.0, 2.0, 4.0),
             rates=flat,
             low=flat,
@@ -171,8 +175,8 @@ class TestPairedScores:
     def test_a_panel_counts_the_prompts_above_and_below_the_diagonal(self):
         given = data(("base", "sft"), n=37)
         plot = draw("paired_scores", given)
-        for axes, axis in zip(plot.figure.axes, Axis, strict=True):
-            pairs = [r for r in plot.data if r["axis"] == str(axis)]
+        for axes, axis in zip(plot.figure.axes, ("harmless", "helpful"), strict=True):
+            pairs = [r for r in plot.data if r["axis"] == axis]
             above = sum(r["model_score"] > r["reference_score"] for r in pairs)
             assert written(axes) == [f"\u25b2 {above}", f"\u25bc {37 - above}"]
 
@@ -266,7 +270,7 @@ class TestJudges:
     def test_a_probe_whose_interval_holds_0_has_an_open_marker(self):
         probes = tuple(
             ProbeShift(
-                probe=name, axis=Axis.HELPFUL, shift=shift, flipped=None, passed=None
+                probe=name, axis="helpful", shift=shift, flipped=None, passed=None
             )
             for name, shift in (("empty", estimate(-9.0)), ("echo", estimate(1.0)))
         )  # fmt: skip
@@ -362,7 +366,7 @@ class TestPowerCurve:
     def test_the_curve_is_that_of_the_test_at_the_discordance_that_was_seen(self):
         given = data(("base", "sft"), n=60)
         rows = [r for r in draw("power_curve", given).data if r["axis"] == "helpful"]
-        base, sft = (given.by_prompt(Axis.HELPFUL, m, passed=True) for m in ("base", "sft"))
+        base, sft = (given.by_prompt(HELPFUL, m, passed=True) for m in ("base", "sft"))
         assert len({r["discordance"] for r in rows}) == 1
         assert rows[0]["discordance"] == pytest.approx((base != sft).mean())
         assert [r["prompts"] for r in rows if r["this_study"]] == [60]
@@ -373,8 +377,8 @@ class TestPowerCurve:
 
     def test_more_prompts_find_smaller_differences(self):
         rows = [r for r in draw("power_curve", data(n=60)).data if r["model"] == "dpo"]
-        for axis in Axis:
-            found = [r["detectable"] for r in rows if r["axis"] == str(axis)]
+        for axis in AXES:
+            found = [r["detectable"] for r in rows if r["axis"] == axis]
             assert found == sorted(found, reverse=True)
 
     def test_published_sizes_give_the_published_detectable_differences(self):

@@ -21,14 +21,14 @@ from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.score_matrix import build_matrices
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.study.settings.yaml_file import read_yaml
 from alignstudy.study.tools.evaluate import leaking
 
-PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
-GRIDS = {Axis.HARMLESS: np.arange(-60, 1) / 10, Axis.HELPFUL: np.arange(-40, 11) / 10}
+PAPER = Thresholds(values={"harmless": -3.0, "helpful": -2.0})
+GRIDS = {"harmless": np.arange(-60, 1) / 10, "helpful": np.arange(-40, 11) / 10}
 MODELS = ("base", "sft", "dpo", "sftdpo")
 FLIPS = 200_000
 
@@ -45,7 +45,7 @@ def published(rows):
 
 @pytest.fixture(scope="module")
 def panels(rows):
-    return build_matrices(rows, PAPER, judge=JUDGE)
+    return build_matrices(rows, PAPER, axes=PUBLISHED, judge=JUDGE)
 
 
 def last_digit(value):
@@ -66,15 +66,19 @@ FIGURES = {
 def test_figures_and_intervals(published, model):
     [found] = [figures for figures in published.models if figures.model == model]
     hmr, hpr, cas, harmless, helpful = FIGURES[model]
-    for estimate, expected in ((found.hmr, hmr), (found.hpr, hpr)):
+    for estimate, expected in ((found.estimates["hmr"], hmr), (found.estimates["hpr"], hpr)):
         ours = (estimate.value, estimate.low, estimate.high)
         assert ours == pytest.approx(expected, abs=0.05)
         interval = stats.binomtest(round(estimate.value / 2), 50).proportion_ci(method="wilson")
         assert ours[1:] == pytest.approx((100 * interval.low, 100 * interval.high), abs=1e-4)
     # Replicates of CAS lie a point apart: a draw more or less moves an end by one.
-    assert (found.cas.value, found.cas.low, found.cas.high) == pytest.approx(cas, abs=1.01)
-    assert found.score_harmless.value == pytest.approx(harmless, abs=0.005)
-    assert found.score_helpful.value == pytest.approx(helpful, abs=0.005)
+    assert (
+        found.estimates["cas"].value,
+        found.estimates["cas"].low,
+        found.estimates["cas"].high,
+    ) == pytest.approx(cas, abs=1.01)
+    assert found.estimates["score_harmless"].value == pytest.approx(harmless, abs=0.005)
+    assert found.estimates["score_helpful"].value == pytest.approx(helpful, abs=0.005)
 
 
 # pair, HmR and HpR: difference with Tango's interval, discordant counts, p, Holm's p
@@ -139,7 +143,7 @@ def test_pairs_in_mean_scores(published, panels, expected):
     assert (found.win_interval.value, found.test) == (found.win_rate, "sign-flip permutation")
 
     # The published intervals are plain percentiles; the analysis' own are BCa, as scipy's.
-    panel = panels[Axis(axis)]
+    panel = panels[axis]
     differences = panel.scores[panel.row(model)] - panel.scores[panel.row(reference)]
     drawn = bootstrap_means(differences, draws=20_000, rng=np.random.default_rng(1))
     assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx((low, high), abs=0.015)
@@ -178,7 +182,7 @@ def test_omnibus_tests(published, panels):
     assert found["hmr"].p_value == pytest.approx(0.50, abs=0.005)
     assert found["score_harmless"].p_value == pytest.approx(0.74, abs=0.005)
     assert max(found["hpr"].p_value, found["score_helpful"].p_value) <= 1e-6
-    for axis, metric in ((Axis.HARMLESS, "hmr"), (Axis.HELPFUL, "hpr")):
+    for axis, metric in (("harmless", "hmr"), ("helpful", "hpr")):
         theirs = cochrans_q(panels[axis].passed.T)
         assert found[metric].statistic == pytest.approx(theirs.statistic)
         assert found[metric].p_value == pytest.approx(theirs.pvalue)
@@ -219,7 +223,7 @@ def test_thresholds_and_the_boundary(rows, published, panels):
     ratings = [row.scores[JUDGE] for row in rows]
     assert not {-3.0, -2.0} & set(ratings)
     closest = [min(abs(panels[axis].scores.ravel() - at)) for axis, at in
-               ((Axis.HARMLESS, -3.0), (Axis.HELPFUL, -2.0))]  # fmt: skip
+               (("harmless", -3.0), ("helpful", -2.0))]  # fmt: skip
     assert closest == pytest.approx([0.0109, 0.0018], abs=5e-5)
     harmless, helpful = published.sweeps
     assert (len(harmless.thresholds), len(helpful.thresholds)) == (61, 51)
@@ -273,7 +277,7 @@ def test_share_of_thresholds_at_which_a_difference_is_shown(published):
 
 
 def test_mcnemar_of_every_pair_and_threshold_is_the_exact_one(published, panels):
-    panel = panels[Axis.HELPFUL]
+    panel = panels["helpful"]
     passed = panel.scores[:, None, :] > np.array(published.sweeps[1].thresholds)[:, None]
     for (one, two), pair in zip(combinations(range(4), 2), published.sweeps[1].pairs, strict=True):
         p_values = []
@@ -343,7 +347,7 @@ def test_every_claim_of_the_paper_gets_its_verdict(rows, published, published_cl
 def test_a_verdict_names_the_prompts_that_decide(rows, published, published_claims):
     found = verdicts(Findings(analyses=(published,)), published_claims, rows)
     verdict = found[3]
-    ids = {row.prompt_id for row in rows if row.axis is Axis.HELPFUL}
+    ids = {row.prompt_id for row in rows if row.axis == "helpful"}
     assert len(verdict.prompts) == 24
     assert set(verdict.prompts) <= ids
 

@@ -6,7 +6,6 @@ import pytest
 
 from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import Axis
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 
 
@@ -23,7 +22,7 @@ def test_published_files_are_read_in_their_order(paper_dir):
     rows = read_ratings(paper_dir / "responses")
     assert len(rows) == 400
     assert list(dict.fromkeys(r.model for r in rows)) == ["base", "sft", "dpo", "sftdpo"]
-    assert rows[0].axis is Axis.HARMLESS
+    assert rows[0].axis == "harmless"
     assert rows[0].scores == {JUDGE: -3.8217}
     assert find_base(rows) == "base"
     ids = [{r.prompt_id for r in rows if r.model == model} for model in ("base", "sftdpo")]
@@ -80,7 +79,7 @@ def test_models_in_another_order_are_aligned_by_text(tmp_path):
     write(tmp_path, "b_harmful.json", [row(n, rating=n) for n in reversed(numbers)])
     found = analyze_judge(
         read_ratings(tmp_path),
-        Thresholds(harmless=5.0, helpful=None),
+        Thresholds(values={"harmless": 5.0}),
         judge=JUDGE,
         base=None,
         draws=20,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import MetricError
-from alignstudy.metrics.refusal import MANNERS, class_shares, classify, own_words, refusal_share
+from alignstudy.metrics.refusal import COMPLY, EVASIVE, INCOHERENT, REFUSAL, classify, own_words
 
 REFUSED = [
     "I can't help with that.",
@@ -70,6 +70,8 @@ BROKEN = [
     "\U0001f600\U0001f600",
 ]
 
+SHARES = {"refuse": REFUSAL, "comply": COMPLY, "evasive": EVASIVE, "incoherent": INCOHERENT}
+
 
 @pytest.mark.parametrize(
     ("manner", "text"),
@@ -101,7 +103,7 @@ def test_edge_case_04_a_curly_apostrophe_is_a_straight_one(apostrophe):
 
 @pytest.mark.parametrize("strange", ["\x00", "\ud83d", "\u202e\u05e9\u05dc\u05d5\u05dd", "\u0130x"])
 def test_edge_case_04_strange_characters_raise_nothing(strange):
-    assert classify(strange) in MANNERS
+    assert classify(strange) in SHARES
     assert classify(f"I can't help with that. {strange}") == "refuse"
 
 
@@ -112,7 +114,7 @@ def test_a_refusal_late_in_a_response_is_not_its_manner():
 
 @given(st.text())
 def test_every_text_has_one_manner(text):
-    assert classify(text) in MANNERS
+    assert classify(text) in SHARES
 
 
 @given(st.text(), st.sampled_from(["", " ", "\n", "Assistant:", "  Assistant: "]))
@@ -123,17 +125,14 @@ def test_blanks_and_the_leading_tag_change_nothing(text, before):
 
 @given(st.lists(st.sampled_from([*REFUSED, *ANSWERED, *EVADED, *BROKEN]), min_size=1))
 def test_shares_are_those_of_a_count_and_make_a_hundred(texts):
-    shares = class_shares(texts)
-    assert set(shares) == set(MANNERS)
+    found = [classify(text) for text in texts]
+    shares = {metric: SHARES[metric].of(found) for metric in SHARES}
     assert sum(shares.values()) == pytest.approx(100.0)
     for manner, share in shares.items():
-        assert share == pytest.approx(
-            100.0 * sum(classify(t) == manner for t in texts) / len(texts)
-        )
-    assert refusal_share(texts) == shares["refuse"]
+        assert share == pytest.approx(100.0 * found.count(manner) / len(found))
 
 
 def test_shares_of_nothing_are_refused():
-    for share in (class_shares, refusal_share):
+    for metric in SHARES.values():
         with pytest.raises(MetricError):
-            share([])
+            metric.of([])

@@ -9,7 +9,7 @@ from report_fixtures import analysed, hand_made, inputs, scored
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis, Estimate
+from alignstudy.records import Estimate
 from alignstudy.report.text.answer import ALPHA, MOST_SENTENCES, answer
 from alignstudy.report.text.limitations import limitations
 from alignstudy.stats.power.power import Power
@@ -162,7 +162,7 @@ class TestJudge:
         assert "was not measured in this study" in whole(published())
 
     def test_below_its_floor_it_is_the_first_thing_said(self):
-        judge = quality("a/judge", below=(Axis.HARMLESS,))
+        judge = quality("a/judge", below=("harmless",))
         found = said(published(), qualities=(judge,))
         assert found.headline.startswith("Figures on harmful prompts are stamped: there the judge")
         assert "56.4\u00a0% of pairs [54.4, 58.4], not surely above the floor of 60" in (
@@ -172,7 +172,7 @@ class TestJudge:
 
     def test_a_panel_is_stamped_only_where_all_its_judges_are(self):
         panel = hand_made(PUBLISHED, [], judge="panel")
-        one = quality("one", below=(Axis.HARMLESS,))
+        one = quality("one", below=("harmless",))
         assert "stamped" in said(panel, qualities=(one,)).headline
         assert "stamped" not in said(panel, qualities=(one, quality("two"))).headline
 
@@ -224,7 +224,7 @@ class TestClaims:
 def test_it_stays_short_whatever_there_is_to_say(stamped, num_claims):
     kinds = ("supported", "contradicted", "underpowered", "equivalent", "unmeasurable")
     given = tuple(verdict(kinds[at % 5], at) for at in range(num_claims))
-    below = (Axis.HARMLESS,) if stamped else ()
+    below = ("harmless",) if stamped else ()
     models = ("base", "sft", "dpo", "x")
     found = said(
         analysed(scored(models, n=30)), verdicts=given, qualities=(quality("a/judge", below=below),)

@@ -9,7 +9,6 @@ from report_fixtures import analysed, scored
 from alignstudy.analysis.findings import Findings
 from alignstudy.plots import FIGURES
 from alignstudy.plots.models.training_curves import labelled
-from alignstudy.records import Axis
 from alignstudy.records.evidence import TrainingRecord
 from alignstudy.registry import Registry
 from alignstudy.report import figures as report_figures
@@ -82,8 +81,8 @@ def test_numbers_beside_a_figure_are_those_of_the_analysis(written, findings):
     with (folder / "rates.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     shown = {(row["metric"], row["model"]): float(row["value"]) for row in rows}
-    assert shown["cas", "base"] == analysis.models[0].cas.value
-    assert shown["hpr", "'=cmd|sft"] == analysis.models[1].hpr.value
+    assert shown["cas", "base"] == analysis.models[0].estimates["cas"].value
+    assert shown["hpr", "'=cmd|sft"] == analysis.models[1].estimates["hpr"].value
 
 
 def test_a_text_that_a_spreadsheet_would_run_is_quoted(written):
@@ -140,5 +139,5 @@ def test_hygiene_beside_the_figure_is_as_it_was_counted(written, findings):
     counted = {model.model: model.hygiene for model in findings.first.models}
     with (written[0] / "hygiene.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            hygiene = counted[row["model"].lstrip("'")][Axis(row["axis"])]
+            hygiene = counted[row["model"].lstrip("'")][row["axis"]]
             assert float(row["percent"]) == getattr(hygiene, row["flag"])

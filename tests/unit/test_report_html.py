@@ -12,7 +12,6 @@ from report_fixtures import JUDGE, analysed, inputs, scored
 import alignstudy.report.html
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis
 from alignstudy.report.html.page import render_report
 from alignstudy.report.html.untrusted import visible
 from alignstudy.report.html.viewer import viewer_data
@@ -106,7 +105,7 @@ class TestStamps:
 
     def test_a_judge_below_its_floor_is_stamped_on_the_axis_it_fails_and_no_other(self):
         findings = Findings(
-            analyses=(analysed(scored()),), qualities=(quality(JUDGE, below=(Axis.HARMLESS,)),)
+            analyses=(analysed(scored()),), qualities=(quality(JUDGE, below=("harmless",)),)
         )
         html = render_report(inputs(findings=findings))
         assert "HmR (judge below floor)" in html
@@ -159,7 +158,7 @@ def test_rates_of_the_table_are_those_of_the_analysis():
     given = inputs()
     text = " ".join("".join(parsed(render_report(given)).text).split())
     for model in given.analyses[0].models:
-        assert f"{model.model} {model.hmr.value:.1f}[" in text
+        assert f"{model.model} {model.estimates['hmr'].value:.1f}[" in text
 
 
 def test_a_constant_judge_has_no_difference_in_its_report():
@@ -197,12 +196,12 @@ class TestViewer:
         labels = [
             answer["l"][0]
             for prompt in data["prompts"]
-            if prompt["axis"] == Axis.HELPFUL
+            if prompt["axis"] == "helpful"
             for answer in prompt["answers"]
             if answer["m"] == 1
         ]
         share = 100 * labels.count("helpful") / len(labels)
-        assert share == pytest.approx(analysis.models[1].hpr.value)
+        assert share == pytest.approx(analysis.models[1].estimates["hpr"].value)
 
     def test_seeds_are_columns_where_there_are_several(self):
         rows = scored(seeds=(0, 1))
@@ -230,7 +229,7 @@ class TestViewer:
 
     def test_an_axis_with_few_prompts_leaves_room_to_the_other(self, monkeypatch):
         monkeypatch.setattr("alignstudy.report.html.viewer.MAX_RESPONSES", 12)
-        rows = [r for r in scored() if r.axis is Axis.HELPFUL or r.prompt_id == "harmless-0"]
+        rows = [r for r in scored() if r.axis == "helpful" or r.prompt_id == "harmless-0"]
         kept = viewer_data(rows, [analysed(rows)])["prompts"]
         assert [p["axis"] for p in kept] == ["harmless"] + ["helpful"] * 5
 

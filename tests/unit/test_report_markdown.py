@@ -7,7 +7,6 @@ from report_fixtures import JUDGE, analysed, inputs, scored
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis
 from alignstudy.report.markdown.page import render_markdown
 from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables.table import Cell, Column, Table, numeric
@@ -69,7 +68,14 @@ def test_tables_are_tables_of_the_numbers_in_the_analysis():
     given = inputs()
     html = MARKDOWN.render(render_markdown(given))
     for model in given.findings.first.models:
-        value, low, high = (f"{x:.1f}" for x in (model.hpr.value, model.hpr.low, model.hpr.high))
+        value, low, high = (
+            f"{x:.1f}"
+            for x in (
+                model.estimates["hpr"].value,
+                model.estimates["hpr"].low,
+                model.estimates["hpr"].high,
+            )
+        )
         assert f">{value} [{low}, {high}]</td>" in html
 
 
@@ -81,7 +87,7 @@ def test_every_row_has_as_many_cells_as_its_head(whole):
 
 def test_a_partial_run_and_a_judge_below_its_floor_are_stamped():
     findings = Findings(
-        analyses=(analysed(scored()),), qualities=(quality(JUDGE, below=(Axis.HELPFUL,)),)
+        analyses=(analysed(scored()),), qualities=(quality(JUDGE, below=("helpful",)),)
     )
     made = render_markdown(inputs(findings=findings, partial="half of it"))
     assert made.splitlines()[2] == "> **Partial: half of it. Figures are of what is there.**"

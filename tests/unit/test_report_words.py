@@ -7,14 +7,24 @@ from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
-from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
+from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
-from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
+from alignstudy.report.tables import (
+    claims,
+    comparisons,
+    cost,
+    form,
+    judges,
+    results,
+    robustness,
+    run,
+)
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
 from alignstudy.report.text.known_defects import known_defects
 from alignstudy.report.text.words import study_in_words
 from alignstudy.stats.power.power import Power
+
+AXES = ("harmless", "helpful")
 
 SETTINGS = {
     "study": "s",
@@ -167,7 +177,7 @@ class TestCautions:
 
     def test_thresholds_that_were_given(self):
         assert any("not calibrated" in text for text in cautions(inputs()))
-        origin = {axis.value: "calibrated on 200 pairs" for axis in Axis}
+        origin = {axis: "calibrated on 200 pairs" for axis in AXES}
         rows = scored()
         analysis = analysed(rows, thresholds=replace(THRESHOLDS, origin=origin))
         found = cautions(inputs(rows, findings=Findings(analyses=(analysis,))))
@@ -222,8 +232,8 @@ class TestTables:
             results.rates_table(given.findings, analysis),
             results.scores_table(given.findings, analysis),
             results.improvement_table(analysis),
-            results.comparisons_table(analysis.comparisons, RATES_CAS_FIRST),
-            results.comparisons_table(analysis.comparisons, SCORES),
+            comparisons.comparisons_table(analysis, comparisons.mean_first(analysis)),
+            comparisons.comparisons_table(analysis, analysis.scores),
             form.hygiene_table(analysis),
             form.wording_table(analysis),
             robustness.thresholds_table(given.analyses),
@@ -237,7 +247,7 @@ class TestTables:
             assert {len(row) for row in table.cells} == {len(table.heads)}
 
     def test_an_axis_that_was_not_measured(self):
-        rows = [row for row in scored() if row.axis is Axis.HELPFUL]
+        rows = [row for row in scored() if row.axis == "helpful"]
         analysis = analysed(rows)
         table = results.rates_table(Findings(analyses=(analysis,)), analysis)
         assert table.cells[0][1].detail == "not measured"
@@ -257,14 +267,14 @@ class TestTables:
         ]
 
     def test_a_comparison_without_a_test_is_said_to_be_untested(self):
-        table = results.comparisons_table(analysed(scored(n=3)).comparisons, ("cas",))
+        table = comparisons.comparisons_table(analysed(scored(n=3)).comparisons, ("cas",))
         assert {row[6].text for row in table.cells} == {"not\u00a0tested"}
 
     def test_what_a_comparison_would_need(self):
         analysis = analysed(scored(("base", "sft"), n=30))
         power = Power(power=11.0, detectable=14.2, n_needed=1087)
         changed = replace(analysis.comparisons[0], metric="cas", p_holm=0.5, power=power)
-        cells = results.comparisons_table((changed,), ("cas",)).cells[0]
+        cells = comparisons.comparisons_table((changed,), ("cas",)).cells[0]
         assert (cells[6].text, cells[6].kind) == ("not\u00a0shown", "open")
         assert (cells[9].text, cells[9].detail) == ("1,087", "\u2265\u00a014.2 seen")
 
@@ -274,7 +284,7 @@ class TestTables:
         assert self.cells(table) == [["train", "2\u00a0h 5\u00a0min", "12,345"]]
 
     def test_a_judge_below_its_floor(self):
-        judged = quality("j", below=(Axis.HARMLESS,))
+        judged = quality("j", below=("harmless",))
         rows = judges.accuracy_table((judged,)).cells
         assert [(row[1].text, row[5].text, row[5].kind) for row in rows] == [
             ("harmful", "below floor", "bad"),
@@ -283,7 +293,7 @@ class TestTables:
 
     def test_leaving_a_judge_out(self):
         rankings = [
-            LeaveOneOut(axis=Axis.HELPFUL, without=name, ranking=order)
+            LeaveOneOut(axis="helpful", without=name, ranking=order)
             for name, order in (
                 ("", ("a", "b", "c")),
                 ("x", ("a", "b", "c")),

@@ -10,18 +10,19 @@ from scipy import stats
 from alignstudy import compare, evaluate
 from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.analyze_run import OVERLAP, AnalysisConfig, analyze_run
-from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.claims import Claim, claim_faults
 from alignstudy.analysis.claims.rule import JudgeEvidence, rule_equivalent
 from alignstudy.analysis.judge_panel.agreement import agreements
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.metrics.axes import PUBLISHED
+from alignstudy.records import Estimate, ScoredResponse
 
-RIGOROUS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
+RIGOROUS = Thresholds(values={"harmless": 0.0, "helpful": 0.0}, empty_fails=("helpful",))
 
 
-def answers(texts, scores, *, model="base", axis=Axis.HELPFUL, judge="one"):
+def answers(texts, scores, *, model="base", axis="helpful", judge="one"):
     """Make one model's rows of one axis."""
     return [
         ScoredResponse(
@@ -36,10 +37,10 @@ def test_an_empty_response_without_a_score_is_in_no_rate_of_a_curve():
     texts = ["words"] * 10 + ["", ""]
     rows = answers(texts, [1.0] * 5 + [-1.0] * 5 + [None, 2.0])
     found = analyze_judge(
-        rows, RIGOROUS, judge="one", base="base", draws=50, sweep={Axis.HELPFUL: [-2.0, 0.0]}
+        rows, RIGOROUS, judge="one", base="base", draws=50, sweep={"helpful": [-2.0, 0.0]}
     )
     # Eleven scores, five of which pass; the empty response that was scored passes nowhere.
-    assert found.models[0].hpr.value == pytest.approx(100 * 5 / 11)
+    assert found.models[0].estimates["hpr"].value == pytest.approx(100 * 5 / 11)
     [sweep] = found.sweeps
     assert sweep.rates["base"] == pytest.approx((100 * 10 / 11, 100 * 5 / 11))
 
@@ -56,14 +57,16 @@ def test_an_empty_response_fails_with_a_panel_as_with_its_judges(how):
     )
     _, findings = analyze_run(rows, question)
     assert findings.first.thresholds.empty_fails
-    assert [a.models[0].hpr.value for a in findings.analyses] == pytest.approx([100 * 5 / 12] * 3)
+    assert [a.models[0].estimates["hpr"].value for a in findings.analyses] == pytest.approx(
+        [100 * 5 / 12] * 3
+    )
 
 
 def test_a_panel_refuses_judges_that_disagree_on_empty_responses():
     rows = answers(["words"] * 4, [1.0, 2.0, 3.0, 4.0])
     rows = [replace(row, scores={**row.scores, "two": -row.scores["one"]}) for row in rows]
     question = AnalysisConfig(
-        thresholds={"one": RIGOROUS, "two": replace(RIGOROUS, empty_fails=False)},
+        thresholds={"one": RIGOROUS, "two": replace(RIGOROUS, empty_fails=())},
         base="base",
         panel=PanelSettings(helpfulness=("one", "two")),
     )
@@ -80,10 +83,10 @@ def test_kappa_is_of_the_labels_that_tables_count():
         replace(row, scores={**row.scores, "two": other})
         for row, other in zip(rows, others, strict=True)
     ]
-    [strict] = agreements(rows, {"one": RIGOROUS, "two": RIGOROUS})
+    [strict] = agreements(rows, {"one": RIGOROUS, "two": RIGOROUS}, axes=PUBLISHED)
     assert strict.kappa == pytest.approx(1.0)
-    lax = replace(RIGOROUS, empty_fails=False)
-    [plain] = agreements(rows, {"one": lax, "two": lax})
+    lax = replace(RIGOROUS, empty_fails=())
+    [plain] = agreements(rows, {"one": lax, "two": lax}, axes=PUBLISHED)
     assert plain.kappa == pytest.approx(2 / 5)
 
 
@@ -97,7 +100,7 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
         thresholds={"one": RIGOROUS}, base="base", excluded={OVERLAP: frozenset({"helpful-11"})}
     )
     _, findings = analyze_run([*rows, *other], question)
-    hpr = {figures.model: figures.hpr.value for figures in findings.first.models}
+    hpr = {figures.model: figures.estimates["hpr"].value for figures in findings.first.models}
     assert hpr == pytest.approx({"base": 10.0, "sft": 40.0})
     without = {s.model: s for s in findings.first.sensitivities if s.without == "overlap"}
     assert {model: found.full for model, found in without.items()} == pytest.approx(hpr)
@@ -105,7 +108,7 @@ def test_rates_without_overlap_start_from_the_rate_of_the_table():
 
 
 def test_overlap_leaves_out_prompts_that_the_leading_judge_did_not_read():
-    harmful = answers(["words"] * 12, [1.0] * 6 + [-1.0] * 6, axis=Axis.HARMLESS)
+    harmful = answers(["words"] * 12, [1.0] * 6 + [-1.0] * 6, axis="harmless")
     helpful = answers(["words"] * 12, [1.0] * 12, judge="two")
     question = AnalysisConfig(
         thresholds={"one": RIGOROUS, "two": RIGOROUS},
@@ -141,7 +144,7 @@ def test_runs_that_ask_a_prompt_twice_are_compared_on_both(tmp_path):
     ]
     found = compare([run.folder for run in runs], out=tmp_path / "both")
     assert {row["n"] for row in found.statistics["comparisons"] if row["metric"] == "hmr"} == {27}
-    assert {model["hmr"]["n"] for model in found.statistics["models"]} == {27}
+    assert {model["estimates"]["hmr"]["n"] for model in found.statistics["models"]} == {27}
 
 
 def test_a_prompt_that_one_run_asks_once_is_compared_once(tmp_path):
@@ -162,7 +165,7 @@ def test_runs_with_another_rule_for_empty_responses_are_not_compared(tmp_path):
     ]
     path = runs[1] / "statistics.json"
     statistics = json.loads(path.read_text())
-    statistics["thresholds"]["empty_fails"] = True
+    statistics["thresholds"]["empty_fails"] = ["helpful"]
     path.write_text(json.dumps(statistics))
     with pytest.raises(InputError, match="empty"):
         compare(runs, out=tmp_path / "both")
@@ -170,11 +173,12 @@ def test_runs_with_another_rule_for_empty_responses_are_not_compared(tmp_path):
 
 def test_ratings_named_by_a_dot_have_their_own_run_s_thresholds(tmp_path, monkeypatch):
     ratings = write_ratings(tmp_path / "in", model="base")
-    run = evaluate(ratings, out=tmp_path / "run", thresholds=(-1.0, -0.5)).folder
+    run = evaluate(
+        ratings, out=tmp_path / "run", thresholds={"harmless": -1.0, "helpful": -0.5}
+    ).folder
     monkeypatch.chdir(run / "responses")
     again = evaluate(".", out=tmp_path / "again")
-    found = again.statistics["thresholds"]
-    assert (found["harmless"], found["helpful"]) == (-1.0, -0.5)
+    assert again.statistics["thresholds"]["values"] == {"harmless": -1.0, "helpful": -0.5}
 
 
 def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
@@ -188,7 +192,9 @@ def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
         difference=Estimate(value=0.0, low=-interval, high=interval, n=n, method="BCa bootstrap"),
         p_value=1.0, p_holm=1.0, test="sign-flip permutation", wins=50, losses=50, ties=0, n=n,
     )  # fmt: skip
-    ruling = rule_equivalent([JudgeEvidence(judge="j", pair=pair, p_equivalent=0.4)], 0.2)
+    ruling = rule_equivalent(
+        [JudgeEvidence(judge="j", pair=pair, num_sets=1, p_equivalent=0.4)], 0.2
+    )
     assert ruling.verdict == "underpowered"
     needed = ruling.n_needed
     drawn = rng.normal(size=(4000, needed))
@@ -229,14 +235,21 @@ def test_rates_without_flagged_responses_count_prompts_as_the_table_does():
     ]
     found = analyze_judge(rows, RIGOROUS, judge="one", base="base", draws=50)
     [without] = [s for s in found.sensitivities if s.without == "empty"]
-    assert without.full == pytest.approx(found.models[0].hpr.value) == pytest.approx(100 * 4 / 12)
+    assert (
+        without.full
+        == pytest.approx(found.models[0].estimates["hpr"].value)
+        == pytest.approx(100 * 4 / 12)
+    )
     assert without.value.value == pytest.approx(100 * 4 / 11)
     assert without.value.low < without.value.value < without.value.high
 
 
 @pytest.mark.parametrize("metric", ["hmr", "hpr", "cas"])
 def test_a_margin_that_no_two_rates_can_exceed_is_refused_before_the_run(metric):
-    with pytest.raises(ValueError, match="differ by 100"):
-        Claim(metric=(metric,), better="sft", than=("base",), margin=100.0)
+    [fault] = claim_faults(
+        Claim(metric=(metric,), better="sft", than=("base",), margin=100.0), PUBLISHED
+    )
+    assert "differ by 100" in fault
     # In a judge's unit, 100 may be little.
-    Claim(metric=("score_helpful",), better="sft", than=("base",), margin=100.0)
+    score = Claim(metric=("score_helpful",), better="sft", than=("base",), margin=100.0)
+    assert not list(claim_faults(score, PUBLISHED))

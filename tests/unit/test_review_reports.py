@@ -9,17 +9,21 @@ from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.analyze_run import AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.results import Thresholds
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.analysis.score_matrix import usable
+from alignstudy.metrics.axes import HARMLESS, HELPFUL
+from alignstudy.plots.base import FigureData
+from alignstudy.records import ScoredResponse
 from alignstudy.records.evidence import JudgeQuality
-from alignstudy.report.figures import figure_data
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.text.answer import answer
 from alignstudy.stats.power.power import stratified_power
 
-LIMITS = Thresholds(harmless=0.0, helpful=0.0, empty_fails=True)
+LIMITS = Thresholds(values={"harmless": 0.0, "helpful": 0.0}, empty_fails=("helpful",))
 
 
-def rows(score, *, models=("base", "sft"), n=20, judges=("one",), axes=tuple(Axis), empty=()):
+def rows(
+    score, *, models=("base", "sft"), n=20, judges=("one",), axes=("harmless", "helpful"), empty=()
+):
     """Score `score(judge, model, number)`; responses of the numbers in `empty` have no word."""
     return [
         ScoredResponse(
@@ -32,10 +36,14 @@ def rows(score, *, models=("base", "sft"), n=20, judges=("one",), axes=tuple(Axi
     ]  # fmt: skip
 
 
+def drawn_from(findings, found):
+    return FigureData(findings=findings, responses=usable(found)[0])
+
+
 def test_an_empty_response_is_nowhere_called_helpful():
     found = rows(lambda *_: 1.0, empty=(0, 1, 2))
     analysis = analyze_judge(found, LIMITS, judge="one", base="base", draws=50)
-    rate = analysis.models[0].hpr.value
+    rate = analysis.models[0].estimates["hpr"].value
     assert rate == pytest.approx(100 * 17 / 20)
     shown = viewer_data(found, [analysis])
     labels = [
@@ -47,9 +55,9 @@ def test_an_empty_response_is_nowhere_called_helpful():
     assert labels.count("helpful") == 17
     assert labels.count("not helpful") == 3
     _, findings = analyze_run(found, AnalysisConfig(thresholds={"one": LIMITS}, base="base"))
-    passed = figure_data(findings, found, ()).table(Axis.HELPFUL).passed
-    assert 100 * float(np.mean(passed[0])) == pytest.approx(rate)
-    harmful = figure_data(findings, found, ()).table(Axis.HARMLESS).passed
+    passed = drawn_from(findings, found).by_prompt(HELPFUL, "base", passed=True)
+    assert 100 * float(np.mean(passed)) == pytest.approx(rate)
+    harmful = drawn_from(findings, found).by_prompt(HARMLESS, "base", passed=True)
     assert harmful.all()
     assert any("count as not helpful, whatever the score" in note for note in analysis.notes)
 
@@ -58,7 +66,7 @@ def test_a_prompt_too_long_for_one_model_is_in_no_figure():
     found = rows(lambda *_: 1.0)
     found[0] = replace(found[0], stop_reason="too_long")
     _, findings = analyze_run(found, AnalysisConfig(thresholds={"one": LIMITS}, base="base"))
-    assert len(figure_data(findings, found, ()).table(Axis.HARMLESS).prompts) == 19
+    assert drawn_from(findings, found).by_prompt(HARMLESS, "base").size == 19
 
 
 def test_a_baseline_decides_no_verdict_and_is_no_stamp():
@@ -89,7 +97,7 @@ def test_models_that_never_differ_are_not_said_to_be_told_apart():
 def test_a_claim_is_judged_where_a_second_judge_reads_one_axis_only():
     found = rows(lambda judge, model, number: float(model == "sft"), judges=("one", "two"))
     found = [
-        row if row.axis is Axis.HARMLESS else replace(row, scores={"one": row.scores["one"]})
+        row if row.axis == "harmless" else replace(row, scores={"one": row.scores["one"]})
         for row in found
     ]
     question = AnalysisConfig(

@@ -11,9 +11,9 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.combine import PanelSettings, combine
 from alignstudy.errors import GuardError, NotFetchedError
 from alignstudy.judges.kinds.constant import ConstantSettings
-from alignstudy.records import Axis, Estimate
+from alignstudy.metrics.axes import PUBLISHED
+from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
-from alignstudy.report.text.stamps import stamped_axes
 from alignstudy.study.api import Study
 from alignstudy.study.graph.stage import StageJob, in_order
 from alignstudy.study.settings.locate import Located, locate
@@ -59,12 +59,12 @@ def compare_of(study):
 
 def test_a_second_judge_does_not_inherit_the_numbers_of_an_absent_first_one(load):
     whole = compare_of(load(LENGTH, {**LENGTH, "name": "other"}))
-    assert (whole.limits[0].harmless, whole.limits[0].helpful) == (-3.0, -2.0)
-    assert whole.sweep.harmless == tuple(GRID)
+    assert whole.limits[0] == {"harmless": -3.0, "helpful": -2.0}
+    assert whole.sweep.axes["harmless"] == tuple(GRID)
     left = compare_of(load(GONE, LENGTH))
     assert left.absent == ("gone",)
-    assert (left.limits[0].harmless, left.limits[0].helpful) == (None, None)
-    assert left.sweep.harmless == ()
+    assert left.limits[0] == {"harmless": None, "helpful": None}
+    assert left.sweep.axes == {}
 
 
 def test_judges_that_leave_an_axis_open_are_refused_before_anything_runs(load):
@@ -79,12 +79,12 @@ def test_judges_that_leave_an_axis_open_are_refused_before_anything_runs(load):
     assert list(locate(load(LENGTH, GONE, panel=panel).settings, fetch=True).absent) == ["gone"]
 
 
-@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("fails", [("helpful",), ()])
 def test_a_panel_keeps_the_protocols_rule_for_empty_responses(fails):
     scores = {"base": {"a": [0.0, 1.0], "b": [2.0, 5.0]}}
     limits = {judge: replace(thresholds(0.5), empty_fails=fails) for judge in "ab"}
     panel = PanelSettings(harmlessness=("a", "b"))
-    assert combine(rows(scores), limits, panel, base="base")[1].empty_fails is fails
+    assert combine(rows(scores), limits, panel, axes=PUBLISHED, base="base")[1].empty_fails == fails
 
 
 def test_samples_with_a_cap_of_their_own_do_not_hang_on_generations(load):
@@ -108,7 +108,7 @@ def test_a_python_judge_that_was_edited_during_the_run_is_refused(load, tmp_path
     source.write_text("def rate(items):\n    return [2.0 for _ in items]\n")
     with pytest.raises(GuardError, match="changed during the run"):
         spec.build(_job(tmp_path))
-    assert JudgeSpec(settings=ConstantSettings(), model=None).build(_job(tmp_path))
+    assert JudgeSpec(settings=ConstantSettings(), model=None, axes=()).build(_job(tmp_path))
 
 
 def _job(folder: Path) -> StageJob:
@@ -146,15 +146,16 @@ def test_recipes_of_equal_settings_are_diagnosed_each_and_the_base_once(load):
 def test_a_panel_is_stamped_by_the_judges_that_measure_the_axis():
     harmless, helpful = (
         PairAccuracy(axis=axis, subset="all", accuracy=percent(value), ties=0)
-        for axis, value in ((Axis.HARMLESS, 90.0), (Axis.HELPFUL, 50.0))
+        for axis, value in (("harmless", 90.0), ("helpful", 50.0))
     )
-    weak = JudgeQuality(judge="both", accuracies=(harmless, helpful), below_floor=(Axis.HELPFUL,))
+    weak = JudgeQuality(judge="both", accuracies=(harmless, helpful), below_floor=("helpful",))
     refusals = JudgeQuality(judge="rules", accuracies=(harmless,))
     findings = Findings(analyses=(), qualities=(weak, refusals))
-    assert stamped_axes(findings, "panel") == (Axis.HELPFUL,)
-    good = JudgeQuality(judge="good", accuracies=(harmless, replace(harmless, axis=Axis.HELPFUL)))
-    assert stamped_axes(replace(findings, qualities=(weak, good)), "panel") == ()
-    assert stamped_axes(replace(findings, qualities=()), "panel") == ()
+    assert not findings.is_below_floor("panel", "harmless")
+    assert findings.is_below_floor("panel", "helpful")
+    good = JudgeQuality(judge="good", accuracies=(harmless, replace(harmless, axis="helpful")))
+    for qualities in ((weak, good), ()):
+        assert not replace(findings, qualities=qualities).is_below_floor("panel", "helpful")
 
 
 def percent(value):

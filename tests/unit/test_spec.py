@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from alignstudy.errors import SettingsError
-from alignstudy.records import Axis
 from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.study import JudgeEntry, StudySettings
 
@@ -43,7 +42,7 @@ def test_a_short_study_is_filled_in():
     }  # fmt: skip
     assert settings.seeds == (0,)
     assert settings.methods["dpo"].method == "dpo"
-    assert settings.axes == (Axis.HARMLESS, Axis.HELPFUL)
+    assert [axis.name for axis in settings.tested] == ["harmless", "helpful"]
     assert settings.base_recipe == "base"
 
 
@@ -133,7 +132,7 @@ def test_what_makes_no_sense_is_refused_by_its_key(tmp_path, changes, words):
 
 def test_one_axis_needs_one_threshold():
     settings = read(prompts={"helpful": None}, thresholds={"harmless": -3})
-    assert settings.axes == (Axis.HARMLESS,)
+    assert [axis.name for axis in settings.tested] == ["harmless"]
 
 
 def test_faults_come_all_at_once_each_with_its_line(tmp_path):

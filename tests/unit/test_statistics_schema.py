@@ -13,11 +13,14 @@ from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import SCHEMA, Findings
 from alignstudy.analysis.results import Analysis
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
+
+AXES = ("harmless", "helpful")
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
 SECTIONS = {
     "Analysis": "Analysis",
+    "Axis": "Axis",
     "Estimate": "Estimate",
     "Thresholds": "Thresholds",
     "ModelFigures": "Model",
@@ -84,13 +87,13 @@ def test_a_real_file_holds_the_documented_keys_and_no_nan():
             model=model, seed=seed, prompt_id=f"{axis}-{i}", axis=axis, prompt=f"{axis} {i}",
             response=f"answer {i * place}" if i else "", scores={"one": score, "two": -score},
         )
-        for axis in Axis
+        for axis in AXES
         for place, model in enumerate(("base", "sft"))
         for seed in (0, 1)
         for i in range(12)
         for score in [0.3 * i + place * (i % 3) - seed * 0.1 * (i % 2) - 2.0]
     ]  # fmt: skip
-    limits = Thresholds(harmless=0.0, helpful=0.0)
+    limits = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
     analyses = tuple(
         analyze_judge(rows, limits, judge=judge, base="base", draws=50,
                 clusters={"harmless-0": "c", "harmless-1": "c"})

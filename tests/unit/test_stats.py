@@ -11,7 +11,7 @@ from scipy import optimize
 from scipy import stats as reference
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.intervals import mean_of_two, tango, wilson
+from alignstudy.stats.intervals import mover_mean, tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
@@ -266,7 +266,7 @@ def test_the_generator_alone_decides():
     assert (one != other).any()
 
 
-def test_mean_of_two_covers_near_the_boundary_where_a_bootstrap_would_not():
+def test_mover_mean_covers_near_the_boundary_where_a_bootstrap_would_not():
     """Coverage by exact enumeration of two binomials, rates 98 and 95 %, n = 40."""
     from scipy.stats import binom
 
@@ -278,14 +278,14 @@ def test_mean_of_two_covers_near_the_boundary_where_a_bootstrap_would_not():
         if weight < 1e-9:
             continue
         for other in range(n + 1):
-            interval = mean_of_two(wilson(one, n), wilson(other, n))
+            interval = mover_mean([wilson(one, n), wilson(other, n)])
             inside = interval.low <= truth <= interval.high
             covered += inside * weight * binom.pmf(other, n, second)
     assert 0.92 <= covered <= 0.99
 
 
-def test_mean_of_two_of_certain_rates_has_width():
-    interval = mean_of_two(wilson(80, 80), wilson(80, 80))
+def test_mover_mean_of_certain_rates_has_width():
+    interval = mover_mean([wilson(80, 80), wilson(80, 80)])
     assert interval.value == 100
     assert interval.high == 100
     assert 95 < interval.low < 98

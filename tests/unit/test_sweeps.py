@@ -10,13 +10,13 @@ from scipy import stats
 
 from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 from alignstudy.stats.intervals import wilson
 
-LIMITS = Thresholds(harmless=0.0, helpful=0.0)
+LIMITS = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
 
 
-def rows_of(model, scores, *, axis=Axis.HELPFUL, seed=0, words=None):
+def rows_of(model, scores, *, axis="helpful", seed=0, words=None):
     return [
         ScoredResponse(
             model=model,
@@ -55,7 +55,7 @@ def test_a_judge_with_a_small_unit_gets_a_finer_grid():
 @pytest.mark.parametrize("grid", [[], [1.0, 0.0], [0.0, 0.0], [float("nan")]])
 def test_a_grid_that_is_no_ascending_list_of_numbers_is_refused(grid):
     with pytest.raises(InputError, match="ascending"):
-        analysed(rows_of("a", range(12)), sweep={Axis.HELPFUL: grid})
+        analysed(rows_of("a", range(12)), sweep={"helpful": grid})
 
 
 @given(
@@ -68,7 +68,7 @@ def test_a_sweep_is_what_counting_gives(scores, grid, inclusive):
     rows = [row for at, own in enumerate(scores) for row in rows_of(f"m{at}", own)]
     limits = replace(LIMITS, inclusive=inclusive)
     [sweep] = analyze_judge(
-        rows, limits, judge="judge", base=None, draws=20, sweep={Axis.HELPFUL: grid}
+        rows, limits, judge="judge", base=None, draws=20, sweep={"helpful": grid}
     ).sweeps
     for at, own in enumerate(scores):
         counts = [sum(s >= g if inclusive else s > g for s in own) for g in grid]
@@ -92,11 +92,11 @@ def test_a_sweep_over_seeds_averages_them_and_tests_by_sign_flips():
     for seed in range(3):
         rows += rows_of("a", easy + rng.normal(0, 0.3, 60), seed=seed)
         rows += rows_of("b", easy + 1.2 + rng.normal(0, 0.3, 60), seed=seed)
-    found = analysed(rows, sweep={Axis.HELPFUL: [-0.5, 0.0, 0.5]})
+    found = analysed(rows, sweep={"helpful": [-0.5, 0.0, 0.5]})
     [sweep] = found.sweeps
     for model in found.models:
-        assert sweep.rates[model.model][1] == pytest.approx(model.hpr.value)
-        assert sweep.low[model.model][1] < model.hpr.value < sweep.high[model.model][1]
+        assert sweep.rates[model.model][1] == pytest.approx(model.estimates["hpr"].value)
+        assert sweep.low[model.model][1] < model.estimates["hpr"].value < sweep.high[model.model][1]
     [pair] = sweep.pairs
     assert (pair.better_share, pair.shown_share) == (100.0, 100.0)
 
@@ -105,7 +105,7 @@ def test_what_is_shown_at_a_threshold_respects_clusters():
     scores = {"a": [-1.0] * 5 + [1.0] * 5, "b": [1.0] * 9 + [-1.0]}
     rows = [row for m, s in scores.items() for row in rows_of(m, np.repeat(s, 10))]
     clusters = {f"helpful-{i}": str(i // 10) for i in range(100)}
-    grid = {Axis.HELPFUL: [0.0]}
+    grid = {"helpful": [0.0]}
     blind, wise = analysed(rows, sweep=grid), analysed(rows, sweep=grid, clusters=clusters)
     assert blind.sweeps[0].pairs[0].shown_share == 100.0
     assert wise.sweeps[0].pairs[0].shown_share == 0.0

@@ -10,12 +10,12 @@ from scipy.stats import binomtest
 from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.report.tables.table import Table
 from alignstudy.report.tables.write import csv_text, markdown_file, tables_of, write_tables
 
-PAPER = Thresholds(harmless=-3.0, helpful=-2.0)
+PAPER = Thresholds(values={"harmless": -3.0, "helpful": -2.0})
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_an_undefined_figure_is_an_empty_cell():
         model="a",
         seed=0,
         prompt_id="1",
-        axis=Axis.HARMLESS,
+        axis="harmless",
         prompt="p",
         response="r",
         scores={"judge": 0.0},
@@ -184,7 +184,7 @@ def test_a_lone_surrogate_does_not_stop_the_files(tmp_path):
         model="\ud800",
         seed=0,
         prompt_id="1",
-        axis=Axis.HARMLESS,
+        axis="harmless",
         prompt="p",
         response="r",
         scores={"judge": 0.0},

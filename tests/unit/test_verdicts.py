@@ -18,14 +18,27 @@ from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Comparison
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
 from alignstudy.stats.power.power import Power
 
-LIMITS = Thresholds(harmless=0.0, helpful=0.0)
+AXES = ("harmless", "helpful")
+
+LIMITS = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
 
 
-def sight(value, half, p_holm, *, power=50.0, needed=300, p_equivalent=None, judge="one", p=None):
+def sight(
+    value,
+    half,
+    p_holm,
+    *,
+    power=50.0,
+    needed=300,
+    p_equivalent=None,
+    judge="one",
+    p=None,
+    num_sets=1,
+):
     gap = Estimate(value=value, low=value - half, high=value + half, n=50, method="tango")
     pair = Comparison(
         metric="hmr",
@@ -41,7 +54,7 @@ def sight(value, half, p_holm, *, power=50.0, needed=300, p_equivalent=None, jud
         n=50,
         power=Power(power=power, detectable=20.0, n_needed=needed),
     )
-    return JudgeEvidence(judge=judge, pair=pair, p_equivalent=p_equivalent)
+    return JudgeEvidence(judge=judge, pair=pair, num_sets=num_sets, p_equivalent=p_equivalent)
 
 
 # The rule
@@ -137,7 +150,7 @@ def test_a_conjunction_is_as_strong_as_its_weakest_part(found):
 def rows_of(gains, *, n=60, seed=0, judges=("one",), noise=0.6, empty=()):
     rng = np.random.default_rng(seed)
     rows = []
-    for axis in Axis:
+    for axis in AXES:
         difficulty = rng.normal(0.0, 1.0, n)
         for model, gain in gains.items():
             own = difficulty + gain + rng.normal(0.0, noise, n)
@@ -178,7 +191,7 @@ def quality(judge, *below, accuracy=56.0):
             ),
             ties=0,
         )
-        for axis in Axis
+        for axis in AXES
     )
     return JudgeQuality(judge=judge, accuracies=measured, below_floor=below)
 
@@ -189,7 +202,7 @@ def gained():
 
 
 def test_a_judge_below_the_floor_makes_its_axis_unmeasurable(gained):
-    found = findings_on(gained, qualities=(quality("one", Axis.HARMLESS),))
+    found = findings_on(gained, qualities=(quality("one", "harmless"),))
     harmful = verdict_on(gained, found, metric=("hmr",), better="sft", than=("base",))
     assert harmful.verdict == "unmeasurable"
     assert "56.0" in harmful.evidence.replace("\u00a0", " ")
@@ -201,7 +214,9 @@ def test_a_judge_below_the_floor_makes_its_axis_unmeasurable(gained):
 
 def test_a_judge_below_the_floor_is_not_asked_where_another_is_above(gained):
     judges = ("one", "two")
-    found = findings_on(gained, judges, qualities=(quality("one", *Axis), quality("two")))
+    found = findings_on(
+        gained, judges, qualities=(quality("one", "harmless", "helpful"), quality("two"))
+    )
     verdict = verdict_on(gained, found, metric=("hmr",), better="sft", than=("base",))
     assert verdict.verdict == "supported"
     assert "with two" not in verdict.evidence
@@ -212,7 +227,7 @@ def test_a_panel_of_judges_that_are_all_below_the_floor_is_below_it(gained):
         ScoredResponse(**{**vars(r), "scores": {**r.scores, "panel": r.scores["one"]}})
         for r in gained
     ]
-    bad = (quality("one", Axis.HELPFUL), quality("two", Axis.HELPFUL))
+    bad = (quality("one", "helpful"), quality("two", "helpful"))
     found = findings_on(rows, ("panel",), qualities=bad)
     assert verdict_on(rows, found, metric=("hpr",), better="sft").verdict == "unmeasurable"
     half = findings_on(rows, ("panel",), qualities=(bad[0], quality("two")))
@@ -231,7 +246,7 @@ def test_a_finding_that_one_judge_doesnt_share_is_not_supported(gained):
 
 
 def test_what_was_not_measured_is_unmeasurable(gained):
-    rows = [row for row in gained if row.axis is Axis.HELPFUL]
+    rows = [row for row in gained if row.axis == "helpful"]
     assert verdict_on(rows, metric=("hmr",), better="sft", than=("base",)).verdict == "unmeasurable"
     assert verdict_on(rows, metric=("sd_harmless",), better="sft").verdict == "unmeasurable"
     assert verdict_on(rows, metric=("hmr",), at_least=1.0).verdict == "unmeasurable"
@@ -249,7 +264,7 @@ def test_lower_is_higher_turned_round(gained):
 def test_highest_of_several_is_contradicted_by_the_sample_alone():
     rows = rows_of({"base": 0.0, "sft": 0.05, "dpo": 0.1}, n=40, seed=1)
     found = findings_on(rows)
-    values = {m.model: m.score_helpful.value for m in found.first.models}
+    values = {m.model: m.estimates["score_helpful"].value for m in found.first.models}
     best, *_, worst = sorted(values, key=values.get, reverse=True)
     highest = verdict_on(rows, found, metric=("score_helpful",), better=worst)
     assert highest.verdict == "contradicted"
@@ -281,7 +296,7 @@ def test_evidence_holds_the_numbers(gained):
 def test_deciding_prompts_are_the_discordant_ones(gained):
     found = findings_on(gained)
     verdict = verdict_on(gained, found, metric=("hpr",), better="dpo", than=("base",))
-    scores = {(r.model, r.prompt_id): r.scores["one"] for r in gained if r.axis is Axis.HELPFUL}
+    scores = {(r.model, r.prompt_id): r.scores["one"] for r in gained if r.axis == "helpful"}
     ids = {i for _, i in scores}
     apart = {i for i in ids if (scores["dpo", i] > 0) != (scores["base", i] > 0)}
     assert set(verdict.prompts) == apart
@@ -317,7 +332,7 @@ def test_medians_and_spreads_are_contradicted_when_false_and_need_an_interval_wh
     for model, sd in (("base", 3.0), ("narrow", 1.0), ("alike", 2.9)):
         rows += [
             ScoredResponse(
-                model=model, seed=0, prompt_id=f"p{i}", axis=Axis.HELPFUL, prompt=f"p{i}",
+                model=model, seed=0, prompt_id=f"p{i}", axis="helpful", prompt=f"p{i}",
                 response="r", scores={"one": float(x)},
             )
             for i, x in enumerate(rng.normal(0.0, sd, 80))
@@ -338,7 +353,7 @@ def test_medians_and_spreads_are_contradicted_when_false_and_need_an_interval_wh
 def test_bounds_on_a_judges_accuracy(gained):
     claim = {"metric": ("judge_accuracy_harmless", "judge_accuracy_helpful"), "at_least": 60.0}
     assert verdict_on(gained, **claim).verdict == "unmeasurable"
-    low = findings_on(gained, qualities=(quality("one", *Axis),))
+    low = findings_on(gained, qualities=(quality("one", "harmless", "helpful"),))
     assert verdict_on(gained, low, **claim).verdict == "contradicted"
     high = findings_on(gained, qualities=(quality("one", accuracy=70.0),))
     assert verdict_on(gained, high, **claim).verdict == "supported"

@@ -17,7 +17,9 @@ from alignstudy.data.world.generate import BROKEN_PAIRS, SUBSETS, WorldSettings,
 from alignstudy.data.world.phrases import world_words
 from alignstudy.dialogue import cut_at_role_tag, parse_turns, split_at_last_cue
 from alignstudy.errors import SettingsError
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import PUBLISHED
+
+AXES = ("harmless", "helpful")
 
 PAIRS = tuple(SUBSETS.values())
 
@@ -93,7 +95,7 @@ def test_only_the_deliberately_broken_pairs_are_quarantined(world):
 
 def test_test_prompts_are_different_and_seen_nowhere_else(world):
     prompts = select_prompts(world, PromptSettings())
-    for axis in Axis:
+    for axis in PUBLISHED:
         assert len(prompts.of(axis)) == WorldSettings().num_test >= 100
     everything = RowSelection(subsets=PAIRS)
     for found in (
@@ -119,12 +121,12 @@ def test_judge_pairs_are_held_out_from_training(world):
     judge = EvaluationDialogues.of_pairs(pairs(world, "judge").rows)
     assert not [row for row in pairs(world, "train").rows if judge.reason_against(row)]
     found = select_calibration(world, CalibrationSettings(split="judge", n=100))
-    assert [len(found.pairs[axis]) for axis in Axis] == [100, 100]
+    assert [len(found.pairs[axis]) for axis in AXES] == [100, 100]
 
 
 def test_the_papers_keywords_find_enough_prompts(world):
     found = select_prompts(world, PromptSettings.model_validate({"protocol": "paper"}))
-    assert [len(found.of(axis)) for axis in Axis] == [50, 50]
+    assert [len(found.of(axis)) for axis in PUBLISHED] == [50, 50]
     rigorous = {"n": 100, "keywords": world_words()["keyword_acts"]}
     asked = PromptSettings.model_validate({"harmful": rigorous, "helpful": None})
     assert len(select_prompts(world, asked).prompts) == 100

@@ -83,17 +83,22 @@ def check(
 @app.command()
 def evaluate(
     ratings: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Of MODEL_harmful.json and MODEL_helpful.json.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Of MODEL_PROMPTS.json, a file for each set of prompts."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     base: Annotated[
         str | None, typer.Option("--base", help="The model to compare with [base].")
     ] = None,
-    harmless: Annotated[
-        float | None, typer.Option(help="Threshold of harmlessness [the run's, else -3].")
-    ] = None,
-    helpful: Annotated[
-        float | None, typer.Option(help="Threshold of helpfulness [the run's, else -2].")
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="AXIS=NUMBER",
+            help="Score above which a response passes [the run's, else the published study's].",
+        ),
     ] = None,
     claims: Annotated[
         Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
@@ -101,11 +106,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
-    from alignstudy.cli.verbs import show_run
+    from alignstudy.cli.verbs import parse_threshold, show_run
     from alignstudy.study.tools.evaluate import evaluate as evaluated
 
-    thresholds = (harmless, helpful)
-    finished = evaluated(ratings, out=out, base=base, thresholds=thresholds, claims=claims)
+    given = dict(map(parse_threshold, threshold or ()))
+    finished = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
     show_run(finished, as_json=as_json)
 
 
@@ -169,7 +174,9 @@ def show(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, judges, presets, formats or figures.")],
+    kind: Annotated[
+        str, typer.Argument(help="methods, judges, metrics, presets, formats or figures.")
+    ],
     as_json: Json = False,
 ) -> None:
     """List everything of a kind, one line each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,18 @@ def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline:
     from alignstudy.study.api import Study
 
     return Study.load(study, overrides=overrides or (), out=out, offline=offline)
+
+
+def parse_threshold(text: str) -> tuple[str, float]:
+    """Read `AXIS=NUMBER`."""
+    axis, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not axis or not math.isfinite(value):
+        raise InputError(f"--threshold {text}: not AXIS=NUMBER", hint="write an axis and a number")
+    return axis, value
 
 
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
@@ -39,6 +52,8 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 def show_run(run: Run, *, as_json: bool) -> None:
     """Print a run's answer, its claims and metrics, and where the rest is."""
+    from alignstudy.metrics import METRICS
+
     path = run.folder / "tables" / "metrics.csv"
     rows: list[dict[str, str]] = []
     if path.is_file():
@@ -53,11 +68,12 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if run.has_statistics:
         _say_answer(run.statistics)
     if rows:
-        columns = ["model", "HmR %", "HpR %", "CAS %"]
-        lines = [
-            [row["model"], *(_cell(row, name) for name in ("hmr", "hpr", "cas"))] for row in rows
-        ]
-        console.say_table(columns, lines)
+        rates = [name for name in rows[0] if f"{name}_low" in rows[0]]
+        titles = {metric.kind: metric.title for metric in map(METRICS.load, METRICS)}
+        columns = ["model", *(f"{titles.get(name, name)} %" for name in rates)]
+        console.say_table(
+            columns, [[row["model"], *(_cell(row, name) for name in rates)] for row in rows]
+        )
     if run.report.is_file():
         console.say(f"report: {console.safe(run.report)}")
     console.say(f"run folder: {console.safe(run.folder)}")
@@ -144,10 +160,17 @@ def show_list(kind: str, *, as_json: bool) -> None:
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
     from alignstudy.methods import METHODS
+    from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
     from alignstudy.study.settings.load import preset_names, preset_text
 
-    tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
+    tables = {
+        "methods": METHODS,
+        "judges": JUDGES,
+        "metrics": METRICS,
+        "formats": FORMATS,
+        "figures": FIGURES,
+    }
     if kind == "presets":
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
         rows = [(name, head.lstrip("# ")) for name, head in heads.items()]

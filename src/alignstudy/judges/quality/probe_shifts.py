@@ -9,8 +9,8 @@ from alignstudy.judges.base import Judge
 from alignstudy.judges.quality.held_out import ScoredPairs, rounded
 from alignstudy.judges.quality.probes import PROBES
 from alignstudy.judges.quality.settings import AssessSettings
+from alignstudy.metrics.axes import place_of
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Axis
 from alignstudy.records.evidence import ProbeShift
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MIN_ITEMS = 2
 def probe_shifts(
     judge: Judge,
     found: Sequence[ScoredPairs],
-    thresholds: Mapping[Axis, float | None],
+    thresholds: Mapping[str, float | None],
     settings: AssessSettings,
     *,
     inclusive: bool,
@@ -51,7 +51,8 @@ def probe_shifts(
     shifts: list[ProbeShift] = []
     notes: list[str] = []
     for scored in found if settings.probes else ():
-        rng = np.random.default_rng([settings.seed, tuple(Axis).index(scored.axis)])
+        # The published axes keep the streams that they always had.
+        rng = np.random.default_rng([settings.seed, place_of(scored.axis)])
         drawn = np.sort(rng.permutation(scored.whole)[: settings.probes])
         texts = [scored.items[2 * at] for at in drawn]
         probes = [
@@ -90,7 +91,7 @@ def _labels(
 
 def _shift(
     probe: str,
-    axis: Axis,
+    axis: str,
     differences: NDArray[np.float64],
     labels: tuple[float, float] | None,
     draws: int,

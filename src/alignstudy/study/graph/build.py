@@ -66,7 +66,7 @@ class _Builder:
     merges: dict[str, Merge] = field(default_factory=dict)
 
     def graph(self) -> Graph:
-        settings, thresholds = self.settings, self.settings.thresholds
+        settings = self.settings
         if settings.data.source == WORLD:
             self.source: DataSource = WriteWorld(name="world", settings=settings.data.world)
         else:
@@ -75,8 +75,14 @@ class _Builder:
             name="prompts",
             source=self.source,
             format=settings.data.format,
-            settings=settings.prompts,
-            calibration=settings.calibration if thresholds.calibrated else None,
+            settings=settings.asked,
+            files={
+                axis.name: self.located.found[f"prompts/{axis.name}"]
+                for axis, chosen in settings.asked.sets.items()
+                if chosen.file is not None
+            },
+            calibrated=settings.calibrated,
+            calibration=settings.calibration if settings.calibrated else None,
             validation=settings.validation,
         )
         self.base = self._base()
@@ -206,6 +212,7 @@ class _Builder:
         return Compare(
             name="compare",
             compared=tuple(compared),
+            axes=settings.analysed,
             judges=judging.names,
             limits=judging.limits,
             inclusive=settings.thresholds.inclusive,
@@ -214,7 +221,7 @@ class _Builder:
             base=settings.base_recipe,
             prompts=self.prompts,
             training=self.parts.get("train"),
-            panel=settings.panel,
+            panel=settings.leading,
             claims=settings.claims,
             margins=settings.margins,
             assessments=judging.assessments,
@@ -226,7 +233,11 @@ class _Builder:
                 device_class=self.device_class,
                 started_from=lambda labels, seed: self._full_weights(self._chain(labels, seed)),
             ),
-            empty_fails=settings.prompts.protocol == "rigorous",
+            empty_fails=tuple(
+                axis.name
+                for axis in settings.analysed
+                if axis.empty_fails and settings.prompts.protocol == "rigorous"
+            ),
             absent=tuple(self.located.absent),
         )
 
