@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -216,19 +216,18 @@ def _thresholds(
 
 def own_findings(path: Path) -> Findings | None:
     """Return the findings of the run that the responses lie in; None if they lie in none."""
-    return findings_from_json(_json(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read", why=str(error)) from error
+    return findings_from_json(found)
 
 
 def own_thresholds(findings: Findings) -> dict[str, Thresholds]:
     """Return a run's thresholds, judge by judge."""
     return {analysis.judge: analysis.thresholds for analysis in findings.analyses}
-
-
-def _json(path: Path) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read", why=str(error)) from error
 
 
 def leaking(rows: Sequence[ScoredResponse]) -> frozenset[str]:
