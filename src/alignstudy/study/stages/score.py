@@ -249,11 +249,16 @@ class Assess(JudgeStage):
         """
         judge = self.judge.build(job)
         quality = assess(
-            judge, self.label,
+            judge,
+            self.label,
             _measured(read_validation(job.folder_of(self.prompts)), self.judge),
-            thresholds=self._thresholds(job), protocol=self.protocol, settings=self.settings,
-            progress=job.progress, inclusive=self.inclusive, notes=self.notes,
-        )  # fmt: skip
+            thresholds=self._thresholds(job),
+            protocol=self.protocol,
+            settings=self.settings,
+            progress=job.progress,
+            inclusive=self.inclusive,
+            notes=self.notes,
+        )
         write_json(job.out / QUALITY, quality_to_json(quality))
         return {"below_floor": list(quality.below_floor), **read_by(judge)}
 
