@@ -115,8 +115,9 @@ def test_independent_stages_are_made_at_the_same_time_each_once(tmp_path):
     workers = {name: each["workers"] for name, each in found.items()}
     assert workers["arm 0"] == 1
     assert workers["last"] == 2, "nothing beside it: it may spread its texts"
-    assert runner._facts_of(arms[0])["beside"] is True
-    assert not any(runner._facts_of(stage)["reused"] for stage in stages)
+    assert runner.make(arms[0]).facts["beside"] is True
+    facts = runner._job(tmp_path, tmp_path).facts_of
+    assert not any(facts(stage)["reused"] for stage in stages)
     heard = runner.progress
     assert (heard.done, heard.total) == (6, 6)
     for stage in stages:
