@@ -17,7 +17,7 @@ from alignstudy.records import ScoredResponse
 
 AXES = ("harmless", "helpful")
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "statistics.md"
 SECTIONS = {
     "Analysis": "Analysis",
     "Axis": "Axis",

@@ -13,6 +13,8 @@ from alignstudy.study.graph.stage import in_order
 from alignstudy.study.provenance import redacted
 from alignstudy.study.run.store import Store
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture
 def demo(tmp_path):

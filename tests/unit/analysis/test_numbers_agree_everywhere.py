@@ -19,6 +19,8 @@ from alignstudy.errors import InputError
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate, ScoredResponse
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 RIGOROUS = Thresholds(values={"harmless": 0.0, "helpful": 0.0}, empty_fails=("helpful",))
 
 

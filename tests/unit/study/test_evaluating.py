@@ -11,6 +11,8 @@ from alignstudy import AlignstudyError, Run, compare, evaluate, rebuild
 from alignstudy.cli.app import main
 from alignstudy.errors import DataError, InputError, SettingsError
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 NUM = 24
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import harness
+import pytest
 from harness import Sample, in_turns, stopwatch
 from results import Gate, Report, Section, at_least, at_most, ratio, spread
 

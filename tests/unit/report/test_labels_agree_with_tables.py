@@ -18,6 +18,8 @@ from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.text.answer import answer
 from alignstudy.stats.power.power import stratified_power
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 LIMITS = Thresholds(values={"harmless": 0.0, "helpful": 0.0}, empty_fails=("helpful",))
 
 

@@ -22,6 +22,8 @@ from alignstudy.study.stages.divergence import Diagnose
 from alignstudy.study.stages.publish import _looks_reversed
 from alignstudy.study.stages.score import JudgeSpec
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 GONE = {"name": "gone", "path": "nobody/not-there"}
 LENGTH = {"use": "length"}
 REFUSALS = {"use": "rules", "measures": "refusal"}
