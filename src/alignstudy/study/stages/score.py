@@ -1,4 +1,4 @@
-"""Stages that deal with judges themselves: thresholds chosen, judges judged."""
+"""Stages that deal with judges themselves: thresholds chosen, judges evaluated."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from typing import Any, ClassVar, Literal
 from alignstudy.errors import GuardError
 from alignstudy.judges import Judge, JudgeSettings, build, code_of
 from alignstudy.judges.encoders.renderings import RENDERINGS, choose_rendering
-from alignstudy.judges.quality.assess import (
-    AssessSettings,
-    as_judged,
-    assess,
-    quality_from_json,
-    quality_to_json,
-)
-from alignstudy.judges.quality.calibrate import best_threshold
+from alignstudy.judges.quality.assess import assess
+from alignstudy.judges.quality.calibrate import as_judged, best_threshold
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Pair
-from alignstudy.records.evidence import JudgeQuality
+from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import Text, token_lengths
@@ -53,7 +48,7 @@ class JudgeSpec:
         settings: Of its kind.
         model: Its weights; None for a rule.
         axes: Names of the axes whose responses it may score.
-        code: What names the code that its scores hang on: a Python judge's source by its hash.
+        code: What names the code that its scores depend on: a Python judge's source by its hash.
         folder: Where a Python judge's module is looked for first: the study file's folder.
         calibration: Where the rendering of multi-turn prompts was chosen, if it was.
     """
@@ -76,7 +71,7 @@ class JudgeSpec:
         return judge
 
     def _refuse_changed_code(self) -> None:
-        """Refuse a Python judge that was edited since the keys were made: its scores would lie."""
+        """Refuse a Python judge that was edited since the keys were made."""
         if code_of(self.settings, self.folder) != self.code:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
@@ -230,7 +225,7 @@ def read_calibration_result(folder: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Assess(JudgeStage):
-    """Judge a judge: on held-out preference pairs and on control texts.
+    """Evaluate a judge on held-out preference pairs and on control texts.
 
     Attributes:
         label: The judge's name in the study.
