@@ -10,6 +10,7 @@ from alignstudy.analysis.analyze_judge import (
     analyze_judge,
 )
 from alignstudy.analysis.findings import Findings
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.report.inputs import ReportInputs
 
@@ -69,11 +70,7 @@ def hand_made(cas, comparisons, *, base="base", judge=JUDGE):
         ModelFigures(
             model=name,
             num_seeds=1,
-            hmr=None,
-            hpr=None,
-            cas=None if value is None else estimate(value, n=100),
-            score_harmless=None,
-            score_helpful=None,
+            estimates={} if value is None else {"cas": estimate(value, n=100)},
             hygiene={},
             missing_scores=0,
         )
@@ -97,6 +94,7 @@ def hand_made(cas, comparisons, *, base="base", judge=JUDGE):
     )
     return Analysis(
         judge=judge,
+        axes=PUBLISHED,
         thresholds=THRESHOLDS,
         models=models,
         improvements=(),
