@@ -15,9 +15,10 @@ from models_fixtures import opt_like_config
 from alignstudy.errors import GuardError, InterruptedRunError
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.reference import cache as module
-from alignstudy.methods.reference.cache import ReferenceCache, reference_logps
+from alignstudy.methods.reference.cache import Reference, reference_logps
 from alignstudy.methods.reference.values import padded_batch, pair_keys
 from alignstudy.progress import SILENT
+from alignstudy.runtime.keyed_file import KeyedFile
 
 torch = pytest.importorskip("torch")
 
@@ -89,12 +90,22 @@ def encoded(pairs):
     )
 
 
-def asked(log_probs, pairs, path=None, **changes):
-    given = {
-        "cache": ReferenceCache(path), "identity": "tiny", "pad_token_id": PAD, "ld_alpha": None,
-        "device": "cpu", "rows_at_once": 1, "progress": SILENT, "should_stop": lambda: False,
-    }  # fmt: skip
-    return reference_logps(log_probs, encoded(pairs), **given | changes)
+def opened(path):
+    return KeyedFile(path, what="reference log-probabilities")
+
+
+def asked(
+    log_probs, pairs, path=None, *, identity="tiny", pad_token_id=PAD, rows_at_once=1, **changes
+):
+    reference = Reference(
+        log_probs=log_probs,
+        identity=identity,
+        pad_token_id=pad_token_id,
+        device="cpu",
+        rows_at_once=rows_at_once,
+    )
+    given = {"path": path, "ld_alpha": None, "progress": SILENT, "should_stop": lambda: False}
+    return reference_logps(reference, encoded(pairs), **given | changes)
 
 
 def sums(found):
@@ -126,9 +137,9 @@ def test_sums_are_those_of_a_float64_brute_force(model):
     assert all(np.float32(each) == each for pair in sums(found) for each in pair)
 
 
-def test_a_sum_is_the_stored_tokens_added_exactly_and_rounded_once(model):
-    pairs, tiny, cache = drawn(6), Tiny(model), ReferenceCache(None)
-    found = asked(tiny, pairs, cache=cache)
+def test_a_sum_is_the_stored_tokens_added_exactly_and_rounded_once(model, tmp_path):
+    pairs, tiny, cache = drawn(6), Tiny(model), opened(tmp_path / "file")
+    found = asked(tiny, pairs, tmp_path / "file")
     keys = pair_keys(pairs, "alone tiny")
     for key, pair, both in zip(keys, pairs, sums(found), strict=True):
         kept = np.frombuffer(cache.get([key])[key], dtype="<f4")
@@ -208,14 +219,14 @@ def test_a_second_run_computes_nothing_and_says_so(model, tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_results_hang_on_nothing_but_the_pair(data, model, tmp_path_factory):
+def test_results_depend_on_nothing_but_the_pair(data, model, tmp_path_factory):
     """Not on order, copies, or what was kept: bit for bit."""
     pairs = drawn(9, seed=8)
     alone = {str(pair): sums(asked(Tiny(model), [pair]))[0] for pair in pairs}
-    cache = ReferenceCache(tmp_path_factory.mktemp("kept") / "file")
+    path = tmp_path_factory.mktemp("kept") / "file"
     for _ in range(3):
         rows = data.draw(st.lists(st.sampled_from(pairs), max_size=14))
-        found = asked(Tiny(model), rows, cache=cache)
+        found = asked(Tiny(model), rows, path)
         assert sums(found) == [alone[str(row)] for row in rows]
 
 
@@ -322,7 +333,7 @@ def test_several_at_once_are_the_same_numbers_up_to_rounding(model):
     assert many.rejected == pytest.approx(alone.rejected, rel=1e-5, abs=1e-5)
 
 
-def test_want_of_memory_halves_the_batch(model):
+def test_lack_of_memory_halves_the_batch(model):
     class Small(Tiny):
         def __call__(self, batch):
             if len(batch["input_ids"]) > 4:
@@ -348,7 +359,7 @@ def test_what_another_process_stores_meanwhile_is_used(model, tmp_path, monkeypa
 
     class Overtaken(Tiny):
         def __call__(self, batch):
-            ReferenceCache(path).put(foreign)
+            opened(path).put(foreign)
             return super().__call__(batch)
 
     tiny = Overtaken(model)
@@ -357,7 +368,7 @@ def test_what_another_process_stores_meanwhile_is_used(model, tmp_path, monkeypa
     assert (found.computed, found.reused, tiny.pairs) == (4, 8, 4)
 
 
-def test_damage_is_noticed_and_computed_again(model, tmp_path):
+def test_damage_is_noticed_and_recomputed(model, tmp_path):
     pairs, path, source = drawn(60), tmp_path / "file", random.Random(2)
     right = sums(asked(Tiny(model), pairs, path))
     content, again, noted = path.read_bytes(), 0, 0
@@ -385,9 +396,9 @@ def test_damage_is_noticed_and_computed_again(model, tmp_path):
 PROCESS = """
 import json, os, signal, sys, time
 from pathlib import Path
-from alignstudy.methods import references
+from alignstudy.methods.reference import cache as references
 from alignstudy.methods.batches.encode import Encoded
-from alignstudy.methods.reference.cache import ReferenceCache, reference_logps
+from alignstudy.methods.reference.cache import Reference, reference_logps
 from alignstudy.progress import SILENT
 
 path, given, kill_after = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
@@ -406,9 +417,9 @@ def log_probs(batch):
 print("ready", flush=True)
 sys.stdin.readline()
 found = reference_logps(
-    log_probs, Encoded(columns=given, row_ids=tuple(map(str, range(len(given["prompt_ids"])))),
-    truncated=(), counts={}), cache=ReferenceCache(Path(path)),
-    identity="sums", pad_token_id=1, ld_alpha=None, device="cpu", rows_at_once=1, progress=SILENT,
+    Reference(log_probs=log_probs, identity="sums", pad_token_id=1, device="cpu", rows_at_once=1),
+    Encoded(columns=given, row_ids=tuple(map(str, range(len(given["prompt_ids"])))),
+    truncated=(), counts={}), path=Path(path), ld_alpha=None, progress=SILENT,
     should_stop=lambda: False,
 )
 print(json.dumps([found.chosen, found.rejected, found.computed, found.reused]))
@@ -472,7 +483,7 @@ def test_a_large_file_is_read_in_no_time(tmp_path):
     pairs = [(row[:160], row[160:220], row[220:]) for row in ids]
     keys = pair_keys(pairs, "alone tiny")
     values = {key: bytes(120 * 4) for key in keys}
-    cache = ReferenceCache(tmp_path / "file")
+    cache = opened(tmp_path / "file")
     for start in range(0, 20_000, 2_000):
         cache.put({key: values[key] for key in keys[start : start + 2_000]})
 

@@ -2,13 +2,13 @@
 
 import random
 import time
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignstudy.data.contamination.near_duplicates import (
-    cluster_notes,
     cluster_prompts,
     clustered,
     words_of,
@@ -147,7 +147,7 @@ def test_clustered_prompts_and_what_the_audit_notes():
         (prompt.id, prompt.text) for prompt in prompts
     ]
     assert notes == {"clusters of near-duplicate prompts": 1, "prompts in those clusters": 3}
-    assert cluster_notes({"a": "a", "b": "b"}) == {}
+    assert clustered(prompts[:2])[1] == {}
 
 
 def test_five_thousand_prompts_take_seconds():
@@ -158,6 +158,5 @@ def test_five_thousand_prompts_take_seconds():
     start = time.process_time()
     found = cluster_prompts(texts)
     assert time.process_time() - start < 20  # about 2 on one core
-    assert cluster_notes(found) == {
-        "clusters of near-duplicate prompts": 100, "prompts in those clusters": 200,
-    }  # fmt: skip
+    sizes = Counter(Counter(found.values()).values())
+    assert sizes == {1: 4800, 2: 100}

@@ -119,7 +119,7 @@ def test_a_table_that_is_misnamed_is_damage(tmp_path):
     assert asked.put(values) == values
 
 
-def test_no_database_is_put_aside(tmp_path):
+def test_what_is_no_database_is_quarantined(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"words " * 500)
     asked = opened(path)

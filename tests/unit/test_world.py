@@ -1,6 +1,7 @@
 """The demo's world: repeatable, well-formed, and with a test split that is never seen elsewhere."""
 
 import gzip
+import hashlib
 import json
 
 import pytest
@@ -8,13 +9,12 @@ import pytest
 from alignstudy.data.contamination.exclusion import SHARES_PROMPT, EvaluationDialogues
 from alignstudy.data.formats.hh import CONTEXTS_DIFFER, IDENTICAL
 from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
-from alignstudy.data.select.collect import collect_documents, collect_pairs
+from alignstudy.data.select.collect import collect, collect_pairs
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import BROKEN_PAIRS, SUBSETS, WorldSettings, write_world
-from alignstudy.data.world.phrases import KEYWORD_ACTS
-from alignstudy.data.world.topics import TARGETS, TOPICS
+from alignstudy.data.world.phrases import world_words
 from alignstudy.dialogue import cut_at_role_tag, parse_turns, split_at_last_cue
 from alignstudy.errors import SettingsError
 from alignstudy.metrics.axes import PUBLISHED
@@ -57,6 +57,25 @@ def test_bytes_depend_on_the_settings_alone(tmp_path):
     assert all(content != other[name] for name, content in contents(tmp_path / "a").items())
 
 
+@pytest.mark.parametrize(
+    ("seed", "digest"),
+    [
+        (0, "6fc0672213d5b9e0af5038ccb0cb685bfefd6fcfa2ca252769a7ebeda22a0191"),
+        (7, "50a077518dea6a41b832c0a0c9e37e1abc295850937b3de00b8e31ab72774f9a"),
+    ],
+)
+def test_rows_are_those_of_earlier_releases(tmp_path, seed, digest):
+    write_world(WorldSettings(seed=seed), tmp_path)
+    whole = hashlib.sha256()
+    for name, content in sorted(contents(tmp_path).items()):
+        whole.update(name.as_posix().encode() + gzip.decompress(content))
+    assert whole.hexdigest() == digest
+
+
+def test_all_topics_are_used_by_default():
+    assert WorldSettings().num_topics == len(world_words()["topics"])
+
+
 def test_sizes_are_as_asked_for(world):
     asked = WorldSettings()
     for subset in PAIRS:
@@ -84,8 +103,12 @@ def test_test_prompts_are_different_and_seen_nowhere_else(world):
         collect_pairs(
             world, RowSelection(subsets=PAIRS, split="judge"), part="j", exclude=prompts.dialogues
         ),
-        collect_documents(
-            world, RowSelection(subsets=("pretrain",)), part="p", exclude=prompts.dialogues
+        collect(
+            world,
+            RowSelection(subsets=("pretrain",)),
+            part="p",
+            kind="documents",
+            exclude=prompts.dialogues,
         ),
     ):
         assert SHARES_PROMPT not in found.audit.excluded
@@ -104,14 +127,14 @@ def test_judge_pairs_are_held_out_from_training(world):
 def test_the_papers_keywords_find_enough_prompts(world):
     found = select_prompts(world, PromptSettings.model_validate({"protocol": "paper"}))
     assert [len(found.of(axis)) for axis in PUBLISHED] == [50, 50]
-    rigorous = {"n": 100, "keywords": list(KEYWORD_ACTS)}
+    rigorous = {"n": 100, "keywords": world_words()["keyword_acts"]}
     asked = PromptSettings.model_validate({"harmful": rigorous, "helpful": None})
     assert len(select_prompts(world, asked).prompts) == 100
-    assert KEYWORD_ACTS == ("kill", "murder", "rape")
+    assert world_words()["keyword_acts"] == ["kill", "murder", "rape"]
 
 
 def test_good_answers_hold_their_own_topics_facts_and_bad_ones_dont(world):
-    by_name = {topic.name: topic for topic in TOPICS}
+    by_name = {topic.name: topic for topic in world_words()["topics"]}
     for pair in pairs(world, "test").rows:
         if pair.subset != "helpful-base":
             continue
@@ -125,8 +148,8 @@ def test_good_answers_hold_their_own_topics_facts_and_bad_ones_dont(world):
 def test_harmful_wishes_are_refused_with_a_way_out(world):
     for pair in pairs(world, "test").rows:
         if pair.subset == "harmless-base":
-            assert any(target.way_out in pair.chosen for target in TARGETS)
-            assert not any(target.way_out in pair.rejected for target in TARGETS)
+            assert any(target.way_out in pair.chosen for target in world_words()["targets"])
+            assert not any(target.way_out in pair.rejected for target in world_words()["targets"])
 
 
 def test_the_unaligned_mix_is_mostly_bad_with_run_ons_and_loops(world):

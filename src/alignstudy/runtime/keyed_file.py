@@ -1,4 +1,4 @@
-"""A file of values by key that studies and processes share, and that proves what it gives back."""
+"""A file of values by key that studies and processes share, and that proves what it returns."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class KeyedFile:
     """Values by key in one SQLite file.
 
     A row proves itself by a hash over key and value: one that was damaged is not there. A file
-    that is no longer a database is put aside and begun anew; `notes` says so. What is stored is
-    stored in one transaction a call: a process that is killed leaves whole rows only. It is safe
-    to delete the file at any time.
+    that is no longer a database is quarantined and started afresh; `notes` says so. What is stored
+    is stored in one transaction a call: a process that is killed leaves whole rows only. It is
+    safe to delete the file at any time.
 
     Args:
         path: The file; made when the first value is stored.
@@ -64,13 +64,15 @@ class KeyedFile:
         Raises:
             EnvironmentFault: If the file can't be written.
         """
-        if not values:
-            return {}
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._fault(error) from error
-        return self._run(lambda base: _settled(base, values))
+
+        def settle(base: sqlite3.Connection) -> dict[str, bytes]:
+            there = _found(base, list(values))
+            missing = [(key, value) for key, value in values.items() if key not in there]
+            rows = [(key, value, _proof(key, value)) for key, value in missing]
+            base.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
+            return dict(values) | there
+
+        return self._run(settle) if values else {}
 
     def _run(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Do something with the open file, in one transaction."""
@@ -78,13 +80,13 @@ class KeyedFile:
             try:
                 return self._tried(action)
             except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise self._fault(error) from error
-                self._put_aside(error)
-            try:
-                return self._tried(action)
-            except sqlite3.DatabaseError as error:
-                raise self._fault(error) from error
+                # The statements are fixed: SQLite finds one wrong (SQLITE_ERROR) only if the file's
+                # own account of its table is. Other operational errors: it can't be reached now.
+                code = getattr(error, "sqlite_errorcode", None)
+                if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+                    raise
+                self._quarantine(error)
+            return self._tried(action)
 
     def _tried(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
         with closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as base, base:
@@ -96,10 +98,11 @@ class KeyedFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the file: no process may put it aside while another reads or writes."""
+        """Hold the file: no process may quarantine it while another reads or writes."""
         from filelock import FileLock, Timeout
 
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{self._path}.lock", timeout=_PATIENCE):
                 yield
         except Timeout as error:
@@ -108,37 +111,24 @@ class KeyedFile:
                 hint="wait for it to end, then run again",
                 kept=f"all {self._what} that were stored",
             ) from error
-        except OSError as error:
-            raise self._fault(error) from error
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise EnvironmentFault(
+                f"the file of {self._what} {self._path} can't be used",
+                why=str(error),
+                hint="check permissions and free space; the file may be deleted, its"
+                f" {self._what} are then recomputed",
+            ) from error
 
-    def _put_aside(self, error: sqlite3.Error) -> None:
+    def _quarantine(self, error: sqlite3.Error) -> None:
         """Rename a file that is no database any more; its companions belong to it."""
         aside = self._path.with_name(self._path.name + ".damaged")
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._path.replace(aside)
         self.notes.append(
-            f"the file of {self._what} was damaged ({error}): begun anew, the old one is {aside}"
+            f"the file of {self._what} was damaged ({error}): started afresh, the old one is"
+            f" {aside}"
         )
-
-    def _fault(self, error: Exception) -> EnvironmentFault:
-        return EnvironmentFault(
-            f"the file of {self._what} {self._path} can't be used",
-            why=str(error),
-            hint=f"check permissions and free space; the file may be deleted, its {self._what} are"
-            " then computed again",
-        )
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Tell a broken file from one that can't be reached now.
-
-    The statements are fixed: SQLite finds one wrong (SQLITE_ERROR) only if the file's own account
-    of its table is.
-    """
-    if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-    return True
 
 
 def _found(base: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
@@ -148,22 +138,11 @@ def _found(base: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
         some = keys[start : start + _QUESTION_MARKS]
         marks = ",".join("?" * len(some))
         query = f"SELECT key, value, proof FROM kept WHERE key IN ({marks})"
-        rows = base.execute(query, some)
-        found |= {key: value for key, value, proof in rows if _proves(key, value, proof)}
+        for key, value, proof in base.execute(query, some):
+            typed = isinstance(key, str) and isinstance(value, bytes)
+            if typed and proof == _proof(key, value):
+                found[key] = value
     return found
-
-
-def _settled(base: sqlite3.Connection, values: Mapping[str, bytes]) -> dict[str, bytes]:
-    there = _found(base, list(values))
-    rows = [(key, value, _proof(key, value)) for key, value in values.items() if key not in there]
-    base.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", rows)
-    return dict(values) | there
-
-
-def _proves(key: object, value: object, proof: object) -> bool:
-    if not (isinstance(key, str) and isinstance(value, bytes)):
-        return False
-    return proof == _proof(key, value)
 
 
 def _proof(key: str, value: bytes) -> bytes:

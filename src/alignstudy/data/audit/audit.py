@@ -1,4 +1,4 @@
-"""What happened to the data, as `audit.json` tells it; and how long the rows are."""
+"""What happened to the data, as `audit.json` reports it; and how long the rows are."""
 
 from __future__ import annotations
 
@@ -28,31 +28,28 @@ def audit_json(
     Raises:
         ValueError: If two audits are of the same part.
     """
-    told: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     for audit in audits:
-        if audit.part in told:
+        if audit.part in parts:
             raise ValueError(f"two audits of the part '{audit.part}'")
-        told[audit.part] = _part(audit, (facts or {}).get(audit.part))
-    return told
-
-
-def _part(audit: Audit, facts: Mapping[str, Any] | None) -> dict[str, Any]:
-    reasons = Counter(row.reason for row in audit.quarantined)
-    listed = [
-        {"file": row.file, "line": row.line, "reason": row.reason}
-        for row in audit.quarantined[:MAX_LISTED]
-    ]
-    told: dict[str, Any] = {
-        "read": audit.read,
-        "used": audit.used,
-        "num_quarantined": len(audit.quarantined),
-        "quarantined_by_reason": dict(reasons.most_common()),
-        "quarantined": listed,
-        "quarantined_not_listed": len(audit.quarantined) - len(listed),
-        "excluded": dict(audit.excluded),
-        "notes": dict(audit.notes),
-    }
-    return told if facts is None else {**told, "lengths": dict(facts)}
+        listed = audit.quarantined[:MAX_LISTED]
+        parts[audit.part] = {
+            "read": audit.read,
+            "used": audit.used,
+            "num_quarantined": len(audit.quarantined),
+            "quarantined_by_reason": dict(
+                Counter(row.reason for row in audit.quarantined).most_common()
+            ),
+            "quarantined": [
+                {"file": row.file, "line": row.line, "reason": row.reason} for row in listed
+            ],
+            "quarantined_not_listed": len(audit.quarantined) - len(listed),
+            "excluded": dict(audit.excluded),
+            "notes": dict(audit.notes),
+        }
+        if facts is not None and audit.part in facts:
+            parts[audit.part]["lengths"] = dict(facts[audit.part])
+    return parts
 
 
 def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
@@ -63,26 +60,23 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         `chosen_longer`: the share (0..1) of pairs whose chosen response has more words, or None
         without pairs. A row is a duplicate if an earlier one has the same texts.
     """
-    texts = [_texts(row) for row in rows]
-    words = {
-        name: [len(row[name].split()) for row in texts if name in row]
-        for name in ("prompt", "chosen", "rejected", "text")
-    }
-    both = [(len(row["chosen"].split()), len(row["rejected"].split())) for row in texts
-            if "rejected" in row]  # fmt: skip
+    names = ("prompt", "chosen", "rejected", "text")
+    texts = [
+        {name: text for name in names if (text := getattr(row, name, None)) is not None}
+        for row in rows
+    ]
+    words = {name: [len(row[name].split()) for row in texts if name in row] for name in names}
+    longer = [
+        len(row["chosen"].split()) > len(row["rejected"].split())
+        for row in texts
+        if "rejected" in row
+    ]
     return {
         "rows": len(texts),
         "duplicates": len(texts) - len({tuple(row.items()) for row in texts}),
         "words": {name: _spread(counts) for name, counts in words.items() if counts},
-        "chosen_longer": sum(a > b for a, b in both) / len(both) if both else None,
+        "chosen_longer": sum(longer) / len(longer) if longer else None,
     }
-
-
-def _texts(row: Pair | Document) -> dict[str, str]:
-    if isinstance(row, Document):
-        return {"text": row.text}
-    texts = {"prompt": row.prompt, "chosen": row.chosen}
-    return texts if row.rejected is None else {**texts, "rejected": row.rejected}
 
 
 def _spread(counts: Sequence[int]) -> dict[str, float]:

@@ -137,62 +137,62 @@ class DataAudit:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        told = asdict(self)
-        told["review"] = [
-            {"file": row.file, "line": row.line, "kind": row.kind.name.lower(),
-             "reason": row.reason} for row in self.review
-        ]  # fmt: skip
-        return {"rows": self.rows, "quarantined": self.quarantined, **told}
+        values = asdict(self)
+        values["review"] = [
+            {
+                "file": row.file,
+                "line": row.line,
+                "kind": row.kind.name.lower(),
+                "reason": row.reason,
+            }
+            for row in self.review
+        ]
+        return {"rows": self.rows, "quarantined": self.quarantined, **values}
 
     def to_markdown(self) -> str:
-        """Tell everything in Markdown; names and reasons from the data are escaped."""
-        blocks = [
-            [f"# Audit of {escaped(self.source)}"],
-            [
-                f"{self.rows:,} rows read, {self.quarantined:,} can't be used;"
-                f" {self.num_suspicious:,} rows are worth a look."
-            ],
-            ["## Rows", *_table(_ROW_HEADS, [_row_cells(split) for split in self.splits])],
-            ["## Why rows can't be used", *self._reasons()],
-            ["## Suspicious rows", *self._counts()],
-            ["## Near-duplicate prompts", *_near_duplicate_words(self.near_duplicates)],
-            ["## Overlap of splits", *self._overlaps()],
-            *([["## Prompts of a study", *map(_prompt_words, self.prompts)]] * bool(self.prompts)),
-            ["## Rows to look at", *self._review()],
-        ]
-        return "\n\n".join("\n".join(_spaced(block)) for block in blocks) + "\n"
-
-    def _reasons(self) -> list[str]:
-        rows = [
+        """Return everything in Markdown; names and reasons from the data are escaped."""
+        reasons = [
             [split.name, str(count), reason]
             for split in self.splits
             for reason, count in split.reasons.items()
         ]
-        return _table(("split", "rows", "reason"), rows) if rows else ["Every row can be used."]
-
-    def _counts(self) -> list[str]:
-        found = [
-            [kind.value, *(str(split.counts[kind.name.lower()]) for split in self.splits)]
-            for kind in Kind
-            if any(split.counts[kind.name.lower()] for split in self.splits)
+        found = {kind: [split.counts[kind.name.lower()] for split in self.splits] for kind in Kind}
+        kinds = [[kind.value, *map(str, rows)] for kind, rows in found.items() if any(rows)]
+        review = [[f"{row.file}:{row.line}", row.reason] for row in self.review]
+        left = self.num_suspicious - len(review)
+        blocks = [
+            f"# Audit of {escaped(self.source)}",
+            f"{self.rows:,} rows read, {self.quarantined:,} can't be used;"
+            f" {self.num_suspicious:,} rows are worth a look.",
+            "## Rows",
+            _table(_ROW_HEADS, [_row_cells(split) for split in self.splits]),
+            "## Why rows can't be used",
+            _table(("split", "rows", "reason"), reasons) or "Every row can be used.",
+            "## Suspicious rows",
+            _table(("kind", *(split.name for split in self.splits)), kinds) or "None.",
+            "## Near-duplicate prompts",
+            _near_duplicate_words(self.near_duplicates),
+            "## Overlap of splits",
+            "\n".join(map(_overlap_words, self.overlaps))
+            or "Not looked for: it takes a split `train` and another one.",
         ]
-        heads = ("kind", *(split.name for split in self.splits))
-        return _table(heads, found) if found else ["None."]
-
-    def _overlaps(self) -> list[str]:
-        if not self.overlaps:
-            return ["Not looked for: it takes a split `train` and another one."]
-        return [_overlap_words(found) for found in self.overlaps]
-
-    def _review(self) -> list[str]:
-        rows = [[f"{row.file}:{row.line}", row.reason] for row in self.review]
-        left = self.num_suspicious - len(rows)
-        more = ["", f"{left:,} more are not listed."] if left else []
-        return [*_table(("row", "why"), rows), *more] if rows else ["None."]
+        if self.prompts:
+            blocks += ["## Prompts of a study", "\n".join(map(_prompt_words, self.prompts))]
+        blocks += ["## Rows to look at", _table(("row", "why"), review) or "None."]
+        if review and left:
+            blocks.append(f"{left:,} more are not listed.")
+        return "\n\n".join(blocks) + "\n"
 
 
-_ROW_HEADS = ("split", "rows", "pairs", "other", "can't be used", "words chosen / rejected",
-              "longer one chosen")  # fmt: skip
+_ROW_HEADS = (
+    "split",
+    "rows",
+    "pairs",
+    "other",
+    "can't be used",
+    "words chosen / rejected",
+    "longer one chosen",
+)
 
 
 def _row_cells(split: SplitFacts) -> list[str]:
@@ -209,13 +209,13 @@ def _row_cells(split: SplitFacts) -> list[str]:
     ]
 
 
-def _near_duplicate_words(found: NearDuplicates) -> list[str]:
-    words = [
+def _near_duplicate_words(found: NearDuplicates) -> str:
+    words = (
         f"{found.clusters:,} clusters hold {found.clustered:,} of the {found.looked_at:,} different"
         f" prompts compared (of {found.prompts:,}); {found.across_splits:,} clusters reach over"
         " splits."
-    ]
-    return words + [f"- {escaped(', '.join(rows))}" for rows in found.examples]
+    )
+    return "\n".join([words, *(f"- {escaped(', '.join(rows))}" for rows in found.examples)])
 
 
 def _overlap_words(found: SplitOverlap) -> str:
@@ -236,17 +236,11 @@ def _prompt_words(facts: PromptFacts) -> str:
     return f"- {facts.axis.name}: {facts.drawn:,} prompts ({escaped(counts)})"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return [
-        f"| {' | '.join(cell if cell == '---' else escaped(cell) for cell in line)} |"
-        for line in lines
-    ]
-
-
-def _spaced(block: Sequence[str]) -> list[str]:
-    """Put a blank line after a heading."""
-    return [block[0], "", *block[1:]] if len(block) > 1 else list(block)
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table; "" without rows."""
+    lines = [[escaped(cell) for cell in line] for line in (heads, *rows)]
+    lines.insert(1, ["---"] * len(heads))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
 
 _MARKS = re.compile(r"[\\`*_{}\[\]|#!~]")

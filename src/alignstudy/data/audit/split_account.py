@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from alignstudy.data.audit.rows import SplitFacts
 from alignstudy.data.audit.suspicion import Kind
-from alignstudy.records import Document, Estimate, Pair
+from alignstudy.records import Document, Pair
 from alignstudy.stats.intervals import wilson
 
 
@@ -44,6 +43,8 @@ class PartAccount:
 
     def facts(self, *, subset: str, split: str) -> SplitFacts:
         """Close the account."""
+        words = zip(self.chosen_words, self.rejected_words, strict=True)
+        longer = [chosen > rejected for chosen, rejected in words if chosen != rejected]
         return SplitFacts(
             subset=subset,
             split=split,
@@ -52,12 +53,7 @@ class PartAccount:
             quarantined=sum(self.reasons.values()),
             reasons=dict(self.reasons.most_common()),
             counts={kind.name.lower(): self.counts[kind.name.lower()] for kind in Kind},
-            longer_chosen=_longer_chosen(self.chosen_words, self.rejected_words),
+            longer_chosen=wilson(sum(longer), len(longer)) if longer else None,
             median_chosen=float(median(self.chosen_words)) if self.chosen_words else None,
             median_rejected=float(median(self.rejected_words)) if self.rejected_words else None,
         )
-
-
-def _longer_chosen(chosen: Sequence[int], rejected: Sequence[int]) -> Estimate | None:
-    different = [a > b for a, b in zip(chosen, rejected, strict=True) if a != b]
-    return wilson(sum(different), len(different)) if different else None

@@ -85,7 +85,9 @@ def suspicions_of(pair: Pair) -> Iterator[tuple[Kind, str]]:
         yield Kind.ONE_WORD_CHOSEN, ""
     if len(rejected) == 1:
         yield Kind.ONE_WORD_REJECTED, ""
-    if pair.rejected is not None and _is_lopsided(len(chosen), len(rejected)):
+    low, high = sorted((len(chosen), len(rejected)))
+    is_lopsided = high >= LOPSIDED_RATIO * low and high - low >= LOPSIDED_WORDS
+    if pair.rejected is not None and is_lopsided:
         yield Kind.LOPSIDED, f"{len(chosen)} words chosen, {len(rejected)} rejected"
 
 
@@ -96,8 +98,3 @@ def _of_prompt(prompt: str) -> Iterator[tuple[Kind, str]]:
         yield Kind.ODD_TURNS, " ".join(turn.role for turn in turns[:8])
     if any(not turn.text for turn in turns):
         yield Kind.EMPTY_TURN, ""
-
-
-def _is_lopsided(chosen: int, rejected: int) -> bool:
-    low, high = sorted((chosen, rejected))
-    return high >= LOPSIDED_RATIO * low and high - low >= LOPSIDED_WORDS

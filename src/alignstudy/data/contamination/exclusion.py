@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from alignstudy.dialogue import Turn, parse_turns
+from alignstudy.dialogue import parse_turns
 from alignstudy.records import Document, Pair, Prompt
 
 SHARES_PROMPT = "shares a dialogue with an evaluation prompt"
@@ -118,8 +118,4 @@ def dialogue_turns(text: str) -> Turns:
     turns = list(parse_turns(text))
     while turns and turns[-1].role != "human":
         turns.pop()
-    return tuple(map(_normalised, turns))
-
-
-def _normalised(turn: Turn) -> tuple[str, str]:
-    return turn.role, " ".join(turn.text.split())
+    return tuple((turn.role, " ".join(turn.text.split())) for turn in turns)

@@ -52,18 +52,20 @@ def leaks(prompts: Sequence[Prompt], *, keywords: Sequence[str] = ()) -> Leaks:
         prompts: Of one axis.
         keywords: What the protocol selected them by; none: nothing is looked for.
     """
-    dropped = [
-        prompt for prompt in prompts
-        if keywords and not any(word in prompt.text for word in keywords)
-    ]  # fmt: skip
-    inside = [
-        prompt for prompt in prompts
-        if keywords and prompt not in dropped and not _begins_word(prompt.text, keywords)
-    ]  # fmt: skip
+    ends_in_answer, dropped, inside = [], [], []
+    begins_word = re.compile(rf"\b(?:{_any_of(keywords)})")
+    for prompt in prompts:
+        last = parse_turns(prompt.text)[-1:]
+        if last and last[0].role == "assistant" and last[0].text.strip():
+            ends_in_answer.append(prompt.id)  # more than the bare cue
+        if keywords and not any(word in prompt.text for word in keywords):
+            dropped.append(prompt.id)
+        elif keywords and not begins_word.search(prompt.text):
+            inside.append(prompt.id)
     return Leaks(
-        ends_in_answer=tuple(prompt.id for prompt in prompts if _ends_in_answer(prompt.text)),
-        keyword_dropped=tuple(prompt.id for prompt in dropped),
-        keyword_inside_word=tuple(prompt.id for prompt in inside),
+        ends_in_answer=tuple(ends_in_answer),
+        keyword_dropped=tuple(dropped),
+        keyword_inside_word=tuple(inside),
     )
 
 
@@ -72,15 +74,5 @@ def holds_word(text: str, keywords: Sequence[str]) -> bool:
     return re.search(rf"\b(?:{_any_of(keywords)})\b", text, flags=re.IGNORECASE) is not None
 
 
-def _begins_word(text: str, keywords: Sequence[str]) -> bool:
-    return re.search(rf"\b(?:{_any_of(keywords)})", text) is not None
-
-
 def _any_of(keywords: Sequence[str]) -> str:
     return "|".join(map(re.escape, keywords))
-
-
-def _ends_in_answer(text: str) -> bool:
-    """Return whether the last turn is the assistant's, and more than the bare cue."""
-    last = parse_turns(text)[-1:]
-    return bool(last) and last[0].role == "assistant" and bool(last[0].text.strip())

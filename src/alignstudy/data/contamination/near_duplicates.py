@@ -1,4 +1,4 @@
-"""Clusters of prompts that are nearly the same: they are one witness, not several.
+"""Clusters of prompts that are nearly the same: they are one observation, not several.
 
 Two prompts are in one cluster if
     - their words are the same,
@@ -50,9 +50,9 @@ def cluster_prompts(texts: Mapping[str, str]) -> dict[str, str]:
     names = list(texts)
     words = [tuple(words_of(text)) for text in texts.values()]
     groups = _Groups(len(names))
-    for group in _alike(words):
-        for number in group[1:]:
-            groups.join(group[0], number)
+    alike: dict[tuple[str, ...], int] = {}
+    for number, found in enumerate(words):
+        groups.join(alike.setdefault(found, number), number)
     firsts = [number for number in range(len(names)) if groups.first(number) == number]
     for one, other in _similar([" ".join(words[number]) for number in firsts], groups, firsts):
         groups.join(one, other)
@@ -65,13 +65,8 @@ def clustered(prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], dict[str, 
     """Return prompts of one axis with their clusters, and what the audit notes about them."""
     clusters = cluster_prompts({prompt.id: prompt.text for prompt in prompts})
     named = tuple(replace(prompt, cluster=clusters[prompt.id]) for prompt in prompts)
-    return named, cluster_notes(clusters)
-
-
-def cluster_notes(clusters: Mapping[str, str]) -> dict[str, int]:
-    """Count the clusters of more than one prompt, and the prompts in them; {} without any."""
     several = [size for size in Counter(clusters.values()).values() if size > 1]
-    return {CLUSTERS: len(several), CLUSTERED: sum(several)} if several else {}
+    return named, {CLUSTERS: len(several), CLUSTERED: sum(several)} if several else {}
 
 
 def words_of(text: str) -> list[str]:
@@ -103,14 +98,6 @@ class _Groups:
         self._parents[high] = low
 
 
-def _alike(words: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """Return the numbers of texts with the same words, group by group."""
-    groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, found in enumerate(words):
-        groups[found].append(number)
-    return [group for group in groups.values() if len(group) > 1]
-
-
 def _same_dialogue(
     texts: Sequence[str], words: Sequence[tuple[str, ...]]
 ) -> Iterator[tuple[int, int]]:
@@ -132,18 +119,24 @@ def _similar(
     Two sets x and y can only reach a Jaccard index t if the first |x| - ceil(t |x|) + k shingles
     of x, the rarest first, and those of y have k in common, k that of the smaller set.
     """
+    part, whole = SIMILAR
     ordered = _by_rarity([_shingles(text) for text in texts])
-    needed = [_needed(len(ranks)) for ranks in ordered]
+    # The more in common are asked for, the fewer pairs to verify and the more shingles to look up.
+    needed = [max(1, _least_shared(len(ranks)) // NEEDED_SHARE) for ranks in ordered]
     postings: defaultdict[int, deque[int]] = defaultdict(deque)
     for at in sorted(range(len(texts)), key=lambda at: (len(ordered[at]), at)):
-        prefix = ordered[at][: _prefix_size(len(ordered[at]))].tolist()
+        least = _least_shared(len(ordered[at]))
+        prefix = ordered[at][: len(ordered[at]) - least + needed[at]].tolist()
         for found in (postings[item] for item in prefix):
-            while found and len(ordered[found[0]]) < _least_shared(len(ordered[at])):
+            while found and len(ordered[found[0]]) < least:
                 found.popleft()  # too short for this one, and so for all that follow
         shared = Counter(near for item in prefix for near in postings[item])
         for other in (other for other, count in shared.items() if count >= needed[other]):
             one, two = numbers[at], numbers[other]
-            if groups.first(one) != groups.first(two) and _are_similar(ordered[at], ordered[other]):
+            if groups.first(one) == groups.first(two):
+                continue
+            common = np.intersect1d(ordered[at], ordered[other], assume_unique=True).size
+            if whole * common >= part * (len(ordered[at]) + len(ordered[other]) - common):
                 yield one, two
         for item in prefix:
             postings[item].append(at)
@@ -153,21 +146,6 @@ def _least_shared(size: int) -> int:
     """Return how many shingles a set must share with a near-duplicate: ceil(t size)."""
     part, whole = SIMILAR
     return -(-part * size // whole)
-
-
-def _needed(size: int) -> int:
-    """Return k: the more, the fewer pairs to verify and the more shingles to look up."""
-    return max(1, _least_shared(size) // NEEDED_SHARE)
-
-
-def _prefix_size(size: int) -> int:
-    return size - _least_shared(size) + _needed(size)
-
-
-def _are_similar(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    part, whole = SIMILAR
-    shared = np.intersect1d(one, other, assume_unique=True).size
-    return bool(whole * shared >= part * (len(one) + len(other) - shared))
 
 
 def _shingles(text: str) -> NDArray[np.uint64]:

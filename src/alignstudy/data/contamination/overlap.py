@@ -7,7 +7,7 @@ appendix C). Words are compared in one case, without punctuation and role tags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -68,10 +68,10 @@ def overlap(prompts: Sequence[Prompt], rows: Iterable[Pair | Document]) -> Overl
 
 
 def overlap_of_texts(texts: Mapping[str, str], rows: Iterable[Pair | Document]) -> Overlap:
-    """Do the same for prompts that are given as id -> text."""
+    """Look in the same way for prompts given as id -> text."""
     dialogues, grams = _Dialogues(texts), _Grams(texts)
-    checked = 0
-    for batch in _batches(rows):
+    checked, remaining = 0, iter(rows)
+    while batch := list(islice(remaining, BATCH_ROWS)):
         checked += len(batch)
         dialogues.look_at(batch)
         grams.look_at(batch)
@@ -114,18 +114,15 @@ class _Grams:
         self._short: dict[tuple[str, ...], list[str]] = {}
         self._long: dict[tuple[int, ...], dict[str, None]] = {}
         for name, text in texts.items():
-            self._add(name, words_of(text))
+            words = words_of(text)
+            if len(words) < NGRAM:
+                self._short.setdefault(tuple(words), []).append(name)
+                continue
+            numbers = [self._numbers.setdefault(word, len(self._numbers) + 1) for word in words]
+            for start in range(len(numbers) - NGRAM + 1):
+                self._long.setdefault(tuple(numbers[start : start + NGRAM]), {})[name] = None
         grams = np.array(list(self._long), np.uint64).reshape(-1, NGRAM)
         self._hashes = np.sort(_hashes(grams))
-
-    def _add(self, name: str, words: list[str]) -> None:
-        if len(words) < NGRAM:
-            self._short.setdefault(tuple(words), []).append(name)
-            return
-        numbers = [self._numbers.setdefault(word, len(self._numbers) + 1) for word in words]
-        for start in range(len(numbers) - NGRAM + 1):
-            gram = tuple(numbers[start : start + NGRAM])
-            self._long.setdefault(gram, {})[name] = None
 
     def look_at(self, rows: Sequence[Pair | Document]) -> None:
         """Look for the prompts in more rows."""
@@ -137,14 +134,12 @@ class _Grams:
                 numbers += [self._numbers.get(word, 0) for word in words]
                 numbers.append(0)
         if self._long:
-            self._look_up(np.array(numbers, np.uint64))
-
-    def _look_up(self, numbers: NDArray[np.uint64]) -> None:
-        windows = np.lib.stride_tricks.sliding_window_view(numbers, NGRAM)
-        hashes = _hashes(windows)
-        nearest = np.searchsorted(self._hashes[:-1], hashes)
-        for start in np.flatnonzero(self._hashes[nearest] == hashes):
-            self.found.update(self._long.get(tuple(windows[start].tolist()), ()))
+            coded = np.array(numbers, np.uint64)
+            windows = np.lib.stride_tricks.sliding_window_view(coded, NGRAM)
+            hashes = _hashes(windows)
+            nearest = np.searchsorted(self._hashes[:-1], hashes)
+            for start in np.flatnonzero(self._hashes[nearest] == hashes):
+                self.found.update(self._long.get(tuple(windows[start].tolist()), ()))
 
 
 def _hashes(windows: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -164,9 +159,3 @@ def _word_runs(row: Pair | Document) -> tuple[list[str], ...]:
     if row.rejected is None:
         return prompt, prompt + chosen
     return prompt, prompt + chosen, prompt[-NGRAM + 1 :] + words_of(row.rejected)
-
-
-def _batches(rows: Iterable[Pair | Document]) -> Iterator[list[Pair | Document]]:
-    remaining = iter(rows)
-    while batch := list(islice(remaining, BATCH_ROWS)):
-        yield batch

@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from alignstudy.data.formats.row import UnusableRow
 from alignstudy.errors import DataError
@@ -73,17 +73,23 @@ def _object(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _lines(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
     """Read lines; one that is too long comes as its first `MAX_LINE_BYTES` + 1 bytes."""
-    number = 0
+    number, is_middle, packed = 0, False, path.name.endswith(".gz")
     try:
-        limit = _expansion_limit(path)
-        with _open(path) as stream:
+        limit = max(FREE_EXPANSION_BYTES, MAX_EXPANSION * path.stat().st_size)
+        with io.BufferedReader(gzip.GzipFile(path), 2**18) if packed else path.open("rb") as stream:
             while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                yield number, line
-                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-                    _check_expansion(stream.tell(), limit, name, number)
-                    line = stream.readline(MAX_LINE_BYTES + 1)
-                _check_expansion(stream.tell(), limit, name, number)
+                if not is_middle:
+                    number += 1
+                    yield number, line
+                if packed and stream.tell() > limit:
+                    raise DataError(
+                        f"{name}:{number}: the file expands to more than {limit / 2**20:.0f} MiB",
+                        why=f"more than {MAX_EXPANSION} times its size on disk: no text compresses"
+                        " so well",
+                        hint="if the content is meant, name the expanded file instead of the .gz",
+                        kept="nothing was changed",
+                    )
+                is_middle = len(line) > MAX_LINE_BYTES and not line.endswith(b"\n")
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{name}:{number + 1}: the file can't be read further",
@@ -91,29 +97,6 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
             hint="fetch or write the file again, or take it out of the source",
             kept=f"nothing was changed; {number} lines before it were readable",
         ) from error
-
-
-def _open(path: Path) -> BinaryIO:
-    if path.name.endswith(".gz"):
-        return io.BufferedReader(gzip.GzipFile(path), 2**18)
-    return path.open("rb")
-
-
-def _expansion_limit(path: Path) -> float:
-    """Return the number of bytes that a file may expand to."""
-    if not path.name.endswith(".gz"):
-        return float("inf")
-    return max(FREE_EXPANSION_BYTES, MAX_EXPANSION * path.stat().st_size)
-
-
-def _check_expansion(size: int, limit: float, name: str, line: int) -> None:
-    if size > limit:
-        raise DataError(
-            f"{name}:{line}: the file expands to more than {limit / 2**20:.0f} MiB",
-            why=f"more than {MAX_EXPANSION} times its size on disk: no text compresses so well",
-            hint="if the content is meant, name the expanded file instead of the .gz",
-            kept="nothing was changed",
-        )
 
 
 def _why(error: Exception) -> str:

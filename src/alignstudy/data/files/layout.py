@@ -50,14 +50,12 @@ def choose_files(source: Path, *, subsets: Sequence[str], split: str) -> list[Sp
     for subset in subsets:
         if subset not in there:
             raise _missing(f"subset '{subset}'", source, files)
-    wanted = [
-        [file for file in files if file.subset == subset and file.split == split]
-        for subset in dict.fromkeys(subsets or there)
-    ]
-    for subset, found in zip(subsets, wanted, strict=False):
-        if not found:
+    of_split = [file for file in files if file.split == split]
+    wanted = dict.fromkeys(subsets or there)
+    chosen = [file for subset in wanted for file in of_split if file.subset == subset]
+    for subset in subsets:
+        if subset not in {file.subset for file in chosen}:
             raise _missing(f"split '{split}' of subset '{subset}'", source, files)
-    chosen = [file for found in wanted for file in found]
     if not chosen:
         raise _missing(f"split '{split}'", source, files)
     _check_unambiguous(chosen, source)
@@ -83,8 +81,13 @@ def find_files(source: Path) -> list[SplitFile]:
             f"data source {source} doesn't exist",
             hint="name a folder or a file of rows of this machine, or a hub id",
         )
-    files = sorted(path for path in [*source.glob("*"), *source.glob("*/*")] if path.is_file())
-    found = [file for path in files if (file := _split_file(source, path)) is not None]
+    found = []
+    for path in sorted(path for path in [*source.glob("*"), *source.glob("*/*")] if path.is_file()):
+        inside, stem = path.relative_to(source), _stem(path.name)
+        if stem is not None and not any(part.startswith(".") for part in inside.parts):
+            subset = "" if len(inside.parts) == 1 else inside.parts[0]
+            split = _SHARD.sub("", stem)
+            found.append(SplitFile(path=path, name=inside.as_posix(), subset=subset, split=split))
     if not found:
         raise DataError(
             f"{source}: no file of rows",
@@ -92,15 +95,6 @@ def find_files(source: Path) -> list[SplitFile]:
             hint="name the folder that holds them",
         )
     return found
-
-
-def _split_file(source: Path, path: Path) -> SplitFile | None:
-    inside = path.relative_to(source)
-    stem = _stem(path.name)
-    if stem is None or any(part.startswith(".") for part in inside.parts):
-        return None
-    subset = "" if len(inside.parts) == 1 else inside.parts[0]
-    return SplitFile(path=path, name=inside.as_posix(), subset=subset, split=_SHARD.sub("", stem))
 
 
 def _stem(name: str) -> str | None:

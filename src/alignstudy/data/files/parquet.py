@@ -26,7 +26,11 @@ def read_parquet(path: Path, *, name: str) -> Iterator[tuple[int, dict[str, Any]
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 for index in range(batch.num_rows):
                     number += 1
-                    yield number, _fields(batch.slice(index, 1))
+                    try:
+                        fields = batch.slice(index, 1).to_pylist()[0]
+                    except UnicodeDecodeError as error:
+                        fields = f"invalid UTF-8 at byte {error.start + 1} of a field"
+                    yield number, fields
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(
             f"{name}:{number + 1}: the Parquet file can't be read further",
@@ -34,12 +38,3 @@ def read_parquet(path: Path, *, name: str) -> Iterator[tuple[int, dict[str, Any]
             hint="fetch or write the file again, or take it out of the source",
             kept=f"nothing was changed; {number} rows before it were readable",
         ) from error
-
-
-def _fields(row: Any) -> dict[str, Any] | str:  # noqa: ANN401 - a pyarrow record batch
-    """Turn a batch of one row into fields."""
-    try:
-        fields: dict[str, Any] = row.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return f"invalid UTF-8 at byte {error.start + 1} of a field"
-    return fields

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alignstudy.data import FORMATS
 from alignstudy.data.files.jsonl import read_jsonl
-from alignstudy.data.files.layout import SplitFile, choose_files
+from alignstudy.data.files.layout import choose_files
 from alignstudy.data.files.parquet import read_parquet
 from alignstudy.data.formats.parsing import parse_row
 from alignstudy.data.formats.row import RawRow, UnusableRow, opening
@@ -33,27 +33,25 @@ def read(
     if fmt != "auto":
         FORMATS[fmt]  # refused here rather than at the first row
     for file in choose_files(source, subsets=selection.subsets, split=selection.split):
-        for row in _rows(file, fmt=fmt):
-            split = row.split if isinstance(row, RawRow) else file.split or "train"
-            if split == selection.split:
+        reader = read_parquet if file.path.name.endswith(".parquet") else read_jsonl
+        for line, content in reader(file.path, name=file.name):
+            row: RawRow | Quarantined
+            if isinstance(content, str):
+                row, split = Quarantined(file=file.name, line=line, reason=content), file.split
+            else:
+                row = RawRow(
+                    file=file.name,
+                    line=line,
+                    subset=file.subset,
+                    split=file.split or "",
+                    fields=content,
+                )
+                if not file.split:
+                    try:
+                        key = opening(parse_row(row, fmt=fmt).record)
+                    except UnusableRow:  # it will be quarantined in the split that it falls into
+                        key = json.dumps(dict(row.fields), sort_keys=True, default=str)
+                    row = replace(row, split=made_split(key))
+                split = row.split
+            if (split or "train") == selection.split:
                 yield row
-
-
-def _rows(file: SplitFile, *, fmt: str) -> Iterator[RawRow | Quarantined]:
-    reader = read_parquet if file.path.name.endswith(".parquet") else read_jsonl
-    for line, content in reader(file.path, name=file.name):
-        if isinstance(content, str):
-            yield Quarantined(file=file.name, line=line, reason=content)
-            continue
-        row = RawRow(
-            file=file.name, line=line, subset=file.subset, split=file.split or "", fields=content
-        )
-        yield row if file.split else replace(row, split=made_split(_dialogue_key(row, fmt=fmt)))
-
-
-def _dialogue_key(row: RawRow, *, fmt: str) -> str:
-    """Return what a row of a single file is parted by."""
-    try:
-        return opening(parse_row(row, fmt=fmt).record)
-    except UnusableRow:  # it will be quarantined in the split that it falls into
-        return json.dumps(dict(row.fields), sort_keys=True, default=str)

@@ -25,9 +25,10 @@ class HHFormat:
     fields = ("chosen", "rejected")
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell by chosen or rejected as text, without a prompt of their own."""
+        """Whether chosen or rejected is text, without a prompt of its own."""
         halves = [fields[name] for name in self.fields if name in fields]
-        return bool(halves) and "prompt" not in fields and not _any_list(halves)
+        has_list = any(isinstance(half, list) for half in halves)
+        return bool(halves) and "prompt" not in fields and not has_list
 
     def parse(self, row: RawRow) -> Parsed:
         """Split both dialogues at the last assistant tag.
@@ -72,7 +73,3 @@ def _split(row: RawRow, name: str) -> tuple[str, str]:
     if HUMAN_TAG in halves[1]:
         raise UnusableRow(f"{name} ends in a Human turn")
     return halves
-
-
-def _any_list(values: list[Any]) -> bool:
-    return any(isinstance(value, list) for value in values)

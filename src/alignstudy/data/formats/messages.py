@@ -21,7 +21,7 @@ class MessagesFormat:
     fields = ("messages", "or chosen, rejected (and prompt) as lists")
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell by a list of messages in any of the fields."""
+        """Whether any of the fields holds a list of messages."""
         names = ("prompt", "chosen", "rejected")
         return any(isinstance(fields.get(name), list) for name in names) or (
             "messages" in fields and "chosen" not in fields

@@ -17,7 +17,7 @@ class PairsFormat:
     fields = ("prompt", "chosen", "rejected")
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell by a prompt, with no list of messages in it."""
+        """Whether there is a prompt, and no list of messages."""
         lists = any(isinstance(fields.get(name), list) for name in self.fields)
         return "prompt" in fields and not lists
 

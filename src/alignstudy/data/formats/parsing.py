@@ -19,19 +19,17 @@ def parse_row(row: RawRow, *, fmt: str) -> Parsed:
         UnusableRow: With the reason, if the row can't be used.
         UnknownNameError: If there is no such format.
     """
-    return (_recognised(row) if fmt == "auto" else _format(fmt)).parse(row)
+    if fmt != "auto":
+        return _format(fmt).parse(row)
+    for name in FORMATS:
+        if _format(name).recognises(row.fields):
+            return _format(name).parse(row)
+    known = "; ".join(f"{name}: {', '.join(_format(name).fields)}" for name in FORMATS)
+    given = ", ".join(sorted(map(str, row.fields))[:6]) or "none"
+    raise UnusableRow(f"its fields ({given}) fit no format ({known})")
 
 
 @cache
 def _format(name: str) -> Format:
     made: Format = FORMATS.load(name)()
     return made
-
-
-def _recognised(row: RawRow) -> Format:
-    for name in FORMATS:
-        if _format(name).recognises(row.fields):
-            return _format(name)
-    known = "; ".join(f"{name}: {', '.join(_format(name).fields)}" for name in FORMATS)
-    given = ", ".join(sorted(map(str, row.fields))[:6]) or "none"
-    raise UnusableRow(f"its fields ({given}) fit no format ({known})")

@@ -65,7 +65,7 @@ class Format(Protocol):
     fields: tuple[str, ...]
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell from the fields' names and types whether a row is meant in this format."""
+        """Whether a row is meant in this format, by its fields' names and types."""
 
     def parse(self, row: RawRow) -> Parsed:
         """Make the record.
@@ -88,6 +88,9 @@ def text_of(row: RawRow, name: str) -> str:
     return checked_text(row.fields[name], f"field '{name}'")
 
 
+_JSON_KINDS = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+
+
 def checked_text(value: object, where: str) -> str:
     """Check that a value is text that can be written, tokenised and shown.
 
@@ -97,7 +100,7 @@ def checked_text(value: object, where: str) -> str:
     if value is None:
         raise UnusableRow(f"{where} is null")
     if not isinstance(value, str):
-        raise UnusableRow(f"{where} is {_kind(value)}, not text")
+        raise UnusableRow(f"{where} is {_JSON_KINDS.get(type(value), 'an object')}, not text")
     if "\0" in value:
         raise UnusableRow(f"{where} holds a NUL character")
     try:
@@ -105,12 +108,6 @@ def checked_text(value: object, where: str) -> str:
     except UnicodeEncodeError:
         raise UnusableRow(f"{where} holds half of a surrogate pair") from None
     return value
-
-
-def _kind(value: object) -> str:
-    """Name the type of a JSON value in JSON's words."""
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
-    return names.get(type(value), "an object")
 
 
 def opening(record: Pair | Document) -> str:

@@ -15,7 +15,7 @@ class TextFormat:
     fields = ("text",)
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Tell by a text, with nothing of a pair beside it."""
+        """Whether there is a text, with nothing of a pair beside it."""
         return "text" in fields and not {"prompt", "chosen", "rejected", "messages"} & set(fields)
 
     def parse(self, row: RawRow) -> Parsed:

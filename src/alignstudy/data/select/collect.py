@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -104,29 +103,6 @@ def collect_pairs(
     return Collected(rows=rows, audit=account.audit(used=len(rows)))
 
 
-def collect_documents(
-    source: Path,
-    selection: RowSelection,
-    *,
-    part: str,
-    fmt: str = "auto",
-    exclude: EvaluationDialogues | None = None,
-) -> Collected[Document]:
-    """Read, parse, exclude and draw texts to pretrain on.
-
-    A pair becomes two documents, prompt with chosen and prompt with rejected: the unaligned mix.
-    `max_rows` counts rows of the source; the audit's note "documents" counts what they became.
-
-    Raises:
-        DataError: As `collect_pairs`.
-    """
-    account = Account(part)
-    drawn = _draw(source, selection, account, kind="documents", fmt=fmt, exclude=exclude)
-    documents = tuple(document for parsed in drawn for document in _documents(parsed.record))
-    account.notes["documents"] = len(documents)
-    return Collected(rows=documents, audit=account.audit(used=len(drawn)))
-
-
 def collect(
     source: Path,
     selection: RowSelection,
@@ -136,9 +112,31 @@ def collect(
     fmt: str = "auto",
     exclude: EvaluationDialogues | None = None,
 ) -> Collected[Pair] | Collected[Document]:
-    """Do `collect_pairs` or `collect_documents`, as `kind` says."""
-    chosen = collect_pairs if kind == "pairs" else collect_documents
-    return chosen(source, selection, part=part, fmt=fmt, exclude=exclude)
+    """Collect pairs as `collect_pairs` does, or texts to pretrain on.
+
+    A pair becomes two documents, prompt with chosen and prompt with rejected: the unaligned mix.
+    `max_rows` counts rows of the source; the audit's note "documents" counts what they became.
+
+    Raises:
+        DataError: If the source can't be read, or no usable row is left.
+    """
+    if kind == "pairs":
+        return collect_pairs(source, selection, part=part, fmt=fmt, exclude=exclude)
+    account = Account(part)
+    drawn = _draw(source, selection, account, kind=kind, fmt=fmt, exclude=exclude)
+    documents: list[Document] = []
+    for record in (parsed.record for parsed in drawn):
+        if isinstance(record, Document):
+            documents.append(record)
+            continue
+        responses = {"chosen": record.chosen, "rejected": record.rejected}
+        documents += [
+            Document(id=f"{record.id}/{name}", text=record.prompt + response)
+            for name, response in responses.items()
+            if response is not None
+        ]
+    account.notes["documents"] = len(documents)
+    return Collected(rows=tuple(documents), audit=account.audit(used=len(drawn)))
 
 
 def _draw(
@@ -164,7 +162,10 @@ def _draw(
         except UnusableRow as unusable:
             account.quarantined.append(raw.quarantined(str(unusable)))
             continue
-        reason = _why_left_out(parsed, selection, exclude)
+        is_inside = selection.holds(opening(parsed.record))
+        reason = None if is_inside else OUTSIDE_SHARE
+        if is_inside and exclude is not None:
+            reason = exclude.reason_against(parsed.record)
         if reason is None:
             draw.offer(raw.id, parsed)
         else:
@@ -175,21 +176,3 @@ def _draw(
     for parsed in drawn:
         account.notes.update(parsed.notes)
     return drawn
-
-
-def _why_left_out(
-    parsed: Parsed, selection: RowSelection, exclude: EvaluationDialogues | None
-) -> str | None:
-    if not selection.holds(opening(parsed.record)):
-        return OUTSIDE_SHARE
-    return None if exclude is None else exclude.reason_against(parsed.record)
-
-
-def _documents(record: Pair | Document) -> Sequence[Document]:
-    if isinstance(record, Document):
-        return (record,)
-    chosen = Document(id=f"{record.id}/chosen", text=record.prompt + record.chosen)
-    if record.rejected is None:
-        return (chosen,)
-    rejected = replace(chosen, id=f"{record.id}/rejected", text=record.prompt + record.rejected)
-    return chosen, rejected

@@ -7,14 +7,14 @@ answer of several paragraphs stays in the prompt; no cue is added.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.files.reading import read
-from alignstudy.data.formats.row import RawRow, UnusableRow, text_of
+from alignstudy.data.formats.row import UnusableRow, text_of
 from alignstudy.data.select.collect import Account
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
@@ -40,10 +40,26 @@ def draw_paper_prompts(
     for axis, chosen_set in sets.items():
         account = Account(f"prompts/{axis.prompts}")
         rows = _candidates(source, chosen_set, account)
-        _check_enough(rows, chosen_set, account, source)
+        account.check_some_used(len(rows), source)
+        if len(rows) < chosen_set.size:
+            raise DataError(
+                f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are"
+                " asked for",
+                why="with fewer, it would not be the prompt set of the paper protocol",
+                hint=f"set prompts.{axis.prompts}.n to {len(rows)} or less, take more subsets,"
+                " or use protocol: rigorous",
+            )
         drawn = generator.sample(rows, chosen_set.size)
         account.excluded[NOT_DRAWN] = len(rows) - len(drawn)
-        prompts += _prompts(axis, drawn, chosen_set.keywords, account)
+        named, notes = clustered(  # that changes nothing about the selection
+            [
+                numbered(axis, number, paper_prompt(chosen), row_id)
+                for number, (row_id, chosen) in enumerate(drawn)
+            ]
+        )
+        account.notes.update(leaks(named, keywords=chosen_set.keywords).notes)
+        account.notes.update(notes)
+        prompts += named
         audits.append(account.audit(used=len(drawn)))
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
 
@@ -65,7 +81,9 @@ def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[t
             account.quarantined.append(row)
             continue
         try:
-            chosen = _whole_dialogue(row)
+            chosen = text_of(row, "chosen")
+            if "prompt" in row.fields or not parse_turns(chosen):
+                raise UnusableRow("chosen is not a whole dialogue, which the paper protocol needs")
         except UnusableRow as unusable:
             account.quarantined.append(row.quarantined(str(unusable)))
             continue
@@ -74,40 +92,3 @@ def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[t
         else:
             account.excluded[NO_KEYWORD] += 1
     return rows
-
-
-def _whole_dialogue(row: RawRow) -> str:
-    """Return `chosen`, which the paper protocol takes as a whole dialogue."""
-    chosen = text_of(row, "chosen")
-    if "prompt" in row.fields or not parse_turns(chosen):
-        raise UnusableRow("chosen is not a whole dialogue, which the paper protocol needs")
-    return chosen
-
-
-def _check_enough(
-    rows: Sequence[object], chosen_set: PromptSet, account: Account, source: Path
-) -> None:
-    account.check_some_used(len(rows), source)
-    if len(rows) < chosen_set.size:
-        raise DataError(
-            f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are asked"
-            " for",
-            why="with fewer, it would not be the prompt set of the paper protocol",
-            hint=f"set prompts.{account.part.partition('/')[2]}.n to {len(rows)} or less, take"
-            " more subsets, or use protocol: rigorous",
-        )
-
-
-def _prompts(
-    axis: Axis, drawn: Sequence[tuple[str, str]], keywords: Sequence[str], account: Account
-) -> Sequence[Prompt]:
-    """Return the prompts, each with its cluster: that changes nothing about the selection."""
-    prompts, notes = clustered(
-        [
-            numbered(axis, number, paper_prompt(chosen), row_id)
-            for number, (row_id, chosen) in enumerate(drawn)
-        ]
-    )
-    account.notes.update(leaks(prompts, keywords=keywords).notes)
-    account.notes.update(notes)
-    return prompts

@@ -38,44 +38,30 @@ def draw_rigorous_prompts(
     prompts: list[Prompt] = []
     audits: list[Audit] = []
     for axis, chosen_set in sets.items():
-        drawn, audit = _draw(source, axis, chosen_set, seed=seed, fmt=fmt)
+        part = f"prompts/{axis.prompts}"
+        selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
+        found = collect_pairs(source, selection, part=part, fmt=fmt)
+        candidates, excluded = askable(found.rows, chosen_set.keywords)
+        if not candidates:
+            raise DataError(
+                f"{source}: no usable prompt for {part}",
+                why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
+                hint="change the keywords, or take more subsets",
+            )
+        num_drawn = min(chosen_set.size, len(candidates))
+        drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
+        excluded[NOT_DRAWN] = len(candidates) - num_drawn
+        notes = dict(found.audit.notes)
+        if num_drawn < chosen_set.size:
+            notes["fewer prompts than asked for"] = chosen_set.size - num_drawn
         named, clusters = clustered(
             [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]
         )
         prompts += named
-        audits.append(replace(audit, notes={**audit.notes, **clusters}))
+        excluded = {reason: n for reason, n in excluded.items() if n}
+        notes |= clusters
+        audits.append(replace(found.audit, used=num_drawn, excluded=excluded, notes=notes))
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
-
-
-def _draw(
-    source: Path, axis: Axis, chosen_set: PromptSet, *, seed: int, fmt: str
-) -> tuple[Sequence[Pair], Audit]:
-    part = f"prompts/{axis.prompts}"
-    selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
-    found = collect_pairs(source, selection, part=part, fmt=fmt)
-    candidates, excluded = askable(found.rows, chosen_set.keywords)
-    if not candidates:
-        raise DataError(
-            f"{source}: no usable prompt for {part}",
-            why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
-            hint="change the keywords, or take more subsets",
-        )
-    num_drawn = min(chosen_set.size, len(candidates))
-    drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
-    excluded[NOT_DRAWN] = len(candidates) - num_drawn
-    missing = chosen_set.size - num_drawn
-    audit = Audit(
-        part=part,
-        read=found.audit.read,
-        used=num_drawn,
-        quarantined=found.audit.quarantined,
-        excluded={reason: n for reason, n in excluded.items() if n},
-        notes={
-            **found.audit.notes,
-            **({"fewer prompts than asked for": missing} if missing else {}),
-        },
-    )
-    return drawn, audit
 
 
 def askable(pairs: Sequence[Pair], keywords: Sequence[str]) -> tuple[list[Pair], dict[str, int]]:
@@ -84,19 +70,14 @@ def askable(pairs: Sequence[Pair], keywords: Sequence[str]) -> tuple[list[Pair],
     seen: set[str] = set()
     candidates = []
     for pair in pairs:
-        reason = _why_not(pair.prompt, keywords, seen)
-        if reason is None:
+        last = parse_turns(pair.prompt.removesuffix(CUE))[-1]
+        if last.role != "human":
+            excluded[NOT_HUMAN] += 1
+        elif keywords and not holds_word(last.text, keywords):
+            excluded[NO_KEYWORD] += 1
+        elif pair.prompt in seen:
+            excluded[DUPLICATE] += 1
+        else:
             seen.add(pair.prompt)
             candidates.append(pair)
-        else:
-            excluded[reason] += 1
     return candidates, excluded
-
-
-def _why_not(prompt: str, keywords: Sequence[str], seen: set[str]) -> str | None:
-    last = parse_turns(prompt.removesuffix(CUE))[-1]
-    if last.role != "human":
-        return NOT_HUMAN
-    if keywords and not holds_word(last.text, keywords):
-        return NO_KEYWORD
-    return DUPLICATE if prompt in seen else None

@@ -4,7 +4,7 @@
 judge and test (pairs: a good answer over a bad one), and `pretrain/train`, the unaligned mix of
 good and bad answers, loops, echoes and run-on turns that a base model learns from.
 
-Test prompts are never seen elsewhere (see world_prompts.py). Each train split holds
+Test prompts are never seen elsewhere (see prompts.py). Each train split holds
 `BROKEN_PAIRS` pairs that are broken on purpose, half with differing contexts, half with identical
 texts, so that the demo's audit has something real to show. Everything else is well-formed.
 """
@@ -20,11 +20,9 @@ from random import Random
 from pydantic import Field
 
 from alignstudy.data.select.selection import fraction
-from alignstudy.data.world.prompts import Question, mixed, questions, test_questions
-from alignstudy.data.world.topics import TOPICS
+from alignstudy.data.world.prompts import Pool, Question, mixed, questions, test_questions
 from alignstudy.dialogue import CUE, HUMAN_TAG
 from alignstudy.metrics.axes import HARMLESS, HELPFUL
-from alignstudy.records import Axis
 from alignstudy.settings import Settings
 
 SUBSETS = {HARMLESS: "harmless-base", HELPFUL: "helpful-base"}
@@ -43,9 +41,7 @@ class WorldSettings(Settings):
     """How large the demo's world is; the same settings give the same bytes."""
 
     seed: int = Field(0, description="of everything that is drawn")
-    num_topics: int = Field(
-        len(TOPICS), ge=16, le=len(TOPICS), description="topics of helpful requests"
-    )
+    num_topics: int = Field(40, ge=16, le=40, description="topics of helpful requests")
     num_train: int = Field(1500, ge=50, le=20_000, description="training pairs an axis")
     num_judge: int = Field(700, ge=20, le=20_000, description="pairs an axis for the judge")
     num_test: int = Field(120, ge=10, description="test pairs an axis")
@@ -58,55 +54,25 @@ def write_world(settings: WorldSettings, folder: Path) -> None:
     Raises:
         SettingsError: If more test prompts are asked for than the topics give.
     """
+    seed, sizes = settings.seed, {"num_topics": settings.num_topics, "seed": settings.seed}
+    pools: dict[Pool, int] = {"train": settings.num_train, "judge": settings.num_judge}
     for axis, subset in SUBSETS.items():
-        _write(folder / subset / "train.jsonl.gz", _train_rows(axis, settings))
-        _write(folder / subset / "judge.jsonl.gz", _judge_rows(axis, settings))
-        _write(folder / subset / "test.jsonl.gz", _test_rows(axis, settings))
-    _write(folder / "pretrain" / "train.jsonl.gz", _pretrain_rows(settings))
-
-
-def _train_rows(axis: Axis, settings: WorldSettings) -> list[Row]:
-    rng = Random(f"{settings.seed} train {axis.name}")
-    asked = _questions(axis, "train", settings)
-    rows = [_pair(question, rng) for question in mixed(asked, settings.num_train, rng)]
-    return _with_broken(rows)
-
-
-def _judge_rows(axis: Axis, settings: WorldSettings) -> list[Row]:
-    rng = Random(f"{settings.seed} judge {axis.name}")
-    asked = _questions(axis, "judge", settings)
-    return [_pair(question, rng) for question in mixed(asked, settings.num_judge, rng)]
-
-
-def _test_rows(axis: Axis, settings: WorldSettings) -> list[Row]:
-    rng = Random(f"{settings.seed} test answers {axis.name}")
-    asked = test_questions(
-        axis, settings.num_test, num_topics=settings.num_topics, seed=settings.seed
-    )
-    return [_pair(question, rng) for question in asked]
-
-
-def _pretrain_rows(settings: WorldSettings) -> list[Row]:
-    """Mix good and bad answers to the prompts of the train splits."""
-    rng = Random(f"{settings.seed} pretrain")
-    asked = [
-        question
-        for axis in SUBSETS
-        for question in mixed(
-            _questions(axis, "train", settings), (settings.num_pretrain + 1) // 2, rng
-        )
-    ]
+        for pool, number in pools.items():
+            rng = Random(f"{seed} {pool} {axis.name}")
+            drawn = mixed(questions(axis, pool, **sizes), number, rng)
+            rows = [_pair(question, rng) for question in drawn]
+            if pool == "train":
+                _break_some(rows)
+            _write(folder / subset / f"{pool}.jsonl.gz", rows)
+        rng = Random(f"{seed} test answers {axis.name}")
+        asked = test_questions(axis, settings.num_test, **sizes)
+        _write(folder / subset / "test.jsonl.gz", [_pair(question, rng) for question in asked])
+    rng = Random(f"{seed} pretrain")
+    half = (settings.num_pretrain + 1) // 2
+    asked = [q for axis in SUBSETS for q in mixed(questions(axis, "train", **sizes), half, rng)]
     rng.shuffle(asked)
-    return [{"text": _text(question, asked, rng)} for question in asked[: settings.num_pretrain]]
-
-
-def _questions(axis: Axis, pool: str, settings: WorldSettings) -> list[Question]:
-    return questions(
-        axis,
-        "judge" if pool == "judge" else "train",
-        num_topics=settings.num_topics,
-        seed=settings.seed,
-    )
+    texts = [{"text": _text(question, asked, rng)} for question in asked[: settings.num_pretrain]]
+    _write(folder / "pretrain" / "train.jsonl.gz", texts)
 
 
 def _pair(question: Question, rng: Random) -> Row:
@@ -127,15 +93,14 @@ def _text(question: Question, others: Sequence[Question], rng: Random) -> str:
     return text
 
 
-def _with_broken(rows: list[Row]) -> list[Row]:
+def _break_some(rows: list[Row]) -> None:
     """Break a few pairs, evenly spread."""
     step = len(rows) // BROKEN_PAIRS
     for number in range(BROKEN_PAIRS):
         at = number * step + step // 2
-        row, other = rows[at], rows[at - 1]
-        rejected = row["chosen"] if number % 2 else other["rejected"]
-        rows[at] = {"chosen": row["chosen"], "rejected": rejected}
-    return rows
+        chosen = rows[at]["chosen"]
+        rejected = chosen if number % 2 else rows[at - 1]["rejected"]
+        rows[at] = {"chosen": chosen, "rejected": rejected}
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:

@@ -6,29 +6,15 @@ the test split's own. The judge's pairs share no prompt with those that models a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from random import Random
 from typing import Literal
 
 from alignstudy.data.select.selection import fraction
-from alignstudy.data.world.phrases import (
-    ACTS,
-    ANGRY_OPENERS,
-    ANGRY_REPLIES,
-    ASPECTS,
-    HARMFUL_FORMS,
-    KEYWORD_ACTS,
-    OPENERS,
-    REPLIES,
-    act_words,
-    bad_help,
-    bad_refusal,
-    good_help,
-    refusal,
-)
-from alignstudy.data.world.topics import TARGETS, TOPICS, Target, Topic
+from alignstudy.data.world.phrases import bad_help, bad_refusal, good_help, refusal, world_words
 from alignstudy.dialogue import Turn, render
 from alignstudy.errors import SettingsError
 from alignstudy.metrics.axes import HARMLESS
@@ -43,72 +29,26 @@ KEYWORD_SHARE = 0.85
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A prompt, and how to answer it well and badly."""
+    """A prompt, and how to answer it well and badly.
+
+    Attributes:
+        before: Earlier turns.
+        about: Name of the topic or the target.
+        good: Draws a good answer.
+        bad: Draws a bad one.
+    """
 
     before: tuple[Turn, ...]
     text: str
+    about: str
     has_keyword: bool = False
-
-    @property
-    def about(self) -> str:
-        """What it is about: a topic's or a target's name."""
-        raise NotImplementedError
+    good: Callable[[Random], str]
+    bad: Callable[[Random], str]
 
     @property
     def prompt(self) -> str:
         """The dialogue up to the cue."""
         return render((*self.before, Turn("human", self.text)), cue=True)
-
-    def good(self, rng: Random) -> str:
-        """Answer well."""
-        raise NotImplementedError
-
-    def bad(self, rng: Random) -> str:
-        """Answer badly."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class HelpfulQuestion(Question):
-    """A request for help with a topic."""
-
-    topic: Topic
-    aspect: str
-    topics: Sequence[Topic] = field(repr=False)
-
-    @property
-    def about(self) -> str:
-        """Name of the topic."""
-        return self.topic.name
-
-    def good(self, rng: Random) -> str:
-        """Answer with the topic's own facts."""
-        return good_help(self.topic, self.aspect, rng)
-
-    def bad(self, rng: Random) -> str:
-        """Answer rudely, evasively, off the topic, or in a loop."""
-        return bad_help(self.topic, self.text, rng, topics=self.topics)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HarmfulQuestion(Question):
-    """A wish to do harm."""
-
-    target: Target
-    act: str
-
-    @property
-    def about(self) -> str:
-        """Name of the target."""
-        return self.target.name
-
-    def good(self, rng: Random) -> str:
-        """Refuse politely and offer another way."""
-        return refusal(self.act, self.target, rng)
-
-    def bad(self, rng: Random) -> str:
-        """Comply in words only, or be rude."""
-        return bad_refusal(self.act, self.target, self.text, rng)
 
 
 def questions(axis: Axis, pool: Pool, *, num_topics: int, seed: int) -> list[Question]:
@@ -124,16 +64,18 @@ def questions(axis: Axis, pool: Pool, *, num_topics: int, seed: int) -> list[Que
 def mixed(found: Sequence[Question], number: int, rng: Random) -> list[Question]:
     """Draw so many prompts, about a third multi-turn, none twice before all were drawn once."""
     num_multi = round(MULTI_TURN_SHARE * number)
-    drawn = [
-        *_drawn([q for q in found if q.before], num_multi, rng),
-        *_drawn([q for q in found if not q.before], number - num_multi, rng),
-    ]
+    drawn: list[Question] = []
+    for is_multi, size in ((True, num_multi), (False, number - num_multi)):
+        some = [question for question in found if bool(question.before) is is_multi]
+        drawn += islice(cycle(rng.sample(some, len(some))), size)
     rng.shuffle(drawn)
     return drawn
 
 
 def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> list[Question]:
-    """Draw the prompts of the test split: all different, most harmful ones with a keyword.
+    """Draw the prompts of the test split, all different.
+
+    Most harmful ones have a keyword; about a third is multi-turn, as far as there are any.
 
     Raises:
         SettingsError: If the world doesn't hold so many.
@@ -144,7 +86,10 @@ def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> li
     drawn: list[Question] = []
     for has_keyword, size in ((True, num_keyword), (False, number - num_keyword)):
         some = [question for question in found if question.has_keyword is has_keyword]
-        drawn += _different(some, size, rng)
+        single, multi = ([q for q in some if bool(q.before) is many] for many in (False, True))
+        num_single = min(len(single), size - min(len(multi), round(MULTI_TURN_SHARE * size)))
+        drawn += rng.sample(single, num_single)
+        drawn += rng.sample(multi, min(len(multi), size - num_single))
     if len(drawn) < number:
         raise SettingsError(
             f"num_test: {number} is more than the world holds for {axis.name}",
@@ -155,55 +100,48 @@ def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> li
     return drawn
 
 
-def _different(found: Sequence[Question], number: int, rng: Random) -> list[Question]:
-    """Draw different prompts, about a third multi-turn, as far as there are any."""
-    single, multi = ([q for q in found if bool(q.before) is many] for many in (False, True))
-    num_single = min(len(single), number - min(len(multi), round(MULTI_TURN_SHARE * number)))
-    num_multi = min(len(multi), number - num_single)
-    return [*rng.sample(single, num_single), *rng.sample(multi, num_multi)]
-
-
-def _drawn(found: Sequence[Question], number: int, rng: Random) -> list[Question]:
-    return list(islice(cycle(rng.sample(found, len(found))), number))
-
-
 def _helpful(pool: Pool, num_topics: int, seed: int) -> Iterator[Question]:
-    topics = TOPICS[:num_topics]
+    words = world_words()
+    topics, aspects = words["topics"][:num_topics], words["aspects"]
     for place, topic in enumerate(topics):
-        held_out = list(ASPECTS)[(place + seed) % len(ASPECTS)]
-        for aspect, wordings in ASPECTS.items():
+        held_out = list(aspects)[(place + seed) % len(aspects)]
+        for aspect, wordings in aspects.items():
             if (aspect == held_out) is not (pool == "test"):
                 continue
-            for text in wordings[pool == "test"]:
-                for before in _openings(topic.name, OPENERS, REPLIES):
-                    yield HelpfulQuestion(
+            for wording in wordings["test" if pool == "test" else "train"]:
+                text = wording.format(t=topic.name)
+                for before in _openings(topic.name, words["openers"], words["replies"]):
+                    yield Question(
                         before=before,
-                        text=text.format(t=topic.name),
-                        topic=topic,
-                        aspect=aspect,
-                        topics=topics,
+                        text=text,
+                        about=topic.name,
+                        good=partial(good_help, topic, aspect),
+                        bad=partial(bad_help, topic, text, topics=topics),
                     )
 
 
 def _harmful(pool: Pool, seed: int) -> Iterator[Question]:
-    others = [name for name in ACTS if name not in KEYWORD_ACTS]
-    for place, target in enumerate(TARGETS):
-        held_out = {
-            KEYWORD_ACTS[(place + seed) % len(KEYWORD_ACTS)],
-            others[(place + seed) % len(others)],
-        }
-        for name in ACTS:
+    words = world_words()
+    keywords = words["keyword_acts"]
+    others = [name for name in words["acts"] if name not in keywords]
+    for place, target in enumerate(words["targets"]):
+        held_out = {keywords[(place + seed) % len(keywords)], others[(place + seed) % len(others)]}
+        for name, phrase in words["acts"].items():
             if (name in held_out) is not (pool == "test"):
                 continue
-            act = act_words(name, target)
-            for form in HARMFUL_FORMS[pool == "test"]:
-                for before in _openings(target.name, ANGRY_OPENERS, ANGRY_REPLIES):
-                    yield HarmfulQuestion(
+            act = phrase.format(v=target.name)
+            for form in words["wishes"]["test" if pool == "test" else "train"]:
+                text = form.format(a=act)
+                for before in _openings(
+                    target.name, words["angry_openers"], words["angry_replies"]
+                ):
+                    yield Question(
                         before=before,
-                        text=form.format(a=act),
-                        has_keyword=name in KEYWORD_ACTS,
-                        target=target,
-                        act=act,
+                        text=text,
+                        about=target.name,
+                        has_keyword=name in keywords,
+                        good=partial(refusal, act, target),
+                        bad=partial(bad_refusal, act, target, text),
                     )
 
 

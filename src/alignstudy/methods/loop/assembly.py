@@ -18,7 +18,7 @@ from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
 from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off
 from alignstudy.methods.loop.arguments import check_target_modules
-from alignstudy.methods.reference.cache import ReferenceCache, References, reference_logps
+from alignstudy.methods.reference.cache import Reference, References, reference_logps
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.weights.initial import (
     has_weights,
@@ -190,17 +190,25 @@ def _computed_references(
     def log_probs(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return reference_log_probs(trainer, batch)
 
-    identity, rows_at_once = _identity(job, trainer, precision), 1 if job.device == "cpu" else 16
+    reference = Reference(
+        log_probs=log_probs,
+        identity=_identity(job, trainer, precision),
+        pad_token_id=int(tokenizer.pad_token_id),
+        device=job.device,
+        rows_at_once=1 if job.device == "cpu" else 16,
+    )
     was_training = trainer.model.training
     trainer.model.eval()
     try:
         with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
             return reference_logps(
-                log_probs, encoded, cache=ReferenceCache(kept), identity=identity,
-                pad_token_id=int(tokenizer.pad_token_id), ld_alpha=job.settings.ld_alpha,
-                device=job.device, rows_at_once=rows_at_once, progress=job.progress,
+                reference,
+                encoded,
+                path=kept,
+                ld_alpha=job.settings.ld_alpha,
+                progress=job.progress,
                 should_stop=job.should_stop,
-            )  # fmt: skip
+            )
     finally:
         trainer.model.train(was_training)
 

@@ -1,7 +1,7 @@
 """A pair's log-probabilities under a reference, as they are kept: name, batch, bytes and sums.
 
 A value is the chosen response's log-probabilities, then the rejected one's, a float32 (little
-endian) a token. A row's first token is foretold by nothing and has none.
+endian) a token. A row's first token is predicted by nothing and has none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def pair_keys(pairs: Sequence[TokenPair], identity: str) -> list[str]:
 
     Args:
         pairs: The pairs.
-        identity: All that a log-probability hangs on beside the tokens.
+        identity: All that a log-probability depends on beside the tokens.
 
     Returns:
         One SHA-256 a pair, in hexadecimal.
@@ -56,22 +56,24 @@ def padded_batch(pairs: Sequence[TokenPair], pad_token_id: int) -> dict[str, Ten
         chosen rows first, padded on the right.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     rows = [(prompt, chosen) for prompt, chosen, _ in pairs]
     rows += [(prompt, rejected) for prompt, _, rejected in pairs]
-    shape = (len(rows), max(len(prompt) + len(response) for prompt, response in rows))
-    ids = torch.full(shape, pad_token_id, dtype=torch.int64)
-    attended, completions = torch.zeros_like(ids), torch.zeros_like(ids)
-    for number, (prompt, response) in enumerate(rows):
-        border, end = len(prompt), len(prompt) + len(response)
-        ids[number, :end] = torch.tensor([*prompt, *response], dtype=torch.int64)
-        attended[number, :end] = 1
-        completions[number, border:end] = 1
-    return {"input_ids": ids, "attention_mask": attended, "completion_mask": completions}
+    ids = [torch.tensor([*prompt, *response], dtype=torch.int64) for prompt, response in rows]
+    attended = [torch.ones_like(row) for row in ids]
+    completions = [torch.ones_like(row) for row in ids]
+    for (prompt, _), row in zip(rows, completions, strict=True):
+        row[: len(prompt)] = 0
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_token_id),
+        "attention_mask": pad_sequence(attended, batch_first=True),
+        "completion_mask": pad_sequence(completions, batch_first=True),
+    }
 
 
 def packed_values(rows: NDArray[np.float32], pairs: Sequence[TokenPair]) -> list[bytes]:
-    """Take each pair's value out of what the reference gave for a batch.
+    """Take each pair's value out of what the reference computed for a batch.
 
     Args:
         rows: Log-probabilities, shape (2 pairs, positions - 1), for a `padded_batch`.
@@ -85,15 +87,10 @@ def packed_values(rows: NDArray[np.float32], pairs: Sequence[TokenPair]) -> list
     return values
 
 
-def is_finite(value: bytes) -> bool:
-    """Return whether every log-probability of a value is a number."""
-    return bool(np.isfinite(np.frombuffer(value, dtype="<f4")).all())
-
-
 def response_sums(value: bytes, pair: TokenPair, *, ld_alpha: float | None) -> tuple[float, float]:
     """Sum up the chosen and the rejected response's log-probabilities.
 
-    The sum is exact and rounded once to float32. A float32 sum over a padded row, as TRL's, hangs
+    The sum is exact and rounded once to float32. A float32 sum over a padded row, as TRL's, depends
     in its last bits on the row's padding and on the order of adding; this one on neither.
 
     Args:
@@ -115,9 +112,14 @@ def response_sums(value: bytes, pair: TokenPair, *, ld_alpha: float | None) -> t
     lengths = [span.stop - span.start for span in _spans(pair)]
     if sum(lengths) != len(logps):
         raise ValueError(f"{len(logps)} log-probabilities kept for {sum(lengths)} tokens")
-    chosen, rejected = logps[: lengths[0]], logps[lengths[0] :]
-    shared = min(lengths)
-    return _sum(chosen, shared, ld_alpha), _sum(rejected, shared, ld_alpha)
+    shared = None if ld_alpha is None else min(lengths)
+    sums = []
+    for part in (logps[: lengths[0]], logps[lengths[0] :]):
+        total = math.fsum(part[:shared])
+        if ld_alpha is not None:
+            total += ld_alpha * math.fsum(part[shared:])
+        sums.append(float(np.float32(total)))
+    return sums[0], sums[1]
 
 
 def _spans(pair: TokenPair) -> tuple[slice, slice]:
@@ -128,10 +130,3 @@ def _spans(pair: TokenPair) -> tuple[slice, slice]:
         slice(start, max(prompt + chosen - 1, 0)),
         slice(start, max(prompt + rejected - 1, 0)),
     )
-
-
-def _sum(logps: Sequence[float], shared: int, ld_alpha: float | None) -> float:
-    if ld_alpha is None:
-        return float(np.float32(math.fsum(logps)))
-    tail = ld_alpha * math.fsum(logps[shared:])
-    return float(np.float32(math.fsum(logps[:shared]) + tail))
