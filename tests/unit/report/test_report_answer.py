@@ -129,7 +129,11 @@ class TestTradeOff:
     def rates(self, hmr, hpr):
         found = hand_made(dict.fromkeys(hmr, 50.0), [], base=None)
         models = tuple(
-            replace(model, hmr=rate(hmr[model.model]), hpr=rate(hpr[model.model]))
+            replace(
+                model,
+                estimates=model.estimates
+                | {"hmr": rate(hmr[model.model]), "hpr": rate(hpr[model.model])},
+            )
             for model in found.models
         )
         return replace(found, models=models)
