@@ -14,7 +14,7 @@ from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.stored import STATISTICS
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
-from alignstudy.study.tools.evaluate import clusters_of, leaking, own_thresholds
+from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
 from alignstudy.study.tools.report import inputs_of, uncollected, write_run
 
 
