@@ -2,14 +2,9 @@
 
 import random
 
-from alignstudy.analysis.analyze_judge import (
-    Analysis,
-    Comparison,
-    ModelFigures,
-    Thresholds,
-    analyze_judge,
-)
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis, Comparison, ModelFigures, Thresholds
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.report.inputs import ReportInputs
 
