@@ -119,12 +119,3 @@ def test_packing_that_mixes_documents_is_refused(difference):
     assert guards.documents_are_kept_apart(1e-6, architecture="X").passed
     with pytest.raises(GuardError, match="X reads across"):
         guards.documents_are_kept_apart(difference, architecture="X")
-
-
-def test_non_finite_names_step_rows_and_what_is_kept():
-    error = guards.non_finite(
-        "loss", float("nan"), step=7, rows=["a:1", "a:9"], kept="the checkpoint of step 5"
-    )
-    assert "step 7" in error.what
-    assert "a:1, a:9" in error.why
-    assert error.kept == "the checkpoint of step 5"

@@ -114,10 +114,6 @@ class TrainingSettings(Settings):
                 "total_train_batch_size goes with per_device_train_batch_size: auto; otherwise an"
                 " update has per_device_train_batch_size * gradient_accumulation_steps rows"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_has_an_effect(self) -> TrainingSettings:
         if self.warmup_steps > 0 and self.lr_scheduler_type == "constant":
             raise ValueError(
                 "lr_scheduler_type 'constant' ignores warmup_steps; use 'constant_with_warmup'"

@@ -1,4 +1,4 @@
-"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `_trl`."""
+"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `trl_adapter`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from typing import Any
 import torch
 
 from alignstudy.errors import EnvironmentFault
+from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.batches.pieces import MicroBatchRule
-from alignstudy.methods.scoring.shared_forward import SharedPrefixConfig, Tally
+from alignstudy.methods.batches.pieces import MicroBatchRule, cost_of_a_pass, tokens_in_memory
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.scoring.shared_forward import (
+    SharedPrefixConfig,
+    Tally,
+    install,
+    use_joined_attention,
+)
+from alignstudy.methods.weights.initial import is_noisy
 from alignstudy.models.batching import is_out_of_memory
+
+MOST_TOKENS = 16_384
+"""Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
 
 _PER_ROW = {"ref_chosen_logps", "ref_rejected_logps"}
 """Columns (B,) of a batch of pairs; all others are (R, T)."""
@@ -77,13 +88,15 @@ class MicroBatching:
         inputs: dict[str, Any],
         num_items_in_batch: Any = None,  # noqa: ANN401
     ) -> torch.Tensor:
-        """Add an update's gradients up; begin anew in smaller pieces where memory runs out."""
-        self.real_tokens += _num_tokens(inputs)
+        """Add an update's gradients up; begin again in smaller pieces where memory runs out."""
+        mask = inputs.get("attention_mask")
+        self.real_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
         if self.rule is None:
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc, no-any-return]
         model.train()
         inputs = self._prepare_inputs(inputs)  # type: ignore[attr-defined]
-        state = _random_state()
+        state = torch.get_rng_state()
+        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         read_before, tally_before = self._total_train_tokens, replace(self.tally)
         while True:
             try:
@@ -96,9 +109,10 @@ class MicroBatching:
             model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+                torch.cuda.set_rng_state_all(on_gpu)
+            torch.set_rng_state(state)
             self._total_train_tokens = read_before
             vars(self.tally).update(vars(tally_before))  # the model's forward holds this object
-            _set_random_state(state)
 
     def _all_pieces(
         self,
@@ -107,7 +121,11 @@ class MicroBatching:
         num_items: Any,  # noqa: ANN401 - None: TRL's preference losses are means
     ) -> torch.Tensor:
         assert self.rule is not None
-        pieces = _cut(inputs, self.rule, pairs=self.of_pairs)
+        lengths = inputs["attention_mask"].sum(1)
+        if self.of_pairs:
+            lengths = torch.maximum(*lengths.chunk(2))
+        cut = self.rule.cut(lengths.tolist())
+        pieces = [_piece(inputs, rows, pairs=self.of_pairs) for rows in cut]
         rows = sum(piece.weights["rows"] for piece in pieces)
         if self.sums_tokens:
             num_items = torch.tensor(sum(piece.weights["tokens"] for piece in pieces))
@@ -155,7 +173,7 @@ class MicroBatching:
 
     @property
     def memory_notes(self) -> tuple[str, ...]:
-        """What want of memory changed, in words; nothing where it never ran out."""
+        """What lack of memory changed, in words; nothing where it never ran out."""
         if not self.halvings or self.rule is None:
             return ()
         once = "once" if self.halvings == 1 else f"{self.halvings} times"
@@ -164,18 +182,6 @@ class MicroBatching:
         if self.checkpoints_layers:
             said += ", and layers are computed again instead of kept (gradient checkpointing)"
         return (f"{said}; the effective batch size stayed the same",)
-
-
-def _num_tokens(inputs: Mapping[str, Any]) -> int:
-    mask = inputs.get("attention_mask")
-    return int(inputs["input_ids"].numel() if mask is None else mask.sum())
-
-
-def _cut(inputs: Mapping[str, Any], rule: MicroBatchRule, *, pairs: bool) -> list[MicroBatch]:
-    lengths = inputs["attention_mask"].sum(1)
-    if pairs:
-        lengths = torch.maximum(*lengths.chunk(2))
-    return [_piece(inputs, rows, pairs=pairs) for rows in rule.cut(lengths.tolist())]
 
 
 def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> MicroBatch:
@@ -187,7 +193,11 @@ def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> Mi
         name: value[at[: len(rows)]] if name in _PER_ROW else value[at, :length]
         for name, value in inputs.items()
     }
-    tokens = _targets_a_row(batch)
+    if "labels" in batch:
+        seen = batch["labels"] != IGNORED
+    else:
+        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
+    tokens = seen[:, 1:].sum(1)  # of each row, what the loss sees
     halves = tokens.chunk(2) if pairs else (tokens, tokens)
     weights = {
         "rows": len(rows),
@@ -196,16 +206,6 @@ def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> Mi
         "rejected_tokens": int(halves[1].sum()),
     }
     return MicroBatch(batch, weights)
-
-
-def _targets_a_row(batch: Mapping[str, Any]) -> torch.Tensor:
-    """Count the tokens of each row that the loss sees."""
-    if "labels" in batch:
-        seen = batch["labels"] != IGNORED
-    else:
-        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
-    found: torch.Tensor = seen[:, 1:].sum(1)
-    return found
 
 
 def _combined(
@@ -226,12 +226,34 @@ def _combined(
     return combined
 
 
-def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda
+def enable_shared_prefixes(
+    trainer: Any,  # noqa: ANN401 - a TRL trainer
+    job: TrainJob,
+    model: Any,  # noqa: ANN401
+) -> None:
+    """Make updates go in pieces and, where log-probabilities are asked for, on shared prefixes.
 
-
-def _set_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])
+    The trainer's class does its updates by `MicroBatching`; the model is without PEFT's wrapper.
+    """
+    settings = job.settings
+    trainer.tally = Tally()
+    if getattr(settings, "packing", False):
+        return
+    trainer.of_pairs = settings.method in {"dpo", "reward_model"}
+    trainer.sums_tokens = not trainer.of_pairs
+    on_cpu, scores_texts = job.device == "cpu", settings.method != "reward_model"
+    joined = on_cpu and scores_texts and use_joined_attention(model)
+    asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
+    # Few passes; where rows are padded on a CPU, little padding.
+    trainer.rule = MicroBatchRule(
+        most_rows=settings.effective_batch_size if asked == "auto" else asked,
+        most_tokens=min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS,
+        fixed_cost=cost_of_a_pass(config) if on_cpu else MOST_TOKENS,
+        joined=joined,
+        in_order=isinstance(settings, DPOSettings) and settings.in_order,
+    )
+    if scores_texts:
+        # Prompts are computed once, but not where each response has its own noise.
+        shared = isinstance(settings, DPOSettings) and settings.prefix_sharing == "auto"
+        shared = shared and not is_noisy(model.config)
+        trainer.lean = install(model, pairs=shared, flat=joined or not on_cpu, tally=trainer.tally)
