@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import GuardError
 from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.loss_formulas import LossOptions, PairLogps
 
@@ -99,12 +99,6 @@ def test_responses_that_never_follow_the_cues_own_tokens_are_refused():
     assert "7 of 8 rows" in note
     with pytest.raises(GuardError, match="no response of 8 rows follows the tokens"):
         guards.cue_is_shared(counts | {"merged_at_border": 8})
-
-
-def test_rows_must_fit_the_context():
-    guards.fits_context(128, 128)
-    with pytest.raises(InputError, match="129"):
-        guards.fits_context(129, 128)
 
 
 @pytest.mark.parametrize("difference", [0.5, float("nan")])

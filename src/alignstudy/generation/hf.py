@@ -98,7 +98,7 @@ def generate(
 
 
 def _check_prompts(prompts: Sequence[Prompt], protocol: Protocol) -> None:
-    """Refuse prompts that can't be told apart, and rigorous ones without the cue."""
+    """Refuse prompts with one id, and rigorous ones without the cue."""
     if len({prompt.id for prompt in prompts}) != len(prompts):
         raise GuardError("two prompts have the same id", hint="give every prompt an id of its own")
     bare = [prompt.id for prompt in prompts if not prompt.text.endswith(dialogue.CUE)]

@@ -35,7 +35,7 @@ class LoRASettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """What every method can be told; names as in transformers' TrainingArguments.
+    """The settings of every method; names as in transformers' TrainingArguments.
 
     The optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
     """
@@ -165,7 +165,7 @@ class WorkDone:
         micro_batches: Passes forward and backward.
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
-        out_of_memory: How often micro-batches were halved for want of memory.
+        out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
     real_tokens: int = 0

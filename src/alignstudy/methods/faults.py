@@ -1,4 +1,4 @@
-"""The libraries' many words for want of disk and memory in one; their notices not at all."""
+"""The libraries' many words for a full disk or memory in one; their notices not at all."""
 
 from __future__ import annotations
 

@@ -189,24 +189,20 @@ def encode_judgements(
     gathered = _Rows(tuple(tokenizer.all_special_tokens))
     for row_id, prompt, chosen, rejected in rows:
         gathered.note_text(prompt + chosen + rejected)
-        pair = [_judge_ids(tokenizer, prompt, text, max_length) for text in (chosen, rejected)]
-        if any(ids is None for ids, _ in pair):
+        better = _judge_ids(tokenizer, prompt, chosen, max_length)
+        worse = _judge_ids(tokenizer, prompt, rejected, max_length)
+        if better is None or worse is None:
             gathered.counts["too_long"] += 1
             continue
-        (chosen_ids, chosen_cut), (rejected_ids, rejected_cut) = pair
-        gathered.add(
-            row_id,
-            truncated=chosen_cut or rejected_cut,
-            chosen_ids=chosen_ids or [],
-            rejected_ids=rejected_ids or [],
-        )
+        cut = better[1] or worse[1]
+        gathered.add(row_id, truncated=cut, chosen_ids=better[0], rejected_ids=worse[0])
     return gathered.done(len(rows))
 
 
 def _judge_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int
-) -> tuple[list[int] | None, bool]:
-    """Encode one (prompt, response) pair; None if the response leaves no room for a prompt.
+) -> tuple[list[int], bool] | None:
+    """Encode one (prompt, response) pair, and whether it was cut; None if no prompt fits.
 
     Too long a prompt loses its oldest turns, then its first tokens, as it does when judged.
     """
@@ -220,7 +216,7 @@ def _judge_ids(
     of_prompt = [at for at, part in enumerate(encoding.sequence_ids()) if part == 0]
     surplus = len(ids) - max_length
     if surplus >= len(of_prompt):
-        return None, True
+        return None
     start = of_prompt[0]
     return ids[:start] + ids[start + surplus :], True
 

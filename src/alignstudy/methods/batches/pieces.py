@@ -44,7 +44,7 @@ class MicroBatchRule:
     in_order: bool = False
 
     def halved(self) -> MicroBatchRule | None:
-        """Return the rule after want of memory; None if nothing smaller means the same."""
+        """Return the rule after lack of memory; None if nothing smaller means the same."""
         if self.in_order or self.most_rows == 1:
             return None
         return replace(self, most_rows=self.most_rows // 2)

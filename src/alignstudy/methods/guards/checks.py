@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from alignstudy.dialogue import CUE
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import GuardError
 from alignstudy.methods.loss_formulas import LossOptions, PairLogps
 from alignstudy.methods.losses import at_reference, preference_loss
 from alignstudy.records import GuardOutcome
@@ -46,7 +46,7 @@ def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
             )
         raise GuardError(
             f"the tokenizer {state}",
-            why="where padding can't be told from the end, the end isn't learnt, or padding is",
+            why="where padding looks like the end, the end isn't learnt, or padding is",
             hint="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
             " folder's tokenizer_config.json",
         )
@@ -125,20 +125,6 @@ def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
         f"in {merged} of {counts['used']} rows a token reaches across the cue's end: their"
         " responses don't follow the tokens after which generation asks",
     )
-
-
-def fits_context(max_length: int, context: int) -> None:
-    """Refuse rows longer than the model can read.
-
-    Raises:
-        InputError: If `max_length` exceeds the context.
-    """
-    if max_length > context:
-        raise InputError(
-            f"max_length {max_length} is more than the model can read",
-            why=f"its context is {context} tokens",
-            hint=f"set max_length to {context} at most",
-        )
 
 
 def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:

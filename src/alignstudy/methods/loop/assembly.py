@@ -10,11 +10,10 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, InputError
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
 from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off, target_log_probs
 from alignstudy.methods.loop.arguments import check_target_modules
@@ -49,7 +48,6 @@ class Assembled:
     """
 
     trainer: Any
-    precision: Precision
     references: References | None
     checked: tuple[GuardOutcome, ...]
     notes: tuple[str, ...]
@@ -134,10 +132,10 @@ def assemble(
     references = None
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)
-        _trl.with_references(trainer, references)
-    return Assembled(
-        trainer=trainer, precision=precision, references=references, checked=checked, notes=notes
-    )
+        for name in ("chosen", "rejected"):
+            column = list(getattr(references, name))
+            trainer.train_dataset = trainer.train_dataset.add_column(f"ref_{name}_logps", column)
+    return Assembled(trainer=trainer, references=references, checked=checked, notes=notes)
 
 
 def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
@@ -145,7 +143,13 @@ def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
     classifier = isinstance(job.settings, RewardModelSettings)
     load = initial_classifier if classifier else initial_causal_lm
     model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
-    guards.fits_context(job.settings.max_length, context_length(model.config))
+    length, context = job.settings.max_length, context_length(model.config)
+    if length > context:
+        raise InputError(
+            f"max_length {length} is more than the model can read",
+            why=f"its context is {context} tokens",
+            hint=f"set max_length to {context} at most",
+        )
     if job.settings.lora is not None:
         check_target_modules(job.settings.lora, model)
     return model, note
@@ -175,7 +179,7 @@ def _computed_references(
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
 ) -> References:
-    """Ask the model, as it is before training, for every pair; what was asked before is kept."""
+    """Compute every pair's values by the model as it is before training, or read the kept ones."""
     assert isinstance(job.settings, DPOSettings)
     kept = job.references if has_weights(job.parent) else None  # drawn weights have no digest
 

@@ -81,9 +81,9 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
         if not (folder / SEAL).is_file():
             shutil.rmtree(folder)
             continue
-        fault = _fault(folder, digest)
+        record = _read_seal(folder)
+        fault = _fault(folder, record, digest)
         if fault is None:
-            record = _read_seal(folder)
             found = Checkpoint(
                 folder=folder,
                 step=step,
@@ -115,9 +115,8 @@ def _numbered(work: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def _fault(folder: Path, digest: str) -> tuple[str, str] | None:
+def _fault(folder: Path, record: dict[str, Any], digest: str) -> tuple[str, str] | None:
     """Return why a sealed checkpoint can't be used, with the suffix that it is set aside under."""
-    record = _read_seal(folder)
     if not {"digest", "versions", "files", "num_tokens", "seconds"} <= set(record):
         return "damaged", f"{SEAL} is unreadable"
     if record["digest"] != digest:

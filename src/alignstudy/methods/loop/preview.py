@@ -38,10 +38,9 @@ def preview(job: TrainJob) -> list[PreviewExample]:
         range(min(NUM_EXAMPLES, len(encoded.row_ids)))
     )
     batch = _trl.collator(settings, tokenizer)(list(rows))
-    of_pairs = isinstance(settings, DPOSettings | RewardModelSettings)
-    parts: tuple[Literal["text", "chosen", "rejected"], ...] = (
-        ("chosen", "rejected") if of_pairs else ("text",)
-    )
+    parts: list[Literal["text", "chosen", "rejected"]] = ["text"]
+    if isinstance(settings, DPOSettings | RewardModelSettings):
+        parts = ["chosen", "rejected"]
     if "labels" in batch:
         seen = batch["labels"] != IGNORED
         seen[:, 0] = False  # a label at the first place is never a target: nothing comes before it

@@ -22,6 +22,7 @@ from alignstudy.methods.batches.encode import (
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
+from alignstudy.methods.guards.precision import Precision
 from alignstudy.methods.guards.probes import (
     dropout_difference,
     first_preferences,
@@ -87,7 +88,7 @@ def train(job: TrainJob) -> TrainResult:
         precision, gate = settle_precision(job, encoded, tokenizer)
         ready = assemble(job, encoded, tokenizer, precision=precision)
         outcomes += [*([gate] if gate else []), *ready.checked]
-        outcomes += _measure(job, ready, encoded, int(tokenizer.eos_token_id))
+        outcomes += _measure(job, ready, encoded, precision, int(tokenizer.eos_token_id))
         seconds = _run(job, ready.trainer, found)
         save_trained(ready.trainer.model, job)
     state = ready.trainer.state
@@ -189,7 +190,9 @@ def _check_packing(
     return (guards.documents_are_kept_apart(difference, architecture=type(model).__name__),)
 
 
-def _measure(job: TrainJob, ready: Assembled, encoded: Encoded, end: int) -> Iterator[GuardOutcome]:
+def _measure(
+    job: TrainJob, ready: Assembled, encoded: Encoded, precision: Precision, end: int
+) -> Iterator[GuardOutcome]:
     """Yield what the guards measure on the built trainer; raise where one refuses."""
     settings, trainer = job.settings, ready.trainer
     batch = probe_batch(trainer)
@@ -221,7 +224,7 @@ def _measure(job: TrainJob, ready: Assembled, encoded: Encoded, end: int) -> Ite
             options=settings.options,
         )
     if ready.references is not None:
-        yield guards.references_are_fresh(reference_difference(trainer), precision=ready.precision)
+        yield guards.references_are_fresh(reference_difference(trainer), precision=precision)
 
 
 def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401

@@ -43,7 +43,6 @@ from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import method_arguments, training_arguments
 from alignstudy.methods.loop.updates import MicroBatching, enable_shared_prefixes
-from alignstudy.methods.reference.cache import References
 
 
 class GuardedTrainer(MicroBatching):
@@ -107,7 +106,7 @@ class _DPO(GuardedTrainer, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
 
     def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401
-        """Leave the rows as they are: `with_references` adds what is computed or kept."""
+        """Leave the rows as they are: they are given what is computed or kept of the reference."""
         return dataset
 
     def compute_loss(self, *given: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
@@ -239,8 +238,8 @@ def build(
         model: The model to train, loaded from the parent's folder.
         tokenizer: The parent's.
         precision: "fp32" or "bf16".
-        references_ahead: Whether the reference's log-probabilities will be in the rows (see
-            `with_references`); else the model without its adapter is asked in every step.
+        references_ahead: Whether the reference's log-probabilities will be in the rows; else the
+            model without its adapter is asked in every step.
     """
     settings = job.settings
     trainer_class, config_class = _TRAINERS[settings.method]
@@ -264,10 +263,3 @@ def build(
     trainer.remove_callback(PrinterCallback)
     enable_shared_prefixes(trainer, job, model)
     return trainer
-
-
-def with_references(trainer: Any, references: References) -> None:  # noqa: ANN401
-    """Put the reference's log-probabilities into a DPO trainer's rows."""
-    rows = trainer.train_dataset
-    rows = rows.add_column("ref_chosen_logps", list(references.chosen))
-    trainer.train_dataset = rows.add_column("ref_rejected_logps", list(references.rejected))

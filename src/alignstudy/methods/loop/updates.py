@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,19 +36,6 @@ _BY_TOKENS = {
     "logits/rejected": "rejected_tokens",
 }
 _EXTREMES = {"min_reward": min, "max_reward": max}
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Some of an update's rows, cut to their longest.
-
-    Attributes:
-        batch: As the collator would have made it of these rows.
-        weights: How much the piece counts in means over rows and over tokens.
-    """
-
-    batch: dict[str, Any]
-    weights: dict[str, int]
 
 
 class MicroBatching:
@@ -126,25 +113,25 @@ class MicroBatching:
             lengths = torch.maximum(*lengths.chunk(2))
         cut = self.rule.cut(lengths.tolist())
         pieces = [_piece(inputs, rows, pairs=self.of_pairs) for rows in cut]
-        rows = sum(piece.weights["rows"] for piece in pieces)
+        rows = sum(weights["rows"] for _, weights in pieces)
         if self.sums_tokens:
-            num_items = torch.tensor(sum(piece.weights["tokens"] for piece in pieces))
+            num_items = torch.tensor(sum(weights["tokens"] for _, weights in pieces))
         total = torch.zeros((), device=inputs["input_ids"].device)
         outer = self._metrics["train"]  # type: ignore[attr-defined]
         found = []
         try:
-            for piece in pieces:
+            for batch, weights in pieces:
                 self._metrics["train"] = defaultdict(list)  # type: ignore[attr-defined]
                 with self.compute_loss_context_manager():  # type: ignore[attr-defined]
-                    loss = self.compute_loss(model, piece.batch, num_items_in_batch=num_items)  # type: ignore[attr-defined]
+                    loss = self.compute_loss(model, batch, num_items_in_batch=num_items)  # type: ignore[attr-defined]
                 if not self.sums_tokens:
-                    loss = loss * (piece.weights["rows"] / rows)
+                    loss = loss * (weights["rows"] / rows)
                 self.accelerator.backward(loss)  # type: ignore[attr-defined]
                 total = total + loss.detach()
-                found.append((self._metrics["train"], piece.weights))  # type: ignore[attr-defined]
+                found.append((self._metrics["train"], weights))  # type: ignore[attr-defined]
         finally:
             self._metrics["train"] = outer  # type: ignore[attr-defined]
-        self.padded_tokens += sum(piece.batch["input_ids"].numel() for piece in pieces)
+        self.padded_tokens += sum(batch["input_ids"].numel() for batch, _ in pieces)
         self.rows_read, self.pieces_done = self.rows_read + rows, self.pieces_done + len(pieces)
         for name, value in _combined(found).items():
             outer[name] = [value] if name == "num_tokens" else [*outer[name], value]
@@ -184,7 +171,13 @@ class MicroBatching:
         return (f"{said}; the effective batch size stayed the same",)
 
 
-def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> MicroBatch:
+def _piece(
+    inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return some rows as the collator would have made a batch of them, and their weights.
+
+    The weights are how much the piece counts in means over rows and over tokens.
+    """
     num_rows = len(inputs["input_ids"]) // (2 if pairs else 1)
     at = torch.tensor([*rows, *(row + num_rows for row in rows)] if pairs else list(rows))
     at = at.to(inputs["input_ids"].device)
@@ -205,7 +198,7 @@ def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> Mi
         "chosen_tokens": int(halves[0].sum()),
         "rejected_tokens": int(halves[1].sum()),
     }
-    return MicroBatch(batch, weights)
+    return batch, weights
 
 
 def _combined(

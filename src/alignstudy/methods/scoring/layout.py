@@ -111,15 +111,9 @@ def lay_out(
         strips = [_pair(*both) for both in zip(texts[:half], texts[half:], strict=True)]
     else:
         strips = [
-            _Strip(
-                text.ids,
-                np.arange(len(text.ids)),
-                np.full(len(text.ids), PROMPT),
-                text.scored - 1,
-                text.ids[text.scored],
-                text.put,
-            )
-            for text in texts
+            _Strip(t.ids, places, np.zeros_like(places), t.scored - 1, t.targets, t.put)
+            for t in texts
+            for places in [np.arange(len(t.ids))]
         ]
     return _joined([strips] if flat else [[strip] for strip in strips], multiple_of)
 
@@ -137,6 +131,10 @@ class _Text:
     def scored(self) -> Ints:
         """The places whose token is a target."""
         return np.flatnonzero(self.labels[1:] != IGNORED) + 1
+
+    @property
+    def targets(self) -> Ints:
+        return self.ids[self.scored]
 
     @property
     def put(self) -> Ints:
@@ -164,7 +162,7 @@ def _pair(chosen: _Text, rejected: _Text) -> _Strip:
         np.concatenate(places),
         np.concatenate(branches),
         np.concatenate(take),
-        np.concatenate([text.ids[text.scored] for text in (chosen, rejected)]),
+        np.concatenate([chosen.targets, rejected.targets]),
         np.concatenate([chosen.put, rejected.put]),
     )
 

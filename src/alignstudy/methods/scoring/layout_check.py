@@ -38,7 +38,14 @@ def settle_layout(
     lean = trainer.lean
     if not (lean.pairs or lean.flat):
         return (), ()
-    batch = _longest_rows(trainer)
+    rows = trainer.train_dataset
+    parts = [
+        name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
+    ]
+    lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    longest = trainer.data_collator([rows[row] for row in order[:LONGEST]])
+    batch = trainer._prepare_inputs(longest)
     wanted = [(lean.pairs, lean.flat)]
     if lean.pairs and trainer.rule.joined:
         wanted.append((True, False))  # on a CPU rows of pairs may be padded, too
@@ -66,20 +73,6 @@ def settle_layout(
     lean.pairs = False
     lost = "prompts are not shared, rows not joined" if wanted[0][0] else "rows are not joined"
     return (), (f"{lost}: {why}",)
-
-
-def _longest_rows(trainer: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-    """Collate the rows with the most tokens."""
-    rows = trainer.train_dataset
-    parts = [
-        name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
-    ]
-    lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    found: dict[str, torch.Tensor] = trainer._prepare_inputs(
-        trainer.data_collator([rows[row] for row in order[:LONGEST]])
-    )
-    return found
 
 
 def _sums(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401

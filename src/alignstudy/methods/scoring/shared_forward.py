@@ -1,7 +1,7 @@
 """A model's scoring pass on shared prefixes: same results, a third to two thirds of the work.
 
 TRL asks a model for log-probabilities by `forward(fused_lm_head=True, labels=...)`. `install` steps
-in there, lays the batch out anew, and lets only the hidden states that predict a target reach the
+in there, lays the batch out again, and only the hidden states that predict a target reach the
 vocabulary. Every loss, metric and reference pass of TRL goes through that one call.
 
 On a CPU several texts are joined to one row: no padding, one pass, but a mask over all of it would
@@ -47,12 +47,6 @@ class Tally:
     processed_tokens: int = 0
     scored_tokens: int = 0
     passes: int = 0
-
-    def add(self, layout: Layout) -> None:
-        """Count one pass."""
-        self.processed_tokens += layout.input_ids.numel()
-        self.scored_tokens += len(layout.targets)
-        self.passes += 1
 
 
 @dataclass
@@ -109,7 +103,9 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> SharedPrefi
             multiple_of=BLOCK if in_blocks else 1,
         )
         if torch.is_grad_enabled():
-            tally.add(layout)
+            tally.processed_tokens += layout.input_ids.numel()
+            tally.scored_tokens += len(layout.targets)
+            tally.passes += 1
         others = {name: given[name] for name in _PASSED_ON & set(given)}
         return _scored(model, fused, layout.to(labels.device), labels, others)
 
