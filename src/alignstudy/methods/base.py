@@ -115,10 +115,6 @@ class TrainingSettings(Settings):
                 "total_train_batch_size goes with per_device_train_batch_size: auto; otherwise an"
                 " update has per_device_train_batch_size * gradient_accumulation_steps rows"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_has_an_effect(self) -> TrainingSettings:
         if self.warmup_steps > 0 and self.lr_scheduler_type == "constant":
             raise ValueError(
                 "lr_scheduler_type 'constant' ignores warmup_steps; use 'constant_with_warmup'"
@@ -170,7 +166,7 @@ class WorkDone:
         micro_batches: Passes forward and backward.
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
-        out_of_memory: How often micro-batches were halved for want of memory.
+        out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
     real_tokens: int = 0

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from alignstudy.errors import UnknownNameError
 from alignstudy.methods import loss_formulas as formulas
-from alignstudy.methods.loss_formulas import LossOptions, PairLogps
-
-if TYPE_CHECKING:
-    from alignstudy.methods.loss_formulas import Floats
+from alignstudy.methods.loss_formulas import Floats, LossOptions, PairLogps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +52,15 @@ def preference_loss(
     """
     total = 0.0
     for name, weight in zip(names, weights or [1.0] * len(names), strict=True):
-        total += weight * float(loss_named(name).formula(logps, options).mean())
+        if name not in LOSSES:
+            raise UnknownNameError("loss_type", name, LOSSES)
+        total += weight * float(LOSSES[name].formula(logps, options).mean())
     return total
 
 
 def at_reference(logps: PairLogps) -> PairLogps:
     """Return the same pairs for a policy that *is* the reference: every log-ratio 0."""
     return replace(logps, chosen=logps.ref_chosen, rejected=logps.ref_rejected)
-
-
-def loss_named(name: str) -> Loss:
-    """Look a loss up.
-
-    Raises:
-        UnknownNameError: If there is none of that name; the nearest one is offered.
-    """
-    if name not in LOSSES:
-        raise UnknownNameError("loss_type", name, LOSSES)
-    return LOSSES[name]
 
 
 LOSSES: Mapping[str, Loss] = {

@@ -11,6 +11,7 @@ import torch
 from alignstudy.errors import GuardError
 from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.faults import quiet_libraries
 from alignstudy.methods.guards import precision
 from alignstudy.methods.guards.precision import (
     CURVE_TOLERANCE,
@@ -21,7 +22,6 @@ from alignstudy.methods.guards.precision import (
 )
 from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop.assembly import assemble
-from alignstudy.methods.loop.quiet import quiet_libraries
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings

@@ -41,8 +41,14 @@ def _rank(
     return np.where(np.isnan(values), np.nan, (below + up_to) / (2 * known.size))
 
 
-# Of one judge alone nothing has to be comparable: "own" leaves its unit.
-SCALES = {"mean_z": _z, "rank_mean": _rank, "own": lambda judge, axis, values, known: values}
+def _own(
+    judge: str, axis: Axis, values: NDArray[np.float64], known: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return scores in the judge's own unit: of one judge alone nothing has to be comparable."""
+    return values
+
+
+SCALES = {"mean_z": _z, "rank_mean": _rank, "own": _own}
 
 
 def votes(

@@ -57,7 +57,18 @@ def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps
             reference = (trainer.ref_model or model)(**inputs).log_probs
     for figures in trainer._metrics.values():
         figures.clear()
-    return loss, _pair_logps(policy, reference, labels[:, 1:] != IGNORED)
+    chosen, rejected = _halves(policy.sum(1))
+    ref_chosen, ref_rejected = _halves(reference.sum(1))
+    chosen_tokens, rejected_tokens = _halves((labels[:, 1:] != IGNORED).sum(1))
+    return loss, PairLogps(
+        chosen=chosen,
+        rejected=rejected,
+        ref_chosen=ref_chosen,
+        ref_rejected=ref_rejected,
+        chosen_tokens=chosen_tokens,
+        rejected_tokens=rejected_tokens,
+        chosen_nll=float(-chosen.sum() / chosen_tokens.sum()),
+    )
 
 
 def reference_difference(trainer: Any) -> float:  # noqa: ANN401
@@ -81,26 +92,23 @@ def reference_difference(trainer: Any) -> float:  # noqa: ANN401
     )
 
 
+def target_log_probs(trainer: Any, batch: Mapping[str, Any]) -> torch.Tensor:  # noqa: ANN401
+    """Return the (R, T-1) log-probabilities of a collated batch's targets, 0 elsewhere."""
+    import torch
+
+    seen = batch.get("completion_mask", batch["attention_mask"])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    inputs["labels"] = batch.get("labels", batch["input_ids"].masked_fill(seen == 0, IGNORED))
+    with torch.no_grad(), trainer.accelerator.autocast():
+        outputs = trainer.model(**inputs, use_cache=False, fused_lm_head=True)
+    found: torch.Tensor = outputs.log_probs.float()
+    return found
+
+
 def adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
     """Switch a model's adapter off, if it has one."""
     has_adapter = hasattr(model, "peft_config")
     return model.disable_adapter() if has_adapter else nullcontext()
-
-
-def _pair_logps(policy: torch.Tensor, reference: torch.Tensor, seen: torch.Tensor) -> PairLogps:
-    """Sum (2B, T-1) log-probabilities of tokens, chosen rows first, to those of responses."""
-    chosen, rejected = _halves(policy.sum(1))
-    ref_chosen, ref_rejected = _halves(reference.sum(1))
-    chosen_tokens, rejected_tokens = _halves(seen.sum(1))
-    return PairLogps(
-        chosen=chosen,
-        rejected=rejected,
-        ref_chosen=ref_chosen,
-        ref_rejected=ref_rejected,
-        chosen_tokens=chosen_tokens,
-        rejected_tokens=rejected_tokens,
-        chosen_nll=float(-chosen.sum() / chosen_tokens.sum()),
-    )
 
 
 def _halves(values: torch.Tensor) -> Iterator[Any]:
@@ -137,7 +145,7 @@ def packing_difference(
     Args:
         model: The model that would be trained.
         documents: Token ids of each.
-        collate: The collator of packed training: it says how the model is told of the borders.
+        collate: The collator of packed training: it says how the model learns of the borders.
     """
     import torch
 
@@ -162,5 +170,5 @@ def packing_difference(
 
 
 def logits_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """The largest difference of two tensors of logits, in standard deviations of `theirs`."""
+    """Return the largest difference of two logits, in standard deviations of all of `theirs`."""
     return float((ours - theirs).abs().max() / theirs.std())
