@@ -107,6 +107,7 @@ def _write(
     start = max(len(text.tokens) for text in texts)
     padding = [start - len(text.tokens) for text in texts]
     ids = [[rules.pad] * n + list(text.tokens) for n, text in zip(padding, texts, strict=True)]
+    mask = [[0] * n + [1] * (start - n) for n in padding]
     stops = rules.stops(start) if rules.stops is not None else None
     # `generate` fills what is left open from the model's: leave it nothing to fill in.
     model.generation_config = GenerationConfig()
@@ -120,10 +121,8 @@ def _write(
         return_dict_in_generate=False,
     )
     tokens: Any = model.generate(
-        input_ids=torch.tensor(ids).to(model.device),
-        attention_mask=torch.tensor([[0] * n + [1] * (start - n) for n in padding]).to(
-            model.device
-        ),
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
         generation_config=config,
         stopping_criteria=[] if stops is None else [stops],
         logits_processor=[choice],

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Document, GuardOutcome, Pair
 from alignstudy.settings import Many, Settings
+
+Trainer = Any
+"""One of TRL's trainers: only one module knows its types."""
 
 METRICS_FILE = "metrics.jsonl"
 """One JSON line a logged step, next to the trained weights."""

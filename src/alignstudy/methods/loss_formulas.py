@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+    Floats = NDArray[np.float64]
+
 Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
 
 
@@ -55,10 +57,14 @@ class LossOptions:
 
 
 def _log_sigmoid(x: Floats) -> Floats:
+    import numpy as np
+
     return -np.logaddexp(0.0, -x)
 
 
 def _sigmoid(x: Floats) -> Floats:
+    import numpy as np
+
     return np.exp(_log_sigmoid(x))
 
 
@@ -74,6 +80,8 @@ def _ratios(logps: PairLogps, options: LossOptions) -> tuple[Floats, Floats]:
 
 
 def _derivative(log_ratio: Floats, options: LossOptions) -> Floats:
+    import numpy as np
+
     if options.f_divergence_type == "forward_kl":
         return 1 - np.exp(-log_ratio)
     if options.f_divergence_type == "js_divergence":
@@ -108,6 +116,8 @@ def sigmoid_loss(logps: PairLogps, options: LossOptions) -> Floats:
 
 def hinge_loss(logps: PairLogps, options: LossOptions) -> Floats:
     """max(0, 1 - z)."""
+    import numpy as np
+
     return np.maximum(0.0, 1 - _z(logps, options))
 
 
@@ -155,6 +165,8 @@ def _smoothed(z: Floats, options: LossOptions) -> Floats:
 
 def aot_loss(logps: PairLogps, options: LossOptions) -> Floats:
     """DPO on sorted policy margins against sorted reference margins."""
+    import numpy as np
+
     policy = np.sort(logps.chosen - logps.rejected)
     return _smoothed(
         options.beta * (policy - np.sort(logps.ref_chosen - logps.ref_rejected)), options
@@ -163,6 +175,8 @@ def aot_loss(logps: PairLogps, options: LossOptions) -> Floats:
 
 def aot_unpaired_loss(logps: PairLogps, options: LossOptions) -> Floats:
     """DPO on sorted a against sorted b."""
+    import numpy as np
+
     a, b = logps.chosen - logps.ref_chosen, logps.rejected - logps.ref_rejected
     return _smoothed(options.beta * (np.sort(a) - np.sort(b)), options)
 
@@ -181,6 +195,8 @@ def apo_down_loss(logps: PairLogps, options: LossOptions) -> Floats:
 
 def discopop_loss(logps: PairLogps, options: LossOptions) -> Floats:
     """Logistic and exponential loss, blended by S(z / tau)."""
+    import numpy as np
+
     z = _z(logps, options)
     share = _sigmoid(z / options.discopop_tau)
     return (1 - share) * -_log_sigmoid(z) + share * np.exp(-z)
@@ -188,6 +204,8 @@ def discopop_loss(logps: PairLogps, options: LossOptions) -> Floats:
 
 def sft_loss(logps: PairLogps, options: LossOptions) -> Floats:
     """The batch's mean negative log-probability of a chosen token."""
+    import numpy as np
+
     return np.full(len(logps.chosen), logps.chosen_nll)
 
 

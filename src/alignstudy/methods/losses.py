@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from alignstudy.errors import UnknownNameError
 from alignstudy.methods import loss_formulas as formulas
-from alignstudy.methods.loss_formulas import Floats, LossOptions, PairLogps
+from alignstudy.methods.loss_formulas import LossOptions, PairLogps
+
+if TYPE_CHECKING:
+    from alignstudy.methods.loss_formulas import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

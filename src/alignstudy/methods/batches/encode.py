@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import compress, count
+from operator import ne
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.dialogue import CUE, drop_oldest_turns
@@ -162,8 +163,11 @@ def _bordered(
     for row, answers, (prompt, *whole) in zip(
         rows, zip(*responses, strict=True), zip(*encoded, strict=True), strict=True
     ):
-        shared = takewhile(lambda tokens: len(set(tokens)) == 1, zip(prompt, *whole, strict=False))
-        border = sum(1 for _ in shared)
+        # The first place at which a text leaves its prompt's tokens.
+        border = min(
+            next(compress(count(), map(ne, prompt, ids)), min(len(prompt), len(ids)))
+            for ids in whole
+        )
         gathered.note_text(row.prompt + "".join(answers))
         if border >= max_length:
             gathered.counts["too_long"] += 1

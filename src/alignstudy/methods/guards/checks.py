@@ -50,9 +50,8 @@ def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
             hint="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
             " folder's tokenizer_config.json",
         )
-    return GuardOutcome(
-        guard="padding_is_not_end", passed=True, detail=f"pad token {pad}, end token {end}"
-    )
+    seen = f"pad token {pad}, end token {end}"
+    return GuardOutcome(guard="padding_is_not_end", passed=True, detail=seen)
 
 
 def end_is_learnt(
@@ -81,11 +80,8 @@ def end_is_learnt(
             why=f"their last target isn't the end token {end}: rows {', '.join(faulty[:3])}",
             hint="use a tokenizer that encodes its own eos_token as one token",
         )
-    return GuardOutcome(
-        guard="end_is_learnt",
-        passed=True,
-        detail=f"{len(checked)} uncut rows, as collated, end in the learnt token {end}",
-    )
+    seen = f"{len(checked)} uncut rows, as collated, end in the learnt token {end}"
+    return GuardOutcome(guard="end_is_learnt", passed=True, detail=seen)
 
 
 def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
@@ -108,12 +104,9 @@ def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
             hint="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
             " responses begin with a space",
         )
-    return GuardOutcome(
-        guard="cue_is_shared",
-        passed=True,
-        detail=f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
-        f" in {merged} of {used} used a token reaches across it into the response",
-    )
+    seen = f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
+    seen += f" in {merged} of {used} used a token reaches across it into the response"
+    return GuardOutcome(guard="cue_is_shared", passed=True, detail=seen)
 
 
 def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
@@ -150,9 +143,8 @@ def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
             why="the model drops units in a way that its configuration doesn't switch off",
             hint="say dropout: keep to train with the noise, or use another architecture",
         )
-    return GuardOutcome(
-        guard="dropout_is_off", passed=True, detail="two training passes give identical logits"
-    )
+    seen = "two training passes give identical logits"
+    return GuardOutcome(guard="dropout_is_off", passed=True, detail=seen)
 
 
 def reference_is_parent(

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from alignstudy.errors import GuardError
+from alignstudy.methods.base import Trainer
 from alignstudy.methods.guards.probes import PROBE_ROWS, probe_batch
 from alignstudy.records import GuardOutcome
 
@@ -59,10 +60,7 @@ def pick_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Preci
 
 
 def precision_gate(
-    trainer: Any,  # noqa: ANN401
-    asked: Literal["auto", "fp32", "bf16"],
-    *,
-    steps: int = GATE_STEPS,
+    trainer: Trainer, asked: Literal["auto", "fp32", "bf16"], *, steps: int = GATE_STEPS
 ) -> GuardOutcome:
     """Train on the first rows in float32 and in bf16, by AdamW at the job's peak learning rate.
 
@@ -98,12 +96,7 @@ def precision_gate(
 
 
 def _train(
-    trainer: Any,  # noqa: ANN401
-    start: dict[str, torch.Tensor],
-    rows: int,
-    *,
-    bf16: bool,
-    steps: int,
+    trainer: Trainer, start: dict[str, torch.Tensor], rows: int, *, bf16: bool, steps: int
 ) -> Curve:
     """Train from the starting weights; dropout is off: its masks differ between precisions."""
     import torch

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from alignstudy.methods.base import Trainer
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.methods.loss_formulas import PairLogps
 
@@ -17,7 +18,7 @@ PROBE_ROWS = 8
 """Rows that the guards measure on."""
 
 
-def probe_batch(trainer: Any, *, num_rows: int = PROBE_ROWS) -> dict[str, Any]:  # noqa: ANN401
+def probe_batch(trainer: Trainer, *, num_rows: int = PROBE_ROWS) -> dict[str, Any]:
     """Collate the trainer's first rows as it would itself, on its device."""
     rows = [trainer.train_dataset[row] for row in range(min(num_rows, len(trainer.train_dataset)))]
     batch: dict[str, Any] = trainer._prepare_inputs(trainer.data_collator(rows))
@@ -33,7 +34,7 @@ def last_targets(batch: Mapping[str, Any]) -> list[int]:
     return [int(ids[row, position]) for row, position in enumerate(last)]
 
 
-def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps]:  # noqa: ANN401
+def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, PairLogps]:
     """Measure a DPO trainer's own loss, and log-probabilities, on the probe.
 
     Args:
@@ -71,7 +72,7 @@ def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps
     )
 
 
-def reference_difference(trainer: Any) -> float:  # noqa: ANN401
+def reference_difference(trainer: Trainer) -> float:
     """Compare the reference's log-probabilities in a DPO trainer's rows with computed ones.
 
     Returns:
@@ -92,7 +93,7 @@ def reference_difference(trainer: Any) -> float:  # noqa: ANN401
     )
 
 
-def target_log_probs(trainer: Any, batch: Mapping[str, Any]) -> torch.Tensor:  # noqa: ANN401
+def target_log_probs(trainer: Trainer, batch: Mapping[str, Any]) -> torch.Tensor:
     """Return the (R, T-1) log-probabilities of a collated batch's targets, 0 elsewhere."""
     import torch
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.methods.base import TrainJob
+from alignstudy.methods.base import Trainer, TrainJob
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
@@ -117,12 +117,7 @@ def assemble(
         _check_parent(job, model)
     set_seed(job.seed)
     trainer = _trl.build(
-        job,
-        encoded,
-        model=model,
-        tokenizer=tokenizer,
-        precision=precision,
-        references_ahead=ahead,
+        job, encoded, model=model, tokenizer=tokenizer, precision=precision, references_ahead=ahead
     )
     notes: tuple[str, ...] = (note,) if note else ()
     checked: tuple[GuardOutcome, ...] = ()
@@ -174,7 +169,7 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
 
 def _computed_references(
     job: TrainJob,
-    trainer: Any,  # noqa: ANN401
+    trainer: Trainer,
     encoded: Encoded,
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
@@ -206,7 +201,7 @@ def _computed_references(
         trainer.model.train(was_training)
 
 
-def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa: ANN401
+def _identity(job: TrainJob, trainer: Trainer, precision: Precision) -> str:
     """Write down all that a reference's log-probability depends on beside the tokens."""
     import torch
 

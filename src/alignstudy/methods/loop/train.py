@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
-from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult, WorkDone
+from alignstudy.methods.base import METRICS_FILE, Trainer, TrainJob, TrainResult, WorkDone
 from alignstudy.methods.batches.encode import (
     Encoded,
     encode_judgements,
@@ -125,7 +125,7 @@ def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: in
             file.write(json.dumps(line) + "\n")
 
 
-def _work_done(trainer: Any, references: References | None) -> WorkDone:  # noqa: ANN401
+def _work_done(trainer: Trainer, references: References | None) -> WorkDone:
     """Count what was computed; packed rows have no padding."""
     tally = trainer.tally
     # A reference that wasn't asked beforehand was asked in every step.
@@ -227,7 +227,7 @@ def _measure(
         yield guards.references_are_fresh(reference_difference(trainer), precision=precision)
 
 
-def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
+def _run(job: TrainJob, trainer: Trainer, found: checkpoints.Checkpoint | None) -> float:
     """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 

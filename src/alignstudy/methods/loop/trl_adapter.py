@@ -37,7 +37,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollator
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.base import TrainingSettings, TrainJob
+from alignstudy.methods.base import Trainer, TrainingSettings, TrainJob
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
@@ -156,7 +156,7 @@ by a kill, and a training of seconds doesn't spend a tenth of them on files that
 class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Between steps: reports progress, seals checkpoints, stops when asked to."""
 
-    def __init__(self, job: TrainJob, trainer: Any, *, seconds_before: float) -> None:  # noqa: ANN401
+    def __init__(self, job: TrainJob, trainer: Trainer, *, seconds_before: float) -> None:
         self._job, self._trainer, self.stopped = job, trainer, False
         self._seconds_before, self._started = seconds_before, time.monotonic()
         self._saved = self._started
@@ -229,7 +229,7 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     precision: str = "fp32",
     references_ahead: bool = False,
-) -> Any:  # noqa: ANN401 - a TRL trainer
+) -> Trainer:
     """Build the trainer of a job; its work starts with `trainer.train(checkpoint or None)`.
 
     Args:

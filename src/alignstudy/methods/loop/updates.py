@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from alignstudy.errors import EnvironmentFault
-from alignstudy.methods.base import TrainJob
+from alignstudy.methods.base import Trainer, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.methods.batches.pieces import MicroBatchRule, cost_of_a_pass, tokens_in_memory
 from alignstudy.methods.dpo import DPOSettings
@@ -220,7 +220,7 @@ def _combined(
 
 
 def enable_shared_prefixes(
-    trainer: Any,  # noqa: ANN401 - a TRL trainer
+    trainer: Trainer,
     job: TrainJob,
     model: Any,  # noqa: ANN401
 ) -> None:

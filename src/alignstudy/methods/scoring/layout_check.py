@@ -8,10 +8,10 @@ policy and reference would be wrong alike: no other guard would notice.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
+from alignstudy.methods.base import Trainer
 from alignstudy.methods.guards.checks import REFERENCE_TOLERANCE
 from alignstudy.methods.guards.probes import target_log_probs
 from alignstudy.records import GuardOutcome
@@ -21,9 +21,7 @@ LONGEST = 2
 
 
 def settle_layout(
-    trainer: Any,  # noqa: ANN401 - a TRL trainer that `lean` has seen
-    *,
-    precision: str,
+    trainer: Trainer, *, precision: str
 ) -> tuple[tuple[GuardOutcome, ...], tuple[str, ...]]:
     """Compare the longest rows by our layout with one text a row; where they differ, go without.
 
@@ -75,7 +73,7 @@ def settle_layout(
     return (), (f"{lost}: {why}",)
 
 
-def _sums(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
+def _sums(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the (R,) summed log-probabilities of a batch's texts, without dropout."""
     was_training = trainer.model.training
     trainer.model.eval()

@@ -93,15 +93,9 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> SharedPrefi
             return fused(*args, fused_lm_head=fused_lm_head, **given)
         if not bool((labels[:, 1:] != -100).any()):
             return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
-        in_blocks = lean.flat and attention_of(model) != JOINED
-        layout = lay_out(
-            given["input_ids"],
-            given["attention_mask"],
-            labels,
-            pairs=lean.pairs,
-            flat=lean.flat,
-            multiple_of=BLOCK if in_blocks else 1,
-        )
+        size = BLOCK if lean.flat and attention_of(model) != JOINED else 1
+        ids, seen = given["input_ids"], given["attention_mask"]
+        layout = lay_out(ids, seen, labels, pairs=lean.pairs, flat=lean.flat, multiple_of=size)
         if torch.is_grad_enabled():
             tally.processed_tokens += layout.input_ids.numel()
             tally.scored_tokens += len(layout.targets)
@@ -126,11 +120,10 @@ def _scored(
     others: dict[str, Any],
 ) -> Any:  # noqa: ANN401
     """Run the model on a layout; its head sees the hidden states that predict targets."""
+    dtype = next(model.parameters()).dtype
     inputs = {
         "input_ids": layout.input_ids,
-        "attention_mask": attention_mask(
-            layout, attention_of(model), next(model.parameters()).dtype
-        ),
+        "attention_mask": attention_mask(layout, attention_of(model), dtype),
         "position_ids": layout.position_ids,
         "use_cache": False,
     }
