@@ -3,16 +3,12 @@
 import os
 import random
 import re
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-
 from everywhere import everywhere
 from hostile_strings import HOSTILE
 from report_fixtures import JUDGE, analysed, inputs

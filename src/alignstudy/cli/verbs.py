@@ -21,7 +21,11 @@ def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline:
 
 
 def parse_threshold(text: str) -> tuple[str, float]:
-    """Read `AXIS=NUMBER`."""
+    """Read `AXIS=NUMBER`.
+
+    Raises:
+        InputError: If it is something else.
+    """
     axis, _, number = text.partition("=")
     try:
         value = float(number)

@@ -1,0 +1,193 @@
+"""Every setting reaches what it is about: none is accepted and ignored."""
+
+import methods_fixtures as fx
+import pytest
+
+from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.loop import train as training
+from alignstudy.methods.weights import initial
+from alignstudy.models.load import load_causal_lm, load_classifier
+from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.records import Weights
+
+COMMON = {
+    "num_train_epochs": 3.0,
+    "max_steps": 7,
+    "learning_rate": 1.5e-3,
+    "lr_scheduler_type": "constant_with_warmup",
+    "warmup_steps": 2.0,
+    "weight_decay": 0.03,
+    "max_grad_norm": 0.7,
+    "per_device_train_batch_size": 3,
+    "gradient_accumulation_steps": 2,
+    "max_length": 61,
+    "save_steps": 3,
+}
+"""Values that are no method's defaults, found under the same names in the trainer's arguments."""
+LORA = LoRASettings(r=3, lora_alpha=5, lora_dropout=0.25, target_modules=("fc1",))
+CASES = [
+    ("pretrain", {}),
+    ("sft", {"packing": True}),
+    ("reward_model", {"center_rewards_coefficient": 0.01}),
+    (
+        "dpo",
+        {"loss_type": ("hinge", "sft"), "loss_weights": (1.5, 0.5), "beta": 0.3, "ld_alpha": 0.5},
+    ),
+    ("dpo", {"loss_type": ("robust",), "label_smoothing": 0.2}),
+    (
+        "dpo",
+        {
+            "loss_type": ("discopop",),
+            "discopop_tau": 0.07,
+            "f_divergence_type": "alpha_divergence",
+            "f_alpha_divergence_coef": 0.7,
+        },
+    ),
+]
+BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
+"""The trainer is given their product as one batch, but for packed rows."""
+ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
+    *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing"),
+}
+"""Settings with tests of their own below."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("folders")
+    return {
+        "opt": fx.write_opt(root / "opt"),
+        "judge": fx.write_scratch(root / "judge", "deberta-v2"),
+    }
+
+
+def build(settings, folders, root):
+    from alignstudy.methods.faults import quiet_libraries
+    from alignstudy.methods.loop import trl_adapter as _trl
+
+    judge = settings.method == "reward_model"
+    parent = folders["judge" if judge else "opt"]
+    rows = fx.make_documents() if settings.method == "pretrain" else fx.make_pairs()
+    job = fx.make_job(settings, parent, root, rows=rows)
+    tokenizer = load_tokenizer(parent)
+    load = initial.initial_classifier if judge else initial.initial_causal_lm
+    model, _ = load(parent, device="cpu", dropout=settings.dropout)
+    with quiet_libraries():
+        return _trl.build(job, training.encode(job, tokenizer), model=model, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(("name", "special"), CASES)
+def test_settings_reach_the_trainers_arguments(name, special, folders, tmp_path):
+    kind = METHODS.load(name).settings
+    lora = {"lora": LORA} if name == "dpo" else {}
+    args = build(kind(**COMMON, **special, **lora), folders, tmp_path).args
+    for field, value in {**COMMON, **special}.items():
+        assert value != kind.model_fields[field].default, f"{field} must be changed here"
+        expected = list(value) if isinstance(value, tuple) else value
+        if field not in BATCHES or special.get("packing"):
+            assert getattr(args, field) == expected, field
+    if not special.get("packing"):
+        rows = COMMON["per_device_train_batch_size"] * COMMON["gradient_accumulation_steps"]
+        assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (rows, 1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_setting_is_forgotten_here(name):
+    tried = set(COMMON).union(*(special for method, special in CASES if method == name))
+    assert set(METHODS.load(name).settings.model_fields) <= tried | ELSEWHERE
+
+
+def test_steps_follow_epochs_unless_given(folders, tmp_path):
+    settings = METHODS.load("sft").settings(max_length=64, per_device_train_batch_size=4)
+    three = settings.model_copy(update={"num_train_epochs": 3})
+    assert build(settings, folders, tmp_path / "a").args.max_steps == 3
+    assert build(three, folders, tmp_path / "b").args.max_steps == 9
+
+
+def test_lora_settings_reach_peft(folders, tmp_path):
+    for name in ("sft", "dpo"):
+        settings = METHODS.load(name).settings(max_length=64, lora=LORA)
+        config = build(settings, folders, tmp_path / name).model.peft_config["default"]
+        for field in LoRASettings.model_fields:
+            value = getattr(settings.lora, field)
+            found = getattr(config, field)
+            assert (found == set(value)) if isinstance(value, tuple) else (found == value), field
+    assert not hasattr(
+        build(METHODS.load("sft").settings(max_length=64), folders, tmp_path / "full").model,
+        "peft_config",
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_dropout_is_set_before_the_model_is_built(name, folders, tmp_path):
+    for asked, probability in (("off", 0.0), ("keep", 0.1)):
+        settings = METHODS.load(name).settings(max_length=64, dropout=asked)
+        model = build(
+            settings.model_copy(
+                update={"lora": LoRASettings(lora_dropout=0.3) if name == "dpo" else None}
+            ),
+            folders,
+            tmp_path / asked,
+        ).model
+        dropouts = {
+            module.p
+            for path, module in model.named_modules()
+            if type(module).__name__ in {"Dropout", "StableDropout"} and "lora" not in path
+        } | {
+            module.dropout
+            for module in model.modules()
+            if type(module).__name__ == "OPTDecoderLayer"
+        }
+        assert max(dropouts) == pytest.approx(probability)
+        if name == "dpo":
+            assert model.get_submodule(
+                "base_model.model.model.decoder.layers.0.self_attn.q_proj.lora_dropout.default"
+            ).p == pytest.approx(0.3)
+
+
+def test_grouping_what_is_learnt_prompt_form_and_logging_have_their_effect(folders, tmp_path):
+    sft, reward = METHODS.load("sft").settings, METHODS.load("reward_model").settings
+    assert build(sft(max_length=64), folders, tmp_path / "a").lengths is None
+    grouped = build(sft(max_length=64, group_by_length=True), folders, tmp_path / "b")
+    assert type(grouped._get_train_sampler()).__name__ == "GroupedByLength"
+    learnt = {
+        loss_on: sum(
+            label != IGNORED
+            for row in build(
+                sft(max_length=64, loss_on=loss_on), folders, tmp_path / loss_on
+            ).train_dataset["labels"]
+            for label in row
+        )
+        for loss_on in ("dialogue", "response")
+    }
+    assert learnt["dialogue"] > learnt["response"] > 0
+    shown = {
+        form: build(
+            reward(max_length=64, prompt_form=form), folders, tmp_path / form
+        ).train_dataset["chosen_ids"][0]
+        for form in ("cue", "bare")
+    }
+    assert len(shown["cue"]) > len(shown["bare"])
+    job = fx.make_job(
+        sft(max_length=64, per_device_train_batch_size=2, logging_steps=2),
+        folders["opt"],
+        tmp_path / "log",
+    )
+    METHODS.load("sft").train(job)
+    assert [line["step"] for line in fx.read_metrics(job.out)] == [2, 4, 5]
+
+
+def test_nothing_is_reported_pushed_or_hidden(folders, tmp_path):
+    args = build(METHODS.load("sft").settings(max_length=64), folders, tmp_path).args
+    assert args.report_to == []
+    assert (args.push_to_hub, args.logging_nan_inf_filter, args.save_total_limit) == (
+        False,
+        False,
+        None,
+    )
+    assert (args.bf16, args.fp16, args.dataloader_num_workers) == (False, False, 0)
+    assert args.use_cpu
+    assert load_causal_lm(Weights(folder=folders["opt"])).dtype.is_floating_point
+    with pytest.raises(Exception, match="no weights"):
+        load_classifier(folders["judge"])
