@@ -164,7 +164,7 @@ def test_a_judge_must_be_trained_on_what_it_will_read(alignstudy):
         (["run", "none.yaml"], ["'none.yaml' can't be read", "No such file"]),
         (["init", "--preset", "papr"], ["unknown preset 'papr'", "did you mean 'paper'?"]),
         (["list", "metods"], ["unknown kind 'metods'", "did you mean 'methods'?"]),
-        (["list", "x"], ["known: figures, formats, judges, methods, presets"]),
+        (["list", "x"], ["known: figures, formats, judges, methods, metrics, presets"]),
         (["show", "."], ["holds no alignstudy run", "runs/<study>"]),
         (["show", "nowhere"], ["holds no alignstudy run"]),
         (["evaluate", "nowhere", "--out", "ev"], ["nowhere: no such folder"]),
