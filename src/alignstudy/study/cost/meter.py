@@ -75,16 +75,14 @@ class Meter:
             cost.seconds = seconds - inside.seconds
             cost.cpu_seconds = processors - inside.cpu_seconds
             cost.device_memory = device_peak(self._device) or None
-            cost.peak_memory = process_peak() if self._can_reset else _risen_above(before)
+            if self._can_reset:
+                cost.peak_memory = process_peak()
+            else:  # the highest since the process began is this stretch's only if it rose
+                highest = lifetime_peak() or 0
+                cost.peak_memory = highest if before is not None and highest > before else None
             if self._inside:
                 self._inside[-1].seconds += seconds
                 self._inside[-1].cpu_seconds += processors
-
-
-def _risen_above(before: int | None) -> int | None:
-    """Return the highest peak since the process began, if it rose; else it isn't this stretch's."""
-    highest = lifetime_peak()
-    return highest if highest is not None and before is not None and highest > before else None
 
 
 def _processor_seconds() -> float:

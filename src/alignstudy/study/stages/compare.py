@@ -98,22 +98,11 @@ class Compare(Stage):
         """Write statistics.json, tables/, responses/, classification/, scored.jsonl."""
         rows = [row for one in self.compared for row in self._scored(one, job)]
         incomplete = _incomplete(rows)
-        rows, findings = analyze_run(
-            rows,
-            self._question(job),
-            qualities=[read_quality(job.folder_of(stage)) for stage in self.assessments],
-            divergences=[read_divergence(job.folder_of(stage)) for stage in self.diagnoses],
-        )
-        write_rows(job.out / SCORED, rows)
-        write_findings(findings, rows, job.out)
-        return {"responses": len(rows), INCOMPLETE: incomplete}
-
-    def _question(self, job: StageJob) -> AnalysisConfig:
         prompts = read_prompts(job.folder_of(self.prompts))
         overlapping: frozenset[str] = frozenset()
         if self.training is not None:
             overlapping = read_overlap(job.folder_of(self.training)).prompt_ids
-        return AnalysisConfig(
+        question = AnalysisConfig(
             thresholds={name: self._thresholds(at, job) for at, name in enumerate(self.judges)},
             axes=self.axes,
             base=self.base,
@@ -125,6 +114,15 @@ class Compare(Stage):
             excluded={OVERLAP: overlapping, LEAK: frozenset(leaks(prompts).ends_in_answer)},
             absent=self.absent,
         )
+        rows, findings = analyze_run(
+            rows,
+            question,
+            qualities=[read_quality(job.folder_of(stage)) for stage in self.assessments],
+            divergences=[read_divergence(job.folder_of(stage)) for stage in self.diagnoses],
+        )
+        write_rows(job.out / SCORED, rows)
+        write_findings(findings, rows, job.out)
+        return {"responses": len(rows), INCOMPLETE: incomplete}
 
     def _thresholds(self, judge: int, job: StageJob) -> Thresholds:
         given = self.limits[judge]
