@@ -269,7 +269,8 @@ KILLED = textwrap.dedent("""
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
     import methods_fixtures as fx
-    from alignstudy.methods import METHODS, checkpoints
+    from alignstudy.methods import METHODS
+    from alignstudy.methods.loop import checkpoints
     from test_methods_resume import CASES
 
     name, parent, root, moment = sys.argv[2:]

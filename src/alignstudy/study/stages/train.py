@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
 from alignstudy.methods.base import METRICS_FILE, WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
-from alignstudy.methods.weights.merge import merge_adapter
+from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
