@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
-from alignstudy.analysis.hygiene import hygiene
-from alignstudy.analysis.results import Improvement, ModelFigures
+from alignstudy.analysis.hygiene import hygiene, word_budget
+from alignstudy.analysis.results import Hygiene, Improvement, ModelFigures
 from alignstudy.analysis.score_matrix import ScoreMatrix, rating
-from alignstudy.metrics.cas import cas
-from alignstudy.metrics.mean_score import mean_score
+from alignstudy.metrics.figures import combined, rate_of, score_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.stats.intervals import mean_of_two, wilson
+from alignstudy.stats.intervals import mover_mean, wilson
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
 
@@ -45,16 +45,10 @@ class AxisEstimates:
     score_means: NDArray[np.float64] | None = None
     rate_means: NDArray[np.float64] | None = None
 
-    def rate_draws(self, model: str) -> NDArray[np.float64] | None:
-        """Return a model's resampled rates; None without any."""
-        if self.rate_means is None or model not in self.models:
-            return None
-        return np.asarray(self.rate_means[:, self.models.index(model)])
-
 
 def axis_estimates(
-    panels: Mapping[Axis, ScoreMatrix], resampler: Resampler
-) -> dict[Axis, AxisEstimates]:
+    panels: Mapping[str, ScoreMatrix], resampler: Resampler
+) -> dict[str, AxisEstimates]:
     """Return mean score and rate of every model over the prompts for which it has a score.
 
     Args:
@@ -64,7 +58,7 @@ def axis_estimates(
     scored = {axis: panel for axis, panel in panels.items() if panel.known()}
     parts = []
     for panel in scored.values():
-        rows = [panel.row(model) for model in panel.known()]
+        rows = panel.rows(panel.known())
         stack = [panel.by_seed[rows]]
         if panel.passed_by_seed is not None:
             stack.append(100.0 * panel.passed_by_seed[rows])
@@ -77,15 +71,26 @@ def axis_estimates(
 
 
 def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler) -> AxisEstimates:
+    """Return one axis' figures: mean scores with BCa intervals, of several seeds resampled ones."""
     models = tuple(panel.known())
-    rows = [panel.row(model) for model in models]
+    rows = panel.rows(models)
     there = ~np.isnan(panel.scores[rows])
     score_means, rate_means = means[:, : len(models)], means[:, len(models) :]
-    scores = _scores(panel, rows, there, score_means, resampler)
-    rates = {}
+    score, rates = score_of(panel.axis), {}
+    values = [score.of(panel.scores[row, known]) for row, known in zip(rows, there, strict=True)]
+    if panel.several_seeds:
+        scores = [
+            percentile_estimate(value, drawn, n=int(known.sum()), method=HIERARCHICAL)
+            for value, drawn, known in zip(values, score_means.T, there, strict=True)
+        ]
+    else:
+        found = bca_means(
+            panel.scores[rows], draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters
+        )
+        scores = [replace(one, value=value) for one, value in zip(found, values, strict=True)]
     if panel.passed is not None:
-        for index, model in enumerate(models):
-            rates[model] = _rate(panel, model, panel.passed, rate_means[:, index])
+        for model, row, drawn in zip(models, rows, rate_means.T, strict=True):
+            rates[model] = _rate(rate_of(panel.axis), panel, panel.passed[row], drawn)
     return AxisEstimates(
         models=models,
         complete=bool((there == there[0]).all()),
@@ -96,42 +101,12 @@ def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler
     )
 
 
-def _scores(
-    panel: ScoreMatrix,
-    rows: Sequence[int],
-    there: NDArray[np.bool_],
-    means: NDArray[np.float64],
-    resampler: Resampler,
-) -> list[Estimate]:
-    """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
-    if not panel.several_seeds:
-        return bca_means(
-            panel.scores[rows],
-            draws=resampler.draws,
-            rng=resampler.rng,
-            clusters=panel.clusters,
-        )
-    return [
-        percentile_estimate(
-            mean_score(panel.scores[row, known]),
-            means[:, index],
-            n=int(known.sum()),
-            method=HIERARCHICAL,
-        )
-        for index, (row, known) in enumerate(zip(rows, there, strict=True))
-    ]
-
-
 def _rate(
-    panel: ScoreMatrix,
-    model: str,
-    passed: NDArray[np.float64],
-    means: NDArray[np.float64],
+    rate: Metric, panel: ScoreMatrix, passed: NDArray[np.float64], means: NDArray[np.float64]
 ) -> Estimate:
     """Return a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
-    row = panel.row(model)
-    known = ~np.isnan(panel.scores[row])
-    n, value = int(known.sum()), float(100.0 * passed[row, known].mean())
+    known = ~np.isnan(passed)
+    n, value = int(known.sum()), rate.of(passed[known])
     if panel.several_seeds:
         return percentile_estimate(value, means, n=n, method=HIERARCHICAL)
     if panel.clusters is None:
@@ -144,62 +119,83 @@ def _rate(
 
 
 def model_figures(
-    model: str,
+    names: Sequence[str],
     rows: Sequence[ScoredResponse],
-    merits: Mapping[Axis, AxisEstimates],
+    merits: Mapping[str, AxisEstimates],
     *,
+    axes: Sequence[Axis],
     judge: str,
-    budgets: Mapping[Axis, int | None],
-) -> ModelFigures:
-    """Return the figures of one model; None for what its responses don't determine.
+) -> tuple[ModelFigures, ...]:
+    """Return the figures of every model; what its responses don't determine is left out.
 
     Args:
-        model: Its name.
-        rows: Its responses, too long prompts left out.
+        names: Of the models.
+        rows: Their responses, too long prompts left out.
         merits: Figures by prompt set.
+        axes: Those of the study.
         judge: Whose scores.
-        budgets: Words at which models' variety is compared, by prompt set.
     """
-    harmless, helpful = (merits.get(axis, AxisEstimates()) for axis in Axis)
-    return ModelFigures(
-        model=model,
-        num_seeds=len({row.seed for row in rows}),
-        hmr=harmless.rates.get(model),
-        hpr=helpful.rates.get(model),
-        cas=_cas(model, harmless, helpful),
-        score_harmless=harmless.scores.get(model),
-        score_helpful=helpful.scores.get(model),
-        hygiene={
-            axis: hygiene(found, budget=budgets.get(axis)) for axis, found in by_axis(rows).items()
-        },
-        missing_scores=sum(rating(row, judge) is None for row in rows),
+    by_model: dict[str, list[ScoredResponse]] = {name: [] for name in names}
+    for row in rows:
+        by_model[row.model].append(row)
+    form: dict[str, dict[str, Hygiene]] = {name: {} for name in names}
+    for axis in axes:
+        parts = {name: [row for row in by_model[name] if row.axis == axis.name] for name in names}
+        # Models' variety is compared at the words that all of them have.
+        budget = word_budget(parts)
+        for name, part in parts.items():
+            if part:
+                form[name][axis.name] = hygiene(part, budget=budget)
+    return tuple(
+        ModelFigures(
+            model=name,
+            num_seeds=len({row.seed for row in own}),
+            estimates=_estimates(name, merits, axes),
+            hygiene=form[name],
+            missing_scores=sum(rating(row, judge) is None for row in own),
+        )
+        for name, own in by_model.items()
     )
 
 
-def _cas(model: str, harmless: AxisEstimates, helpful: AxisEstimates) -> Estimate | None:
+def _estimates(
+    model: str, merits: Mapping[str, AxisEstimates], axes: Sequence[Axis]
+) -> dict[str, Estimate]:
+    """Return the figures that a model has: rates, their mean, mean scores."""
+    parts = [(axis, merits.get(axis.name, AxisEstimates())) for axis in axes]
+    found = {rate_of(axis).name: part.rates.get(model) for axis, part in parts}
+    if len(axes) > 1:
+        whole = combined(axes)
+        found[whole.name] = _mean_of_rates(whole, model, [part for _, part in parts])
+    found |= {score_of(axis).name: part.scores.get(model) for axis, part in parts}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _mean_of_rates(whole: Metric, model: str, parts: Sequence[AxisEstimates]) -> Estimate | None:
     """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
-    draws = (harmless.rate_draws(model), helpful.rate_draws(model))
-    if draws[0] is None or draws[1] is None:
+    draws = [
+        np.asarray(part.rate_means[:, part.models.index(model)])
+        for part in parts
+        if part.rate_means is not None and model in part.models
+    ]
+    if len(draws) < len(parts):
         return None
-    rates = (harmless.rates[model], helpful.rates[model])
+    rates = [part.rates[model] for part in parts]
     one_seed = all(rate.method != HIERARCHICAL for rate in rates)
     if one_seed and {0.0, 100.0} & {rate.value for rate in rates}:
-        return mean_of_two(*rates)  # all resamples would be alike: an interval of no width
+        # All resamples would be alike: an interval of no width.
+        return replace(mover_mean(rates), value=whole.of([rate.value for rate in rates]))
     return percentile_estimate(
-        cas(rates[0].value, rates[1].value),
-        (draws[0] + draws[1]) / 2.0,
-        n=rates[0].n + rates[1].n,
+        whole.of([rate.value for rate in rates]),
+        np.asarray(sum(draws) / len(draws)),
+        n=sum(rate.n for rate in rates),
         method="stratified bootstrap" if one_seed else HIERARCHICAL,
     )
 
 
-def by_axis(rows: Sequence[ScoredResponse]) -> dict[Axis, list[ScoredResponse]]:
-    """Return the rows of each prompt set that has any."""
-    found = {axis: [row for row in rows if row.axis is axis] for axis in Axis}
-    return {axis: kept for axis, kept in found.items() if kept}
-
-
-def improvements(models: Sequence[ModelFigures], base: str | None) -> tuple[Improvement, ...]:
+def improvements(
+    models: Sequence[ModelFigures], rates: Sequence[Metric], base: str | None
+) -> tuple[Improvement, ...]:
     """Return every model's gain over the base in each rate.
 
     Source: Table 2 of arXiv:2509.09055; a gain relative to a rate hides how few responses it
@@ -210,19 +206,18 @@ def improvements(models: Sequence[ModelFigures], base: str | None) -> tuple[Impr
         return ()
     found = []
     for figures in models:
-        for metric in ("hmr", "hpr", "cas"):
-            ours, theirs = getattr(figures, metric), getattr(reference, metric)
+        for rate in rates:
+            ours, theirs = (one.estimates.get(rate.name) for one in (figures, reference))
             if figures is not reference and ours is not None and theirs is not None:
-                found.append(_improvement(figures.model, metric, theirs.value, ours.value))
+                points = ours.value - theirs.value
+                found.append(
+                    Improvement(
+                        model=figures.model,
+                        metric=rate.name,
+                        base=theirs.value,
+                        value=ours.value,
+                        points=points,
+                        relative_percent=100.0 * points / theirs.value if theirs.value else None,
+                    )
+                )
     return tuple(found)
-
-
-def _improvement(model: str, metric: str, base: float, value: float) -> Improvement:
-    return Improvement(
-        model=model,
-        metric=metric,
-        base=base,
-        value=value,
-        points=value - base,
-        relative_percent=100.0 * (value - base) / base if base else None,
-    )

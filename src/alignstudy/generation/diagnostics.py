@@ -24,7 +24,7 @@ from alignstudy.generation.sampling import Continuation, ask, sample
 from alignstudy.models.load import load_plain_lm
 from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Axis, Estimate, Prompt, Weights
+from alignstudy.records import Estimate, Prompt, Weights
 from alignstudy.records.evidence import Divergence
 from alignstudy.runtime.device import context_length
 from alignstudy.settings import Settings
@@ -92,7 +92,8 @@ def diverge(
         GuardError: If the models don't share one vocabulary, or the tokenizer ends every text.
         EnvironmentFault: If one sample alone doesn't fit into memory.
     """
-    chosen = [p for axis in Axis for p in [p for p in prompts if p.axis is axis][: settings.n]]
+    axes = dict.fromkeys(prompt.axis for prompt in prompts)
+    chosen = [p for axis in axes for p in [p for p in prompts if p.axis == axis][: settings.n]]
     progress.start(f"diagnose {model}", total=len(chosen) * (2 if base is None else 3))
     new = settings.max_new_tokens or max_new_tokens
     batch_size = settings.batch_size or default_batch_size(device)

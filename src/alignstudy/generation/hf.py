@@ -48,7 +48,7 @@ def generate(
     progress: Progress = SILENT,
     workers: int = 1,
 ) -> list[Response]:
-    """Return what a model writes after every prompt.
+    """Write a response after every prompt.
 
     In float32 the responses are those of one prompt at a time. They begin after the prompt's last
     token; the published notebook cut the decoded text at `len(prompt)` characters, which is the

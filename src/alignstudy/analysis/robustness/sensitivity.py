@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import replace
 
 import numpy as np
 
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import models_of, rating
+from alignstudy.metrics.figures import rate_of
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.robustness import Sensitivity
 from alignstudy.stats.intervals import wilson
@@ -18,17 +18,15 @@ from alignstudy.stats.resampling.clustered_share import clustered_share, effecti
 EXCLUSIONS = ("empty", "cap", "role_tag", "loop")
 """The flags whose responses are left out, one at a time."""
 
-_RATES = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
-
 
 def sensitivities(
     rows: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
-    empty_fails: bool | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """Return HmR and HpR of every model without the flagged responses, flag by flag.
+    """Return the pass rates of every model without the flagged responses, flag by flag.
 
     A flag that no response of a prompt set has gives no row; nor does the cap where generation
     didn't say why a response ended. What is left out differs between models, so these rows are no
@@ -37,18 +35,15 @@ def sensitivities(
     Args:
         rows: Responses of all models and seeds, too long prompts left out.
         thresholds: What passes; an axis without one has no rate.
+        axes: Those of the study.
         judge: Whose scores.
-        empty_fails: Whether an empty response fails HpR whatever its score; None: as `thresholds`
-            say.
 
     Raises:
         InputError: If the judge didn't score a response.
     """
-    if empty_fails is not None:
-        thresholds = replace(thresholds, empty_fails=empty_fails)
     found: list[Sensitivity] = []
     for flag in EXCLUSIONS:
-        found += _rates_without(rows, flag, FLAGS[flag], thresholds, judge=judge)
+        found += _rates_without(rows, flag, FLAGS[flag], thresholds, axes=axes, judge=judge)
     return tuple(found)
 
 
@@ -57,15 +52,17 @@ def without_prompts(
     prompt_ids: Set[str],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
     name: str,
 ) -> tuple[Sensitivity, ...]:
-    """Return HmR and HpR of every model without some prompts, the same for all models.
+    """Return the pass rates of every model without some prompts, the same for all models.
 
     Args:
         rows: Responses of all models and seeds, too long prompts left out.
         prompt_ids: The prompts to leave out; a prompt set that holds none of them gives no row.
         thresholds: What passes; an axis without one has no rate.
+        axes: Those of the study.
         judge: Whose scores.
         name: Why they are left out: "overlap", "leak".
 
@@ -76,7 +73,7 @@ def without_prompts(
     def left_out(row: ScoredResponse) -> bool:
         return row.prompt_id in prompt_ids
 
-    return tuple(_rates_without(rows, name, left_out, thresholds, judge=judge))
+    return tuple(_rates_without(rows, name, left_out, thresholds, axes=axes, judge=judge))
 
 
 def _rates_without(
@@ -85,84 +82,55 @@ def _rates_without(
     left_out: Callable[[ScoredResponse], bool],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
 ) -> Iterator[Sensitivity]:
     """Return the rates without some responses, of each prompt set that has any of them."""
-    for axis, metric in _RATES.items():
-        here = [row for row in rows if row.axis is axis]
+    for axis in axes:
+        here = [row for row in rows if row.axis == axis.name]
         unknown = name == "cap" and any(row.stop_reason is None for row in here)
         flagged = {id(row) for row in here if left_out(row)}
-        if thresholds.of(axis) is None or not flagged or unknown:
+        if thresholds.of(axis.name) is None or not flagged or unknown:
             continue
-        passed = _passed(here, thresholds, judge=judge)
-        kept = [(row, ok) for row, ok in passed if id(row) not in flagged]
-        yield from _by_model(name, metric, models_of(here), passed, kept)
+        passed = [
+            (row, bool(thresholds.passes(row.axis, score)) and not fails_as_empty(row, thresholds))
+            for row in here
+            if (score := rating(row, judge)) is not None
+        ]
+        for model in models_of(here):
+            whole = [(row, ok) for row, ok in passed if row.model == model]
+            rest = [(row, ok) for row, ok in whole if id(row) not in flagged]
+            if whole:
+                yield Sensitivity(
+                    without=name,
+                    metric=rate_of(axis).name,
+                    model=model,
+                    value=_rate(rest) if rest else None,
+                    full=_rate(whole).value,
+                    n=len(rest),
+                )
 
 
-_Passed = Sequence[tuple[ScoredResponse, bool]]
-
-
-def _passed(rows: Sequence[ScoredResponse], thresholds: Thresholds, *, judge: str) -> _Passed:
-    """Return which scored responses pass."""
-    found = []
-    for row in rows:
-        score = rating(row, judge)
-        if score is not None:
-            passes = bool(thresholds.passes(row.axis, score))
-            found.append(
-                (row, passes and not fails_as_empty(row, empty_fails=thresholds.empty_fails))
-            )
-    return found
-
-
-def _by_model(
-    flag: str, metric: str, models: Sequence[str], passed: _Passed, kept: _Passed
-) -> Iterator[Sensitivity]:
-    for model in models:
-        whole = [(row, ok) for row, ok in passed if row.model == model]
-        rest = [(row, ok) for row, ok in kept if row.model == model]
-        if whole:
-            yield Sensitivity(
-                without=flag,
-                metric=metric,
-                model=model,
-                value=rate(rest) if rest else None,
-                full=rate(whole).value,
-                n=len(rest),
-            )
-
-
-def rate(passed: _Passed) -> Estimate:
+def _rate(passed: Sequence[tuple[ScoredResponse, bool]]) -> Estimate:
     """Return the share of a model's responses that pass, in percent, with Wilson's interval.
 
     With several responses a prompt (training seeds), the mean over prompts of each one's share, at
-    the effective number of responses.
+    the effective number of responses: a prompt counts once, however many of its responses have a
+    score.
 
     Args:
-        passed: Responses of one model, and whether each passes.
-
-    Raises:
-        MetricError: If there is no response.
+        passed: Responses of one model, at least one, and whether each passes.
     """
     by_prompt: dict[str, list[bool]] = {}
     for row, ok in passed:
         by_prompt.setdefault(row.prompt_id, []).append(ok)
-    if len(by_prompt) == len(passed):
-        return wilson(sum(ok for _, ok in passed), len(passed))
+    size, num_responses = len(by_prompt), len(passed)
+    if size == num_responses:
+        return wilson(sum(ok for _, ok in passed), num_responses)
     if len({len(values) for values in by_prompt.values()}) == 1:
         return clustered_share(np.array(list(by_prompt.values()), dtype=np.float64).T)
-    return _uneven([float(np.mean(values)) for values in by_prompt.values()], len(passed))
-
-
-def _uneven(by_prompt: Sequence[float], num_responses: int) -> Estimate:
-    """Return the mean of prompts' own shares, which is the rate of the tables.
-
-    A prompt counts once, however many of its responses have a score. Wilson's interval is at the
-    effective number of responses, as `clustered_share` has it.
-    """
-    shares = np.array(by_prompt)
-    share, size = float(shares.mean()), shares.size
-    effective = float(size)
+    shares = np.array([float(np.mean(values)) for values in by_prompt.values()])
+    share, effective = float(shares.mean()), float(size)
     if 0.0 < share < 1.0 and size > 1:
         variance = float(shares.var(ddof=1)) / size
         worth = share * (1.0 - share) / variance if variance > 0.0 else num_responses

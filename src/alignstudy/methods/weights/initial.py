@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError, InputError
-from alignstudy.models.folder import check_no_code, first_line, read_json
+from alignstudy.errors import GuardError, InputError, first_line
+from alignstudy.models.folder import check_no_code, read_json
 from alignstudy.models.load import load_causal_lm, load_classifier
 from alignstudy.records import Weights
 
