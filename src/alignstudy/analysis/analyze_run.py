@@ -118,15 +118,12 @@ def _completed(
     first: Analysis, rows: Sequence[ScoredResponse], question: AnalysisConfig
 ) -> Analysis:
     """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
-    notes = first.notes
+    notes, extra = first.notes, first.sensitivities
     if question.panel is not None:
-        notes = (*notes, *absence_notes(question.panel, first.axes, question.absent))
+        notes += absence_notes(question.panel, first.axes, question.absent)
     known = [row for row in usable(rows)[0] if first.judge in row.scores]
-    extra = [
-        found
-        for name, ids in question.excluded.items()
-        for found in without_prompts(
+    for name, ids in question.excluded.items():
+        extra += without_prompts(
             known, ids, first.thresholds, axes=first.axes, judge=first.judge, name=name
         )
-    ]
-    return replace(first, notes=notes, sensitivities=(*first.sensitivities, *extra))
+    return replace(first, notes=notes, sensitivities=extra)

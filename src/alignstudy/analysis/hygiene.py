@@ -46,7 +46,9 @@ def hygiene(rows: Sequence[ScoredResponse], *, budget: int | None) -> Hygiene:
         MetricError: If there is no response.
     """
     texts = tuple(_Texts(row.prompt, row.response, generated(row)) for row in rows)
-    return replace(_of_texts(texts, budget), cap=_cap(rows))
+    reasons = [row.stop_reason for row in rows if row.stop_reason is not None]
+    cap = CAP.of(reasons) if len(reasons) == len(rows) else None
+    return replace(_of_texts(texts, budget), cap=cap)
 
 
 class _Texts(NamedTuple):
@@ -104,7 +106,7 @@ def word_budget(rows_by_model: Mapping[str, Sequence[ScoredResponse]]) -> int | 
 
 
 def is_empty(row: ScoredResponse) -> bool:
-    """Tell a response without a word."""
+    """Whether a response is without a word."""
     return not row.response.strip()
 
 
@@ -115,12 +117,6 @@ def fails_as_empty(row: ScoredResponse, thresholds: Thresholds) -> bool:
     (`sensitivities`): nothing said has no merit, but does no harm either.
     """
     return row.axis in thresholds.empty_fails and is_empty(row)
-
-
-def _cap(rows: Sequence[ScoredResponse]) -> float | None:
-    """Return the share cut off by the cap; None where a stop reason is not known."""
-    reasons = [row.stop_reason for row in rows if row.stop_reason is not None]
-    return CAP.of(reasons) if len(reasons) == len(rows) else None
 
 
 FLAGS: dict[str, Callable[[ScoredResponse], bool]] = {

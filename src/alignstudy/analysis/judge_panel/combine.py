@@ -11,7 +11,7 @@ import numpy as np
 from alignstudy.analysis.judge_panel.scales import SCALES, votes
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_table import ScoreTable
+from alignstudy.analysis.score_matrix import ScoreTable
 from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
 

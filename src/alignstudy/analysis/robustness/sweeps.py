@@ -10,7 +10,7 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import ScoreMatrix
+from alignstudy.analysis.score_matrix import ScoreMatrix, mean_over_seeds
 from alignstudy.errors import InputError
 from alignstudy.metrics.rates import above
 from alignstudy.records import DECIMALS
@@ -118,11 +118,10 @@ def _passed(
 ) -> NDArray[np.float32]:
     """Return the share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown."""
     there = ~np.isnan(scores)
-    count = there.sum(axis=1)
-    table = np.full((len(scores), len(steps), scores.shape[2]), np.nan, dtype=np.float32)
+    table = np.empty((len(scores), len(steps), scores.shape[2]), dtype=np.float32)
     for index, step in enumerate(steps):
         passed = above(scores, step, inclusive=inclusive)
-        np.divide(passed.sum(axis=1), count, out=table[:, index], where=count > 0)
+        table[:, index] = mean_over_seeds(np.where(there, passed, np.nan))
     return table
 
 
