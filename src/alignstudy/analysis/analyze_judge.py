@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.best import best_shares
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
 from alignstudy.analysis.comparisons.pair_tests import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.estimates import axis_estimates, improvements, model_figures
+from alignstudy.analysis.estimates import (
+    axis_estimates,
+    best_shares,
+    improvements,
+    model_figures,
+)
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (

@@ -203,8 +203,7 @@ def _panel(
     lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
     for row in rows:
         cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
-        score = rating(row, judge)
-        scores[cell] = np.nan if score is None else score
+        scores[cell] = rating(row, judge)
         lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
     passed = thresholds.passed(axis.name, scores)
     # Clusters are numbered in order; a prompt without one is alone.
