@@ -12,9 +12,9 @@ from alignstudy.analysis.comparisons.omnibus import omnibus_tests
 from alignstudy.analysis.comparisons.pair_tests import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.estimates import (
-    axis_estimates,
     best_shares,
     improvements,
+    metric_estimates,
     model_figures,
 )
 from alignstudy.analysis.margins import Margins
@@ -78,7 +78,7 @@ def analyze_judge(
     axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
     panels = build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters)
     resampler = Resampler(draws, np.random.default_rng(seed))
-    merits = axis_estimates(panels, resampler)
+    merits = metric_estimates(panels, axes, resampler)
     models = model_figures(names, rows, merits, axes=axes, judge=judge)
     found = Analysis(
         judge=judge,
@@ -91,7 +91,7 @@ def analyze_judge(
         base=base,
         seeds=tuple(sorted({row.seed for row in responses})),
         sensitivities=sensitivities(rows, thresholds, axes=axes, judge=judge),
-        best_shares=best_shares(merits, axes),
+        best_shares=best_shares(merits),
     )
     return _compared(found, panels, margins or Margins(), sweep or {}, resampler)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,10 @@ class ScoreMatrix:
     def known(self) -> list[str]:
         """Return the models that have any score."""
         return [m for m in self.models if not np.isnan(self.scores[self.row(m)]).all()]
+
+    def pairs(self, base: str | None) -> list[tuple[str, str]]:
+        """Return every (reference, model) of those; the base is the reference where it is one."""
+        return [(b, a) if b == base else (a, b) for a, b in combinations(self.known(), 2)]
 
 
 def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
