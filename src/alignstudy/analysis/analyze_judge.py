@@ -8,11 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.best import best_shares
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
-from alignstudy.analysis.comparisons.pairs import compare_pairs
+from alignstudy.analysis.comparisons.pair_tests import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.estimates import axis_estimates, improvements, model_figures
+from alignstudy.analysis.estimates import (
+    best_shares,
+    improvements,
+    metric_estimates,
+    model_figures,
+)
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (
@@ -74,7 +78,7 @@ def analyze_judge(
     axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
     panels = build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters)
     resampler = Resampler(draws, np.random.default_rng(seed))
-    merits = axis_estimates(panels, resampler)
+    merits = metric_estimates(panels, axes, resampler)
     models = model_figures(names, rows, merits, axes=axes, judge=judge)
     found = Analysis(
         judge=judge,
@@ -87,7 +91,7 @@ def analyze_judge(
         base=base,
         seeds=tuple(sorted({row.seed for row in responses})),
         sensitivities=sensitivities(rows, thresholds, axes=axes, judge=judge),
-        best_shares=best_shares(merits, axes),
+        best_shares=best_shares(merits),
     )
     return _compared(found, panels, margins or Margins(), sweep or {}, resampler)
 

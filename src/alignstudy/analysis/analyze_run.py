@@ -14,7 +14,7 @@ from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combin
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Analysis, Thresholds
-from alignstudy.analysis.robustness.sensitivity import without_prompts
+from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.metrics.axes import axes_of
 from alignstudy.records import Axis, ScoredResponse
@@ -120,13 +120,13 @@ def _completed(
     """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
     notes = first.notes
     if question.panel is not None:
-        notes = (*notes, *absence_notes(question.panel, first.axes, question.absent))
+        notes += absence_notes(question.panel, first.axes, question.absent)
     known = [row for row in usable(rows)[0] if first.judge in row.scores]
-    extra = [
-        found
-        for name, ids in question.excluded.items()
-        for found in without_prompts(
-            known, ids, first.thresholds, axes=first.axes, judge=first.judge, name=name
-        )
-    ]
-    return replace(first, notes=notes, sensitivities=(*first.sensitivities, *extra))
+    extra = sensitivities(
+        known,
+        first.thresholds,
+        axes=first.axes,
+        judge=first.judge,
+        excluded=question.excluded,
+    )
+    return replace(first, notes=notes, sensitivities=first.sensitivities + extra)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,80 +25,77 @@ if TYPE_CHECKING:
 HIERARCHICAL = "hierarchical bootstrap"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AxisEstimates:
-    """All models' figures on one prompt set, and the resamples behind them.
+@dataclass(frozen=True)
+class MetricEstimates:
+    """All models' values of one metric, and the resamples behind them.
 
     Attributes:
-        models: Those with any score.
-        complete: Whether all of them have a score for the same prompts.
-        scores: Model -> mean score.
-        rates: Model -> rate in percent; empty without a threshold.
-        score_means: Resampled mean scores, shape (draws, models).
-        rate_means: Resampled rates in percent, the same prompts drawn; None without a threshold.
+        estimates: By model, of those that have one.
+        draws: Resampled values, shape (draws, models).
+        is_complete: Whether all of these models have scores for the same prompts.
     """
 
-    models: tuple[str, ...] = ()
-    complete: bool = True
-    scores: Mapping[str, Estimate] = field(default_factory=dict)
-    rates: Mapping[str, Estimate] = field(default_factory=dict)
-    score_means: NDArray[np.float64] | None = None
-    rate_means: NDArray[np.float64] | None = None
+    metric: Metric
+    estimates: dict[str, Estimate]
+    draws: NDArray[np.float64]
+    is_complete: bool
 
 
-def axis_estimates(
-    panels: Mapping[str, ScoreMatrix], resampler: Resampler
-) -> dict[str, AxisEstimates]:
-    """Return mean score and rate of every model over the prompts for which it has a score.
+def metric_estimates(
+    panels: Mapping[str, ScoreMatrix], axes: Sequence[Axis], resampler: Resampler
+) -> list[MetricEstimates]:
+    """Return rates, their mean and mean scores over the prompts for which a model has a score.
 
     Args:
         panels: The scores of all models; an axis on which no model has any is left out.
+        axes: Those of the study: CAS rests on all of them.
         resampler: Draws prompts and seeds.
     """
-    scored = {axis: panel for axis, panel in panels.items() if panel.known()}
+    scored = [panel for panel in panels.values() if panel.known()]
     parts = []
-    for panel in scored.values():
+    for panel in scored:
         rows = panel.rows(panel.known())
         stack = [panel.by_seed[rows]]
         if panel.passed_by_seed is not None:
             stack.append(100.0 * panel.passed_by_seed[rows])
         parts.append(Part(np.concatenate(stack), panel.clusters))
-    means = resampler.means(parts) if parts else []
-    return {
-        axis: _merits(panel, drawn, resampler)
-        for (axis, panel), drawn in zip(scored.items(), means, strict=True)
-    }
+    rates, scores = [], []
+    for panel, means in zip(scored, resampler.means(parts) if parts else [], strict=True):
+        models = panel.known()
+        there = ~np.isnan(panel.scores[panel.rows(models)])
+        is_complete = bool((there == there[0]).all())
+        drawn, drawn_rates = means[:, : len(models)], means[:, len(models) :]
+        found = _mean_scores(panel, drawn, resampler)
+        scores.append(MetricEstimates(score_of(panel.axis), found, drawn, is_complete))
+        if panel.passed is not None:
+            rate = rate_of(panel.axis)
+            found = {
+                model: _rate(rate, panel, panel.passed[panel.row(model)], column)
+                for model, column in zip(models, drawn_rates.T, strict=True)
+            }
+            rates.append(MetricEstimates(rate, found, drawn_rates, is_complete))
+    whole = [_mean_of_rates(combined(axes), rates)] if len(rates) == len(axes) > 1 else []
+    return [*rates, *whole, *scores]
 
 
-def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler) -> AxisEstimates:
-    """Return one axis' figures: mean scores with BCa intervals, of several seeds resampled ones."""
-    models = tuple(panel.known())
-    rows = panel.rows(models)
-    there = ~np.isnan(panel.scores[rows])
-    score_means, rate_means = means[:, : len(models)], means[:, len(models) :]
-    score, rates = score_of(panel.axis), {}
-    values = [score.of(panel.scores[row, known]) for row, known in zip(rows, there, strict=True)]
+def _mean_scores(
+    panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler
+) -> dict[str, Estimate]:
+    """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
+    models, score = panel.known(), score_of(panel.axis)
+    table = panel.scores[panel.rows(models)]
+    rows = [row[~np.isnan(row)] for row in table]
     if panel.several_seeds:
-        scores = [
-            percentile_estimate(value, drawn, n=int(known.sum()), method=HIERARCHICAL)
-            for value, drawn, known in zip(values, score_means.T, there, strict=True)
+        found = [
+            percentile_estimate(score.of(row), drawn, n=row.size, method=HIERARCHICAL)
+            for row, drawn in zip(rows, means.T, strict=True)
         ]
     else:
-        found = bca_means(
-            panel.scores[rows], draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters
-        )
-        scores = [replace(one, value=value) for one, value in zip(found, values, strict=True)]
-    if panel.passed is not None:
-        for model, row, drawn in zip(models, rows, rate_means.T, strict=True):
-            rates[model] = _rate(rate_of(panel.axis), panel, panel.passed[row], drawn)
-    return AxisEstimates(
-        models=models,
-        complete=bool((there == there[0]).all()),
-        scores=dict(zip(models, scores, strict=True)),
-        rates=rates,
-        score_means=score_means,
-        rate_means=rate_means if rates else None,
-    )
+        found = bca_means(table, draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters)
+    return {
+        model: replace(estimate, value=score.of(row))
+        for model, estimate, row in zip(models, found, rows, strict=True)
+    }
 
 
 def _rate(
@@ -121,7 +118,7 @@ def _rate(
 def model_figures(
     names: Sequence[str],
     rows: Sequence[ScoredResponse],
-    merits: Mapping[str, AxisEstimates],
+    merits: Sequence[MetricEstimates],
     *,
     axes: Sequence[Axis],
     judge: str,
@@ -131,7 +128,7 @@ def model_figures(
     Args:
         names: Of the models.
         rows: Their responses, too long prompts left out.
-        merits: Figures by prompt set.
+        merits: Their values, by metric.
         axes: Those of the study.
         judge: Whose scores.
     """
@@ -150,7 +147,9 @@ def model_figures(
         ModelFigures(
             model=name,
             num_seeds=len({row.seed for row in own}),
-            estimates=_estimates(name, merits, axes),
+            estimates={
+                part.metric.name: part.estimates[name] for part in merits if name in part.estimates
+            },
             hygiene=form[name],
             missing_scores=sum(rating(row, judge) is None for row in own),
         )
@@ -158,39 +157,30 @@ def model_figures(
     )
 
 
-def _estimates(
-    model: str, merits: Mapping[str, AxisEstimates], axes: Sequence[Axis]
-) -> dict[str, Estimate]:
-    """Return the figures that a model has: rates, their mean, mean scores."""
-    parts = [(axis, merits.get(axis.name, AxisEstimates())) for axis in axes]
-    found = {rate_of(axis).name: part.rates.get(model) for axis, part in parts}
-    if len(axes) > 1:
-        whole = combined(axes)
-        found[whole.name] = _mean_of_rates(whole, model, [part for _, part in parts])
-    found |= {score_of(axis).name: part.scores.get(model) for axis, part in parts}
-    return {name: estimate for name, estimate in found.items() if estimate is not None}
-
-
-def _mean_of_rates(whole: Metric, model: str, parts: Sequence[AxisEstimates]) -> Estimate | None:
+def _mean_of_rates(whole: Metric, parts: Sequence[MetricEstimates]) -> MetricEstimates:
     """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
-    draws = [
-        np.asarray(part.rate_means[:, part.models.index(model)])
-        for part in parts
-        if part.rate_means is not None and model in part.models
-    ]
-    if len(draws) < len(parts):
-        return None
-    rates = [part.rates[model] for part in parts]
-    one_seed = all(rate.method != HIERARCHICAL for rate in rates)
-    if one_seed and {0.0, 100.0} & {rate.value for rate in rates}:
-        # All resamples would be alike: an interval of no width.
-        return replace(mover_mean(rates), value=whole.of([rate.value for rate in rates]))
-    return percentile_estimate(
-        whole.of([rate.value for rate in rates]),
-        np.asarray(sum(draws) / len(draws)),
-        n=sum(rate.n for rate in rates),
-        method="stratified bootstrap" if one_seed else HIERARCHICAL,
-    )
+    found, columns = {}, []
+    for model in parts[0].estimates:
+        if not all(model in part.estimates for part in parts):
+            continue
+        rates = [part.estimates[model] for part in parts]
+        value = whole.of([rate.value for rate in rates])
+        draws = [part.draws[:, list(part.estimates).index(model)] for part in parts]
+        columns.append(np.asarray(sum(draws) / len(draws)))
+        one_seed = all(rate.method != HIERARCHICAL for rate in rates)
+        if one_seed and {0.0, 100.0} & {rate.value for rate in rates}:
+            # All resamples would be alike: an interval of no width.
+            found[model] = replace(mover_mean(rates), value=value)
+            continue
+        found[model] = percentile_estimate(
+            value,
+            columns[-1],
+            n=sum(rate.n for rate in rates),
+            method="stratified bootstrap" if one_seed else HIERARCHICAL,
+        )
+    draws_of_all = np.stack(columns, axis=1) if columns else np.empty((0, 0))
+    is_complete = all(part.is_complete and [*part.estimates] == [*found] for part in parts)
+    return MetricEstimates(whole, found, draws_of_all, is_complete)
 
 
 def improvements(
@@ -221,3 +211,18 @@ def improvements(
                     )
                 )
     return tuple(found)
+
+
+def best_shares(merits: Sequence[MetricEstimates]) -> dict[str, dict[str, float]]:
+    """Return, by metric and model, the share of resamples in which it is highest, in percent.
+
+    A shared first place is divided equally. A metric for which models have scores on different
+    prompts is left out: its resamples are not of the same draws.
+    """
+    found = {}
+    for part in merits:
+        if part.is_complete and len(part.estimates) > 1:
+            first = part.draws >= part.draws.max(axis=1, keepdims=True) - 1e-9
+            shares = 100.0 * (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+            found[part.metric.name] = dict(zip(part.estimates, shares.tolist(), strict=True))
+    return found

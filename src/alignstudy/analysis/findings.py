@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alignstudy.analysis.claims.claims import Verdict
-from alignstudy.analysis.results import Analysis, plain
-from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut
+from alignstudy.analysis.results import Analysis
+from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut, plain
 
 SCHEMA = 2
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""

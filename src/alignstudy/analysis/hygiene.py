@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from alignstudy.analysis.results import Hygiene, Thresholds
 from alignstudy.metrics.form import (
@@ -45,22 +44,16 @@ def hygiene(rows: Sequence[ScoredResponse], *, budget: int | None) -> Hygiene:
     Raises:
         MetricError: If there is no response.
     """
-    texts = tuple(_Texts(row.prompt, row.response, generated(row)) for row in rows)
-    return replace(_of_texts(texts, budget), cap=_cap(rows))
-
-
-class _Texts(NamedTuple):
-    """What hygiene reads of a response."""
-
-    prompt: str
-    response: str
-    raw: str
+    texts = tuple((row.prompt, row.response, generated(row)) for row in rows)
+    reasons = [row.stop_reason for row in rows if row.stop_reason is not None]
+    cap = CAP.of(reasons) if len(reasons) == len(rows) else None
+    return replace(_of_texts(texts, budget), cap=cap)
 
 
 @lru_cache(maxsize=32)  # the same responses come again with every judge
-def _of_texts(texts: tuple[_Texts, ...], budget: int | None) -> Hygiene:
-    """Return all but the cap."""
-    responses, raw = [row.response for row in texts], [row.raw for row in texts]
+def _of_texts(texts: tuple[tuple[str, str, str], ...], budget: int | None) -> Hygiene:
+    """Return all but the cap, of prompts, responses and all that was generated."""
+    prompts, responses, raw = ([row[part] for row in texts] for part in range(3))
     said = [words(text) for text in raw]
     repeats = [repeated_words(found) for found in said]
     manners = [classify(text) for text in responses]
@@ -73,7 +66,7 @@ def _of_texts(texts: tuple[_Texts, ...], budget: int | None) -> Hygiene:
         repetition=REPETITION.of(repeats),
         mean_words=MEAN_WORDS.of(responses),
         loop=LOOP.of(repeats),
-        echo=ECHO.of([row.prompt for row in texts], responses),
+        echo=ECHO.of(prompts, responses),
         distinct_1=distincts[0],
         distinct_2=distincts[1],
         distinct_3=distincts[2],
@@ -104,7 +97,7 @@ def word_budget(rows_by_model: Mapping[str, Sequence[ScoredResponse]]) -> int | 
 
 
 def is_empty(row: ScoredResponse) -> bool:
-    """Tell a response without a word."""
+    """Whether a response is without a word."""
     return not row.response.strip()
 
 
@@ -115,12 +108,6 @@ def fails_as_empty(row: ScoredResponse, thresholds: Thresholds) -> bool:
     (`sensitivities`): nothing said has no merit, but does no harm either.
     """
     return row.axis in thresholds.empty_fails and is_empty(row)
-
-
-def _cap(rows: Sequence[ScoredResponse]) -> float | None:
-    """Return the share cut off by the cap; None where a stop reason is not known."""
-    reasons = [row.stop_reason for row in rows if row.stop_reason is not None]
-    return CAP.of(reasons) if len(reasons) == len(rows) else None
 
 
 FLAGS: dict[str, Callable[[ScoredResponse], bool]] = {

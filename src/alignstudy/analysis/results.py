@@ -12,6 +12,7 @@ from alignstudy.metrics.figures import figures_of, rates_of, scores_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import above
 from alignstudy.records import Axis, Estimate
+from alignstudy.records.evidence import plain
 from alignstudy.records.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
 from alignstudy.stats.power.planning import ALPHA
 
@@ -281,12 +282,3 @@ class Analysis:
         """Return plain values: dictionaries, lists, strings, numbers and None."""
         found: dict[str, Any] = plain(asdict(self))
         return found
-
-
-def plain(value: object) -> Any:  # noqa: ANN401 - JSON
-    """Turn tuples into lists and keys into strings."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

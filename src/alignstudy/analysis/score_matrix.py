@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,10 @@ class ScoreMatrix:
     def known(self) -> list[str]:
         """Return the models that have any score."""
         return [m for m in self.models if not np.isnan(self.scores[self.row(m)]).all()]
+
+    def pairs(self, base: str | None) -> list[tuple[str, str]]:
+        """Return every (reference, model) of those; the base is the reference where it is one."""
+        return [(b, a) if b == base else (a, b) for a, b in combinations(self.known(), 2)]
 
 
 def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,8 +208,7 @@ def _panel(
     lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
     for row in rows:
         cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
-        score = rating(row, judge)
-        scores[cell] = np.nan if score is None else score
+        scores[cell] = rating(row, judge)
         lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
     passed = thresholds.passed(axis.name, scores)
     # Clusters are numbered in order; a prompt without one is alone.
@@ -224,3 +228,67 @@ def _panel(
         cluster_of=np.array([numbers[key] for key in keys], dtype=np.int64),
         uneven=bool(np.isnan(lengths).all(axis=1).any()),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """Rounded scores of one axis.
+
+    Attributes:
+        models: In order of first appearance.
+        num_prompts: Number of different prompt ids.
+        model_at: Number of each row's model, shape (rows,).
+        prompt_at: Number of each row's prompt, shape (rows,).
+        scores: By judge, shape (rows,); NaN where there is none.
+    """
+
+    models: tuple[str, ...]
+    num_prompts: int
+    model_at: NDArray[np.int64]
+    prompt_at: NDArray[np.int64]
+    scores: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, rows: Sequence[ScoredResponse], judges: Iterable[str]) -> ScoreTable:
+        """Lay out the rows of one axis.
+
+        Raises:
+            InputError: If a judge didn't score a row.
+        """
+        models = models_of(rows)
+        numbers = {name: at for at, name in enumerate(models)}
+        prompts = {name: at for at, name in enumerate(dict.fromkeys(r.prompt_id for r in rows))}
+        return cls(
+            models=models,
+            num_prompts=len(prompts),
+            model_at=np.array([numbers[row.model] for row in rows], dtype=np.int64),
+            prompt_at=np.array([prompts[row.prompt_id] for row in rows], dtype=np.int64),
+            scores={
+                judge: np.array([rating(row, judge) for row in rows], dtype=np.float64)
+                for judge in judges
+            },
+        )
+
+    def by_prompt(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean over seeds of one value a row; shape (models, prompts), NaN where there is none."""
+        there = np.isfinite(values)
+        shape = (len(self.models), self.num_prompts)
+        cells = (self.model_at * self.num_prompts + self.prompt_at)[there]
+        size = shape[0] * shape[1]
+        totals = np.bincount(cells, weights=values[there], minlength=size)
+        counts = np.bincount(cells, minlength=size)
+        means = np.full(size, np.nan)
+        np.divide(totals, counts, out=means, where=counts > 0)
+        return means.reshape(shape)
+
+
+def complete_means(by_prompt: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Mean of each row over the prompts that every row has; None if there is no such prompt.
+
+    Rounded to ten decimals, so that equal values in another order have equal means.
+    """
+    complete = np.isfinite(by_prompt).all(axis=0)
+    if not complete.any():
+        return None
+    means: NDArray[np.float64] = np.round(by_prompt[:, complete].mean(axis=1), 10)
+    return means

@@ -6,8 +6,10 @@ They are made where models run (`judges`, `generation`) and read where none does
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from alignstudy.errors import DamagedArtefactError
 from alignstudy.records import Estimate, GuardOutcome
@@ -119,8 +121,8 @@ class JudgeQuality:
 
 def quality_to_json(quality: JudgeQuality) -> dict[str, Any]:
     """Return plain values: dictionaries with string keys, lists, strings, numbers and None."""
-    plain: dict[str, Any] = _plain(asdict(quality))
-    return plain
+    found: dict[str, Any] = plain(asdict(quality))
+    return found
 
 
 def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
@@ -130,19 +132,10 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
         DamagedArtefactError: If it is something else.
     """
     try:
-        return JudgeQuality(
-            judge=found["judge"],
-            accuracies=tuple(PairAccuracy(**_revived(row)) for row in found["accuracies"]),
-            ece={axis: float(ece) for axis, ece in found["ece"].items()},
-            reliability=tuple(ReliabilityBin(**_revived(row)) for row in found["reliability"]),
-            length=tuple(LengthPreference(**_revived(row)) for row in found["length"]),
-            probes=tuple(ProbeShift(**_revived(row)) for row in found["probes"]),
-            floor=found["floor"],
-            below_floor=tuple(found["below_floor"]),
-            batch_effect=found["batch_effect"],
-            is_baseline=found["is_baseline"],
-            notes=tuple(found["notes"]),
-        )
+        missing = {item.name for item in fields(JudgeQuality)} - set(found)
+        if missing:
+            raise KeyError(*sorted(missing))
+        return TypeAdapter(JudgeQuality).validate_python(found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedArtefactError(
             "not the record of a judge's quality",
@@ -151,19 +144,13 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
         ) from error
 
 
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Turn tuples into lists and keys into strings."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
-
-
-def _revived(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn JSON values back into estimates."""
-    return {
-        name: Estimate(**value) if isinstance(value, dict) else value for name, value in row.items()
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

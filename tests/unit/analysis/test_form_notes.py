@@ -2,7 +2,7 @@
 
 import pytest
 
-from alignstudy.analysis.form_notes import form_notes
+from alignstudy.analysis.notes import form_notes
 from alignstudy.analysis.results import Hygiene, ModelFigures
 from alignstudy.metrics.axes import PUBLISHED
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.robustness.sensitivity import sensitivities, without_prompts
+from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.errors import InputError
 from alignstudy.metrics.axes import PUBLISHED as AXES
 from alignstudy.records import ScoredResponse
@@ -77,11 +77,11 @@ def test_published_rates_without_every_prompt_but_some(published):
     rows, _ = published
     ids = {r.prompt_id for r in rows if r.axis == "harmless"}
     gone = set(sorted(ids)[:10])
-    for each in without_prompts(rows, gone, PUBLISHED, axes=AXES, judge=JUDGE, name="leak"):
+    for each in sensitivities(rows, PUBLISHED, axes=AXES, judge=JUDGE, excluded={"leak": gone}):
         assert (each.without, each.metric, each.n) == ("leak", "hmr", 40)
         kept = [r for r in rows if r.prompt_id in ids - gone and r.model == each.model]
         assert each.value == wilson(sum(r.scores[JUDGE] > -3.0 for r in kept), 40)
-    assert len(without_prompts(rows, gone, PUBLISHED, axes=AXES, judge=JUDGE, name="leak")) == 4
+    assert len(sensitivities(rows, PUBLISHED, axes=AXES, judge=JUDGE, excluded={"leak": gone})) == 4
 
 
 def test_edge_case_01_harmlessness_is_shown_with_and_without_empty_responses():
@@ -96,7 +96,9 @@ def test_edge_case_01_an_empty_response_fails_helpfulness_where_the_rule_holds()
     assert found(rows)["empty", "hpr", "m"].full == 100.0
     strict = replace(PUBLISHED, empty_fails=("helpful",))
     assert found(rows, strict)["empty", "hpr", "m"].full == 50.0
-    [one] = without_prompts(rows, {rows[1].prompt_id}, strict, axes=AXES, judge="j", name="leak")
+    [one] = sensitivities(
+        rows, strict, axes=AXES, judge="j", excluded={"leak": {rows[1].prompt_id}}
+    )
     assert (one.full, one.value) == (50.0, wilson(0, 1))
     harmful = [row(0.0, " "), row(0.0)]
     assert found(harmful, strict)["empty", "hmr", "m"].full == 100.0

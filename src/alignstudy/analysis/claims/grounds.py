@@ -11,8 +11,12 @@ import numpy as np
 from alignstudy.analysis.claims.claims import Claim, Verdict
 from alignstudy.analysis.comparisons.orientation import turned
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
-from alignstudy.analysis.comparisons.pair_tests import PairDifferences, compared, equivalence
-from alignstudy.analysis.comparisons.pairs import adjust
+from alignstudy.analysis.comparisons.pair_tests import (
+    PairDifferences,
+    adjust,
+    compared,
+    equivalence,
+)
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.hygiene import FLAGS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +79,7 @@ def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | N
     """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
     values = panel.passed if rate else panel.scores
     by_seed = panel.passed_by_seed if rate else panel.by_seed
-    pairs = tuple((b, a) if b == base else (a, b) for a, b in combinations(panel.known(), 2))
+    pairs = tuple(panel.pairs(base))
     if values is None or by_seed is None or not pairs:
         return None
     unit = 100.0 if rate else 1.0

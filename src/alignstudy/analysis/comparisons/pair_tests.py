@@ -1,4 +1,4 @@
-"""The tests of a table of pairs, and what stands beside each: power, equivalence, effect size."""
+"""Every pair of models compared, prompt by prompt, with tests that know the pairing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_intervals import difference_estimates
-from alignstudy.analysis.comparisons.pair_table import PairTable
+from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.resampling import Resampler
+from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Comparison
+from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.metrics.rates import WIN_RATE
-from alignstudy.records import Estimate
+from alignstudy.records import Axis, Estimate
 from alignstudy.stats.effect import cohens_dz, sign_test, win_rate_interval
 from alignstudy.stats.equivalence import tost_mean, tost_rates
 from alignstudy.stats.mcnemar import mcnemar_exact
+from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.power.power import Power, mean_power_of, rate_power, stratified_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
@@ -75,6 +78,66 @@ def is_counted(table: PairTable) -> bool:
     """Whether a table is of rates of one seed on prompts that are all independent."""
     plain = not table.several_seeds and table.clusters is None
     return table.metric.is_rate and len(table.sides) == 1 and plain
+
+
+def compare_pairs(
+    panels: dict[str, ScoreMatrix],
+    *,
+    axes: Sequence[Axis],
+    base: str | None,
+    margins: Margins,
+    resampler: Resampler,
+) -> tuple[Comparison, ...]:
+    """Compare every pair of models in the rates, their mean and the mean scores.
+
+    Rates of one seed: McNemar's exact test with Tango's interval. With clusters of near-duplicate
+    prompts, or several seeds: per-prompt means over seeds by a sign-flip test over clusters, with
+    an interval that resamples clusters, and seeds. CAS and scores are always tested so. P-values
+    are Holm-adjusted within three families: the rates of all pairs, CAS of all pairs, the mean
+    scores of all pairs.
+
+    Args:
+        panels: Scores by axis.
+        axes: Those of the study: CAS rests on all of them.
+        base: The reference of the pairs that it is in; else the model that stands first.
+        margins: Within which distance two models count as alike.
+        resampler: Draws prompts, seeds and signs.
+
+    Raises:
+        DataError: If two models share no scored prompt of a prompt set.
+    """
+    found: list[Comparison] = []
+    for table in pair_tables(panels, axes=axes, base=base):
+        found += compared(table, margin=_margin(table, base, margins), resampler=resampler)
+    return adjust(found)
+
+
+def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
+    """Return the margin in the metric's unit; None where all scores of the base are alike."""
+    if table.metric.is_rate:
+        return margins.rates
+    if margins.scores is not None:
+        return margins.scores
+    panel = table.sides[0].panel
+    known = panel.known()
+    scores = panel.by_seed[panel.row(base if base in known and base else known[0])]
+    scores = scores[~np.isnan(scores)]
+    spread = float(scores.std(ddof=1)) if scores.size > 1 else 0.0
+    return margins.score_sds * spread or None
+
+
+def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Fill in Holm-adjusted p-values, family by family; comparisons without a test stay out."""
+    families: dict[str, list[int]] = {}
+    for index, comparison in enumerate(comparisons):
+        if comparison.p_value is not None:
+            families.setdefault(comparison.family, []).append(index)
+    adjusted = list(comparisons)
+    for members in families.values():
+        p_values = [comparisons[index].p_value or 0.0 for index in members]
+        for index, p_holm in zip(members, holm(p_values), strict=True):
+            adjusted[index] = replace(adjusted[index], p_holm=p_holm)
+    return tuple(adjusted)
 
 
 def compared(table: PairTable, *, margin: float | None, resampler: Resampler) -> list[Comparison]:

@@ -10,8 +10,7 @@ import numpy as np
 
 from alignstudy.analysis.hygiene import is_empty
 from alignstudy.analysis.judge_panel.combine import panel_on_axis, present_members
-from alignstudy.analysis.score_matrix import check_rows, usable
-from alignstudy.analysis.score_table import ScoreTable, complete_means
+from alignstudy.analysis.score_matrix import ScoreTable, check_rows, complete_means, usable
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.evidence import Agreement, LeaveOneOut
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman

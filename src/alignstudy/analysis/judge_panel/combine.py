@@ -11,7 +11,7 @@ import numpy as np
 from alignstudy.analysis.judge_panel.scales import SCALES, votes
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_table import ScoreTable
+from alignstudy.analysis.score_matrix import ScoreTable
 from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
 
@@ -98,9 +98,9 @@ def combine(
         origin[axis.name] = found.origin + "".join(f"; judge {name} absent" for name in missing)
     names = {name for axis in axes for name in panel.members(axis.name) if name not in absent}
     rules = [thresholds_by_judge[name] for name in names]
-    inclusive = panel.combine != "majority" and _inclusive(rules)
+    inclusive, empty_fails = _rules_of(rules, majority=panel.combine == "majority")
     thresholds = Thresholds(
-        values=limits, inclusive=inclusive, empty_fails=_empty_fails(rules), origin=origin
+        values=limits, inclusive=inclusive, empty_fails=empty_fails, origin=origin
     )
     return [_with_panel(row, scores[at]) for at, row in enumerate(responses)], thresholds
 
@@ -215,27 +215,22 @@ def _check(
                 raise UnknownNameError("judge", name, known, where=f"panel: {axis.quality}")
 
 
-def _inclusive(members: Sequence[Thresholds]) -> bool:
-    """Return whether a score equal to the threshold counts, as all members have it."""
-    answers = {member.inclusive for member in members}
-    if len(answers) > 1:
+def _rules_of(members: Sequence[Thresholds], *, majority: bool) -> tuple[bool, tuple[str, ...]]:
+    """Return whether an equal score counts, and where an empty response fails, as all have it."""
+    inclusive = {member.inclusive for member in members if not majority} or {False}
+    if len(inclusive) > 1:
         raise InputError(
             "panel: a score equal to its threshold counts for some of the judges, not for others",
             hint="set `inclusive` alike for all, or use `combine: majority`",
         )
-    return answers.pop()
-
-
-def _empty_fails(members: Sequence[Thresholds]) -> tuple[str, ...]:
-    """Return the axes on which an empty response fails whatever its score, as all have it."""
-    answers = {member.empty_fails for member in members}
-    if len(answers) > 1:
+    empty_fails = {member.empty_fails for member in members}
+    if len(empty_fails) > 1:
         raise InputError(
             "panel: an empty response fails with some of the judges, not with others",
             why="a protocol has this rule for all of its judges, or for none",
             hint="set `empty_fails` alike for all",
         )
-    return answers.pop()
+    return inclusive.pop(), empty_fails.pop()
 
 
 def _with_panel(row: ScoredResponse, score: float) -> ScoredResponse:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
@@ -35,7 +33,7 @@ def length_effect(
     there = ~np.isnan(scores)
     shared = there.all(axis=0)
     adjusted = []
-    pairs = [(b, a) if b == base else (a, b) for a, b in combinations(models, 2)]
+    pairs = panel.pairs(base)
     if pairs:
         theirs, ours = (panel.rows(side) for side in zip(*pairs, strict=True))
         differences = panel.scores[ours] - panel.scores[theirs]

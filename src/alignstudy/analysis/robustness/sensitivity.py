@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
+from itertools import product
 
 import numpy as np
 
@@ -25,71 +26,34 @@ def sensitivities(
     *,
     axes: Sequence[Axis],
     judge: str,
+    excluded: Mapping[str, Set[str]] | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """Return the pass rates of every model without the flagged responses, flag by flag.
+    """Return the pass rates of every model without some responses.
 
-    A flag that no response of a prompt set has gives no row; nor does the cap where generation
-    didn't say why a response ended. What is left out differs between models, so these rows are no
-    comparison: they show how far the flawed responses carry a rate.
+    A flag or a set of prompts that no response of a prompt set has gives no row; nor does the cap
+    where generation didn't say why a response ended. What is flagged differs between models, so
+    those rows are no comparison: they show how far the flawed responses carry a rate.
 
     Args:
         rows: Responses of all models and seeds, too long prompts left out.
         thresholds: What passes; an axis without one has no rate.
         axes: Those of the study.
         judge: Whose scores.
+        excluded: Why ("overlap", "leak") -> prompts to leave out for all models; None: leave out
+            the responses with each of the flags `EXCLUSIONS`.
 
     Raises:
         InputError: If the judge didn't score a response.
     """
-    found: list[Sensitivity] = []
-    for flag in EXCLUSIONS:
-        found += _rates_without(rows, flag, FLAGS[flag], thresholds, axes=axes, judge=judge)
-    return tuple(found)
-
-
-def without_prompts(
-    rows: Sequence[ScoredResponse],
-    prompt_ids: Set[str],
-    thresholds: Thresholds,
-    *,
-    axes: Sequence[Axis],
-    judge: str,
-    name: str,
-) -> tuple[Sensitivity, ...]:
-    """Return the pass rates of every model without some prompts, the same for all models.
-
-    Args:
-        rows: Responses of all models and seeds, too long prompts left out.
-        prompt_ids: The prompts to leave out; a prompt set that holds none of them gives no row.
-        thresholds: What passes; an axis without one has no rate.
-        axes: Those of the study.
-        judge: Whose scores.
-        name: Why they are left out: "overlap", "leak".
-
-    Raises:
-        InputError: If the judge didn't score a response.
-    """
-
-    def left_out(row: ScoredResponse) -> bool:
-        return row.prompt_id in prompt_ids
-
-    return tuple(_rates_without(rows, name, left_out, thresholds, axes=axes, judge=judge))
-
-
-def _rates_without(
-    rows: Sequence[ScoredResponse],
-    name: str,
-    left_out: Callable[[ScoredResponse], bool],
-    thresholds: Thresholds,
-    *,
-    axes: Sequence[Axis],
-    judge: str,
-) -> Iterator[Sensitivity]:
-    """Return the rates without some responses, of each prompt set that has any of them."""
-    for axis in axes:
+    found = []
+    names = EXCLUSIONS if excluded is None else tuple(excluded)
+    for name, axis in product(names, axes):
         here = [row for row in rows if row.axis == axis.name]
         unknown = name == "cap" and any(row.stop_reason is None for row in here)
-        flagged = {id(row) for row in here if left_out(row)}
+        if excluded is None:
+            flagged = {id(row) for row in here if FLAGS[name](row)}
+        else:
+            flagged = {id(row) for row in here if row.prompt_id in excluded[name]}
         if thresholds.of(axis.name) is None or not flagged or unknown:
             continue
         passed = [
@@ -101,14 +65,17 @@ def _rates_without(
             whole = [(row, ok) for row, ok in passed if row.model == model]
             rest = [(row, ok) for row, ok in whole if id(row) not in flagged]
             if whole:
-                yield Sensitivity(
-                    without=name,
-                    metric=rate_of(axis).name,
-                    model=model,
-                    value=_rate(rest) if rest else None,
-                    full=_rate(whole).value,
-                    n=len(rest),
+                found.append(
+                    Sensitivity(
+                        without=name,
+                        metric=rate_of(axis).name,
+                        model=model,
+                        value=_rate(rest) if rest else None,
+                        full=_rate(whole).value,
+                        n=len(rest),
+                    )
                 )
+    return tuple(found)
 
 
 def _rate(passed: Sequence[tuple[ScoredResponse, bool]]) -> Estimate:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import ScoreMatrix
+from alignstudy.analysis.score_matrix import ScoreMatrix, mean_over_seeds
 from alignstudy.errors import InputError
 from alignstudy.metrics.rates import above
 from alignstudy.records import DECIMALS
@@ -77,16 +76,16 @@ def sweep_of(
     shares = 100.0 * (first / first.sum(axis=0)).mean(axis=1)
     return Sweep(
         axis=panel.axis.name,
-        thresholds=tuple(float(step) for step in steps),
+        thresholds=tuple(steps.tolist()),
         rates=_by_model(models, rates),
         low=_by_model(models, low),
         high=_by_model(models, high),
         leaders=tuple(
             tuple(models[index] for index in np.flatnonzero(column)) for column in first.T
         ),
-        best_share={model: float(share) for model, share in zip(models, shares, strict=True)},
+        best_share=dict(zip(models, shares.tolist(), strict=True)),
         num_rankings=rankings(rates),
-        pairs=_pairs(panel, models, passed, base=base, resampler=resampler),
+        pairs=_pairs(panel, dict(zip(models, passed, strict=True)), base=base, resampler=resampler),
     )
 
 
@@ -107,10 +106,7 @@ def _grid(given: Sequence[float] | None, scores: NDArray[np.float64]) -> NDArray
 
 
 def _by_model(models: Sequence[str], table: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
-    return {
-        model: tuple(float(value) for value in row)
-        for model, row in zip(models, table, strict=True)
-    }
+    return {model: tuple(row) for model, row in zip(models, table.tolist(), strict=True)}
 
 
 def _passed(
@@ -118,11 +114,10 @@ def _passed(
 ) -> NDArray[np.float32]:
     """Return the share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown."""
     there = ~np.isnan(scores)
-    count = there.sum(axis=1)
-    table = np.full((len(scores), len(steps), scores.shape[2]), np.nan, dtype=np.float32)
+    table = np.empty((len(scores), len(steps), scores.shape[2]), dtype=np.float32)
     for index, step in enumerate(steps):
         passed = above(scores, step, inclusive=inclusive)
-        np.divide(passed.sum(axis=1), count, out=table[:, index], where=count > 0)
+        table[:, index] = mean_over_seeds(np.where(there, passed, np.nan))
     return table
 
 
@@ -148,19 +143,17 @@ def _intervals(
 
 def _pairs(
     panel: ScoreMatrix,
-    models: Sequence[str],
-    passed: NDArray[np.float32],
+    passed: dict[str, NDArray[np.float32]],
     *,
     base: str | None,
     resampler: Resampler,
 ) -> tuple[PairSweep, ...]:
     found = []
-    for one, two in combinations(range(len(models)), 2):
-        reference, model = (two, one) if models[two] == base else (one, two)
+    for reference, model in panel.pairs(base):
         differences = passed[model] - passed[reference]
         at_study = 0.0
         if panel.passed is not None:
-            ours, theirs = (panel.passed[panel.row(models[at])] for at in (model, reference))
+            ours, theirs = (panel.passed[panel.row(name)] for name in (model, reference))
             at_study = round(float(np.nansum(ours - theirs)), 3)
         # Shares of seeds are single-precision: what rounds to nothing is nothing.
         mean = np.round(np.nansum(differences, axis=1, dtype=np.float64), 3)
@@ -168,8 +161,8 @@ def _pairs(
         shown = (p_values < LEVEL) & (np.sign(mean) == np.sign(at_study)) & (at_study != 0)
         found.append(
             PairSweep(
-                model=models[model],
-                reference=models[reference],
+                model=model,
+                reference=reference,
                 better_share=100.0 * float(np.mean(mean > 0)),
                 worse_share=100.0 * float(np.mean(mean < 0)),
                 shown_share=100.0 * float(np.mean(shown)),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
-from alignstudy.analysis.form_notes import MOST_APART
+from alignstudy.analysis.notes import MOST_APART
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.metrics.axes import axis_named
