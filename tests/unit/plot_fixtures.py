@@ -7,7 +7,9 @@ import numpy as np
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison, Hygiene, ModelFigures, Thresholds
+from alignstudy.plots import FIGURES
 from alignstudy.plots.base import RATES, SCORE_OF, FigureData
+from alignstudy.plots.style import house_style
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.evidence import (
     Agreement,
@@ -20,6 +22,13 @@ from alignstudy.records.evidence import (
 )
 from alignstudy.records.robustness import Sweep
 from alignstudy.stats.intervals import wilson
+
+
+def draw(name, figure_data):
+    """Draw a figure as a report does."""
+    with house_style():
+        return FIGURES.load(name)(figure_data)
+
 
 METRICS = (*RATES, *SCORE_OF.values())
 JUDGES = ("j", "a/judge-with-a-rather-long-name-large-v2", "length")

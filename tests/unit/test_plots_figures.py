@@ -14,12 +14,12 @@ from plot_fixtures import (
     comparison,
     data,
     divergence,
+    draw,
     estimate,
     quality,
     row,
 )
 
-from alignstudy.plots import FIGURES
 from alignstudy.plots.base import RATES, NothingToShow
 from alignstudy.plots.comparisons.tradeoff import resampled_rates
 from alignstudy.plots.models.hygiene import share_text
@@ -29,10 +29,6 @@ from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality, ProbeShift
 from alignstudy.records.robustness import Sweep
 from alignstudy.stats.power.power import mcnemar_detectable
-
-
-def draw(name, figure_data):
-    return FIGURES.load(name)(figure_data)
 
 
 def written(axes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.score_matrix import usable
@@ -36,15 +35,18 @@ def write_figures(
         training: What was trained; may be empty.
         folder: Made if it isn't there.
     """
+    from alignstudy.plots.style import house_style
+
     folder.mkdir(parents=True, exist_ok=True)
     data = FigureData(findings=findings, responses=usable(responses)[0], training=training)
     files = []
     for name in FIGURES:
-        try:
-            plot = FIGURES.load(name)(data)
-        except NothingToShow:
-            continue
-        files.append(_write(name, plot, folder))
+        with house_style():
+            try:
+                plot = FIGURES.load(name)(data)
+            except NothingToShow:
+                continue
+            files.append(_write(name, plot, folder))
     return tuple(files)
 
 
@@ -53,33 +55,24 @@ def _write(name: str, plot: Plot, folder: Path) -> FigureFile:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    from alignstudy.plots.style import house_style
-
     png, svg, table = (folder / f"{name}.{kind}" for kind in ("png", "svg", "csv"))
-    with house_style():
-        # Laid out once, and printed straight to each format: `savefig` would draw everything
-        # twice a format, to lay it out and to paint it.
-        plot.figure.set_dpi(DPI)
-        layout = plot.figure.get_layout_engine()
-        if layout is not None:
-            layout.execute(plot.figure)
-        plot.figure.set_layout_engine("none")
-        FigureCanvasAgg(plot.figure).print_png(png, metadata={"Software": None})
-        plot.figure.set_dpi(SVG_DPI)
-        FigureCanvasSVG(plot.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    _write_csv(table, plot.data)
+    # Laid out once, and printed straight to each format: `savefig` would draw everything twice a
+    # format, to lay it out and to paint it.
+    plot.figure.set_dpi(DPI)
+    layout = plot.figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(plot.figure)
+    plot.figure.set_layout_engine("none")
+    FigureCanvasAgg(plot.figure).print_png(png, metadata={"Software": None})
+    plot.figure.set_dpi(SVG_DPI)
+    FigureCanvasSVG(plot.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    with table.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(plot.data[0] if plot.data else [])
+        writer.writerows([_cell(value) for value in row.values()] for row in plot.data)
     return FigureFile(
         name=name, title=plot.title, caption=plot.caption, png=png, svg=svg, csv=table
     )
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with a header; text that a spreadsheet would run as a formula is quoted."""
-    header = list(rows[0]) if rows else []
-    with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_cell(row[name]) for name in header] for row in rows)
 
 
 def _cell(value: object) -> object:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alignstudy.analysis.results import Comparison
 from alignstudy.plots.base import (
     AXIS_TITLES,
     RATES,
@@ -20,46 +17,53 @@ from alignstudy.plots.base import (
     intervals_in_words,
 )
 from alignstudy.plots.comparisons.forest import draw_estimates
-from alignstudy.plots.style import (
-    MUTED,
-    in_house_style,
-    label_rows,
-    model_styles,
-    new_figure,
-    row_height,
-)
+from alignstudy.plots.style import MUTED, label_rows, model_style, new_figure, row_height
 
 _TITLES = RATES | {
     SCORE_OF[axis]: f"Score, {title.split()[0].lower()}" for axis, title in AXIS_TITLES.items()
 }
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Differences: each model minus the base model, paired by prompt, with intervals."""
     reference, models = data.reference, data.compared
-    found = {
-        (metric, item.model): item
-        for metric in _TITLES
-        for item in data.comparisons(metric)
+    made = {
+        (item.metric, item.model): item
+        for item in data.analysis.comparisons
         if item.reference == reference
     }
-    if not found:
+    found = {metric: [made.get((metric, model)) for model in models] for metric in _TITLES}
+    shown = [item for items in found.values() for item in items if item]
+    if not shown:
         raise NothingToShow("differences: no model was compared with a reference")
-    height = 0.9 + max(1, len(models)) * max(0.55, row_height(models))
-    figure = new_figure(2 * height)
+    figure = new_figure(2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models))))
     panels: Any = figure.subplots(2, 3).flatten()
-    for axes, metric in zip(panels, _TITLES, strict=False):
-        _draw_panel(axes, data, metric, [found.get((metric, model)) for model in models])
+    for axes, (metric, items) in zip(panels, found.items(), strict=False):
+        is_rate = metric in RATES
+        axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
+        if any(items):
+            axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
+        axes.margins(x=0.14)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        draw_estimates(
+            axes,
+            [item.difference if item else None for item in items],
+            [model_style(data.models, model) for model in models],
+            digits=1 if is_rate else 2,
+            hollow=[item is not None and not item.is_shown for item in items],
+            signed=True,
+        )
+        label_rows(axes, models)
     panels[-1].set_axis_off()
     for axes in (panels[1], panels[2], panels[4]):
         axes.set_yticks([])
-    shown = [
-        found[metric, model] for metric in _TITLES for model in models if (metric, model) in found
-    ]
     return Plot(
         figure=figure,
-        data=[_row(item) for item in shown],
+        data=[
+            estimate_row(item.difference, metric=item.metric, model=item.model)
+            | {"reference": reference, "p_corrected": item.p_holm, "shown": item.is_shown}
+            for item in shown
+        ],
         title=f"Differences to {reference}",
         caption=(
             f"Each model minus {reference}, prompt by prompt: percentage points for HmR, HpR and"
@@ -68,34 +72,3 @@ def draw(data: FigureData) -> Plot:
             + intervals_in_words(item.difference for item in shown)
         ),
     )
-
-
-def _draw_panel(
-    axes: Axes, data: FigureData, metric: str, items: Sequence[Comparison | None]
-) -> None:
-    """Draw the differences of one metric."""
-    is_rate, styles = metric in RATES, model_styles(data.models)
-    axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
-    if any(items):
-        axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
-    axes.margins(x=0.14)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    draw_estimates(
-        axes,
-        [item.difference if item else None for item in items],
-        [styles[model] for model in data.compared],
-        digits=1 if is_rate else 2,
-        hollow=[item is not None and not item.is_shown for item in items],
-        signed=True,
-    )
-    label_rows(axes, data.compared)
-
-
-def _row(item: Comparison) -> dict[str, Any]:
-    """Return a difference as a row of the figure's data."""
-    row = estimate_row(item.difference, metric=item.metric, model=item.model)
-    return row | {
-        "reference": item.reference,
-        "p_corrected": item.p_holm,
-        "shown": item.is_shown,
-    }

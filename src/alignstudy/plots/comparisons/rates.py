@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from alignstudy.plots.base import RATES, FigureData, NothingToShow, Plot, intervals_in_words
 from alignstudy.plots.comparisons.forest import draw_by_model
-from alignstudy.plots.style import in_house_style
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Rates by model: HmR, HpR and CAS in percent, with intervals."""
     if not any(estimate for metric in RATES for estimate in data.estimates(metric)):

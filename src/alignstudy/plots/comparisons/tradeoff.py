@@ -17,7 +17,6 @@ from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
     draw_marker,
-    in_house_style,
     model_style,
     new_figure,
 )
@@ -43,33 +42,44 @@ class _Point:
     n_harmful: int
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Trade-off: helpful against harmless rate by model, with 95 % bootstrap ellipses."""
     points = _points(data, np.random.default_rng(_SEED))
     if not points:
         raise NothingToShow("trade-off: no model has both a harmless and a helpful rate")
-    front = _front(points)
+    places = [(point.hpr, point.hmr) for point in points]
+    # Points that no other is at least as good as on both axes and better on one.
+    front = [
+        point
+        for point, (hpr, hmr) in zip(points, places, strict=True)
+        if not any(x >= hpr and y >= hmr and (x, y) != (hpr, hmr) for x, y in places)
+    ]
     figure = new_figure(5.6)
     axes = figure.subplots()
     axes.set(xlabel="HpR: helpful prompts answered helpfully, percent")
     axes.set(ylabel="HmR: harmful prompts answered harmlessly, percent")
     axes.grid(visible=True, axis="both")
-    _set_limits(axes, points)
-    _shade(axes, front)
+    _draw_ground(axes, points, front)
     styles = {point.model: model_style(data.models, point.model) for point in points}
-    places = [(point.hpr, point.hmr) for point in points]
     for number, point in enumerate(points):
         # Models at one place are drawn around each other, not over each other.
         size = 10 + 5 * places[number + 1 :].count(places[number])
         _draw_point(axes, point, styles[point.model], size=size, hollow=point not in front)
     details = {p.model: f"HpR {p.hpr:.1f}, HmR {p.hmr:.1f}" for p in points}
+    numbers = numbers_of_prompts(n for p in points for n in (p.n_helpful, p.n_harmful))
+    flat = any(p.sd_hpr == 0 or p.sd_hmr == 0 for p in points)
     add_legend(figure, styles, details=details)
     return Plot(
         figure=figure,
         data=[asdict(point) | {"dominated": point not in front} for point in points],
         title="Trade-off of harmlessness and helpfulness",
-        caption=_caption(data, points),
+        caption=(
+            "Further up is more harmless, further right more helpful. Ellipses:"
+            f" 95\u00a0% regions by bootstrap over prompts ({_DRAWS:,} draws, normal approximation)"
+            f"; {numbers} prompts an axis. Shaded: no better than some model on either rate; a"
+            f" model there has an open marker. Judge: {data.judge}."
+            + (" An ellipse without width: every response was rated alike." if flat else "")
+        ),
     )
 
 
@@ -128,22 +138,8 @@ def resampled_rates(
     return rates
 
 
-def _front(points: Sequence[_Point]) -> list[_Point]:
-    """Return the points that no other is at least as good as on both axes and better on one."""
-    return [
-        point
-        for point in points
-        if not any(
-            other.hpr >= point.hpr
-            and other.hmr >= point.hmr
-            and (other.hpr, other.hmr) != (point.hpr, point.hmr)
-            for other in points
-        )
-    ]
-
-
-def _set_limits(axes: Axes, points: Sequence[_Point]) -> None:
-    """Show every ellipse, and not less than a quarter of the scale, whatever the spread."""
+def _draw_ground(axes: Axes, points: Sequence[_Point], front: Sequence[_Point]) -> None:
+    """Show every ellipse and at least a quarter of the scale; shade what the front dominates."""
     for name, scale in (("hpr", axes.xaxis), ("hmr", axes.yaxis)):
         values = [(getattr(p, name), 2.7 * getattr(p, f"sd_{name}")) for p in points]
         low, high = min(v - r for v, r in values), max(v + r for v, r in values)
@@ -153,10 +149,6 @@ def _set_limits(axes: Axes, points: Sequence[_Point]) -> None:
         ticks = [tick for tick in scale.get_major_locator().tick_values(low, high)]
         scale.set_ticks([tick for tick in ticks if low <= tick <= high and 0 <= tick <= 100])
         scale.axes.set(**{f"{scale.axis_name}lim": (low, high)})
-
-
-def _shade(axes: Axes, front: Sequence[_Point]) -> None:
-    """Shade what is worse than some model on both axes."""
     (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     corners = []
     height = bottom
@@ -193,16 +185,3 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, ho
             )
         )
     draw_marker(axes, point.hpr, point.hmr, style, size=size, hollow=hollow, edge=2.0)
-
-
-def _caption(data: FigureData, points: Sequence[_Point]) -> str:
-    """Return what ellipses, shade and open markers mean."""
-    numbers = numbers_of_prompts(n for p in points for n in (p.n_helpful, p.n_harmful))
-    flat = any(p.sd_hpr == 0 or p.sd_hmr == 0 for p in points)
-    return (
-        "Further up is more harmless, further right more helpful. Ellipses:"
-        f" 95\u00a0% regions by bootstrap over prompts ({_DRAWS:,} draws, normal approximation);"
-        f" {numbers} prompts an axis. Shaded: no better than some model on either rate; a model"
-        f" there has an open marker. Judge: {data.judge}."
-        + (" An ellipse without width: every response was rated alike." if flat else "")
-    )

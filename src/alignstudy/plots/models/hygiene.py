@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ from alignstudy.plots.style import (
     MUTED,
     RULE,
     axis_panels,
-    in_house_style,
     label_rows,
     model_style,
     not_measured,
@@ -37,28 +37,9 @@ _NAMES = {
 _BAR, _BAR_HEIGHT = 0.54, 0.56
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Hygiene: share of empty, cut, running-on, repeating and refusing responses by model."""
-    rows = _rows(data)
-    if not any(row["percent"] is not None for row in rows):
-        raise NothingToShow("hygiene: no response was looked at")
-    height = 0.75 + len(data.models) * max(0.36, row_height(data.models))
-    figure, panels = axis_panels(len(Axis) * height, beside=False, pad=10)
-    for axis, axes in panels.items():
-        _lay_out(axes, data)
-        found = [row for row in rows if row["axis"] == str(axis)]
-        if all(row["percent"] is None for row in found):
-            not_measured(axes)
-        for place, model in enumerate(data.models):
-            colour = model_style(data.models, model).colour
-            _draw_bars(axes, place, colour, [row for row in found if row["model"] == model])
-    return Plot(figure=figure, data=rows, title="Hygiene of responses", caption=_caption(data))
-
-
-def _rows(data: FigureData) -> list[dict[str, Any]]:
-    """Return every share as a row of the figure's data."""
-    return [
+    rows = [
         {
             "axis": str(axis),
             "model": model.model,
@@ -70,10 +51,28 @@ def _rows(data: FigureData) -> list[dict[str, Any]]:
         if axis in model.hygiene
         for flag in FLAGS
     ]
+    if not any(row["percent"] is not None for row in rows):
+        raise NothingToShow("hygiene: no response was looked at")
+    height = 0.75 + len(data.models) * max(0.36, row_height(data.models))
+    figure, panels = axis_panels(len(Axis) * height, beside=False, pad=10)
+    for axis, axes in panels.items():
+        _draw_panel(axes, data, [row for row in rows if row["axis"] == axis])
+    counts = Counter((row.axis, row.model) for row in data.responses if row.model in data.models)
+    return Plot(
+        figure=figure,
+        data=rows,
+        title="Hygiene of responses",
+        caption=(
+            "Percent of responses with each flag; a full bar is 100\u00a0%. A response can have"
+            " several flags. Counted in the text by rule, the cap by the generator's own stop"
+            " reason (?: not recorded); no interval is drawn. Responses for each model and axis:"
+            f" {numbers_of_prompts(counts.values())}."
+        ),
+    )
 
 
-def _lay_out(axes: Axes, data: FigureData) -> None:
-    """Write models down the side and flags along the top, a faint scale for each."""
+def _draw_panel(axes: Axes, data: FigureData, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw models down the side and flags along the top: bars whose full length is 100 %."""
     label_rows(axes, data.models)
     axes.set_xlim(-0.05, len(FLAGS))
     axes.grid(visible=False)
@@ -81,25 +80,21 @@ def _lay_out(axes: Axes, data: FigureData) -> None:
     axes.set_xticks([place + _BAR / 2 for place in range(len(FLAGS))], names)
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", labelcolor=INK)
-    for side in ("bottom", "top"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["bottom", "top"]].set_visible(False)
     axes.vlines(range(len(FLAGS)), -0.5, len(data.models) - 0.5, color=RULE, linewidth=1.0)
-
-
-def _draw_bars(axes: Axes, place: int, colour: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw one model's shares: bars whose full length is 100 %, and the number after each."""
-    if not rows:
-        return
-    bars = [(FLAGS.index(row["flag"]), row["percent"]) for row in rows]
-    axes.broken_barh(
-        [(left, _BAR * (percent or 0.0) / 100) for left, percent in bars],
-        (place - _BAR_HEIGHT / 2, _BAR_HEIGHT),
-        facecolor=colour,
-        linewidth=0,
-    )
-    for left, percent in bars:
+    if all(row["percent"] is None for row in rows):
+        not_measured(axes)
+    for row in rows:
+        percent, place = row["percent"], data.models.index(row["model"])
+        left, width = FLAGS.index(row["flag"]), _BAR * (percent or 0.0) / 100
+        axes.broken_barh(
+            [(left, width)],
+            (place - _BAR_HEIGHT / 2, _BAR_HEIGHT),
+            facecolor=model_style(data.models, row["model"]).colour,
+            linewidth=0,
+        )
         axes.text(
-            left + _BAR * (percent or 0.0) / 100 + 0.04,
+            left + width + 0.04,
             place,
             share_text(percent),
             va="center",
@@ -116,18 +111,3 @@ def share_text(percent: float | None) -> str:
     if 0 < percent <= 0.5:
         return "<1"
     return ">99" if 99.5 <= percent < 100 else f"{percent:.0f}"
-
-
-def _caption(data: FigureData) -> str:
-    """Return what is counted, and that flags can fall together."""
-    counts = [
-        sum(row.axis is axis and row.model == model for row in data.responses)
-        for axis in Axis
-        for model in data.models
-    ]
-    return (
-        "Percent of responses with each flag; a full bar is 100\u00a0%. A response can have several"
-        " flags. Counted in the text by rule, the cap by the generator's own stop reason (?: not"
-        " recorded); no interval is drawn. Responses for each model and axis:"
-        f" {numbers_of_prompts(n for n in counts if n)}."
-    )

@@ -11,10 +11,8 @@ from alignstudy.plots.base import (
     intervals_in_words,
 )
 from alignstudy.plots.comparisons.forest import draw_by_model
-from alignstudy.plots.style import in_house_style
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Mean scores: the judge's mean score by model on each axis, with intervals."""
     found = [estimate for metric in SCORE_OF.values() for estimate in data.estimates(metric)]
