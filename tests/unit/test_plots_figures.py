@@ -28,7 +28,7 @@ from alignstudy.plots.scores.score_histograms import _edges
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality, ProbeShift
 from alignstudy.records.robustness import Sweep
-from alignstudy.stats.power.power import mcnemar_detectable
+from alignstudy.stats.power.mcnemar_design import mcnemar_detectable
 
 
 def written(axes):

@@ -10,9 +10,9 @@ from report_fixtures import analysed, hand_made, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Axis, Estimate
+from alignstudy.records.robustness import Power
 from alignstudy.report.text.answer import ALPHA, MOST_SENTENCES, answer
 from alignstudy.report.text.limitations import limitations
-from alignstudy.stats.power.power import Power
 
 
 def said(*analyses, **others):

@@ -9,12 +9,12 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.records import Audit, Axis, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
+from alignstudy.records.robustness import Power
 from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
 from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
 from alignstudy.report.text.known_defects import known_defects
 from alignstudy.report.text.words import study_in_words
-from alignstudy.stats.power.power import Power
 
 SETTINGS = {
     "study": "s",

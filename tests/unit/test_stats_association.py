@@ -13,7 +13,7 @@ from scipy import stats as reference
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.adjusted import length_adjusted, length_adjusted_rows, within_rank_correlation
+from alignstudy.stats.adjusted import length_adjusted_rows, within_rank_correlation
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman
 from alignstudy.stats.reliability import reliability
 from alignstudy.stats.sweep import best_shares, rankings, sweep_rates
@@ -87,10 +87,8 @@ def test_a_shared_lead_is_divided_and_a_tie_is_a_ranking():
         lambda: sweep_rates(np.ones((1, 3)), np.array([math.nan]), inclusive=True),
         lambda: rankings(np.ones((2, 0))),
         lambda: best_shares(np.ones(2)),
-        lambda: length_adjusted(np.ones(2), np.arange(2.0), draws=3, rng=None),
-        lambda: length_adjusted(np.ones(9), np.ones(9), draws=3, rng=None),
         lambda: length_adjusted(np.ones(9), np.arange(8.0), draws=3, rng=None),
-        lambda: length_adjusted(np.full(9, math.nan), np.arange(9.0), draws=3, rng=None),
+        lambda: length_adjusted(np.ones(9), np.full(9, math.nan), draws=3, rng=None),
         lambda: within_rank_correlation(np.ones(5), np.ones(5)),
         lambda: within_rank_correlation(np.ones((2, 5)), np.ones((2, 4))),
         lambda: spearman([1.0, math.nan], [1.0, 2.0]),
@@ -106,6 +104,16 @@ def test_what_is_undefined_is_refused(call):
     with pytest.raises(MetricError) as caught:
         call()
     assert caught.value.hint
+
+
+def length_adjusted(differences, longer, **settings):
+    [found] = length_adjusted_rows(differences[None], longer[None], **settings)
+    return found
+
+
+def test_a_difference_without_a_line_is_undefined():
+    assert length_adjusted(np.ones(2), np.arange(2.0), draws=3, rng=None) is None
+    assert length_adjusted(np.ones(9), np.ones(9), draws=3, rng=None) is None
 
 
 def test_length_adjusted_is_the_intercept_of_least_squares(rng):

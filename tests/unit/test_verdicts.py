@@ -20,7 +20,7 @@ from alignstudy.analysis.results import Comparison
 from alignstudy.errors import InputError
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
-from alignstudy.stats.power.power import Power
+from alignstudy.records.robustness import Power
 
 LIMITS = Thresholds(harmless=0.0, helpful=0.0)
 

@@ -20,8 +20,8 @@ from alignstudy.formatting import (
     p_in_words,
 )
 from alignstudy.records import Estimate
+from alignstudy.records.robustness import Power
 from alignstudy.stats.power import planning
-from alignstudy.stats.power.power import Power
 
 ALPHA = planning.ALPHA
 BY_WEIGHT = ("cas", "hpr", "hmr", "score_helpful", "score_harmless")

@@ -14,10 +14,11 @@ from alignstudy.analysis.comparisons.pair_table import PairTable, family_of
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.results import Comparison
 from alignstudy.records import Estimate
-from alignstudy.stats.effect import cohens_dz, sign_test, win_rate_interval
+from alignstudy.records.robustness import Power
+from alignstudy.stats.effect import cohens_dz, win_rate_interval
 from alignstudy.stats.equivalence import tost_mean, tost_rates
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.power.power import Power, mean_power_of, rate_power, stratified_power
+from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
 MIN_PROMPTS = 10
@@ -192,7 +193,7 @@ def _comparison(
         note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
         family=family_of(table.metric),
         win_interval=wins,
-        p_sign=sign_test(pair.wins(), pair.losses()) if tested and not pair.clustered else None,
+        p_sign=mcnemar_exact(pair.wins(), pair.losses()) if tested and not pair.clustered else None,
         effect_size=_effect_size(pair),
         power=power_of(pair) if tested else None,
         p_equivalent=equivalence(pair, margin) if tested and margin else None,

@@ -26,7 +26,7 @@ from alignstudy.plots.style import (
     not_measured,
 )
 from alignstudy.records import Axis
-from alignstudy.stats.power.power import mcnemar_detectable
+from alignstudy.stats.power.mcnemar_design import mcnemar_detectable
 
 _DASHES: tuple[tuple[int, tuple[int, ...] | None], ...] = ((0, None), (0, (6, 3)), (0, (2, 2)))
 _NUMBERS = (20, 30, 50, 80, 130, 220, 400, 800, 2_000, 5_000)
