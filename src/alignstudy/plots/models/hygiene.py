@@ -15,7 +15,7 @@ from alignstudy.plots.style import (
     RULE,
     axis_panels,
     label_rows,
-    model_style,
+    model_styles,
     not_measured,
     row_height,
 )
@@ -84,24 +84,22 @@ def _draw_panel(axes: Axes, data: FigureData, rows: Sequence[dict[str, Any]]) ->
     axes.vlines(range(len(FLAGS)), -0.5, len(data.models) - 0.5, color=RULE, linewidth=1.0)
     if all(row["percent"] is None for row in rows):
         not_measured(axes)
-    for row in rows:
-        percent, place = row["percent"], data.models.index(row["model"])
-        left, width = FLAGS.index(row["flag"]), _BAR * (percent or 0.0) / 100
-        axes.broken_barh(
-            [(left, width)],
-            (place - _BAR_HEIGHT / 2, _BAR_HEIGHT),
-            facecolor=model_style(data.models, row["model"]).colour,
-            linewidth=0,
-        )
-        axes.text(
-            left + width + 0.04,
-            place,
-            share_text(percent),
-            va="center",
-            fontsize=9.5,
-            color=MUTED if percent is None else INK,
-            in_layout=False,
-        )
+    for place, (model, style) in enumerate(model_styles(data.models).items()):
+        percents = [row["percent"] for row in rows if row["model"] == model]
+        bars = [(left, _BAR * (percent or 0.0) / 100) for left, percent in enumerate(percents)]
+        if bars:
+            height = (place - _BAR_HEIGHT / 2, _BAR_HEIGHT)
+            axes.broken_barh(bars, height, facecolor=style.colour, linewidth=0)
+        for (left, width), percent in zip(bars, percents, strict=True):
+            axes.text(
+                left + width + 0.04,
+                place,
+                share_text(percent),
+                va="center",
+                fontsize=9.5,
+                color=MUTED if percent is None else INK,
+                in_layout=False,
+            )
 
 
 def share_text(percent: float | None) -> str:
