@@ -81,17 +81,22 @@ def check(
 @app.command()
 def evaluate(
     ratings: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Of MODEL_harmful.json and MODEL_helpful.json.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Of MODEL_PROMPTS.json, a file for each set of prompts."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     base: Annotated[
         str | None, typer.Option("--base", help="The model to compare with [base].")
     ] = None,
-    harmless: Annotated[
-        float | None, typer.Option(help="Threshold of harmlessness [the run's, else -3].")
-    ] = None,
-    helpful: Annotated[
-        float | None, typer.Option(help="Threshold of helpfulness [the run's, else -2].")
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="AXIS=NUMBER",
+            help="Score above which a response passes [the run's, else the published study's].",
+        ),
     ] = None,
     claims: Annotated[
         Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
@@ -101,7 +106,7 @@ def evaluate(
     """Compare responses that already have ratings; no model is needed."""
     from alignstudy.cli import verbs
 
-    verbs.evaluate(ratings, out, base, (harmless, helpful), claims, as_json=as_json)
+    verbs.evaluate(ratings, out, base, threshold or (), claims, as_json=as_json)
 
 
 @app.command()
@@ -160,7 +165,9 @@ def show(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, judges, presets, formats or figures.")],
+    kind: Annotated[
+        str, typer.Argument(help="methods, judges, metrics, presets, formats or figures.")
+    ],
     as_json: Json = False,
 ) -> None:
     """List what there is of a kind, a line each."""

@@ -30,7 +30,7 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def safe(text: object) -> str:
-    """Make text that a model or a file wrote harmless in a terminal."""
+    """Make text that a model or a file wrote safe to print in a terminal."""
     return escape(_CONTROL.sub("?", str(text)))
 
 

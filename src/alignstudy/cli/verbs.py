@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,32 @@ def open_run(folder: Path) -> Run:
 
 
 def evaluate(
-    ratings: Path, out: Path, base: str | None, thresholds: tuple[float | None, float | None],
-    claims: Path | None, *, as_json: bool,
-) -> None:  # fmt: skip
+    ratings: Path,
+    out: Path,
+    base: str | None,
+    thresholds: Sequence[str],
+    claims: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     """Evaluate given ratings, and show what came of it."""
     from alignstudy.study.tools.evaluate import evaluate as evaluated
 
-    run = evaluated(ratings, out=out, base=base, thresholds=thresholds, claims=claims)
+    given = dict(_threshold(text) for text in thresholds)
+    run = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
     show_run(run, as_json=as_json)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """Read `AXIS=NUMBER`."""
+    axis, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not axis or not math.isfinite(value):
+        raise InputError(f"--threshold {text}: not AXIS=NUMBER", hint="write an axis and a number")
+    return axis, value
 
 
 def compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
@@ -70,6 +89,8 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 def show_run(run: Run, *, as_json: bool) -> None:
     """Print a run's answer, its claims and metrics, and where the rest is."""
+    from alignstudy.metrics import METRICS
+
     path = run.folder / "tables" / "metrics.csv"
     rows = _read_csv(path) if path.is_file() else []
     if as_json:
@@ -81,11 +102,12 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if run.has_statistics:
         _say_answer(run.statistics)
     if rows:
-        columns = ["model", "HmR %", "HpR %", "CAS %"]
-        lines = [
-            [row["model"], *(_cell(row, name) for name in ("hmr", "hpr", "cas"))] for row in rows
-        ]
-        console.say_table(columns, lines)
+        rates = [name for name in rows[0] if f"{name}_low" in rows[0]]
+        titles = {metric.kind: metric.title for metric in map(METRICS.load, METRICS)}
+        columns = ["model", *(f"{titles.get(name, name)} %" for name in rates)]
+        console.say_table(
+            columns, [[row["model"], *(_cell(row, name) for name in rates)] for row in rows]
+        )
     if run.report.is_file():
         console.say(f"report: {console.safe(run.report)}")
     console.say(f"run folder: {console.safe(run.folder)}")
@@ -192,10 +214,17 @@ def _listed(kind: str) -> list[tuple[str, str]]:
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
     from alignstudy.methods import METHODS
+    from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
     from alignstudy.study.settings.load import preset_names, preset_text
 
-    tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
+    tables = {
+        "methods": METHODS,
+        "judges": JUDGES,
+        "metrics": METRICS,
+        "formats": FORMATS,
+        "figures": FIGURES,
+    }
     if kind == "judges":
         known = [(name, preset.summary) for name, preset in PRESETS.items()]
         return [(name, JUDGES.summary(name)) for name in JUDGES] + known

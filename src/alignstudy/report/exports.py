@@ -12,18 +12,14 @@ from alignstudy.analysis.hygiene import fails_as_empty
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import models_of, rating
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, ScoredResponse
-
-LABELS = {
-    Axis.HARMLESS: {True: "harmless", False: "harmful"},
-    Axis.HELPFUL: {True: "helpful", False: "unhelpful"},
-}
+from alignstudy.metrics.axes import axis_named
+from alignstudy.records import ScoredResponse
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]+")
 
 
 def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Path) -> list[Path]:
-    """Write `<model>_{harmful,helpful}.json`: one object a response, `rating` the judge's score.
+    """Write `<model>_<prompts>.json`: one object a response, `rating` the judge's score.
 
     `prompt`, `response` and `rating` come first, as in the published study; `rating` is rounded to
     four decimals, and null where the judge gave no finite score. `scores` holds every judge's
@@ -47,10 +43,10 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
                 f"model '{model}': can't be part of a file name",
                 hint="name it with letters, digits, '-' and '_'",
             )
-        for axis in Axis:
-            rows = [row for row in responses if row.model == model and row.axis is axis]
+        for name in dict.fromkeys(row.axis for row in responses):
+            rows = [row for row in responses if row.model == model and row.axis == name]
             if rows:
-                path = folder / f"{model}_{axis.prompts_name}.json"
+                path = folder / f"{model}_{axis_named(name).prompts}.json"
                 written.append(_write(path, (_rated(row, judge) for row in rows)))
     return written
 
@@ -80,7 +76,7 @@ def _rated(row: ScoredResponse, judge: str) -> dict[str, Any]:
 def write_classifications(
     responses: Sequence[ScoredResponse], judge: str, thresholds: Thresholds, folder: Path
 ) -> list[Path]:
-    """Write `harmfulness.json` and `helpfulness.json`: a rating and a label for each response.
+    """Write a file an axis, named by what it measures: a rating and a label for each response.
 
     Labels compare the rounded rating, so that counting them gives the rates of the tables;
     `label` is null where there is no rating or no threshold.
@@ -88,7 +84,7 @@ def write_classifications(
     Args:
         responses: Rows of all models and seeds.
         judge: Whose score is the rating.
-        thresholds: What counts as harmless and as helpful.
+        thresholds: What passes, axis by axis.
         folder: Where to write; made if it isn't there.
 
     Returns:
@@ -98,23 +94,23 @@ def write_classifications(
         InputError: If the judge missed a response.
     """
     written = []
-    for axis in Axis:
-        rows = []
-        for row in (row for row in responses if row.axis is axis):
+    for name in dict.fromkeys(row.axis for row in responses):
+        axis, rows = axis_named(name), []
+        for row in (row for row in responses if row.axis == name):
             score = rating(row, judge)
-            passes = counts(row, score, thresholds)
             given = {"model": row.model, "prompt": row.prompt, "response": row.response}
-            label = None if passes is None else LABELS[axis][passes]
+            label = {None: None, True: axis.passes, False: axis.fails}[
+                counts(row, score, thresholds)
+            ]
             rows.append(given | {"rating": score, "label": label})
-        if rows:
-            written.append(_write(folder / f"{axis.classification_name}.json", rows))
+        written.append(_write(folder / f"{axis.labels}.json", rows))
     return written
 
 
 def counts(row: ScoredResponse, score: float | None, thresholds: Thresholds) -> bool | None:
     """Return whether a response counts with a rounded score; None without score or threshold."""
     passes = None if score is None else thresholds.passes(row.axis, score)
-    return passes and not fails_as_empty(row, empty_fails=thresholds.empty_fails)
+    return passes and not fails_as_empty(row, thresholds)
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:

@@ -52,8 +52,9 @@ def sweep_rates(
         order = np.argsort(values, axis=None)  # NaN last, with weight 0
         known = order[: int((~np.isnan(values)).sum())]
         from_here = np.append(np.cumsum(worth.ravel()[known][::-1])[::-1], 0.0)
-        side = "left" if inclusive else "right"
-        rates[row] = 100.0 * from_here[np.searchsorted(values.ravel()[known], grid, side=side)]
+        ascending = values.ravel()[known]
+        first = np.searchsorted(ascending, grid, side="left" if inclusive else "right")
+        rates[row] = 100.0 * from_here[first]
     return rates
 
 

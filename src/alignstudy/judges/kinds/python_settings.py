@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from alignstudy.judges.axes import Measures
 from alignstudy.settings import Settings
 
 
@@ -22,5 +21,7 @@ class PythonSettings(Settings):
     better: Literal["higher", "lower"] = Field(
         "higher", description="Which way it counts; lower: numbers are negated."
     )
-    measures: Measures = Field("both", description="The axes whose responses it may score.")
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
     batch_size: int = Field(64, ge=1, description="Most pairs a call.")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.judges.axes import Measures
 from alignstudy.judges.base import JudgeScore
 from alignstudy.judges.encoders.chat import ChatEncoder, TextEncoder
 from alignstudy.judges.encoders.encoding import Encoded, Encoder
@@ -63,7 +62,9 @@ class SeqClsSettings(Settings):
         description="Which way it counts; lower (a cost): scores are negated, so that the higher"
         " is the better everywhere, thresholds included.",
     )
-    measures: Measures = Field("both", description="The axes whose responses it may score.")
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
     truncation: Literal["turns", "paper"] = Field(
         "turns",
         description="turns: too long a prompt loses its oldest turns, then its first tokens, the"

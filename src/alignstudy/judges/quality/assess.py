@@ -29,7 +29,7 @@ from alignstudy.records.evidence import (
 from alignstudy.settings import Settings
 
 if TYPE_CHECKING:
-    from alignstudy.records import Axis, Pair
+    from alignstudy.records import Pair
 
 __all__ = [
     "BASELINES",
@@ -70,9 +70,9 @@ class AssessSettings(Settings):
 def assess(
     judge: Judge,
     name: str,
-    pairs_by_axis: Mapping[Axis, Sequence[Pair]],
+    pairs_by_axis: Mapping[str, Sequence[Pair]],
     *,
-    thresholds: Mapping[Axis, float | None],
+    thresholds: Mapping[str, float | None],
     protocol: Literal["paper", "rigorous"],
     settings: AssessSettings,
     progress: Progress = SILENT,
@@ -129,15 +129,13 @@ def assess(
     )
 
 
-def _below(
-    floor: float, axes: Sequence[Axis], overall: Mapping[Axis, Estimate]
-) -> tuple[Axis, ...]:
+def _below(floor: float, axes: Sequence[str], overall: Mapping[str, Estimate]) -> tuple[str, ...]:
     """Return the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
     return tuple(axis for axis in axes if axis not in overall or overall[axis].low <= floor)
 
 
 def _directions(
-    judge: Judge, name: str, overall: Mapping[Axis, Estimate], settings: AssessSettings
+    judge: Judge, name: str, overall: Mapping[str, Estimate], settings: AssessSettings
 ) -> list[str]:
     """Find the axes on which a judge ranks the wrong way round; refuse to go on with it."""
     found = []
@@ -161,7 +159,7 @@ def _directions(
 
 def _reliability(
     found: Sequence[ScoredPairs], bins: int
-) -> tuple[tuple[ReliabilityBin, ...], dict[Axis, float]]:
+) -> tuple[tuple[ReliabilityBin, ...], dict[str, float]]:
     """Compare sigmoid(score difference) with how often people agree."""
     from alignstudy.stats.reliability import reliability
 

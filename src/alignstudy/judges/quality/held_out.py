@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from alignstudy.judges.base import Judge, JudgeScore
 from alignstudy.judges.quality.calibrate import as_judged
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import DECIMALS, Axis, Estimate, Pair
+from alignstudy.records import DECIMALS, Estimate, Pair
 from alignstudy.records.evidence import LengthPreference, PairAccuracy
 from alignstudy.stats.intervals import wilson
 
@@ -33,7 +33,7 @@ class ScoredPairs:
         scores: Shape (pairs, 2): of chosen and rejected.
     """
 
-    axis: Axis
+    axis: str
     items: tuple[tuple[str, str], ...]
     subsets: tuple[str, ...]
     scores: NDArray[np.float64]
@@ -66,7 +66,7 @@ class ScoredPairs:
 
 def score_pairs(
     judge: Judge,
-    axis: Axis,
+    axis: str,
     pairs: Sequence[Pair],
     *,
     protocol: Literal["paper", "rigorous"],
@@ -105,7 +105,7 @@ def accuracies(scored: ScoredPairs) -> list[PairAccuracy]:
     return [_accuracy(scored.axis, name, part) for name, part in parts if part.size]
 
 
-def _accuracy(axis: Axis, subset: str, differences: NDArray[np.float64]) -> PairAccuracy:
+def _accuracy(axis: str, subset: str, differences: NDArray[np.float64]) -> PairAccuracy:
     return PairAccuracy(
         axis=axis,
         subset=subset,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from alignstudy.judges.base import Judge
 from alignstudy.judges.quality.held_out import ScoredPairs, rounded
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.metrics.axes import place_of
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Axis
 from alignstudy.records.evidence import ProbeShift
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MIN_ITEMS = 2
 def probe_shifts(
     judge: Judge,
     found: Sequence[ScoredPairs],
-    thresholds: Mapping[Axis, float | None],
+    thresholds: Mapping[str, float | None],
     *,
     inclusive: bool,
     items: int,
@@ -52,7 +52,8 @@ def probe_shifts(
     shifts: list[ProbeShift] = []
     notes: list[str] = []
     for scored in found if items else ():
-        rng = np.random.default_rng([seed, tuple(Axis).index(scored.axis)])
+        # The published axes keep the streams that they always had.
+        rng = np.random.default_rng([seed, place_of(scored.axis)])
         drawn = np.sort(rng.permutation(scored.whole)[:items])
         texts = [scored.items[2 * at] for at in drawn]
         probes = [
@@ -91,7 +92,7 @@ def _labels(
 
 def _shift(
     probe: str,
-    axis: Axis,
+    axis: str,
     differences: NDArray[np.float64],
     labels: tuple[float, float] | None,
     draws: int,

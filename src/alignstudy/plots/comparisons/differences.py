@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from alignstudy.analysis.results import Comparison
+from alignstudy.formatting import listing
+from alignstudy.metrics.metric import Metric
 from alignstudy.plots.base import (
-    AXIS_TITLES,
-    RATES,
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
@@ -19,44 +21,29 @@ from alignstudy.plots.base import (
 from alignstudy.plots.comparisons.forest import draw_estimates
 from alignstudy.plots.style import MUTED, label_rows, model_style, new_figure, row_height
 
-_TITLES = RATES | {
-    SCORE_OF[axis]: f"Score, {title.split()[0].lower()}" for axis, title in AXIS_TITLES.items()
-}
-
 
 def draw(data: FigureData) -> Plot:
     """Differences: each model minus the base model, paired by prompt, with intervals."""
-    reference, models = data.reference, data.compared
+    reference, models, analysis = data.reference, data.compared, data.analysis
     made = {
         (item.metric, item.model): item
-        for item in data.analysis.comparisons
+        for item in analysis.comparisons
         if item.reference == reference
     }
-    found = {metric: [made.get((metric, model)) for model in models] for metric in _TITLES}
+    found = {m: [made.get((m.name, model)) for model in models] for m in analysis.metrics}
     shown = [item for items in found.values() for item in items if item]
     if not shown:
         raise NothingToShow("differences: no model was compared with a reference")
     figure = new_figure(2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models))))
-    panels: Any = figure.subplots(2, 3).flatten()
-    for axes, (metric, items) in zip(panels, found.items(), strict=False):
-        is_rate = metric in RATES
-        axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
-        if any(items):
-            axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
-        axes.margins(x=0.14)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        draw_estimates(
-            axes,
-            [item.difference if item else None for item in items],
-            [model_style(data.models, model) for model in models],
-            digits=1 if is_rate else 2,
-            hollow=[item is not None and not item.is_shown for item in items],
-            signed=True,
-        )
-        label_rows(axes, models)
-    panels[-1].set_axis_off()
-    for axes in (panels[1], panels[2], panels[4]):
-        axes.set_yticks([])
+    columns = max(len(analysis.rates), len(analysis.scores))
+    grid: Any = figure.subplots(2, columns, squeeze=False)
+    for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):
+        for axes, metric in zip(panels, metrics, strict=False):
+            _draw_panel(axes, data, metric, found[metric])
+        for axes in panels[1:]:
+            axes.set_yticks([])
+        for axes in panels[len(metrics) :]:
+            axes.set_axis_off()
     return Plot(
         figure=figure,
         data=[
@@ -66,9 +53,30 @@ def draw(data: FigureData) -> Plot:
         ],
         title=f"Differences to {reference}",
         caption=(
-            f"Each model minus {reference}, prompt by prompt: percentage points for HmR, HpR and"
-            f" CAS, the unit of the judge {data.judge} for scores. Filled marker: a difference is"
-            " shown after correction for several comparisons; open marker: none is shown. "
+            f"Each model minus {reference}, prompt by prompt: percentage points for"
+            f" {listing([rate.title for rate in analysis.rates])}, the unit of the judge"
+            f" {data.judge} for scores. Filled marker: a difference is shown after correction for"
+            " several comparisons; open marker: none is shown. "
             + intervals_in_words(item.difference for item in shown)
         ),
     )
+
+
+def _draw_panel(
+    axes: Axes, data: FigureData, metric: Metric, items: Sequence[Comparison | None]
+) -> None:
+    """Draw the differences of one metric."""
+    axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
+    if any(items):
+        axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
+    axes.margins(x=0.14)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    draw_estimates(
+        axes,
+        [item.difference if item else None for item in items],
+        [model_style(data.models, model) for model in data.compared],
+        digits=metric.digits,
+        hollow=[item is not None and not item.is_shown for item in items],
+        signed=True,
+    )
+    label_rows(axes, data.compared)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from alignstudy.plots.style import INK, MUTED, axis_panels, not_measured, row_height, wrap_label
+from alignstudy.plots.panels import axis_panels
+from alignstudy.plots.style import INK, MUTED, not_measured, row_height, wrap_label
 from alignstudy.records import Axis
 
 Cells = dict[tuple[int, int], tuple[str, float | None]]
@@ -32,7 +33,9 @@ def draw_matrices(
     """
     count, beside = len(names), len(names) <= most_beside
     height = 0.9 + count * max(row, row_height(names))
-    figure, panels = axis_panels(height if beside else 2 * height, beside=beside, pad=12)
+    figure, panels = axis_panels(
+        tuple(cells), height if beside else 2 * height, beside=beside, pad=12
+    )
     numbers = [str(i + 1) for i in range(count)]
     named = [f"{wrap_label(name)}  {i}" for name, i in zip(names, numbers, strict=True)]
     for number, (axis, axes) in enumerate(panels.items()):

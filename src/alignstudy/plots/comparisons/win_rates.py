@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from alignstudy.metrics.figures import score_of
 from alignstudy.plots.base import (
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
@@ -17,11 +17,11 @@ from alignstudy.records import Axis
 
 def draw(data: FigureData) -> Plot:
     """Win rates: share of prompts on which one model scores higher than another, ties half."""
-    cells: dict[Axis, Cells] = {axis: {} for axis in Axis}
+    cells: dict[Axis, Cells] = {axis: {} for axis in data.axes}
     rows, rates = [], []
-    for axis in Axis:
+    for axis in data.axes:
         for item in data.analysis.comparisons:
-            rate = item.win_interval if item.metric == SCORE_OF[axis] else None
+            rate = item.win_interval if item.metric == score_of(axis).name else None
             if rate is None:
                 continue
             place = data.models.index(item.model), data.models.index(item.reference)

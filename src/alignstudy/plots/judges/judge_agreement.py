@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns, numbers_of_prompts
 from alignstudy.plots.comparisons.matrix import Cells, draw_matrices
-from alignstudy.records import Axis
 
 
 def draw(data: FigureData) -> Plot:
@@ -13,7 +14,7 @@ def draw(data: FigureData) -> Plot:
     judges = list(dict.fromkeys(name for item in agreements for name in (item.first, item.second)))
     if not judges:
         raise NothingToShow("judge agreement: no two judges scored the same responses")
-    cells: dict[Axis, Cells] = {axis: {} for axis in Axis}
+    cells: dict[str, Cells] = defaultdict(dict)
     rows = []
     for item in agreements:
         first, second = sorted((judges.index(item.first), judges.index(item.second)))
@@ -26,8 +27,9 @@ def draw(data: FigureData) -> Plot:
             | {f"same_winner_{end}": winner[end] for end in ("low", "high")}
             | columns(item, "kendall_tau", "n")
         )
+    by_axis = {axis: cells[axis.name] for axis in data.axes}
     return Plot(
-        figure=draw_matrices(judges, cells, most_beside=5, row=0.62),
+        figure=draw_matrices(judges, by_axis, most_beside=5, row=0.62),
         data=rows,
         title="Agreement of judges",
         caption=(

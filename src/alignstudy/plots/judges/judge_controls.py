@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from alignstudy.plots.base import (
-    AXIS_TITLES,
     FigureData,
     NothingToShow,
     Plot,
+    axis_title,
     columns,
     intervals_in_words,
 )
@@ -38,14 +38,14 @@ def draw(data: FigureData) -> Plot:
     probes = list(dict.fromkeys(item.probe for quality in judges for item in quality.probes))
     styles = other_styles([quality.judge for quality in judges])
     figure = new_figure(len(judges) * (1.25 + 0.36 * len(probes)))
-    grid: Any = figure.subplots(len(judges), len(AXIS_TITLES), squeeze=False, sharex="row")
+    grid: Any = figure.subplots(len(judges), len(data.axes), squeeze=False, sharex="row")
     for quality, panels in zip(judges, grid, strict=True):
-        for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
+        for axes, axis in zip(panels, data.axes, strict=True):
             first = axes is panels[0]
-            axes.set_title(f"{one_line(quality.judge) if first else ''}\n{title}")
+            axes.set_title(f"{one_line(quality.judge) if first else ''}\n{axis_title(axis)}")
             axes.set_xlabel("shift of the score, the judge's unit")
             label_rows(axes, [_NAMES.get(probe, probe.replace("_", " ")) for probe in probes])
-            found = [item for item in quality.probes if item.axis is axis]
+            found = [item for item in quality.probes if item.axis == axis.name]
             if not found:
                 not_measured(axes)
                 continue
@@ -56,12 +56,13 @@ def draw(data: FigureData) -> Plot:
                 row, shift = probes.index(item.probe), item.shift
                 axes.hlines(row, shift.low, shift.high, color=style.colour, linewidth=2.2, zorder=3)
                 draw_marker(axes, shift.value, row, style, hollow=shift.low <= 0 <= shift.high)
-        panels[1].set_yticks([])
+        for axes in panels[1:]:
+            axes.set_yticks([])
     shifts = (item.shift for quality in judges for item in quality.probes)
     return Plot(
         figure=figure,
         data=[
-            {"judge": quality.judge, "axis": str(item.axis), "probe": item.probe}
+            {"judge": quality.judge, "axis": item.axis, "probe": item.probe}
             | {"shift": item.shift.value}
             | columns(item.shift, "low", "high", "n", "method")
             | columns(item, "flipped", "passed")

@@ -6,17 +6,17 @@ import math
 from statistics import fmean
 from typing import Any
 
+from alignstudy.metrics.figures import score_of
 from alignstudy.plots.base import (
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
     intervals_in_words,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     add_legend,
-    axis_panels,
     draw_marker,
     legend_height,
     model_styles,
@@ -27,16 +27,16 @@ from alignstudy.records import Axis, Estimate
 
 def draw(data: FigureData) -> Plot:
     """Divergence: mean score against the root of the divergence from the base, by training."""
-    trainings = [training for axis in Axis for training in _trainings(data, axis)]
+    trainings = [training for axis in data.axes for training in _trainings(data, axis)]
     if not trainings:
         raise NothingToShow("divergence: no model's divergence from the base was measured")
     rows, estimates = zip(*trainings, strict=True)
-    figure, panels = axis_panels(4.0 + legend_height(data.models))
+    figure, panels = axis_panels(data.axes, 4.0 + legend_height(data.models))
     styles = model_styles(data.models)
     for axis, axes in panels.items():
         axes.set(xlabel="root of the divergence per response, \u221anats")
         axes.margins(0.12)
-        of_axis = [training for training in trainings if training[0]["axis"] == axis]
+        of_axis = [training for training in trainings if training[0]["axis"] == axis.name]
         if not of_axis:
             not_measured(axes)
             axes.set_yticks([])
@@ -47,7 +47,7 @@ def draw(data: FigureData) -> Plot:
             if estimate:
                 axes.plot([root, root], [estimate.low, estimate.high], **line)
             draw_marker(axes, root, score, style, size=9, hollow=not estimate)
-    panels[Axis.HARMLESS].set_ylabel("mean score")
+    next(iter(panels.values())).set_ylabel("mean score")
     shown = {row["model"] for row in rows}
     add_legend(figure, {model: style for model, style in styles.items() if model in shown})
     kls = [item.kl_per_sequence for item in data.findings.divergences]
@@ -89,10 +89,10 @@ def _trainings(data: FigureData, axis: Axis) -> list[tuple[dict[str, Any], Estim
         ends = (kl.low, kl.value, kl.high) if kl else (0.0, 0.0, 0.0)
         low, root, high = (math.sqrt(max(0.0, end)) for end in ends)
         several = len({row.seed for row, _ in scored}) > 1
-        estimate = data.estimates(SCORE_OF[axis])[data.models.index(item.model)]
+        estimate = data.estimates(score_of(axis))[data.models.index(item.model)]
         estimate = None if several else estimate
         row = {
-            "axis": str(axis),
+            "axis": axis.name,
             "model": item.model,
             "seed": item.seed,
             "root_kl": root,

@@ -9,17 +9,16 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MUTED,
     RULE,
-    axis_panels,
     label_rows,
     model_styles,
     not_measured,
     row_height,
 )
-from alignstudy.records import Axis
 
 FLAGS = (
     *("empty", "cap", "role_tag", "repetition", "loop", "echo"),
@@ -41,22 +40,22 @@ def draw(data: FigureData) -> Plot:
     """Hygiene: share of empty, cut, running-on, repeating and refusing responses by model."""
     rows = [
         {
-            "axis": str(axis),
+            "axis": axis.name,
             "model": model.model,
             "flag": flag,
-            "percent": getattr(model.hygiene[axis], flag),
+            "percent": getattr(model.hygiene[axis.name], flag),
         }
-        for axis in Axis
+        for axis in data.axes
         for model in data.analysis.models
-        if axis in model.hygiene
+        if axis.name in model.hygiene
         for flag in FLAGS
     ]
     if not any(row["percent"] is not None for row in rows):
         raise NothingToShow("hygiene: no response was looked at")
     height = 0.75 + len(data.models) * max(0.36, row_height(data.models))
-    figure, panels = axis_panels(len(Axis) * height, beside=False, pad=10)
+    figure, panels = axis_panels(data.axes, len(data.axes) * height, beside=False, pad=10)
     for axis, axes in panels.items():
-        _draw_panel(axes, data, [row for row in rows if row["axis"] == axis])
+        _draw_panel(axes, data, [row for row in rows if row["axis"] == axis.name])
     counts = Counter((row.axis, row.model) for row in data.responses if row.model in data.models)
     return Plot(
         figure=figure,

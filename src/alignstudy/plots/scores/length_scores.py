@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MANY_POINTS,
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_cloud,
     not_measured,
     threshold_line,
 )
-from alignstudy.records import Axis, StopReason
+from alignstudy.records import StopReason
 
 _ENDED, _CAP, _UNKNOWN = "ended by itself", "cut off at the cap", "end not known"
 _STYLES = {
@@ -39,23 +39,23 @@ def draw(data: FigureData) -> Plot:
         columns(row, "axis", "model", "seed", "prompt_id")
         | {"characters": len(row.response), "end": _ENDS.get(row.stop_reason, _ENDED)}
         | {"score": score}
-        for axis in Axis
+        for axis in data.axes
         for model in data.models
         for row, score in data.scores(axis, model)
     ]
     if not rows:
         raise NothingToShow(f"scores by length: the judge {data.judge} gave no score")
-    figure, panels = axis_panels(4.4)
+    figure, panels = axis_panels(data.axes, 4.4)
     for axis, axes in panels.items():
         axes.set(xlabel="length, characters")
-        of_axis = [row for row in rows if row["axis"] == axis]
+        of_axis = [row for row in rows if row["axis"] == axis.name]
         if of_axis:
             _draw_panel(axes, of_axis)
             threshold_line(axes, data.threshold(axis), vertical=False)
         else:
             not_measured(axes)
             axes.set_yticks([])
-    panels[Axis.HARMLESS].set_ylabel("score")
+    next(iter(panels.values())).set_ylabel("score")
     ends = Counter(row["end"] for row in rows)
     add_legend(figure, {end: style for end, style in _STYLES.items() if end in ends})
     unknown = ends[_UNKNOWN]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     add_legend,
-    axis_panels,
     draw_curve,
     legend_height,
     model_styles,
     not_measured,
     threshold_line,
 )
-from alignstudy.records import Axis
 
 _MOST_STEPS = 500
 
@@ -23,13 +22,13 @@ def draw(data: FigureData) -> Plot:
     """Score distributions: the share of responses up to every score, by model and axis."""
     rows = [
         columns(row, "axis", "model", "seed", "prompt_id") | {"score": score}
-        for axis in Axis
+        for axis in data.axes
         for model in data.models
         for row, score in data.scores(axis, model)
     ]
     if not rows:
         raise NothingToShow(f"score distributions: the judge {data.judge} gave no score")
-    figure, panels = axis_panels(3.8 + legend_height(data.models), sharey=True)
+    figure, panels = axis_panels(data.axes, 3.8 + legend_height(data.models), sharey=True)
     styles = model_styles(data.models)
     for axis, axes in panels.items():
         axes.set(xlabel="score", ylim=(-2, 102))
@@ -54,7 +53,7 @@ def draw(data: FigureData) -> Plot:
                 markevery=(start, every),
             )
         threshold_line(axes, data.threshold(axis))
-    panels[Axis.HARMLESS].set_ylabel("percent of responses\nwith at most this score")
+    next(iter(panels.values())).set_ylabel("percent of responses\nwith at most this score")
     add_legend(figure, styles, line=True)
     return Plot(
         figure=figure,

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot
+from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import MOST_BESIDE, axis_panels
 from alignstudy.plots.style import (
     RULE,
-    axis_panels,
     label_rows,
     model_styles,
     not_measured,
     row_height,
     threshold_line,
 )
-from alignstudy.records import Axis
 
 _NUM_BINS = 20
 _TALLEST = 0.8
@@ -27,9 +26,11 @@ _TALLEST = 0.8
 
 def draw(data: FigureData) -> Plot:
     """Score histograms: numbers of responses by score, a row for each model and axis."""
-    if not any(data.all_scores(axis) for axis in Axis):
+    if not any(data.all_scores(axis) for axis in data.axes):
         raise NothingToShow(f"score histograms: the judge {data.judge} gave no score")
-    figure, panels = axis_panels(1.1 + len(data.models) * max(0.85, row_height(data.models)))
+    figure, panels = axis_panels(
+        data.axes, 1.1 + len(data.models) * max(0.85, row_height(data.models))
+    )
     rows, tallest = [], []
     for axis, axes in panels.items():
         axes.set(xlabel="score")
@@ -37,7 +38,7 @@ def draw(data: FigureData) -> Plot:
         edges = _edges(data.all_scores(axis))
         found = [
             {
-                "axis": str(axis),
+                "axis": axis.name,
                 "model": model,
                 "bin_low": low,
                 "bin_high": high,
@@ -53,11 +54,12 @@ def draw(data: FigureData) -> Plot:
             most = max(row["responses"] for row in found)
             _draw_rows(axes, data, found, most)
             threshold_line(axes, data.threshold(axis), over=True)
-            tallest.append(f"{most} on {AXIS_TITLES[axis].lower()}")
+            tallest.append(f"{most} on {axis.prompts} prompts")
         else:
             not_measured(axes)
         rows += found
-    panels[Axis.HELPFUL].set_yticks([])
+    for axes in list(panels.values())[1:MOST_BESIDE]:
+        axes.set_yticks([])
     return Plot(
         figure=figure,
         data=rows,

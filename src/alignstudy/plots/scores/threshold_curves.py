@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import (
-    AXIS_TITLES,
-    RATE_OF,
-    RATES,
     FigureData,
     NothingToShow,
     Plot,
+    axis_title,
     numbers_of_prompts,
 )
 from alignstudy.plots.style import (
@@ -26,8 +25,8 @@ from alignstudy.plots.style import (
     new_figure,
     not_measured,
     threshold_line,
+    wrap_label,
 )
-from alignstudy.records import Axis
 from alignstudy.records.robustness import Sweep
 
 _ROW = 0.2
@@ -41,33 +40,33 @@ def draw(data: FigureData) -> Plot:
     strip = 0.35 + _ROW * len(data.models)
     figure = new_figure(4.1 + strip + legend_height(data.models))
     panels: Any = figure.subplots(
-        2, len(AXIS_TITLES), sharex="col", squeeze=False, height_ratios=[3.6, strip]
+        2, len(data.axes), sharex="col", squeeze=False, height_ratios=[3.6, strip]
     )
-    for column, (axis, title) in enumerate(AXIS_TITLES.items()):
+    for column, axis in enumerate(data.axes):
         curves, leaders = panels[:, column]
-        curves.set(title=f"{title}: {RATES[RATE_OF[axis]]}", ylim=(-3, 103))
+        curves.set(title=wrap_label(f"{axis_title(axis)}: {rate_of(axis).title}"), ylim=(-3, 103))
         leaders.set_xlabel("threshold (score above which a response counts)")
-        if axis not in sweeps:
+        if axis.name not in sweeps:
             not_measured(curves)
             leaders.set_axis_off()
             continue
-        _draw_curves(curves, data, sweeps[axis])
-        _draw_leaders(leaders, data, sweeps[axis])
+        _draw_curves(curves, data, sweeps[axis.name])
+        _draw_leaders(leaders, data, sweeps[axis.name])
         for axes in (curves, leaders):
             threshold_line(axes, data.threshold(axis))
     panels[0, 0].set_ylabel("percent")
     panels[1, 0].set_ylabel("leads", rotation=0, ha="right", va="center", labelpad=16)
     add_legend(figure, model_styles(data.models), line=True)
-    found = [sweeps[axis] for axis in Axis if axis in sweeps]
-    scored = [~np.isnan(data.panels[sweep.axis].scores) for sweep in found]
+    found = {axis: sweeps[axis.name] for axis in data.axes if axis.name in sweeps}
+    scored = [~np.isnan(data.panels[sweep.axis].scores) for sweep in found.values()]
     orders = "; ".join(
-        f"{RATES[RATE_OF[sweep.axis]]}: {sweep.num_rankings} distinct"
+        f"{rate_of(axis).title}: {sweep.num_rankings} distinct"
         f" ranking{'s' if sweep.num_rankings != 1 else ''} at {len(sweep.thresholds)} thresholds"
-        for sweep in found
+        for axis, sweep in found.items()
     )
     return Plot(
         figure=figure,
-        data=[row for sweep in found for row in _rows(sweep, data.models)],
+        data=[row for sweep in found.values() for row in _rows(sweep, data.models)],
         title="Rates by threshold",
         caption=(
             "Share of responses whose score lies above a threshold. Bands: 95\u00a0% intervals"
@@ -84,7 +83,7 @@ def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
     """Return every rate as a row of the figure's data."""
     return [
         {
-            "axis": str(sweep.axis),
+            "axis": sweep.axis,
             "threshold": threshold,
             "model": model,
             "rate": sweep.rates[model][i],

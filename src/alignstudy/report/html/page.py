@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.formatting import listing, plural
-from alignstudy.records import Axis
 from alignstudy.report.html.sections import TITLES, sections
 from alignstudy.report.html.untrusted import visible, visible_values
 from alignstudy.report.html.viewer import viewer_data
@@ -113,16 +112,17 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _in_short(inputs: ReportInputs, num_prompts: Mapping[Axis, int]) -> str:
+def _in_short(inputs: ReportInputs, num_prompts: Mapping[str, int]) -> str:
     """Return a line on what was compared: models, prompts, judges."""
+    first = inputs.findings.first
     judges = [analysis.judge for analysis in inputs.analyses]
     sets = [
-        plural(num_prompts[axis], f"{axis.prompts_name} prompt")
-        for axis in Axis
-        if num_prompts[axis]
+        plural(num_prompts[axis.name], f"{axis.prompts} prompt")
+        for axis in first.axes
+        if num_prompts[axis.name]
     ]
     parts = (
-        plural(len(inputs.findings.first.models), "model"),
+        plural(len(first.models), "model"),
         listing(sets),
         f"{'judge' if len(judges) == 1 else 'judges'} {listing(judges)}",
         f"protocol {inputs.protocol}" if inputs.protocol else "",

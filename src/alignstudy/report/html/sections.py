@@ -7,8 +7,16 @@ from dataclasses import dataclass, field, replace
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
-from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
+from alignstudy.report.tables import (
+    claims,
+    comparisons,
+    cost,
+    form,
+    judges,
+    results,
+    robustness,
+    run,
+)
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.stamps import judge_stamps
 
@@ -29,7 +37,7 @@ _FIGURES = {
 TITLES = {
     "merits": "Metrics",
     "comparisons": "Differences between models",
-    "trade-off": "Harmlessness against helpfulness",
+    "trade-off": "Rates against each other",
     "claims": "Claims",
     "judges": "What the judges are worth",
     "hygiene": "Form of the responses",
@@ -99,8 +107,8 @@ def sections(inputs: ReportInputs) -> dict[str, Section]:
     blocks["data"].append(_block(folded=facts))
     for analysis in inputs.analyses:
         heading = f"By the judge {analysis.judge}" if len(inputs.analyses) > 1 else ""
-        rates = results.comparisons_table(analysis.comparisons, RATES_CAS_FIRST)
-        scores = results.comparisons_table(analysis.comparisons, SCORES)
+        rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
+        scores = comparisons.comparisons_table(analysis, analysis.scores)
         shown = _block(rates, folded=scores) if rates.rows else _block(scores)
         of_judge = {
             n: _block(*tables) for n, tables in _by_judge(inputs.findings, analysis).items()
@@ -141,7 +149,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Table, ...]]:
         "hygiene": (
             form.hygiene_table(first),
             form.wording_table(first),
-            robustness.sensitivities_table(first.sensitivities),
+            robustness.sensitivities_table(first),
         ),
         "thresholds": (
             robustness.thresholds_table(inputs.analyses),
@@ -164,8 +172,8 @@ def _by_judge(findings: Findings, analysis: Analysis) -> dict[str, tuple[Table, 
             results.best_shares_table(analysis),
         ),
         "thresholds": (
-            robustness.sweeps_table(analysis.sweeps),
-            robustness.pair_sweeps_table(analysis.sweeps),
+            robustness.sweeps_table(analysis),
+            robustness.pair_sweeps_table(analysis),
         ),
         "length": (
             robustness.lengths_table(analysis.lengths),

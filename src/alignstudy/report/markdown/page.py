@@ -10,9 +10,8 @@ from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables import claims, form, judges, results, robustness
+from alignstudy.report.tables import claims, comparisons, form, judges, results, robustness
 from alignstudy.report.tables.cost import costs_table
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
@@ -31,7 +30,7 @@ def render_markdown(inputs: ReportInputs) -> str:
         Markdown in GitHub's dialect that can be encoded as UTF-8, with one newline at the end.
     """
     findings, first, found = inputs.findings, inputs.findings.first, answer(inputs.findings)
-    differences = results.comparisons_table(first.comparisons, RATES_CAS_FIRST)
+    differences = comparisons.comparisons_table(first, comparisons.mean_first(first))
     # The leading judge's figures only.
     sections = {
         "Claims": [claims.verdicts_table(findings.verdicts).without("Prompts that decide")],
@@ -44,7 +43,7 @@ def render_markdown(inputs: ReportInputs) -> str:
         ],
         "Form of the responses": [
             form.hygiene_table(first),
-            robustness.pair_sweeps_table(first.sweeps),
+            robustness.pair_sweeps_table(first),
         ],
     }
     lines = [f"# {inert(inputs.study)}", ""]

@@ -94,13 +94,19 @@ class _Builder:
         return self.located.found["data"]
 
     def _prompts(self) -> SelectPrompts:
-        thresholds = self.settings.thresholds
+        files = {
+            axis.name: self.located.found[f"prompts/{axis.name}"]
+            for axis, chosen in self.settings.asked.sets.items()
+            if chosen.file is not None
+        }
         return SelectPrompts(
             name="prompts",
             source=self.source,
             format=self.settings.data.format,
-            settings=self.settings.prompts,
-            calibration=self.settings.calibration if thresholds.calibrated else None,
+            settings=self.settings.asked,
+            files=files,
+            calibrated=self.settings.calibrated,
+            calibration=self.settings.calibration if self.settings.calibrated else None,
             validation=self.settings.validation,
         )
 
@@ -198,6 +204,7 @@ class _Builder:
         return Compare(
             name="compare",
             compared=tuple(compared),
+            axes=settings.analysed,
             judges=bench.names,
             limits=bench.limits,
             inclusive=settings.thresholds.inclusive,
@@ -206,7 +213,7 @@ class _Builder:
             base=settings.base_recipe,
             prompts=self.prompts,
             training=self.parts.get("train"),
-            panel=settings.panel,
+            panel=settings.leading,
             claims=settings.claims,
             margins=settings.margins,
             assessments=bench.assessments,
@@ -215,7 +222,11 @@ class _Builder:
                 models=models, base=self.base,
                 started_from=lambda labels, seed: self._full_weights(self._chain(labels, seed)),
             ).stages(),
-            empty_fails=settings.prompts.protocol == "rigorous",
+            empty_fails=tuple(
+                axis.name
+                for axis in settings.analysed
+                if axis.empty_fails and settings.prompts.protocol == "rigorous"
+            ),
             absent=tuple(self.located.absent),
         )  # fmt: skip
 

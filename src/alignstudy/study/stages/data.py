@@ -23,7 +23,8 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.data.world.generate import WorldSettings, write_world
-from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
+from alignstudy.metrics.axes import axis_named, in_order
+from alignstudy.records import Audit, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.work import Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
@@ -59,30 +60,39 @@ def _path(source: DataSource, job: StageJob) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectPrompts(Stage):
-    """Select the evaluation prompts, and labelled pairs to calibrate and to judge judges on."""
+    """Select the evaluation prompts, and labelled pairs to calibrate and to judge judges on.
+
+    Attributes:
+        files: By axis, of the prompts that are in a file of their own.
+        calibrated: The axes whose thresholds are chosen on labelled pairs.
+    """
 
     kind: ClassVar[str] = "prompts"
     source: DataSource
     format: str
     settings: PromptSettings
+    files: dict[str, ResolvedSource]
+    calibrated: tuple[str, ...]
     calibration: CalibrationSettings | None
     validation: ValidationSettings | None
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write prompts/*.json as published, prompts.jsonl, <part>-<axis>.jsonl."""
         path = _path(self.source, job)
-        selected = select_prompts(path, self.settings, fmt=self.format)
+        files = {axis: source.path for axis, source in self.files.items()}
+        selected = select_prompts(path, self.settings, fmt=self.format, files=files)
         write_rows(job.out / PROMPTS, selected.prompts)
         self._write_published_form(selected.prompts, job.out)
         audits, taken = list(selected.audits), selected.dialogues
-        axes = tuple(self.settings.sets)
         if self.calibration is not None:
+            axes = [axis for axis in self.settings.sets if axis.name in self.calibrated]
             found = select_calibration(
                 path, self.calibration, axes=axes, fmt=self.format, exclude=taken
             )
             audits += _write_pairs(found, CALIBRATION_PAIRS, job.out)
             taken = taken | found.dialogues
         if self.validation is not None:
+            axes = [axis for axis in self.settings.sets if self.validation.has(axis)]
             held = select_validation(
                 path, self.validation, axes=axes, fmt=self.format, exclude=taken
             )
@@ -92,13 +102,13 @@ class SelectPrompts(Stage):
 
     def _write_published_form(self, prompts: tuple[Prompt, ...], out: Path) -> None:
         for axis in dict.fromkeys(prompt.axis for prompt in prompts):
-            texts = [prompt.text for prompt in prompts if prompt.axis is axis]
-            write_json(out / "prompts" / f"{axis.prompts_name}.json", texts)
+            texts = [prompt.text for prompt in prompts if prompt.axis == axis]
+            write_json(out / "prompts" / f"{axis_named(axis).prompts}.json", texts)
 
 
 def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]:
     for axis, rows in found.pairs.items():
-        write_rows(out / f"{part}-{axis.value}.jsonl", rows)
+        write_rows(out / f"{part}-{axis}.jsonl", rows)
     return found.audits
 
 
@@ -107,19 +117,22 @@ def read_prompts(folder: Path) -> list[Prompt]:
     return list(read_rows(folder / PROMPTS, Prompt))
 
 
-def read_calibration(folder: Path) -> dict[Axis, list[Pair]]:
+def read_calibration(folder: Path) -> dict[str, list[Pair]]:
     """Read the calibration pairs of a finished SelectPrompts, by axis."""
     return _read_pairs(folder, CALIBRATION_PAIRS)
 
 
-def read_validation(folder: Path) -> dict[Axis, list[Pair]]:
+def read_validation(folder: Path) -> dict[str, list[Pair]]:
     """Read the validation pairs of a finished SelectPrompts, by axis."""
     return _read_pairs(folder, VALIDATION_PAIRS)
 
 
-def _read_pairs(folder: Path, part: str) -> dict[Axis, list[Pair]]:
-    files = {axis: folder / f"{part}-{axis.value}.jsonl" for axis in Axis}
-    return {axis: list(read_rows(path, Pair)) for axis, path in files.items() if path.is_file()}
+def _read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
+    names = {path.stem.removeprefix(f"{part}-"): path for path in folder.glob(f"{part}-*.jsonl")}
+    return {
+        axis.name: list(read_rows(names[axis.name], Pair))
+        for axis in in_order(axis_named(name) for name in sorted(names))
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ class Generate(Stage):
         shape, settings = self.model.model_shape(), self.settings
         if shape is None:
             return None
-        asked = sum(chosen.n for chosen in self.prompts.settings.sets.values())
+        asked = sum(chosen.size for chosen in self.prompts.settings.sets.values())
         rows, length = settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + settings.max_new_tokens
         return Footprint(
             shape=shape, rows=min(asked, rows), length=length, text=TOKEN_BYTES * asked * length

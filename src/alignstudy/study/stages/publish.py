@@ -127,12 +127,12 @@ class Publish(Stage):
         for judge, limits, stage in zip(
             compare.judges, compare.limits, compare.calibrations, strict=False
         ):
-            if limits is not None or stage is None:
-                continue  # the study gives numbers: what was calibrated decides nothing
+            if stage is None:
+                continue
             for axis, facts in read_calibration_result(job.folder_of(stage)).items():
-                if axis == "rendering":
-                    continue
-                found.append({"judge": judge, "axis": axis, **facts})
+                # Where the study gives a number, what was calibrated decides nothing.
+                if axis != "rendering" and axis not in limits:
+                    found.append({"judge": judge, "axis": axis, **facts})
         return tuple(found)
 
     def _preview(self, job: StageJob) -> str:

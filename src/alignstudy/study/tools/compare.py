@@ -9,12 +9,12 @@ from pathlib import Path
 from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.stored import STATISTICS
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
-from alignstudy.study.tools.evaluate import clusters_of, leaking, own_thresholds
+from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
 from alignstudy.study.tools.report import inputs_of, uncollected, write_run
 
 
@@ -86,7 +86,8 @@ def _labels(runs: Sequence[Path]) -> dict[str, Path]:
 def _of_run(run: Path) -> tuple[list[ScoredResponse], dict[str, Thresholds]]:
     if not (run / STATISTICS).is_file():
         raise InputError(f"{run} holds no finished run", hint="name a run folder: runs/<study>")
-    return read_ratings(run / "responses"), own_thresholds(run / STATISTICS)
+    findings = own_findings(run / STATISTICS)
+    return read_ratings(run / "responses"), own_thresholds(findings) if findings else {}
 
 
 def _refuse_other_thresholds(
@@ -98,15 +99,16 @@ def _refuse_other_thresholds(
             raise InputError(
                 f"judge {judge} has other thresholds in each run",
                 why="; ".join(f"{name}: {words}" for name, words in limits.items()),
-                hint="run one of them again with `--set thresholds={harmless: .., helpful: ..}`",
+                hint="run one of them again with `--set thresholds={AXIS: ..}`",
             )
 
 
 def _rule_in_words(thresholds: Thresholds) -> str:
     """Write what passes: two runs that write it alike count the same responses."""
     sign = "at least" if thresholds.inclusive else "above"
-    ends = [f"{axis} {sign} {thresholds.of(axis)!r}" for axis in Axis]
-    return ", ".join([*ends, "empty ones fail" if thresholds.empty_fails else "empty ones count"])
+    ends = [f"{axis} {sign} {value!r}" for axis, value in sorted(thresholds.values.items())]
+    empty = f"empty ones fail on {' and '.join(thresholds.empty_fails)}"
+    return ", ".join([*ends, empty if thresholds.empty_fails else "empty ones count"])
 
 
 def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
@@ -114,7 +116,7 @@ def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]
 
     Numbers follow the run's own ids, so that its models stay aligned as they were.
     """
-    ids: dict[tuple[Axis, str], dict[str, int]] = {}
+    ids: dict[tuple[str, str], dict[str, int]] = {}
     found = []
     for row in rows:
         known = ids.setdefault((row.axis, row.prompt), {})
