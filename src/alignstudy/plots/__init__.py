@@ -1,7 +1,8 @@
 """Figures: estimates and scores in, a matplotlib Figure out; nothing here saves or shows.
 
 To add one: a file with a function `draw(data: FigureData) -> Plot`, and a line in `FIGURES`. A
-figure that the data give nothing to raises `NothingToShow`.
+figure that the data give nothing to raises `NothingToShow`. Who calls it sets the house's style,
+`style.house_style`.
 """
 
 from __future__ import annotations

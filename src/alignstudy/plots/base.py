@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices
 from alignstudy.errors import InputError
 from alignstudy.metrics.metric import Metric
@@ -94,10 +94,6 @@ class FigureData:
     def estimates(self, metric: Metric) -> list[Estimate | None]:
         """Return a metric of every model; None where it was not measured."""
         return [model.estimates.get(metric.name) for model in self.analysis.models]
-
-    def comparisons(self, metric: Metric) -> list[Comparison]:
-        """Return the comparisons of every two models in a metric."""
-        return [item for item in self.analysis.comparisons if item.metric == metric.name]
 
     def scores(self, axis: Axis, model: str) -> list[tuple[ScoredResponse, float]]:
         """Return the responses of a model on an axis that the judge gave a score."""

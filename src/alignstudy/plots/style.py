@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import matplotlib as mpl
@@ -21,8 +20,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-
-from alignstudy.plots.base import FigureData, Plot
 
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH = 9.0
@@ -105,17 +102,6 @@ def house_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
         yield
-
-
-def in_house_style(draw: Callable[[FigureData], Plot]) -> Callable[[FigureData], Plot]:
-    """Wrap a drawing function in `house_style`."""
-
-    @wraps(draw)
-    def styled(data: FigureData) -> Plot:
-        with house_style():
-            return draw(data)
-
-    return styled
 
 
 def new_figure(height: float, *, width: float = WIDTH) -> Figure:
@@ -237,6 +223,14 @@ def draw_marker(
         zorder=4,
     )
     return markers
+
+
+def draw_curve(
+    axes: Axes, x: Sequence[float], y: Sequence[float], style: ModelStyle, **settings: object
+) -> None:
+    """Draw a line with markers; settings are those of `Axes.plot`."""
+    given: dict[str, Any] = {"marker": style.marker, "markersize": 6, "zorder": 3} | settings
+    axes.plot(x, y, color=style.colour, linewidth=1.8, **given)
 
 
 def draw_cloud(

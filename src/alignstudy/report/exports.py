@@ -47,8 +47,30 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
             rows = [row for row in responses if row.model == model and row.axis == name]
             if rows:
                 path = folder / f"{model}_{axis_named(name).prompts}.json"
-                written.append(_write(path, (_response(row, judge) for row in rows)))
+                written.append(_write(path, (_rated(row, judge) for row in rows)))
     return written
+
+
+def _rated(row: ScoredResponse, judge: str) -> dict[str, Any]:
+    """Return a response as it is written; scores that JSON has no number for are null."""
+    return {
+        "prompt": row.prompt,
+        "response": row.response,
+        "rating": rating(row, judge),
+        "model": row.model,
+        "seed": row.seed,
+        "prompt_id": row.prompt_id,
+        "num_tokens": row.num_tokens,
+        "stop_reason": row.stop_reason,
+        "raw_response": row.raw_response,
+        "prompt_truncated": row.prompt_truncated,
+        "judge_flags": row.flags,
+        "failures": row.failures,
+        "scores": {
+            name: score if score is not None and abs(score) < float("inf") else None
+            for name, score in row.scores.items()
+        },
+    }
 
 
 def write_classifications(
@@ -73,47 +95,22 @@ def write_classifications(
     """
     written = []
     for name in dict.fromkeys(row.axis for row in responses):
-        rows = [row for row in responses if row.axis == name]
-        if rows:
-            path = folder / f"{axis_named(name).labels}.json"
-            written.append(_write(path, (_label(row, judge, thresholds) for row in rows)))
+        axis, rows = axis_named(name), []
+        for row in (row for row in responses if row.axis == name):
+            score = rating(row, judge)
+            given = {"model": row.model, "prompt": row.prompt, "response": row.response}
+            label = {None: None, True: axis.passes, False: axis.fails}[
+                counts(row, score, thresholds)
+            ]
+            rows.append(given | {"rating": score, "label": label})
+        written.append(_write(folder / f"{axis.labels}.json", rows))
     return written
 
 
-def _response(row: ScoredResponse, judge: str) -> dict[str, Any]:
-    return {
-        "prompt": row.prompt,
-        "response": row.response,
-        "rating": rating(row, judge),
-        "model": row.model,
-        "seed": row.seed,
-        "prompt_id": row.prompt_id,
-        "num_tokens": row.num_tokens,
-        "stop_reason": None if row.stop_reason is None else str(row.stop_reason),
-        "raw_response": row.raw_response,
-        "prompt_truncated": row.prompt_truncated,
-        "judge_flags": {name: list(flags) for name, flags in row.flags.items()},
-        "failures": dict(row.failures),
-        "scores": {name: _finite(score) for name, score in row.scores.items()},
-    }
-
-
-def _finite(score: float | None) -> float | None:
-    return score if score is not None and abs(score) < float("inf") else None
-
-
-def _label(row: ScoredResponse, judge: str, thresholds: Thresholds) -> dict[str, Any]:
-    score, axis = rating(row, judge), axis_named(row.axis)
+def counts(row: ScoredResponse, score: float | None, thresholds: Thresholds) -> bool | None:
+    """Return whether a response counts with a rounded score; None without score or threshold."""
     passes = None if score is None else thresholds.passes(row.axis, score)
-    if passes and fails_as_empty(row, thresholds):
-        passes = False
-    return {
-        "model": row.model,
-        "prompt": row.prompt,
-        "response": row.response,
-        "rating": score,
-        "label": None if passes is None else axis.passes if passes else axis.fails,
-    }
+    return passes and not fails_as_empty(row, thresholds)
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:

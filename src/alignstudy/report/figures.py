@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.plots import FIGURES
-from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.base import FigureData, NothingToShow
 from alignstudy.records import ScoredResponse
 from alignstudy.records.evidence import TrainingRecord
 from alignstudy.report.inputs import FigureFile
+from alignstudy.report.tables.write import never_a_formula
 
 DPI = 144
 SVG_DPI = 96
@@ -36,54 +36,38 @@ def write_figures(
         training: What was trained; may be empty.
         folder: Made if it isn't there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    data = FigureData(findings=findings, responses=usable(responses)[0], training=training)
-    files = []
-    for name in FIGURES:
-        try:
-            plot = FIGURES.load(name)(data)
-        except NothingToShow:
-            continue
-        files.append(_write(name, plot, folder))
-    return tuple(files)
-
-
-def _write(name: str, plot: Plot, folder: Path) -> FigureFile:
-    """Write one figure's three files; no date, version or random id goes into them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     from alignstudy.plots.style import house_style
 
-    png, svg, table = (folder / f"{name}.{kind}" for kind in ("png", "svg", "csv"))
-    with house_style():
-        # Laid out once, and printed straight to each format: `savefig` would draw everything
-        # twice a format, to lay it out and to paint it.
-        plot.figure.set_dpi(DPI)
-        layout = plot.figure.get_layout_engine()
-        if layout is not None:
-            layout.execute(plot.figure)
-        plot.figure.set_layout_engine("none")
-        FigureCanvasAgg(plot.figure).print_png(png, metadata={"Software": None})
-        plot.figure.set_dpi(SVG_DPI)
-        FigureCanvasSVG(plot.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    _write_csv(table, plot.data)
-    return FigureFile(
-        name=name, title=plot.title, caption=plot.caption, png=png, svg=svg, csv=table
-    )
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with a header; text that a spreadsheet would run as a formula is quoted."""
-    header = list(rows[0]) if rows else []
-    with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([_cell(row[name]) for name in header] for row in rows)
-
-
-def _cell(value: object) -> object:
-    """Keep a text from being taken for a formula."""
-    if isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@")):
-        return f"'{value}"
-    return value
+    folder.mkdir(parents=True, exist_ok=True)
+    data = FigureData(findings=findings, responses=usable(responses)[0], training=training)
+    files = []
+    for name in FIGURES:
+        with house_style():
+            try:
+                plot = FIGURES.load(name)(data)
+            except NothingToShow:
+                continue
+            png, svg, table = (folder / f"{name}.{kind}" for kind in ("png", "svg", "csv"))
+            # Laid out once, and printed straight to each format: `savefig` would draw everything
+            # twice a format, to lay it out and to paint it. No date, version or random id goes in.
+            plot.figure.set_dpi(DPI)
+            layout = plot.figure.get_layout_engine()
+            if layout is not None:
+                layout.execute(plot.figure)
+            plot.figure.set_layout_engine("none")
+            FigureCanvasAgg(plot.figure).print_png(png, metadata={"Software": None})
+            plot.figure.set_dpi(SVG_DPI)
+            FigureCanvasSVG(plot.figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+        with table.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(plot.data[0] if plot.data else [])
+            writer.writerows(
+                [never_a_formula(v) if isinstance(v, str) else v for v in row.values()]
+                for row in plot.data
+            )
+        texts = {"title": plot.title, "caption": plot.caption}
+        files.append(FigureFile(name=name, **texts, png=png, svg=svg, csv=table))
+    return tuple(files)

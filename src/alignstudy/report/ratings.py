@@ -74,7 +74,9 @@ def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     if not all(found):
         return (JUDGE,)
     names = [name for name in found[0] if all(name in scores for scores in found)]
-    leading = [name for name in names if all(_rated_by(name, row) for row in rows)]
+    leading = [
+        name for name in names if all(_rounds(row["scores"][name], row["rating"]) for row in rows)
+    ]
     if not leading:
         raise DataError(
             f"{folder}: no judge in `scores` gave the ratings",
@@ -85,11 +87,11 @@ def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     return (leading[0], *(name for name in others if name != leading[0]))
 
 
-def _rated_by(judge: str, row: dict[str, Any]) -> bool:
-    score, given = row["scores"][judge], row["rating"]
-    if score is None or given is None:
-        return score is given
-    return bool(abs(round(float(score), DECIMALS) - given) < 10.0**-DECIMALS / 2)
+def _rounds(score: float | None, rating: float | None) -> bool:
+    """Whether a rating is a score, rounded, or neither is there."""
+    if score is None or rating is None:
+        return score is rating
+    return bool(abs(round(float(score), DECIMALS) - rating) < 10.0**-DECIMALS / 2)
 
 
 def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> str | None:
@@ -111,7 +113,16 @@ def _files(folder: Path) -> list[_File]:
     """List the files of ratings in the order of their models."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder", hint="name the folder of the rated responses")
-    found = [_file(path, mark) for path in folder.iterdir() if (mark := _NAME.fullmatch(path.name))]
+    found = [
+        _File(
+            path,
+            float(mark["order"] or math.inf),
+            mark["model"],
+            axis_named(mark["prompts"]).name,
+        )
+        for path in folder.iterdir()
+        if (mark := _NAME.fullmatch(path.name))
+    ]
     if not found:
         inside = (folder / "responses").is_dir()
         raise InputError(
@@ -133,11 +144,6 @@ def _files(folder: Path) -> list[_File]:
                 hint="rename one of them",
             )
     return found
-
-
-def _file(path: Path, mark: re.Match[str]) -> _File:
-    order = float(mark["order"]) if mark["order"] else math.inf
-    return _File(path, order, mark["model"], axis_named(mark["prompts"]).name)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -171,39 +177,28 @@ def _fault(row: object) -> str:
     missing = [key for key in ("prompt", "response", "rating") if key not in row]
     if missing:
         return f"no {', '.join(missing)}"
+    scores, value = row.get("scores"), row["rating"]
+    is_finite = _is_number(value) and abs(value) <= sys.float_info.max
+    given = scores.values() if isinstance(scores, dict) else ()
+    are_numbers = all(score is None or _is_number(score) for score in given)
     checks = {
         "prompt": isinstance(row["prompt"], str),
         "response": isinstance(row["response"], str),
-        "rating": _is_rating(row),
+        # Our own files, which say `scores`, write null where a judge gave no finite score.
+        "rating": is_finite or (value is None and isinstance(scores, dict)),
         "seed": _is_count(row.get("seed", 0)),
         "prompt_id": isinstance(row.get("prompt_id"), str | None),
         "num_tokens": row.get("num_tokens") is None or _is_count(row["num_tokens"]),
         "stop_reason": row.get("stop_reason") in (None, *(str(item) for item in StopReason)),
         "raw_response": isinstance(row.get("raw_response"), str | None),
-        "scores": _are_scores(row.get("scores")),
+        "scores": isinstance(scores, dict | None) and are_numbers,
     }
     bad = [f"{key} is {str(row.get(key))[:40]!r}" for key, good in checks.items() if not good]
     return ", ".join(bad)
 
 
-def _is_rating(row: dict[str, Any]) -> bool:
-    """Return whether a rating is a finite number.
-
-    alignstudy's own files, which say `scores`, write null where a judge gave no finite score.
-    """
-    value = row["rating"]
-    if value is None:
-        return isinstance(row.get("scores"), dict)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= sys.float_info.max
-
-
-def _are_scores(value: object) -> bool:
-    if not isinstance(value, dict):
-        return value is None
-    numbers = [score for score in value.values() if score is not None]
-    return all(isinstance(s, int | float) and not isinstance(s, bool) for s in numbers)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:
@@ -218,6 +213,8 @@ def _responses(
     for row in rows:
         seed, prompt = row.get("seed", 0), row["prompt"]
         occurrences[seed, prompt] += 1
+        given = {JUDGE: row["rating"]} if tuple(judges) == (JUDGE,) else row["scores"]
+        scores = {name: given[name] for name in judges if name in given}
         named = row.get("prompt_id") or prompt_id(file.axis, prompt, occurrences[seed, prompt])
         found.append(
             ScoredResponse(
@@ -227,7 +224,7 @@ def _responses(
                 axis=file.axis,
                 prompt=prompt,
                 response=row["response"],
-                scores=_scores(row, judges),
+                scores={n: None if s is None else float(s) for n, s in scores.items()},
                 num_tokens=row.get("num_tokens"),
                 stop_reason=row.get("stop_reason"),
                 raw_response=row.get("raw_response"),
@@ -237,12 +234,6 @@ def _responses(
             )
         )
     return found
-
-
-def _scores(row: dict[str, Any], judges: Sequence[str]) -> dict[str, float | None]:
-    given = {JUDGE: row["rating"]} if tuple(judges) == (JUDGE,) else row["scores"]
-    numbers = {name: given[name] for name in judges if name in given}
-    return {name: None if score is None else float(score) for name, score in numbers.items()}
 
 
 def prompt_id(axis: str, prompt: str, occurrence: int) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
 from alignstudy.stats.agreement import spearman
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _RELATIVE = 1e-12
 """Sums of squares below this share of the original's are rounding errors."""
@@ -28,20 +24,22 @@ def length_adjusted_rows(
 ) -> list[Estimate | None]:
     """Mean score differences that a straight line gives for responses of equal length.
 
-    Of each pair, the intercept of the least-squares line of score difference on length difference,
-    with the percentile interval of resampled prompts (clusters). A resample whose length
-    differences are all alike has no line, and its plain mean is taken.
+    The intercept of each pair's least-squares line of score difference on length difference, with
+    the percentile interval of resampled prompts (clusters), all pairs resampled together. A
+    resample whose length differences are all alike has no line, and its plain mean is taken.
 
     Args:
-        differences: One row a pair, shape (k, n); NaN where a pair lacks a prompt.
-        length_differences: Shape (k, n), finite where `differences` are.
+        differences: Score of the model minus that of the reference, one row a pair, shape (k, n);
+            NaN where a pair lacks a prompt.
+        length_differences: The same of the lengths (characters or tokens), shape (k, n), finite
+            where `differences` are.
         draws: Number of resamples.
         rng: Source of the draws.
         clusters: One label a prompt, shape (n,); a cluster is drawn whole.
 
     Returns:
-        One a row; None where there is no line: fewer than three prompts, or all with the same
-        difference in length.
+        One a row, in the judge's unit, method "bootstrap"; None where there is no line: fewer than
+        three prompts, or all with the same difference in length.
 
     Raises:
         MetricError: If the shapes differ or a length is missing.
@@ -50,7 +48,10 @@ def length_adjusted_rows(
         read it off at equal length.
     """
     there = ~np.isnan(np.asarray(differences, dtype=np.float64))
-    _two(np.where(there, differences, 0.0), np.where(there, length_differences, 0.0))
+    lengths = np.array(length_differences, dtype=np.float64)
+    if lengths.shape == there.shape:
+        lengths[~there] = 0.0
+    _two(np.where(there, differences, 0.0), lengths)
     has_line = [
         mask.sum() >= 3 and np.ptp(row[mask]) > 0.0
         for row, mask in zip(length_differences, there, strict=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
 from alignstudy.stats.intervals import tango
-from alignstudy.stats.mcnemar import mcnemar_exact
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def cohens_dz(differences: NDArray[np.float64]) -> float | None:
@@ -39,25 +34,6 @@ def cohens_dz(differences: NDArray[np.float64]) -> float | None:
     if values.size < 2 or np.ptp(values) == 0.0:
         return None
     return float(values.mean() / values.std(ddof=1))
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Two-sided exact sign test of wins against losses; ties do not enter.
-
-    Args:
-        wins: Prompts on which the model did better.
-        losses: Prompts on which the reference did better.
-
-    Returns:
-        The p-value, 0 to 1; 1 without any.
-
-    Raises:
-        MetricError: If a count is negative.
-
-    Source: Conover 1999, Practical Nonparametric Statistics, section 3.4; the same binomial tail
-        as McNemar's exact test.
-    """
-    return mcnemar_exact(wins, losses)
 
 
 def win_rate_interval(wins: int, losses: int, ties: int, level: float = 0.95) -> Estimate:

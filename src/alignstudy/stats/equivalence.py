@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.intervals import tango_score
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from alignstudy.stats.intervals import check_paired, tango_score
 
 
 def tost_mean(differences: NDArray[np.float64], margin: float) -> float:
@@ -73,12 +70,7 @@ def tost_rates(wins: int, losses: int, n: int, margin_points: float) -> float:
             why="no two rates differ by more than 100",
             hint="give a margin below 100",
         )
-    if n < 1 or min(wins, losses) < 0 or wins + losses > n:
-        raise MetricError(
-            f"impossible paired counts: {wins} wins, {losses} losses of {n}",
-            why="wins and losses are disjoint parts of the paired prompts",
-            hint="count each prompt once",
-        )
+    check_paired(wins, losses, n)
     margin = margin_points / 100.0
     normal = NormalDist()
     above = normal.cdf(-tango_score(wins, losses, n, -margin))

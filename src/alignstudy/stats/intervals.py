@@ -44,15 +44,33 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
             why="successes are 0 to n of at least one prompt",
             hint="leave the rate out where there are no prompts",
         )
-    z = normal_quantile(level)
-    rate = successes / n
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else 100.0 * (middle - half)
-    high = 100.0 if successes == n else 100.0 * (middle + half)
+    low, high = wilson_ends(successes / n, n, level)
     return Estimate(
         value=100.0 * successes / n, low=low, high=high, n=n, method="wilson", level=level
     )
+
+
+def wilson_ends(rate: float, n: float, level: float) -> tuple[float, float]:
+    """Return the ends of Wilson's interval in percent, of a rate from 0 to 1 on n observations."""
+    z = normal_quantile(level)
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    low = 0.0 if rate == 0.0 else 100.0 * (middle - half)
+    return low, 100.0 if rate == 1.0 else 100.0 * (middle + half)
+
+
+def check_paired(wins: int, losses: int, n: int) -> None:
+    """Refuse counts that can't be those of n paired prompts.
+
+    Raises:
+        MetricError: Naming them.
+    """
+    if n < 1 or min(wins, losses) < 0 or wins + losses > n:
+        raise MetricError(
+            f"impossible paired counts: {wins} wins, {losses} losses of {n}",
+            why="wins and losses are disjoint parts of at least one paired prompt",
+            hint="count each prompt once, and leave the comparison out where none is shared",
+        )
 
 
 def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
@@ -72,12 +90,7 @@ def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
 
     Source: Tango 1998, Statistics in Medicine 17, 891-908.
     """
-    if n < 1 or min(wins, losses) < 0 or wins + losses > n:
-        raise MetricError(
-            f"impossible paired counts: {wins} wins, {losses} losses of {n}",
-            why="wins and losses are disjoint parts of at least one paired prompt",
-            hint="leave the comparison out where no prompt is shared",
-        )
+    check_paired(wins, losses, n)
     z = normal_quantile(level)
     difference = (wins - losses) / n
     low = _root(lambda delta: tango_score(wins, losses, n, delta) - z, -1.0, difference)

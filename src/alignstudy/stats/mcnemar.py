@@ -6,14 +6,14 @@ from alignstudy.errors import MetricError
 
 
 def mcnemar_exact(wins: int, losses: int) -> float:
-    """Two-sided exact McNemar test.
+    """Two-sided exact McNemar test; of scores, the exact sign test.
 
     Prompts on which both models agree carry no evidence and do not enter; without any discordant
     prompt the p-value is 1.
 
     Args:
-        wins: Prompts on which only the model succeeds.
-        losses: Prompts on which only the reference succeeds.
+        wins: Prompts on which only the model succeeds, or has the higher score.
+        losses: Prompts on which only the reference does.
 
     Returns:
         The p-value, 0 to 1.
@@ -21,7 +21,8 @@ def mcnemar_exact(wins: int, losses: int) -> float:
     Raises:
         MetricError: If a count is negative.
 
-    Source: McNemar 1947, doi:10.1007/BF02295996, with the binomial distribution itself.
+    Source: McNemar 1947, doi:10.1007/BF02295996, with the binomial distribution itself; Conover
+        1999, Practical Nonparametric Statistics, section 3.4, for the sign test.
     """
     from scipy import special
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def cochran_q(passed: NDArray[np.float64] | NDArray[np.bool_]) -> tuple[float, float]:

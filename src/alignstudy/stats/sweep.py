@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _DECIMALS = 9
 """Rates that agree to so many decimals are ties: means over seeds differ by rounding errors."""
@@ -51,23 +47,15 @@ def sweep_rates(
             hint="leave the model out, or score its responses",
         )
     weights = there / np.maximum(seeds, 1)[:, None, :] / num_prompts[:, None, None]
-    passed = [_passed_weight(*row, grid, inclusive) for row in zip(cube, weights, strict=True)]
-    return 100.0 * np.stack(passed)
-
-
-def _passed_weight(
-    scores: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    grid: NDArray[np.float64],
-    inclusive: bool,
-) -> NDArray[np.float64]:
-    """Sum the weights of one model's scores that pass, at each threshold."""
-    order = np.argsort(scores, axis=None)  # NaN last, with weight 0
-    known = order[: int((~np.isnan(scores)).sum())]
-    ascending = scores.ravel()[known]
-    from_here = np.append(np.cumsum(weights.ravel()[known][::-1])[::-1], 0.0)
-    first = np.searchsorted(ascending, grid, side="left" if inclusive else "right")
-    return np.asarray(from_here[first])
+    rates = np.empty((len(cube), grid.size))
+    for row, (values, worth) in enumerate(zip(cube, weights, strict=True)):
+        order = np.argsort(values, axis=None)  # NaN last, with weight 0
+        known = order[: int((~np.isnan(values)).sum())]
+        from_here = np.append(np.cumsum(worth.ravel()[known][::-1])[::-1], 0.0)
+        ascending = values.ravel()[known]
+        first = np.searchsorted(ascending, grid, side="left" if inclusive else "right")
+        rates[row] = 100.0 * from_here[first]
+    return rates
 
 
 def rankings(rates: NDArray[np.float64]) -> int:

@@ -20,7 +20,7 @@ from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
-from alignstudy.stats.power.power import Power
+from alignstudy.records.robustness import Power
 
 AXES = ("harmless", "helpful")
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.text import Text
-from plot_fixtures import METRICS, RATES, data, estimate, nothing
+from plot_fixtures import METRICS, RATES, data, draw, estimate, nothing
 
 import alignstudy.plots
 from alignstudy.plots import FIGURES
@@ -89,7 +89,7 @@ def svg(plot):
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_gives_a_figure_with_data_title_and_caption(self, name):
-        plot = FIGURES.load(name)(data())
+        plot = draw(name, data())
         assert isinstance(plot.figure.canvas, FigureCanvasAgg)
         assert plot.title
         assert plot.caption.endswith(".")
@@ -97,7 +97,7 @@ class TestEveryFigure:
         assert len({tuple(row) for row in plot.data}) == 1
 
     def test_captions_state_n_and_method(self, name):
-        caption = FIGURES.load(name)(data()).caption
+        caption = draw(name, data()).caption
         if name != "training_curves":
             assert "n\u00a0=\u00a0" in caption
         methods = ("interval", "bootstrap", "test", "bins", "distribution function")
@@ -108,15 +108,15 @@ class TestEveryFigure:
 
     def test_with_nothing_to_show_says_so(self, name):
         with pytest.raises(NothingToShow, match=r".: ."):
-            FIGURES.load(name)(nothing())
+            draw(name, nothing())
 
     @pytest.mark.parametrize("case", CASES)
     def test_draws_odd_studies(self, name, case):
         if name in LEFT_OUT.get(case, ()):
             with pytest.raises(NothingToShow):
-                FIGURES.load(name)(CASES[case])
+                draw(name, CASES[case])
             return
-        plot = FIGURES.load(name)(CASES[case])
+        plot = draw(name, CASES[case])
         numbers = [v for row in plot.data for v in row.values() if isinstance(v, float)]
         assert plot.data
         assert all(math.isfinite(number) for number in numbers)
@@ -129,7 +129,7 @@ class TestEveryFigure:
         self, name, heavy
     ):
         started = time.process_time()
-        plot = FIGURES.load(name)(heavy)
+        plot = draw(name, heavy)
         with house_style():
             plot.figure.draw_without_rendering()
             plot.figure.set_layout_engine("none")
@@ -150,7 +150,7 @@ class TestEveryFigure:
 
     def test_leaves_matplotlib_as_it_was(self, name):
         before = dict(mpl.rcParams)
-        FIGURES.load(name)(data())
+        draw(name, data())
         assert dict(mpl.rcParams) == before
 
     def test_neither_saves_nor_shows_nor_uses_pyplot(self, name):
@@ -167,7 +167,7 @@ def test_the_table_holds_every_figure_of_the_folder():
 
 
 def test_one_axis_of_two_is_drawn_and_the_other_called_not_measured():
-    plot = FIGURES.load("score_distributions")(CASES["one axis"])
+    plot = draw("score_distributions", CASES["one axis"])
     assert [text.get_text() for text in texts(plot.figure)].count("not measured") == 1
     assert {row["axis"] for row in plot.data} == {"helpful"}
 
@@ -233,7 +233,7 @@ def test_a_legend_gets_room_for_its_rows_and_lines():
 
 
 def test_a_legend_names_every_model_whatever_it_is_called():
-    plot = FIGURES.load("threshold_curves")(data(LONG_NAMES))
+    plot = draw("threshold_curves", data(LONG_NAMES))
     assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == [
         wrap_label(name) for name in LONG_NAMES
     ]

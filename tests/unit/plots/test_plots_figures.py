@@ -15,13 +15,13 @@ from plot_fixtures import (
     comparison,
     data,
     divergence,
+    draw,
     estimate,
     quality,
     row,
 )
 
 from alignstudy.metrics.axes import HELPFUL
-from alignstudy.plots import FIGURES
 from alignstudy.plots.base import NothingToShow
 from alignstudy.plots.comparisons.tradeoff import resampled_rates
 from alignstudy.plots.models.hygiene import share_text
@@ -30,13 +30,9 @@ from alignstudy.plots.scores.score_histograms import _edges
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import JudgeQuality, ProbeShift
 from alignstudy.records.robustness import Sweep
-from alignstudy.stats.power.power import mcnemar_detectable
+from alignstudy.stats.power.mcnemar_design import mcnemar_detectable
 
 AXES = ("harmless", "helpful")
-
-
-def draw(name, figure_data):
-    return FIGURES.load(name)(figure_data)
 
 
 def written(axes):

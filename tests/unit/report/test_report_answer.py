@@ -13,7 +13,7 @@ from alignstudy.records import Estimate
 from alignstudy.report.text.answer import MOST_SENTENCES, answer
 from alignstudy.report.text.limitations import limitations
 from alignstudy.stats.power.planning import ALPHA
-from alignstudy.stats.power.power import Power
+from alignstudy.records.robustness import Power
 
 
 def said(*analyses, **others):

@@ -9,6 +9,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
 from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
+from alignstudy.records.robustness import Power
 from alignstudy.report.tables import (
     claims,
     comparisons,
@@ -22,7 +23,6 @@ from alignstudy.report.tables import (
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
 from alignstudy.report.text.known_defects import known_defects
 from alignstudy.report.text.words import study_in_words
-from alignstudy.stats.power.power import Power
 
 AXES = ("harmless", "helpful")
 

@@ -11,16 +11,9 @@ from statsmodels.stats.power import TTestPower
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.power.power import (
-    mcnemar_detectable,
-    mcnemar_n,
-    mcnemar_power,
-    mean_n,
-    mean_power,
-    mean_power_of,
-    rate_power,
-    stratified_power,
-)
+from alignstudy.stats.power.mcnemar_design import mcnemar_detectable, mcnemar_n, mcnemar_power
+from alignstudy.stats.power.mean_design import mean_n, mean_power
+from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
 
 # Wins and losses of 50 in the published study, and the paired prompts that 80 % power needs.
 PUBLISHED = [(8, 3, 171), (5, 10, 234), (5, 11, 173), (9, 6, 652), (6, 8, 1372), (11, 10, 8239)]

@@ -18,11 +18,12 @@ from alignstudy.analysis.results import Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import Axis, Estimate
-from alignstudy.stats.effect import cohens_dz, sign_test, win_rate_interval
+from alignstudy.stats.effect import cohens_dz, win_rate_interval
 from alignstudy.stats.equivalence import tost_mean, tost_rates
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
-from alignstudy.stats.power.power import Power, mean_power_of, rate_power, stratified_power
+from alignstudy.records.robustness import Power
+from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
 MIN_PROMPTS = 10
@@ -222,7 +223,7 @@ def _comparison(
         note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
         family=table.metric.family,
         win_interval=wins,
-        p_sign=sign_test(pair.wins, pair.losses) if tested and not pair.is_clustered else None,
+        p_sign=mcnemar_exact(pair.wins, pair.losses) if tested and not pair.is_clustered else None,
         effect_size=cohens_dz(pair.units[0]) if has_effect else None,
         power=power_of(pair) if tested else None,
         p_equivalent=equivalence(pair, margin) if tested and margin else None,

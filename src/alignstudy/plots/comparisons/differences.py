@@ -19,45 +19,38 @@ from alignstudy.plots.base import (
     intervals_in_words,
 )
 from alignstudy.plots.comparisons.forest import draw_estimates
-from alignstudy.plots.style import (
-    MUTED,
-    in_house_style,
-    label_rows,
-    model_styles,
-    new_figure,
-    row_height,
-)
+from alignstudy.plots.style import MUTED, label_rows, model_style, new_figure, row_height
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Differences: each model minus the base model, paired by prompt, with intervals."""
-    reference, models = data.reference, data.compared
-    analysis = data.analysis
-    found = {
-        (metric.name, item.model): item
-        for metric in analysis.metrics
-        for item in data.comparisons(metric)
+    reference, models, analysis = data.reference, data.compared, data.analysis
+    made = {
+        (item.metric, item.model): item
+        for item in analysis.comparisons
         if item.reference == reference
     }
-    if not found:
+    found = {m: [made.get((m.name, model)) for model in models] for m in analysis.metrics}
+    shown = [item for items in found.values() for item in items if item]
+    if not shown:
         raise NothingToShow("differences: no model was compared with a reference")
-    height = 0.9 + max(1, len(models)) * max(0.55, row_height(models))
-    figure = new_figure(2 * height)
+    figure = new_figure(2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models))))
     columns = max(len(analysis.rates), len(analysis.scores))
     grid: Any = figure.subplots(2, columns, squeeze=False)
     for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):
         for axes, metric in zip(panels, metrics, strict=False):
-            _draw_panel(axes, data, metric, [found.get((metric.name, model)) for model in models])
+            _draw_panel(axes, data, metric, found[metric])
         for axes in panels[1:]:
             axes.set_yticks([])
         for axes in panels[len(metrics) :]:
             axes.set_axis_off()
-    keys = [(metric.name, model) for metric in analysis.metrics for model in models]
-    shown = [found[key] for key in keys if key in found]
     return Plot(
         figure=figure,
-        data=[_row(item) for item in shown],
+        data=[
+            estimate_row(item.difference, metric=item.metric, model=item.model)
+            | {"reference": reference, "p_corrected": item.p_holm, "shown": item.is_shown}
+            for item in shown
+        ],
         title=f"Differences to {reference}",
         caption=(
             f"Each model minus {reference}, prompt by prompt: percentage points for"
@@ -73,7 +66,6 @@ def _draw_panel(
     axes: Axes, data: FigureData, metric: Metric, items: Sequence[Comparison | None]
 ) -> None:
     """Draw the differences of one metric."""
-    styles = model_styles(data.models)
     axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
     if any(items):
         axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
@@ -82,19 +74,9 @@ def _draw_panel(
     draw_estimates(
         axes,
         [item.difference if item else None for item in items],
-        [styles[model] for model in data.compared],
+        [model_style(data.models, model) for model in data.compared],
         digits=metric.digits,
         hollow=[item is not None and not item.is_shown for item in items],
         signed=True,
     )
     label_rows(axes, data.compared)
-
-
-def _row(item: Comparison) -> dict[str, Any]:
-    """Return a difference as a row of the figure's data."""
-    row = estimate_row(item.difference, metric=item.metric, model=item.model)
-    return row | {
-        "reference": item.reference,
-        "p_corrected": item.p_holm,
-        "shown": item.is_shown,
-    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -24,43 +23,39 @@ def draw_matrices(
 ) -> Figure:
     """Draw a matrix for each axis: side by side where few names leave room, else stacked.
 
+    Rows are named and numbered, columns numbered alone.
+
     Args:
         names: Of rows and columns.
         cells: By axis; empty where nothing was measured.
         most_beside: So many names leave room.
         row: Least height of a row, inches.
     """
-    beside = len(names) <= most_beside
-    height = 0.9 + len(names) * max(row, row_height(names))
+    count, beside = len(names), len(names) <= most_beside
+    height = 0.9 + count * max(row, row_height(names))
     figure, panels = axis_panels(
         tuple(cells), height if beside else 2 * height, beside=beside, pad=12
     )
+    numbers = [str(i + 1) for i in range(count)]
+    named = [f"{wrap_label(name)}  {i}" for name, i in zip(names, numbers, strict=True)]
     for number, (axis, axes) in enumerate(panels.items()):
-        _draw_matrix(axes, names, cells[axis], name_rows=number == 0 or not beside)
+        for (y, x), (text, strength) in cells[axis].items():
+            colour = "#f0f2f4" if strength is None else shade(strength)
+            box = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white")
+            box.set_linewidth(2.0)
+            axes.add_patch(box)
+            label = axes.text(x, y, text, ha="center", va="center", in_layout=False)
+            label.set(fontsize=10, linespacing=1.15, color=MUTED if strength is None else INK)
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
+        axes.grid(visible=False)
+        axes.set_xticks(range(count), numbers)
+        axes.set_yticks(range(count), named if number == 0 or not beside else numbers)
+        axes.xaxis.tick_top()
+        axes.tick_params(axis="x", labelsize=11, labelcolor=INK)
+        axes.spines[:].set_visible(False)
         if not cells[axis]:
             not_measured(axes)
     return figure
-
-
-def _draw_matrix(axes: Axes, names: Sequence[str], cells: Cells, *, name_rows: bool) -> None:
-    """Draw a matrix whose rows are numbered, and named where asked, its columns numbered alone."""
-    for (row, column), (text, strength) in cells.items():
-        colour = "#f0f2f4" if strength is None else shade(strength)
-        box = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="white")
-        box.set_linewidth(2.0)
-        axes.add_patch(box)
-        label = axes.text(column, row, text, ha="center", va="center", in_layout=False)
-        label.set(fontsize=10, linespacing=1.15, color=MUTED if strength is None else INK)
-    count = len(names)
-    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
-    axes.grid(visible=False)
-    axes.set_xticks(range(count), [str(i + 1) for i in range(count)])
-    labels = [f"{wrap_label(name)}  {i}" for i, name in enumerate(names, start=1)]
-    axes.set_yticks(range(count), labels if name_rows else [str(i + 1) for i in range(count)])
-    axes.xaxis.tick_top()
-    axes.tick_params(axis="x", labelsize=11, labelcolor=INK)
-    for side in ("left", "bottom", "top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 def shade(strength: float) -> str:

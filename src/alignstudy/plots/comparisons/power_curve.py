@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
@@ -19,20 +18,17 @@ from alignstudy.plots.base import (
 from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
-    ModelStyle,
     add_legend,
     draw_marker,
-    in_house_style,
     legend_height,
     model_style,
     not_measured,
     wrap_label,
 )
 from alignstudy.records import Axis
-from alignstudy.stats.power.power import mcnemar_detectable
+from alignstudy.stats.power.mcnemar_design import mcnemar_detectable
 
-Dashes = tuple[int, tuple[int, ...] | None]
-_DASHES: tuple[Dashes, ...] = ((0, None), (0, (6, 3)), (0, (2, 2)))
+_DASHES: tuple[tuple[int, tuple[int, ...] | None], ...] = ((0, None), (0, (6, 3)), (0, (2, 2)))
 _NUMBERS = (20, 30, 50, 80, 130, 220, 400, 800, 2_000, 5_000)
 
 
@@ -44,7 +40,8 @@ class _Pair:
         discordance: Share of prompts on which just one of the two passes, 0 to 1.
         observed: Size of the difference of their rates, percentage points.
         n: Prompts that both have.
-        curve: (prompts, detectable difference in points), where there is one.
+        curve: (prompts, detectable difference in points) at round numbers of prompts and at this
+            study's, where there is one.
     """
 
     axis: Axis
@@ -52,10 +49,9 @@ class _Pair:
     discordance: float
     observed: float
     n: int
-    curve: tuple[tuple[int, float], ...]
+    curve: list[tuple[int, float]]
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Power: smallest difference that is found with 80 % power, by number of prompts."""
     pairs = {axis: _pairs(data, axis) for axis in data.axes}
@@ -75,11 +71,33 @@ def draw(data: FigureData) -> Plot:
     first.set_ylim(bottom=0)
     shown = {pair.model: model_style(data.models, pair.model) for pair in found if pair.curve}
     add_legend(figure, shown, line=True)
+    several = len({row.seed for row in data.responses}) > 1
     return Plot(
         figure=figure,
-        data=[row for pair in found for row in _rows(pair, data.reference)],
+        data=[
+            {
+                "axis": pair.axis.name,
+                "metric": rate_of(pair.axis).title,
+                "model": pair.model,
+                "reference": data.reference,
+                "prompts": n,
+                "detectable": points,
+                "this_study": n == pair.n,
+                "discordance": pair.discordance,
+                "observed": pair.observed,
+            }
+            for pair in found
+            for n, points in pair.curve
+        ],
         title=f"Power of comparisons with {data.reference}",
-        caption=_caption(data, found),
+        caption=(
+            "Power of McNemar's exact test (two-sided, 5\u00a0%, one comparison), if the models go"
+            " on to disagree on as large a share of prompts as here. Dashed line: this study"
+            f" ({numbers_of_prompts(pair.n for pair in found)} prompts). Filled marker: what it"
+            f" could find; open marker: the observed difference to {data.reference}, found as a"
+            f" rule only where it lies above the curve. Judge: {data.judge}."
+            + (" For one training a model; several seeds need fewer prompts." if several else "")
+        ),
     )
 
 
@@ -92,6 +110,8 @@ def _pairs(data: FigureData, axis: Axis) -> list[_Pair]:
             continue
         # With several seeds these are shares: the chance that one seed of each is discordant.
         discordance = float((reference * (1 - other) + other * (1 - reference)).mean())
+        numbers = sorted({*_NUMBERS, other.size})
+        shares = ((number, mcnemar_detectable(discordance, number)) for number in numbers)
         pairs.append(
             _Pair(
                 axis=axis,
@@ -99,25 +119,26 @@ def _pairs(data: FigureData, axis: Axis) -> list[_Pair]:
                 discordance=discordance,
                 observed=100 * abs(float((other - reference).mean())),
                 n=other.size,
-                curve=_curve(discordance, other.size),
+                curve=[(n, 100 * share) for n, share in shares if share is not None],
             )
         )
     return pairs
 
 
-def _curve(discordance: float, n: int) -> tuple[tuple[int, float], ...]:
-    """Return the smallest detectable difference at round numbers of prompts and at this study's."""
-    found = ((number, mcnemar_detectable(discordance, number)) for number in {*_NUMBERS, n})
-    return tuple(sorted((number, 100 * share) for number, share in found if share is not None))
-
-
 def _draw_panel(axes: Axes, data: FigureData, pairs: list[_Pair]) -> None:
-    """Draw the curves of one axis on a logarithmic scale of prompts."""
+    """Draw each curve, its value at this study's size, and the difference that was observed."""
     for pair in pairs:
-        if pair.curve:
-            place = data.compared.index(pair.model)
-            dashes = _DASHES[place % len(_DASHES)]
-            _draw_pair(axes, pair, model_style(data.models, pair.model), dashes)
+        if not pair.curve:
+            continue
+        style = model_style(data.models, pair.model)
+        dashes = _DASHES[data.compared.index(pair.model) % len(_DASHES)]
+        sizes, points = zip(*pair.curve, strict=True)
+        axes.plot(sizes, points, color=style.colour, linewidth=1.8, linestyle=dashes, zorder=3)
+        observed = draw_marker(axes, pair.n, pair.observed, style, hollow=True, size=8)
+        observed.set(zorder=5, clip_on=False)
+        here = dict(pair.curve).get(pair.n)
+        if here is not None:
+            draw_marker(axes, pair.n, here, style, size=7, edge=1.0)
     for n in sorted({pair.n for pair in pairs}):
         axes.axvline(n, color=INK, linewidth=1.2, linestyle=(0, (5, 2.5)), zorder=2.5)
     axes.set_xscale("log")
@@ -127,45 +148,3 @@ def _draw_panel(axes: Axes, data: FigureData, pairs: list[_Pair]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", rotation=0, labelsize=9)
-
-
-def _draw_pair(axes: Axes, pair: _Pair, style: ModelStyle, dashes: Dashes) -> None:
-    """Draw one curve, its value at this study's size, and the difference that was observed."""
-    sizes, points = zip(*pair.curve, strict=True)
-    axes.plot(sizes, points, color=style.colour, linewidth=1.8, linestyle=dashes, zorder=3)
-    observed = draw_marker(axes, pair.n, pair.observed, style, hollow=True, size=8)
-    observed.set(zorder=5, clip_on=False)
-    here = dict(pair.curve).get(pair.n)
-    if here is not None:
-        draw_marker(axes, pair.n, here, style, size=7, edge=1.0)
-
-
-def _rows(pair: _Pair, reference: str) -> list[dict[str, Any]]:
-    """Return a curve as rows of the figure's data."""
-    return [
-        {
-            "axis": pair.axis.name,
-            "metric": rate_of(pair.axis).title,
-            "model": pair.model,
-            "reference": reference,
-            "prompts": n,
-            "detectable": points,
-            "this_study": n == pair.n,
-            "discordance": pair.discordance,
-            "observed": pair.observed,
-        }
-        for n, points in pair.curve
-    ]
-
-
-def _caption(data: FigureData, pairs: list[_Pair]) -> str:
-    """Return which test, at which discordance, and what the markers are."""
-    several = len({row.seed for row in data.responses}) > 1
-    return (
-        "Power of McNemar's exact test (two-sided, 5\u00a0%, one comparison), if the models go on"
-        " to disagree on as large a share of prompts as here. Dashed line: this study"
-        f" ({numbers_of_prompts(pair.n for pair in pairs)} prompts). Filled marker: what it could"
-        f" find; open marker: the observed difference to {data.reference}, found as a rule only"
-        f" where it lies above the curve. Judge: {data.judge}."
-        + (" For one training a model; several seeds need fewer prompts." if several else "")
-    )

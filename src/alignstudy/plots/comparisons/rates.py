@@ -5,10 +5,8 @@ from __future__ import annotations
 from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, intervals_in_words
 from alignstudy.plots.comparisons.forest import draw_by_model
-from alignstudy.plots.style import in_house_style
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Rates by model: each axis' pass rate and their mean in percent, with intervals."""
     rates = data.analysis.rates

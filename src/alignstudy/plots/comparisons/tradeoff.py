@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -22,8 +22,8 @@ from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
     draw_marker,
-    in_house_style,
     model_style,
+    model_styles,
     new_figure,
 )
 from alignstudy.records import Axis
@@ -48,7 +48,6 @@ class _Point:
     n_y: int
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Trade-off: one rate against another by model, with 95 % bootstrap ellipses."""
     rng = np.random.default_rng(_SEED)
@@ -65,17 +64,34 @@ def draw(data: FigureData) -> Plot:
         spare.set_axis_off()
     data_rows: list[dict[str, Any]] = []
     for axes, ((x, y), points) in zip(grid.flatten(), shown.items(), strict=False):
-        front = _front(points)
+        places = [(point.x, point.y) for point in points]
+        # Points that no other is at least as good as on both axes and better on one.
+        front = [
+            p
+            for p, (a, b) in zip(points, places, strict=True)
+            if not any(c >= a and d >= b and (c, d) != (a, b) for c, d in places)
+        ]
         axes.set(xlabel=_label(x, brief=len(shown) > 1), ylabel=_label(y, brief=len(shown) > 1))
         _draw_panel(axes, data, points, front)
         names = {"x_metric": rate_of(x).name, "y_metric": rate_of(y).name}
         data_rows += [asdict(p) | names | {"dominated": p not in front} for p in points]
-    add_legend(figure, _styles(data, shown), details=_details(data) if len(shown) == 1 else None)
+    drawn = [point for points in shown.values() for point in points]
+    models = {point.model for point in drawn}
+    styles = {model: style for model, style in model_styles(data.models).items() if model in models}
+    add_legend(figure, styles, details=_details(data) if len(shown) == 1 else None)
+    numbers = numbers_of_prompts(n for p in drawn for n in (p.n_x, p.n_y))
+    flat = any(p.sd_x == 0 or p.sd_y == 0 for p in drawn)
     return Plot(
         figure=figure,
         data=data_rows,
         title=f"Trade-off of {listing([axis.quality for axis in data.axes])}",
-        caption=_caption(data, [point for points in shown.values() for point in points]),
+        caption=(
+            "Further up and further right is better. Ellipses: 95\u00a0% regions by bootstrap over"
+            f" prompts ({_DRAWS:,} draws, normal approximation); {numbers} prompts an axis. Shaded:"
+            " no better than some model on either rate; a model there has an open marker. Judge:"
+            f" {data.judge}."
+            + (" An ellipse without width: every response was rated alike." if flat else "")
+        ),
     )
 
 
@@ -84,14 +100,6 @@ def _label(axis: Axis, *, brief: bool) -> str:
     if brief:
         return f"{rate.short}, percent"
     return f"{rate.title}: {axis.prompts} prompts {axis.answered}, percent"
-
-
-def _styles(
-    data: FigureData, shown: Mapping[tuple[Axis, Axis], Sequence[_Point]]
-) -> dict[str, ModelStyle]:
-    """Return the style of every model that is drawn somewhere."""
-    drawn = {point.model for points in shown.values() for point in points}
-    return {model: model_style(data.models, model) for model in data.models if model in drawn}
 
 
 def _details(data: FigureData) -> dict[str, str]:
@@ -112,8 +120,7 @@ def _draw_panel(
 ) -> None:
     """Draw all models in one pair of rates."""
     axes.grid(visible=True, axis="both")
-    _set_limits(axes, points)
-    _shade(axes, front)
+    _draw_ground(axes, points, front)
     places = [(point.x, point.y) for point in points]
     for number, point in enumerate(points):
         # Models at one place are drawn around each other, not over each other.
@@ -173,20 +180,8 @@ def resampled_rates(
     return rates
 
 
-def _front(points: Sequence[_Point]) -> list[_Point]:
-    """Return the points that no other is at least as good as on both axes and better on one."""
-    return [
-        point
-        for point in points
-        if not any(
-            other.x >= point.x and other.y >= point.y and (other.x, other.y) != (point.x, point.y)
-            for other in points
-        )
-    ]
-
-
-def _set_limits(axes: Axes, points: Sequence[_Point]) -> None:
-    """Show every ellipse, and not less than a quarter of the scale, whatever the spread."""
+def _draw_ground(axes: Axes, points: Sequence[_Point], front: Sequence[_Point]) -> None:
+    """Show every ellipse and at least a quarter of the scale; shade what the front dominates."""
     for name, scale in (("x", axes.xaxis), ("y", axes.yaxis)):
         values = [(getattr(p, name), 2.7 * getattr(p, f"sd_{name}")) for p in points]
         low, high = min(v - r for v, r in values), max(v + r for v, r in values)
@@ -196,10 +191,6 @@ def _set_limits(axes: Axes, points: Sequence[_Point]) -> None:
         ticks = [tick for tick in scale.get_major_locator().tick_values(low, high)]
         scale.set_ticks([tick for tick in ticks if low <= tick <= high and 0 <= tick <= 100])
         scale.axes.set(**{f"{scale.axis_name}lim": (low, high)})
-
-
-def _shade(axes: Axes, front: Sequence[_Point]) -> None:
-    """Shade what is worse than some model on both axes."""
     (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     corners = []
     height = bottom
@@ -236,16 +227,3 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, ho
             )
         )
     draw_marker(axes, point.x, point.y, style, size=size, hollow=hollow, edge=2.0)
-
-
-def _caption(data: FigureData, points: Sequence[_Point]) -> str:
-    """Return what ellipses, shade and open markers mean."""
-    numbers = numbers_of_prompts(n for p in points for n in (p.n_x, p.n_y))
-    flat = any(p.sd_x == 0 or p.sd_y == 0 for p in points)
-    return (
-        "Further up and further right is better. Ellipses:"
-        f" 95\u00a0% regions by bootstrap over prompts ({_DRAWS:,} draws, normal approximation);"
-        f" {numbers} prompts an axis. Shaded: no better than some model on either rate; a model"
-        f" there has an open marker. Judge: {data.judge}."
-        + (" An ellipse without width: every response was rated alike." if flat else "")
-    )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-from matplotlib.axes import Axes
 
 from alignstudy.plots.base import (
     FigureData,
@@ -17,17 +14,13 @@ from alignstudy.plots.base import (
 )
 from alignstudy.plots.style import (
     MUTED,
-    ModelStyle,
     draw_marker,
-    in_house_style,
     label_rows,
     new_figure,
     not_measured,
     one_line,
     other_styles,
 )
-from alignstudy.records import Axis, Estimate
-from alignstudy.records.evidence import JudgeQuality, ProbeShift
 
 _NAMES = {
     "dont_understand": "'I don't understand'",
@@ -37,7 +30,6 @@ _NAMES = {
 }
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Judge controls: how far the score of a control text lies from that of a good response."""
     judges = [quality for quality in data.findings.qualities if quality.probes]
@@ -52,13 +44,31 @@ def draw(data: FigureData) -> Plot:
             first = axes is panels[0]
             axes.set_title(f"{one_line(quality.judge) if first else ''}\n{axis_title(axis)}")
             axes.set_xlabel("shift of the score, the judge's unit")
-            _draw_panel(axes, quality, axis, probes, styles[quality.judge])
+            label_rows(axes, [_NAMES.get(probe, probe.replace("_", " ")) for probe in probes])
+            found = [item for item in quality.probes if item.axis == axis.name]
+            if not found:
+                not_measured(axes)
+                continue
+            axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
+            axes.margins(x=0.08)
+            style = styles[quality.judge]
+            for item in found:
+                row, shift = probes.index(item.probe), item.shift
+                axes.hlines(row, shift.low, shift.high, color=style.colour, linewidth=2.2, zorder=3)
+                draw_marker(axes, shift.value, row, style, hollow=shift.low <= 0 <= shift.high)
         for axes in panels[1:]:
             axes.set_yticks([])
     shifts = (item.shift for quality in judges for item in quality.probes)
     return Plot(
         figure=figure,
-        data=[_row(quality, item) for quality in judges for item in quality.probes],
+        data=[
+            {"judge": quality.judge, "axis": item.axis, "probe": item.probe}
+            | {"shift": item.shift.value}
+            | columns(item.shift, "low", "high", "n", "method")
+            | columns(item, "flipped", "passed")
+            for quality in judges
+            for item in quality.probes
+        ],
         title="Control texts for judges",
         caption=(
             "Mean score of a control text minus that of the response that people preferred, on the"
@@ -66,35 +76,3 @@ def draw(data: FigureData) -> Plot:
             f" of 0. Open marker: the interval holds 0. {intervals_in_words(shifts)}"
         ),
     )
-
-
-def _draw_panel(
-    axes: Axes, quality: JudgeQuality, axis: Axis, probes: Sequence[str], style: ModelStyle
-) -> None:
-    """Draw one judge's shifts on one axis."""
-    found = {item.probe: item for item in quality.probes if item.axis == axis.name}
-    if found:
-        axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
-        axes.margins(x=0.08)
-    else:
-        not_measured(axes)
-    rows = [row for row, probe in enumerate(probes) if probe in found]
-    shifts = [found[probes[row]].shift for row in rows]
-    lows, highs = [s.low for s in shifts], [s.high for s in shifts]
-    axes.hlines(rows, lows, highs, color=style.colour, linewidth=2.2, zorder=3)
-    for hollow in (False, True):
-        points = [(s.value, r) for s, r in zip(shifts, rows, strict=True) if hollow == _holds_0(s)]
-        draw_marker(axes, [x for x, _ in points], [y for _, y in points], style, hollow=hollow)
-    label_rows(axes, [_NAMES.get(probe, probe.replace("_", " ")) for probe in probes])
-
-
-def _holds_0(estimate: Estimate) -> bool:
-    """Whether an interval holds 0."""
-    return estimate.low <= 0 <= estimate.high
-
-
-def _row(quality: JudgeQuality, item: ProbeShift) -> dict[str, Any]:
-    """Return a probe as a row of the figure's data."""
-    row = {"judge": quality.judge, "axis": item.axis, "probe": item.probe}
-    shift = {"shift": item.shift.value} | columns(item.shift, "low", "high", "n", "method")
-    return row | shift | columns(item, "flipped", "passed")

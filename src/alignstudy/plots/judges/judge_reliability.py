@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -21,7 +20,6 @@ from alignstudy.plots.style import (
     MUTED,
     ModelStyle,
     add_legend,
-    in_house_style,
     legend_height,
     not_measured,
     other_styles,
@@ -34,7 +32,6 @@ _APART = 1.0
 """Percent between the markers of two judges, so that whiskers don't cover each other."""
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Judge reliability: predicted chance of the preferred response against how often it is so."""
     qualities = data.findings.qualities
@@ -55,11 +52,33 @@ def draw(data: FigureData) -> Plot:
                 _draw_judge(axes, bins, styles[quality.judge], shift)
     next(iter(panels.values())).set_ylabel("observed, percent")
     add_legend(figure, styles, line=True)
+    found = [item.observed for quality in qualities for item in quality.reliability]
+    parts = [
+        f"{quality.judge}, {axis.prompts} prompts: prefers what people prefer in"
+        f" {accuracy.value:.1f}\u00a0% of {accuracy.n} pairs, calibration error"
+        f" {quality.ece[axis.name]:.2f}."
+        for quality in qualities
+        for axis in data.axes
+        if (accuracy := quality.accuracy(axis.name)) is not None and axis.name in quality.ece
+    ]
     return Plot(
         figure=figure,
-        data=[row for quality in qualities for row in _rows(quality, data.axes)],
+        data=[
+            {"judge": quality.judge, "axis": axis.name, "predicted": item.predicted}
+            | {"observed": item.observed.value}
+            | columns(item.observed, "low", "high", "n", "method")
+            for quality in qualities
+            for axis in data.axes
+            for item in _bins(quality, axis)
+        ],
         title="Reliability of judges",
-        caption=_caption(qualities, data.axes),
+        caption=(
+            "Pairs of responses that people compared, grouped by the probability that the judge's"
+            " score difference d stands for, 1 / (1 + exp(-d)); on the diagonal, the judge is as"
+            " sure as it is right. Larger markers: more pairs."
+            f" Whiskers: 95\u00a0% intervals{methods_in_words(found)};"
+            f" {numbers_of_prompts(item.n for item in found)} pairs a marker. " + " ".join(parts)
+        ).strip(),
     )
 
 
@@ -91,34 +110,3 @@ def _draw_judge(
             markeredgewidth=0.6,
             zorder=4,
         )
-
-
-def _rows(quality: JudgeQuality, tested: Sequence[Axis]) -> list[dict[str, Any]]:
-    """Return a judge's bins as rows of the figure's data."""
-    return [
-        {"judge": quality.judge, "axis": axis.name, "predicted": item.predicted}
-        | {"observed": item.observed.value}
-        | columns(item.observed, "low", "high", "n", "method")
-        for axis in tested
-        for item in _bins(quality, axis)
-    ]
-
-
-def _caption(qualities: Sequence[JudgeQuality], tested: Sequence[Axis]) -> str:
-    """Return what a bin is, and each judge's accuracy and calibration error."""
-    found = [item.observed for quality in qualities for item in quality.reliability]
-    parts = [
-        f"{quality.judge}, {axis.prompts} prompts: prefers what people prefer in"
-        f" {accuracy.value:.1f}\u00a0% of {accuracy.n} pairs, calibration error"
-        f" {quality.ece[axis.name]:.2f}."
-        for quality in qualities
-        for axis in tested
-        if (accuracy := quality.accuracy(axis.name)) is not None and axis.name in quality.ece
-    ]
-    return (
-        "Pairs of responses that people compared, grouped by the probability that the judge's score"
-        " difference d stands for, 1 / (1 + exp(-d)); on the diagonal, the judge is as sure as it"
-        " is right. Larger markers: more pairs."
-        f" Whiskers: 95\u00a0% intervals{methods_in_words(found)};"
-        f" {numbers_of_prompts(item.n for item in found)} pairs a marker. " + " ".join(parts)
-    ).strip()

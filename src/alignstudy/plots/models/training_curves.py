@@ -6,13 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
-
 from alignstudy.plots.base import FigureData, NothingToShow, Plot
 from alignstudy.plots.style import (
-    ModelStyle,
     add_legend,
-    in_house_style,
+    draw_curve,
     legend_height,
     new_figure,
     other_styles,
@@ -22,11 +19,16 @@ from alignstudy.records.evidence import TrainingRecord
 _QUANTITIES = {"loss": "loss", "implicit_reward_margin": "implicit reward margin"}
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Training curves: loss by step for each method, and the margins of preference methods."""
     curves = labelled(data.training)
-    panels = _panels(curves)
+    methods = dict.fromkeys(record.method for _, record in curves)
+    panels = [
+        (method, quantity)
+        for method in methods
+        for quantity in _QUANTITIES
+        if any(_logged(record, quantity) for _, record in curves if record.method == method)
+    ]
     if not panels:
         raise NothingToShow("training curves: nothing was trained, or nothing was logged")
     num_rows = math.ceil(len(panels) / 2)
@@ -38,11 +40,13 @@ def draw(data: FigureData) -> Plot:
         axes.set(title=f"{method}: {_QUANTITIES[quantity]}", xlabel="step")
         axes.grid(visible=True, axis="y")
         for label, record in curves:
-            if record.method == method:
-                points = _logged(record, quantity)
-                _draw_curve(axes, points, styles[label])
-                what = {"training": label, "method": method, "quantity": quantity}
-                rows += [what | {"step": step, "value": value} for step, value in points]
+            if record.method != method or not (points := _logged(record, quantity)):
+                continue
+            steps, values = zip(*points, strict=True)
+            few = {} if len(points) < 30 else {"marker": None}
+            draw_curve(axes, steps, values, styles[label], markersize=5, **few)
+            what = {"training": label, "method": method, "quantity": quantity}
+            rows += [what | {"step": step, "value": value} for step, value in points]
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     add_legend(figure, styles, line=True)
@@ -69,17 +73,6 @@ def labelled(training: Sequence[TrainingRecord]) -> list[tuple[str, TrainingReco
     ]
 
 
-def _panels(curves: Sequence[tuple[str, TrainingRecord]]) -> list[tuple[str, str]]:
-    """Return the (method, quantity) that something was logged for, methods in their order."""
-    methods = dict.fromkeys(record.method for _, record in curves)
-    return [
-        (method, quantity)
-        for method in methods
-        for quantity in _QUANTITIES
-        if any(_logged(record, quantity) for _, record in curves if record.method == method)
-    ]
-
-
 def _logged(record: TrainingRecord, quantity: str) -> list[tuple[float, float]]:
     """Return (step, value) of the finite values that a training logged of a quantity."""
     return [
@@ -89,11 +82,3 @@ def _logged(record: TrainingRecord, quantity: str) -> list[tuple[float, float]]:
         and isinstance(point.get(quantity), (int, float))
         and math.isfinite(point[quantity])
     ]
-
-
-def _draw_curve(axes: Axes, points: Sequence[tuple[float, float]], style: ModelStyle) -> None:
-    """Draw one curve, with markers where its points are few."""
-    if points:
-        steps, values = zip(*points, strict=True)
-        marker = style.marker if len(points) < 30 else None
-        axes.plot(steps, values, color=style.colour, linewidth=1.8, marker=marker, markersize=5)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns
 from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
@@ -16,11 +17,10 @@ from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
     draw_cloud,
-    in_house_style,
     not_measured,
     threshold_line,
 )
-from alignstudy.records import Axis, ScoredResponse, StopReason
+from alignstudy.records import StopReason
 
 _ENDED, _CAP, _UNKNOWN = "ended by itself", "cut off at the cap", "end not known"
 _STYLES = {
@@ -28,64 +28,60 @@ _STYLES = {
     _CAP: ModelStyle("#D55E00", "^"),
     _UNKNOWN: ModelStyle("#4d4d4d", "s"),
 }
+_ENDS = {StopReason.CAP: _CAP, None: _UNKNOWN}
 _MOST_BINS = 10
 _LEAST_IN_BIN = 8
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Scores by length: every response's score against its length, marked by how it ended."""
-    rows = [row for axis in data.axes for row in _rows(data, axis)]
+    rows = [
+        columns(row, "axis", "model", "seed", "prompt_id")
+        | {"characters": len(row.response), "end": _ENDS.get(row.stop_reason, _ENDED)}
+        | {"score": score}
+        for axis in data.axes
+        for model in data.models
+        for row, score in data.scores(axis, model)
+    ]
     if not rows:
         raise NothingToShow(f"scores by length: the judge {data.judge} gave no score")
     figure, panels = axis_panels(data.axes, 4.4)
     for axis, axes in panels.items():
         axes.set(xlabel="length, characters")
         of_axis = [row for row in rows if row["axis"] == axis.name]
-        if not of_axis:
+        if of_axis:
+            _draw_panel(axes, of_axis)
+            threshold_line(axes, data.threshold(axis), vertical=False)
+        else:
             not_measured(axes)
             axes.set_yticks([])
-            continue
-        for end, style in _STYLES.items():
-            ended = [row for row in of_axis if row["end"] == end]
-            lengths, scores = ([row[name] for row in ended] for name in ("characters", "score"))
-            draw_cloud(axes, lengths, scores, style, many=len(of_axis) > MANY_POINTS, alpha=0.5)
-        _draw_medians(axes, of_axis)
-        threshold_line(axes, data.threshold(axis), vertical=False)
     next(iter(panels.values())).set_ylabel("score")
-    ends = {row["end"] for row in rows}
+    ends = Counter(row["end"] for row in rows)
     add_legend(figure, {end: style for end, style in _STYLES.items() if end in ends})
-    return Plot(figure=figure, data=rows, title="Scores by length", caption=_caption(data, rows))
+    unknown = ends[_UNKNOWN]
+    return Plot(
+        figure=figure,
+        data=rows,
+        title="Scores by length",
+        caption=(
+            "Each point is one response of any model. Black line: median score of groups of"
+            " responses of similar length; no interval is drawn. Dashed line: the threshold."
+            " Prompts and models differ along the line, so it shows what goes together, not what"
+            " causes what."
+            + (f" How {unknown} responses ended was not recorded." if unknown else "")
+            + f" Judge: {data.judge}; responses for each model and axis:"
+            f" {data.numbers_of_scores()}."
+        ),
+    )
 
 
-def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
-    """Return every response with a score as a row of the figure's data."""
-    return [
-        {
-            "axis": axis.name,
-            "model": model,
-            "seed": row.seed,
-            "prompt_id": row.prompt_id,
-            "characters": len(row.response),
-            "end": _end(row),
-            "score": score,
-        }
-        for model in data.models
-        for row, score in data.scores(axis, model)
-    ]
-
-
-def _end(row: ScoredResponse) -> str:
-    """Return how a response ended."""
-    if row.stop_reason is None:
-        return _UNKNOWN
-    return _CAP if row.stop_reason == StopReason.CAP else _ENDED
-
-
-def _draw_medians(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    """Draw the median score of groups of responses of similar length."""
-    lengths = np.array([row["characters"] for row in rows])
-    scores = np.array([row["score"] for row in rows])
+def _draw_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """Draw every response, and the median score of groups of responses of similar length."""
+    for end, style in _STYLES.items():
+        ended = [row for row in rows if row["end"] == end]
+        lengths, scores = ([row[name] for row in ended] for name in ("characters", "score"))
+        draw_cloud(axes, lengths, scores, style, many=len(rows) > MANY_POINTS, alpha=0.5)
+    lengths, scores = (np.array([row[name] for row in rows]) for name in ("characters", "score"))
     groups = groups_by_length(lengths)
     if len(groups) < 2:
         return
@@ -114,16 +110,3 @@ def groups_by_length(lengths: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, num_groups + 1)[1:-1]))
     numbers = np.searchsorted(edges, lengths, side="left")
     return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
-
-
-def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
-    """Return what points and the line are, and that lengths are no treatment."""
-    unknown = sum(row["end"] == _UNKNOWN for row in rows)
-    return (
-        "Each point is one response of any model. Black line: median score of groups of responses"
-        " of similar length; no interval is drawn. Dashed line: the threshold. Prompts and models"
-        " differ along the line, so it shows what goes together, not what causes what."
-        + (f" How {unknown} responses ended was not recorded." if unknown else "")
-        + f" Judge: {data.judge}; responses for each model and axis:"
-        f" {data.numbers_of_scores()}."
-    )

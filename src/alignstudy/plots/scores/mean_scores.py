@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, intervals_in_words
 from alignstudy.plots.comparisons.forest import draw_by_model
-from alignstudy.plots.style import in_house_style
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Mean scores: the judge's mean score by model on each axis, with intervals."""
     scores = data.analysis.scores

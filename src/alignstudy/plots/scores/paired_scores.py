@@ -15,7 +15,6 @@ from alignstudy.plots.style import (
     MANY_POINTS,
     MUTED,
     draw_cloud,
-    in_house_style,
     model_style,
     new_figure,
     not_measured,
@@ -28,7 +27,6 @@ _Pairs = dict[tuple[Axis, str], tuple[list[str], NDArray[np.float64]]]
 """(axis, model) -> ids of prompts, and the scores of the reference and of the model."""
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Paired scores: each prompt's score of the base model against that of each other model."""
     pairs: _Pairs = {
@@ -48,15 +46,36 @@ def draw(data: FigureData) -> Plot:
         _draw_axis(panels, data, pairs, axis)
     return Plot(
         figure=figure,
-        data=_rows(data, pairs),
+        data=[
+            {
+                "axis": axis.name,
+                "model": model,
+                "reference": data.reference,
+                "prompt_id": prompt,
+                "reference_score": first,
+                "model_score": second,
+            }
+            for (axis, model), (ids, both) in pairs.items()
+            for prompt, first, second in zip(ids, *both.tolist(), strict=True)
+        ],
         title=f"Scores prompt by prompt, against {data.reference}",
-        caption=_caption(data, pairs),
+        caption=(
+            f"Each point is one prompt: the score of {data.reference}'s response against that of"
+            " the named model's (means over training seeds). Above the diagonal the model scores"
+            " higher: \u25b2 counts these prompts, \u25bc those below. Dashed lines: thresholds. No"
+            f" interval is drawn. Judge: {data.judge}; prompts a panel:"
+            f" {numbers_of_prompts(len(ids) for ids, _ in pairs.values() if ids)}."
+        ),
     )
 
 
 def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis) -> None:
     """Draw the panels of one axis on one scale."""
-    low, high = _span([both for model in data.compared if (both := pairs[axis, model][1]).size])
+    scores = np.concatenate([pairs[axis, model][1].ravel() for model in data.compared])
+    low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.5, 0.5)
+    room = 0.06 * (high - low) or 0.5
+    low, high = low - room, high + room
+    ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
     num_columns = panels.shape[1]
     for number, axes in enumerate(panels.flatten()):
         if number >= len(data.compared):
@@ -64,7 +83,8 @@ def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis
             continue
         model = data.compared[number]
         axes.set_title(wrap_label(model), fontsize=12 if len(data.compared) < _COLUMNS else 9.5)
-        _set_scales(axes, low, high)
+        axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1, xticks=ticks, yticks=ticks)
+        axes.grid(visible=True, axis="both")
         axes.tick_params(
             labelleft=number % num_columns == 0,
             labelbottom=number + num_columns >= len(data.compared),
@@ -78,25 +98,6 @@ def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis
         axes.set_ylabel(f"{axis_title(axis)}:\nthe model's score")
     for axes in panels[-1]:
         axes.set_xlabel(f"score of {wrap_label(data.reference)}")
-
-
-def _set_scales(axes: Axes, low: float, high: float) -> None:
-    """Set for both directions the same limits and ticks."""
-    ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.grid(visible=True, axis="both")
-
-
-def _span(scores: list[NDArray[np.float64]]) -> tuple[float, float]:
-    """Return the limits of both scales: all scores with room at the ends."""
-    if not scores:
-        return 0.0, 1.0
-    low = min(float(found.min()) for found in scores)
-    high = max(float(found.max()) for found in scores)
-    room = 0.06 * (high - low) or 0.5
-    return low - room, high + room
 
 
 def _draw_panel(
@@ -125,30 +126,3 @@ def _draw_panel(
             ha="left" if x < 0.5 else "right",
             va="top" if y > 0.5 else "bottom",
         )
-
-
-def _rows(data: FigureData, pairs: _Pairs) -> list[dict[str, Any]]:
-    """Return all pairs as rows of the figure's data."""
-    return [
-        {
-            "axis": axis.name,
-            "model": model,
-            "reference": data.reference,
-            "prompt_id": prompt,
-            "reference_score": first,
-            "model_score": second,
-        }
-        for (axis, model), (ids, both) in pairs.items()
-        for prompt, first, second in zip(ids, *both.tolist(), strict=True)
-    ]
-
-
-def _caption(data: FigureData, pairs: _Pairs) -> str:
-    """Return what a point is, and what the two numbers count."""
-    counts = (len(ids) for ids, _ in pairs.values() if ids)
-    return (
-        f"Each point is one prompt: the score of {data.reference}'s response against that of the"
-        " named model's (means over training seeds). Above the diagonal the model scores higher:"
-        " \u25b2 counts these prompts, \u25bc those below. Dashed lines: thresholds. No interval"
-        f" is drawn. Judge: {data.judge}; prompts a panel: {numbers_of_prompts(counts)}."
-    )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from matplotlib.axes import Axes
 
-from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns
 from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
-    ModelStyle,
     add_legend,
-    in_house_style,
+    draw_curve,
     legend_height,
     model_styles,
     not_measured,
@@ -22,10 +18,14 @@ from alignstudy.plots.style import (
 _MOST_STEPS = 500
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Score distributions: the share of responses up to every score, by model and axis."""
-    rows = _rows(data)
+    rows = [
+        columns(row, "axis", "model", "seed", "prompt_id") | {"score": score}
+        for axis in data.axes
+        for model in data.models
+        for row, score in data.scores(axis, model)
+    ]
     if not rows:
         raise NothingToShow(f"score distributions: the judge {data.judge} gave no score")
     figure, panels = axis_panels(data.axes, 3.8 + legend_height(data.models), sharey=True)
@@ -36,8 +36,22 @@ def draw(data: FigureData) -> Plot:
             not_measured(axes)
             continue
         for place, (model, style) in enumerate(styles.items()):
-            scores = [score for _, score in data.scores(axis, model)]
-            _draw_steps(axes, scores, style, shift=place / len(styles))
+            scores = np.sort([score for _, score in data.scores(axis, model)])
+            if not scores.size:
+                continue
+            # Of many scores, steps too small to see are left out.
+            spaced = np.linspace(0, scores.size - 1, min(scores.size, _MOST_STEPS))
+            steps = np.unique(spaced.astype(int))
+            every = max(1, len(steps) // 5)
+            start = min(len(steps), round(place / len(styles) * every))
+            draw_curve(
+                axes,
+                [scores[0], *scores[steps]],
+                [0.0, *(100.0 * (steps + 1) / scores.size)],
+                style,
+                drawstyle="steps-post",
+                markevery=(start, every),
+            )
         threshold_line(axes, data.threshold(axis))
     next(iter(panels.values())).set_ylabel("percent of responses\nwith at most this score")
     add_legend(figure, styles, line=True)
@@ -51,42 +65,4 @@ def draw(data: FigureData) -> Plot:
             f" curve lacks to 100 there. Judge: {data.judge}; responses for each model and axis:"
             f" {data.numbers_of_scores()}."
         ),
-    )
-
-
-def _rows(data: FigureData) -> list[dict[str, Any]]:
-    """Return every score as a row of the figure's data."""
-    return [
-        {
-            "axis": axis.name,
-            "model": model,
-            "seed": row.seed,
-            "prompt_id": row.prompt_id,
-            "score": score,
-        }
-        for axis in data.axes
-        for model in data.models
-        for row, score in data.scores(axis, model)
-    ]
-
-
-def _draw_steps(axes: Axes, scores: list[float], style: ModelStyle, shift: float) -> None:
-    """Draw one empirical distribution function; of many scores, steps too small to see go."""
-    if not scores:
-        return
-    ordered = np.sort(scores)
-    number = len(ordered)
-    steps = np.unique(np.linspace(0, number - 1, min(number, _MOST_STEPS)).astype(int))
-    shares = 100.0 * (steps + 1) / number
-    every = max(1, len(steps) // 5)
-    axes.step(
-        [ordered[0], *ordered[steps]],
-        [0.0, *shares],
-        where="post",
-        color=style.colour,
-        linewidth=1.8,
-        marker=style.marker,
-        markersize=6,
-        markevery=(min(len(steps), round(shift * every)), every),
-        zorder=3,
     )

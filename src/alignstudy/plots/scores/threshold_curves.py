@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from alignstudy.metrics.figures import rate_of
-from alignstudy.plots.base import FigureData, NothingToShow, Plot, axis_title, numbers_of_prompts
+from alignstudy.plots.base import (
+    FigureData,
+    NothingToShow,
+    Plot,
+    axis_title,
+    numbers_of_prompts,
+)
 from alignstudy.plots.style import (
     add_legend,
-    in_house_style,
+    draw_curve,
     legend_height,
     model_styles,
     new_figure,
@@ -26,7 +32,6 @@ from alignstudy.records.robustness import Sweep
 _ROW = 0.2
 
 
-@in_house_style
 def draw(data: FigureData) -> Plot:
     """Threshold curves: rates by threshold, with bands, and below them which model leads."""
     sweeps = {sweep.axis: sweep for sweep in data.analysis.sweeps}
@@ -52,68 +57,26 @@ def draw(data: FigureData) -> Plot:
     panels[0, 0].set_ylabel("percent")
     panels[1, 0].set_ylabel("leads", rotation=0, ha="right", va="center", labelpad=16)
     add_legend(figure, model_styles(data.models), line=True)
+    found = {axis: sweeps[axis.name] for axis in data.axes if axis.name in sweeps}
+    scored = [~np.isnan(data.panels[sweep.axis].scores) for sweep in found.values()]
+    orders = "; ".join(
+        f"{rate_of(axis).title}: {sweep.num_rankings} distinct"
+        f" ranking{'s' if sweep.num_rankings != 1 else ''} at {len(sweep.thresholds)} thresholds"
+        for axis, sweep in found.items()
+    )
     return Plot(
         figure=figure,
-        data=[row for sweep in sweeps.values() for row in _rows(sweep, data.models)],
+        data=[row for sweep in found.values() for row in _rows(sweep, data.models)],
         title="Rates by threshold",
-        caption=_caption(data, sweeps),
+        caption=(
+            "Share of responses whose score lies above a threshold. Bands: 95\u00a0% intervals"
+            " (Wilson), each model and threshold by itself. Dashed line: the study's threshold."
+            f" Below: the thresholds at which a model has the highest rate, ties shown for all."
+            f" {orders}. Judge: {data.judge};"
+            f" {numbers_of_prompts(int(there.any(axis=0).sum()) for there in scored)} prompts an"
+            " axis."
+        ),
     )
-
-
-def _draw_curves(axes: Axes, data: FigureData, sweep: Sweep) -> None:
-    """Draw one line with its band a model."""
-    axes.grid(visible=True, axis="both")
-    num_points = len(sweep.thresholds)
-    for place, (model, style) in enumerate(model_styles(data.models).items()):
-        if model not in sweep.rates:
-            continue
-        low, high = sweep.low[model], sweep.high[model]
-        fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0}
-        axes.fill_between(sweep.thresholds, low, high, alpha=0.10, zorder=1.5, **fill)
-        # Markers are set apart, else those of models that agree would hide each other.
-        every = max(1, num_points // 6)
-        start = place * every // len(data.models)
-        axes.plot(
-            sweep.thresholds,
-            sweep.rates[model],
-            color=style.colour,
-            linewidth=1.8,
-            marker=style.marker,
-            markersize=6,
-            markevery=(start, every),
-            zorder=3,
-        )
-
-
-def _draw_leaders(axes: Axes, data: FigureData, sweep: Sweep) -> None:
-    """Draw, a row a model, where no other model has a higher rate."""
-    left: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "in_layout": False}
-    for row, (model, style) in enumerate(model_styles(data.models).items()):
-        fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0, "zorder": 3}
-        for stretch in _stretches(sweep, model):
-            axes.fill_between(stretch, row - 0.36, row + 0.36, **fill)
-        marker: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
-        axes.plot([-0.025], [row], clip_on=False, **left, **marker)
-    axes.set_yticks([])
-    axes.set_ylim(len(data.models) - 0.4, -0.6)
-    axes.spines["left"].set_visible(False)
-    axes.grid(visible=False)
-    axes.hlines(range(len(data.models)), *axes.get_xlim(), color="#eaeef2", linewidth=1.0, zorder=1)
-
-
-def _stretches(sweep: Sweep, model: str) -> list[tuple[float, float]]:
-    """Return where a model leads, each threshold widened halfway to its neighbours."""
-    grid = sweep.thresholds
-    middles = [grid[0], *((a + b) / 2 for a, b in pairwise(grid)), grid[-1]]
-    found: list[tuple[float, float]] = []
-    for number, leaders in enumerate(sweep.leaders):
-        if model not in leaders:
-            continue
-        low, high = middles[number], middles[number + 1]
-        if found and found[-1][1] == low:
-            low = found.pop()[0]
-        found.append((low, high))
-    return found
 
 
 def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
@@ -134,20 +97,38 @@ def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _caption(data: FigureData, sweeps: dict[str, Sweep]) -> str:
-    """Return what bands and rows are, and how often the order changes."""
-    scored = [~np.isnan(data.panels[axis].scores) for axis in sweeps]
-    counts = [int(there.any(axis=0).sum()) for there in scored]
-    orders = "; ".join(
-        f"{rate_of(axis).title}: {sweeps[axis.name].num_rankings} distinct"
-        f" ranking{'s' if sweeps[axis.name].num_rankings != 1 else ''} at"
-        f" {len(sweeps[axis.name].thresholds)} thresholds"
-        for axis in data.axes
-        if axis.name in sweeps
-    )
-    return (
-        "Share of responses whose score lies above a threshold. Bands: 95\u00a0% intervals"
-        " (Wilson), each model and threshold by itself. Dashed line: the study's threshold. Below:"
-        f" the thresholds at which a model has the highest rate, ties shown for all. {orders}."
-        f" Judge: {data.judge}; {numbers_of_prompts(counts)} prompts an axis."
-    )
+def _draw_curves(axes: Axes, data: FigureData, sweep: Sweep) -> None:
+    """Draw one line with its band a model."""
+    axes.grid(visible=True, axis="both")
+    num_points = len(sweep.thresholds)
+    for place, (model, style) in enumerate(model_styles(data.models).items()):
+        if model not in sweep.rates:
+            continue
+        low, high = sweep.low[model], sweep.high[model]
+        fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0}
+        axes.fill_between(sweep.thresholds, low, high, alpha=0.10, zorder=1.5, **fill)
+        # Markers are set apart, else those of models that agree would hide each other.
+        every = max(1, num_points // 6)
+        start = place * every // len(data.models)
+        draw_curve(axes, sweep.thresholds, sweep.rates[model], style, markevery=(start, every))
+
+
+def _draw_leaders(axes: Axes, data: FigureData, sweep: Sweep) -> None:
+    """Draw, a row a model, where no other model has a higher rate."""
+    left: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "in_layout": False}
+    # Each threshold is widened halfway to its neighbours, and those side by side are joined.
+    grid = sweep.thresholds
+    edges = [grid[0], *((a + b) / 2 for a, b in pairwise(grid)), grid[-1]]
+    for row, (model, style) in enumerate(model_styles(data.models).items()):
+        fill: dict[str, Any] = {"facecolor": style.colour, "linewidth": 0, "zorder": 3}
+        leads = groupby(range(len(grid)), key=lambda place: model in sweep.leaders[place])
+        for places in (list(places) for leading, places in leads if leading):
+            stretch = (edges[places[0]], edges[places[-1] + 1])
+            axes.fill_between(stretch, row - 0.36, row + 0.36, **fill)
+        marker: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": 6}
+        axes.plot([-0.025], [row], clip_on=False, **left, **marker)
+    axes.set_yticks([])
+    axes.set_ylim(len(data.models) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False)
+    axes.hlines(range(len(data.models)), *axes.get_xlim(), color="#eaeef2", linewidth=1.0, zorder=1)

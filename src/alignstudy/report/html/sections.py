@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import (
@@ -34,7 +34,7 @@ _FIGURES = {
     "policy": ("divergence",),
     "training": ("training_curves",),
 }
-_TITLES = {
+TITLES = {
     "merits": "Metrics",
     "comparisons": "Differences between models",
     "trade-off": "Rates against each other",
@@ -99,152 +99,96 @@ class Section:
     figures: tuple[FigureFile, ...] = ()
     samples: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to show."""
-        return not self.figures and not any(b.tables or b.folded for b in self.blocks)
-
 
 def sections(inputs: ReportInputs) -> dict[str, Section]:
     """Return all sections of tables and figures in order, empty ones left out."""
-    blocks = _blocks(inputs)
+    facts = run.facts_table(inputs.audit_facts, "Fact", title="More facts about the data")
+    blocks = {name: [_block(*tables)] for name, tables in _of_the_run(inputs).items()}
+    blocks["data"].append(_block(folded=facts))
+    for analysis in inputs.analyses:
+        heading = f"By the judge {analysis.judge}" if len(inputs.analyses) > 1 else ""
+        rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
+        scores = comparisons.comparisons_table(analysis, analysis.scores)
+        shown = _block(rates, folded=scores) if rates.rows else _block(scores)
+        of_judge = {
+            n: _block(*tables) for n, tables in _by_judge(inputs.findings, analysis).items()
+        }
+        for name, block in {"comparisons": shown, **of_judge}.items():
+            blocks.setdefault(name, []).append(replace(block, heading=heading))
+    figures = {file.name: file for file in inputs.figures}
+    known = {name for names in _FIGURES.values() for name in names}
+    in_sections = _FIGURES | {"gallery": tuple(name for name in figures if name not in known)}
     warned = judge_stamps(inputs.findings)
     found = {}
-    for name, title in _TITLES.items():
+    for name, title in TITLES.items():
         section = Section(
             id=name,
             title=title,
             stamps=warned if name in _ON_SCORES else (),
             blocks=tuple(block for block in blocks.get(name, ()) if block.tables or block.folded),
-            figures=_figures(name, inputs.figures),
+            figures=tuple(figures[n] for n in in_sections.get(name, ()) if n in figures),
             samples=_SAMPLES,
         )
-        if not section.is_empty:
+        if section.blocks or section.figures:
             found[name] = section
     return found
 
 
-def titles() -> dict[str, str]:
-    """Return every section's id with its title, in the order of the page."""
-    return dict(_TITLES)
-
-
-def _figures(section: str, files: Sequence[FigureFile]) -> tuple[FigureFile, ...]:
-    """Return a section's figures in their order; the gallery has those that no section knows."""
-    by_name = {file.name: file for file in files}
-    if section == "gallery":
-        known = {name for names in _FIGURES.values() for name in names}
-        return tuple(file for file in files if file.name not in known)
-    return tuple(by_name[name] for name in _FIGURES.get(section, ()) if name in by_name)
-
-
-def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
-    """Return section -> its blocks of tables."""
+def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Table, ...]]:
+    """Return section -> its tables that are not of one judge."""
     findings, first = inputs.findings, inputs.findings.first
-    several = len(inputs.analyses) > 1
-    by_judge = [(f"By the judge {a.judge}" if several else "", a) for a in inputs.analyses]
     return {
-        "merits": tuple(_merits(inputs, a, name) for name, a in by_judge),
-        "comparisons": tuple(_comparisons(a, name) for name, a in by_judge),
-        "claims": _one(claims.verdicts_table(findings.verdicts, inputs.responses)),
-        "judges": _one(
+        "claims": (claims.verdicts_table(findings.verdicts, inputs.responses),),
+        "judges": (
             judges.accuracy_table(findings.qualities),
             judges.calibration_table(findings.qualities),
             judges.probes_table(findings.qualities),
             judges.agreements_table(findings.agreements),
             judges.leave_one_out_table(findings.leave_one_out),
         ),
-        "hygiene": _one(
+        "hygiene": (
             form.hygiene_table(first),
             form.wording_table(first),
             robustness.sensitivities_table(first),
         ),
         "thresholds": (
-            *_one(
-                robustness.thresholds_table(inputs.analyses),
-                run.records_table(inputs.calibrations, title="Calibration on labelled answers"),
-            ),
-            *(_swept(a, name) for name, a in by_judge),
+            robustness.thresholds_table(inputs.analyses),
+            run.records_table(inputs.calibrations, title="Calibration on labelled answers"),
         ),
-        "length": tuple(_lengths(a, name) for name, a in by_judge),
-        "omnibus": tuple(_block(name, results.omnibus_table(a)) for name, a in by_judge),
-        "seeds": tuple(_block(name, robustness.seeds_table(a)) for name, a in by_judge),
-        **_of_the_run(inputs),
+        "policy": (run.divergence_table(findings.divergences),),
+        "training": (run.training_table(inputs.training), run.guards_table(inputs.training)),
+        "data": (run.audit_table(inputs.audits), run.exclusions_table(inputs.audits)),
+        "cost": (cost.costs_table(inputs.costs, inputs.cost_notes),),
     }
 
 
-def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
-    """Return the blocks on policies, training, data and cost."""
+def _by_judge(findings: Findings, analysis: Analysis) -> dict[str, tuple[Table, ...]]:
+    """Return section -> its tables of one judge."""
     return {
-        "policy": _one(run.divergence_table(inputs.findings.divergences)),
-        "training": _one(
-            run.training_table(inputs.training), run.guards_table(inputs.training)
+        "merits": (
+            results.rates_table(findings, analysis),
+            results.scores_table(findings, analysis),
+            results.improvement_table(analysis),
+            results.best_shares_table(analysis),
         ),
-        "data": (
-            *_one(run.audit_table(inputs.audits),
-                  run.exclusions_table(inputs.audits)),
-            Block(
-                folded=_filled(
-                    run.facts_table(
-                        inputs.audit_facts, "Fact", title="More facts about the data"
-                    )
-                )
-            ),
+        "thresholds": (
+            robustness.sweeps_table(analysis),
+            robustness.pair_sweeps_table(analysis),
         ),
-        "cost": _one(cost.costs_table(inputs.costs, inputs.cost_notes)),
-    }  # fmt: skip
+        "length": (
+            robustness.lengths_table(analysis.lengths),
+            robustness.adjusted_table(analysis),
+        ),
+        "omnibus": (results.omnibus_table(analysis),),
+        "seeds": (robustness.seeds_table(analysis),),
+    }
 
 
-def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
-    return _block(
-        heading,
-        results.rates_table(inputs.findings, analysis),
-        results.scores_table(inputs.findings, analysis),
-        results.improvement_table(analysis),
-        results.best_shares_table(analysis),
-    )
-
-
-def _comparisons(analysis: Analysis, heading: str) -> Block:
-    rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
-    scores = comparisons.comparisons_table(analysis, analysis.scores)
-    if not rates.rows:
-        return _block(heading, scores)
-    block = _block(heading, rates)
-    return Block(heading=heading, tables=block.tables, folded=block.folded + _filled(scores))
-
-
-def _swept(analysis: Analysis, heading: str) -> Block:
-    if not analysis.sweeps:
-        return Block()
-    return _block(
-        heading,
-        robustness.sweeps_table(analysis),
-        robustness.pair_sweeps_table(analysis),
-    )
-
-
-def _lengths(analysis: Analysis, heading: str) -> Block:
-    return _block(
-        heading,
-        robustness.lengths_table(analysis.lengths),
-        robustness.adjusted_table(analysis),
-    )
-
-
-def _one(*tables: Table) -> tuple[Block, ...]:
-    return (_block("", *tables),)
-
-
-def _block(heading: str, *tables: Table) -> Block:
-    """Put tables under a heading: empty ones left out, long ones folded."""
-    filled = _filled(*tables)
-    return Block(
-        heading=heading,
-        tables=tuple(table for table in filled if len(table.rows) <= LONG),
-        folded=tuple(table for table in filled if len(table.rows) > LONG),
-    )
-
-
-def _filled(*tables: Table) -> tuple[Table, ...]:
-    return tuple(table for table in tables if table.rows)
+def _block(*tables: Table, folded: Table | None = None) -> Block:
+    """Put tables together: empty ones left out, long ones folded, and one in any case."""
+    filled = [table for table in tables if table.rows]
+    long = [table for table in filled if len(table.rows) > LONG]
+    if folded is not None and folded.rows:
+        long.append(folded)
+    short = tuple(table for table in filled if len(table.rows) <= LONG)
+    return Block(tables=short, folded=tuple(long))

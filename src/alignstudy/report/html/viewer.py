@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from alignstudy.analysis.hygiene import FLAGS, fails_as_empty
+from alignstudy.analysis.hygiene import FLAGS
 from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import rating
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import ScoredResponse
+from alignstudy.report.exports import counts
 from alignstudy.report.html.links import prompt_names
 
 MAX_RESPONSES = 12_000
@@ -60,7 +61,7 @@ def viewer_data(
         Prompts in their first order, axis by axis; at most as many as hold `MAX_RESPONSES`
         responses, an equal share of them an axis; "left_out" counts the rest.
     """
-    seeds = {row.seed for row in responses}
+    several = len({row.seed for row in responses}) > 1
     columns = list(dict.fromkeys((row.model, row.seed) for row in responses))
     at = {column: place for place, column in enumerate(columns)}
     axes = [axis.name for axis in analyses[0].axes]
@@ -69,7 +70,6 @@ def viewer_data(
         grouped.setdefault((row.axis, row.prompt_id), []).append(row)
     names = prompt_names(grouped)
     kept = _kept(grouped, axes, max(1, MAX_RESPONSES // max(1, len(columns))), first)
-    several = len(seeds) > 1
     return {
         "axes": [
             {"name": axis.name, "prompts": axis.prompts, "veiled": axis.veiled}
@@ -81,7 +81,19 @@ def viewer_data(
         "flags": [{"name": name, "label": _FLAGS.get(name, name)} for name in FLAGS],
         "thresholds": {axis: [a.thresholds.of(axis) for a in analyses] for axis in axes},
         "near": {axis: [_near(responses, axis, a.judge) for a in analyses] for axis in axes},
-        "prompts": [_prompt(names[key], grouped[key], at, analyses) for key in kept],
+        "prompts": [
+            {
+                "name": names[axis, prompt_id],
+                "id": prompt_id,
+                "axis": axis,
+                "prompt": grouped[axis, prompt_id][0].prompt,
+                "answers": [
+                    _answer(row, at[row.model, row.seed], analyses)
+                    for row in grouped[axis, prompt_id]
+                ],
+            }
+            for axis, prompt_id in kept
+        ],
         "left_out": len(grouped) - len(kept),
     }
 
@@ -108,43 +120,32 @@ def _kept(
     return [key for axis in axes for key in by_axis[axis] if key in chosen]
 
 
-def _prompt(
-    name: str,
-    rows: Sequence[ScoredResponse],
-    at: Mapping[tuple[str, int], int],
-    analyses: Sequence[Analysis],
-) -> dict[str, Any]:
-    """Return one prompt with its answers."""
-    row = rows[0]
-    answers = [_answer(each, at[each.model, each.seed], analyses) for each in rows]
-    return {
-        "name": name,
-        "id": row.prompt_id,
-        "axis": row.axis,
-        "prompt": row.prompt,
-        "answers": answers,
-    }
-
-
 def _answer(row: ScoredResponse, column: int, analyses: Sequence[Analysis]) -> dict[str, Any]:
     """Return one response with its scores and labels, in the order of the judges."""
-    scores = [
-        rating(row, analysis.judge) if analysis.judge in row.scores else None
-        for analysis in analyses
+    judges = [analysis.judge for analysis in analyses]
+    scores = [rating(row, judge) if judge in row.scores else None for judge in judges]
+    label = axis_named(row.axis).passes
+    labels = {None: "", True: label, False: f"not {label}"}
+    # What judges did not read as written, and why one gave no score.
+    remarks = [
+        f"{judge} {_JUDGE_FLAGS.get(flag, flag)}"
+        for judge, flags in row.flags.items()
+        for flag in flags
     ]
-    labels = [
-        _label(row, score, analysis) for score, analysis in zip(scores, analyses, strict=True)
-    ]
+    remarks += [f"{judge} gave no score: {why}" for judge, why in row.failures.items() if why]
+    if row.prompt_truncated:
+        remarks.append("the model read the prompt without its oldest turns")
     found = {
         "m": column,
         "t": row.response,
         "s": scores,
-        "l": labels,
+        "l": [labels[counts(row, s, a.thresholds)] for s, a in zip(scores, analyses, strict=True)],
         "e": _STOPS.get(row.stop_reason or "", row.stop_reason or ""),
         "n": row.num_tokens,
         "f": [place for place, holds in enumerate(FLAGS.values()) if holds(row)],
     }
-    return found | _beyond(row.response, row.raw_response) | _remarks(row)
+    beyond = _beyond(row.response, row.raw_response)
+    return found | beyond | ({"j": remarks} if remarks else {})
 
 
 def _beyond(judged: str, raw: str | None) -> dict[str, str]:
@@ -156,29 +157,6 @@ def _beyond(judged: str, raw: str | None) -> dict[str, str]:
         return {"w": raw}
     rest = raw[place + len(judged.strip()) :]
     return {"x": rest} if not raw[:place].strip() else {"w": raw}
-
-
-def _remarks(row: ScoredResponse) -> dict[str, list[str]]:
-    """Return what judges did not read as written, and why one gave no score."""
-    said = [
-        f"{judge} {_JUDGE_FLAGS.get(flag, flag)}"
-        for judge, flags in row.flags.items()
-        for flag in flags
-    ]
-    said += [f"{judge} gave no score: {why}" for judge, why in row.failures.items() if why]
-    if row.prompt_truncated:
-        said.append("the model read the prompt without its oldest turns")
-    return {"j": said} if said else {}
-
-
-def _label(row: ScoredResponse, score: float | None, analysis: Analysis) -> str:
-    """Return what a response counts as; nothing where there is no score or no threshold."""
-    limits = analysis.thresholds
-    counts = None if score is None else limits.passes(row.axis, score)
-    if counts is None:
-        return ""
-    label = axis_named(row.axis).passes
-    return label if counts and not fails_as_empty(row, limits) else f"not {label}"
 
 
 def _near(responses: Sequence[ScoredResponse], axis: str, judge: str) -> float:

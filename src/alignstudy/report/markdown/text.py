@@ -27,7 +27,13 @@ def inert(text: str) -> str:
         pieces += [_escaped(line[end : found.start()]), found[0]]
         end = found.end()
     pieces.append(_escaped(line[end:]))
-    return _start("".join(pieces))
+    text = "".join(pieces)
+    # The start of a line must not make a list, a heading or a rule.
+    start = _AT_START.match(text)
+    if start is None:
+        return text
+    mark = start[0]
+    return f"{mark}\\{text[len(mark) :]}" if mark.isdigit() else f"\\{text}"
 
 
 def _escaped(text: str) -> str:
@@ -43,12 +49,3 @@ def _marks(text: str) -> str:
     """Escape marks by a backslash, and what HTML would read by its name."""
     plain = _MARKS.sub(lambda found: f"\\{found[0]}", text)
     return re.sub("[&<>]", lambda found: _ENTITIES[found[0]], plain)
-
-
-def _start(line: str) -> str:
-    """Keep the start of a line from making a list, a heading or a rule."""
-    found = _AT_START.match(line)
-    if found is None:
-        return line
-    mark = found[0]
-    return f"{mark}\\{line[len(mark) :]}" if mark.isdigit() else f"\\{line}"

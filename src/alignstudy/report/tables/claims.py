@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from alignstudy.analysis.claims.claims import Verdict
@@ -26,20 +27,33 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
         verdicts: In the study's order.
         responses: The samples that prompts are linked to; without them there are no links.
     """
-    places = _places(responses)
+    # Prompt id -> name and link of its samples; an id may stand on both axes.
+    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for (axis, prompt_id), name in prompt_names((r.axis, r.prompt_id) for r in responses).items():
+        places[prompt_id].append((name, sample_link(axis, prompt_id)))
     rows = []
-    for item in verdicts:
-        rows.append({"claim": item.claim, "part": "", "verdict": item})
-        rows += [{"claim": item.claim, "part": part.claim, "verdict": part} for part in item.parts]
+    for whole in verdicts:
+        for item in (whole, *whole.parts):
+            links = tuple(link for prompt_id in item.prompts for link in places[prompt_id])
+            rest = len(links) - _MOST_LINKS
+            more = f"and {rest} more" if rest > 0 else ""
+            deciding = Cell("" if links else ABSENT, more, links=links[:_MOST_LINKS])
+            part = "" if item is whole else item.claim
+            rows.append({"claim": whole.claim, "part": part, "verdict": item, "links": deciding})
     return Table.of(
         rows,
         *for_files("claim", "part"),
         Column("Claim", lambda row: f"part: {row['part']}" if row["part"] else row["claim"]),
-        Column("Verdict", "verdict.verdict", _badge, name="verdict"),
+        Column(
+            "Verdict",
+            "verdict.verdict",
+            lambda verdict: Cell(verdict, kind=_KINDS.get(verdict, "open")),
+            name="verdict",
+        ),
         *for_files(n_needed="verdict.n_needed"),
         Column("Evidence", "verdict.evidence", name="evidence"),
         numeric("Prompts needed", "verdict.n_needed"),
-        Column("Prompts that decide", lambda row: _deciding(row["verdict"], places)),
+        Column("Prompts that decide", "links"),
         name="claims",
         caption="Claims that were stated before the run, and what the data say of them",
         note="Supported: shown after correction, beyond the margin, by every judge above its floor."
@@ -52,25 +66,3 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
         " Prompts needed: a set, for 80 % power at the observed difference.",
         title="Claims that were stated, and what the data say",
     )
-
-
-def _badge(verdict: str) -> Cell:
-    return Cell(verdict, kind=_KINDS.get(verdict, "open"))
-
-
-_Places = dict[str, tuple[tuple[str, str], ...]]
-
-
-def _deciding(item: Verdict, places: _Places) -> Cell:
-    links = tuple(link for prompt_id in item.prompts for link in places.get(prompt_id, ()))
-    rest = len(links) - _MOST_LINKS
-    more = f"and {rest} more" if rest > 0 else ""
-    return Cell("" if links else ABSENT, more, links=links[:_MOST_LINKS])
-
-
-def _places(responses: Sequence[ScoredResponse]) -> _Places:
-    """Return prompt id -> name and link of its samples; an id may stand on both axes."""
-    found: _Places = {}
-    for (axis, prompt_id), name in prompt_names((r.axis, r.prompt_id) for r in responses).items():
-        found[prompt_id] = (*found.get(prompt_id, ()), (name, sample_link(axis, prompt_id)))
-    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from alignstudy.formatting import duration, listing, plural, quantity
 from alignstudy.report.tables.run import records_table
-from alignstudy.report.tables.table import Column, Table
+from alignstudy.report.tables.table import Table
 
 _WRITTEN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seconds": ("Time", duration),
@@ -44,19 +44,17 @@ def costs_table(rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) ->
     ]
     table = records_table(known, title="What each stage took")
     names = dict.fromkeys(name for row in known for name in row)
-    columns = tuple(map(_with_unit, names, table.columns))
+    columns = []
+    for name, column in zip(names, table.columns, strict=True):
+        if name in _WRITTEN:
+            title, write = _WRITTEN[name]
+            column = replace(column, title=title, format=write, is_number=name != "reused")
+        elif name.endswith("_seconds"):
+            title = str(column.title).replace("seconds", "time")
+            column = replace(column, title=title, format=duration)
+        columns.append(column)
     note = " ".join([*_cost_notes(rows, unknown), *notes])
-    return replace(table, columns=columns, note=note)
-
-
-def _with_unit(name: str, column: Column) -> Column:
-    """Return the column of a cost with its own heading and unit."""
-    if name in _WRITTEN:
-        title, write = _WRITTEN[name]
-        return replace(column, title=title, format=write, is_number=name != "reused")
-    if name.endswith("_seconds"):
-        return replace(column, title=str(column.title).replace("seconds", "time"), format=duration)
-    return column
+    return replace(table, columns=tuple(columns), note=note)
 
 
 def _cost_notes(rows: Sequence[Mapping[str, Any]], unknown: Sequence[str]) -> Iterable[str]:

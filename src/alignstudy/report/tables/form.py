@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alignstudy.analysis.results import Analysis, Hygiene
+from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import ABSENT, number
 from alignstudy.report.tables.table import Column, Table, numeric, rounded
 
@@ -34,7 +34,11 @@ def wording_table(analysis: Analysis) -> Table:
         numeric("Evades", "hygiene.evasive", rounded(1, unit="%")),
         numeric("Incoherent", "hygiene.incoherent", rounded(1, unit="%")),
         numeric("Answers", "hygiene.comply", rounded(1, unit="%")),
-        numeric("Distinct 1/2/3", "hygiene", _distinct),
+        numeric(
+            "Distinct 1/2/3",
+            "hygiene",
+            lambda h: " / ".join(number(d, 2) for d in (h.distinct_1, h.distinct_2, h.distinct_3)),
+        ),
         numeric("Longest loop", "hygiene.longest_loop", rounded(1)),
         numeric("Compressed to", "hygiene.compression", rounded(2)),
         title="Kinds of answers, and how varied they are",
@@ -43,10 +47,6 @@ def wording_table(analysis: Analysis) -> Table:
         " all, at an equal budget of words for every model. Longest loop: mean length in words"
         " of the longest stretch that repeats itself.",
     )
-
-
-def _distinct(row: Hygiene) -> str:
-    return " / ".join(number(d, 2) for d in (row.distinct_1, row.distinct_2, row.distinct_3))
 
 
 def _hygiene(analysis: Analysis, *columns: Column, title: str, note: str) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alignstudy.formatting import ABSENT, NO_BREAK, count, short
-from alignstudy.records.evidence import Agreement, JudgeQuality, LeaveOneOut, PairAccuracy
+from alignstudy.records.evidence import Agreement, JudgeQuality, LeaveOneOut
 from alignstudy.report.tables.table import (
     Cell,
     Column,
@@ -38,16 +38,16 @@ def accuracy_table(qualities: Sequence[JudgeQuality]) -> Table:
         Column("Prompts", "item.axis", prompts_of),
         Column("Subset", "item.subset", lambda name: "all pairs" if name == "all" else name),
         numeric("Agrees with people", "item.accuracy", _share),
-        numeric("Pairs", "item", _pairs),
+        numeric(
+            "Pairs",
+            "item",
+            lambda i: Cell(count(i.accuracy.n), f"{i.ties} ties" if i.ties else ""),
+        ),
         Column("Floor", _floor),
         note="Held-out preference pairs; chance is 50 %. A judge whose interval doesn't lie above"
         " the floor is stamped: the figures of that axis say little.",
         title="Agreement with people's preferences",
     )
-
-
-def _pairs(item: PairAccuracy) -> Cell:
-    return Cell(count(item.accuracy.n), f"{item.ties} ties" if item.ties else "")
 
 
 def _floor(row: dict[str, Any]) -> Cell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from alignstudy.analysis.claims.words import WITHOUT
@@ -53,17 +53,18 @@ def rates_by_threshold_table(analysis: Analysis) -> Table:
     return Table.of_values(
         "thresholds",
         ("axis", "threshold", "model", "rate", "low", "high", "leads"),
-        (row for sweep in analysis.sweeps for row in _rates(sweep)),
+        (
+            (
+                *(sweep.axis, threshold, model),
+                *(sweep.rates[model][i], sweep.low[model][i], sweep.high[model][i]),
+                int(model in sweep.leaders[i]),
+            )
+            for sweep in analysis.sweeps
+            for i, threshold in enumerate(sweep.thresholds)
+            for model in sweep.rates
+        ),
         caption="Rates in percent over thresholds, with 95 % intervals",
     )
-
-
-def _rates(sweep: Sweep) -> Iterator[tuple[object, ...]]:
-    for index, threshold in enumerate(sweep.thresholds):
-        for model, rates in sweep.rates.items():
-            ends = (sweep.low[model][index], sweep.high[model][index])
-            leads = int(model in sweep.leaders[index])
-            yield sweep.axis, threshold, model, rates[index], *ends, leads
 
 
 def sweeps_table(analysis: Analysis) -> Table:
@@ -204,7 +205,11 @@ def sensitivities_table(analysis: Analysis) -> Table:
         *for_files(rate="value.value", low="value.low", high="value.high"),
         numeric("All responses", "full", rounded(1), name="all_responses"),
         numeric("Without them", "value", estimated(1), absent="none left"),
-        numeric("Change", _change, rounded(1, signed=True)),
+        numeric(
+            "Change",
+            lambda item: None if item.value is None else item.value.value - item.full,
+            rounded(1, signed=True),
+        ),
         numeric("n left", "n", name="n"),
         name="sensitivities",
         caption="Rates in percent without responses that are flagged",
@@ -215,7 +220,3 @@ def sensitivities_table(analysis: Analysis) -> Table:
 
 def _flagged(item: Sensitivity, metric: Metric) -> Cell:
     return Cell(metric.title, WITHOUT.get(item.without, item.without))
-
-
-def _change(item: Sensitivity) -> float | None:
-    return None if item.value is None else item.value.value - item.full

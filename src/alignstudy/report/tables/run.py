@@ -100,7 +100,10 @@ def divergence_table(divergences: Sequence[Divergence]) -> Table:
     several = len({item.seed for item in divergences}) > 1
     return Table.of(
         divergences,
-        Column("Model", partial(_policy, several=several)),
+        Column(
+            "Model",
+            lambda d: Cell(f"{d.model}, seed {d.seed}" if several else d.model, d.note),
+        ),
         numeric("KL a token", "kl_per_token", estimated(3)),
         numeric("KL a response (k1)", "kl_per_sequence", estimated(2)),
         numeric("KL a response (k3)", "kl_per_sequence_k3", estimated(2)),
@@ -115,31 +118,23 @@ def divergence_table(divergences: Sequence[Divergence]) -> Table:
     )
 
 
-def _policy(item: Divergence, *, several: bool) -> Cell:
-    return Cell(f"{item.model}, seed {item.seed}" if several else item.model, item.note)
-
-
 def guards_table(training: Sequence[TrainingRecord]) -> Table:
     """Every guard that ran, with what it saw."""
     return Table.of(
         [
-            {
-                "training": Cell(record.recipe or record.stage, f"seed {record.seed}"),
-                "outcome": outcome,
-            }
+            (Cell(record.recipe or record.stage, f"seed {record.seed}"), outcome)
             for record in training
             for outcome in record.guards
         ],
-        Column("Training", "training"),
-        Column("Guard", "outcome.guard"),
-        Column("Outcome", "outcome.passed", _outcome),
-        Column("What it saw", "outcome.detail"),
+        Column("Training", itemgetter(0)),
+        Column("Guard", lambda row: row[1].guard),
+        Column(
+            "Outcome",
+            lambda row: Cell("passed") if row[1].passed else Cell("did not pass", kind="bad"),
+        ),
+        Column("What it saw", lambda row: row[1].detail),
         title="Guards that ran while training",
     )
-
-
-def _outcome(passed: bool) -> Cell:
-    return Cell("passed") if passed else Cell("did not pass", kind="bad")
 
 
 def facts_table(facts: Mapping[str, Any], heading: str, *, title: str) -> Table:

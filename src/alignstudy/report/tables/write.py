@@ -96,35 +96,37 @@ def markdown_table(table: Table) -> list[str]:
     return [*lines, "", inert(table.note), ""] if table.note else [*lines, ""]
 
 
+def never_a_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula."""
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
 def _csv_cell(column: Column, value: object) -> str:
-    """Return a number as it is; an apostrophe keeps a spreadsheet from running a formula."""
+    """Return a number with up to six decimals, text without controls."""
     if value is None:
         return ""
     if isinstance(value, float):
         return repr(float(f"{value:.6g}") if _is_p(column) else round(value, 6) + 0.0)
     if isinstance(value, int):
         return str(value)
-    text = _CONTROL.sub(" ", str(value))
-    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@")) else text
+    return never_a_formula(_CONTROL.sub(" ", str(value)))
 
 
 def _file_cell(column: Column, value: object) -> str:
     """Return a number with two decimals, a p-value with four digits."""
     if value is None:
         return "-"
+    if isinstance(value, float) and _is_p(column):
+        return f"{value:.4g}"
     if isinstance(value, float):
-        return f"{value:.4g}" if _is_p(column) else _two_decimals(value)
+        # Halves are rounded away from zero, as in the published tables: 28.125 is 28.13.
+        exact = Decimal(repr(round(value, 6)))
+        return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP) + Decimal("0.00"))
     return str(value) if isinstance(value, int) else inert(str(value))
 
 
 def _is_p(column: Column) -> bool:
     return str(column.name).startswith("p_")
-
-
-def _two_decimals(number: float) -> str:
-    """Round halves away from zero, as the published tables do: 28.125 is 28.13."""
-    exact = Decimal(repr(round(number, 6)))
-    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP) + Decimal("0.00"))
 
 
 def _page_cell(cell: Cell) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.power.planning import (
@@ -22,9 +22,6 @@ from alignstudy.stats.power.planning import (
     crossing,
     smallest,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def mcnemar_power(p_win: float, p_loss: float, n: int, *, alpha: float = ALPHA) -> float:
@@ -57,12 +54,23 @@ class _Discordant:
     """The distribution of discordant prompts and the test's critical values, for one design."""
 
     def __init__(self, discordance: float, n: int, alpha: float) -> None:
+        from scipy import special
+
         spread = 8.0 * math.sqrt(n * discordance * (1.0 - discordance)) + 30.0
         low = max(0, math.floor(n * discordance - spread))
         high = min(n, math.ceil(n * discordance + spread))
         self.discordance = discordance
         self.numbers = np.arange(low, high + 1)
-        self.weights = _binomial_pmf(self.numbers, n, discordance)
+        # Binomial probabilities; exact at a discordance of 0 and 1 too.
+        logs = (
+            special.gammaln(n + 1.0)
+            - special.gammaln(self.numbers + 1.0)
+            - special.gammaln(n - self.numbers + 1.0)
+            + special.xlogy(self.numbers, discordance)
+            + special.xlog1py(n - self.numbers, -discordance)
+        )
+        masses = np.exp(logs)
+        self.weights = np.asarray(masses / masses.sum())
         self.critical = _critical(self.numbers, alpha)
 
     def power(self, difference: float) -> float:
@@ -78,21 +86,6 @@ class _Discordant:
             critical, numbers, 1.0 - share
         )
         return float(min(1.0, self.weights[rejecting] @ found))
-
-
-def _binomial_pmf(successes: NDArray[np.int64], n: int, probability: float) -> NDArray[np.float64]:
-    """Binomial probabilities; exact at probabilities of 0 and 1 too."""
-    from scipy import special
-
-    logs = (
-        special.gammaln(n + 1.0)
-        - special.gammaln(successes + 1.0)
-        - special.gammaln(n - successes + 1.0)
-        + special.xlogy(successes, probability)
-        + special.xlog1py(n - successes, -probability)
-    )
-    masses = np.exp(logs)
-    return np.asarray(masses / masses.sum())
 
 
 def _critical(numbers: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:

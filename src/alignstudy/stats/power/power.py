@@ -8,32 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records.robustness import Power
+from alignstudy.stats.intervals import check_paired
 from alignstudy.stats.power.mcnemar_design import mcnemar_detectable, mcnemar_n, mcnemar_power
 from alignstudy.stats.power.mean_design import mean_n, mean_power, normal_n, normal_power
 from alignstudy.stats.power.planning import ALPHA, POWER, smallest
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = [
-    "ALPHA",
-    "POWER",
-    "Power",
-    "mcnemar_detectable",
-    "mcnemar_n",
-    "mcnemar_power",
-    "mean_n",
-    "mean_power",
-    "mean_power_of",
-    "rate_power",
-    "stratified_power",
-]
 
 
 def rate_power(wins: int, losses: int, n: int) -> Power:
@@ -51,31 +35,22 @@ def rate_power(wins: int, losses: int, n: int) -> Power:
     Raises:
         MetricError: If the counts are impossible or nothing is detectable with `n`.
     """
-    if n < 1 or min(wins, losses) < 0 or wins + losses > n:
-        raise MetricError(
-            f"impossible paired counts: {wins} wins, {losses} losses of {n}",
-            why="wins and losses are disjoint parts of the paired prompts",
-            hint="count each prompt once",
-        )
+    check_paired(wins, losses, n)
     detectable = mcnemar_detectable((wins + losses) / n, n)
     if detectable is None:
-        detectable = _one_sided_detectable(n)
+        # The smallest share of wins that is found where there are no losses.
+        if mcnemar_power(1.0, 0.0, n) < POWER:
+            raise MetricError(
+                f"no difference of rates is detectable on {n} prompts",
+                why="McNemar's exact test needs six discordant prompts to reject at 5 %",
+                hint="compare the models on more prompts",
+            )
+        detectable = smallest(lambda share: mcnemar_power(share, 0.0, n) >= POWER, most=1.0)
     return Power(
         power=100.0 * mcnemar_power(wins / n, losses / n, n),
         detectable=100.0 * detectable,
         n_needed=mcnemar_n(wins / n, losses / n),
     )
-
-
-def _one_sided_detectable(n: int) -> float:
-    """Smallest share of wins that is found where there are no losses."""
-    if mcnemar_power(1.0, 0.0, n) < POWER:
-        raise MetricError(
-            f"no difference of rates is detectable on {n} prompts",
-            why="McNemar's exact test needs six discordant prompts to reject at 5 %",
-            hint="compare the models on more prompts",
-        )
-    return smallest(lambda share: mcnemar_power(share, 0.0, n) >= POWER, most=1.0)
 
 
 def mean_power_of(differences: NDArray[np.float64]) -> Power:

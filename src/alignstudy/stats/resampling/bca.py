@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.resampling.clusters import sums_by_cluster
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BCA = "BCa bootstrap"
 PERCENTILE = "bootstrap"
@@ -71,7 +68,14 @@ def _estimate(
 ) -> Estimate:
     """Return one row's mean with the best interval that is defined."""
     mean = float(row.mean())
-    left_out = _leave_one_out(row, labels)
+    sums, sizes = row, np.ones(row.size)
+    if labels is not None:
+        by_cluster, sizes = sums_by_cluster(row[None, :], labels)
+        sums = by_cluster[0]
+    # Means without each prompt or cluster; nothing would be left without a single one.
+    left_out = np.array([mean])
+    if sums.size > 1:
+        left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
     # Rounding alone makes the means of equal numbers differ in their last bits.
     if np.ptp(left_out) <= 1e-12 * float(np.abs(row).max()):
         return Estimate(value=mean, low=mean, high=mean, n=row.size, method=NO_SPREAD, level=level)
@@ -82,19 +86,6 @@ def _estimate(
     return Estimate(
         value=mean, low=float(low), high=float(high), n=row.size, method=BCA, level=level
     )
-
-
-def _leave_one_out(
-    row: NDArray[np.float64], labels: NDArray[np.int64] | None
-) -> NDArray[np.float64]:
-    """Means without each prompt or cluster; a single one where nothing would be left."""
-    sums, sizes = row, np.ones(row.size)
-    if labels is not None:
-        by_cluster, sizes = sums_by_cluster(row[None, :], labels)
-        sums = by_cluster[0]
-    if sums.size == 1:
-        return np.array([row.mean()])
-    return np.asarray((sums.sum() - sums) / (sizes.sum() - sizes))
 
 
 def bca_levels(

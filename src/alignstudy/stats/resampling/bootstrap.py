@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
 from alignstudy.stats.resampling.clusters import checked_labels, sums_by_cluster
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _CELLS = 300_000
 """Of a block of resamples: what stays in a core's own cache takes half the time."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
-from alignstudy.stats.intervals import normal_quantile
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from alignstudy.stats.intervals import wilson_ends
 
 
 def clustered_share(hits: NDArray[np.float64], level: float = 0.95) -> Estimate:
@@ -69,8 +64,4 @@ def effective_wilson(rate: float, n: float, level: float = 0.95) -> tuple[float,
     """
     if n <= 0 or not 0.0 <= rate <= 1.0:
         raise MetricError(f"a rate of {rate} on {n} observations has no interval")
-    z = normal_quantile(level)
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    low = 0.0 if rate == 0.0 else 100.0 * (middle - half)
-    return low, 100.0 if rate == 1.0 else 100.0 * (middle + half)
+    return wilson_ends(rate, n, level)

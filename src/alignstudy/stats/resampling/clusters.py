@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def checked_labels(clusters: NDArray[np.int64], num_prompts: int) -> NDArray[np.int64]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.resampling.bootstrap import resampled_sums
 from alignstudy.stats.resampling.clusters import checked_labels, sums_by_cluster
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def hierarchical_means(
@@ -51,7 +48,12 @@ def hierarchical_means(
         Wu 1988, doi:10.1080/01621459.1988.10478591, for s - 1 draws.
     """
     cube = np.asarray(values, dtype=np.float64)
-    _check(cube, draws)
+    if cube.ndim != 3 or draws < 1 or np.isnan(cube).all(axis=(1, 2)).any():
+        raise MetricError(
+            f"no bootstrap over seeds and prompts of an array of shape {cube.shape}",
+            why="it needs (quantities, seeds, prompts), a value in every row, and a draw",
+            hint="leave out what has no score, and ask for at least one draw",
+        )
     num_rows, num_seeds, num_prompts = cube.shape
     there: NDArray[np.bool_] = np.logical_not(np.isnan(cube).all(axis=2))
     means = _prompt_means(
@@ -61,15 +63,6 @@ def hierarchical_means(
     by_seed[:, there.ravel()] = means
     weights = _seed_weights(there, shared, draws, rng)
     return np.asarray((by_seed.reshape(draws, num_rows, num_seeds) * weights).sum(axis=2))
-
-
-def _check(cube: NDArray[np.float64], draws: int) -> None:
-    if cube.ndim != 3 or draws < 1 or np.isnan(cube).all(axis=(1, 2)).any():
-        raise MetricError(
-            f"no bootstrap over seeds and prompts of an array of shape {cube.shape}",
-            why="it needs (quantities, seeds, prompts), a value in every row, and a draw",
-            hint="leave out what has no score, and ask for at least one draw",
-        )
 
 
 def _prompt_means(

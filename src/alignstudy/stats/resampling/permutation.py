@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.resampling.clusters import sums_by_cluster
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 EXACT_UP_TO = 16
 """Up to so many non-zero differences every sign pattern is enumerated."""
@@ -60,18 +56,14 @@ def sign_flip(
     num_nonzero = np.count_nonzero(matrix, axis=1)
     few = num_nonzero <= EXACT_UP_TO
     for row in np.flatnonzero(few & (num_nonzero > 0)):
-        p_values[row] = _enumerated(matrix[row][matrix[row] != 0.0])
+        nonzero = matrix[row][matrix[row] != 0.0]
+        sums = np.zeros(1)
+        for difference in nonzero:
+            sums = np.concatenate([sums + difference, sums - difference])
+        p_values[row] = np.mean(np.abs(sums) >= _observed(nonzero[None, :], slack=1e-10)[0])
     if not few.all():
         p_values[~few] = _sampled(matrix[~few], rng=rng, flips=flips)
     return p_values
-
-
-def _enumerated(differences: NDArray[np.float64]) -> float:
-    """Return the exact p-value: the share of sign patterns as extreme as the observed one."""
-    sums = np.zeros(1)
-    for difference in differences:
-        sums = np.concatenate([sums + difference, sums - difference])
-    return float(np.mean(np.abs(sums) >= _observed(differences[None, :], slack=1e-10)[0]))
 
 
 def _sampled(
@@ -86,7 +78,9 @@ def _sampled(
     extreme = np.zeros(len(used), dtype=np.int64)
     block = max(1, _CELLS // len(basis))
     for start in range(0, flips, block):
-        kept = _coin_tosses(min(block, flips - start), len(basis), rng=rng)
+        size = min(block, flips - start)
+        raw = np.frombuffer(rng.bytes(size * -(-len(basis) // 8)), dtype=np.uint8)
+        kept = np.unpackbits(raw.reshape(size, -1), axis=1, count=len(basis)).astype(np.float32)
         sums = kept @ basis @ mixture
         extreme += (np.abs(2.0 * sums - total) >= observed).sum(axis=0)
     p_values: NDArray[np.float64] = (1 + extreme) / (1 + flips)
@@ -105,15 +99,6 @@ def _factors(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
         return matrix.T, np.eye(len(matrix))
     rank = -(-rank // 8) * 8  # matrix products are fastest in multiples of eight
     return np.ascontiguousarray(right[:rank].T), (left[:, :rank] * scales[:rank]).T
-
-
-def _coin_tosses(
-    num_rows: int, num_columns: int, *, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Draw 0 and 1 with equal chance, shape (num_rows, num_columns)."""
-    raw = np.frombuffer(rng.bytes(num_rows * -(-num_columns // 8)), dtype=np.uint8)
-    bits = np.unpackbits(raw.reshape(num_rows, -1), axis=1, count=num_columns)
-    return bits.astype(np.float32)
 
 
 def _observed(matrix: NDArray[np.float64], *, slack: float) -> NDArray[np.float64]:
