@@ -97,9 +97,7 @@ def diverge(
     progress.start(f"diagnose {model}", total=len(chosen) * (2 if base is None else 3))
     new = settings.max_new_tokens or max_new_tokens
     batch_size = settings.batch_size or default_batch_size(device)
-    asked, rows, ours = _sampled(
-        policy, chosen, new, batch_size, device=device, rng_seed=rng_seed, progress=progress
-    )
+    asked, rows, ours = _sampled(policy, chosen, new, batch_size, device, rng_seed, progress)
     values = [[float(scores.entropies.mean()) for scores in ours]]
     values += _kl_values(policy, base, rows, ours, batch_size, device=device, progress=progress)
     progress.finish()
@@ -124,7 +122,6 @@ def _sampled(
     prompts: Sequence[Prompt],
     new: int,
     batch_size: int,
-    *,
     device: str,
     rng_seed: int,
     progress: Progress,

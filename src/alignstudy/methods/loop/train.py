@@ -205,13 +205,9 @@ def _measure(
         last = [labels[-1] for labels in encoded.columns["labels"]] if packed else None
         last = last or last_targets(batch)
         copies = 2 if "chosen_ids" in encoded.columns else 1  # all chosen before all rejected
-        truncated, row_ids = encoded.truncated, encoded.row_ids
-        yield guards.end_is_learnt(
-            last,
-            truncated=truncated[: len(last) // copies] * copies,
-            row_ids=row_ids[: len(last) // copies] * copies,
-            end=end,
-        )
+        first = slice(len(last) // copies)
+        cut, ids = encoded.truncated[first] * copies, encoded.row_ids[first] * copies
+        yield guards.end_is_learnt(last, truncated=cut, row_ids=ids, end=end)
     if isinstance(settings, DPOSettings) or getattr(settings, "loss_on", "") == "response":
         yield guards.cue_is_shared(encoded.counts)
     if isinstance(settings, DPOSettings):
