@@ -18,11 +18,11 @@ from alignstudy.analysis.results import Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import Axis, Estimate
+from alignstudy.records.robustness import Power
 from alignstudy.stats.effect import cohens_dz, win_rate_interval
 from alignstudy.stats.equivalence import tost_mean, tost_rates
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
-from alignstudy.records.robustness import Power
 from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
