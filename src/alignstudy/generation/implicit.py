@@ -6,14 +6,14 @@ beta times the log-ratio of policy and reference; whatever beta, its sign on a p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from alignstudy.errors import GuardError
 from alignstudy.generation.logprobs import default_batch_size, token_scores
 from alignstudy.generation.sampling import Continuation
-from alignstudy.methods.batches.encode import encode_preferences
 from alignstudy.models.load import load_plain_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT, Progress
@@ -21,12 +21,17 @@ from alignstudy.records import Estimate, Pair, Weights
 from alignstudy.runtime.device import context_length
 from alignstudy.stats.resampling.clustered_share import effective_wilson
 
+Ids = Sequence[int]
+EncodePairs = Callable[[Sequence[Pair], Any, int], Iterable[tuple[Ids, Ids, Ids]]]
+"""(pairs, tokenizer, most tokens) -> ids of prompt, chosen and rejected, as training has them."""
+
 
 def implicit_accuracy(
     policy: Weights,
     reference: Weights,
     pairs: Sequence[Pair],
     *,
+    encode: EncodePairs,
     max_length: int | None,
     device: str,
     progress: Progress = SILENT,
@@ -42,6 +47,7 @@ def implicit_accuracy(
         policy: The trained model.
         reference: What it was trained against.
         pairs: Held out from training; each prompt ends in the cue.
+        encode: Tokenizes them as preference training does, pairs with too long a prompt left out.
         max_length: Most tokens of prompt and response, as in training; None: the models' context,
             which holds in any case.
         device: Where to run; see `pick_device`.
@@ -59,11 +65,9 @@ def implicit_accuracy(
         network = load_plain_lm(weights, device=device)
         if not rows:
             most = context_length(network.config)
-            encoded = encode_preferences(pairs, tokenizer, max_length=min(max_length or most, most))
-            columns = [encoded.columns[f"{name}_ids"] for name in ("prompt", "chosen", "rejected")]
             rows = [
                 Continuation(prompt=tuple(prompt), tokens=tuple(response))
-                for prompt, *both in zip(*columns, strict=True)
+                for prompt, *both in encode(pairs, tokenizer, min(max_length or most, most))
                 for response in both
             ]
         scores = token_scores(network, rows, batch_size=size, progress=progress)

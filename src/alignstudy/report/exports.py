@@ -98,11 +98,17 @@ def write_classifications(
         axis, rows = axis_named(name), []
         for row in (row for row in responses if row.axis == name):
             score = rating(row, judge)
-            given = {"model": row.model, "prompt": row.prompt, "response": row.response}
-            label = {None: None, True: axis.passes, False: axis.fails}[
-                counts(row, score, thresholds)
-            ]
-            rows.append(given | {"rating": score, "label": label})
+            passes = counts(row, score, thresholds)
+            label = None if passes is None else axis.passes if passes else axis.fails
+            rows.append(
+                {
+                    "model": row.model,
+                    "prompt": row.prompt,
+                    "response": row.response,
+                    "rating": score,
+                    "label": label,
+                }
+            )
         written.append(_write(folder / f"{axis.labels}.json", rows))
     return written
 

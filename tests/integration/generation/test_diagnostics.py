@@ -17,7 +17,7 @@ from alignstudy.errors import DataError, GuardError, InputError
 from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, implicit_accuracy
 from alignstudy.generation.logprobs import token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample
-from alignstudy.methods.batches.encode import encode_preferences
+from alignstudy.methods.batches.encode import encode_preferences, preference_ids
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm
@@ -318,7 +318,9 @@ def pairs():
 
 
 def accuracy(models, pairs, max_length=None):
-    return implicit_accuracy(*models, pairs, max_length=max_length, device="cpu")
+    return implicit_accuracy(
+        *models, pairs, encode=preference_ids, max_length=max_length, device="cpu"
+    )
 
 
 @pytest.mark.parametrize("max_length", [None, 60])

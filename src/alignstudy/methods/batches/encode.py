@@ -145,6 +145,14 @@ def encode_preferences(
     return gathered.done(len(rows))
 
 
+def preference_ids(
+    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Iterator[tuple[list[int], list[int], list[int]]]:
+    """Yield the ids of prompt, chosen and rejected that `encode_preferences` trains on."""
+    columns = encode_preferences(rows, tokenizer, max_length=max_length).columns
+    return zip(*(columns[f"{name}_ids"] for name in ("prompt", "chosen", "rejected")), strict=True)
+
+
 def _bordered(
     rows: Sequence[Pair],
     responses: Sequence[Sequence[str]],

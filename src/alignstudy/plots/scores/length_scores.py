@@ -28,7 +28,7 @@ _STYLES = {
     _CAP: ModelStyle("#D55E00", "^"),
     _UNKNOWN: ModelStyle("#4d4d4d", "s"),
 }
-_ENDS = {StopReason.CAP: _CAP, None: _UNKNOWN}
+_ENDS: dict[str | None, str] = {StopReason.CAP: _CAP, None: _UNKNOWN}
 _MOST_BINS = 10
 _LEAST_IN_BIN = 8
 
@@ -79,8 +79,8 @@ def _draw_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """Draw every response, and the median score of groups of responses of similar length."""
     for end, style in _STYLES.items():
         ended = [row for row in rows if row["end"] == end]
-        lengths, scores = ([row[name] for row in ended] for name in ("characters", "score"))
-        draw_cloud(axes, lengths, scores, style, many=len(rows) > MANY_POINTS, alpha=0.5)
+        x, y = ([row[name] for row in ended] for name in ("characters", "score"))
+        draw_cloud(axes, x, y, style, many=len(rows) > MANY_POINTS, alpha=0.5)
     lengths, scores = (np.array([row[name] for row in rows]) for name in ("characters", "score"))
     groups = groups_by_length(lengths)
     if len(groups) < 2:

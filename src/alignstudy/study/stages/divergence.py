@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, implicit_accuracy
+from alignstudy.methods.batches.encode import preference_ids
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import Divergence
 from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint
@@ -62,6 +63,7 @@ class Diagnose(Stage):
                 weights_of(self.model, job),
                 weights_of(self.reference, job),
                 pairs,
+                encode=preference_ids,
                 max_length=self.max_length,
                 device=job.device,
                 progress=job.progress,
