@@ -18,8 +18,8 @@ def turned(item: Comparison) -> Comparison:
     """Return a comparison the other way round."""
 
     def mirrored(estimate: Estimate, total: float) -> Estimate:
-        ends = {"low": total - estimate.high, "high": total - estimate.low}
-        return replace(estimate, value=total - estimate.value, **ends)
+        low, high = total - estimate.high, total - estimate.low
+        return replace(estimate, value=total - estimate.value, low=low, high=high)
 
     return replace(
         item,
