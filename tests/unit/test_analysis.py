@@ -150,11 +150,13 @@ def test_json_is_plain_and_whole(published):
 def test_torch_is_not_imported(paper_dir):
     code = (
         "import sys; from pathlib import Path\n"
-        "from alignstudy.report import analysis, exports, findings, ratings, verdicts\n"
+        "from alignstudy.analysis import analyze_judge, findings, results\n"
+        "from alignstudy.analysis.claims import verdicts\n"
+        "from alignstudy.report import exports, ratings\n"
         "from alignstudy.report.tables import write\n"
         f"rows = ratings.read_ratings(Path({str(paper_dir / 'responses')!r}))\n"
-        "limits = analysis.Thresholds(values={'harmless': -3.0, 'helpful': -2.0})\n"
-        "found = analysis.analyze_judge(rows, limits,"
+        "limits = results.Thresholds(values={'harmless': -3.0, 'helpful': -2.0})\n"
+        "found = analyze_judge.analyze_judge(rows, limits,"
         " judge='rating', base='base', draws=50)\n"
         "write.tables_of(findings.Findings(analyses=(found,)))\n"
         "loaded = {'torch', 'transformers', 'datasets', 'trl', 'peft'} & set(sys.modules)\n"
