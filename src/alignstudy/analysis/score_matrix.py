@@ -1,4 +1,4 @@
-"""Scores laid out for statistics: models by prompts, aligned by prompt id, never by order."""
+"""Scores as arrays for statistics: models by prompts, aligned by prompt id, never by order."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def complying_share(manners: Sequence[Manner]) -> float:
 
 
 def _incoherent(body: str) -> bool:
-    """Whether a text is is no language: nothing, signs, or the same over and over."""
+    """Whether a text is no language: nothing, signs, or the same over and over."""
     letters = sum(map(str.isalpha, body))
     solid = len("".join(body.split()))
     if not letters or letters < _FEWEST_LETTERS * solid:

@@ -140,7 +140,7 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
         raise DamagedArtefactError(
             "not the record of a judge's quality",
             why=f"{type(error).__name__}: {error}",
-            hint="run the same command again: the judge is assessed anew",
+            hint="run the same command again: the judge is assessed again",
         ) from error
 
 

@@ -286,7 +286,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
                 raise DamagedArtefactError(
                     f"{path}:{number}: not a {kind.__name__} row",
                     why=str(error),
-                    hint="run the same command again: the stage that wrote it runs anew",
+                    hint="run the same command again: the stage that wrote it runs again",
                 ) from error
 
 

@@ -1,4 +1,4 @@
-"""What verdicts are given on: the valid judges' analyses, and scores laid out on demand."""
+"""What verdicts are given on: the valid judges' analyses, and scores as arrays on demand."""
 
 from __future__ import annotations
 

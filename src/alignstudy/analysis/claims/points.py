@@ -37,16 +37,6 @@ class _Point:
     values: tuple[float, float]
     difference: Estimate | None
 
-    def in_words(self, part: PairPart, *, is_first: bool) -> str:
-        """Write the figures; of the judges after the first, by name."""
-        name = f"{part.metric.title} " if is_first else f"with {self.judge}: "
-        ours, theirs = (value_in_words(value, part.metric) for value in self.values)
-        figures = f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}"
-        if self.difference is None:
-            return figures
-        gap = number(self.difference.value, 2, signed=True)
-        return f"{figures}: {gap} {interval(self.difference, 2)}"
-
 
 def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     """Return the verdict on which of two models has the higher median, spread or end of scores.
@@ -68,7 +58,14 @@ def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
         verdict = "contradicted"
     elif all(holds) and (part.claim.in_sample or shown):
         verdict = "supported"
-    said = [point.in_words(part, is_first=at == 0) for at, point in enumerate(seen)]
+    said = []
+    for point in seen:
+        name = f"with {point.judge}: " if said else f"{part.metric.title} "
+        ours, theirs = (value_in_words(value, part.metric) for value in point.values)
+        said.append(f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}")
+        if point.difference is not None:
+            gap = number(point.difference.value, 2, signed=True)
+            said[-1] += f": {gap} {interval(point.difference, 2)}"
     return Verdict(claim=part.words, verdict=verdict, evidence="; ".join(said))
 
 

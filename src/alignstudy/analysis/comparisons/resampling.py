@@ -92,8 +92,15 @@ class Resampler:
             # Labels of two prompt sets never meet: none is as large as all prompts together.
             labels[column : column + num_columns] = own + column * sum(columns)
             row, column = row + num_rows, column + num_columns
+        # Seeds are shared by the rows that have those that most rows with several have.
+        seeds = [tuple(row) for row in (~np.isnan(cube).all(axis=2)).tolist()]
+        [(most, _)] = Counter(row for row in seeds if sum(row) > 1).most_common(1) or [(None, 0)]
         means = hierarchical_means(
-            cube, draws=self.draws, rng=self.rng, clusters=labels, shared=_same_seeds(cube)
+            cube,
+            draws=self.draws,
+            rng=self.rng,
+            clusters=labels,
+            shared=tuple(row == most for row in seeds),
         )
         return np.split(means, np.cumsum(rows)[:-1], axis=1)
 
@@ -124,13 +131,3 @@ class Resampler:
 
 def _rows_of(side: AxisDifferences, models: Sequence[str]) -> Part:
     return Part(side.by_seed[[side.panel.row(name) for name in models]], side.panel.clusters)
-
-
-def _same_seeds(cube: NDArray[np.float64]) -> tuple[bool, ...]:
-    """Mark the rows that have the seeds that most rows with several have."""
-    there: list[list[bool]] = np.asarray(~np.isnan(cube).all(axis=2)).tolist()
-    several = Counter(tuple(row) for row in there if sum(row) > 1)
-    if not several:
-        return (False,) * len(there)
-    [(most, _)] = several.most_common(1)
-    return tuple(tuple(row) == most for row in there)

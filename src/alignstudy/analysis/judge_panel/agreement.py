@@ -1,4 +1,4 @@
-"""Whether judges agree, and whether a panel's order hangs on one of them."""
+"""Whether judges agree, and whether a panel's order depends on one of them."""
 
 from __future__ import annotations
 
@@ -128,6 +128,7 @@ def _agreement(
     # same responses.
     by_prompt = [table.by_prompt(np.where(both, column, np.nan)) for column in scores]
     first, second = scores[:, both]
+    one, other = (complete_means(values) for values in by_prompt)
     return Agreement(
         axis=axis.name,
         first=pair[0],
@@ -135,7 +136,10 @@ def _agreement(
         spearman=spearman(first, second) if first.size > 1 else None,
         kappa=_kappa(axis, pair, (first, second), thresholds_by_judge, empty=empty[both]),
         same_winner=_same_winner(*by_prompt),
-        kendall_tau=_tau(*by_prompt),
+        # Of the models' means over the prompts that all models have.
+        kendall_tau=None
+        if one is None or other is None or len(one) < 2
+        else kendall_tau(one, other),
         n=first.size,
     )
 
@@ -168,11 +172,3 @@ def _same_winner(first: NDArray[np.float64], second: NDArray[np.float64]) -> Est
     signs = [np.sign(scores[one] - scores[other]) for scores in (first, second)]
     hits = np.where(np.isnan(signs[0] + signs[1]), np.nan, signs[0] == signs[1])
     return clustered_share(hits) if np.isfinite(hits).any() else None
-
-
-def _tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
-    """Kendall's tau of the models' means over the prompts that all models have."""
-    means = [complete_means(scores) for scores in (first, second)]
-    if means[0] is None or means[1] is None or len(first) < 2:
-        return None
-    return kendall_tau(means[0], means[1])

@@ -70,7 +70,12 @@ def sweep_of(
     failed = panel.failed[rows] & ~np.isnan(scores)
     scores = np.where(failed, min(steps[0], np.nanmin(scores)) - 1.0, scores)
     rates = np.round(sweep_rates(scores, steps, inclusive=thresholds.inclusive), 9)
-    passed = _passed(scores, steps, inclusive=thresholds.inclusive)
+    there = ~np.isnan(scores)
+    # The share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown.
+    passed = np.empty((len(scores), len(steps), scores.shape[2]), dtype=np.float32)
+    for index, step in enumerate(steps):
+        passes = above(scores, step, inclusive=thresholds.inclusive)
+        passed[:, index] = mean_over_seeds(np.where(there, passes, np.nan))
     low, high = _intervals(panel, passed, resampler)
     first = rates >= rates.max(axis=0) - 1e-9
     shares = 100.0 * (first / first.sum(axis=0)).mean(axis=1)
@@ -109,18 +114,6 @@ def _by_model(models: Sequence[str], table: NDArray[np.float64]) -> dict[str, tu
     return {model: tuple(row) for model, row in zip(models, table.tolist(), strict=True)}
 
 
-def _passed(
-    scores: NDArray[np.float64], steps: NDArray[np.float64], *, inclusive: bool
-) -> NDArray[np.float32]:
-    """Return the share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown."""
-    there = ~np.isnan(scores)
-    table = np.empty((len(scores), len(steps), scores.shape[2]), dtype=np.float32)
-    for index, step in enumerate(steps):
-        passed = above(scores, step, inclusive=inclusive)
-        table[:, index] = mean_over_seeds(np.where(there, passed, np.nan))
-    return table
-
-
 def _intervals(
     panel: ScoreMatrix, passed: NDArray[np.float32], resampler: Resampler
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -137,8 +130,8 @@ def _intervals(
         [wilson(round(float(np.nansum(row))), int(n)) for row, n in zip(rows, ns, strict=True)]
         for rows, ns in zip(passed, sizes, strict=True)
     ]
-    low = np.array([[estimate.low for estimate in row] for row in found])
-    return low, np.array([[estimate.high for estimate in row] for row in found])
+    ends = np.array([[(estimate.low, estimate.high) for estimate in row] for row in found])
+    return ends[..., 0], ends[..., 1]
 
 
 def _pairs(

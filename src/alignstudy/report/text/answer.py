@@ -73,7 +73,7 @@ def answer(findings: Findings) -> Answer:
 
 
 def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:
-    """Return what is real, what can't be told, and how the leader does against the base."""
+    """Return what is real, what can't be decided, and how the leader does against the base."""
     to_base = _against_base(analysis, metric)
     found = [
         _real_in(analysis, analysis.rates, "Real differences"),
@@ -98,9 +98,12 @@ def _real_in(analysis: Analysis, metrics: Sequence[Metric], heading: str) -> str
         shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.difference.value)
         num_tests += len(made)
         if shown:
-            named = [f"{f.model} above {f.reference} ({gap_with_p(f, metric)})" for f in shown]
-            rest = len(shown) - _MOST_NAMED
-            named[_MOST_NAMED:] = [f"{rest} more"] if rest > 0 else []
+            named = [
+                f"{f.model} above {f.reference} ({gap_with_p(f, metric)})"
+                for f in shown[:_MOST_NAMED]
+            ]
+            if len(shown) > len(named):
+                named.append(f"{len(shown) - len(named)} more")
             said.append(f"{metric.title}, {listing(named)}")
         elif made:
             said.append(f"{metric.title}, none of {plural(len(made), 'comparison')}")

@@ -100,7 +100,7 @@ def _prompts(inputs: ReportInputs) -> str:
 
 
 def _decoding(inputs: ReportInputs) -> str:
-    """Say that one way of decoding was looked at."""
+    """Return that one way of decoding was looked at."""
     generation = inputs.settings.get("generation")
     if not isinstance(generation, dict) or not isinstance(generation.get("do_sample"), bool):
         return ""

@@ -113,10 +113,10 @@ def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
     if PANEL in names:
         said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
         lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
-        told = f"The judges are {listing(said)}. " if said else ""
-        if settings and not setting(settings, "panel"):
-            return f"{told}On each axis the judge leads that the study names for it{lead}."
-        return f"{told}The panel puts their scores together{lead}."
+        who = f"The judges are {listing(said)}. " if said else ""
+        if not setting(settings, "panel"):
+            return f"{who}On each axis the judge leads that the study names for it{lead}."
+        return f"{who}The panel puts their scores together{lead}."
     said = [_judge(name, by_name.get(name, {})) for name in names]
     if len(said) == 1:
         return f"The judge is {said[0]}."
@@ -133,7 +133,7 @@ def _members(inputs: ReportInputs) -> list[str]:
 
 
 def _validation(inputs: ReportInputs) -> str:
-    """Say on how many preference pairs judges were tried out."""
+    """Return on how many preference pairs judges were tried out."""
     qualities = inputs.findings.qualities
     if not qualities:
         return ""
