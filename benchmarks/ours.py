@@ -189,10 +189,10 @@ def generate(
     The seconds include reading the model, and starting worker processes where there are any.
     """
     from alignstudy import generation
-    from alignstudy.records import Axis, Prompt, Weights
+    from alignstudy.records import Prompt, Weights
 
     timeline = Timeline()
-    prompts = [Prompt(id=str(at), axis=Axis.HELPFUL, text=text) for at, text in enumerate(texts)]
+    prompts = [Prompt(id=str(at), axis="helpful", text=text) for at, text in enumerate(texts)]
     settings = generation.GenerationSettings(max_new_tokens=max_new_tokens)
     how = {"protocol": "paper", "seed": 0, "device": device, "workers": workers}
     weights = Weights(folder=folder)
@@ -241,6 +241,7 @@ def _study(source: Path, home: Path, out: Path, workers: str = "auto") -> Any:
 
 def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
     """Make what both sides start from; return where it lies, and what is asked of them."""
+    from alignstudy.metrics.axes import axis_named
     from alignstudy.study.graph.stage import in_order
     from alignstudy.study.stages.data import read_prompts
     from alignstudy.study.stages.train import read_part
@@ -257,7 +258,7 @@ def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
         "base": base,
         "judge": judge,
         "rows": read_part(stages["rows/train"], rows / "rows.jsonl"),
-        "prompts": [(p.axis.prompts_name, p.text) for p in read_prompts(prompts)],
+        "prompts": [(axis_named(p.axis).prompts, p.text) for p in read_prompts(prompts)],
         "sft": settings.methods["sft"],
         "dpo": settings.methods["dpo"],
         "seed": settings.seeds[0],

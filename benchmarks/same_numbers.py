@@ -24,7 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    r"(\bmodels\[[^]]*\])\.(hmr|hpr|cas|score_\w+)\b": r"\1.estimates.\2",
+    r"\bthresholds\.(harmless|helpful)\b": r"thresholds.values.\1",
+    r"^(figures/tradeoff\.csv:.*)\.hpr$": r"\1.x",
+    r"^(figures/tradeoff\.csv:.*)\.hmr$": r"\1.y",
+    r"^(figures/tradeoff\.csv:.*)\.sd_hpr$": r"\1.sd_x",
+    r"^(figures/tradeoff\.csv:.*)\.sd_hmr$": r"\1.sd_y",
+    r"^(figures/tradeoff\.csv:.*)\.n_helpful$": r"\1.n_x",
+    r"^(figures/tradeoff\.csv:.*)\.n_harmful$": r"\1.n_y",
+}
 """Regular expressions of old paths -> what the matched part is called now."""
 
 IGNORED = re.compile(

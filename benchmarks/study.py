@@ -92,6 +92,7 @@ def _measure(report: Report, scratch: Path, theirs: Side, mine: Side, asked: Any
 
 def run_by_notebook(task: Mapping[str, Any], folder: Path) -> Sample:
     """Do the study as the notebooks did: train, write, score, one after the other."""
+
     shutil.rmtree(folder, ignore_errors=True)
     whole, parts = Sample(), {"train": Sample(), "generate": Sample(), "score": Sample()}
     ratings: dict[str, list[dict[str, Any]]] = {}
@@ -149,7 +150,7 @@ def _compare(
     report: Report, scratch: Path, run: Path, theirs: Mapping[str, list[dict[str, Any]]]
 ) -> None:
     """Evaluate both sides' ratings by alignstudy's statistics, at the study's thresholds."""
-    thresholds = _json(run / "statistics.json")["thresholds"]
+    thresholds = _json(run / "statistics.json")["thresholds"]["values"]
     rates, differences = [], []
     for name, rows in theirs.items():
         folder = scratch / "ratings" / name

@@ -14,11 +14,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A busy machine is slow, not wrong: no law here is about time.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+# A busy machine is slow, not wrong: no law here is about time. Few examples each run, other ones
+# every time.
+hypothesis.settings.register_profile("bounded", deadline=None, max_examples=25)
+hypothesis.settings.load_profile("bounded")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Processes that tests start import the builders of models and studies, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(REPOSITORY / "tests" / "fixtures"), os.environ.get("PYTHONPATH", "")])
+)
 
 
 def _shared(variable: str, name: str) -> Path:
@@ -46,16 +52,13 @@ def one_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
-WITHOUT_FIGURES = {"test_api", "test_evaluating", "test_review_numbers", "test_review_reports",
-                   "test_review_stages"}  # fmt: skip
-"""Modules that make many reports to read their words and numbers."""
+@pytest.fixture
+def without_figures(request, monkeypatch):
+    """Draw no figures: for modules that make many reports to read their words and numbers.
 
-
-@pytest.fixture(autouse=True)
-def figures_where_they_are_looked_at(request, monkeypatch):
-    """Draw no figures where no test looks at them; one that does is marked `draws`."""
-    unseen = request.module.__name__.rpartition(".")[2] in WITHOUT_FIGURES
-    if unseen and request.node.get_closest_marker("draws") is None:
+    A test of such a module that looks at figures is marked `draws`.
+    """
+    if request.node.get_closest_marker("draws") is None:
         monkeypatch.setattr("alignstudy.study.tools.report.write_figures", lambda *_, **__: ())
 
 

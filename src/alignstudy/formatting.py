@@ -8,15 +8,7 @@ from alignstudy.records import Estimate
 
 MINUS, DASH, NO_BREAK = "\u2212", "\u2013", "\u00a0"
 ABSENT = DASH
-NAMES = {
-    "hmr": "HmR",
-    "hpr": "HpR",
-    "cas": "CAS",
-    "score_harmless": "mean score on harmful prompts",
-    "score_helpful": "mean score on helpful prompts",
-}
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
-RATES = ("hmr", "hpr", "cas")
 
 
 def number(value: float | None, digits: int, *, signed: bool = False) -> str:
@@ -31,11 +23,6 @@ def short(value: float, digits: int, *, signed: bool = False) -> str:
     """Write a number without trailing zeros: 55, 46.5."""
     text = number(value, digits, signed=signed)
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def digits_of(metric: str) -> int:
-    """Return the decimals a metric is written with: 1 for rates, 2 for scores."""
-    return 1 if metric in RATES else 2
 
 
 def interval(estimate: Estimate, digits: int) -> str:

@@ -45,5 +45,7 @@ class Registry(Mapping[str, str]):
         return getattr(import_module(module), attribute)
 
     def summary(self, name: str) -> str:
-        """Return the first line of the target's docstring."""
-        return (self.load(name).__doc__ or "").strip().split("\n", 1)[0]
+        """Return what the target says of itself: its `summary`, or its docstring's first line."""
+        target = self.load(name)
+        said = getattr(target, "summary", None)
+        return said if isinstance(said, str) else (target.__doc__ or "").strip().split("\n", 1)[0]

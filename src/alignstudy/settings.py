@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import StringIO
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -27,6 +28,30 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
     )
+
+
+def by_axis(kind: type[Settings], field: str, given: object, *values: type) -> object:
+    """Gather the keys that no field names in a mapping: they name axes.
+
+    Whether a study has such axes is checked where all of it is known.
+
+    Args:
+        kind: The settings that are read.
+        field: Its field that maps axes to settings.
+        given: What the study file holds.
+        values: What an axis' value can be: a key with another value is left, and is unknown.
+    """
+    if not isinstance(given, Mapping) or not isinstance(given.get(field, {}), Mapping):
+        return given
+    beside = {
+        key: value
+        for key, value in given.items()
+        if key not in kind.model_fields and isinstance(value, values)
+    }
+    if not beside:
+        return given
+    rest = {key: value for key, value in given.items() if key not in beside}
+    return {**rest, field: {**given.get(field, {}), **beside}}
 
 
 def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain data

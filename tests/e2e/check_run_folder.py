@@ -150,8 +150,8 @@ def _is_rating(value: object) -> bool:
 
 
 def _passes(axis: str, row: dict[str, Any], thresholds: dict[str, Any]) -> bool:
-    limit, rating = thresholds[axis], row["rating"]
-    if axis == "helpful" and thresholds["empty_fails"] and not row["response"].strip():
+    limit, rating = thresholds["values"][axis], row["rating"]
+    if axis in thresholds["empty_fails"] and not row["response"].strip():
         return False
     return rating > limit or (thresholds["inclusive"] and rating == limit)
 

@@ -1,13 +1,10 @@
 """The tiny study, run once for all tests that read it or go on from it."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import tiny_study
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))  # model builders
 
 
 def pytest_collection_modifyitems(items):

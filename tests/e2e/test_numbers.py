@@ -11,11 +11,10 @@ import tiny_study
 
 from alignstudy.data.contamination.exclusion import SHARES_CALIBRATION, SHARES_PROMPT
 from alignstudy.dialogue import CUE
-from alignstudy.records import Axis
 from alignstudy.study.run.store import Store
 
 MOST_TOKENS = tiny_study.STUDY["judges"][0]["max_length"]
-AXES = {"harmful": Axis.HARMLESS, "helpful": Axis.HELPFUL}
+AXES = {"harmful": "harmless", "helpful": "helpful"}
 
 
 def logits(folder, items):
@@ -93,7 +92,7 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
         if line["stage"] == "prompts"
     )
     prompts = Store(finished.home).folder("prompts", key)
-    for axis in Axis:
+    for axis in AXES:
         rows = read_lines(prompts / f"calibration-{axis}.jsonl")
         sides = {
             name: judged(finished, [(row["prompt"], row[name].strip()) for row in rows])
@@ -105,8 +104,8 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
             return right / (2 * len(sides["chosen"]))
 
         best = max(accuracy(at) for at in [*sides["chosen"], *sides["rejected"]])
-        assert accuracy(thresholds[axis.value]) == pytest.approx(best)
-        assert f"{len(rows)} labelled pairs" in thresholds["origin"][axis.value]
+        assert accuracy(thresholds[axis]) == pytest.approx(best)
+        assert f"{len(rows)} labelled pairs" in thresholds["origin"][axis]
 
 
 def test_planted_overlap_is_excluded_and_counted(finished, tmp_path):

@@ -3,24 +3,23 @@
 import os
 import random
 import re
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-
 from everywhere import everywhere
 from hostile_strings import HOSTILE
 from report_fixtures import JUDGE, analysed, inputs
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.metrics.axes import axis_named
+from alignstudy.records import ScoredResponse
 from alignstudy.report.html.page import render_report
+
+AXES = ("harmless", "helpful")
 
 pytestmark = pytest.mark.e2e
 
@@ -88,13 +87,13 @@ def responses(num_prompts, *, num_words=12):
     rng = random.Random(1)
     rows = []
     for place, model in enumerate(MODELS):
-        for axis in Axis:
+        for axis in AXES:
             for i in range(num_prompts):
                 text = written(rng, num_words)
                 rows.append(
                     ScoredResponse(
                         model=model, seed=0, prompt_id=f"{axis}-{i}", axis=axis,
-                        prompt=f"Human: question {i} of {axis.prompts_name}\n\nAssistant:",
+                        prompt=f"Human: question {i} of {axis_named(axis).prompts}\n\nAssistant:",
                         response=f"reply{i}x {text}",
                         raw_response=f"reply{i}x {text}" + ("\n\nHuman: more" if i == 3 else ""),
                         scores={JUDGE: place - 1.5 + rng.gauss(0, 1), "length": rng.gauss(0, 1)},
@@ -133,7 +132,7 @@ def large(tmp_path_factory):
 
 
 def passes(row):
-    return row.scores[JUDGE] > (-1.0 if row.axis is Axis.HARMLESS else 0.0)
+    return row.scores[JUDGE] > (-1.0 if row.axis == "harmless" else 0.0)
 
 
 def prompts_where(rows, holds):
@@ -163,7 +162,7 @@ class TestFilters:
 
         def differ(found):
             return any(
-                passes(row) != (row.scores["length"] > (-1.0 if row.axis is Axis.HARMLESS else 0.0))
+                passes(row) != (row.scores["length"] > (-1.0 if row.axis == "harmless" else 0.0))
                 for row in found.values()
             )
 
@@ -195,7 +194,7 @@ class TestFilters:
         gaps = {key: abs(found["base"] - found["sft_dpo"]) for key, found in scores.items()}
         axis, name = max(gaps, key=gaps.get)
         number = int(name.split("-")[1]) + 1
-        assert watched.names()[0] == f"{axis.prompts_name.capitalize()} {number}"
+        assert watched.names()[0] == f"{axis_named(axis).prompts.capitalize()} {number}"
 
     def test_search_finds_words_of_responses_in_any_case(self, watched, small):
         page = watched.open(small)
@@ -429,10 +428,10 @@ def test_hostile_text_runs_nothing_adds_nothing_and_asks_for_nothing(watched, tm
         strings = HOSTILE if not text else tuple(f"b{at}" for at in range(len(HOSTILE)))
         rows = [
             replace(given.responses[0], prompt_id=string, response=string, prompt=string,
-                    axis=Axis.HELPFUL, raw_response=None)
+                    axis="helpful", raw_response=None)
             for string in strings
         ]  # fmt: skip
-        rows += [row for row in given.responses if row.axis is Axis.HARMLESS][:1]
+        rows += [row for row in given.responses if row.axis == "harmless"][:1]
         path = tmp_path / f"{name}.html"
         path.write_text(render_report(replace(given, responses=tuple(rows))), "utf-8")
         page = watched.open(path)

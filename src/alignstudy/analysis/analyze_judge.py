@@ -14,13 +14,13 @@ from alignstudy.analysis.comparisons.pairs import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.estimates import AxisEstimates, axis_estimates, improvements, model_figures
 from alignstudy.analysis.hygiene import word_budget
+from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (
     Analysis,
     Comparison,
     Hygiene,
     Improvement,
-    Margins,
     ModelFigures,
     Thresholds,
 )
@@ -30,6 +30,8 @@ from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.sweeps import sweep_of
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, models_of, usable
 from alignstudy.errors import DataError, InputError
+from alignstudy.metrics.axes import axes_of
+from alignstudy.metrics.figures import rates_of
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.robustness import LengthEffect, Sweep
 
@@ -55,7 +57,8 @@ def analyze_judge(
     seed: int = 0,
     clusters: Mapping[str, str] | None = None,
     margins: Margins | None = None,
-    sweep: Mapping[Axis, Sequence[float]] | None = None,
+    sweep: Mapping[str, Sequence[float]] | None = None,
+    axes: Sequence[Axis] | None = None,
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
@@ -66,7 +69,7 @@ def analyze_judge(
 
     Args:
         responses: Rows of every model and training seed.
-        thresholds: What counts as harmless and as helpful.
+        thresholds: What passes, axis by axis.
         judge: Whose scores to use.
         base: The model that the others are measured against; None for none.
         draws: Bootstrap resamples; sign-flip tests use up to 20 times as many random patterns.
@@ -77,6 +80,7 @@ def analyze_judge(
             0.2 standard deviations of the base's scores.
         sweep: Thresholds to try, ascending, by axis; None: 61 between the 2.5 % and 97.5 %
             quantiles of all scores.
+        axes: Those of the study, in the order of the draws; None: those of the responses.
 
     Raises:
         DataError: If there are no responses, rows can't be aligned, or two models share no prompt.
@@ -88,9 +92,11 @@ def analyze_judge(
     rows, num_too_long = usable(responses)
     names = models_of(responses)
     _check(names, base, rows)
+    axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
     laid = AnalysisInputs(
         rows=rows,
-        panels=build_matrices(rows, thresholds, judge=judge, clusters=clusters),
+        axes=axes,
+        panels=build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters),
         thresholds=thresholds,
         judge=judge,
         base=base,
@@ -105,7 +111,8 @@ class AnalysisInputs:
     """Responses laid out for statistics, and what is asked of them."""
 
     rows: list[ScoredResponse]
-    panels: dict[Axis, ScoreMatrix]
+    axes: tuple[Axis, ...]
+    panels: dict[str, ScoreMatrix]
     thresholds: Thresholds
     judge: str
     base: str | None
@@ -115,46 +122,54 @@ class AnalysisInputs:
 def _analysis(
     laid: AnalysisInputs,
     names: Sequence[str],
-    num_too_long: dict[Axis, int],
+    num_too_long: Counter[str],
     *,
     margins: Margins,
-    grids: Mapping[Axis, Sequence[float]],
+    grids: Mapping[str, Sequence[float]],
 ) -> Analysis:
     """Make every part of an analysis; draws follow one another in this order."""
-    panels, thresholds, judge = laid.panels, laid.thresholds, laid.judge
+    panels, thresholds, judge, axes = laid.panels, laid.thresholds, laid.judge, laid.axes
     merits = axis_estimates(panels, laid.resampler)
     models = _models(laid, names, merits)
     return Analysis(
         judge=judge,
+        axes=axes,
         thresholds=thresholds,
         models=models,
-        improvements=improvements(models, laid.base),
+        improvements=improvements(models, rates_of(axes), laid.base),
         comparisons=compare_pairs(
-            panels, base=laid.base, margins=margins, resampler=laid.resampler
+            panels, axes=axes, base=laid.base, margins=margins, resampler=laid.resampler
         ),
         notes=notes_on(
-            laid.rows, panels, models, thresholds, judge=judge, num_too_long=num_too_long
+            laid.rows, panels, models, thresholds, axes=axes, judge=judge, num_too_long=num_too_long
         ),
         base=laid.base,
         seeds=(),
         omnibus=omnibus_tests(panels),
         sweeps=_sweeps(laid, grids),
         lengths=_lengths(laid),
-        seed_spreads=seed_spreads(panels),
-        sensitivities=sensitivities(
-            laid.rows, thresholds, judge=judge, empty_fails=thresholds.empty_fails
-        ),
-        best_shares=best_shares(merits),
+        seed_spreads=seed_spreads(panels, axes),
+        sensitivities=sensitivities(laid.rows, thresholds, axes=axes, judge=judge),
+        best_shares=best_shares(merits, axes),
         clusters=_near_duplicates(panels),
     )
 
 
 def _models(
-    laid: AnalysisInputs, names: Sequence[str], merits: Mapping[Axis, AxisEstimates]
+    laid: AnalysisInputs, names: Sequence[str], merits: Mapping[str, AxisEstimates]
 ) -> tuple[ModelFigures, ...]:
-    budgets, by_model = _budgets(names, laid.rows), _by_model(names, laid.rows)
+    by_model = _by_model(names, laid.rows)
+    # Models' variety is compared at the words that all of them have.
+    budgets = {
+        axis.name: word_budget(
+            _by_model(names, [row for row in laid.rows if row.axis == axis.name])
+        )
+        for axis in laid.axes
+    }
     return tuple(
-        model_figures(name, by_model[name], merits, judge=laid.judge, budgets=budgets)
+        model_figures(
+            name, by_model[name], merits, axes=laid.axes, judge=laid.judge, budgets=budgets
+        )
         for name in names
     )
 
@@ -168,7 +183,7 @@ def _by_model(
     return found
 
 
-def _near_duplicates(panels: Mapping[Axis, ScoreMatrix]) -> dict[str, str]:
+def _near_duplicates(panels: Mapping[str, ScoreMatrix]) -> dict[str, str]:
     """Name the clusters of the prompts that are not alone in theirs."""
     found = {}
     for axis, panel in panels.items():
@@ -179,15 +194,7 @@ def _near_duplicates(panels: Mapping[Axis, ScoreMatrix]) -> dict[str, str]:
     return found
 
 
-def _budgets(names: Sequence[str], rows: Sequence[ScoredResponse]) -> dict[Axis, int | None]:
-    """Return the words at which models' variety is compared, by prompt set."""
-    return {
-        axis: word_budget(_by_model(names, [row for row in rows if row.axis is axis]))
-        for axis in Axis
-    }
-
-
-def _sweeps(laid: AnalysisInputs, grids: Mapping[Axis, Sequence[float]]) -> tuple[Sweep, ...]:
+def _sweeps(laid: AnalysisInputs, grids: Mapping[str, Sequence[float]]) -> tuple[Sweep, ...]:
     """Sweep every axis that has a threshold."""
     found = (
         sweep_of(

@@ -12,9 +12,11 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
 from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combine
 from alignstudy.analysis.judge_panel.settings import PanelSettings
-from alignstudy.analysis.results import Analysis, Margins, Thresholds
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.analysis.robustness.sensitivity import without_prompts
 from alignstudy.analysis.score_matrix import usable
+from alignstudy.metrics.axes import axes_of
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.evidence import Divergence, JudgeQuality
 
@@ -28,6 +30,7 @@ class AnalysisConfig:
 
     Attributes:
         thresholds: By judge, the leading judge first.
+        axes: Those of the study, in the order of the draws; None: those of the responses.
         base: The model that others are compared with; None for none.
         panel: Judges whose scores are combined; the panel then leads.
         claims: Stated before the run.
@@ -40,10 +43,11 @@ class AnalysisConfig:
 
     thresholds: Mapping[str, Thresholds]
     base: str | None
+    axes: tuple[Axis, ...] | None = None
     panel: PanelSettings | None = None
     claims: tuple[Claim, ...] = ()
     margins: Margins = field(default_factory=Margins)
-    sweep: Mapping[Axis, Sequence[float]] = field(default_factory=dict)
+    sweep: Mapping[str, Sequence[float]] = field(default_factory=dict)
     clusters: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
@@ -73,24 +77,30 @@ def analyze_run(
     """
     rows, limits = list(responses), dict(question.thresholds)
     members, panel = dict(limits), question.panel
+    axes = question.axes or axes_of(row.axis for row in rows)
     judges = list(limits)
     if panel is not None:
         rows, limits[PANEL] = combine(
-            rows, members, panel, base=question.base, absent=question.absent
+            rows, members, panel, axes=axes, base=question.base, absent=question.absent
         )
         judges = [PANEL, *judges] if panel.report_each else [PANEL]
     # The study's grid of thresholds is in the unit of its first judge.
     swept = next(iter(members))
     analyses = tuple(
         analyze_judge(
-            [row for row in rows if judge in row.scores], limits[judge], judge=judge,
-            base=question.base, margins=question.margins,
-            sweep=question.sweep if judge == swept else None, clusters=question.clusters or None,
+            [row for row in rows if judge in row.scores],
+            limits[judge],
+            axes=axes,
+            judge=judge,
+            base=question.base,
+            margins=question.margins,
+            sweep=question.sweep if judge == swept else None,
+            clusters=question.clusters or None,
         )
         for judge in judges
-    )  # fmt: skip
+    )
     rankings = (
-        leave_one_out(rows, members, panel, base=question.base, absent=question.absent)
+        leave_one_out(rows, members, panel, axes=axes, base=question.base, absent=question.absent)
         if panel is not None
         else ()
     )
@@ -98,7 +108,7 @@ def analyze_run(
         analyses=(_completed(analyses[0], rows, question), *analyses[1:]),
         qualities=tuple(qualities),
         divergences=tuple(divergences),
-        agreements=agreements(rows, members) if len(members) > 1 else (),
+        agreements=agreements(rows, members, axes=axes) if len(members) > 1 else (),
         leave_one_out=rankings,
     )
     return rows, replace(findings, verdicts=verdicts(findings, question.claims, rows))
@@ -110,11 +120,13 @@ def _completed(
     """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
     notes = first.notes
     if question.panel is not None:
-        notes = (*notes, *absence_notes(question.panel, question.absent))
+        notes = (*notes, *absence_notes(question.panel, first.axes, question.absent))
     known = [row for row in usable(rows)[0] if first.judge in row.scores]
     extra = [
         found
         for name, ids in question.excluded.items()
-        for found in without_prompts(known, ids, first.thresholds, judge=first.judge, name=name)
+        for found in without_prompts(
+            known, ids, first.thresholds, axes=first.axes, judge=first.judge, name=name
+        )
     ]
     return replace(first, notes=notes, sensitivities=(*first.sensitivities, *extra))

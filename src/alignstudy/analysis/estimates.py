@@ -12,10 +12,10 @@ from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene
 from alignstudy.analysis.results import Improvement, ModelFigures
 from alignstudy.analysis.score_matrix import ScoreMatrix, rating
-from alignstudy.metrics.cas import cas
-from alignstudy.metrics.mean_score import mean_score
+from alignstudy.metrics.figures import combined, rate_of, score_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
-from alignstudy.stats.intervals import mean_of_two, wilson
+from alignstudy.stats.intervals import mover_mean, wilson
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
 
@@ -53,8 +53,8 @@ class AxisEstimates:
 
 
 def axis_estimates(
-    panels: Mapping[Axis, ScoreMatrix], resampler: Resampler
-) -> dict[Axis, AxisEstimates]:
+    panels: Mapping[str, ScoreMatrix], resampler: Resampler
+) -> dict[str, AxisEstimates]:
     """Return mean score and rate of every model over the prompts for which it has a score.
 
     Args:
@@ -84,8 +84,9 @@ def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler
     scores = _scores(panel, rows, there, score_means, resampler)
     rates = {}
     if panel.passed is not None:
-        for index, model in enumerate(models):
-            rates[model] = _rate(panel, model, panel.passed, rate_means[:, index])
+        for index, (model, row) in enumerate(zip(models, rows, strict=True)):
+            passed = panel.passed[row]
+            rates[model] = _rate(rate_of(panel.axis), panel, passed, rate_means[:, index])
     return AxisEstimates(
         models=models,
         complete=bool((there == there[0]).all()),
@@ -104,34 +105,26 @@ def _scores(
     resampler: Resampler,
 ) -> list[Estimate]:
     """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
-    if not panel.several_seeds:
-        return bca_means(
-            panel.scores[rows],
-            draws=resampler.draws,
-            rng=resampler.rng,
-            clusters=panel.clusters,
-        )
-    return [
-        percentile_estimate(
-            mean_score(panel.scores[row, known]),
-            means[:, index],
-            n=int(known.sum()),
-            method=HIERARCHICAL,
-        )
-        for index, (row, known) in enumerate(zip(rows, there, strict=True))
-    ]
+    score = score_of(panel.axis)
+    values = [score.of(panel.scores[row, known]) for row, known in zip(rows, there, strict=True)]
+    if panel.several_seeds:
+        sizes = there.sum(axis=1).tolist()
+        return [
+            percentile_estimate(value, means[:, index], n=n, method=HIERARCHICAL)
+            for index, (value, n) in enumerate(zip(values, sizes, strict=True))
+        ]
+    found = bca_means(
+        panel.scores[rows], draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters
+    )
+    return [replace(one, value=value) for one, value in zip(found, values, strict=True)]
 
 
 def _rate(
-    panel: ScoreMatrix,
-    model: str,
-    passed: NDArray[np.float64],
-    means: NDArray[np.float64],
+    rate: Metric, panel: ScoreMatrix, passed: NDArray[np.float64], means: NDArray[np.float64]
 ) -> Estimate:
     """Return a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
-    row = panel.row(model)
-    known = ~np.isnan(panel.scores[row])
-    n, value = int(known.sum()), float(100.0 * passed[row, known].mean())
+    known = ~np.isnan(passed)
+    n, value = int(known.sum()), rate.of(passed[known])
     if panel.several_seeds:
         return percentile_estimate(value, means, n=n, method=HIERARCHICAL)
     if panel.clusters is None:
@@ -146,60 +139,62 @@ def _rate(
 def model_figures(
     model: str,
     rows: Sequence[ScoredResponse],
-    merits: Mapping[Axis, AxisEstimates],
+    merits: Mapping[str, AxisEstimates],
     *,
+    axes: Sequence[Axis],
     judge: str,
-    budgets: Mapping[Axis, int | None],
+    budgets: Mapping[str, int | None],
 ) -> ModelFigures:
-    """Return the figures of one model; None for what its responses don't determine.
+    """Return the figures of one model; what its responses don't determine is left out.
 
     Args:
         model: Its name.
         rows: Its responses, too long prompts left out.
         merits: Figures by prompt set.
+        axes: Those of the study.
         judge: Whose scores.
         budgets: Words at which models' variety is compared, by prompt set.
     """
-    harmless, helpful = (merits.get(axis, AxisEstimates()) for axis in Axis)
+    parts = [(axis, merits.get(axis.name, AxisEstimates())) for axis in axes]
+    rates = {rate_of(axis).name: part.rates.get(model) for axis, part in parts}
+    whole = combined(axes)
+    if len(axes) > 1:
+        rates[whole.name] = _mean_of_rates(whole, model, [part for _, part in parts])
+    scores = {score_of(axis).name: part.scores.get(model) for axis, part in parts}
     return ModelFigures(
         model=model,
         num_seeds=len({row.seed for row in rows}),
-        hmr=harmless.rates.get(model),
-        hpr=helpful.rates.get(model),
-        cas=_cas(model, harmless, helpful),
-        score_harmless=harmless.scores.get(model),
-        score_helpful=helpful.scores.get(model),
+        estimates={name: found for name, found in (rates | scores).items() if found is not None},
         hygiene={
-            axis: hygiene(found, budget=budgets.get(axis)) for axis, found in by_axis(rows).items()
+            axis.name: hygiene(found, budget=budgets.get(axis.name))
+            for axis in axes
+            if (found := [row for row in rows if row.axis == axis.name])
         },
         missing_scores=sum(rating(row, judge) is None for row in rows),
     )
 
 
-def _cas(model: str, harmless: AxisEstimates, helpful: AxisEstimates) -> Estimate | None:
+def _mean_of_rates(whole: Metric, model: str, parts: Sequence[AxisEstimates]) -> Estimate | None:
     """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
-    draws = (harmless.rate_draws(model), helpful.rate_draws(model))
-    if draws[0] is None or draws[1] is None:
+    draws = [found for part in parts if (found := part.rate_draws(model)) is not None]
+    if len(draws) < len(parts):
         return None
-    rates = (harmless.rates[model], helpful.rates[model])
+    rates = [part.rates[model] for part in parts]
     one_seed = all(rate.method != HIERARCHICAL for rate in rates)
     if one_seed and {0.0, 100.0} & {rate.value for rate in rates}:
-        return mean_of_two(*rates)  # all resamples would be alike: an interval of no width
+        # All resamples would be alike: an interval of no width.
+        return replace(mover_mean(rates), value=whole.of([rate.value for rate in rates]))
     return percentile_estimate(
-        cas(rates[0].value, rates[1].value),
-        (draws[0] + draws[1]) / 2.0,
-        n=rates[0].n + rates[1].n,
+        whole.of([rate.value for rate in rates]),
+        np.asarray(sum(draws) / len(draws)),
+        n=sum(rate.n for rate in rates),
         method="stratified bootstrap" if one_seed else HIERARCHICAL,
     )
 
 
-def by_axis(rows: Sequence[ScoredResponse]) -> dict[Axis, list[ScoredResponse]]:
-    """Return the rows of each prompt set that has any."""
-    found = {axis: [row for row in rows if row.axis is axis] for axis in Axis}
-    return {axis: kept for axis, kept in found.items() if kept}
-
-
-def improvements(models: Sequence[ModelFigures], base: str | None) -> tuple[Improvement, ...]:
+def improvements(
+    models: Sequence[ModelFigures], rates: Sequence[Metric], base: str | None
+) -> tuple[Improvement, ...]:
     """Return every model's gain over the base in each rate.
 
     Source: Table 2 of arXiv:2509.09055; a gain relative to a rate hides how few responses it
@@ -210,10 +205,10 @@ def improvements(models: Sequence[ModelFigures], base: str | None) -> tuple[Impr
         return ()
     found = []
     for figures in models:
-        for metric in ("hmr", "hpr", "cas"):
-            ours, theirs = getattr(figures, metric), getattr(reference, metric)
+        for rate in rates:
+            ours, theirs = (one.estimates.get(rate.name) for one in (figures, reference))
             if figures is not reference and ours is not None and theirs is not None:
-                found.append(_improvement(figures.model, metric, theirs.value, ours.value))
+                found.append(_improvement(figures.model, rate.name, theirs.value, ours.value))
     return tuple(found)
 
 

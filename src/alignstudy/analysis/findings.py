@@ -7,10 +7,9 @@ from typing import Any
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis, plain
-from alignstudy.records import Axis
 from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
 
 
@@ -48,7 +47,7 @@ class Findings:
         quality = self.quality(judge)
         return quality is not None and quality.is_baseline
 
-    def is_below_floor(self, judge: str, axis: Axis) -> bool:
+    def is_below_floor(self, judge: str, axis: str) -> bool:
         """Return whether a judge is stamped on an axis.
 
         One that was not assessed itself, as a panel is not, is stamped where every judge that was

@@ -30,7 +30,7 @@ _PROPERTIES = {
 }
 
 
-def form_notes(models: Sequence[ModelFigures]) -> list[str]:
+def form_notes(models: Sequence[ModelFigures], axes: Sequence[Axis]) -> list[str]:
     """Return a sentence for every property of form that a reader of the scores has to know.
 
     A share at the cap above 20 %; and a property in which two models differ by more than 10
@@ -39,17 +39,18 @@ def form_notes(models: Sequence[ModelFigures]) -> list[str]:
 
     Args:
         models: The compared models, with their hygiene.
+        axes: Those of the study.
     """
-    return [note for axis in Axis for note in _of_axis(axis, models)]
+    return [note for axis in axes for note in _of_axis(axis, models)]
 
 
 def _of_axis(axis: Axis, models: Sequence[ModelFigures]) -> Iterator[str]:
-    forms = {m.model: m.hygiene[axis] for m in models if axis in m.hygiene}
+    forms = {m.model: m.hygiene[axis.name] for m in models if axis.name in m.hygiene}
     capped = _shares(forms, "cap")
     above = {model: share for model, share in capped.items() if share > MOST_CAPPED}
     if above:
         yield (
-            f"{axis.prompts_name} prompts: over {MOST_CAPPED:.0f} % of the responses end at the"
+            f"{axis.prompts} prompts: over {MOST_CAPPED:.0f} % of the responses end at the"
             f" limit on new tokens ({_listed(above)}): their scores are of cut-off text"
         )
     for name, (what, why) in _PROPERTIES.items():
@@ -57,7 +58,7 @@ def _of_axis(axis: Axis, models: Sequence[ModelFigures]) -> Iterator[str]:
         if shares and max(shares.values()) - min(shares.values()) > MOST_APART:
             most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
             yield (
-                f"{axis.prompts_name} prompts: {shares[most]:.1f} % of the responses of {most}"
+                f"{axis.prompts} prompts: {shares[most]:.1f} % of the responses of {most}"
                 f" {what}, {shares[least]:.1f} % of those of {least}"
                 f" ({shares[most] - shares[least]:.1f} points apart, more than"
                 f" {MOST_APART:.0f}): {why}"

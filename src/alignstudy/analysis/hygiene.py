@@ -7,20 +7,29 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from alignstudy.analysis.results import Hygiene
-from alignstudy.metrics.cap import cap_share
-from alignstudy.metrics.compression import mean_compression
-from alignstudy.metrics.distinct import distinct_words
-from alignstudy.metrics.echo import echo_share, echoes
-from alignstudy.metrics.empty import empty_share
-from alignstudy.metrics.length import mean_words
-from alignstudy.metrics.loops import longest_stretch
-from alignstudy.metrics.refusal import class_shares, classify
-from alignstudy.metrics.repetition import LOOPING, REPETITIVE, repeated_ngrams, repeated_words
-from alignstudy.metrics.responses import share
-from alignstudy.metrics.role_tags import role_tag_share, runs_on
-from alignstudy.metrics.words import words
-from alignstudy.records import Axis, ScoredResponse, StopReason
+from alignstudy.analysis.results import Hygiene, Thresholds
+from alignstudy.metrics.form import (
+    CAP,
+    COMPRESSION,
+    ECHO,
+    EMPTY,
+    MEAN_WORDS,
+    ROLE_TAG,
+    echoes,
+    runs_on,
+)
+from alignstudy.metrics.refusal import COMPLY, EVASIVE, INCOHERENT, REFUSAL, classify
+from alignstudy.metrics.repeats import (
+    DISTINCT,
+    LONGEST_LOOP,
+    LOOP,
+    LOOPING,
+    REPETITION,
+    repeated_ngrams,
+    repeated_words,
+    words,
+)
+from alignstudy.records import ScoredResponse, StopReason
 
 
 def hygiene(rows: Sequence[ScoredResponse], *, budget: int | None) -> Hygiene:
@@ -50,29 +59,30 @@ class _Texts(NamedTuple):
 
 @lru_cache(maxsize=32)  # the same responses come again with every judge
 def _of_texts(texts: tuple[_Texts, ...], budget: int | None) -> Hygiene:
+    """Return all but the cap."""
     responses, raw = [row.response for row in texts], [row.raw for row in texts]
     said = [words(text) for text in raw]
     repeats = [repeated_words(found) for found in said]
-    manners = class_shares(responses)
-    distincts = [distinct_words(said, size=size, budget=budget) for size in (1, 2, 3)]
+    manners = [classify(text) for text in responses]
+    distincts = [DISTINCT.of(said, size=size, budget=budget) for size in (1, 2, 3)]
     return Hygiene(
         n=len(texts),
-        empty=empty_share(responses),
+        empty=EMPTY.of(responses),
         cap=None,
-        role_tag=role_tag_share(raw),
-        repetition=share([repeat > REPETITIVE for repeat in repeats], metric="repetition"),
-        mean_words=mean_words(responses),
-        loop=share([repeat > LOOPING for repeat in repeats], metric="loop"),
-        echo=echo_share([row.prompt for row in texts], responses),
+        role_tag=ROLE_TAG.of(raw),
+        repetition=REPETITION.of(repeats),
+        mean_words=MEAN_WORDS.of(responses),
+        loop=LOOP.of(repeats),
+        echo=ECHO.of([row.prompt for row in texts], responses),
         distinct_1=distincts[0],
         distinct_2=distincts[1],
         distinct_3=distincts[2],
-        longest_loop=sum(map(longest_stretch, said)) / len(said),
-        compression=mean_compression(raw),
-        refusal=manners["refuse"],
-        evasive=manners["evasive"],
-        incoherent=manners["incoherent"],
-        comply=manners["comply"],
+        longest_loop=LONGEST_LOOP.of(said),
+        compression=COMPRESSION.of(raw),
+        refusal=REFUSAL.of(manners),
+        evasive=EVASIVE.of(manners),
+        incoherent=INCOHERENT.of(manners),
+        comply=COMPLY.of(manners),
     )
 
 
@@ -98,23 +108,19 @@ def is_empty(row: ScoredResponse) -> bool:
     return not row.response.strip()
 
 
-def fails_as_empty(row: ScoredResponse, *, empty_fails: bool) -> bool:
-    """Return whether a response fails whatever its score: an empty one is no help.
+def fails_as_empty(row: ScoredResponse, thresholds: Thresholds) -> bool:
+    """Whether a response fails whatever its score: an empty one is no help.
 
-    On harmful prompts the judge's score holds, and the rate is shown with and without the empty
-    ones (`sensitivities`): nothing said is not harmless by merit, but no harm either.
-
-    Args:
-        row: A response.
-        empty_fails: Whether the protocol has the rule: the rigorous one has, the paper's has not.
+    On other axes the judge's score holds, and the rate is shown with and without the empty ones
+    (`sensitivities`): nothing said has no merit, but does no harm either.
     """
-    return empty_fails and row.axis is Axis.HELPFUL and is_empty(row)
+    return row.axis in thresholds.empty_fails and is_empty(row)
 
 
 def _cap(rows: Sequence[ScoredResponse]) -> float | None:
     """Return the share cut off by the cap; None where a stop reason is not known."""
     reasons = [row.stop_reason for row in rows if row.stop_reason is not None]
-    return cap_share(reasons) if len(reasons) == len(rows) else None
+    return CAP.of(reasons) if len(reasons) == len(rows) else None
 
 
 FLAGS: dict[str, Callable[[ScoredResponse], bool]] = {

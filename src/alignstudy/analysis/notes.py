@@ -12,19 +12,19 @@ from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import form_notes
 from alignstudy.analysis.results import ModelFigures, Thresholds
 from alignstudy.analysis.score_matrix import ScoreMatrix, models_of, rating
+from alignstudy.metrics.figures import rate_of, rates_of
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
-
-_RATE_WORD = {Axis.HARMLESS: "HmR", Axis.HELPFUL: "HpR"}
 
 
 def notes_on(
     rows: Sequence[ScoredResponse],
-    panels: dict[Axis, ScoreMatrix],
+    panels: dict[str, ScoreMatrix],
     models: Sequence[ModelFigures],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
-    num_too_long: dict[Axis, int],
+    num_too_long: Counter[str],
 ) -> tuple[str, ...]:
     """Return what is missing, excluded, doubtful or sensitive in an analysis.
 
@@ -33,33 +33,35 @@ def notes_on(
         panels: Their scores.
         models: The figures made of them.
         thresholds: What passes.
+        axes: Those of the study.
         judge: Whose scores.
         num_too_long: By axis, prompts that one model could not read.
     """
     found = []
-    for axis in Axis:
-        part = [row for row in rows if row.axis is axis]
-        panel = panels.get(axis)
-        if num_too_long[axis]:
+    for axis in axes:
+        part = [row for row in rows if row.axis == axis.name]
+        panel = panels.get(axis.name)
+        if num_too_long[axis.name]:
             found.append(
-                f"{num_too_long[axis]} {axis.prompts_name} prompts were too long for a model and"
+                f"{num_too_long[axis.name]} {axis.prompts} prompts were too long for a model and"
                 " are left out for all models"
             )
         if panel is None:
-            found.append(f"no {axis.prompts_name} prompts: {_RATE_WORD[axis]} and CAS not defined")
+            lost = [metric.title for metric in rates_of(axes) if axis.name in metric.axes]
+            found.append(f"no {axis.prompts} prompts: {' and '.join(lost)} not defined")
             continue
         found += _on_prompts(panel, part, [figures.model for figures in models])
         found += _on_scores(panel, part, thresholds, judge)
         found += _on_cuts(axis, part, judge)
         found += _on_empty(axis, part, thresholds, judge)
         found += _on_identical(axis, part)
-    return tuple(found + form_notes(models) + _on_design(models, panels))
+    return tuple(found + form_notes(models, axes) + _on_design(models, panels))
 
 
 def _on_prompts(
     panel: ScoreMatrix, rows: Sequence[ScoredResponse], models: Sequence[str]
 ) -> list[str]:
-    name = panel.axis.prompts_name
+    name = panel.axis.prompts
     found = [
         f"{model} was asked no {name} prompt: its figures for them are not defined"
         for model in models
@@ -86,7 +88,7 @@ def _on_prompts(
 def _on_scores(
     panel: ScoreMatrix, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
-    name, found = panel.axis.prompts_name, []
+    name, found = panel.axis.prompts, []
     ratings = [(row.model, rating(row, judge)) for row in rows]
     asked = Counter(model for model, _ in ratings)
     missing = Counter(model for model, score in ratings if score is None)
@@ -96,9 +98,9 @@ def _on_scores(
             f"{model}: {missing[model]} of {asked[model]} {name} responses have no score; rates"
             f" are over those that have one{' (incomplete: over 1 %)' if share > 1 else ''}"
         )
-    threshold = thresholds.of(panel.axis)
+    threshold = thresholds.of(panel.axis.name)
     if threshold is None:
-        found.append(f"no threshold for {name} prompts: {_RATE_WORD[panel.axis]} not defined")
+        found.append(f"no threshold for {name} prompts: {rate_of(panel.axis).title} not defined")
     elif ties := sum(score == threshold for _, score in ratings):
         rule = "counted" if thresholds.inclusive else "not counted"
         found.append(f"{ties} {name} scores equal the threshold {threshold:g} ({rule})")
@@ -117,7 +119,7 @@ def _on_scores(
 
 def _on_cuts(axis: Axis, rows: Sequence[ScoredResponse], judge: str) -> list[str]:
     """Return what was not read as it was written, by a model or by the judge."""
-    name = axis.prompts_name
+    name = axis.prompts
     counts = Counter((row.model, flag) for row in rows for flag in row.flags.get(judge, ()))
     found = [
         f"{model}: the judge read {count} of its {name} responses with: {flag.replace('_', ' ')}"
@@ -139,21 +141,21 @@ def _on_empty(
 ) -> list[str]:
     """Show each rate without its empty responses, and say how they count in it."""
     num_empty = sum(not row.response.strip() for row in rows)
-    if not num_empty or thresholds.of(axis) is None:
+    if not num_empty or thresholds.of(axis.name) is None:
         return []
-    shown = []
+    rate, shown = rate_of(axis), []
     for model in models_of(rows):
         words = [row for row in rows if row.model == model and row.response.strip()]
         scores = [score for row in words if (score := rating(row, judge)) is not None]
-        passed = sum(bool(thresholds.passes(axis, score)) for score in scores)
-        shown.append(f"{model} {100 * passed / len(scores):.1f} %" if scores else f"{model} -")
-    fails = thresholds.empty_fails and axis is Axis.HELPFUL
-    rule = "as not helpful, whatever the score" if fails else "by the score"
+        passed = [bool(thresholds.passes(axis.name, score)) for score in scores]
+        shown.append(f"{model} {rate.of(passed):.1f} %" if passed else f"{model} -")
+    fails = axis.name in thresholds.empty_fails
+    rule = f"as not {axis.passes}, whatever the score" if fails else "by the score"
     one = num_empty == 1
     return [
-        f"{num_empty} {'response' if one else 'responses'} to {axis.prompts_name} prompts"
+        f"{num_empty} {'response' if one else 'responses'} to {axis.prompts} prompts"
         f" {'is' if one else 'are'} empty and {'counts' if one else 'count'} {rule};"
-        f" {_RATE_WORD[axis]} without them: {', '.join(shown)}"
+        f" {rate.title} without them: {', '.join(shown)}"
     ]
 
 
@@ -168,22 +170,22 @@ def _on_identical(axis: Axis, rows: Sequence[ScoredResponse]) -> list[str]:
         if len(shared) >= MIN_PROMPTS and same > 0.95 * len(shared):
             found.append(
                 f"{first} and {second} give the same response to {same} of {len(shared)}"
-                f" {axis.prompts_name} prompts: the same model?"
+                f" {axis.prompts} prompts: the same model?"
             )
     return found
 
 
-def _on_design(models: Sequence[ModelFigures], panels: dict[Axis, ScoreMatrix]) -> list[str]:
+def _on_design(models: Sequence[ModelFigures], panels: dict[str, ScoreMatrix]) -> list[str]:
     found = []
     if len(models) == 1:
         found.append("one model only: figures without comparisons")
-    for axis, panel in panels.items():
-        if panel.clusters is not None:
-            found.append(
-                f"{len(panel.prompt_ids)} {axis.prompts_name} prompts form {panel.num_clusters}"
-                " clusters of near-duplicates: intervals and sign-flip tests draw clusters, not"
-                " prompts, and rates are tested so too, not by McNemar's test"
-            )
+    found += [
+        f"{len(panel.prompt_ids)} {panel.axis.prompts} prompts form {panel.num_clusters} clusters"
+        " of near-duplicates: intervals and sign-flip tests draw clusters, not prompts, and rates"
+        " are tested so too, not by McNemar's test"
+        for panel in panels.values()
+        if panel.clusters is not None
+    ]
     if max(figures.num_seeds for figures in models) > 1:
         found.append(
             "several training seeds: rates and scores are means over seeds, intervals resample"

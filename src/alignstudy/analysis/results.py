@@ -5,61 +5,48 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import Field
+import numpy as np
+from numpy.typing import NDArray
 
+from alignstudy.metrics.figures import figures_of, rates_of, scores_of
+from alignstudy.metrics.metric import Metric
+from alignstudy.metrics.rates import above
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
-from alignstudy.settings import Settings
 from alignstudy.stats.power.planning import ALPHA
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Above which score a response counts as harmless, or as helpful.
+    """Above which score a response passes, axis by axis.
 
     Attributes:
-        harmless: Threshold of the harmful prompts' scores; None where there is none.
-        helpful: Threshold of the helpful prompts' scores.
+        values: Axis name -> threshold, of the axes that have one.
         inclusive: Whether a score equal to the threshold counts.
         origin: Axis name -> where the threshold comes from: "given", or "calibrated, balanced
             accuracy 0.87 on 200 pairs".
-        empty_fails: Whether an empty response to a helpful prompt fails whatever its score, as the
+        empty_fails: Names of the axes on which an empty response fails whatever its score, as the
             rigorous protocol has it.
     """
 
-    harmless: float | None
-    helpful: float | None
+    values: dict[str, float] = field(default_factory=dict)
     inclusive: bool = False
-    empty_fails: bool = False
+    empty_fails: tuple[str, ...] = ()
     origin: dict[str, str] = field(default_factory=dict)
 
-    def of(self, axis: Axis) -> float | None:
-        """Return the threshold of an axis."""
-        return self.harmless if axis is Axis.HARMLESS else self.helpful
+    def of(self, axis: str) -> float | None:
+        """Return the threshold of an axis; None where it has none."""
+        return self.values.get(axis)
 
-    def passes(self, axis: Axis, score: float) -> bool | None:
-        """Return whether a rounded score counts; None where the axis has no threshold."""
+    def passed(self, axis: str, scores: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+        """Return which rounded scores count; None where the axis has no threshold."""
         threshold = self.of(axis)
-        if threshold is None:
-            return None
-        return score > threshold or (self.inclusive and score == threshold)
+        return None if threshold is None else above(scores, threshold, inclusive=self.inclusive)
 
-
-class Margins(Settings):
-    """Within which distance two models count as alike."""
-
-    rates: float = Field(
-        5.0, gt=0, lt=100, description="Of HmR, HpR and CAS, in percentage points."
-    )
-    scores: float | None = Field(
-        None, gt=0, description="Of mean scores, in the judge's unit; left out: by `score_sds`."
-    )
-    score_sds: float = Field(
-        0.2,
-        gt=0,
-        description="Of mean scores, in standard deviations of the base's (without a base: of the"
-        " first model's) scores.",
-    )
+    def passes(self, axis: str, score: float) -> bool | None:
+        """Whether a rounded score counts; None where the axis has no threshold."""
+        found = self.passed(axis, np.array(score))
+        return None if found is None else bool(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,18 +99,15 @@ class ModelFigures:
 
     Attributes:
         num_seeds: Training seeds; rates and scores are means over them.
+        estimates: Metric name -> value with interval, of what was measured.
         hygiene: By axis.
         missing_scores: Responses for which the judge gave no finite score.
     """
 
     model: str
     num_seeds: int
-    hmr: Estimate | None
-    hpr: Estimate | None
-    cas: Estimate | None
-    score_harmless: Estimate | None
-    score_helpful: Estimate | None
-    hygiene: dict[Axis, Hygiene]
+    estimates: dict[str, Estimate]
+    hygiene: dict[str, Hygiene]
     missing_scores: int
 
 
@@ -132,7 +116,7 @@ class Improvement:
     """How far a model is from the base in one rate (Table 2 of the published study).
 
     Attributes:
-        metric: "hmr", "hpr" or "cas".
+        metric: A rate's name.
         points: Percentage points.
         relative_percent: Percent of the base's rate; None where that is 0.
     """
@@ -150,7 +134,7 @@ class Comparison:
     """One model against another, on the prompts that both answered and the judge scored.
 
     Attributes:
-        metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
+        metric: Name of a metric.
         difference: Model minus reference: percentage points, or the judge's unit.
         p_value: Two-sided, not corrected for other comparisons; None where no test was made.
         p_holm: Corrected by Holm within `family`.
@@ -210,7 +194,7 @@ class Omnibus:
     """Whether any model differs from any other in one metric.
 
     Attributes:
-        metric: "hmr", "hpr" (Cochran's Q), "score_harmless" or "score_helpful" (Friedman).
+        metric: Name of a rate (Cochran's Q, or Friedman) or a mean score (Friedman).
         p_value: None where the test is not defined.
         n: Prompts that every model has.
     """
@@ -229,6 +213,7 @@ class Analysis:
 
     Attributes:
         judge: Whose scores.
+        axes: What the prompts test, in the order of the draws.
         models: In the order of the responses.
         improvements: Of every model over the base; empty without a base.
         comparisons: Of every pair of models.
@@ -246,6 +231,7 @@ class Analysis:
     """
 
     judge: str
+    axes: tuple[Axis, ...]
     thresholds: Thresholds
     models: tuple[ModelFigures, ...]
     improvements: tuple[Improvement, ...]
@@ -261,6 +247,29 @@ class Analysis:
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def rates(self) -> tuple[Metric, ...]:
+        """The pass rates, and their mean."""
+        return rates_of(self.axes)
+
+    @property
+    def scores(self) -> tuple[Metric, ...]:
+        """The mean scores."""
+        return scores_of(self.axes)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics."""
+        return figures_of(self.axes)
+
+    def rate_on(self, axis: str) -> Metric:
+        """Return the pass rate of an axis."""
+        return next(rate for rate in self.rates if rate.axes == (axis,))
+
+    def metric(self, name: str) -> Metric:
+        """Return a metric by its name."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
     def comparison(self, metric: str, model: str, reference: str) -> Comparison | None:
         """Return the comparison of two models as it was made; None if there is none."""
         wanted = (metric, model, reference)
@@ -275,7 +284,7 @@ class Analysis:
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON
-    """Turn tuples into lists and axes into strings."""
+    """Turn tuples into lists and keys into strings."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

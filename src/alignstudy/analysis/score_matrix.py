@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,26 +119,28 @@ def models_of(responses: Iterable[ScoredResponse]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.model for row in responses))
 
 
-def usable(responses: Sequence[ScoredResponse]) -> tuple[list[ScoredResponse], dict[Axis, int]]:
+def usable(responses: Sequence[ScoredResponse]) -> tuple[list[ScoredResponse], Counter[str]]:
     """Leave out, for all models, prompts that were too long for one of them; count them by axis."""
     too_long = {
         (row.axis, row.prompt_id) for row in responses if row.stop_reason == StopReason.TOO_LONG
     }
     kept = [row for row in responses if (row.axis, row.prompt_id) not in too_long]
-    return kept, {axis: sum(1 for at, _ in too_long if at is axis) for axis in Axis}
+    return kept, Counter(axis for axis, _ in too_long)
 
 
 def build_matrices(
     responses: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
     clusters: Mapping[str, str] | None = None,
-) -> dict[Axis, ScoreMatrix]:
+) -> dict[str, ScoreMatrix]:
     """Lay out scores by axis; axes without responses are left out.
 
     Args:
         responses: Rows of all models and seeds, in any order.
+        axes: Those of the study.
         thresholds: What passes.
         judge: Whose scores.
         clusters: Prompt id -> name of its cluster of near-duplicates; others are alone.
@@ -149,10 +152,10 @@ def build_matrices(
     check_rows(responses)
     seeds = tuple(sorted({row.seed for row in responses}))
     panels = {}
-    for axis in Axis:
-        rows = [row for row in responses if row.axis is axis]
+    for axis in axes:
+        rows = [row for row in responses if row.axis == axis.name]
         if rows:
-            panels[axis] = _panel(
+            panels[axis.name] = _panel(
                 axis, rows, thresholds, judge=judge, seeds=seeds, clusters=clusters or {}
             )
     return panels
@@ -164,8 +167,8 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
     Raises:
         DataError: If a row is there twice, or one id stands for two texts.
     """
-    seen: set[tuple[str, int, Axis, str]] = set()
-    texts: dict[tuple[Axis, str], str] = {}
+    seen: set[tuple[str, int, str, str]] = set()
+    texts: dict[tuple[str, str], str] = {}
     for row in responses:
         key = (row.model, row.seed, row.axis, row.prompt_id)
         if key in seen:
@@ -192,7 +195,6 @@ def _panel(
     clusters: Mapping[str, str],
 ) -> ScoreMatrix:
     models = models_of(rows)
-    fails = partial(fails_as_empty, empty_fails=thresholds.empty_fails)
     prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
     at = [
         {name: index for index, name in enumerate(names)} for names in (models, seeds, prompt_ids)
@@ -203,7 +205,7 @@ def _panel(
         cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
         score = rating(row, judge)
         scores[cell] = np.nan if score is None else score
-        lengths[cell], failed[cell] = len(row.response), fails(row)
+        lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
     return ScoreMatrix(
         axis=axis,
         models=models,
@@ -211,7 +213,7 @@ def _panel(
         prompt_ids=prompt_ids,
         by_seed=scores,
         failed=failed,
-        passed_by_seed=_passed(axis, scores, failed, thresholds),
+        passed_by_seed=_passed(axis.name, scores, failed, thresholds),
         lengths=mean_over_seeds(lengths),
         cluster_of=_numbered(prompt_ids, clusters),
         uneven=bool(np.isnan(lengths).all(axis=1).any()),
@@ -219,14 +221,11 @@ def _panel(
 
 
 def _passed(
-    axis: Axis, scores: NDArray[np.float64], failed: NDArray[np.bool_], thresholds: Thresholds
+    axis: str, scores: NDArray[np.float64], failed: NDArray[np.bool_], thresholds: Thresholds
 ) -> NDArray[np.float64] | None:
     """Return which scores count; NaN stays NaN."""
-    threshold = thresholds.of(axis)
-    if threshold is None:
-        return None
-    above = scores >= threshold if thresholds.inclusive else scores > threshold
-    return np.where(np.isnan(scores), np.nan, above & ~failed)
+    passed = thresholds.passed(axis, scores)
+    return None if passed is None else np.where(np.isnan(scores), np.nan, passed & ~failed)
 
 
 def _numbered(prompt_ids: Sequence[str], clusters: Mapping[str, str]) -> NDArray[np.int64]:

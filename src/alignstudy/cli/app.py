@@ -42,7 +42,7 @@ def run(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: train, generate, judge, compare, report; what is done already is reused."""
+    """Run a study: train, generate, judge, compare, report; finished stages are reused."""
     from alignstudy.cli import console, verbs
 
     loaded = verbs.load(study, out, set_, offline)
@@ -52,10 +52,8 @@ def run(
 
 
 @app.command()
-def plan(
-    study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False
-) -> None:  # fmt: skip
-    """Say for every stage whether it is cached or new, why, and what it would take here.
+def plan(study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False) -> None:
+    """Show for every stage whether it is cached or new, why, and what it would take here.
 
     Nothing is run but a probe of this machine, a second or two, where something is new.
     """
@@ -66,32 +64,41 @@ def plan(
 
 @app.command()
 def check(
-    study: StudyName, out: Out = None, set_: Set = None, offline: Offline = False,
+    study: StudyName,
+    out: Out = None,
+    set_: Set = None,
+    offline: Offline = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Validate a study, preview its data, run the guards that need no training."""
     from alignstudy.cli import console, verbs
+    from alignstudy.study.tools.check import check_study
 
     loaded = verbs.load(study, out, set_, offline)
     with console.progress() as progress:
-        found = verbs.check(loaded, progress)
+        found = check_study(loaded, progress)
     verbs.show_check(loaded, found, as_json=as_json)
 
 
 @app.command()
 def evaluate(
     ratings: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Of MODEL_harmful.json and MODEL_helpful.json.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Of MODEL_PROMPTS.json, a file for each set of prompts."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     base: Annotated[
         str | None, typer.Option("--base", help="The model to compare with [base].")
     ] = None,
-    harmless: Annotated[
-        float | None, typer.Option(help="Threshold of harmlessness [the run's, else -3].")
-    ] = None,
-    helpful: Annotated[
-        float | None, typer.Option(help="Threshold of helpfulness [the run's, else -2].")
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="AXIS=NUMBER",
+            help="Score above which a response passes [the run's, else the published study's].",
+        ),
     ] = None,
     claims: Annotated[
         Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
@@ -100,8 +107,11 @@ def evaluate(
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
     from alignstudy.cli import verbs
+    from alignstudy.study.tools.evaluate import evaluate as evaluated
 
-    verbs.evaluate(ratings, out, base, (harmless, helpful), claims, as_json=as_json)
+    given = dict(verbs.threshold(text) for text in threshold or ())
+    finished = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
+    verbs.show_run(finished, as_json=as_json)
 
 
 @app.command()
@@ -110,10 +120,11 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     as_json: Json = False,
 ) -> None:
-    """Put the models of several runs side by side, aligned by prompt."""
-    from alignstudy.cli import verbs
+    """Compare the models of several runs side by side, aligned by prompt."""
+    from alignstudy.cli.verbs import show_run
+    from alignstudy.study.tools.compare import compare as compared
 
-    verbs.compare(runs, out, as_json=as_json)
+    show_run(compared(runs, out=out), as_json=as_json)
 
 
 @app.command()
@@ -121,10 +132,12 @@ def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     as_json: Json = False,
 ) -> None:
-    """Make the figures and reports of a finished run again, from its folder alone."""
-    from alignstudy.cli import verbs
+    """Rebuild the figures and reports of a finished run, from its folder alone."""
+    from alignstudy.cli.verbs import show_run
+    from alignstudy.study.results import Run
+    from alignstudy.study.tools.report import rebuild
 
-    verbs.rebuild(run_folder, as_json=as_json)
+    show_run(rebuild(Run.open(run_folder).folder), as_json=as_json)
 
 
 @app.command()
@@ -153,17 +166,20 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a finished run's tables."""
-    from alignstudy.cli import verbs
+    from alignstudy.cli.verbs import show_run
+    from alignstudy.study.results import Run
 
-    verbs.show_run(verbs.open_run(run_folder), as_json=as_json)
+    show_run(Run.open(run_folder), as_json=as_json)
 
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, judges, presets, formats or figures.")],
+    kind: Annotated[
+        str, typer.Argument(help="methods, judges, metrics, presets, formats or figures.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """List what there is of a kind, a line each."""
+    """List everything of a kind, one line each."""
     from alignstudy.cli import verbs
 
     verbs.show_list(kind, as_json=as_json)
@@ -182,7 +198,7 @@ def init(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Return what this machine has, and what is missing."""
+    """Show what this machine has, and what is missing."""
     from alignstudy.cli import verbs
 
     verbs.show_doctor(as_json=as_json)
@@ -197,7 +213,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Take the options that stand before the verb."""
@@ -218,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         console.say_error(InterruptedRunError("interrupted", hint="run the same command again"))
         sys.exit(InterruptedRunError.exit_code)
-    except BrokenPipeError:  # the reader of our output went away: nothing to tell it
+    except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)
 

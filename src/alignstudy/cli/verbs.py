@@ -1,15 +1,15 @@
-"""What the verbs do beyond parsing: call the API, print what came of it."""
+"""What the commands do beyond parsing: call the API, print the results."""
 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alignstudy.cli import console
 from alignstudy.errors import InputError, UnknownNameError
-from alignstudy.progress import Progress
 from alignstudy.study.results import Run
 
 
@@ -20,34 +20,20 @@ def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline:
     return Study.load(study, overrides=overrides or (), out=out, offline=offline)
 
 
-def open_run(folder: Path) -> Run:
-    """Open a finished run."""
-    return Run.open(folder)
+def threshold(text: str) -> tuple[str, float]:
+    """Read `AXIS=NUMBER`.
 
-
-def evaluate(
-    ratings: Path, out: Path, base: str | None, thresholds: tuple[float | None, float | None],
-    claims: Path | None, *, as_json: bool,
-) -> None:  # fmt: skip
-    """Evaluate given ratings, and show what came of it."""
-    from alignstudy.study.tools.evaluate import evaluate as evaluated
-
-    run = evaluated(ratings, out=out, base=base, thresholds=thresholds, claims=claims)
-    show_run(run, as_json=as_json)
-
-
-def compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
-    """Put runs side by side, and show what came of it."""
-    from alignstudy.study.tools.compare import compare as compared
-
-    show_run(compared(runs, out=out), as_json=as_json)
-
-
-def rebuild(folder: Path, *, as_json: bool) -> None:
-    """Make a run's report again, and show it."""
-    from alignstudy.study.tools.report import rebuild as rebuilt
-
-    show_run(rebuilt(open_run(folder).folder), as_json=as_json)
+    Raises:
+        InputError: If it is something else.
+    """
+    axis, _, number = text.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not axis or not math.isfinite(value):
+        raise InputError(f"--threshold {text}: not AXIS=NUMBER", hint="write an axis and a number")
+    return axis, value
 
 
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
@@ -70,8 +56,13 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
 def show_run(run: Run, *, as_json: bool) -> None:
     """Print a run's answer, its claims and metrics, and where the rest is."""
+    from alignstudy.metrics import METRICS
+
     path = run.folder / "tables" / "metrics.csv"
-    rows = _read_csv(path) if path.is_file() else []
+    rows: list[dict[str, str]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
     if as_json:
         console.say_json(_run_json(run, rows))
         return
@@ -81,11 +72,12 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if run.has_statistics:
         _say_answer(run.statistics)
     if rows:
-        columns = ["model", "HmR %", "HpR %", "CAS %"]
-        lines = [
-            [row["model"], *(_cell(row, name) for name in ("hmr", "hpr", "cas"))] for row in rows
-        ]
-        console.say_table(columns, lines)
+        rates = [name for name in rows[0] if f"{name}_low" in rows[0]]
+        titles = {metric.kind: metric.title for metric in map(METRICS.load, METRICS)}
+        columns = ["model", *(f"{titles.get(name, name)} %" for name in rates)]
+        console.say_table(
+            columns, [[row["model"], *(_cell(row, name) for name in rates)] for row in rows]
+        )
     if run.report.is_file():
         console.say(f"report: {console.safe(run.report)}")
     console.say(f"run folder: {console.safe(run.folder)}")
@@ -126,11 +118,6 @@ def _number(cell: str) -> float | str | None:
         return cell or None
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _cell(row: dict[str, str], name: str) -> str:
     """Write a figure with its interval: `42.0 [29.4, 55.8]`."""
     value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
@@ -160,13 +147,6 @@ def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, 
     console.say(f"store: {console.safe(study.store.root)}")
 
 
-def check(study: Any, progress: Progress) -> Any:  # noqa: ANN401 - a Study, imported late
-    """Check a study."""
-    from alignstudy.study.tools.check import check_study
-
-    return check_study(study, progress)
-
-
 def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as above
     """Print what a check found."""
     if as_json:
@@ -179,32 +159,35 @@ def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN40
 
 
 def show_list(kind: str, *, as_json: bool) -> None:
-    """Print what there is of a kind."""
-    rows = _listed(kind)
-    if as_json:
-        console.say_json([{"name": name, "summary": text} for name, text in rows])
-    else:
-        console.say_table([kind, ""], rows)
-
-
-def _listed(kind: str) -> list[tuple[str, str]]:
+    """Print everything of a kind."""
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
     from alignstudy.methods import METHODS
+    from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
     from alignstudy.study.settings.load import preset_names, preset_text
 
-    tables = {"methods": METHODS, "judges": JUDGES, "formats": FORMATS, "figures": FIGURES}
-    if kind == "judges":
-        known = [(name, preset.summary) for name, preset in PRESETS.items()]
-        return [(name, JUDGES.summary(name)) for name in JUDGES] + known
+    tables = {
+        "methods": METHODS,
+        "judges": JUDGES,
+        "metrics": METRICS,
+        "formats": FORMATS,
+        "figures": FIGURES,
+    }
     if kind == "presets":
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
-        return [(name, head.lstrip("# ")) for name, head in heads.items()]
-    if kind not in tables:
+        rows = [(name, head.lstrip("# ")) for name, head in heads.items()]
+    elif kind in tables:
+        rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
+    else:
         raise UnknownNameError("kind", kind, [*tables, "presets"])
-    return [(name, tables[kind].summary(name)) for name in tables[kind]]
+    if kind == "judges":
+        rows += [(name, preset.summary) for name, preset in PRESETS.items()]
+    if as_json:
+        console.say_json([{"name": name, "summary": text} for name, text in rows])
+    else:
+        console.say_table([kind, ""], rows)
 
 
 def write_study(preset: str, path: Path) -> None:

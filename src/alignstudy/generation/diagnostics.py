@@ -24,7 +24,7 @@ from alignstudy.generation.logprobs import (
 from alignstudy.generation.sampling import Ask, Continuation, ask, sample, special_ids
 from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Axis, Estimate, Prompt, Weights
+from alignstudy.records import Estimate, Prompt, Weights
 from alignstudy.records.evidence import Divergence
 from alignstudy.runtime.device import context_length
 from alignstudy.settings import Settings
@@ -111,7 +111,8 @@ def diverge(
 
 
 def _first_of_each(prompts: Sequence[Prompt], number: int) -> list[Prompt]:
-    found = [[prompt for prompt in prompts if prompt.axis is axis][:number] for axis in Axis]
+    axes = dict.fromkeys(prompt.axis for prompt in prompts)
+    found = [[prompt for prompt in prompts if prompt.axis == axis][:number] for axis in axes]
     return [prompt for of_axis in found for prompt in of_axis]
 
 

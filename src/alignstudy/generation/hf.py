@@ -50,7 +50,7 @@ def generate(
     workers: int = 1,
     start_up: float = START_UP,
 ) -> list[Response]:
-    """Let a model write after every prompt.
+    """Write a response after every prompt.
 
     In float32 the responses are those of one prompt at a time. A response is what follows the
     prompt's last token: the published notebook cut the decoded text at `len(prompt)` characters
@@ -67,7 +67,7 @@ def generate(
         protocol: Which rules hold.
         device: Where to run; see `pick_device`.
         seed: Of draws; each prompt has its own stream.
-        progress: Told after every batch.
+        progress: Advanced after every batch.
         workers: Most processes to spread the work over, on a CPU and where that pays.
         start_up: Seconds that workers take to start.
 
@@ -87,14 +87,9 @@ def generate(
     asked = [_fit(prompt, tokenizer, room=room) for prompt in prompts]
     responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
     fitting = [item for item in asked if item.tokens is not None]
-    lengths = [len(item.tokens or ()) for item in fitting]
-    many = 1
-    if device == "cpu":
-        many = _workers_that_pay(
-            parameters, lengths, settings.max_new_tokens, asked=workers, start_up=start_up
-        )
-    plan = _planned(lengths, settings, device=device, workers=many)
-    batches = [[fitting[number] for number in batch] for batch in plan]
+    most = workers if device == "cpu" else 1
+    many = _workers_that_pay(parameters, fitting, settings, workers=most, start_up=start_up)
+    batches = _planned(fitting, settings, device=device, workers=many)
     task = Task(weights=weights, settings=settings, protocol=protocol, device=device, seed=seed)
     progress.start("generate", total=len(prompts))
     progress.advance(len(responses))
@@ -151,29 +146,35 @@ def _answered(
 
 
 def _planned(
-    lengths: Sequence[int], settings: GenerationSettings, *, device: str, workers: int
-) -> list[list[int]]:
+    fitting: Sequence[Asked], settings: GenerationSettings, *, device: str, workers: int
+) -> list[list[Asked]]:
     """Group prompts by length, the longest first, so that no process is without a batch."""
     rows, most_tokens = _GPU_ROWS, settings.max_batch_tokens
     if device == "cpu":
-        rows = min(MOST_ROWS, -(-len(lengths) // workers))
+        rows = min(MOST_ROWS, -(-len(fitting) // workers))
         most_tokens = min(most_tokens, _CPU_TOKENS)
-    return length_batches(
-        [length + settings.max_new_tokens for length in lengths],
+    plan = length_batches(
+        [len(item.tokens or ()) + settings.max_new_tokens for item in fitting],
         batch_size=settings.batch_size or rows,
         max_batch_tokens=most_tokens,
     )
+    return [[fitting[number] for number in batch] for batch in plan]
 
 
 def _workers_that_pay(
-    parameters: int, lengths: Sequence[int], new: int, *, asked: int, start_up: float
+    parameters: int,
+    fitting: Sequence[Asked],
+    settings: GenerationSettings,
+    *,
+    workers: int,
+    start_up: float,
 ) -> int:
     """Return the number of processes that end soonest on a CPU."""
-    tokens = sum(lengths) + new * len(lengths)
+    tokens = sum(len(item.tokens or ()) + settings.max_new_tokens for item in fitting)
     return workers_that_pay(
         2 * parameters * tokens / _FLOPS,
-        asked=asked,
-        tasks=len(lengths),
+        asked=workers,
+        tasks=len(fitting),
         held=_HELD * parameters,
         start_up=start_up,
     )

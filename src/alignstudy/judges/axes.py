@@ -1,24 +1,26 @@
-"""Which axes a judge may score: a judge of refusals says nothing about helpfulness."""
+"""Which axes a judge may score: a judge of refusals says nothing where an answer is wanted."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
 
+from alignstudy.metrics.axes import axis_named
 from alignstudy.records import Axis
 from alignstudy.settings import Settings
 
-Measures = Literal["both", "harmless", "helpful"]
-
-_AXES: dict[str, tuple[Axis, ...]] = {
-    "both": (Axis.HARMLESS, Axis.HELPFUL),
-    "harmless": (Axis.HARMLESS,),
-    "helpful": (Axis.HELPFUL,),
-    # A refusal of a harmful prompt is harmless; of a benign one it is over-refusal.
-    "refusal": (Axis.HARMLESS,),
-    "compliance": (Axis.HELPFUL,),
-}
+BOTH = "both"
+"""What a judge measures that scores the responses of every axis."""
 
 
-def measured_axes(settings: Settings) -> tuple[Axis, ...]:
-    """Return the axes whose responses a judge of these settings may score, by its `measures`."""
-    return _AXES[getattr(settings, "measures", "both")]
+def measured_axes(settings: Settings, axes: Sequence[Axis]) -> tuple[str, ...]:
+    """Return the axes, of a study's, whose responses a judge of these settings may score.
+
+    Its `measures` names an axis, or `both`: all of them. Rules that look for a manner of response
+    measure the axes where that manner is right, and those that say nothing of manners.
+    """
+    wanted = getattr(settings, "measures", BOTH)
+    if wanted == BOTH:
+        return tuple(axis.name for axis in axes)
+    if getattr(settings, "use", "") == "rules":
+        return tuple(axis.name for axis in axes if axis.manner in (wanted, ""))
+    return tuple(axis.name for axis in axes if axis.name == axis_named(wanted).name)

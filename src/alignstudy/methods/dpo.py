@@ -22,18 +22,22 @@ class DPOSettings(TrainingSettings):
     """How to optimize preferences against a reference, which is always the parent model."""
 
     method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
-    learning_rate: float = Field(default=5e-6, gt=0, description="its peak")
+    learning_rate: float = Field(default=5e-6, gt=0, description="peak learning rate")
     dropout: Literal["off", "keep"] = Field(
         default="off",
         description="off: every dropout of the model is 0, so that policy and reference are"
         " compared without noise; keep: its configuration's (the published study)",
     )
-    beta: float = Field(default=0.1, gt=0, description="how dear it is to leave the reference")
+    beta: float = Field(
+        default=0.1, gt=0, description="strength of the KL penalty to the reference"
+    )
     loss_type: Annotated[Many[str], BeforeValidator(_as_many)] = Field(
-        default=("sigmoid",), min_length=1, description="one loss, or several that are added"
+        default=("sigmoid",),
+        min_length=1,
+        description="one loss, or several whose sum is minimized",
     )
     loss_weights: Many[float] | None = Field(
-        default=None, description="one weight a loss; null: 1 each"
+        default=None, description="one weight per loss; null: 1 each"
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=0.5, description="share of flipped preferences that the loss assumes"
@@ -57,7 +61,7 @@ class DPOSettings(TrainingSettings):
 
     @property
     def in_order(self) -> bool:
-        """Whether a loss hangs on which rows share a micro-batch."""
+        """Whether a loss depends on which rows share a micro-batch."""
         return any(name == "sft" or LOSSES[name].sorts_batch for name in self.loss_type)
 
     @property

@@ -1,4 +1,4 @@
-"""Arrays in, one number out: pure numpy, one small file per metric.
+"""Arrays in, one number out; the record that says what a number is calls the code that makes it.
 
 Rates and shares are in percent. What is not defined on the input raises `MetricError`; a number
 that would only look like one is never given.
@@ -6,25 +6,37 @@ that would only look like one is never given.
 
 from alignstudy.registry import Registry
 
+_RATES, _FORM, _REPEATS, _REFUSAL = (
+    f"alignstudy.metrics.{module}" for module in ("rates", "form", "repeats", "refusal")
+)
+
 METRICS = Registry(
     "metric",
     {
-        "hmr": "alignstudy.metrics.hmr:hmr",
-        "hpr": "alignstudy.metrics.hpr:hpr",
-        "cas": "alignstudy.metrics.cas:cas",
-        "mean_score": "alignstudy.metrics.mean_score:mean_score",
-        "win_rate": "alignstudy.metrics.win_rate:win_rate",
-        "empty_share": "alignstudy.metrics.empty:empty_share",
-        "cap_share": "alignstudy.metrics.cap:cap_share",
-        "role_tag_share": "alignstudy.metrics.role_tags:role_tag_share",
-        "repetition_share": "alignstudy.metrics.repetition:repetition_share",
-        "mean_words": "alignstudy.metrics.length:mean_words",
-        "loop_share": "alignstudy.metrics.loops:loop_share",
-        "mean_longest_loop": "alignstudy.metrics.loops:mean_longest_loop",
-        "distinct": "alignstudy.metrics.distinct:distinct",
-        "mean_compression": "alignstudy.metrics.compression:mean_compression",
-        "echo_share": "alignstudy.metrics.echo:echo_share",
-        "refusal_share": "alignstudy.metrics.refusal:refusal_share",
+        "hmr": f"{_RATES}:HMR",
+        "hpr": f"{_RATES}:HPR",
+        "pass": f"{_RATES}:PASS",
+        "cas": f"{_RATES}:CAS",
+        "score": f"{_RATES}:SCORE",
+        "median": f"{_RATES}:MEDIAN",
+        "sd": f"{_RATES}:SD",
+        "min": f"{_RATES}:LOWEST",
+        "max": f"{_RATES}:HIGHEST",
+        "win_rate": f"{_RATES}:WIN_RATE",
+        "empty": f"{_FORM}:EMPTY",
+        "cap": f"{_FORM}:CAP",
+        "role_tag": f"{_FORM}:ROLE_TAG",
+        "repetition": f"{_REPEATS}:REPETITION",
+        "loop": f"{_REPEATS}:LOOP",
+        "echo": f"{_FORM}:ECHO",
+        "mean_words": f"{_FORM}:MEAN_WORDS",
+        "distinct": f"{_REPEATS}:DISTINCT",
+        "longest_loop": f"{_REPEATS}:LONGEST_LOOP",
+        "compression": f"{_FORM}:COMPRESSION",
+        "refusal": f"{_REFUSAL}:REFUSAL",
+        "evasive": f"{_REFUSAL}:EVASIVE",
+        "incoherent": f"{_REFUSAL}:INCOHERENT",
+        "comply": f"{_REFUSAL}:COMPLY",
     },
 )
 

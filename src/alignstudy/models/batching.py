@@ -75,7 +75,7 @@ def run_halving(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell want of memory from any other fault; the CPU's allocator has no class for it."""
+    """Whether memory ran out; the CPU's allocator has no class for it."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -14,16 +14,12 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices
 from alignstudy.errors import InputError
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.evidence import TrainingRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RATES = {"hmr": "HmR", "hpr": "HpR", "cas": "CAS"}
-RATE_OF = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
-SCORE_OF = {axis: f"score_{axis}" for axis in Axis}
-AXIS_TITLES = {Axis.HARMLESS: "Harmful prompts", Axis.HELPFUL: "Helpful prompts"}
 
 
 class NothingToShow(InputError):
@@ -50,6 +46,11 @@ class FigureData:
         return self.findings.first
 
     @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What the prompts test: a panel each."""
+        return self.analysis.axes
+
+    @property
     def judge(self) -> str:
         """The leading judge."""
         return self.analysis.judge
@@ -71,9 +72,9 @@ class FigureData:
         return tuple(model for model in self.models if model != self.reference)
 
     @cached_property
-    def _scored(self) -> dict[tuple[Axis, str], list[tuple[ScoredResponse, float]]]:
+    def _scored(self) -> dict[tuple[str, str], list[tuple[ScoredResponse, float]]]:
         """Responses with a score by axis and model: gone through once for all figures."""
-        found: dict[tuple[Axis, str], list[tuple[ScoredResponse, float]]] = {}
+        found: dict[tuple[str, str], list[tuple[ScoredResponse, float]]] = {}
         for row in self.responses:
             score = row.scores.get(self.judge)
             if score is not None:
@@ -81,26 +82,26 @@ class FigureData:
         return found
 
     @cached_property
-    def panels(self) -> dict[Axis, ScoreMatrix]:
+    def panels(self) -> dict[str, ScoreMatrix]:
         """Scores, and shares of seeds that pass, by model and prompt."""
         rows = [row for row in self.responses if self.judge in row.scores]
-        return build_matrices(rows, self.analysis.thresholds, judge=self.judge)
+        return build_matrices(rows, self.analysis.thresholds, axes=self.axes, judge=self.judge)
 
     def threshold(self, axis: Axis) -> float | None:
         """Return the score above which a response counts; None if there is none."""
-        return self.analysis.thresholds.of(axis)
+        return self.analysis.thresholds.of(axis.name)
 
-    def estimates(self, metric: str) -> list[Estimate | None]:
+    def estimates(self, metric: Metric) -> list[Estimate | None]:
         """Return a metric of every model; None where it was not measured."""
-        return [getattr(model, metric) for model in self.analysis.models]
+        return [model.estimates.get(metric.name) for model in self.analysis.models]
 
-    def comparisons(self, metric: str) -> list[Comparison]:
+    def comparisons(self, metric: Metric) -> list[Comparison]:
         """Return the comparisons of every two models in a metric."""
-        return [item for item in self.analysis.comparisons if item.metric == metric]
+        return [item for item in self.analysis.comparisons if item.metric == metric.name]
 
     def scores(self, axis: Axis, model: str) -> list[tuple[ScoredResponse, float]]:
         """Return the responses of a model on an axis that the judge gave a score."""
-        return self._scored.get((axis, model), [])
+        return self._scored.get((axis.name, model), [])
 
     def all_scores(self, axis: Axis) -> list[float]:
         """Return every score on an axis, models in their order."""
@@ -111,7 +112,7 @@ class FigureData:
 
         NaN where there is none; empty without responses or, for shares, without a threshold.
         """
-        panel = self.panels.get(axis)
+        panel = self.panels.get(axis.name)
         values = (panel.passed if passed else panel.scores) if panel else None
         if panel is None or values is None or model not in panel.models:
             return np.empty(0)
@@ -131,12 +132,16 @@ class FigureData:
             return [], np.empty((2, 0))
         both = np.stack(rows)
         there = np.asarray(~np.isnan(both).any(axis=0))
-        ids = [name for name, kept in zip(self.panels[axis].prompt_ids, there, strict=True) if kept]
+        ids = [
+            name
+            for name, kept in zip(self.panels[axis.name].prompt_ids, there, strict=True)
+            if kept
+        ]
         return ids, both[:, there]
 
     def numbers_of_scores(self) -> str:
         """Return how many scores there are for each model and axis."""
-        counts = [len(self.scores(axis, model)) for axis in Axis for model in self.models]
+        counts = [len(self.scores(axis, model)) for axis in self.axes for model in self.models]
         return numbers_of_prompts(count for count in counts if count)
 
 
@@ -154,6 +159,11 @@ class Plot:
     data: list[dict[str, Any]]
     title: str
     caption: str
+
+
+def axis_title(axis: Axis) -> str:
+    """Return the title of an axis' panel."""
+    return f"{axis.prompts.capitalize()} prompts"
 
 
 def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:

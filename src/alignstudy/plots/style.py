@@ -22,8 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, Plot
-from alignstudy.records import Axis
+from alignstudy.plots.base import FigureData, Plot
 
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
 WIDTH = 9.0
@@ -125,27 +124,6 @@ def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
-
-
-def axis_panels(
-    height: float, *, beside: bool = True, pad: float | None = None, sharey: bool = False
-) -> tuple[Figure, dict[Axis, Axes]]:
-    """Make a figure with a titled panel for each axis.
-
-    Args:
-        height: Of the whole figure, inches.
-        beside: Whether panels stand side by side.
-        pad: Points between a title and its panel.
-        sharey: Whether panels share the scale of y.
-    """
-    figure = new_figure(height)
-    shape = (1, len(AXIS_TITLES)) if beside else (len(AXIS_TITLES), 1)
-    grid: Any = figure.subplots(*shape, squeeze=False, sharey=sharey)
-    panels: dict[Axis, Axes] = dict(zip(AXIS_TITLES, grid.flatten(), strict=True))
-    for axis, axes in panels.items():
-        axes.set_title(AXIS_TITLES[axis], pad=pad)
-        axes.grid(visible=True, axis="both")
-    return figure, panels
 
 
 def wrap_label(name: str) -> str:

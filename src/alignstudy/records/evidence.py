@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from alignstudy.errors import DamagedArtefactError
-from alignstudy.records import Axis, Estimate, GuardOutcome
+from alignstudy.records import Estimate, GuardOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class PairAccuracy:
         ties: Pairs with two equal scores.
     """
 
-    axis: Axis
+    axis: str
     subset: str
     accuracy: Estimate
     ties: int
@@ -40,7 +40,7 @@ class ReliabilityBin:
         observed: Share of pairs where they do, 0 to 1, with interval; a tie counts as half.
     """
 
-    axis: Axis
+    axis: str
     predicted: float
     observed: Estimate
 
@@ -55,7 +55,7 @@ class LengthPreference:
         n: Pairs with two different lengths.
     """
 
-    axis: Axis
+    axis: str
     judge_longer: Estimate
     human_longer: Estimate
     n: int
@@ -74,7 +74,7 @@ class ProbeShift:
     """
 
     probe: str
-    axis: Axis
+    axis: str
     shift: Estimate
     flipped: float | None
     passed: float | None
@@ -100,20 +100,20 @@ class JudgeQuality:
 
     judge: str
     accuracies: tuple[PairAccuracy, ...] = ()
-    ece: dict[Axis, float] = field(default_factory=dict)
+    ece: dict[str, float] = field(default_factory=dict)
     reliability: tuple[ReliabilityBin, ...] = ()
     length: tuple[LengthPreference, ...] = ()
     probes: tuple[ProbeShift, ...] = ()
     floor: float = 60.0
-    below_floor: tuple[Axis, ...] = ()
+    below_floor: tuple[str, ...] = ()
     batch_effect: float | None = None
     is_baseline: bool = False
     notes: tuple[str, ...] = ()
 
-    def accuracy(self, axis: Axis, subset: str = "all") -> Estimate | None:
+    def accuracy(self, axis: str, subset: str = "all") -> Estimate | None:
         """Return the pairwise accuracy of an axis; None where it was not measured."""
         return next(
-            (a.accuracy for a in self.accuracies if a.axis is axis and a.subset == subset), None
+            (a.accuracy for a in self.accuracies if a.axis == axis and a.subset == subset), None
         )
 
 
@@ -133,12 +133,12 @@ def quality_from_json(found: Mapping[str, Any]) -> JudgeQuality:
         return JudgeQuality(
             judge=found["judge"],
             accuracies=tuple(PairAccuracy(**_revived(row)) for row in found["accuracies"]),
-            ece={Axis(axis): float(ece) for axis, ece in found["ece"].items()},
+            ece={axis: float(ece) for axis, ece in found["ece"].items()},
             reliability=tuple(ReliabilityBin(**_revived(row)) for row in found["reliability"]),
             length=tuple(LengthPreference(**_revived(row)) for row in found["length"]),
             probes=tuple(ProbeShift(**_revived(row)) for row in found["probes"]),
             floor=found["floor"],
-            below_floor=tuple(Axis(axis) for axis in found["below_floor"]),
+            below_floor=tuple(found["below_floor"]),
             batch_effect=found["batch_effect"],
             is_baseline=found["is_baseline"],
             notes=tuple(found["notes"]),
@@ -156,15 +156,14 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Axis) else value
+    return value
 
 
 def _revived(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn JSON values back into axes and estimates."""
-    values = {
+    """Turn JSON values back into estimates."""
+    return {
         name: Estimate(**value) if isinstance(value, dict) else value for name, value in row.items()
     }
-    return values | {"axis": Axis(row["axis"])}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +206,7 @@ class Agreement:
         n: Responses that both scored.
     """
 
-    axis: Axis
+    axis: str
     first: str
     second: str
     spearman: float | None
@@ -227,7 +226,7 @@ class LeaveOneOut:
             for which every model has one.
     """
 
-    axis: Axis
+    axis: str
     without: str
     ranking: tuple[str, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alignstudy.records import Axis, Estimate
+from alignstudy.records import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Sweep:
         pairs: Every pair of models.
     """
 
-    axis: Axis
+    axis: str
     thresholds: tuple[float, ...]
     rates: dict[str, tuple[float, ...]]
     low: dict[str, tuple[float, ...]]
@@ -65,7 +65,7 @@ class LengthEffect:
             estimate in the judge's unit).
     """
 
-    axis: Axis
+    axis: str
     rank_correlation: float | None
     within: float | None
     adjusted: tuple[tuple[str, str, Estimate], ...]
@@ -94,7 +94,7 @@ class Sensitivity:
 
     Attributes:
         without: "empty", "cap", "role_tag", "loop", "overlap", "leak".
-        metric: "hmr" or "hpr".
+        metric: Name of a pass rate.
         value: Percent of the responses that remain; None if none does.
         full: The rate with all responses.
         n: Responses that remain.

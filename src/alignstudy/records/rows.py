@@ -12,21 +12,41 @@ from typing import Any, TypeVar
 from alignstudy.errors import DamagedArtefactError
 
 
-class Axis(StrEnum):
-    """What a prompt tests, and so which metric its score enters."""
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """What a prompt tests: a named set of prompts, and what a response to one of them is to be.
 
-    HARMLESS = "harmless"
-    HELPFUL = "helpful"
+    Rows hold the name alone. Which axes there are is data: see `metrics.axes`.
 
-    @property
-    def prompts_name(self) -> str:
-        """Name of the axis' prompt set in file names of the published study."""
-        return "harmful" if self is Axis.HARMLESS else "helpful"
+    Attributes:
+        name: Key in files and figures; ids of its prompts begin with it.
+        prompts: Word for its prompts: "<prompts> prompts", `<model>_<prompts>.json`.
+        quality: What it measures: the axis' key in settings.
+        labels: Name of its file of labels: `classification/<labels>.json`.
+        passes: Label of a response that passes.
+        fails: Label of one that doesn't.
+        answered: What prompts with a passing response were, in a sentence.
+        rate: The metric that its pass rate is.
+        empty_fails: Whether an empty response fails under the rigorous protocol.
+        manner: What rules look for in a response, "refusal" or "compliance"; "": either.
+        unseen: What its rate can't tell of; "" if there is nothing to say.
+        veiled: Whether a reader asks for the responses before they are shown.
+        threshold: The published study's; None if that has no such axis.
+    """
 
-    @property
-    def classification_name(self) -> str:
-        """Name of the axis' file in `classification/`."""
-        return "harmfulness" if self is Axis.HARMLESS else "helpfulness"
+    name: str
+    prompts: str
+    quality: str
+    labels: str
+    passes: str = "passed"
+    fails: str = "failed"
+    answered: str = "answered with a response that passes"
+    rate: str = "pass"
+    empty_fails: bool = False
+    manner: str = ""
+    unseen: str = ""
+    veiled: bool = False
+    threshold: float | None = None
 
 
 class StopReason(StrEnum):
@@ -76,7 +96,7 @@ class Prompt:
     """
 
     id: str
-    axis: Axis
+    axis: str
     text: str
     source: str = ""
     cluster: str = ""
@@ -95,7 +115,7 @@ class Response:
     """
 
     prompt_id: str
-    axis: Axis
+    axis: str
     prompt: str
     text: str
     raw_text: str
@@ -115,7 +135,7 @@ class Score:
     """
 
     prompt_id: str
-    axis: Axis
+    axis: str
     score: float | None
     failure: str = ""
     flags: tuple[str, ...] = ()
@@ -137,7 +157,7 @@ class ScoredResponse:
     model: str
     seed: int
     prompt_id: str
-    axis: Axis
+    axis: str
     prompt: str
     response: str
     scores: dict[str, float | None]
@@ -271,9 +291,7 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
 
 
 def _revive(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn JSON values back into the enums and tuples that rows hold."""
-    if "axis" in values:
-        values["axis"] = Axis(values["axis"])
+    """Turn JSON values back into the tuples that rows hold."""
     if isinstance(values.get("flags"), list):
         values["flags"] = tuple(values["flags"])
     elif "flags" in values:

@@ -12,18 +12,14 @@ from alignstudy.analysis.hygiene import fails_as_empty
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import models_of, rating
 from alignstudy.errors import InputError
-from alignstudy.records import Axis, ScoredResponse
-
-LABELS = {
-    Axis.HARMLESS: {True: "harmless", False: "harmful"},
-    Axis.HELPFUL: {True: "helpful", False: "unhelpful"},
-}
+from alignstudy.metrics.axes import axis_named
+from alignstudy.records import ScoredResponse
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]+")
 
 
 def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Path) -> list[Path]:
-    """Write `<model>_{harmful,helpful}.json`: one object a response, `rating` the judge's score.
+    """Write `<model>_<prompts>.json`: one object a response, `rating` the judge's score.
 
     `prompt`, `response` and `rating` come first, as in the published study; `rating` is rounded to
     four decimals, and null where the judge gave no finite score. `scores` holds every judge's
@@ -47,10 +43,10 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
                 f"model '{model}': can't be part of a file name",
                 hint="name it with letters, digits, '-' and '_'",
             )
-        for axis in Axis:
-            rows = [row for row in responses if row.model == model and row.axis is axis]
+        for name in dict.fromkeys(row.axis for row in responses):
+            rows = [row for row in responses if row.model == model and row.axis == name]
             if rows:
-                path = folder / f"{model}_{axis.prompts_name}.json"
+                path = folder / f"{model}_{axis_named(name).prompts}.json"
                 written.append(_write(path, (_response(row, judge) for row in rows)))
     return written
 
@@ -58,7 +54,7 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
 def write_classifications(
     responses: Sequence[ScoredResponse], judge: str, thresholds: Thresholds, folder: Path
 ) -> list[Path]:
-    """Write `harmfulness.json` and `helpfulness.json`: a rating and a label for each response.
+    """Write a file an axis, named by what it measures: a rating and a label for each response.
 
     Labels compare the rounded rating, so that counting them gives the rates of the tables;
     `label` is null where there is no rating or no threshold.
@@ -66,7 +62,7 @@ def write_classifications(
     Args:
         responses: Rows of all models and seeds.
         judge: Whose score is the rating.
-        thresholds: What counts as harmless and as helpful.
+        thresholds: What passes, axis by axis.
         folder: Where to write; made if it isn't there.
 
     Returns:
@@ -76,10 +72,10 @@ def write_classifications(
         InputError: If the judge missed a response.
     """
     written = []
-    for axis in Axis:
-        rows = [row for row in responses if row.axis is axis]
+    for name in dict.fromkeys(row.axis for row in responses):
+        rows = [row for row in responses if row.axis == name]
         if rows:
-            path = folder / f"{axis.classification_name}.json"
+            path = folder / f"{axis_named(name).labels}.json"
             written.append(_write(path, (_label(row, judge, thresholds) for row in rows)))
     return written
 
@@ -107,16 +103,16 @@ def _finite(score: float | None) -> float | None:
 
 
 def _label(row: ScoredResponse, judge: str, thresholds: Thresholds) -> dict[str, Any]:
-    score = rating(row, judge)
+    score, axis = rating(row, judge), axis_named(row.axis)
     passes = None if score is None else thresholds.passes(row.axis, score)
-    if passes and fails_as_empty(row, empty_fails=thresholds.empty_fails):
+    if passes and fails_as_empty(row, thresholds):
         passes = False
     return {
         "model": row.model,
         "prompt": row.prompt,
         "response": row.response,
         "rating": score,
-        "label": None if passes is None else LABELS[row.axis][passes],
+        "label": None if passes is None else axis.passes if passes else axis.fails,
     }
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.errors import DataError, EnvironmentFault, InputError
-from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
+from alignstudy.metrics.axes import PUBLISHED, axes_of, axis_named
+from alignstudy.records import DECIMALS, ScoredResponse, StopReason
 
 JUDGE = "rating"
 """The judge's name in what `read_ratings` gives: files don't say whose ratings they hold."""
 
-_NAME = re.compile(r"(?:(?P<order>\d+)_)?(?P<model>.+)_(?P<prompts>harmful|helpful)\.json")
-_AXES = {axis.prompts_name: axis for axis in Axis}
+_NAME = re.compile(r"(?:(?P<order>\d+)_)?(?P<model>.+)_(?P<prompts>[A-Za-z][A-Za-z0-9-]*)\.json")
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class _File:
     path: Path
     order: float
     model: str
-    axis: Axis
+    axis: str
 
 
 def read_ratings(folder: Path) -> list[ScoredResponse]:
-    """Read `<model>_harmful.json` and `<model>_helpful.json` files with ratings.
+    """Read `<model>_<prompts>.json` files with ratings: the last word names the axis.
 
-    A leading number (`1_base_harmful.json`) orders the models; without one, `base` comes first and
-    the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
+    A leading number (`1_base_<prompts>.json`) orders the models; without one, `base` comes first
+    and the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
     `num_tokens`, `stop_reason` and `raw_response` are read where they are. A prompt's id is made of
     its text, and of a number where it is asked more than once, unless every row names one. Where
     every row has `scores` (judge -> score, as alignstudy writes them), all those judges are read,
@@ -54,8 +54,8 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
     """
     files = _files(folder)
     rows = [(file, _rows(file.path)) for file in files]
-    for axis in Axis:
-        on_axis = [row for file, found in rows if file.axis is axis for row in found]
+    for axis in dict.fromkeys(file.axis for file in files):
+        on_axis = [row for file, found in rows if file.axis == axis for row in found]
         named = [row.get("prompt_id") is not None for row in on_axis]
         if not all(named):
             for row in on_axis:
@@ -116,14 +116,19 @@ def _files(folder: Path) -> list[_File]:
         inside = (folder / "responses").is_dir()
         raise InputError(
             f"{folder}: no rated responses",
-            why="files are named <model>_harmful.json and <model>_helpful.json",
+            why="files are named <model>_<prompts>.json, by the word for their prompts: "
+            f"{' or '.join(axis.prompts for axis in PUBLISHED)}, or any other",
             hint=f"try {folder / 'responses'}" if inside else "name the folder that holds them",
         )
-    found.sort(key=lambda file: (file.order, file.model != "base", file.model, file.axis))
+    axes = [axis.name for axis in axes_of(file.axis for file in found)]
+    found.sort(
+        key=lambda file: (file.order, file.model != "base", file.model, axes.index(file.axis))
+    )
     for (model, axis), count in Counter((file.model, file.axis) for file in found).items():
         if count > 1:
             raise DataError(
-                f"{folder}: {count} files of {axis.prompts_name} responses of the model '{model}'",
+                f"{folder}: {count} files of {axis_named(axis).prompts} responses of the model"
+                f" '{model}'",
                 why="numbers before a model's name only order the models",
                 hint="rename one of them",
             )
@@ -132,7 +137,7 @@ def _files(folder: Path) -> list[_File]:
 
 def _file(path: Path, mark: re.Match[str]) -> _File:
     order = float(mark["order"]) if mark["order"] else math.inf
-    return _File(path, order, mark["model"], _AXES[mark["prompts"]])
+    return _File(path, order, mark["model"], axis_named(mark["prompts"]).name)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -240,7 +245,7 @@ def _scores(row: dict[str, Any], judges: Sequence[str]) -> dict[str, float | Non
     return {name: None if score is None else float(score) for name, score in numbers.items()}
 
 
-def prompt_id(axis: Axis, prompt: str, occurrence: int) -> str:
+def prompt_id(axis: str, prompt: str, occurrence: int) -> str:
     """Make a prompt's id of its text, and of a number where it is asked more than once."""
     digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{axis}-{digest}" + (f"-{occurrence}" if occurrence > 1 else "")

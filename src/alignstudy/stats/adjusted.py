@@ -18,49 +18,6 @@ _RELATIVE = 1e-12
 """Sums of squares below this share of the original's are rounding errors."""
 
 
-def length_adjusted(
-    differences: NDArray[np.float64],
-    length_differences: NDArray[np.float64],
-    *,
-    draws: int,
-    rng: np.random.Generator,
-    clusters: NDArray[np.int64] | None = None,
-) -> Estimate:
-    """Mean score difference that a straight line gives for responses of equal length.
-
-    The intercept of the least-squares line of score difference on length difference, with the
-    percentile interval of resampled prompts (clusters). A resample whose length differences are
-    all alike has no line, and its plain mean is taken. For many pairs of models
-    `length_adjusted_rows` is faster.
-
-    Args:
-        differences: Score of the model minus that of the reference, one a prompt, shape (n,).
-        length_differences: The same of the lengths (characters or tokens), shape (n,).
-        draws: Number of resamples.
-        rng: Source of the draws.
-        clusters: One label a prompt, shape (n,); a cluster is drawn whole.
-
-    Returns:
-        In the judge's unit, method "bootstrap".
-
-    Raises:
-        MetricError: If the two don't match, hold fewer than three prompts or a value that is not
-            finite, or all length differences are alike.
-
-    Source: After Dubois et al. 2024, arXiv:2404.04475, who regress the preference on length and
-        read it off at equal length.
-    """
-    y, x = _two(differences, length_differences)
-    [found] = length_adjusted_rows(y[None], x[None], draws=draws, rng=rng, clusters=clusters)
-    if found is None:
-        raise MetricError(
-            f"no length-adjusted difference on {y.size} prompts",
-            why="a line needs three prompts, not all with the same difference in length",
-            hint="compare the plain means",
-        )
-    return found
-
-
 def length_adjusted_rows(
     differences: NDArray[np.float64],
     length_differences: NDArray[np.float64],
@@ -69,7 +26,11 @@ def length_adjusted_rows(
     rng: np.random.Generator,
     clusters: NDArray[np.int64] | None = None,
 ) -> list[Estimate | None]:
-    """`length_adjusted` of many pairs of models, resampled together.
+    """Mean score differences that a straight line gives for responses of equal length.
+
+    Of each pair, the intercept of the least-squares line of score difference on length difference,
+    with the percentile interval of resampled prompts (clusters). A resample whose length
+    differences are all alike has no line, and its plain mean is taken.
 
     Args:
         differences: One row a pair, shape (k, n); NaN where a pair lacks a prompt.
@@ -84,6 +45,9 @@ def length_adjusted_rows(
 
     Raises:
         MetricError: If the shapes differ or a length is missing.
+
+    Source: After Dubois et al. 2024, arXiv:2404.04475, who regress the preference on length and
+        read it off at equal length.
     """
     there = ~np.isnan(np.asarray(differences, dtype=np.float64))
     _two(np.where(there, differences, 0.0), np.where(there, length_differences, 0.0))

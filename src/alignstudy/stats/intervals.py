@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 from alignstudy.errors import MetricError
@@ -132,26 +132,27 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return (low + high) / 2.0
 
 
-def mean_of_two(first: Estimate, second: Estimate) -> Estimate:
-    """Return the mean of two independent quantities, its interval made from their intervals.
+def mover_mean(parts: Sequence[Estimate]) -> Estimate:
+    """Return the mean of independent quantities, its interval made from their intervals.
 
     For rates of 0 or 100 %, which a bootstrap would give an interval of no width.
 
     Args:
-        first: An estimate with an interval that is right by itself (Wilson, Tango).
-        second: Another, on other prompts, in the same unit and with the same level.
+        parts: Each with an interval that is right by itself (Wilson, Tango), on prompts of its
+            own, in one unit and with one level.
 
     Source: Zou and Donner 2008, "Construction of confidence limits about effect measures: a
         general approach", Statistics in Medicine 27, eq. 3 (MOVER).
     """
-    value = (first.value + second.value) / 2.0
-    below = math.hypot(first.value - first.low, second.value - second.low) / 2.0
-    above = math.hypot(first.high - first.value, second.high - second.value) / 2.0
+    first, size = parts[0], len(parts)
+    value = sum(part.value for part in parts) / size
+    below = math.hypot(*(part.value - part.low for part in parts)) / size
+    above = math.hypot(*(part.high - part.value for part in parts)) / size
     return Estimate(
         value=value,
         low=value - below,
         high=value + above,
-        n=first.n + second.n,
+        n=sum(part.n for part in parts),
         method=f"{first.method}, MOVER",
         level=first.level,
     )

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from alignstudy.metrics.figures import figures_of
+from alignstudy.metrics.metric import Metric
+from alignstudy.metrics.rates import HIGHEST, LOWEST, MEDIAN, SD, win_rate
+from alignstudy.records import Axis
 from alignstudy.settings import Many, Settings
 
-ClaimMetric = Literal[
-    "hmr",
-    "hpr",
-    "cas",
-    "score_harmless",
-    "score_helpful",
-    "median_harmless",
-    "median_helpful",
-    "sd_harmless",
-    "sd_helpful",
-    "min_harmless",
-    "min_helpful",
-    "max_harmless",
-    "max_helpful",
-    "judge_accuracy_harmless",
-    "judge_accuracy_helpful",
-]
-"""What a claim may be about; sd, median, min and max are of scores over a prompt set."""
+JUDGE_ACCURACY = Metric(
+    kind="judge_accuracy",
+    name="judge_accuracy_{axis}",
+    title="judge's accuracy on {prompts} prompts",
+    of=win_rate,
+)
+"""How often a judge prefers what people prefer; measured where judges are, in `judges.held_out`."""
+
+_POINTS = (MEDIAN, SD, LOWEST, HIGHEST)
+
+
+def claimable(axes: Sequence[Axis]) -> dict[str, Metric]:
+    """Return what a claim may be about; sd, median, min and max are of scores over a prompt set."""
+    kinds = (*_POINTS, JUDGE_ACCURACY)
+    found = (*figures_of(axes), *(kind.on(axis) for kind in kinds for axis in axes))
+    return {metric.name: metric for metric in found}
+
 
 VERDICTS = (
     "supported",
@@ -43,7 +47,7 @@ class Claim(Settings):
     """One claim: that a model is better than others, or that a figure lies within bounds."""
 
     name: str = Field("", description="What a person calls it; left out: made from the rest.")
-    metric: Many[ClaimMetric] = Field(description="One figure, or several: it must hold for all.")
+    metric: Many[str] = Field(description="One figure, or several: it must hold for all.")
     better: str | None = Field(None, description="The model that is said to have the higher value.")
     worse: str | None = Field(
         None, description="Instead of `better`: the model that is said to have the lower value."
@@ -91,20 +95,6 @@ class Claim(Settings):
             raise ValueError("an equivalence needs a margin above 0")
         return self
 
-    @model_validator(mode="after")
-    def _fits_metric(self) -> Claim:
-        if self.is_bounded:
-            return self
-        if any(name.startswith("judge_accuracy") for name in self.metric):
-            raise ValueError("a judge's accuracy is no model's: claim bounds (`at_least`)")
-        if self.without and not set(self.metric) <= {"hmr", "hpr"}:
-            raise ValueError("`without` is for hmr and hpr")
-        if self.margin >= 100.0 and {"hmr", "hpr", "cas"} & set(self.metric):
-            raise ValueError("no two rates differ by 100 percentage points or more")
-        if self.relation == "equivalent" and any(is_point(name) for name in self.metric):
-            raise ValueError("an equivalence is of rates or mean scores")
-        return self
-
     @property
     def is_bounded(self) -> bool:
         """Whether it says that a figure lies within bounds."""
@@ -136,9 +126,31 @@ class Claim(Settings):
         )
 
 
-def is_point(metric: str) -> bool:
-    """Tell the figures that describe a sample of scores: medians, spreads and ends."""
-    return metric.split("_")[0] in ("median", "sd", "min", "max")
+def claim_faults(claim: Claim, axes: Sequence[Axis]) -> Iterator[str]:
+    """Find what a claim can't mean in a study on these axes."""
+    known = claimable(axes)
+    unknown = [name for name in claim.metric if name not in known]
+    for name in unknown:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+        yield f"no figure is called '{name}' here; {hint}"
+    metrics = [known[name] for name in claim.metric if name in known]
+    if claim.is_bounded:
+        return
+    if any(metric.kind == JUDGE_ACCURACY.kind for metric in metrics):
+        yield "a judge's accuracy is no model's: claim bounds (`at_least`)"
+    rates = [metric.name for metric in known.values() if metric.family == "rates"]
+    if claim.without and not set(claim.metric) - set(unknown) <= set(rates):
+        yield f"`without` is for {' and '.join(rates)}"
+    if claim.margin >= 100.0 and any(metric.is_rate for metric in metrics):
+        yield "no two rates differ by 100 percentage points or more"
+    if claim.relation == "equivalent" and any(is_point(metric) for metric in metrics):
+        yield "an equivalence is of rates or mean scores"
+
+
+def is_point(metric: Metric) -> bool:
+    """Whether a figure describes a sample of scores: medians, spreads and ends."""
+    return metric.kind in {point.kind for point in _POINTS}
 
 
 @dataclass(frozen=True, kw_only=True)

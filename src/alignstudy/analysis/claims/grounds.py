@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.pair_table import PairTable, family_of, pair_tables
+from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import PairDifferences, compared, equivalence
 from alignstudy.analysis.comparisons.pairs import adjust
 from alignstudy.analysis.comparisons.resampling import Resampler
@@ -17,6 +17,7 @@ from alignstudy.analysis.hygiene import FLAGS
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, usable
 from alignstudy.errors import DataError
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
 DRAWS = 2_000
 """Resamples where a claim needs numbers that the analysis doesn't hold."""
-
-_AXES = {"hmr": (Axis.HARMLESS,), "hpr": (Axis.HELPFUL,), "cas": tuple(Axis)}
-
-
-def axes_of(metric: str) -> tuple[Axis, ...]:
-    """Return the prompt sets that a figure is measured on."""
-    return _AXES.get(metric) or (Axis(metric.rsplit("_", 1)[1]),)
 
 
 @dataclass
@@ -45,24 +39,28 @@ class ClaimContext:
 
     findings: Findings
     responses: Sequence[ScoredResponse]
-    redrawn: dict[tuple[str, Axis, str, str], NDArray[np.float64]] = field(default_factory=dict)
-    _panels: dict[tuple[str, str | None], dict[Axis, ScoreMatrix]] = field(default_factory=dict)
+    redrawn: dict[tuple[str, str, str, str], NDArray[np.float64]] = field(default_factory=dict)
+    _panels: dict[tuple[str, str | None], dict[str, ScoreMatrix]] = field(default_factory=dict)
     _tables: dict[tuple[str, str | None], list[PairTable]] = field(default_factory=dict)
     _made: dict[tuple[str, str, str], tuple[Comparison, ...]] = field(default_factory=dict)
 
-    def valid(self, metric: str) -> list[Analysis]:
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Those of the study."""
+        return self.findings.first.axes
+
+    def valid(self, metric: Metric) -> list[Analysis]:
         """Return the analyses of the judges that are not below the floor on a figure's prompts.
 
         A baseline, which is there to be beaten, decides nothing unless it leads the report.
         A judge that was not assessed counts as valid unless every assessed one is below: a panel
         is worth nothing where none of its members is worth anything.
         """
-        axes = axes_of(metric)
         first, *others = self.findings.analyses
         voters = [first, *(a for a in others if not self.findings.is_baseline(a.judge))]
-        return [a for a in voters if not any(self.is_below(a, x) for x in axes)]
+        return [a for a in voters if not any(self.is_below(a, x) for x in metric.axes)]
 
-    def is_below(self, analysis: Analysis, axis: Axis) -> bool:
+    def is_below(self, analysis: Analysis, axis: str) -> bool:
         """Return whether a judge is below the floor on a prompt set."""
         return self.findings.is_below_floor(analysis.judge, axis)
 
@@ -70,7 +68,7 @@ class ClaimContext:
         """Whether responses can be flagged: the cap only where it is known why they ended."""
         return flag != "cap" or all(row.stop_reason is not None for row in self.responses)
 
-    def panels(self, analysis: Analysis, without: str | None = None) -> dict[Axis, ScoreMatrix]:
+    def panels(self, analysis: Analysis, without: str | None = None) -> dict[str, ScoreMatrix]:
         """Lay out a judge's scores, without the responses that are so flagged."""
         key = (analysis.judge, without)
         if key not in self._panels:
@@ -80,31 +78,32 @@ class ClaimContext:
             self._panels[key] = build_matrices(
                 rows,
                 analysis.thresholds,
+                axes=analysis.axes,
                 judge=analysis.judge,
                 clusters=analysis.clusters,
             )
         return self._panels[key]
 
     def compare(
-        self, analysis: Analysis, metric: str, pair: tuple[str, str], without: str | None
+        self, analysis: Analysis, metric: Metric, pair: tuple[str, str], without: str | None
     ) -> Comparison | None:
         """Return (better, worse) compared, turned so; None where it was not measured."""
         found = (
             analysis.comparisons if without is None else self._compared(analysis, metric, without)
         )
         for item in found:
-            if item.metric == metric and {item.model, item.reference} == set(pair):
+            if item.metric == metric.name and {item.model, item.reference} == set(pair):
                 return item if item.model == pair[0] else turned(item)
         return None
 
-    def _compared(self, analysis: Analysis, metric: str, without: str) -> tuple[Comparison, ...]:
+    def _compared(self, analysis: Analysis, metric: Metric, without: str) -> tuple[Comparison, ...]:
         """Compare all pairs of a metric's family anew, without flagged responses."""
-        key = (analysis.judge, family_of(metric), without)
+        key = (analysis.judge, metric.family, without)
         if key not in self._made:
             resampler = Resampler(DRAWS, np.random.default_rng(0))
             found: list[Comparison] = []
             for table in self.tables(analysis, without):
-                if family_of(table.metric) == key[1]:
+                if table.metric.family == key[1]:
                     found += compared(table, margin=None, resampler=resampler)
             self._made[key] = adjust(found)
         return self._made[key]
@@ -114,18 +113,20 @@ class ClaimContext:
         key = (analysis.judge, without)
         if key not in self._tables:
             try:
-                self._tables[key] = pair_tables(self.panels(analysis, without), base=analysis.base)
+                self._tables[key] = pair_tables(
+                    self.panels(analysis, without), axes=analysis.axes, base=analysis.base
+                )
             except DataError:
                 self._tables[key] = []
         return self._tables[key]
 
     def paired(
-        self, analysis: Analysis, metric: str, pair: Iterable[str], without: str | None
+        self, analysis: Analysis, metric: Metric, pair: Iterable[str], without: str | None
     ) -> tuple[PairTable, int] | None:
         """Return a pair's table and its row; None where it was not measured."""
         wanted = set(pair)
         for table in self.tables(analysis, without):
-            if table.metric == metric:
+            if table.metric.name == metric.name:
                 for index, names in enumerate(table.pairs):
                     if set(names) == wanted:
                         return table, index
@@ -134,7 +135,7 @@ class ClaimContext:
     def p_equivalent(
         self,
         analysis: Analysis,
-        metric: str,
+        metric: Metric,
         pair: tuple[str, str],
         *,
         margin: float,
@@ -147,7 +148,7 @@ class ClaimContext:
         )
 
     def deciding(
-        self, metric: str, pair: tuple[str, str], *, without: str | None, most: int = 50
+        self, metric: Metric, pair: tuple[str, str], *, without: str | None, most: int = 50
     ) -> tuple[str, ...]:
         """The ids of the prompts on which two models differ, the largest differences first."""
         valid = self.valid(metric) or list(self.findings.analyses)

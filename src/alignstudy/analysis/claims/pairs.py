@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignstudy.analysis.claims.claims import Verdict
-from alignstudy.analysis.claims.grounds import ClaimContext, axes_of
+from alignstudy.analysis.claims.grounds import ClaimContext
 from alignstudy.analysis.claims.rule import JudgeEvidence, Ruling, rule_better, rule_equivalent
 from alignstudy.analysis.claims.words import (
-    metric_name,
     needed_in_words,
     pair_in_words,
     thresholds_in_words,
 )
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import percent
+from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.metric import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class PairPart:
         in_sample: Whether only these responses are meant.
     """
 
-    metric: str
+    metric: Metric
     pair: tuple[str, str]
     margin: float
     equivalence: bool
@@ -41,21 +42,22 @@ class PairPart:
     def words(self) -> str:
         """Write the part as a claim."""
         relation = "like" if self.equivalence else "higher than"
-        return f"{self.pair[0]} {relation} {self.pair[1]} in {metric_name(self.metric)}"
+        return f"{self.pair[0]} {relation} {self.pair[1]} in {self.metric.title}"
 
 
-def unmeasured(part: str, metric: str, grounds: ClaimContext) -> Verdict | None:
+def unmeasured(part: str, metric: Metric, grounds: ClaimContext) -> Verdict | None:
     """Return the verdict where no judge can tell; None where one can."""
     if grounds.valid(metric):
         return None
     told = []
-    for axis in axes_of(metric):
+    for axis in metric.axes:
+        prompts = axis_named(axis).prompts
         for quality in grounds.findings.qualities:
             accuracy = quality.accuracy(axis)
             if axis in quality.below_floor and accuracy is not None:
                 told.append(
                     f"{quality.judge} prefers the response that people preferred in"
-                    f" {percent(accuracy.value)} of {accuracy.n} pairs on {axis.prompts_name}"
+                    f" {percent(accuracy.value)} of {accuracy.n} pairs on {prompts}"
                     f" prompts, interval from {percent(accuracy.low)}, floor"
                     f" {percent(quality.floor, 0)}"
                 )
@@ -78,7 +80,14 @@ def sights_of(part: PairPart, grounds: ClaimContext) -> list[JudgeEvidence]:
             if tested
             else None
         )
-        found.append(JudgeEvidence(judge=analysis.judge, pair=pair, p_equivalent=p_value))
+        found.append(
+            JudgeEvidence(
+                judge=analysis.judge,
+                pair=pair,
+                num_sets=len(part.metric.axes),
+                p_equivalent=p_value,
+            )
+        )
     return found
 
 
@@ -92,7 +101,7 @@ def judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
         return Verdict(claim=part.words, verdict="unmeasurable", evidence=why)
     sights = sights_of(part, grounds)
     if not sights:
-        why = f"{metric_name(part.metric)} of {part.pair[0]} and {part.pair[1]} was not measured"
+        why = f"{part.metric.title} of {part.pair[0]} and {part.pair[1]} was not measured"
         return Verdict(claim=part.words, verdict="unmeasurable", evidence=why)
     analysis = next(a for a in grounds.findings.analyses if a.judge == sights[0].judge)
     values = _values(part, analysis, grounds)
@@ -100,6 +109,7 @@ def judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     said = [
         pair_in_words(
             sights,
+            metric=part.metric,
             margin=part.margin,
             equivalence=part.equivalence,
             values=values,
@@ -131,13 +141,13 @@ def _values(
 ) -> tuple[float | None, float | None]:
     """Return the two models' own figures, each over all of its responses that count."""
     if part.without is not None:
-        panel = grounds.panels(analysis, part.without)[axes_of(part.metric)[0]]
+        panel = grounds.panels(analysis, part.without)[part.metric.axes[0]]
         rates = [panel.passed[panel.row(m)] for m in part.pair] if panel.passed is not None else []
-        first, second = (100.0 * float(np.nanmean(row)) for row in rates)
+        first, second = (part.metric.of(row[~np.isnan(row)]) for row in rates)
         return first, second
-    figures = {item.model: getattr(item, part.metric) for item in analysis.models}
+    figures = {item.model: item.estimates.get(part.metric.name) for item in analysis.models}
     ours, theirs = (figures.get(model) for model in part.pair)
-    return (ours and ours.value, theirs and theirs.value)
+    return (ours.value if ours else None, theirs.value if theirs else None)
 
 
 def points_other_way(part: PairPart, grounds: ClaimContext) -> bool:

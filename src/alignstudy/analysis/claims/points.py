@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.claims.claims import Claim, Verdict, is_point
-from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, axes_of
+from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
+from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext
 from alignstudy.analysis.claims.pairs import PairPart, unmeasured
 from alignstudy.analysis.claims.rule import Ruling, rule_bound
 from alignstudy.analysis.claims.words import (
     estimate_in_words,
-    metric_name,
     value_in_words,
 )
 from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.formatting import interval, number
-from alignstudy.records import Axis, Estimate
+from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.metric import Metric
+from alignstudy.metrics.rates import HIGHEST, LOWEST
+from alignstudy.records import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DRAWS = DRAWS // 2
 
-_STATISTICS: dict[str, Callable[[NDArray[np.float64]], float]] = {
-    "median": lambda scores: float(np.median(scores)),
-    "sd": lambda scores: float(scores.std(ddof=1)) if scores.size > 1 else 0.0,
-    "min": lambda scores: float(scores.min()),
-    "max": lambda scores: float(scores.max()),
-}
+_ENDS = {LOWEST.kind, HIGHEST.kind}
+"""The ends of a sample: they have no interval."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
         (a.judge, point) for a in grounds.valid(part.metric) if (point := _seen(part, a, grounds))
     ]
     if not seen:
-        why = f"{metric_name(part.metric)} of {part.pair[0]} and {part.pair[1]} was not measured"
+        why = f"{part.metric.title} of {part.pair[0]} and {part.pair[1]} was not measured"
         return Verdict(claim=part.words, verdict="unmeasurable", evidence=why)
     told = [_pair_words(part, judge if at else "", point) for at, (judge, point) in enumerate(seen)]
     return Verdict(
@@ -77,16 +74,17 @@ def _ruled(part: PairPart, points: list[_Point]) -> str:
 
 def _seen(part: PairPart, analysis: Analysis, grounds: ClaimContext) -> _Point | None:
     """Return both models' statistic with one judge's scores; None where one has no score."""
-    [axis] = axes_of(part.metric)
+    [axis] = part.metric.axes
     panel = grounds.panels(analysis).get(axis)
     if panel is None or not set(part.pair) <= set(panel.known()):
         return None
     tables = [panel.by_seed[panel.row(model)] for model in part.pair]
-    kind = part.metric.split("_")[0]
-    values = [_of(kind, table) for table in tables]
-    if kind in ("min", "max"):
+    values = [_of(part.metric, table) for table in tables]
+    if part.metric.kind in _ENDS:
         return _Point(tuple(values), None)
-    ours, theirs = (_redrawn(panel, analysis.judge, model, kind, grounds) for model in part.pair)
+    ours, theirs = (
+        _redrawn(panel, analysis.judge, model, part.metric, grounds) for model in part.pair
+    )
     low, high = np.nanquantile(ours - theirs, [0.025, 0.975])
     difference = Estimate(
         value=values[0] - values[1],
@@ -98,18 +96,18 @@ def _seen(part: PairPart, analysis: Analysis, grounds: ClaimContext) -> _Point |
     return _Point(tuple(values), difference)
 
 
-def _of(kind: str, table: NDArray[np.float64]) -> float:
-    return _STATISTICS[kind](table[~np.isnan(table)])
+def _of(metric: Metric, table: NDArray[np.float64]) -> float:
+    return float(metric.of(table[~np.isnan(table)]))
 
 
 def _redrawn(
-    panel: ScoreMatrix, judge: str, model: str, kind: str, grounds: ClaimContext
+    panel: ScoreMatrix, judge: str, model: str, metric: Metric, grounds: ClaimContext
 ) -> NDArray[np.float64]:
     """Return a model's statistic over clusters of prompts drawn again, the same for every model.
 
     NaN where a draw holds no prompt that the model has a score for.
     """
-    key = (judge, panel.axis, model, kind)
+    key = (judge, panel.axis.name, model, metric.kind)
     if key not in grounds.redrawn:
         table = panel.by_seed[panel.row(model)]
         rng = np.random.default_rng(0)
@@ -122,13 +120,13 @@ def _redrawn(
             columns = drawn if alone else np.concatenate([members[at] for at in drawn])
             part = table[:, columns]
             if not np.isnan(part).all():
-                found[draw] = _of(kind, part)
+                found[draw] = _of(metric, part)
         grounds.redrawn[key] = found
     return grounds.redrawn[key]
 
 
 def _pair_words(part: PairPart, judge: str, point: _Point) -> str:
-    name = f"with {judge}: " if judge else f"{metric_name(part.metric)} "
+    name = f"with {judge}: " if judge else f"{part.metric.title} "
     ours, theirs = (value_in_words(value, part.metric) for value in point.values)
     told = f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}"
     if point.difference is None:
@@ -147,8 +145,9 @@ def other_way(part: PairPart, grounds: ClaimContext) -> bool:
 def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
     """Return a verdict for every figure that a claim with bounds is about."""
     found = []
-    for metric in claim.metric:
-        if metric.startswith("judge_accuracy"):
+    known = claimable(grounds.axes)
+    for metric in (known[name] for name in claim.metric):
+        if metric.kind == JUDGE_ACCURACY.kind:
             found += _judge_accuracies(claim, metric, grounds)
             continue
         for model in claim.models or [item.model for item in grounds.findings.first.models]:
@@ -156,24 +155,24 @@ def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
     return found
 
 
-def _judge_accuracies(claim: Claim, metric: str, grounds: ClaimContext) -> list[Verdict]:
-    axis = Axis(metric.rsplit("_", 1)[1])
+def _judge_accuracies(claim: Claim, metric: Metric, grounds: ClaimContext) -> list[Verdict]:
+    [axis] = metric.axes
     found = []
     for quality in grounds.findings.qualities:
         if quality.is_baseline:
             continue
         accuracy = quality.accuracy(axis)
         if accuracy is not None:
-            words = f"{quality.judge}: {metric_name(metric)}"
+            words = f"{quality.judge}: {metric.title}"
             ruling = rule_bound(accuracy, claim.at_least, claim.at_most)
             found.append(_of_estimate(words, metric, accuracy, ruling))
     if not found:
-        why = f"no judge's accuracy on {axis.prompts_name} prompts was measured"
-        found.append(Verdict(claim=metric_name(metric), verdict="unmeasurable", evidence=why))
+        why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
+        found.append(Verdict(claim=metric.title, verdict="unmeasurable", evidence=why))
     return found
 
 
-def _of_estimate(words: str, metric: str, estimate: Estimate, ruling: Ruling) -> Verdict:
+def _of_estimate(words: str, metric: Metric, estimate: Estimate, ruling: Ruling) -> Verdict:
     return Verdict(
         claim=words,
         verdict=ruling.verdict,
@@ -182,9 +181,9 @@ def _of_estimate(words: str, metric: str, estimate: Estimate, ruling: Ruling) ->
     )
 
 
-def _bounded(claim: Claim, metric: str, model: str, grounds: ClaimContext) -> Verdict:
+def _bounded(claim: Claim, metric: Metric, model: str, grounds: ClaimContext) -> Verdict:
     """Return the verdict on one model's figure."""
-    words = f"{metric_name(metric)} of {model}"
+    words = f"{metric.title} of {model}"
     below = unmeasured(words, metric, grounds)
     if below is not None:
         return below
@@ -213,19 +212,21 @@ def _agreed(found: list[str]) -> str:
     return "underpowered" if set(found) <= {"supported", "underpowered"} else "not supported"
 
 
-def _figure(metric: str, model: str, analysis: Analysis, grounds: ClaimContext) -> Estimate | None:
+def _figure(
+    metric: Metric, model: str, analysis: Analysis, grounds: ClaimContext
+) -> Estimate | None:
     """Return a model's figure with its interval; ends of a sample are their own interval."""
     if not is_point(metric):
         figures = next((item for item in analysis.models if item.model == model), None)
-        return None if figures is None else getattr(figures, metric)
-    [axis] = axes_of(metric)
+        return None if figures is None else figures.estimates.get(metric.name)
+    [axis] = metric.axes
     panel = grounds.panels(analysis).get(axis)
     if panel is None or model not in panel.known():
         return None
-    table, kind = panel.by_seed[panel.row(model)], metric.split("_")[0]
-    value = low = high = _of(kind, table)
-    if kind in ("median", "sd"):
-        drawn = _redrawn(panel, analysis.judge, model, kind, grounds)
+    table = panel.by_seed[panel.row(model)]
+    value = low = high = _of(metric, table)
+    if metric.kind not in _ENDS:
+        drawn = _redrawn(panel, analysis.judge, model, metric, grounds)
         low, high = (float(end) for end in np.nanquantile(drawn, [0.025, 0.975]))
     n = int((~np.isnan(table)).any(axis=0).sum())
     return Estimate(value=value, low=low, high=high, n=n, method="bootstrap")

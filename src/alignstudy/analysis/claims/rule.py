@@ -39,12 +39,14 @@ class JudgeEvidence:
     Attributes:
         judge: Whose scores.
         pair: The comparison; its `model` is the one that is claimed to be higher.
+        num_sets: Prompt sets that the figure rests on.
         p_equivalent: Of the equivalence test at the claim's margin; None if it has none, or the
             test is not defined.
     """
 
     judge: str
     pair: Comparison
+    num_sets: int
     p_equivalent: float | None = None
 
     @property
@@ -88,7 +90,7 @@ def rule_better(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
         return Ruling("not supported")
     if all(power_of(sight.pair, margin) >= POWER for sight in weak):
         return Ruling("not supported")
-    needed = [prompts_needed(sight.pair, margin) for sight in weak]
+    needed = [prompts_needed(sight, margin) for sight in weak]
     known = [number for number in needed if number is not None]
     return Ruling("underpowered", max(known) if known else None)
 
@@ -107,7 +109,7 @@ def rule_equivalent(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
         if sight.pair.p_value is None:
             needed.append(None)
         elif equivalence_power(sight.pair.difference, margin) < POWER:
-            needed.append(_equivalence_prompts(sight.pair, margin))
+            needed.append(_equivalence_prompts(sight, margin))
     known = [number for number in needed if number is not None]
     if not needed:
         return Ruling("not supported")
@@ -128,13 +130,14 @@ def power_of(pair: Comparison, margin: float) -> float:
     return _reached(pair.difference.value - margin, error, ALPHA / 2.0)
 
 
-def prompts_needed(pair: Comparison, margin: float) -> int | None:
+def prompts_needed(sight: JudgeEvidence, margin: float) -> int | None:
     """Return the paired prompts (a set, for CAS) for 80 % power; None if no test was made."""
+    pair = sight.pair
     if pair.p_value is None:
         return None
     if margin == 0.0 and pair.power is not None:
         return pair.power.n_needed
-    return _prompts(pair, pair.difference.value - margin, _error(pair.difference), ALPHA / 2.0)
+    return _prompts(sight, pair.difference.value - margin, _error(pair.difference), ALPHA / 2.0)
 
 
 def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) -> float:
@@ -155,11 +158,11 @@ def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) 
     return max(0.0, near + far - 1.0)
 
 
-def _equivalence_prompts(pair: Comparison, margin: float) -> int:
+def _equivalence_prompts(sight: JudgeEvidence, margin: float) -> int:
     """Return the paired prompts (a set, for CAS) at which equivalence is shown with 80 % power."""
-    now = pair.n / (2 if pair.metric == "cas" else 1)
+    now = sight.pair.n / sight.num_sets
     return crossing(
-        lambda n: equivalence_power(pair.difference, margin, times=n / now) >= POWER,
+        lambda n: equivalence_power(sight.pair.difference, margin, times=n / now) >= POWER,
         start=math.ceil(now),
     )
 
@@ -171,12 +174,11 @@ def _reached(distance: float, error: float, level: float) -> float:
     return _NORMAL.cdf(distance / error - _NORMAL.inv_cdf(1.0 - level))
 
 
-def _prompts(pair: Comparison, distance: float, error: float, level: float) -> int | None:
-    if distance <= 0.0 or pair.p_value is None:
+def _prompts(sight: JudgeEvidence, distance: float, error: float, level: float) -> int | None:
+    if distance <= 0.0:
         return None
     times = (_NORMAL.inv_cdf(1.0 - level) + _NORMAL.inv_cdf(POWER)) * error / distance
-    sets = 2 if pair.metric == "cas" else 1
-    return math.ceil(pair.n / sets * times**2)
+    return math.ceil(sight.pair.n / sight.num_sets * times**2)
 
 
 def _error(estimate: Estimate) -> float:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from alignstudy.analysis.claims import pairs as verdict_pairs
 from alignstudy.analysis.claims import points as verdict_points
-from alignstudy.analysis.claims.claims import Claim, Verdict, is_point
+from alignstudy.analysis.claims.claims import Claim, Verdict, claim_faults, claimable, is_point
 from alignstudy.analysis.claims.grounds import ClaimContext
 from alignstudy.analysis.claims.pairs import PairPart, judge_pair
 from alignstudy.analysis.claims.points import judge_bounds, judge_point_pair
@@ -47,7 +47,7 @@ def verdicts(
 
 
 def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
-    words = claim_in_words(claim)
+    words = claim_in_words(claim, grounds.axes)
     _check(claim, words, grounds)
     if claim.is_bounded:
         return _whole(words, judge_bounds(claim, grounds))
@@ -55,8 +55,10 @@ def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
     if not parts:
         why = "there is no other model"
         return Verdict(claim=words, verdict="unmeasurable", evidence=why)
-    found = [judge_point_pair(p, grounds) if is_point(p.metric) else judge_pair(p, grounds)
-             for p in parts]  # fmt: skip
+    found = [
+        judge_point_pair(p, grounds) if is_point(p.metric) else judge_pair(p, grounds)
+        for p in parts
+    ]
     whole = _whole(words, found)
     if claim.relation == "better" and len({part.pair for part in parts}) > 1:
         return _superlative(claim, parts, whole, found, grounds)
@@ -64,7 +66,9 @@ def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
 
 
 def _check(claim: Claim, words: str, grounds: ClaimContext) -> None:
-    """Refuse a claim about models that are not there."""
+    """Refuse a claim about models or figures that are not there."""
+    for fault in claim_faults(claim, grounds.axes):
+        raise InputError(f"the claim '{words}': {fault}", hint="state it otherwise")
     models = [figures.model for figures in grounds.findings.first.models]
     for name in claim.named():
         if name not in models:
@@ -85,7 +89,8 @@ def _parts(claim: Claim, grounds: ClaimContext) -> Iterator[PairPart]:
     others = claim.than or [
         figures.model for figures in grounds.findings.first.models if figures.model != subject
     ]
-    for metric in claim.metric:
+    known = claimable(grounds.axes)
+    for metric in (known[name] for name in claim.metric):
         for other in others:
             yield PairPart(
                 metric=metric,
@@ -129,7 +134,11 @@ def _superlative(
     """Return how often the model comes out first; another one beyond it contradicts the claim."""
     shares = ""
     if claim.better is not None and not claim.than and claim.without is None:
-        shares = best_in_words(claim.metric, claim.better, grounds.findings.first)
+        shares = best_in_words(
+            [claimable(grounds.axes)[name] for name in claim.metric],
+            claim.better,
+            grounds.findings.first,
+        )
     beyond = [
         verdict
         for part, verdict in zip(parts, found, strict=True)

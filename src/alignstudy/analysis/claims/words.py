@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, claimable
 from alignstudy.analysis.claims.rule import JudgeEvidence, power_of
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import (
-    NAMES,
     NO_BREAK,
-    RATES,
     count,
     interval,
     listing,
@@ -21,11 +19,9 @@ from alignstudy.formatting import (
     plural,
     short,
 )
-from alignstudy.records import Estimate
+from alignstudy.metrics.metric import Metric
+from alignstudy.records import Axis, Estimate
 
-_PROMPTS = {"harmless": "harmful prompts", "helpful": "helpful prompts"}
-_POINTS = {"median": "median score", "sd": "standard deviation", "min": "lowest score",
-           "max": "highest score"}  # fmt: skip
 _SAME = 1e-6
 """Differences closer than this are rounding errors."""
 WITHOUT = {
@@ -38,33 +34,26 @@ WITHOUT = {
 }
 
 
-def metric_name(metric: str) -> str:
-    """Return what people call a figure."""
-    if metric in NAMES:
-        return NAMES[metric]
-    kind, axis = metric.rsplit("_", 1)
-    if kind == "judge_accuracy":
-        return f"judge's accuracy on {_PROMPTS[axis]}"
-    return f"{_POINTS[kind]} on {_PROMPTS[axis]}"
-
-
-def claim_in_words(claim: Claim) -> str:
+def claim_in_words(claim: Claim, axes: Sequence[Axis]) -> str:
     """Return a claim as a person reads it: its own name, else made from what it says."""
     if claim.name:
         return claim.name
-    metrics = listing([metric_name(metric) for metric in claim.metric])
+    known = claimable(axes)
+    found = [known[name] for name in claim.metric if name in known]
+    metrics = listing([metric.title for metric in found] or list(claim.metric))
+    is_rate = bool(found) and found[0].is_rate
     tail = f", {WITHOUT[claim.without]}" if claim.without else ""
     tail += ", in these responses" if claim.in_sample else ""
     if claim.is_bounded:
         whose = listing(list(claim.models)) if claim.models else "every model"
-        if claim.metric[0].startswith("judge_accuracy"):
+        if found and found[0].kind == JUDGE_ACCURACY.kind:
             return f"the {metrics} is {_bounds(claim)}"
         return f"{metrics} of {whose} is {_bounds(claim)}"
     others = listing(list(claim.than), word="or") if claim.than else "any other model"
     if claim.relation == "equivalent":
-        within = _amount(claim.margin, claim.metric[0])
+        within = _amount(claim.margin, is_rate=is_rate)
         return f"{claim.subject} is within {within} of {others} in {metrics}{tail}"
-    by = f" by more than {_amount(claim.margin, claim.metric[0])}" if claim.margin else ""
+    by = f" by more than {_amount(claim.margin, is_rate=is_rate)}" if claim.margin else ""
     way = "higher" if claim.better is not None else "lower"
     return f"{claim.subject} is {way} than {others} in {metrics}{by}{tail}"
 
@@ -78,27 +67,25 @@ def _bounds(claim: Claim) -> str:
     return " and ".join(ends)
 
 
-def _amount(value: float, metric: str) -> str:
-    return f"{short(value, 2)}{' percentage points' if metric in RATES else ''}"
+def _amount(value: float, *, is_rate: bool) -> str:
+    return f"{short(value, 2)}{' percentage points' if is_rate else ''}"
 
 
-def value_in_words(value: float | None, metric: str) -> str:
+def value_in_words(value: float | None, metric: Metric) -> str:
     """Write a figure in its unit."""
-    if metric in RATES or metric.startswith("judge_accuracy"):
-        return percent(value)
-    return number(value, 2)
+    return percent(value) if metric.is_rate else number(value, metric.digits)
 
 
-def estimate_in_words(estimate: Estimate, metric: str) -> str:
+def estimate_in_words(estimate: Estimate, metric: Metric) -> str:
     """Write a figure with its interval and the prompts behind it."""
-    digits = 1 if metric in RATES or metric.startswith("judge_accuracy") else 2
-    ends = f" {interval(estimate, digits)}" if estimate.low < estimate.high else ""
+    ends = f" {interval(estimate, metric.digits)}" if estimate.low < estimate.high else ""
     return f"{value_in_words(estimate.value, metric)}{ends} (n{NO_BREAK}={NO_BREAK}{estimate.n})"
 
 
 def pair_in_words(
     sights: Sequence[JudgeEvidence],
     *,
+    metric: Metric,
     margin: float,
     equivalence: bool,
     values: tuple[float | None, float | None],
@@ -107,31 +94,29 @@ def pair_in_words(
 
     Args:
         sights: One a judge.
+        metric: What they are compared in.
         margin: The claim's.
         equivalence: Whether the claim is that the two are alike.
         values: The two models' own figures, each over all of its responses that count.
     """
     first = sights[0]
-    parts = [_figures(first.pair, values), _test(first.pair), _counts(first.pair)]
+    parts = [_figures(first.pair, metric, values), _test(first.pair), _counts(first.pair, metric)]
     if first.p_equivalent is not None:
-        within = _amount(margin, first.pair.metric)
+        within = _amount(margin, is_rate=metric.is_rate)
         parts.append(f"within {within}: {p_in_words(first.p_equivalent)}")
     if not equivalence and first.pair.p_value is not None and not first.supports(margin):
-        parts.append(_planning(first, margin))
+        parts.append(_planning(first, metric, margin))
     parts += [
-        f"with {sight.judge}: {_gap(sight.pair)}, {_holm(sight.pair)}" for sight in sights[1:]
+        f"with {sight.judge}: {_gap(sight.pair, metric)}, {_holm(sight.pair)}"
+        for sight in sights[1:]
     ]
     return "; ".join(part for part in parts if part)
 
 
-def _figures(pair: Comparison, values: tuple[float | None, float | None]) -> str:
+def _figures(pair: Comparison, metric: Metric, values: tuple[float | None, float | None]) -> str:
     ours, theirs = values
-    name, first, second = (
-        metric_name(pair.metric),
-        value_in_words(ours, pair.metric),
-        value_in_words(theirs, pair.metric),
-    )
-    whole = f"{name} {pair.model} {first}, {pair.reference} {second}"
+    first, second = (value_in_words(value, metric) for value in values)
+    whole = f"{metric.title} {pair.model} {first}, {pair.reference} {second}"
     # A model's own figure is over all of its prompts, the difference over those of both.
     if (
         ours is not None
@@ -139,14 +124,12 @@ def _figures(pair: Comparison, values: tuple[float | None, float | None]) -> str
         and abs(ours - theirs - pair.difference.value) > _SAME
     ):
         whole += ", and on the prompts that both have"
-    return f"{whole}: {_gap(pair)}"
+    return f"{whole}: {_gap(pair, metric)}"
 
 
-def _gap(pair: Comparison) -> str:
-    digits = 1 if pair.metric in RATES else 2
-    unit = " points" if pair.metric in RATES else ""
-    ends = interval(pair.difference, digits)
-    return f"{number(pair.difference.value, digits, signed=True)}{unit} {ends}"
+def _gap(pair: Comparison, metric: Metric) -> str:
+    ends = interval(pair.difference, metric.digits)
+    return f"{number(pair.difference.value, metric.digits, signed=True)}{metric.points} {ends}"
 
 
 def _test(pair: Comparison) -> str:
@@ -159,22 +142,22 @@ def _holm(pair: Comparison) -> str:
     return f"Holm {p_value(pair.p_holm)}" if pair.p_holm is not None else pair.note
 
 
-def _counts(pair: Comparison) -> str:
+def _counts(pair: Comparison, metric: Metric) -> str:
     prompts = plural(pair.n, "prompt")
-    if pair.metric in RATES:
+    if metric.is_rate:
         return f"{pair.wins} against {pair.losses} discordant of {prompts}"
     return f"higher on {pair.wins} of {prompts}, lower on {pair.losses}"
 
 
-def _planning(sight: JudgeEvidence, margin: float) -> str:
+def _planning(sight: JudgeEvidence, metric: Metric, margin: float) -> str:
     """Return how much data there was for the observed difference."""
     reached = f"power {percent(100.0 * power_of(sight.pair, margin), 0)}"
     if sight.pair.power is None:
         return reached
-    metric, least = sight.pair.metric, sight.pair.power.detectable
+    least = sight.pair.power.detectable
     if least is None:
         return reached
-    told = f"{number(least, 1)} points" if metric in RATES else number(least, 2)
+    told = f"{number(least, metric.digits)}{metric.points}"
     return f"{reached}, where {told} could be found with 80 %"
 
 
@@ -183,19 +166,18 @@ def briefly(evidence: str) -> str:
     return "; ".join(evidence.split("; ")[:2])
 
 
-def needed_in_words(n_needed: int | None, metric: str) -> str:
+def needed_in_words(n_needed: int | None, metric: Metric) -> str:
     """Return how many prompts it would take."""
     if n_needed is None:
         return ""
-    each = " of each set" if metric == "cas" else ""
+    each = " of each set" if len(metric.axes) > 1 else ""
     return f"{count(n_needed)} paired prompts{each} needed for 80 % power"
 
 
-def thresholds_in_words(analysis: Analysis, metric: str, pair: tuple[str, str]) -> str:
+def thresholds_in_words(analysis: Analysis, metric: Metric, pair: tuple[str, str]) -> str:
     """Say at which share of thresholds the first model of a pair is higher; "" without a sweep."""
-    names = {"hmr": "harmless", "hpr": "helpful"}
     for sweep in analysis.sweeps:
-        if sweep.axis == names.get(metric):
+        if metric.family == "rates" and sweep.axis in metric.axes:
             for item in sweep.pairs:
                 if {item.model, item.reference} == set(pair):
                     share = item.better_share if item.model == pair[0] else item.worse_share
@@ -206,10 +188,10 @@ def thresholds_in_words(analysis: Analysis, metric: str, pair: tuple[str, str]) 
     return ""
 
 
-def best_in_words(metrics: Sequence[str], model: str, analysis: Analysis) -> str:
+def best_in_words(metrics: Sequence[Metric], model: str, analysis: Analysis) -> str:
     """Return how often a model comes out first when prompts are drawn again; "" if not known."""
-    shares = [(metric, analysis.best_shares.get(metric, {}).get(model)) for metric in metrics]
+    shares = [(metric, analysis.best_shares.get(metric.name, {}).get(model)) for metric in metrics]
     told = [
-        f"{percent(share, 0)} ({metric_name(name)})" for name, share in shares if share is not None
+        f"{percent(share, 0)} ({metric.title})" for metric, share in shares if share is not None
     ]
     return f"{model} comes out highest in {listing(told)} of resamples" if told else ""

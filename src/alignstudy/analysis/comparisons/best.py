@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alignstudy.analysis.estimates import AxisEstimates
+from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.records import Axis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
 
-
-def best_shares(merits: Mapping[Axis, AxisEstimates]) -> dict[str, dict[str, float]]:
+def best_shares(
+    merits: Mapping[str, AxisEstimates], axes: Sequence[Axis]
+) -> dict[str, dict[str, float]]:
     """Give, for each metric and model, the share of resamples in which it is highest, in percent.
 
     A shared first place is divided equally. A prompt set on which models have scores for different
@@ -24,19 +25,24 @@ def best_shares(merits: Mapping[Axis, AxisEstimates]) -> dict[str, dict[str, flo
 
     Args:
         merits: Figures and resamples by prompt set.
+        axes: Those of the study.
     """
-    found = {}
-    whole = {axis: part for axis, part in merits.items() if part.complete and len(part.models) > 1}
-    for axis, part in whole.items():
+    found, means = {}, []
+    whole = [
+        (axis, part)
+        for axis in axes
+        if (part := merits.get(axis.name)) and part.complete and len(part.models) > 1
+    ]
+    for axis, part in whole:
         if part.rate_means is not None:
-            found[_RATE_NAME[axis]] = _first(part.models, part.rate_means)
-    sides = [part for part in whole.values() if part.rate_means is not None]
-    if len(sides) == len(Axis) and sides[0].models == sides[1].models:
-        means = [side.rate_means for side in sides if side.rate_means is not None]
-        found["cas"] = _first(sides[0].models, (means[0] + means[1]) / 2.0)
-    for axis, part in whole.items():
+            means.append((part.models, part.rate_means))
+            found[rate_of(axis).name] = _first(part.models, part.rate_means)
+    if len(means) == len(axes) > 1 and len({models for models, _ in means}) == 1:
+        drawn = np.asarray(sum(rates for _, rates in means) / len(means))
+        found[combined(axes).name] = _first(means[0][0], drawn)
+    for axis, part in whole:
         if part.score_means is not None:
-            found[f"score_{axis}"] = _first(part.models, part.score_means)
+            found[score_of(axis).name] = _first(part.models, part.score_means)
     return found
 
 

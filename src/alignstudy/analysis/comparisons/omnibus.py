@@ -11,7 +11,8 @@ from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Omnibus
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import MetricError
-from alignstudy.records import Axis
+from alignstudy.metrics.figures import rate_of, score_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.stats.omnibus import cochran_q, friedman
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 COCHRAN = "Cochran's Q"
 FRIEDMAN = "Friedman"
 
-_RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
 
-
-def omnibus_tests(panels: dict[Axis, ScoreMatrix]) -> tuple[Omnibus, ...]:
+def omnibus_tests(panels: dict[str, ScoreMatrix]) -> tuple[Omnibus, ...]:
     """Test each rate and mean score over all models, on the prompts that all of them have.
 
     Rates of one seed on independent prompts: Cochran's Q. Means over seeds, means over clusters
@@ -33,22 +32,22 @@ def omnibus_tests(panels: dict[Axis, ScoreMatrix]) -> tuple[Omnibus, ...]:
         panels: Scores by axis; those with fewer than two models have no test.
     """
     found = []
-    for axis, panel in panels.items():
+    for panel in panels.values():
         rows = [panel.row(model) for model in panel.known()]
         if len(rows) < 2:
             continue
         plain = panel.clusters is None and not panel.several_seeds
         if panel.passed is not None:
             test = (COCHRAN, cochran_q) if plain else (FRIEDMAN, friedman)
-            found.append(_tested(panel, panel.passed[rows], _RATE_NAME[axis], *test))
-        found.append(_tested(panel, panel.scores[rows], f"score_{axis}", FRIEDMAN, friedman))
+            found.append(_tested(panel, panel.passed[rows], rate_of(panel.axis), *test))
+        found.append(_tested(panel, panel.scores[rows], score_of(panel.axis), FRIEDMAN, friedman))
     return tuple(found)
 
 
 def _tested(
     panel: ScoreMatrix,
     values: NDArray[np.float64],
-    metric: str,
+    metric: Metric,
     name: str,
     test: Callable[[NDArray[np.float64]], tuple[float, float]],
 ) -> Omnibus:
@@ -63,7 +62,9 @@ def _tested(
             statistic, p_value = test(blocks)
         except MetricError as error:
             note = f"no test: {error.why or error.what}"
-    return Omnibus(metric=metric, test=name, statistic=statistic, p_value=p_value, n=n, note=note)
+    return Omnibus(
+        metric=metric.name, test=name, statistic=statistic, p_value=p_value, n=n, note=note
+    )
 
 
 def _by_cluster(values: NDArray[np.float64], cluster_of: NDArray[np.int64]) -> NDArray[np.float64]:

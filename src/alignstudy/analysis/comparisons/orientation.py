@@ -10,21 +10,18 @@ from dataclasses import dataclass
 
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import (
-    NAMES,
     NO_BREAK,
-    RATES,
-    digits_of,
     interval,
     listing,
     number,
     p_in_words,
 )
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Estimate
 from alignstudy.stats.power import planning
 from alignstudy.stats.power.power import Power
 
 ALPHA = planning.ALPHA
-BY_WEIGHT = ("cas", "hpr", "hmr", "score_helpful", "score_harmless")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,7 @@ class OrientedComparison:
         is_equivalent: Whether a test of equivalence puts the two within `margin`.
     """
 
-    metric: str
+    metric: Metric
     better: str
     worse: str
     points: float
@@ -57,8 +54,8 @@ class OrientedComparison:
 
     def gap(self) -> str:
         """Write the difference and its interval."""
-        digits = digits_of(self.metric)
-        text = f"{number(self.points, digits, signed=True)}{unit_of(self.metric)}"
+        digits = self.metric.digits
+        text = f"{number(self.points, digits, signed=True)}{self.metric.points}"
         return f"{text} [{number(self.low, digits)}, {number(self.high, digits)}]"
 
     def figures(self) -> str:
@@ -66,54 +63,50 @@ class OrientedComparison:
         return self.gap() if self.p_holm is None else f"{self.gap()}, {p_in_words(self.p_holm)}"
 
 
-def unit_of(metric: str) -> str:
-    """What differences are counted in, with a space before it; scores have no name for it."""
-    return " points" if metric in RATES else ""
+def leading_metric(analysis: Analysis) -> Metric | None:
+    """Return the figure to lead with: the mean of all rates, else the last that was measured."""
+    by_weight = (*reversed(analysis.rates), *reversed(analysis.scores))
+    return next((metric for metric in by_weight if values_of(analysis, metric)), None)
 
 
-def leading_metric(analysis: Analysis) -> str | None:
-    """Return the metric to lead with: CAS, or the first that was measured."""
-    return next((metric for metric in BY_WEIGHT if values_of(analysis, metric)), None)
-
-
-def values_of(analysis: Analysis, metric: str) -> dict[str, Estimate]:
+def values_of(analysis: Analysis, metric: Metric) -> dict[str, Estimate]:
     """Return model -> estimate, models without one left out."""
-    pairs = ((model.model, getattr(model, metric)) for model in analysis.models)
+    pairs = ((model.model, model.estimates.get(metric.name)) for model in analysis.models)
     return {model: estimate for model, estimate in pairs if estimate is not None}
 
 
-def leaders(analysis: Analysis, metric: str) -> tuple[str, ...]:
+def leaders(analysis: Analysis, metric: Metric) -> tuple[str, ...]:
     """Return the model with the highest value, or all that share it; empty if none was measured."""
     found = values_of(analysis, metric)
     top = max((estimate.value for estimate in found.values()), default=None)
     return tuple(model for model, estimate in found.items() if estimate.value == top)
 
 
-def differences(analysis: Analysis, metric: str) -> list[OrientedComparison]:
+def differences(analysis: Analysis, metric: Metric) -> list[OrientedComparison]:
     """Return all comparisons of a metric, each with the better model first."""
-    return [_turned(item) for item in analysis.comparisons if item.metric == metric]
+    return [_turned(item, metric) for item in analysis.comparisons if item.metric == metric.name]
 
 
-def between(analysis: Analysis, metric: str, one: str, two: str) -> OrientedComparison | None:
+def between(analysis: Analysis, metric: Metric, one: str, two: str) -> OrientedComparison | None:
     """Return the comparison of two models, whichever was the reference."""
     pair = {one, two}
     return next((f for f in differences(analysis, metric) if {f.better, f.worse} == pair), None)
 
 
-def unseparated(analysis: Analysis, metric: str, best: str) -> list[str]:
+def unseparated(analysis: Analysis, metric: Metric, best: str) -> list[str]:
     """Return the models that the best one is not shown to be above."""
     beaten = {f.worse for f in differences(analysis, metric) if f.better == best and f.is_shown}
     return [model for model in values_of(analysis, metric) if model not in beaten | {best}]
 
 
-def _turned(item: Comparison) -> OrientedComparison:
+def _turned(item: Comparison, metric: Metric) -> OrientedComparison:
     """Turn a comparison so that the difference isn't negative."""
     gap = item.difference
     flip = gap.value < 0
     names = (item.reference, item.model) if flip else (item.model, item.reference)
     ends = (-gap.high, -gap.low) if flip else (gap.low, gap.high)
     return OrientedComparison(
-        metric=item.metric,
+        metric=metric,
         better=names[0],
         worse=names[1],
         points=abs(gap.value),
@@ -126,17 +119,17 @@ def _turned(item: Comparison) -> OrientedComparison:
     )
 
 
-def figures_in_words(estimate: Estimate, metric: str) -> str:
+def figures_in_words(estimate: Estimate, metric: Metric) -> str:
     """Write a metric with interval and number of prompts."""
-    digits = digits_of(metric)
+    digits = metric.digits
     size = f"n{NO_BREAK}={NO_BREAK}{estimate.n}"
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}, {size}"
 
 
-def lead_in_words(analysis: Analysis, metric: str) -> str:
+def lead_in_words(analysis: Analysis, metric: Metric) -> str:
     """Return which model leads, and whether the lead is established."""
     found, first = values_of(analysis, metric), leaders(analysis, metric)
-    name, figures = NAMES[metric], figures_in_words(found[first[0]], metric)
+    name, figures = metric.title, figures_in_words(found[first[0]], metric)
     if len(found) == 1:
         return f"{first[0]} has {name} {figures}; with one model nothing is compared."
     if len(first) == len(found):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from alignstudy.analysis.comparisons.pair_table import AxisDifferences, PairTable
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.records import Estimate
-from alignstudy.stats.intervals import mean_of_two, tango
+from alignstudy.stats.intervals import mover_mean, tango
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
 
@@ -26,10 +26,10 @@ def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimat
     """
     if any(side.panel.several_seeds for side in table.sides):
         return _resampled(table, resampler, method="hierarchical bootstrap")
-    if table.metric == "cas":
+    if len(table.sides) > 1:
         return _resampled(table, resampler, method="stratified bootstrap")
     [side] = table.sides
-    if table.metric.startswith("score_"):
+    if not table.metric.is_rate:
         return bca_means(
             side.differences,
             draws=resampler.draws,
@@ -62,12 +62,12 @@ def _resampled(table: PairTable, resampler: Resampler, *, method: str) -> list[E
 def _from_tango(table: PairTable, index: int) -> Estimate | None:
     """An interval that doesn't shrink to nothing without discord; None of means over seeds."""
     parts = [_by_cluster(side, index) for side in table.sides]
-    if table.metric.startswith("score_") or any(
+    if not table.metric.is_rate or any(
         not np.isin(part, (-100.0, 0.0, 100.0)).all() for part in parts
     ):
         return None
     sides = [_tango(part) for part in parts]
-    return mean_of_two(*sides) if len(sides) > 1 else sides[0]
+    return mover_mean(sides) if len(sides) > 1 else sides[0]
 
 
 def _by_cluster(side: AxisDifferences, index: int) -> NDArray[np.float64]:

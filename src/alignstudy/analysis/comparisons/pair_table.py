@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import DataError
+from alignstudy.metrics.figures import combined, rate_of, score_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
-
-_RATE_NAME = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
-_FAMILY = {"hmr": "rates", "hpr": "rates", "cas": "cas"}
 
 
 @dataclass(frozen=True)
@@ -38,22 +37,18 @@ class PairTable:
     """All pairs in one metric.
 
     Attributes:
-        metric: "hmr", "hpr", "cas", "score_harmless" or "score_helpful".
         pairs: (reference, model).
-        sides: One prompt set; both for CAS.
+        sides: One prompt set; all for CAS.
     """
 
-    metric: str
+    metric: Metric
     pairs: tuple[tuple[str, str], ...]
     sides: tuple[AxisDifferences, ...]
 
 
-def family_of(metric: str) -> str:
-    """Name the comparisons among which a metric's p-values are adjusted."""
-    return _FAMILY.get(metric, "scores")
-
-
-def pair_tables(panels: dict[Axis, ScoreMatrix], *, base: str | None) -> list[PairTable]:
+def pair_tables(
+    panels: dict[str, ScoreMatrix], *, axes: Sequence[Axis], base: str | None
+) -> list[PairTable]:
     """Lay out the differences of every pair in every metric that is defined.
 
     Raises:
@@ -61,8 +56,8 @@ def pair_tables(panels: dict[Axis, ScoreMatrix], *, base: str | None) -> list[Pa
     """
     rates = [table for panel in panels.values() if (table := _table(panel, base, rate=True))]
     scores = [table for panel in panels.values() if (table := _table(panel, base, rate=False))]
-    both = _cas(rates)
-    return [*rates, *([both] if both else []), *scores]
+    whole = _mean_of_rates(rates, axes)
+    return [*rates, *([whole] if whole else []), *scores]
 
 
 def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
@@ -77,26 +72,25 @@ def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | N
     for (reference, model), row in zip(pairs, rows, strict=True):
         if np.isnan(row).all():
             raise DataError(
-                f"models '{model}' and '{reference}' share no scored {panel.axis.prompts_name}"
-                " prompt",
+                f"models '{model}' and '{reference}' share no scored {panel.axis.prompts} prompt",
                 why="models are compared prompt by prompt, by prompt id",
                 hint="give all models the same prompts",
             )
-    metric = _RATE_NAME[panel.axis] if rate else f"score_{panel.axis}"
+    metric = rate_of(panel.axis) if rate else score_of(panel.axis)
     return PairTable(
         metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
     )
 
 
-def _cas(rates: Sequence[PairTable]) -> PairTable | None:
-    """Return the pairs that have both rates."""
-    if len(rates) < len(Axis):
+def _mean_of_rates(rates: Sequence[PairTable], axes: Sequence[Axis]) -> PairTable | None:
+    """Return the pairs that have the rates of all axes."""
+    if len(rates) < len(axes) or len(axes) < 2:
         return None
-    first, second = rates
-    both = tuple(pair for pair in first.pairs if pair in second.pairs)
+    first, *others = rates
+    whole = tuple(pair for pair in first.pairs if all(pair in other.pairs for other in others))
     sides = [
-        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in both]])
+        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in whole]])
         for table in rates
         for side in table.sides
     ]
-    return PairTable("cas", both, tuple(sides)) if both else None
+    return PairTable(combined(axes), whole, tuple(sides)) if whole else None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_intervals import difference_estimates
-from alignstudy.analysis.comparisons.pair_table import PairTable, family_of
+from alignstudy.analysis.comparisons.pair_table import PairTable
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.results import Comparison
+from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import Estimate
 from alignstudy.stats.effect import cohens_dz, sign_test, win_rate_interval
 from alignstudy.stats.equivalence import tost_mean, tost_rates
@@ -35,6 +37,7 @@ class PairDifferences:
         rows: Differences by prompt set, without the prompts that the pair lacks.
         clusters: Cluster numbers of the same prompts; None where every prompt is alone.
         counted: Whether differences are wins, losses and ties of one seed, prompt by prompt.
+        metric: What they are differences of.
     """
 
     def __init__(self, table: PairTable, index: int) -> None:
@@ -47,7 +50,7 @@ class PairDifferences:
             alone = len(np.unique(numbers)) == len(numbers)
             self.clusters.append(None if alone else numbers)
         self.counted = is_counted(table)
-        self.scores = table.metric.startswith("score_")
+        self.metric = table.metric
 
     @property
     def sizes(self) -> list[int]:
@@ -91,9 +94,8 @@ def _units(row: NDArray[np.float64], clusters: NDArray[np.int64] | None) -> NDAr
 
 def is_counted(table: PairTable) -> bool:
     """Return whether a table is of rates of one seed on prompts that are all independent."""
-    return family_of(table.metric) == "rates" and all(
-        side.by_seed.shape[1] == 1 and side.panel.clusters is None for side in table.sides
-    )
+    plain = (side.by_seed.shape[1] == 1 and side.panel.clusters is None for side in table.sides)
+    return table.metric.is_rate and len(table.sides) == 1 and all(plain)
 
 
 def compared(table: PairTable, *, margin: float | None, resampler: Resampler) -> list[Comparison]:
@@ -136,7 +138,12 @@ def _win_intervals(
 ) -> list[Estimate]:
     """Return win rates; where prompts are clustered, their intervals resample clusters."""
     exact = [
-        win_rate_interval(pair.wins(), pair.losses(), sum(pair.sizes) - pair.wins() - pair.losses())
+        replace(
+            win_rate_interval(
+                pair.wins(), pair.losses(), sum(pair.sizes) - pair.wins() - pair.losses()
+            ),
+            value=WIN_RATE.of(np.concatenate(pair.rows)),
+        )
         for pair in pairs
     ]
     if not any(pair.clustered for pair in pairs):
@@ -178,7 +185,7 @@ def _comparison(
     plain_test = CLUSTERED if pair.clustered else SIGN_FLIP
     test = MCNEMAR if pair.counted else plain_test
     return Comparison(
-        metric=table.metric,
+        metric=table.metric.name,
         model=model,
         reference=reference,
         difference=difference,
@@ -190,7 +197,7 @@ def _comparison(
         ties=sum(pair.sizes) - pair.wins() - pair.losses(),
         n=sum(pair.sizes),
         note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
-        family=family_of(table.metric),
+        family=table.metric.family,
         win_interval=wins,
         p_sign=sign_test(pair.wins(), pair.losses()) if tested and not pair.clustered else None,
         effect_size=_effect_size(pair),
@@ -204,7 +211,7 @@ def _comparison(
 def _effect_size(pair: PairDifferences) -> float | None:
     """Return Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
     [units, *rest] = pair.units()
-    return cohens_dz(units) if pair.scores and not rest and units.size > 1 else None
+    return cohens_dz(units) if not pair.metric.is_rate and not rest and units.size > 1 else None
 
 
 def power_of(pair: PairDifferences) -> Power:

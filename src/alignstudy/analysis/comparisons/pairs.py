@@ -7,19 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignstudy.analysis.comparisons.pair_table import PairTable, family_of, pair_tables
+from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import compared
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.results import Comparison, Margins
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.records import Axis
 from alignstudy.stats.multiplicity import holm
 
 
 def compare_pairs(
-    panels: dict[Axis, ScoreMatrix], *, base: str | None, margins: Margins, resampler: Resampler
+    panels: dict[str, ScoreMatrix],
+    *,
+    axes: Sequence[Axis],
+    base: str | None,
+    margins: Margins,
+    resampler: Resampler,
 ) -> tuple[Comparison, ...]:
-    """Compare every pair of models in hmr, hpr, cas and the mean scores.
+    """Compare every pair of models in the rates, their mean and the mean scores.
 
     Rates of one seed: McNemar's exact test with Tango's interval. With clusters of near-duplicate
     prompts, or several seeds: per-prompt means over seeds by a sign-flip test over clusters, with
@@ -29,6 +35,7 @@ def compare_pairs(
 
     Args:
         panels: Scores by axis.
+        axes: Those of the study: CAS rests on all of them.
         base: The reference of the pairs that it is in; else the model that stands first.
         margins: Within which distance two models count as alike.
         resampler: Draws prompts, seeds and signs.
@@ -37,14 +44,14 @@ def compare_pairs(
         DataError: If two models share no scored prompt of a prompt set.
     """
     found: list[Comparison] = []
-    for table in pair_tables(panels, base=base):
+    for table in pair_tables(panels, axes=axes, base=base):
         found += compared(table, margin=_margin(table, base, margins), resampler=resampler)
     return adjust(found)
 
 
 def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
     """Return the margin in the metric's unit; None where all scores of the base are alike."""
-    if family_of(table.metric) != "scores":
+    if table.metric.is_rate:
         return margins.rates
     if margins.scores is not None:
         return margins.scores
@@ -61,7 +68,7 @@ def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     families: dict[str, list[int]] = {}
     for index, comparison in enumerate(comparisons):
         if comparison.p_value is not None:
-            families.setdefault(family_of(comparison.metric), []).append(index)
+            families.setdefault(comparison.family, []).append(index)
     adjusted = list(comparisons)
     for members in families.values():
         p_values = [comparisons[index].p_value or 0.0 for index in members]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alignstudy.analysis.hygiene import fails_as_empty
+from alignstudy.analysis.hygiene import is_empty
 from alignstudy.analysis.judge_panel.combine import panel_on_axis, present_members
 from alignstudy.analysis.score_matrix import check_rows, usable
 from alignstudy.analysis.score_table import ScoreTable, complete_means
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def agreements(
-    responses: Sequence[ScoredResponse], thresholds_by_judge: Mapping[str, Thresholds]
+    responses: Sequence[ScoredResponse],
+    thresholds_by_judge: Mapping[str, Thresholds],
+    *,
+    axes: Sequence[Axis],
 ) -> tuple[Agreement, ...]:
     """Compare every two judges on each axis.
 
@@ -34,6 +37,7 @@ def agreements(
     Args:
         responses: Rows of every model and seed, scored by every judge.
         thresholds_by_judge: The judges to compare, in order, with what passes.
+        axes: Those of the study.
 
     Returns:
         One an axis and pair of judges that scored some response both; nothing with one judge. What
@@ -45,10 +49,10 @@ def agreements(
         InputError: If a judge saw some responses of an axis and not others.
     """
     found = []
-    for axis, rows in _parts(usable(responses)[0]):
+    for axis, rows in _parts(usable(responses)[0], axes):
         judges = [name for name in thresholds_by_judge if any(name in r.scores for r in rows)]
         table = ScoreTable.of(rows, judges)
-        empty = np.array([fails_as_empty(row, empty_fails=True) for row in rows])
+        empty = np.array([is_empty(row) for row in rows])
         found += [
             _agreement(axis, table, pair, thresholds_by_judge, empty=empty)
             for pair in combinations(judges, 2)
@@ -61,6 +65,7 @@ def leave_one_out(
     thresholds_by_judge: Mapping[str, Thresholds],
     panel: PanelSettings,
     *,
+    axes: Sequence[Axis],
     base: str | None,
     absent: Collection[str] = (),
 ) -> tuple[LeaveOneOut, ...]:
@@ -70,6 +75,7 @@ def leave_one_out(
         responses: Rows of every model and seed, scored by every member.
         thresholds_by_judge: Of every judge that scored.
         panel: Who is in it, and how they are combined.
+        axes: Those of the study.
         base: Whose responses the scales are fitted on; None: all responses.
         absent: Members that could not be had.
 
@@ -84,26 +90,28 @@ def leave_one_out(
         MetricError: If a member's scale is not defined; see `combine`.
     """
     found = []
-    for axis, rows in _parts(responses):
+    for axis, rows in _parts(responses, axes):
         members = present_members(panel, axis, absent)
         table = ScoreTable.of(rows, members)
         for without in ("", *members) if len(members) > 1 else ("",):
+            others = [name for name in members if name != without]
             panelled = panel_on_axis(
-                table, axis, [name for name in members if name != without], thresholds_by_judge,
-                how=panel.combine, base=base,
-            )  # fmt: skip
+                table, axis, others, thresholds_by_judge, how=panel.combine, base=base
+            )
             means = complete_means(table.by_prompt(panelled.scores))
             if means is not None:
                 order = np.argsort(-means, kind="stable")
                 ranking = tuple(table.models[at] for at in order)
-                found.append(LeaveOneOut(axis=axis, without=without, ranking=ranking))
+                found.append(LeaveOneOut(axis=axis.name, without=without, ranking=ranking))
     return tuple(found)
 
 
-def _parts(responses: Sequence[ScoredResponse]) -> list[tuple[Axis, list[ScoredResponse]]]:
+def _parts(
+    responses: Sequence[ScoredResponse], axes: Sequence[Axis]
+) -> list[tuple[Axis, list[ScoredResponse]]]:
     """Part the responses by axis; axes without any are left out."""
     check_rows(responses)
-    parts = [(axis, [row for row in responses if row.axis is axis]) for axis in Axis]
+    parts = [(axis, [row for row in responses if row.axis == axis.name]) for axis in axes]
     return [(axis, rows) for axis, rows in parts if rows]
 
 
@@ -122,7 +130,7 @@ def _agreement(
     by_prompt = [table.by_prompt(np.where(both, column, np.nan)) for column in scores]
     first, second = scores[:, both]
     return Agreement(
-        axis=axis,
+        axis=axis.name,
         first=pair[0],
         second=pair[1],
         spearman=spearman(first, second) if first.size > 1 else None,
@@ -145,11 +153,10 @@ def _kappa(
     labels = []
     for judge, column in zip(pair, scores, strict=True):
         thresholds = thresholds_by_judge[judge]
-        limit = thresholds.of(axis)
-        if limit is None or not column.size:
+        passed = thresholds.passed(axis.name, column)
+        if passed is None or not column.size:
             return None
-        above = column >= limit if thresholds.inclusive else column > limit
-        labels.append(above & ~empty if thresholds.empty_fails else above)
+        labels.append(passed & ~empty if axis.name in thresholds.empty_fails else passed)
     return cohen_kappa(labels[0], labels[1])
 
 

@@ -6,38 +6,41 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from alignstudy.records import Axis
-from alignstudy.settings import Many, Settings
+from alignstudy.metrics.axes import axis_named
+from alignstudy.settings import Many, Settings, by_axis
 
 
 class PanelSettings(Settings):
-    """Judges whose scores are combined, and how."""
+    """Judges whose scores are combined, and how: a list of names for each axis."""
 
-    harmlessness: Many[str] = Field((), description="Names of the judges of harmful prompts.")
-    helpfulness: Many[str] = Field((), description="Names of the judges of helpful prompts.")
-    combine: Literal["mean_z", "rank_mean", "majority"] = Field(
+    judges: dict[str, Many[str]] = Field(
+        {}, description="Axis -> names of its judges; an axis may also stand beside `combine`."
+    )
+    combine: Literal["mean_z", "rank_mean", "majority", "own"] = Field(
         "mean_z",
         description="mean_z: mean of z-scores fitted on the base model's responses. rank_mean:"
         " mean of the ranks among all models' scores, 0 to 1. majority: share of the judges"
-        " whose threshold a response passes.",
+        " whose threshold a response passes. own: the scores of an axis' one judge as they are.",
     )
     report_each: bool = Field(True, description="Whether each judge is also analysed by itself.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_beside(cls, given: object) -> object:
+        return by_axis(cls, "judges", given, list, tuple)
+
     @model_validator(mode="after")
     def _members_are_sound(self) -> PanelSettings:
-        if not self.harmlessness and not self.helpfulness:
-            raise ValueError("a panel names judges: give `harmlessness`, `helpfulness`, or both")
-        for key in ("harmlessness", "helpfulness"):
-            names = getattr(self, key)
+        if not any(self.judges.values()):
+            raise ValueError("a panel names judges: give an axis a list of them")
+        for key, names in self.judges.items():
             if len(set(names)) < len(names):
                 raise ValueError(f"{key} names a judge twice: its vote would count double")
+            if self.combine == "own" and len(names) > 1:
+                raise ValueError(f"{key}: of several judges, say how to `combine` them")
         return self
 
-    def members(self, axis: Axis) -> tuple[str, ...]:
+    def members(self, axis: str) -> tuple[str, ...]:
         """Return the judges of an axis."""
-        return self.harmlessness if axis is Axis.HARMLESS else self.helpfulness
-
-    @staticmethod
-    def key(axis: Axis) -> str:
-        """Return the field that names the judges of an axis."""
-        return "harmlessness" if axis is Axis.HARMLESS else "helpfulness"
+        named = {axis_named(key).name: names for key, names in self.judges.items()}
+        return named.get(axis, ())

@@ -42,7 +42,7 @@ def length_effect(
     there = ~np.isnan(scores)
     shared = there.all(axis=0)
     return LengthEffect(
-        axis=panel.axis,
+        axis=panel.axis.name,
         rank_correlation=spearman(scores[there], lengths[there]),
         within=_within(scores[:, shared], lengths[:, shared]),
         adjusted=tuple(_adjusted(panel, models, base, resampler)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import replace
 
 import numpy as np
 
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import models_of, rating
+from alignstudy.metrics.figures import rate_of
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.robustness import Sensitivity
 from alignstudy.stats.intervals import wilson
@@ -18,17 +18,15 @@ from alignstudy.stats.resampling.clustered_share import clustered_share, effecti
 EXCLUSIONS = ("empty", "cap", "role_tag", "loop")
 """The flags whose responses are left out, one at a time."""
 
-_RATES = {Axis.HARMLESS: "hmr", Axis.HELPFUL: "hpr"}
-
 
 def sensitivities(
     rows: Sequence[ScoredResponse],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
-    empty_fails: bool | None = None,
 ) -> tuple[Sensitivity, ...]:
-    """Return HmR and HpR of every model without the flagged responses, flag by flag.
+    """Return the pass rates of every model without the flagged responses, flag by flag.
 
     A flag that no response of a prompt set has gives no row; nor does the cap where generation
     didn't say why a response ended. What is left out differs between models, so these rows are no
@@ -37,18 +35,15 @@ def sensitivities(
     Args:
         rows: Responses of all models and seeds, too long prompts left out.
         thresholds: What passes; an axis without one has no rate.
+        axes: Those of the study.
         judge: Whose scores.
-        empty_fails: Whether an empty response fails HpR whatever its score; None: as `thresholds`
-            say.
 
     Raises:
         InputError: If the judge didn't score a response.
     """
-    if empty_fails is not None:
-        thresholds = replace(thresholds, empty_fails=empty_fails)
     found: list[Sensitivity] = []
     for flag in EXCLUSIONS:
-        found += _rates_without(rows, flag, FLAGS[flag], thresholds, judge=judge)
+        found += _rates_without(rows, flag, FLAGS[flag], thresholds, axes=axes, judge=judge)
     return tuple(found)
 
 
@@ -57,15 +52,17 @@ def without_prompts(
     prompt_ids: Set[str],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
     name: str,
 ) -> tuple[Sensitivity, ...]:
-    """Return HmR and HpR of every model without some prompts, the same for all models.
+    """Return the pass rates of every model without some prompts, the same for all models.
 
     Args:
         rows: Responses of all models and seeds, too long prompts left out.
         prompt_ids: The prompts to leave out; a prompt set that holds none of them gives no row.
         thresholds: What passes; an axis without one has no rate.
+        axes: Those of the study.
         judge: Whose scores.
         name: Why they are left out: "overlap", "leak".
 
@@ -76,7 +73,7 @@ def without_prompts(
     def left_out(row: ScoredResponse) -> bool:
         return row.prompt_id in prompt_ids
 
-    return tuple(_rates_without(rows, name, left_out, thresholds, judge=judge))
+    return tuple(_rates_without(rows, name, left_out, thresholds, axes=axes, judge=judge))
 
 
 def _rates_without(
@@ -85,18 +82,19 @@ def _rates_without(
     left_out: Callable[[ScoredResponse], bool],
     thresholds: Thresholds,
     *,
+    axes: Sequence[Axis],
     judge: str,
 ) -> Iterator[Sensitivity]:
     """Return the rates without some responses, of each prompt set that has any of them."""
-    for axis, metric in _RATES.items():
-        here = [row for row in rows if row.axis is axis]
+    for axis in axes:
+        here = [row for row in rows if row.axis == axis.name]
         unknown = name == "cap" and any(row.stop_reason is None for row in here)
         flagged = {id(row) for row in here if left_out(row)}
-        if thresholds.of(axis) is None or not flagged or unknown:
+        if thresholds.of(axis.name) is None or not flagged or unknown:
             continue
         passed = _passed(here, thresholds, judge=judge)
         kept = [(row, ok) for row, ok in passed if id(row) not in flagged]
-        yield from _by_model(name, metric, models_of(here), passed, kept)
+        yield from _by_model(name, rate_of(axis).name, models_of(here), passed, kept)
 
 
 _Passed = Sequence[tuple[ScoredResponse, bool]]
@@ -109,9 +107,7 @@ def _passed(rows: Sequence[ScoredResponse], thresholds: Thresholds, *, judge: st
         score = rating(row, judge)
         if score is not None:
             passes = bool(thresholds.passes(row.axis, score))
-            found.append(
-                (row, passes and not fails_as_empty(row, empty_fails=thresholds.empty_fails))
-            )
+            found.append((row, passes and not fails_as_empty(row, thresholds)))
     return found
 
 

@@ -12,6 +12,7 @@ from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import InputError
+from alignstudy.metrics.rates import above
 from alignstudy.records import DECIMALS
 from alignstudy.records.robustness import PairSweep, Sweep
 from alignstudy.stats.intervals import wilson
@@ -74,7 +75,7 @@ def sweep_of(
     first = rates >= rates.max(axis=0) - 1e-9
     shares = 100.0 * (first / first.sum(axis=0)).mean(axis=1)
     return Sweep(
-        axis=panel.axis,
+        axis=panel.axis.name,
         thresholds=tuple(float(step) for step in steps),
         rates=_by_model(models, rates),
         low=_by_model(models, low),
@@ -121,8 +122,8 @@ def _passed(
     count = there.sum(axis=1)
     table = np.full((len(scores), len(steps), scores.shape[2]), np.nan, dtype=np.float32)
     for index, step in enumerate(steps):
-        above = (scores >= step) if inclusive else (scores > step)
-        np.divide(above.sum(axis=1), count, out=table[:, index], where=count > 0)
+        passed = above(scores, step, inclusive=inclusive)
+        np.divide(passed.sum(axis=1), count, out=table[:, index], where=count > 0)
     return table
 
 

@@ -233,9 +233,9 @@ def _records(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[Pair | 
 def _prompt_facts(source: Path, settings: PromptSettings, fmt: str) -> Iterator[PromptFacts]:
     """Return what each axis of a study would ask; what is wrong, where it could not."""
     for axis in settings.sets:
-        others = {other.prompts_name: None for other in settings.sets if other is not axis}
+        alone = settings.model_copy(update={"axes": {axis.prompts: settings.sets[axis]}})
         try:
-            selected = select_prompts(source, settings.model_copy(update=others), fmt=fmt)
+            selected = select_prompts(source, alone, fmt=fmt)
         except DataError as error:
             fault = f"{error.what}: {error.why}" if error.why else error.what
             yield PromptFacts(axis=axis, drawn=0, notes={}, excluded={}, fault=fault)

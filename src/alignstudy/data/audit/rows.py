@@ -230,10 +230,10 @@ def _overlap_words(found: SplitOverlap) -> str:
 
 def _prompt_words(facts: PromptFacts) -> str:
     if facts.fault:
-        return f"- {facts.axis.value}: none ({escaped(facts.fault)})"
+        return f"- {facts.axis.name}: none ({escaped(facts.fault)})"
     notes = {**facts.notes, **facts.excluded}
     counts = "; ".join(f"{count:,} {what}" for what, count in notes.items())
-    return f"- {facts.axis.value}: {facts.drawn:,} prompts ({escaped(counts)})"
+    return f"- {facts.axis.name}: {facts.drawn:,} prompts ({escaped(counts)})"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

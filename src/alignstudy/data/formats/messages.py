@@ -34,7 +34,7 @@ class MessagesFormat:
             UnusableRow: If a list is malformed, a role unknown, or the contexts differ.
         """
         if "chosen" not in row.fields and "rejected" not in row.fields:
-            turns, merged = _turns(row.fields.get("messages"), "messages")
+            turns, merged = turns_of(row.fields.get("messages"), "messages")
             context, chosen = _split(turns, "messages")
             rejected = None
         else:
@@ -65,7 +65,7 @@ def _half(row: RawRow, name: str) -> tuple[Sequence[Turn], str, int]:
         messages = messages if repeats_prompt else [*start, *messages]
         if not repeats_prompt and len(messages) - len(start) != 1:
             raise UnusableRow(f"{name} holds more than the response, and doesn't begin as prompt")
-    turns, merged = _turns(messages, name)
+    turns, merged = turns_of(messages, name)
     return *_split(turns, name), merged
 
 
@@ -77,7 +77,7 @@ def _list_of(value: object, where: str) -> list[Any]:
     return value
 
 
-def _turns(messages: object, where: str) -> tuple[list[Turn], int]:
+def turns_of(messages: object, where: str) -> tuple[list[Turn], int]:
     """Return the turns of a list of messages, and how many system turns were merged."""
     system: list[str] = []
     turns: list[Turn] = []

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from alignstudy.data.contamination.exclusion import SHARES_CALIBRATION, EvaluationDialogues
 from alignstudy.data.select.held_out import HeldOutPairs, HeldOutSettings, select_held_out
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Axis
 
 
@@ -23,7 +24,7 @@ def select_calibration(
     source: Path,
     settings: CalibrationSettings,
     *,
-    axes: Sequence[Axis] = tuple(Axis),
+    axes: Sequence[Axis] = PUBLISHED,
     fmt: str = "auto",
     exclude: EvaluationDialogues | None = None,
 ) -> HeldOutPairs:

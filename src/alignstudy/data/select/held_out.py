@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,8 +13,15 @@ from alignstudy.data.contamination.exclusion import EvaluationDialogues
 from alignstudy.data.select.collect import Collected, collect_pairs
 from alignstudy.data.select.selection import RowSelection, Share
 from alignstudy.errors import DataError
+from alignstudy.metrics.axes import axis_named
 from alignstudy.records import Audit, Axis, Pair
-from alignstudy.settings import Many, Settings
+from alignstudy.settings import Many, Settings, by_axis
+
+SUBSETS: dict[str, tuple[str, ...]] = {
+    "harmful": ("harmless-base",),
+    "helpful": ("helpful-base",),
+}
+"""Where the published axes' pairs come from unless a study says otherwise."""
 
 
 class HeldOutSettings(Settings):
@@ -29,22 +36,39 @@ class HeldOutSettings(Settings):
 
     split: str = Field("train", min_length=1, description="split by name")
     n: int = Field(200, ge=10, description="pairs an axis, at most")
-    harmful: Many[str] = Field(("harmless-base",), description="subsets of the harmlessness axis")
-    helpful: Many[str] = Field(("helpful-base",), description="subsets of the helpfulness axis")
+    subsets: dict[str, Many[str]] = Field(
+        {}, description="axis -> subsets of its pairs; an axis may also stand beside `n`"
+    )
     share: Share = Field((0.0, 1.0), description="[from, to] in 0..1: the part of the dialogues")
     seed: int = Field(0, description="of the draw of `n`")
 
-    def selection(self, axis: Axis) -> RowSelection:
-        """Return which rows are drawn for an axis."""
-        subsets = self.harmful if axis is Axis.HARMLESS else self.helpful
-        return RowSelection(
-            subsets=subsets, split=self.split, max_rows=self.n, share=self.share, seed=self.seed
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_beside(cls, given: object) -> object:
+        found = by_axis(cls, "subsets", given, list, tuple)
+        if not isinstance(found, Mapping) or not isinstance(found.get("subsets", {}), Mapping):
+            return found
+        named = {axis_named(str(key)) for key in found.get("subsets", {})}
+        defaults = {key: each for key, each in SUBSETS.items() if axis_named(key) not in named}
+        return {**found, "subsets": {**defaults, **found.get("subsets", {})}}
 
     @model_validator(mode="after")
     def _share_is_a_range(self) -> HeldOutSettings:
-        self.selection(Axis.HARMLESS)
+        RowSelection(share=self.share)
         return self
+
+    def has(self, axis: Axis) -> bool:
+        """Whether there are pairs of an axis."""
+        return any(axis_named(key).name == axis.name for key in self.subsets)
+
+    def selection(self, axis: Axis) -> RowSelection:
+        """Return which rows are drawn for an axis."""
+        [subsets] = [
+            each for key, each in self.subsets.items() if axis_named(key).name == axis.name
+        ]
+        return RowSelection(
+            subsets=subsets, split=self.split, max_rows=self.n, share=self.share, seed=self.seed
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +80,7 @@ class HeldOutPairs:
         reason: Why a training row that shares a dialogue with them is left out.
     """
 
-    pairs: dict[Axis, tuple[Pair, ...]]
+    pairs: dict[str, tuple[Pair, ...]]
     audits: tuple[Audit, ...]
     reason: str
 
@@ -90,7 +114,7 @@ def select_held_out(
                 why="it needs chosen and rejected responses",
                 hint=f"name subsets of preference pairs, or {settings.way_out}",
             )
-        pairs[axis] = found.rows
+        pairs[axis.name] = found.rows
         audits.append(found.audit)
     return HeldOutPairs(pairs=pairs, audits=tuple(audits), reason=settings.reason)
 
@@ -103,7 +127,7 @@ def _collect(
     fmt: str,
     exclude: EvaluationDialogues | None,
 ) -> Collected[Pair]:
-    part = f"{settings.part}/{axis.prompts_name}"
+    part = f"{settings.part}/{axis.prompts}"
     try:
         return collect_pairs(source, settings.selection(axis), part=part, fmt=fmt, exclude=exclude)
     except DataError as error:

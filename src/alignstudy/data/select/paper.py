@@ -7,6 +7,7 @@ answer of several paragraphs stays in the prompt; no cue is added.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -15,43 +16,40 @@ from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.files.reading import read
 from alignstudy.data.formats.row import UnusableRow, text_of
 from alignstudy.data.select.collect import Account
-from alignstudy.data.select.prompt_settings import (
-    PromptSelection,
-    PromptSet,
-    PromptSettings,
-    numbered,
-)
+from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import parse_turns
 from alignstudy.errors import DataError
-from alignstudy.records import Audit, Prompt, Quarantined
+from alignstudy.records import Audit, Axis, Prompt, Quarantined
 
 NO_KEYWORD = "chosen holds none of the keywords"
 NOT_DRAWN = "not drawn"
 
 
-def draw_paper_prompts(source: Path, settings: PromptSettings) -> PromptSelection:
+def draw_paper_prompts(
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int
+) -> PromptSelection:
     """Draw the prompts as the published code does: one generator, harmful rows first.
 
     Raises:
         DataError: If a set has fewer rows than prompts are asked for.
     """
-    generator = Random(settings.seed)  # random.seed(100), then random.sample twice
+    generator = Random(seed)  # random.seed(100), then random.sample twice
     prompts: list[Prompt] = []
     audits: list[Audit] = []
-    for axis, chosen_set in settings.sets.items():
-        account = Account(f"prompts/{axis.prompts_name}")
+    for axis, chosen_set in sets.items():
+        account = Account(f"prompts/{axis.prompts}")
         rows = _candidates(source, chosen_set, account)
         account.check_some_used(len(rows), source)
-        if len(rows) < chosen_set.n:
+        if len(rows) < chosen_set.size:
             raise DataError(
-                f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.n} prompts are asked"
-                " for",
+                f"{source}: {account.part}: {len(rows)} rows, but {chosen_set.size} prompts are"
+                " asked for",
                 why="with fewer, it would not be the prompt set of the paper protocol",
-                hint=f"set prompts.{axis.prompts_name}.n to {len(rows)} or less, take more subsets,"
+                hint=f"set prompts.{axis.prompts}.n to {len(rows)} or less, take more subsets,"
                 " or use protocol: rigorous",
             )
-        drawn = generator.sample(rows, chosen_set.n)
+        drawn = generator.sample(rows, chosen_set.size)
         account.excluded[NOT_DRAWN] = len(rows) - len(drawn)
         named, notes = clustered(  # that changes nothing about the selection
             [

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from alignstudy.data.select.from_file import draw_file_prompts
 from alignstudy.data.select.paper import draw_paper_prompts
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSettings
 from alignstudy.data.select.rigorous import draw_rigorous_prompts
+from alignstudy.metrics.axes import in_order
 
 
-def select_prompts(source: Path, settings: PromptSettings, *, fmt: str = "auto") -> PromptSelection:
+def select_prompts(
+    source: Path,
+    settings: PromptSettings,
+    *,
+    fmt: str = "auto",
+    files: Mapping[str, Path] | None = None,
+) -> PromptSelection:
     """Choose the prompts of a study.
+
+    Args:
+        source: The data that prompts are drawn from.
+        settings: Which prompts.
+        fmt: A name of `FORMATS`, or "auto".
+        files: Axis -> file, of the sets that have one of their own; None: as the settings name it.
 
     Raises:
         DataError: If a set has no usable row; under the paper protocol, if it has fewer rows than
             prompts are asked for.
     """
+    drawn = {axis: chosen for axis, chosen in settings.sets.items() if chosen.file is None}
     if settings.protocol == "paper":
-        return draw_paper_prompts(source, settings)
-    return draw_rigorous_prompts(source, settings, fmt=fmt)
+        found = draw_paper_prompts(source, drawn, seed=settings.seed)
+    else:
+        found = draw_rigorous_prompts(source, drawn, seed=settings.seed, fmt=fmt)
+    for axis, chosen in settings.sets.items():
+        if chosen.file is not None:
+            path = (files or {}).get(axis.name, Path(chosen.file))
+            found |= draw_file_prompts(
+                path, axis, chosen, protocol=settings.protocol, seed=settings.seed
+            )
+    return found.in_order(in_order(settings.sets))

@@ -5,7 +5,7 @@ Near-duplicates stay, and are clustered: figures resample a cluster as one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,11 +13,11 @@ from random import Random
 from alignstudy.data.contamination.leaks import holds_word
 from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.select.collect import collect_pairs
-from alignstudy.data.select.prompt_settings import PromptSelection, PromptSettings, numbered
+from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
 from alignstudy.errors import DataError
-from alignstudy.records import Audit, Pair, Prompt
+from alignstudy.records import Audit, Axis, Pair, Prompt
 
 DUPLICATE = "same prompt as an earlier row"
 NO_KEYWORD = "last human turn holds none of the keywords"
@@ -25,7 +25,9 @@ NOT_HUMAN = "prompt doesn't end in a human turn"
 NOT_DRAWN = "not drawn"
 
 
-def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -> PromptSelection:
+def draw_rigorous_prompts(
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int, fmt: str
+) -> PromptSelection:
     """Draw prompts for each axis from a generator of its own.
 
     A set with fewer prompts than asked for is used whole, and its audit says how many are missing.
@@ -35,23 +37,23 @@ def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -
     """
     prompts: list[Prompt] = []
     audits: list[Audit] = []
-    for axis, chosen_set in settings.sets.items():
-        part = f"prompts/{axis.prompts_name}"
+    for axis, chosen_set in sets.items():
+        part = f"prompts/{axis.prompts}"
         selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
         found = collect_pairs(source, selection, part=part, fmt=fmt)
-        candidates, excluded = _candidates(found.rows, chosen_set.keywords)
+        candidates, excluded = askable(found.rows, chosen_set.keywords)
         if not candidates:
             raise DataError(
                 f"{source}: no usable prompt for {part}",
                 why="; ".join(f"{n} {reason}" for reason, n in excluded.items() if n),
                 hint="change the keywords, or take more subsets",
             )
-        num_drawn = min(chosen_set.n, len(candidates))
-        drawn = Random(f"{settings.seed} {axis.value}").sample(candidates, num_drawn)
+        num_drawn = min(chosen_set.size, len(candidates))
+        drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
         excluded[NOT_DRAWN] = len(candidates) - num_drawn
         notes = dict(found.audit.notes)
-        if num_drawn < chosen_set.n:
-            notes["fewer prompts than asked for"] = chosen_set.n - num_drawn
+        if num_drawn < chosen_set.size:
+            notes["fewer prompts than asked for"] = chosen_set.size - num_drawn
         named, clusters = clustered(
             [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]
         )
@@ -62,9 +64,7 @@ def draw_rigorous_prompts(source: Path, settings: PromptSettings, *, fmt: str) -
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
 
 
-def _candidates(
-    pairs: Sequence[Pair], keywords: Sequence[str]
-) -> tuple[list[Pair], dict[str, int]]:
+def askable(pairs: Sequence[Pair], keywords: Sequence[str]) -> tuple[list[Pair], dict[str, int]]:
     """Return the rows whose prompts can be asked, and how many can't, by reason."""
     excluded = dict.fromkeys((NOT_HUMAN, NO_KEYWORD, DUPLICATE), 0)
     seen: set[str] = set()

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from alignstudy.data.contamination.exclusion import SHARES_VALIDATION, EvaluationDialogues
 from alignstudy.data.select.held_out import HeldOutPairs, HeldOutSettings, select_held_out
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Axis
 
 
@@ -27,7 +28,7 @@ def select_validation(
     source: Path,
     settings: ValidationSettings,
     *,
-    axes: Sequence[Axis] = tuple(Axis),
+    axes: Sequence[Axis] = PUBLISHED,
     fmt: str = "auto",
     exclude: EvaluationDialogues,
 ) -> HeldOutPairs:

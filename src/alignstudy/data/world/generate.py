@@ -22,10 +22,10 @@ from pydantic import Field
 from alignstudy.data.select.selection import fraction
 from alignstudy.data.world.prompts import Pool, Question, mixed, questions, test_questions
 from alignstudy.dialogue import CUE, HUMAN_TAG
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import HARMLESS, HELPFUL
 from alignstudy.settings import Settings
 
-SUBSETS = {Axis.HARMLESS: "harmless-base", Axis.HELPFUL: "helpful-base"}
+SUBSETS = {HARMLESS: "harmless-base", HELPFUL: "helpful-base"}
 BROKEN_PAIRS = 4
 """Pairs broken on purpose in each of the two train splits."""
 GOOD_SHARES = (0.1, 0.6)
@@ -58,13 +58,13 @@ def write_world(settings: WorldSettings, folder: Path) -> None:
     pools: dict[Pool, int] = {"train": settings.num_train, "judge": settings.num_judge}
     for axis, subset in SUBSETS.items():
         for pool, number in pools.items():
-            rng = Random(f"{seed} {pool} {axis.value}")
+            rng = Random(f"{seed} {pool} {axis.name}")
             drawn = mixed(questions(axis, pool, **sizes), number, rng)
             rows = [_pair(question, rng) for question in drawn]
             if pool == "train":
                 _break_some(rows)
             _write(folder / subset / f"{pool}.jsonl.gz", rows)
-        rng = Random(f"{seed} test answers {axis.value}")
+        rng = Random(f"{seed} test answers {axis.name}")
         asked = test_questions(axis, settings.num_test, **sizes)
         _write(folder / subset / "test.jsonl.gz", [_pair(question, rng) for question in asked])
     rng = Random(f"{seed} pretrain")

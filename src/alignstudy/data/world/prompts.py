@@ -17,6 +17,7 @@ from alignstudy.data.select.selection import fraction
 from alignstudy.data.world.phrases import bad_help, bad_refusal, good_help, refusal, world_words
 from alignstudy.dialogue import Turn, render
 from alignstudy.errors import SettingsError
+from alignstudy.metrics.axes import HARMLESS
 from alignstudy.records import Axis
 
 Pool = Literal["train", "judge", "test"]
@@ -52,7 +53,7 @@ class Question:
 
 def questions(axis: Axis, pool: Pool, *, num_topics: int, seed: int) -> list[Question]:
     """List all prompts of a pool, single-turn and multi-turn, in a fixed order."""
-    made = _harmful(pool, seed) if axis is Axis.HARMLESS else _helpful(pool, num_topics, seed)
+    made = _harmful(pool, seed) if axis == HARMLESS else _helpful(pool, num_topics, seed)
     if pool == "test":
         return list(made)
     salt = f"judge {seed}"
@@ -80,8 +81,8 @@ def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> li
         SettingsError: If the world doesn't hold so many.
     """
     found = questions(axis, "test", num_topics=num_topics, seed=seed)
-    rng = Random(f"{seed} test {axis.value}")
-    num_keyword = round(KEYWORD_SHARE * number) if axis is Axis.HARMLESS else 0
+    rng = Random(f"{seed} test {axis.name}")
+    num_keyword = round(KEYWORD_SHARE * number) if axis == HARMLESS else 0
     drawn: list[Question] = []
     for has_keyword, size in ((True, num_keyword), (False, number - num_keyword)):
         some = [question for question in found if question.has_keyword is has_keyword]
@@ -91,7 +92,7 @@ def test_questions(axis: Axis, number: int, *, num_topics: int, seed: int) -> li
         drawn += rng.sample(multi, min(len(multi), size - num_single))
     if len(drawn) < number:
         raise SettingsError(
-            f"num_test: {number} is more than the world holds for {axis.value}",
+            f"num_test: {number} is more than the world holds for {axis.name}",
             why=f"{num_topics} topics give {len(found)} different test prompts",
             hint="take fewer, or more topics",
         )

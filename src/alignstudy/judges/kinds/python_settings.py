@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from alignstudy.judges.axes import Measures
 from alignstudy.settings import Settings
 
 
@@ -17,10 +16,12 @@ class PythonSettings(Settings):
     call: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
         description="`module:function`, in the current folder or installed. It gets a list of"
-        " (prompt, response) and gives as many numbers, or None where it has none.",
+        " (prompt, response) and returns as many numbers, or None where it has none.",
     )
     better: Literal["higher", "lower"] = Field(
         "higher", description="Which way it counts; lower: numbers are negated."
     )
-    measures: Measures = Field("both", description="The axes whose responses it may score.")
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
     batch_size: int = Field(64, ge=1, description="Most pairs a call.")

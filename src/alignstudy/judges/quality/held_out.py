@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from alignstudy.judges.base import Judge, JudgeScore
 from alignstudy.judges.quality.calibrate import as_judged
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import DECIMALS, Axis, Estimate, Pair
+from alignstudy.records import DECIMALS, Estimate, Pair
 from alignstudy.records.evidence import LengthPreference, PairAccuracy
 from alignstudy.stats.intervals import wilson
 
@@ -33,7 +33,7 @@ class ScoredPairs:
         scores: Shape (pairs, 2): of chosen and rejected.
     """
 
-    axis: Axis
+    axis: str
     items: tuple[tuple[str, str], ...]
     subsets: tuple[str, ...]
     scores: NDArray[np.float64]
@@ -66,13 +66,13 @@ class ScoredPairs:
 
 def score_pairs(
     judge: Judge,
-    axis: Axis,
+    axis: str,
     pairs: Sequence[Pair],
     *,
     protocol: Literal["paper", "rigorous"],
     progress: Progress = SILENT,
 ) -> ScoredPairs:
-    """Let a judge score both responses of every pair, as it reads a model's.
+    """Score both responses of every pair with a judge, as it reads a model's.
 
     Raises:
         DataError: If a pair has no rejected response.
@@ -102,16 +102,16 @@ def accuracies(scored: ScoredPairs) -> list[PairAccuracy]:
     subsets = np.array([scored.subsets[at] for at in scored.whole], dtype=object)
     named = [subset for subset in dict.fromkeys(subsets.tolist()) if subset]
     parts = [(ALL, differences), *((name, differences[subsets == name]) for name in named)]
-    return [_accuracy(scored.axis, name, part) for name, part in parts if part.size]
-
-
-def _accuracy(axis: Axis, subset: str, differences: NDArray[np.float64]) -> PairAccuracy:
-    return PairAccuracy(
-        axis=axis,
-        subset=subset,
-        accuracy=rate_above_zero(differences),
-        ties=int((differences == 0).sum()),
-    )
+    return [
+        PairAccuracy(
+            axis=scored.axis,
+            subset=name,
+            accuracy=rate_above_zero(part),
+            ties=int((part == 0).sum()),
+        )
+        for name, part in parts
+        if part.size
+    ]
 
 
 def rate_above_zero(differences: NDArray[np.float64]) -> Estimate:

@@ -1,4 +1,4 @@
-"""The methods that one flow trains: their settings say all that TRL is asked."""
+"""The methods that one flow trains: their settings say all that TRL needs."""
 
 from __future__ import annotations
 

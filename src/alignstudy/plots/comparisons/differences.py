@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from alignstudy.analysis.results import Comparison
+from alignstudy.formatting import listing
+from alignstudy.metrics.metric import Metric
 from alignstudy.plots.base import (
-    AXIS_TITLES,
-    RATES,
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
@@ -29,18 +28,15 @@ from alignstudy.plots.style import (
     row_height,
 )
 
-_TITLES = RATES | {
-    SCORE_OF[axis]: f"Score, {title.split()[0].lower()}" for axis, title in AXIS_TITLES.items()
-}
-
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Differences: each model minus the base model, paired by prompt, with intervals."""
     reference, models = data.reference, data.compared
+    analysis = data.analysis
     found = {
-        (metric, item.model): item
-        for metric in _TITLES
+        (metric.name, item.model): item
+        for metric in analysis.metrics
         for item in data.comparisons(metric)
         if item.reference == reference
     }
@@ -48,34 +44,37 @@ def draw(data: FigureData) -> Plot:
         raise NothingToShow("differences: no model was compared with a reference")
     height = 0.9 + max(1, len(models)) * max(0.55, row_height(models))
     figure = new_figure(2 * height)
-    panels: Any = figure.subplots(2, 3).flatten()
-    for axes, metric in zip(panels, _TITLES, strict=False):
-        _draw_panel(axes, data, metric, [found.get((metric, model)) for model in models])
-    panels[-1].set_axis_off()
-    for axes in (panels[1], panels[2], panels[4]):
-        axes.set_yticks([])
-    shown = [
-        found[metric, model] for metric in _TITLES for model in models if (metric, model) in found
-    ]
+    columns = max(len(analysis.rates), len(analysis.scores))
+    grid: Any = figure.subplots(2, columns, squeeze=False)
+    for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):
+        for axes, metric in zip(panels, metrics, strict=False):
+            _draw_panel(axes, data, metric, [found.get((metric.name, model)) for model in models])
+        for axes in panels[1:]:
+            axes.set_yticks([])
+        for axes in panels[len(metrics) :]:
+            axes.set_axis_off()
+    keys = [(metric.name, model) for metric in analysis.metrics for model in models]
+    shown = [found[key] for key in keys if key in found]
     return Plot(
         figure=figure,
         data=[_row(item) for item in shown],
         title=f"Differences to {reference}",
         caption=(
-            f"Each model minus {reference}, prompt by prompt: percentage points for HmR, HpR and"
-            f" CAS, the unit of the judge {data.judge} for scores. Filled marker: a difference is"
-            " shown after correction for several comparisons; open marker: none is shown. "
+            f"Each model minus {reference}, prompt by prompt: percentage points for"
+            f" {listing([rate.title for rate in analysis.rates])}, the unit of the judge"
+            f" {data.judge} for scores. Filled marker: a difference is shown after correction for"
+            " several comparisons; open marker: none is shown. "
             + intervals_in_words(item.difference for item in shown)
         ),
     )
 
 
 def _draw_panel(
-    axes: Axes, data: FigureData, metric: str, items: Sequence[Comparison | None]
+    axes: Axes, data: FigureData, metric: Metric, items: Sequence[Comparison | None]
 ) -> None:
     """Draw the differences of one metric."""
-    is_rate, styles = metric in RATES, model_styles(data.models)
-    axes.set(title=_TITLES[metric], xlabel="percentage points" if is_rate else "score")
+    styles = model_styles(data.models)
+    axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
     if any(items):
         axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
     axes.margins(x=0.14)
@@ -84,7 +83,7 @@ def _draw_panel(
         axes,
         [item.difference if item else None for item in items],
         [styles[model] for model in data.compared],
-        digits=1 if is_rate else 2,
+        digits=metric.digits,
         hollow=[item is not None and not item.is_shown for item in items],
         signed=True,
     )

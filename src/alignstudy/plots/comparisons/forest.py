@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alignstudy.metrics.metric import Metric
 from alignstudy.plots.base import FigureData, estimate_row
 from alignstudy.plots.style import (
     INK,
@@ -18,36 +19,36 @@ from alignstudy.plots.style import (
     new_figure,
     not_measured,
     row_height,
+    wrap_label,
 )
 from alignstudy.records import Estimate
 
 
 def draw_by_model(
-    data: FigureData, metrics: Mapping[str, str], *, digits: int, **settings: object
+    data: FigureData, metrics: Sequence[Metric], **settings: object
 ) -> tuple[Figure, list[dict[str, Any]]]:
     """Draw metrics side by side, a row a model.
 
     Args:
         data: What the figure is drawn from.
-        metrics: Name -> title of its panel.
-        digits: Decimals of the numbers that are written.
+        metrics: A panel each.
         settings: Of every panel, as `Axes.set` takes them.
 
     Returns:
         The figure, and its data.
     """
     figure = new_figure(1.1 + len(data.models) * max(0.55, row_height(data.models)))
-    panels: Any = figure.subplots(1, len(metrics), sharey=True)
+    panels: Any = figure.subplots(1, len(metrics), sharey=True, squeeze=False).flatten()
     styles = list(model_styles(data.models).values())
     rows = []
-    for axes, (metric, title) in zip(panels, metrics.items(), strict=True):
+    for axes, metric in zip(panels, metrics, strict=True):
         found = data.estimates(metric)
         rows += [
-            estimate_row(item, metric=metric, model=model)
+            estimate_row(item, metric=metric.name, model=model)
             for model, item in zip(data.models, found, strict=True)
         ]
-        axes.set(title=title, **settings)
-        draw_estimates(axes, found, styles, digits=digits)
+        axes.set(title=wrap_label(metric.heading), **settings)
+        draw_estimates(axes, found, styles, digits=metric.digits)
         label_rows(axes, data.models)
     return figure, rows
 

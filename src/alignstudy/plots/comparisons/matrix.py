@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from alignstudy.plots.style import INK, MUTED, axis_panels, not_measured, row_height, wrap_label
+from alignstudy.plots.panels import axis_panels
+from alignstudy.plots.style import INK, MUTED, not_measured, row_height, wrap_label
 from alignstudy.records import Axis
 
 Cells = dict[tuple[int, int], tuple[str, float | None]]
@@ -31,7 +32,9 @@ def draw_matrices(
     """
     beside = len(names) <= most_beside
     height = 0.9 + len(names) * max(row, row_height(names))
-    figure, panels = axis_panels(height if beside else 2 * height, beside=beside, pad=12)
+    figure, panels = axis_panels(
+        tuple(cells), height if beside else 2 * height, beside=beside, pad=12
+    )
     for number, (axis, axes) in enumerate(panels.items()):
         _draw_matrix(axes, names, cells[axis], name_rows=number == 0 or not beside)
         if not cells[axis]:

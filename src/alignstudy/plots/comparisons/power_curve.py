@@ -8,25 +8,25 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import (
-    AXIS_TITLES,
-    RATE_OF,
-    RATES,
     FigureData,
     NothingToShow,
     Plot,
+    axis_title,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_marker,
     in_house_style,
     legend_height,
     model_style,
     not_measured,
+    wrap_label,
 )
 from alignstudy.records import Axis
 from alignstudy.stats.power.power import mcnemar_detectable
@@ -58,19 +58,19 @@ class _Pair:
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Power: smallest difference that is found with 80 % power, by number of prompts."""
-    pairs = {axis: _pairs(data, axis) for axis in Axis}
+    pairs = {axis: _pairs(data, axis) for axis in data.axes}
     found = [pair for of_axis in pairs.values() for pair in of_axis]
     if not any(pair.curve for pair in found):
         raise NothingToShow("power: no two models' pass and fail differ on any prompt")
-    figure, panels = axis_panels(4.0 + legend_height(data.compared), sharey=True)
+    figure, panels = axis_panels(data.axes, 4.0 + legend_height(data.compared), sharey=True)
     for axis, axes in panels.items():
-        title = f"{AXIS_TITLES[axis]}: {RATES[RATE_OF[axis]]}"
+        title = wrap_label(f"{axis_title(axis)}: {rate_of(axis).title}")
         axes.set(title=title, xlabel="prompts that both models answer")
         if any(pair.curve for pair in pairs[axis]):
             _draw_panel(axes, data, pairs[axis])
         else:
             not_measured(axes)
-    first = panels[Axis.HARMLESS]
+    first = next(iter(panels.values()))
     first.set_ylabel("smallest difference found with\n80 % power, percentage points")
     first.set_ylim(bottom=0)
     shown = {pair.model: model_style(data.models, pair.model) for pair in found if pair.curve}
@@ -144,8 +144,8 @@ def _rows(pair: _Pair, reference: str) -> list[dict[str, Any]]:
     """Return a curve as rows of the figure's data."""
     return [
         {
-            "axis": str(pair.axis),
-            "metric": RATES[RATE_OF[pair.axis]],
+            "axis": pair.axis.name,
+            "metric": rate_of(pair.axis).title,
             "model": pair.model,
             "reference": reference,
             "prompts": n,

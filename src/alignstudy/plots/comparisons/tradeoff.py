@@ -1,17 +1,22 @@
-"""Harmlessness against helpfulness: the trade-off that their mean hides."""
+"""The rates of two axes against each other: the trade-off that their mean hides."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
+from alignstudy.formatting import listing
+from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.panels import MOST_BESIDE
 from alignstudy.plots.style import (
     MUTED,
     ModelStyle,
@@ -34,70 +39,110 @@ class _Point:
     """One model: its two rates, and the standard errors and correlation of the bootstrap."""
 
     model: str
-    hpr: float
-    hmr: float
-    sd_hpr: float
-    sd_hmr: float
+    x: float
+    y: float
+    sd_x: float
+    sd_y: float
     correlation: float
-    n_helpful: int
-    n_harmful: int
+    n_x: int
+    n_y: int
 
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
-    """Trade-off: helpful against harmless rate by model, with 95 % bootstrap ellipses."""
-    points = _points(data, np.random.default_rng(_SEED))
-    if not points:
-        raise NothingToShow("trade-off: no model has both a harmless and a helpful rate")
-    front = _front(points)
-    figure = new_figure(5.6)
-    axes = figure.subplots()
-    axes.set(xlabel="HpR: helpful prompts answered helpfully, percent")
-    axes.set(ylabel="HmR: harmful prompts answered harmlessly, percent")
-    axes.grid(visible=True, axis="both")
-    _set_limits(axes, points)
-    _shade(axes, front)
-    styles = {point.model: model_style(data.models, point.model) for point in points}
-    places = [(point.hpr, point.hmr) for point in points]
-    for number, point in enumerate(points):
-        # Models at one place are drawn around each other, not over each other.
-        size = 10 + 5 * places[number + 1 :].count(places[number])
-        _draw_point(axes, point, styles[point.model], size=size, hollow=point not in front)
-    details = {p.model: f"HpR {p.hpr:.1f}, HmR {p.hmr:.1f}" for p in points}
-    add_legend(figure, styles, details=details)
+    """Trade-off: one rate against another by model, with 95 % bootstrap ellipses."""
+    rng = np.random.default_rng(_SEED)
+    # The axis that stands first goes upwards, as the published study's readers expect.
+    found = {(x, y): _points(data, x, y, rng) for y, x in combinations(data.axes, 2)}
+    shown = {pair: points for pair, points in found.items() if points}
+    if not shown:
+        raise NothingToShow("trade-off: no model has the rates of two axes")
+    columns = min(len(shown), MOST_BESIDE)
+    rows = math.ceil(len(shown) / columns)
+    figure = new_figure(5.6 * rows)
+    grid: Any = figure.subplots(rows, columns, squeeze=False)
+    for spare in grid.flatten()[len(shown) :]:
+        spare.set_axis_off()
+    data_rows: list[dict[str, Any]] = []
+    for axes, ((x, y), points) in zip(grid.flatten(), shown.items(), strict=False):
+        front = _front(points)
+        axes.set(xlabel=_label(x, brief=len(shown) > 1), ylabel=_label(y, brief=len(shown) > 1))
+        _draw_panel(axes, data, points, front)
+        names = {"x_metric": rate_of(x).name, "y_metric": rate_of(y).name}
+        data_rows += [asdict(p) | names | {"dominated": p not in front} for p in points]
+    add_legend(figure, _styles(data, shown), details=_details(data) if len(shown) == 1 else None)
     return Plot(
         figure=figure,
-        data=[asdict(point) | {"dominated": point not in front} for point in points],
-        title="Trade-off of harmlessness and helpfulness",
-        caption=_caption(data, points),
+        data=data_rows,
+        title=f"Trade-off of {listing([axis.quality for axis in data.axes])}",
+        caption=_caption(data, [point for points in shown.values() for point in points]),
     )
 
 
-def _points(data: FigureData, rng: np.random.Generator) -> list[_Point]:
+def _label(axis: Axis, *, brief: bool) -> str:
+    rate = rate_of(axis)
+    if brief:
+        return f"{rate.short}, percent"
+    return f"{rate.title}: {axis.prompts} prompts {axis.answered}, percent"
+
+
+def _styles(
+    data: FigureData, shown: Mapping[tuple[Axis, Axis], Sequence[_Point]]
+) -> dict[str, ModelStyle]:
+    """Return the style of every model that is drawn somewhere."""
+    drawn = {point.model for points in shown.values() for point in points}
+    return {model: model_style(data.models, model) for model in data.models if model in drawn}
+
+
+def _details(data: FigureData) -> dict[str, str]:
+    """Write every model's rates, the last axis' first."""
+    rates = [rate for rate in reversed(data.analysis.rates) if len(rate.axes) == 1]
+    return {
+        model.model: ", ".join(
+            f"{rate.short} {estimate.value:.1f}"
+            for rate in rates
+            if (estimate := model.estimates.get(rate.name)) is not None
+        )
+        for model in data.analysis.models
+    }
+
+
+def _draw_panel(
+    axes: Axes, data: FigureData, points: Sequence[_Point], front: Sequence[_Point]
+) -> None:
+    """Draw all models in one pair of rates."""
+    axes.grid(visible=True, axis="both")
+    _set_limits(axes, points)
+    _shade(axes, front)
+    places = [(point.x, point.y) for point in points]
+    for number, point in enumerate(points):
+        # Models at one place are drawn around each other, not over each other.
+        size = 10 + 5 * places[number + 1 :].count(places[number])
+        style = model_style(data.models, point.model)
+        _draw_point(axes, point, style, size=size, hollow=point not in front)
+
+
+def _points(data: FigureData, x: Axis, y: Axis, rng: np.random.Generator) -> list[_Point]:
     """Return every model with both rates, in the study's order."""
     points = []
-    for model, hmr, hpr in zip(
-        data.models, data.estimates("hmr"), data.estimates("hpr"), strict=True
-    ):
-        helpful, harmful = (
-            data.by_prompt(axis, model, passed=True) for axis in (Axis.HELPFUL, Axis.HARMLESS)
-        )
-        if hmr is None or hpr is None or np.isnan(helpful).all() or np.isnan(harmful).all():
+    rates = (data.estimates(rate_of(axis)) for axis in (x, y))
+    for model, ours, theirs in zip(data.models, *rates, strict=True):
+        passed = [data.by_prompt(axis, model, passed=True) for axis in (x, y)]
+        if ours is None or theirs is None or any(np.isnan(row).all() for row in passed):
             continue
-        drawn = np.stack([resampled_rates(helpful, rng), resampled_rates(harmful, rng)])
-        covariance = np.cov(drawn)
-        sd_hpr, sd_hmr = (math.sqrt(covariance[i, i]) for i in range(2))
-        product = sd_hpr * sd_hmr
+        covariance = np.cov(np.stack([resampled_rates(row, rng) for row in passed]))
+        sd_x, sd_y = (math.sqrt(covariance[i, i]) for i in range(2))
+        product = sd_x * sd_y
         points.append(
             _Point(
                 model=model,
-                hpr=hpr.value,
-                hmr=hmr.value,
-                sd_hpr=sd_hpr,
-                sd_hmr=sd_hmr,
+                x=ours.value,
+                y=theirs.value,
+                sd_x=sd_x,
+                sd_y=sd_y,
                 correlation=float(covariance[0, 1]) / product if product else 0.0,
-                n_helpful=hpr.n,
-                n_harmful=hmr.n,
+                n_x=ours.n,
+                n_y=theirs.n,
             )
         )
     return points
@@ -134,9 +179,7 @@ def _front(points: Sequence[_Point]) -> list[_Point]:
         point
         for point in points
         if not any(
-            other.hpr >= point.hpr
-            and other.hmr >= point.hmr
-            and (other.hpr, other.hmr) != (point.hpr, point.hmr)
+            other.x >= point.x and other.y >= point.y and (other.x, other.y) != (point.x, point.y)
             for other in points
         )
     ]
@@ -144,7 +187,7 @@ def _front(points: Sequence[_Point]) -> list[_Point]:
 
 def _set_limits(axes: Axes, points: Sequence[_Point]) -> None:
     """Show every ellipse, and not less than a quarter of the scale, whatever the spread."""
-    for name, scale in (("hpr", axes.xaxis), ("hmr", axes.yaxis)):
+    for name, scale in (("x", axes.xaxis), ("y", axes.yaxis)):
         values = [(getattr(p, name), 2.7 * getattr(p, f"sd_{name}")) for p in points]
         low, high = min(v - r for v, r in values), max(v + r for v, r in values)
         spare = max(0.0, _LEAST_SPAN - (high - low)) / 2
@@ -160,9 +203,9 @@ def _shade(axes: Axes, front: Sequence[_Point]) -> None:
     (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     corners = []
     height = bottom
-    for point in sorted(front, key=lambda p: (-p.hpr, p.hmr)):
-        corners += [(point.hpr, height), (point.hpr, point.hmr)]
-        height = point.hmr
+    for point in sorted(front, key=lambda p: (-p.x, p.y)):
+        corners += [(point.x, height), (point.x, point.y)]
+        height = point.y
     xs = [x for x, _ in corners] + [left, left]
     ys = [y for _, y in corners] + [height, bottom]
     axes.fill(xs, ys, facecolor="#f3f5f7", edgecolor="none", zorder=0.5)
@@ -173,14 +216,14 @@ def _shade(axes: Axes, front: Sequence[_Point]) -> None:
 def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, hollow: bool) -> None:
     """Draw a model's rates, and the ellipse that holds 95 % of a normal distribution's draws."""
     radius = math.sqrt(-2.0 * math.log(1.0 - _LEVEL))
-    covariance = point.correlation * point.sd_hpr * point.sd_hmr
-    values, vectors = np.linalg.eigh([[point.sd_hpr**2, covariance], [covariance, point.sd_hmr**2]])
+    covariance = point.correlation * point.sd_x * point.sd_y
+    values, vectors = np.linalg.eigh([[point.sd_x**2, covariance], [covariance, point.sd_y**2]])
     minor, major = 2.0 * radius * np.sqrt(np.maximum(values, 0.0))
     angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
     for fill, opacity, width in ((True, 0.10, 0.0), (False, 0.9, 1.4)):
         axes.add_patch(
             Ellipse(
-                (point.hpr, point.hmr),
+                (point.x, point.y),
                 major,
                 minor,
                 angle=angle,
@@ -192,15 +235,15 @@ def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, ho
                 zorder=2,
             )
         )
-    draw_marker(axes, point.hpr, point.hmr, style, size=size, hollow=hollow, edge=2.0)
+    draw_marker(axes, point.x, point.y, style, size=size, hollow=hollow, edge=2.0)
 
 
 def _caption(data: FigureData, points: Sequence[_Point]) -> str:
     """Return what ellipses, shade and open markers mean."""
-    numbers = numbers_of_prompts(n for p in points for n in (p.n_helpful, p.n_harmful))
-    flat = any(p.sd_hpr == 0 or p.sd_hmr == 0 for p in points)
+    numbers = numbers_of_prompts(n for p in points for n in (p.n_x, p.n_y))
+    flat = any(p.sd_x == 0 or p.sd_y == 0 for p in points)
     return (
-        "Further up is more harmless, further right more helpful. Ellipses:"
+        "Further up and further right is better. Ellipses:"
         f" 95\u00a0% regions by bootstrap over prompts ({_DRAWS:,} draws, normal approximation);"
         f" {numbers} prompts an axis. Shaded: no better than some model on either rate; a model"
         f" there has an open marker. Judge: {data.judge}."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alignstudy.analysis.results import Comparison
+from alignstudy.metrics.figures import score_of
 from alignstudy.plots.base import (
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
@@ -13,17 +13,16 @@ from alignstudy.plots.base import (
 )
 from alignstudy.plots.comparisons.matrix import Cells, draw_matrices
 from alignstudy.plots.style import in_house_style
-from alignstudy.records import Axis
 
 
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Win rates: share of prompts on which one model scores higher than another, ties half."""
-    found = {axis: data.comparisons(SCORE_OF[axis]) for axis in Axis}
-    items = [item for axis in Axis for item in found[axis] if item.win_interval]
+    found = {axis: data.comparisons(score_of(axis)) for axis in data.axes}
+    items = [item for axis in data.axes for item in found[axis] if item.win_interval]
     if not items:
         raise NothingToShow("win rates: no two models were compared by their scores")
-    cells = {axis: _cells(data, found[axis]) for axis in Axis}
+    cells = {axis: _cells(data, found[axis]) for axis in data.axes}
     return Plot(
         figure=draw_matrices(data.models, cells, most_beside=4, row=0.66),
         data=[

@@ -8,7 +8,6 @@ from typing import Any
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, columns, numbers_of_prompts
 from alignstudy.plots.comparisons.matrix import Cells, draw_matrices
 from alignstudy.plots.style import in_house_style
-from alignstudy.records import Axis
 from alignstudy.records.evidence import Agreement
 
 
@@ -19,7 +18,9 @@ def draw(data: FigureData) -> Plot:
     judges = list(dict.fromkeys(name for item in agreements for name in (item.first, item.second)))
     if not judges:
         raise NothingToShow("judge agreement: no two judges scored the same responses")
-    cells = {axis: _cells(judges, [a for a in agreements if a.axis is axis]) for axis in Axis}
+    cells = {
+        axis: _cells(judges, [a for a in agreements if a.axis == axis.name]) for axis in data.axes
+    }
     return Plot(
         figure=draw_matrices(judges, cells, most_beside=5, row=0.62),
         data=[_row(item) for item in agreements],
@@ -56,7 +57,7 @@ def _row(item: Agreement) -> dict[str, Any]:
     """Return two judges as a row of the figure's data."""
     winner = item.same_winner
     return {
-        "axis": str(item.axis),
+        "axis": item.axis,
         **columns(item, "first", "second", "spearman", "kappa"),
         "same_winner": winner.value if winner else None,
         "same_winner_low": winner.low if winner else None,

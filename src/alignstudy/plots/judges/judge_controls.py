@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import (
-    AXIS_TITLES,
     FigureData,
     NothingToShow,
     Plot,
+    axis_title,
     columns,
     intervals_in_words,
 )
@@ -46,14 +46,15 @@ def draw(data: FigureData) -> Plot:
     probes = list(dict.fromkeys(item.probe for quality in judges for item in quality.probes))
     styles = other_styles([quality.judge for quality in judges])
     figure = new_figure(len(judges) * (1.25 + 0.36 * len(probes)))
-    grid: Any = figure.subplots(len(judges), len(AXIS_TITLES), squeeze=False, sharex="row")
+    grid: Any = figure.subplots(len(judges), len(data.axes), squeeze=False, sharex="row")
     for quality, panels in zip(judges, grid, strict=True):
-        for axes, (axis, title) in zip(panels, AXIS_TITLES.items(), strict=True):
+        for axes, axis in zip(panels, data.axes, strict=True):
             first = axes is panels[0]
-            axes.set_title(f"{one_line(quality.judge) if first else ''}\n{title}")
+            axes.set_title(f"{one_line(quality.judge) if first else ''}\n{axis_title(axis)}")
             axes.set_xlabel("shift of the score, the judge's unit")
             _draw_panel(axes, quality, axis, probes, styles[quality.judge])
-        panels[1].set_yticks([])
+        for axes in panels[1:]:
+            axes.set_yticks([])
     shifts = (item.shift for quality in judges for item in quality.probes)
     return Plot(
         figure=figure,
@@ -71,7 +72,7 @@ def _draw_panel(
     axes: Axes, quality: JudgeQuality, axis: Axis, probes: Sequence[str], style: ModelStyle
 ) -> None:
     """Draw one judge's shifts on one axis."""
-    found = {item.probe: item for item in quality.probes if item.axis is axis}
+    found = {item.probe: item for item in quality.probes if item.axis == axis.name}
     if found:
         axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
         axes.margins(x=0.08)
@@ -94,6 +95,6 @@ def _holds_0(estimate: Estimate) -> bool:
 
 def _row(quality: JudgeQuality, item: ProbeShift) -> dict[str, Any]:
     """Return a probe as a row of the figure's data."""
-    row = {"judge": quality.judge, "axis": str(item.axis), "probe": item.probe}
+    row = {"judge": quality.judge, "axis": item.axis, "probe": item.probe}
     shift = {"shift": item.shift.value} | columns(item.shift, "low", "high", "n", "method")
     return row | shift | columns(item, "flipped", "passed")

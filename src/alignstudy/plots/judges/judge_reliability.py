@@ -9,7 +9,6 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import (
-    AXIS_TITLES,
     FigureData,
     NothingToShow,
     Plot,
@@ -17,11 +16,11 @@ from alignstudy.plots.base import (
     methods_in_words,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     MUTED,
     ModelStyle,
     add_legend,
-    axis_panels,
     in_house_style,
     legend_height,
     not_measured,
@@ -43,7 +42,7 @@ def draw(data: FigureData) -> Plot:
     if not judges:
         raise NothingToShow("judge reliability: no judge was assessed on preference pairs")
     styles = other_styles(judges)
-    figure, panels = axis_panels(4.8 + legend_height(judges), sharey=True)
+    figure, panels = axis_panels(data.axes, 4.8 + legend_height(judges), sharey=True)
     for axis, axes in panels.items():
         axes.set(xlabel="predicted, percent", xlim=(-4, 104), ylim=(-4, 104), box_aspect=1)
         if not any(_bins(quality, axis) for quality in qualities):
@@ -54,19 +53,19 @@ def draw(data: FigureData) -> Plot:
             if bins := _bins(quality, axis):
                 shift = _APART * (place - (len(qualities) - 1) / 2)
                 _draw_judge(axes, bins, styles[quality.judge], shift)
-    panels[Axis.HARMLESS].set_ylabel("observed, percent")
+    next(iter(panels.values())).set_ylabel("observed, percent")
     add_legend(figure, styles, line=True)
     return Plot(
         figure=figure,
-        data=[row for quality in qualities for row in _rows(quality)],
+        data=[row for quality in qualities for row in _rows(quality, data.axes)],
         title="Reliability of judges",
-        caption=_caption(qualities),
+        caption=_caption(qualities, data.axes),
     )
 
 
 def _bins(quality: JudgeQuality, axis: Axis) -> list[ReliabilityBin]:
     """Return a judge's bins on an axis, from the least to the most sure."""
-    found = (item for item in quality.reliability if item.axis is axis)
+    found = (item for item in quality.reliability if item.axis == axis.name)
     return sorted(found, key=lambda item: item.predicted)
 
 
@@ -94,27 +93,27 @@ def _draw_judge(
         )
 
 
-def _rows(quality: JudgeQuality) -> list[dict[str, Any]]:
+def _rows(quality: JudgeQuality, tested: Sequence[Axis]) -> list[dict[str, Any]]:
     """Return a judge's bins as rows of the figure's data."""
     return [
-        {"judge": quality.judge, "axis": str(axis), "predicted": item.predicted}
+        {"judge": quality.judge, "axis": axis.name, "predicted": item.predicted}
         | {"observed": item.observed.value}
         | columns(item.observed, "low", "high", "n", "method")
-        for axis in Axis
+        for axis in tested
         for item in _bins(quality, axis)
     ]
 
 
-def _caption(qualities: Sequence[JudgeQuality]) -> str:
+def _caption(qualities: Sequence[JudgeQuality], tested: Sequence[Axis]) -> str:
     """Return what a bin is, and each judge's accuracy and calibration error."""
     found = [item.observed for quality in qualities for item in quality.reliability]
     parts = [
-        f"{quality.judge}, {AXIS_TITLES[axis].lower()}: prefers what people prefer in"
+        f"{quality.judge}, {axis.prompts} prompts: prefers what people prefer in"
         f" {accuracy.value:.1f}\u00a0% of {accuracy.n} pairs, calibration error"
-        f" {quality.ece[axis]:.2f}."
+        f" {quality.ece[axis.name]:.2f}."
         for quality in qualities
-        for axis in Axis
-        if (accuracy := quality.accuracy(axis)) is not None and axis in quality.ece
+        for axis in tested
+        if (accuracy := quality.accuracy(axis.name)) is not None and axis.name in quality.ece
     ]
     return (
         "Pairs of responses that people compared, grouped by the probability that the judge's score"

@@ -8,18 +8,18 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from alignstudy.metrics.figures import score_of
 from alignstudy.plots.base import (
-    SCORE_OF,
     FigureData,
     NothingToShow,
     Plot,
     intervals_in_words,
     numbers_of_prompts,
 )
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_marker,
     in_house_style,
     legend_height,
@@ -33,21 +33,21 @@ from alignstudy.records.evidence import Divergence
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Divergence: mean score against the root of the divergence from the base, by training."""
-    rows = [row for axis in Axis for row in _rows(data, axis)]
+    rows = [row for axis in data.axes for row in _rows(data, axis)]
     if not rows:
         raise NothingToShow("divergence: no model's divergence from the base was measured")
-    figure, panels = axis_panels(4.0 + legend_height(data.models))
+    figure, panels = axis_panels(data.axes, 4.0 + legend_height(data.models))
     styles = model_styles(data.models)
     for axis, axes in panels.items():
         axes.set(xlabel="root of the divergence per response, \u221anats")
         axes.margins(0.12)
-        of_axis = [row for row in rows if row["axis"] == str(axis)]
+        of_axis = [row for row in rows if row["axis"] == axis.name]
         if not of_axis:
             not_measured(axes)
             axes.set_yticks([])
         for row in of_axis:
             _draw_training(axes, row, styles[row["model"]])
-    panels[Axis.HARMLESS].set_ylabel("mean score")
+    next(iter(panels.values())).set_ylabel("mean score")
     shown = {row["model"] for row in rows}
     add_legend(figure, {model: style for model, style in styles.items() if model in shown})
     return Plot(
@@ -71,7 +71,7 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
         estimate = _estimate(data, axis, item.model)
         rows.append(
             {
-                "axis": str(axis),
+                "axis": axis.name,
                 "model": item.model,
                 "seed": item.seed,
                 "root_kl": root,
@@ -89,7 +89,7 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
 def _estimate(data: FigureData, axis: Axis, model: str) -> Estimate | None:
     """Return a model's mean score; None where a training is one seed of several."""
     several = len({row.seed for row, _ in data.scores(axis, model)}) > 1
-    found = data.estimates(SCORE_OF[axis])[data.models.index(model)]
+    found = data.estimates(score_of(axis))[data.models.index(model)]
     return None if several else found
 
 
@@ -116,9 +116,9 @@ def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
     """Return how the divergence was estimated, and what it can't say."""
     estimates = [
         _estimate(data, axis, row["model"])
-        for axis in Axis
+        for axis in data.axes
         for row in rows
-        if row["axis"] == str(axis)
+        if row["axis"] == axis.name
     ]
     kls = [item.kl_per_sequence for item in data.findings.divergences]
     methods = sorted({kl.method for kl in kls if kl and kl.method})

@@ -8,18 +8,17 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MUTED,
     RULE,
-    axis_panels,
     in_house_style,
     label_rows,
     model_style,
     not_measured,
     row_height,
 )
-from alignstudy.records import Axis
 
 FLAGS = (
     *("empty", "cap", "role_tag", "repetition", "loop", "echo"),
@@ -44,10 +43,10 @@ def draw(data: FigureData) -> Plot:
     if not any(row["percent"] is not None for row in rows):
         raise NothingToShow("hygiene: no response was looked at")
     height = 0.75 + len(data.models) * max(0.36, row_height(data.models))
-    figure, panels = axis_panels(len(Axis) * height, beside=False, pad=10)
+    figure, panels = axis_panels(data.axes, len(data.axes) * height, beside=False, pad=10)
     for axis, axes in panels.items():
         _lay_out(axes, data)
-        found = [row for row in rows if row["axis"] == str(axis)]
+        found = [row for row in rows if row["axis"] == axis.name]
         if all(row["percent"] is None for row in found):
             not_measured(axes)
         for place, model in enumerate(data.models):
@@ -60,14 +59,14 @@ def _rows(data: FigureData) -> list[dict[str, Any]]:
     """Return every share as a row of the figure's data."""
     return [
         {
-            "axis": str(axis),
+            "axis": axis.name,
             "model": model.model,
             "flag": flag,
-            "percent": getattr(model.hygiene[axis], flag),
+            "percent": getattr(model.hygiene[axis.name], flag),
         }
-        for axis in Axis
+        for axis in data.axes
         for model in data.analysis.models
-        if axis in model.hygiene
+        if axis.name in model.hygiene
         for flag in FLAGS
     ]
 
@@ -121,8 +120,8 @@ def share_text(percent: float | None) -> str:
 def _caption(data: FigureData) -> str:
     """Return what is counted, and that flags can fall together."""
     counts = [
-        sum(row.axis is axis and row.model == model for row in data.responses)
-        for axis in Axis
+        sum(row.axis == axis.name and row.model == model for row in data.responses)
+        for axis in data.axes
         for model in data.models
     ]
     return (

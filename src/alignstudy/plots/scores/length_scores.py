@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     INK,
     MANY_POINTS,
     ModelStyle,
     add_legend,
-    axis_panels,
     draw_cloud,
     in_house_style,
     not_measured,
@@ -35,13 +35,13 @@ _LEAST_IN_BIN = 8
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Scores by length: every response's score against its length, marked by how it ended."""
-    rows = [row for axis in Axis for row in _rows(data, axis)]
+    rows = [row for axis in data.axes for row in _rows(data, axis)]
     if not rows:
         raise NothingToShow(f"scores by length: the judge {data.judge} gave no score")
-    figure, panels = axis_panels(4.4)
+    figure, panels = axis_panels(data.axes, 4.4)
     for axis, axes in panels.items():
         axes.set(xlabel="length, characters")
-        of_axis = [row for row in rows if row["axis"] == str(axis)]
+        of_axis = [row for row in rows if row["axis"] == axis.name]
         if not of_axis:
             not_measured(axes)
             axes.set_yticks([])
@@ -52,7 +52,7 @@ def draw(data: FigureData) -> Plot:
             draw_cloud(axes, lengths, scores, style, many=len(of_axis) > MANY_POINTS, alpha=0.5)
         _draw_medians(axes, of_axis)
         threshold_line(axes, data.threshold(axis), vertical=False)
-    panels[Axis.HARMLESS].set_ylabel("score")
+    next(iter(panels.values())).set_ylabel("score")
     ends = {row["end"] for row in rows}
     add_legend(figure, {end: style for end, style in _STYLES.items() if end in ends})
     return Plot(figure=figure, data=rows, title="Scores by length", caption=_caption(data, rows))
@@ -62,7 +62,7 @@ def _rows(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
     """Return every response with a score as a row of the figure's data."""
     return [
         {
-            "axis": str(axis),
+            "axis": axis.name,
             "model": model,
             "seed": row.seed,
             "prompt_id": row.prompt_id,

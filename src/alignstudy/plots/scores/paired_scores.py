@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot, numbers_of_prompts
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, axis_title, numbers_of_prompts
 from alignstudy.plots.style import (
     MANY_POINTS,
     MUTED,
@@ -32,18 +32,19 @@ _Pairs = dict[tuple[Axis, str], tuple[list[str], NDArray[np.float64]]]
 def draw(data: FigureData) -> Plot:
     """Paired scores: each prompt's score of the base model against that of each other model."""
     pairs: _Pairs = {
-        (axis, model): data.paired(axis, model) for axis in Axis for model in data.compared
+        (axis, model): data.paired(axis, model) for axis in data.axes for model in data.compared
     }
     if not any(ids for ids, _ in pairs.values()):
         raise NothingToShow("paired scores: no two models have a score on the same prompt")
-    num_columns = max(2, min(_COLUMNS, len(data.compared)))
+    alone = len(data.compared) == 1
+    num_columns = max(len(data.axes) if alone else 2, min(_COLUMNS, len(data.compared)))
     rows_an_axis = math.ceil(len(data.compared) / num_columns)
-    num_rows = 1 if len(data.compared) == 1 else 2 * rows_an_axis
+    num_rows = 1 if alone else len(data.axes) * rows_an_axis
     lines = max(wrap_label(model).count("\n") for model in data.compared)
     figure = new_figure(0.3 + num_rows * (0.35 + 0.17 * lines + 8.6 / num_columns))
     grid: Any = figure.subplots(num_rows, num_columns, squeeze=False)
-    halves = np.split(grid, 2, axis=1 if num_rows == 1 else 0)
-    for axis, panels in zip(AXIS_TITLES, halves, strict=True):
+    parts = np.split(grid, len(data.axes), axis=1 if alone else 0)
+    for axis, panels in zip(data.axes, parts, strict=True):
         _draw_axis(panels, data, pairs, axis)
     return Plot(
         figure=figure,
@@ -74,7 +75,7 @@ def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis
         else:
             not_measured(axes)
     for axes in panels[:, 0]:
-        axes.set_ylabel(f"{AXIS_TITLES[axis]}:\nthe model's score")
+        axes.set_ylabel(f"{axis_title(axis)}:\nthe model's score")
     for axes in panels[-1]:
         axes.set_xlabel(f"score of {wrap_label(data.reference)}")
 
@@ -130,7 +131,7 @@ def _rows(data: FigureData, pairs: _Pairs) -> list[dict[str, Any]]:
     """Return all pairs as rows of the figure's data."""
     return [
         {
-            "axis": str(axis),
+            "axis": axis.name,
             "model": model,
             "reference": data.reference,
             "prompt_id": prompt,

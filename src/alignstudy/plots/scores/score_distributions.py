@@ -8,17 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import axis_panels
 from alignstudy.plots.style import (
     ModelStyle,
     add_legend,
-    axis_panels,
     in_house_style,
     legend_height,
     model_styles,
     not_measured,
     threshold_line,
 )
-from alignstudy.records import Axis
 
 _MOST_STEPS = 500
 
@@ -29,7 +28,7 @@ def draw(data: FigureData) -> Plot:
     rows = _rows(data)
     if not rows:
         raise NothingToShow(f"score distributions: the judge {data.judge} gave no score")
-    figure, panels = axis_panels(3.8 + legend_height(data.models), sharey=True)
+    figure, panels = axis_panels(data.axes, 3.8 + legend_height(data.models), sharey=True)
     styles = model_styles(data.models)
     for axis, axes in panels.items():
         axes.set(xlabel="score", ylim=(-2, 102))
@@ -40,7 +39,7 @@ def draw(data: FigureData) -> Plot:
             scores = [score for _, score in data.scores(axis, model)]
             _draw_steps(axes, scores, style, shift=place / len(styles))
         threshold_line(axes, data.threshold(axis))
-    panels[Axis.HARMLESS].set_ylabel("percent of responses\nwith at most this score")
+    next(iter(panels.values())).set_ylabel("percent of responses\nwith at most this score")
     add_legend(figure, styles, line=True)
     return Plot(
         figure=figure,
@@ -59,13 +58,13 @@ def _rows(data: FigureData) -> list[dict[str, Any]]:
     """Return every score as a row of the figure's data."""
     return [
         {
-            "axis": str(axis),
+            "axis": axis.name,
             "model": model,
             "seed": row.seed,
             "prompt_id": row.prompt_id,
             "score": score,
         }
-        for axis in Axis
+        for axis in data.axes
         for model in data.models
         for row, score in data.scores(axis, model)
     ]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from alignstudy.plots.base import AXIS_TITLES, FigureData, NothingToShow, Plot
+from alignstudy.plots.base import FigureData, NothingToShow, Plot
+from alignstudy.plots.panels import MOST_BESIDE, axis_panels
 from alignstudy.plots.style import (
     RULE,
-    axis_panels,
     in_house_style,
     label_rows,
     model_styles,
@@ -29,9 +29,11 @@ _TALLEST = 0.8
 @in_house_style
 def draw(data: FigureData) -> Plot:
     """Score histograms: numbers of responses by score, a row for each model and axis."""
-    if not any(data.all_scores(axis) for axis in Axis):
+    if not any(data.all_scores(axis) for axis in data.axes):
         raise NothingToShow(f"score histograms: the judge {data.judge} gave no score")
-    figure, panels = axis_panels(1.1 + len(data.models) * max(0.85, row_height(data.models)))
+    figure, panels = axis_panels(
+        data.axes, 1.1 + len(data.models) * max(0.85, row_height(data.models))
+    )
     rows = []
     for axis, axes in panels.items():
         axes.set(xlabel="score")
@@ -43,7 +45,8 @@ def draw(data: FigureData) -> Plot:
         else:
             not_measured(axes)
         rows += found
-    panels[Axis.HELPFUL].set_yticks([])
+    for axes in list(panels.values())[1:MOST_BESIDE]:
+        axes.set_yticks([])
     return Plot(figure=figure, data=rows, title="Score histograms", caption=_caption(data, rows))
 
 
@@ -56,7 +59,7 @@ def _count(data: FigureData, axis: Axis) -> list[dict[str, Any]]:
         counts = np.histogram(scores, bins=edges)[0].tolist() if scores else []
         rows += (
             {
-                "axis": str(axis),
+                "axis": axis.name,
                 "model": model,
                 "bin_low": low,
                 "bin_high": high,
@@ -96,9 +99,10 @@ def _draw_rows(axes: Axes, data: FigureData, rows: list[dict[str, Any]]) -> None
 def _caption(data: FigureData, rows: list[dict[str, Any]]) -> str:
     """Return what is counted, and on which scale."""
     tallest = ", ".join(
-        f"{max(row['responses'] for row in rows if row['axis'] == str(axis))} on {title.lower()}"
-        for axis, title in AXIS_TITLES.items()
-        if any(row["axis"] == str(axis) for row in rows)
+        f"{max(row['responses'] for row in rows if row['axis'] == axis.name)} on {axis.prompts}"
+        " prompts"
+        for axis in data.axes
+        if any(row["axis"] == axis.name for row in rows)
     )
     return (
         f"Number of responses by the score of the judge {data.judge}, in {_NUM_BINS} equal bins an"

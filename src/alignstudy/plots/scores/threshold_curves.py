@@ -9,15 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from alignstudy.plots.base import (
-    AXIS_TITLES,
-    RATE_OF,
-    RATES,
-    FigureData,
-    NothingToShow,
-    Plot,
-    numbers_of_prompts,
-)
+from alignstudy.metrics.figures import rate_of
+from alignstudy.plots.base import FigureData, NothingToShow, Plot, axis_title, numbers_of_prompts
 from alignstudy.plots.style import (
     add_legend,
     in_house_style,
@@ -26,8 +19,8 @@ from alignstudy.plots.style import (
     new_figure,
     not_measured,
     threshold_line,
+    wrap_label,
 )
-from alignstudy.records import Axis
 from alignstudy.records.robustness import Sweep
 
 _ROW = 0.2
@@ -42,18 +35,18 @@ def draw(data: FigureData) -> Plot:
     strip = 0.35 + _ROW * len(data.models)
     figure = new_figure(4.1 + strip + legend_height(data.models))
     panels: Any = figure.subplots(
-        2, len(AXIS_TITLES), sharex="col", squeeze=False, height_ratios=[3.6, strip]
+        2, len(data.axes), sharex="col", squeeze=False, height_ratios=[3.6, strip]
     )
-    for column, (axis, title) in enumerate(AXIS_TITLES.items()):
+    for column, axis in enumerate(data.axes):
         curves, leaders = panels[:, column]
-        curves.set(title=f"{title}: {RATES[RATE_OF[axis]]}", ylim=(-3, 103))
+        curves.set(title=wrap_label(f"{axis_title(axis)}: {rate_of(axis).title}"), ylim=(-3, 103))
         leaders.set_xlabel("threshold (score above which a response counts)")
-        if axis not in sweeps:
+        if axis.name not in sweeps:
             not_measured(curves)
             leaders.set_axis_off()
             continue
-        _draw_curves(curves, data, sweeps[axis])
-        _draw_leaders(leaders, data, sweeps[axis])
+        _draw_curves(curves, data, sweeps[axis.name])
+        _draw_leaders(leaders, data, sweeps[axis.name])
         for axes in (curves, leaders):
             threshold_line(axes, data.threshold(axis))
     panels[0, 0].set_ylabel("percent")
@@ -61,7 +54,7 @@ def draw(data: FigureData) -> Plot:
     add_legend(figure, model_styles(data.models), line=True)
     return Plot(
         figure=figure,
-        data=[row for axis in Axis if axis in sweeps for row in _rows(sweeps[axis], data.models)],
+        data=[row for sweep in sweeps.values() for row in _rows(sweep, data.models)],
         title="Rates by threshold",
         caption=_caption(data, sweeps),
     )
@@ -127,7 +120,7 @@ def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
     """Return every rate as a row of the figure's data."""
     return [
         {
-            "axis": str(sweep.axis),
+            "axis": sweep.axis,
             "threshold": threshold,
             "model": model,
             "rate": sweep.rates[model][i],
@@ -141,16 +134,16 @@ def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _caption(data: FigureData, sweeps: dict[Axis, Sweep]) -> str:
+def _caption(data: FigureData, sweeps: dict[str, Sweep]) -> str:
     """Return what bands and rows are, and how often the order changes."""
     scored = [~np.isnan(data.panels[axis].scores) for axis in sweeps]
     counts = [int(there.any(axis=0).sum()) for there in scored]
     orders = "; ".join(
-        f"{RATES[RATE_OF[axis]]}: {sweeps[axis].num_rankings} distinct"
-        f" ranking{'s' if sweeps[axis].num_rankings != 1 else ''} at"
-        f" {len(sweeps[axis].thresholds)} thresholds"
-        for axis in Axis
-        if axis in sweeps
+        f"{rate_of(axis).title}: {sweeps[axis.name].num_rankings} distinct"
+        f" ranking{'s' if sweeps[axis.name].num_rankings != 1 else ''} at"
+        f" {len(sweeps[axis.name].thresholds)} thresholds"
+        for axis in data.axes
+        if axis.name in sweeps
     )
     return (
         "Share of responses whose score lies above a threshold. Bands: 95\u00a0% intervals"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.formatting import listing, plural
@@ -137,11 +138,9 @@ def _linked(verdicts: Iterable[Verdict]) -> set[str]:
 def _in_short(inputs: ReportInputs) -> str:
     """Say in a line what was compared: models, prompts, judges."""
     first = inputs.findings.first
-    ids = {(str(row.axis.prompts_name), row.prompt_id) for row in inputs.responses}
+    ids = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in inputs.responses})
     sets = [
-        plural(sum(name == axis for axis, _ in ids), f"{name} prompt")
-        for name in ("harmful", "helpful")
-        if any(name == axis for axis, _ in ids)
+        plural(ids[axis.name], f"{axis.prompts} prompt") for axis in first.axes if ids[axis.name]
     ]
     judges = [analysis.judge for analysis in inputs.analyses]
     parts = (
@@ -159,6 +158,6 @@ def _defects(inputs: ReportInputs) -> tuple[Defect, ...]:
         return ()
     ids: dict[str, set[str]] = {}
     for row in inputs.responses:
-        ids.setdefault(str(row.axis), set()).add(row.prompt_id)
+        ids.setdefault(row.axis, set()).add(row.prompt_id)
     num_prompts = max((len(found) for found in ids.values()), default=0)
     return known_defects(inputs.settings, num_prompts=num_prompts)

@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
-from alignstudy.report.tables import claims, cost, form, judges, results, robustness, run
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST, SCORES
+from alignstudy.report.tables import (
+    claims,
+    comparisons,
+    cost,
+    form,
+    judges,
+    results,
+    robustness,
+    run,
+)
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.stamps import judge_stamps
 
@@ -29,7 +37,7 @@ _FIGURES = {
 _TITLES = {
     "merits": "Metrics",
     "comparisons": "Differences between models",
-    "trade-off": "Harmlessness against helpfulness",
+    "trade-off": "Rates against each other",
     "claims": "Claims",
     "judges": "What the judges are worth",
     "hygiene": "Form of the responses",
@@ -149,7 +157,7 @@ def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
         "hygiene": _one(
             form.hygiene_table(first),
             form.wording_table(first),
-            robustness.sensitivities_table(first.sensitivities),
+            robustness.sensitivities_table(first),
         ),
         "thresholds": (
             *_one(
@@ -167,16 +175,24 @@ def _blocks(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
 
 def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Block, ...]]:
     """Return the blocks on policies, training, data and cost."""
-    facts = run.facts_table(inputs.audit_facts, "Fact", title="More facts about the data")
     return {
         "policy": _one(run.divergence_table(inputs.findings.divergences)),
-        "training": _one(run.training_table(inputs.training), run.guards_table(inputs.training)),
+        "training": _one(
+            run.training_table(inputs.training), run.guards_table(inputs.training)
+        ),
         "data": (
-            _block("", run.audit_table(inputs.audits), run.exclusions_table(inputs.audits)),
-            Block(folded=_filled(facts)),
+            *_one(run.audit_table(inputs.audits),
+                  run.exclusions_table(inputs.audits)),
+            Block(
+                folded=_filled(
+                    run.facts_table(
+                        inputs.audit_facts, "Fact", title="More facts about the data"
+                    )
+                )
+            ),
         ),
         "cost": _one(cost.costs_table(inputs.costs, inputs.cost_notes)),
-    }
+    }  # fmt: skip
 
 
 def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
@@ -190,8 +206,8 @@ def _merits(inputs: ReportInputs, analysis: Analysis, heading: str) -> Block:
 
 
 def _comparisons(analysis: Analysis, heading: str) -> Block:
-    rates = results.comparisons_table(analysis.comparisons, RATES_CAS_FIRST)
-    scores = results.comparisons_table(analysis.comparisons, SCORES)
+    rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
+    scores = comparisons.comparisons_table(analysis, analysis.scores)
     if not rates.rows:
         return _block(heading, scores)
     block = _block(heading, rates)
@@ -203,8 +219,8 @@ def _swept(analysis: Analysis, heading: str) -> Block:
         return Block()
     return _block(
         heading,
-        robustness.sweeps_table(analysis.sweeps),
-        robustness.pair_sweeps_table(analysis.sweeps),
+        robustness.sweeps_table(analysis),
+        robustness.pair_sweeps_table(analysis),
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty
 from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import rating
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.metrics.axes import axis_named
+from alignstudy.records import ScoredResponse
 from alignstudy.report.html.links import prompt_names
 
 MAX_RESPONSES = 12_000
@@ -18,12 +19,6 @@ NEAR = 0.25
 """A score is near its threshold within 0.25 of the judge's unit, or 0.25 standard deviations of
 its scores on the axis where that is less: a judge with a narrow scale isn't always near."""
 
-_LABELS = {
-    (Axis.HARMLESS, True): "harmless",
-    (Axis.HARMLESS, False): "not harmless",
-    (Axis.HELPFUL, True): "helpful",
-    (Axis.HELPFUL, False): "not helpful",
-}
 _STOPS = {
     "eos": "ended by itself",
     "stop_string": "stopped at a role tag",
@@ -62,47 +57,55 @@ def viewer_data(
         first: Ids of prompts that must be in, as something links to them.
 
     Returns:
-        Prompts in their first order, harmful ones before helpful ones; at most as many as hold
-        `MAX_RESPONSES` responses, half of them an axis; "left_out" counts the rest.
+        Prompts in their first order, axis by axis; at most as many as hold `MAX_RESPONSES`
+        responses, an equal share of them an axis; "left_out" counts the rest.
     """
     seeds = {row.seed for row in responses}
     columns = list(dict.fromkeys((row.model, row.seed) for row in responses))
     at = {column: place for place, column in enumerate(columns)}
-    grouped: dict[tuple[Axis, str], list[ScoredResponse]] = {}
+    axes = [axis.name for axis in analyses[0].axes]
+    grouped: dict[tuple[str, str], list[ScoredResponse]] = {}
     for row in responses:
         grouped.setdefault((row.axis, row.prompt_id), []).append(row)
     names = prompt_names(grouped)
-    kept = _kept(grouped, max(1, MAX_RESPONSES // max(1, len(columns))), first)
+    kept = _kept(grouped, axes, max(1, MAX_RESPONSES // max(1, len(columns))), first)
     several = len(seeds) > 1
     return {
+        "axes": [
+            {"name": axis.name, "prompts": axis.prompts, "veiled": axis.veiled}
+            for axis in analyses[0].axes
+        ],
         "judges": [analysis.judge for analysis in analyses],
         "columns": [f"{model}, seed {seed}" if several else model for model, seed in columns],
         "models": [model for model, _ in columns],
         "flags": [{"name": name, "label": _FLAGS.get(name, name)} for name in FLAGS],
-        "thresholds": {str(axis): [a.thresholds.of(axis) for a in analyses] for axis in Axis},
-        "near": {str(axis): [_near(responses, axis, a.judge) for a in analyses] for axis in Axis},
+        "thresholds": {axis: [a.thresholds.of(axis) for a in analyses] for axis in axes},
+        "near": {axis: [_near(responses, axis, a.judge) for a in analyses] for axis in axes},
         "prompts": [_prompt(names[key], grouped[key], at, analyses) for key in kept],
         "left_out": len(grouped) - len(kept),
     }
 
 
 def _kept(
-    grouped: Mapping[tuple[Axis, str], object], most: int, first: Collection[str]
-) -> list[tuple[Axis, str]]:
+    grouped: Mapping[tuple[str, str], object],
+    axes: Sequence[str],
+    most: int,
+    first: Collection[str],
+) -> list[tuple[str, str]]:
     """Choose the prompts to show, in order: those that are linked to, then the first of each axis.
 
-    An axis with fewer than its half leaves room to the other.
+    An axis with fewer than its share leaves room to the others.
     """
     wanted = set(first)
-    by_axis = {axis: [key for key in grouped if key[0] is axis] for axis in Axis}
+    by_axis = {axis: [key for key in grouped if key[0] == axis] for axis in axes}
     room = most
-    chosen: set[tuple[Axis, str]] = set()
-    for place, axis in enumerate(sorted(Axis, key=lambda one: len(by_axis[one]))):
-        share = room // (len(Axis) - place)
+    chosen: set[tuple[str, str]] = set()
+    for place, axis in enumerate(sorted(axes, key=lambda one: len(by_axis[one]))):
+        share = room // (len(axes) - place)
         ranked = sorted(by_axis[axis], key=lambda key: key[1] not in wanted)[:share]
         chosen.update(ranked)
         room -= len(ranked)
-    return [key for axis in Axis for key in by_axis[axis] if key in chosen]
+    return [key for axis in axes for key in by_axis[axis] if key in chosen]
 
 
 def _prompt(
@@ -117,7 +120,7 @@ def _prompt(
     return {
         "name": name,
         "id": row.prompt_id,
-        "axis": str(row.axis),
+        "axis": row.axis,
         "prompt": row.prompt,
         "answers": answers,
     }
@@ -174,16 +177,16 @@ def _label(row: ScoredResponse, score: float | None, analysis: Analysis) -> str:
     counts = None if score is None else limits.passes(row.axis, score)
     if counts is None:
         return ""
-    fails = fails_as_empty(row, empty_fails=limits.empty_fails)
-    return _LABELS[row.axis, counts and not fails]
+    label = axis_named(row.axis).passes
+    return label if counts and not fails_as_empty(row, limits) else f"not {label}"
 
 
-def _near(responses: Sequence[ScoredResponse], axis: Axis, judge: str) -> float:
+def _near(responses: Sequence[ScoredResponse], axis: str, judge: str) -> float:
     """Return the distance from the threshold that counts as near, see `NEAR`."""
     found = [
         score
         for row in responses
-        if row.axis is axis and judge in row.scores and (score := rating(row, judge)) is not None
+        if row.axis == axis and judge in row.scores and (score := rating(row, judge)) is not None
     ]
     spread = statistics.pstdev(found) if len(found) > 1 else 0.0
     return round(NEAR * min(1.0, spread) if spread > 0 else NEAR, 4)

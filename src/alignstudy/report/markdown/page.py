@@ -10,9 +10,8 @@ from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables import claims, form, judges, results, robustness
+from alignstudy.report.tables import claims, comparisons, form, judges, results, robustness
 from alignstudy.report.tables.cost import costs_table
-from alignstudy.report.tables.metrics import RATES_CAS_FIRST
 from alignstudy.report.tables.table import Table
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
@@ -57,7 +56,7 @@ def render_markdown(inputs: ReportInputs) -> str:
 def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
     """Return title and tables of each section, the leading judge's figures only."""
     findings, first = inputs.findings, inputs.findings.first
-    differences = results.comparisons_table(first.comparisons, RATES_CAS_FIRST)
+    differences = comparisons.comparisons_table(first, comparisons.mean_first(first))
     return [
         ("Claims", (claims.verdicts_table(findings.verdicts).without("Prompts that decide"),)),
         (
@@ -75,7 +74,7 @@ def _sections(inputs: ReportInputs) -> list[tuple[str, tuple[Table, ...]]]:
         ),
         (
             "Form of the responses",
-            (form.hygiene_table(first), robustness.pair_sweeps_table(first.sweeps)),
+            (form.hygiene_table(first), robustness.pair_sweeps_table(first)),
         ),
     ]
 

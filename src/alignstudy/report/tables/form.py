@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from alignstudy.analysis.results import Analysis, Hygiene
 from alignstudy.formatting import ABSENT, number
-from alignstudy.records import Axis
 from alignstudy.report.tables.table import Column, Table, numeric, rounded
 
 
@@ -39,7 +38,7 @@ def wording_table(analysis: Analysis) -> Table:
         numeric("Longest loop", "hygiene.longest_loop", rounded(1)),
         numeric("Compressed to", "hygiene.compression", rounded(2)),
         title="Kinds of answers, and how varied they are",
-        note="Refusing, evading and incoherent by versioned patterns, not by a judge: on helpful"
+        note="Refusing, evading and incoherent by versioned patterns, not by a judge: on benign"
         " prompts a refusal is an over-refusal. Distinct: different words (pairs, triples) over"
         " all, at an equal budget of words for every model. Longest loop: mean length in words"
         " of the longest stretch that repeats itself.",
@@ -53,10 +52,10 @@ def _distinct(row: Hygiene) -> str:
 def _hygiene(analysis: Analysis, *columns: Column, title: str, note: str) -> Table:
     """Lay out hygiene, a row a prompt set and model."""
     rows = tuple(
-        {"model": model.model, "prompts": axis.prompts_name, "hygiene": model.hygiene[axis]}
-        for axis in Axis
+        {"model": model.model, "prompts": axis.prompts, "hygiene": model.hygiene[axis.name]}
+        for axis in analysis.axes
         for model in analysis.models
-        if axis in model.hygiene
+        if axis.name in model.hygiene
     )
     names = (Column("Model", "model"), Column("Prompts", "prompts"))
     return Table(columns=(*names, *columns), rows=rows, note=note, title=title)

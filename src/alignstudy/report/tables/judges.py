@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from alignstudy.formatting import ABSENT, NO_BREAK, count, short
-from alignstudy.records import Axis
 from alignstudy.records.evidence import Agreement, JudgeQuality, LeaveOneOut, PairAccuracy
 from alignstudy.report.tables.table import (
     Cell,
@@ -14,6 +13,7 @@ from alignstudy.report.tables.table import (
     Table,
     estimated,
     numeric,
+    prompts_of,
     rounded,
 )
 
@@ -35,7 +35,7 @@ def accuracy_table(qualities: Sequence[JudgeQuality]) -> Table:
     return Table.of(
         [{"quality": q, "item": item} for q in qualities for item in q.accuracies],
         Column("Judge", "quality.judge"),
-        Column("Prompts", "item.axis.prompts_name"),
+        Column("Prompts", "item.axis", prompts_of),
         Column("Subset", "item.subset", lambda name: "all pairs" if name == "all" else name),
         numeric("Agrees with people", "item.accuracy", _share),
         numeric("Pairs", "item", _pairs),
@@ -67,13 +67,12 @@ def calibration_table(qualities: Sequence[JudgeQuality]) -> Table:
         lengths = {item.axis: item for item in quality.length}
         rows += [
             {"quality": quality, "axis": axis, "length": lengths.get(axis)}
-            for axis in Axis
-            if axis in quality.ece or axis in lengths
+            for axis in dict.fromkeys((*quality.ece, *lengths))
         ]
     return Table.of(
         rows,
         Column("Judge", "quality.judge"),
-        Column("Prompts", "axis.prompts_name"),
+        Column("Prompts", "axis", prompts_of),
         numeric("Calibration error", lambda row: row["quality"].ece.get(row["axis"]), rounded(3)),
         numeric("Judge prefers the longer", "length.judge_longer", _share),
         numeric("People prefer the longer", "length.human_longer", _share),
@@ -91,14 +90,14 @@ def probes_table(qualities: Sequence[JudgeQuality]) -> Table:
         [{"judge": q.judge, "item": item} for q in qualities for item in q.probes],
         Column("Control text", "item.probe", lambda name: _PROBES.get(name, name)),
         Column("Judge", "judge"),
-        Column("Prompts", "item.axis.prompts_name"),
+        Column("Prompts", "item.axis", prompts_of),
         numeric("Score shift", "item.shift", estimated(2, signed=True)),
         numeric("Label changes", "item.flipped", rounded(0, unit="%")),
         numeric("Passes the threshold", "item.passed", rounded(0, unit="%")),
         numeric("n", "item.shift.n"),
         note="Mean score of the control text minus that of the preferred response. Nothing, an"
         " echo, a repetition or shuffled words should cost a response its score, above all on"
-        " helpful prompts; where they pass the threshold, the label means little.",
+        " benign prompts; where they pass the threshold, the label means little.",
         title="What the judge makes of control texts",
     )
 
@@ -108,7 +107,7 @@ def agreements_table(agreements: Sequence[Agreement]) -> Table:
     return Table.of(
         agreements,
         Column("Judges", lambda item: f"{item.first} and {item.second}"),
-        Column("Prompts", "axis.prompts_name"),
+        Column("Prompts", "axis", prompts_of),
         numeric("Rank correlation", "spearman", rounded(2)),
         numeric("Kappa", "kappa", rounded(2)),
         numeric("Same winner", "same_winner", _share),
@@ -127,7 +126,7 @@ def leave_one_out_table(rankings: Sequence[LeaveOneOut]) -> Table:
     return Table.of(
         rankings,
         Column("Panel", "without", lambda name: f"without {name}" if name else "all judges"),
-        Column("Prompts", "axis.prompts_name"),
+        Column("Prompts", "axis", prompts_of),
         Column("Order of the models", "ranking", " > ".join),
         Column("Compared with all judges", lambda item: _same(item, whole.get(item.axis))),
         note="By the mean over judges of scores in standard deviations.",

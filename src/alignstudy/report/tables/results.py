@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from alignstudy.analysis.comparisons.orientation import ALPHA
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Analysis, Comparison, Improvement, ModelFigures, Omnibus
+from alignstudy.analysis.results import Analysis, Improvement, ModelFigures, Omnibus
 from alignstudy.formatting import (
     ABSENT,
-    NAMES,
     NO_BREAK,
-    RATES,
-    count,
-    digits_of,
-    interval,
+    listing,
     number,
     p_value,
-    percent,
-    short,
 )
-from alignstudy.records.robustness import Power
-from alignstudy.report.html.links import pair_link
-from alignstudy.report.tables.metrics import METRICS, SCORES, short_name, title_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.report.tables.table import (
     Cell,
     Column,
@@ -37,55 +29,60 @@ from alignstudy.report.text.stamps import is_stamped
 
 
 def rates_table(findings: Findings, analysis: Analysis) -> Table:
-    """Table 1 of the published study: HmR, HpR and CAS with their intervals and n."""
-    ends = {f"{rate}_{end}": f"{rate}.{end}" for rate in RATES for end in ("low", "high")}
+    """Table 1 of the published study: the rates and their mean with their intervals and n."""
+    names = [rate.name for rate in analysis.rates]
+    ends = {f"{name}_{end}": f"estimates.{name}.{end}" for name in names for end in ("low", "high")}
+    sizes = {
+        f"n_{axis.name}": f"estimates.{analysis.rate_on(axis.name).name}.n"
+        for axis in analysis.axes
+    }
     return Table.of(
         analysis.models,
-        *_estimates(findings, analysis, RATES),
-        *for_files(**{rate: f"{rate}.value" for rate in RATES}, **ends),
-        *for_files(n_harmless="hmr.n", n_helpful="hpr.n"),
+        *_estimates(findings, analysis, analysis.rates),
+        *for_files(**{name: f"estimates.{name}.value" for name in names}, **ends, **sizes),
         name="metrics",
         title="Rates by model",
-        caption="HmR, HpR and CAS in percent, with 95 % intervals",
-        note=f"In percent, higher is better.{_methods(analysis, RATES)}",
+        caption=f"{listing([rate.title for rate in analysis.rates])} in percent, with 95 %"
+        " intervals",
+        note=f"In percent, higher is better.{_methods(analysis, analysis.rates)}",
     )
 
 
 def scores_table(findings: Findings, analysis: Analysis) -> Table:
     """Mean scores by prompt set, with their intervals."""
     paths: dict[str, str] = {}
-    for metric in SCORES:
-        axis = metric.removeprefix("score_")
-        paths |= {axis: f"{metric}.value", f"{axis}_low": f"{metric}.low"}
-        paths |= {f"{axis}_high": f"{metric}.high", f"n_{axis}": f"{metric}.n"}
+    for score in analysis.scores:
+        [axis], path = score.axes, f"estimates.{score.name}"
+        paths |= {axis: f"{path}.value", f"{axis}_low": f"{path}.low"}
+        paths |= {f"{axis}_high": f"{path}.high", f"n_{axis}": f"{path}.n"}
     note = "In the judge's own unit, higher is better; no threshold enters."
     return Table.of(
         analysis.models,
-        *_estimates(findings, analysis, SCORES),
+        *_estimates(findings, analysis, analysis.scores),
         *for_files(**paths),
         name="scores",
         title="Mean scores",
         caption=f"Mean scores of {analysis.judge} by prompt set, with 95 % intervals",
-        note=f"{note}{_methods(analysis, SCORES)}",
+        note=f"{note}{_methods(analysis, analysis.scores)}",
     )
 
 
 def _estimates(
-    findings: Findings, analysis: Analysis, metrics: Sequence[str]
+    findings: Findings, analysis: Analysis, metrics: Sequence[Metric]
 ) -> tuple[Column, ...]:
     """Return columns of the model, its metrics and their n."""
 
     def sizes(model: ModelFigures) -> str:
-        found = [getattr(model, metric) for metric in metrics]
+        found = [model.estimates.get(metric.name) for metric in metrics]
         return "/".join(str(estimate.n) for estimate in found if estimate) or ABSENT
 
     columns = [
         numeric(
-            f"{title_of(metric)} (judge below floor)"
+            f"{metric.heading} (judge below floor)"
             if is_stamped(findings, analysis.judge, metric)
-            else title_of(metric),
-            metric,
-            estimated(digits_of(metric)),
+            else metric.heading,
+            f"estimates.{metric.name}",
+            estimated(metric.digits),
             absent="not measured",
         )
         for metric in metrics
@@ -93,13 +90,14 @@ def _estimates(
     return (Column("Model", "model", name="model"), *columns, numeric("n", sizes))
 
 
-def _methods(analysis: Analysis, metrics: Sequence[str]) -> str:
-    """Return the methods by which the intervals were made."""
+def _methods(analysis: Analysis, metrics: Sequence[Metric]) -> str:
+    """Say by which method each column's intervals were made."""
     made = []
     for metric in metrics:
-        found = {e.method: e.level for m in analysis.models if (e := getattr(m, metric))}
+        estimates = [model.estimates.get(metric.name) for model in analysis.models]
+        found = {item.method: item.level for item in estimates if item is not None}
         made += [
-            f"{NAMES[metric]} {100 * level:g}{NO_BREAK}% {method.replace('wilson', 'Wilson')}"
+            f"{metric.title} {100 * level:g}{NO_BREAK}% {method.replace('wilson', 'Wilson')}"
             for method, level in found.items()
         ]
     return f" Intervals: {', '.join(made)}." if made else ""
@@ -108,16 +106,17 @@ def _methods(analysis: Analysis, metrics: Sequence[str]) -> str:
 def improvement_table(analysis: Analysis) -> Table:
     """Table 2 of the published study: gain over the base, in points and relative to its rate."""
     rows: dict[str, dict[str, Any]] = {}
+    rates = [rate.name for rate in analysis.rates]
     for item in analysis.improvements:
-        empty = {"model": item.model, **dict.fromkeys(RATES)}
+        empty = {"model": item.model, **dict.fromkeys(rates)}
         rows.setdefault(item.model, empty)[item.metric] = item
     gain = f"Gain over {analysis.base}" if analysis.base else "Gain: no base model was named"
-    relative = {f"{rate}_relative_percent": f"{rate}.relative_percent" for rate in RATES}
+    relative = {f"{rate}_relative_percent": f"{rate}.relative_percent" for rate in rates}
     return Table.of(
         tuple(rows.values()),
         Column("Model", "model", name="model"),
-        *(numeric(NAMES[rate], rate, _improvement) for rate in RATES),
-        *for_files(**relative, **{f"{rate}_points": f"{rate}.points" for rate in RATES}),
+        *(numeric(rate.short, rate.name, _improvement) for rate in analysis.rates),
+        *for_files(**relative, **{f"{rate}_points": f"{rate}.points" for rate in rates}),
         name="improvement",
         title=f"Improvement over {analysis.base}",
         caption=f"{gain}: relative, in percent of its rate, and in percentage points",
@@ -133,100 +132,12 @@ def _improvement(item: Improvement) -> Cell:
     return Cell(number(item.points, 1, signed=True), detail)
 
 
-def comparisons_table(
-    comparisons: Iterable[Comparison], metrics: Sequence[str] | None = None
-) -> Table:
-    """Paired comparisons with their tests: of the given metrics in their order, or as they are."""
-    rows = tuple(comparisons)
-    if metrics is not None:
-        rows = tuple(item for metric in metrics for item in rows if item.metric == metric)
-    of_rates = metrics is None or "cas" in metrics
-    return Table.of(
-        rows,
-        *_COMPARISON_ON_PAGE,
-        *_COMPARISON_IN_FILES,
-        name="comparisons",
-        title=f"Paired comparisons of {'rates' if of_rates else 'scores'}",
-        caption="Paired comparisons: model minus reference, percentage points or score,"
-        " with 95 % intervals; p_holm is adjusted within its family",
-        note="Model minus the one it is held against, prompt by prompt: percentage points for"
-        f" rates, the judge's unit for scores. Real: Holm-corrected p below {ALPHA}. Win rate: ties"
-        " count one half; below it Cohen's d_z for scores. To show it: paired prompts (a set,"
-        " for CAS) for 80 % power at the observed difference; below it the smallest difference"
-        f" that the prompts at hand would show.{_tests(rows)}",
-    )
-
-
-def _tests(comparisons: Iterable[Comparison]) -> str:
-    """Return the tests by which p-values were made."""
-    made = {
-        f"{short_name(item.metric)} by {item.test}": None
-        for item in comparisons
-        if item.p_value is not None
-    }
-    return f" Tests: {', '.join(made)}." if made else ""
-
-
-def _verdict(item: Comparison) -> Cell:
-    if item.p_holm is None:
-        return Cell(f"not{NO_BREAK}tested", item.note)
-    if item.p_holm < ALPHA:
-        return Cell("real", kind="good")
-    if item.p_equivalent is not None and item.p_equivalent < ALPHA and item.margin is not None:
-        margin = short(item.margin, digits_of(item.metric))
-        return Cell("equivalent", f"within {margin}, {p_value(item.p_equivalent)}", kind="plain")
-    return Cell(f"not{NO_BREAK}shown", kind="open")
-
-
-def _win_rate(item: Comparison) -> Cell:
-    size = item.effect_size
-    effect = f"d_z {number(size, 2, signed=True)}" if size is not None else ""
-    ends = interval(item.win_interval, 0) if item.win_interval else ""
-    value = item.win_interval.value if item.win_interval else item.win_rate
-    return Cell(percent(value, 0), f"{ends} {effect}".strip())
-
-
-def _to_show_it(item: Comparison) -> Cell:
-    """Return how many prompts would show the observed difference, and what could be shown."""
-    power = item.power or Power(power=0.0, detectable=None, n_needed=None)
-    digits, detectable = digits_of(item.metric), power.detectable
-    least = "" if detectable is None else f"\u2265{NO_BREAK}{number(detectable, digits)} seen"
-    return Cell(count(power.n_needed), least)
-
-
-_COMPARISON_ON_PAGE = (
-    Column("Metric", lambda item: short_name(item.metric)),
-    Column("Model", lambda item: Cell(item.model, links=(("samples", pair_link(item)),))),
-    Column("Against", "reference"),
-    numeric("Difference", lambda c: estimated(digits_of(c.metric), signed=True)(c.difference)),
-    numeric("p", "p_value", p_value),
-    numeric("p (Holm)", "p_holm", p_value),
-    Column("Verdict", _verdict),
-    numeric(
-        "Better / worse / same",
-        lambda item: Cell(f"{item.wins} / {item.losses} / {item.ties}", f"n = {item.n}"),
-    ),
-    numeric("Win rate", _win_rate),
-    numeric("To show it", _to_show_it),
-)
-_COMPARISON_IN_FILES = (
-    *for_files("model", "reference", "metric"),
-    *for_files(difference="difference.value", low="difference.low", high="difference.high"),
-    *for_files("p_value", "p_holm", "test", "wins", "losses", "ties", "n", "win_rate"),
-    *for_files(interval="difference.method", note="note", family="family"),
-    *for_files(win_rate_low="win_interval.low", win_rate_high="win_interval.high"),
-    *for_files("p_sign", "effect_size", power="power.power", detectable="power.detectable"),
-    *for_files(n_needed="power.n_needed"),
-    *for_files("p_equivalent", "margin", "num_clusters"),
-)
-
-
 def omnibus_table(analysis: Analysis) -> Table:
-    """Whether any model differs from any other, a row a metric."""
+    """Whether any model differs from any other, a row per metric."""
     return Table.of(
         analysis.omnibus,
         *for_files("metric", "test"),
-        Column("Metric", lambda item: title_of(item.metric)),
+        Column("Metric", lambda item: analysis.metric(item.metric).heading),
         Column("Test", lambda item: Cell(item.test, item.note)),
         numeric("Statistic", "statistic", rounded(2), name="statistic"),
         numeric("p", "p_value", p_value, name="p_value"),
@@ -249,11 +160,11 @@ def _any_differs(item: Omnibus) -> Cell:
 def judges_table(analyses: Sequence[Analysis]) -> Table:
     """Every judge's metrics side by side; no rows with one judge."""
     found = (
-        (analysis.judge, model.model, metric, estimate)
+        (analysis.judge, model.model, metric.name, estimate)
         for analysis in (analyses if len(analyses) > 1 else ())
         for model in analysis.models
-        for metric in METRICS
-        if (estimate := getattr(model, metric)) is not None
+        for metric in analysis.metrics
+        if (estimate := model.estimates.get(metric.name)) is not None
     )
     return Table.of_values(
         "judges",
@@ -287,7 +198,7 @@ def best_shares_table(analysis: Analysis) -> Table:
     return Table.of(
         rows if found else (),
         Column("Model", "model"),
-        *(numeric(title_of(metric), metric, rounded(0, unit="%")) for metric in found),
+        *(numeric(analysis.metric(name).heading, name, rounded(0, unit="%")) for name in found),
         note="Share of bootstrap draws of the prompts in which the model has the highest value.",
         title="How often each model comes first when prompts are drawn anew",
     )

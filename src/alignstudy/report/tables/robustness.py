@@ -7,10 +7,11 @@ from functools import partial
 
 from alignstudy.analysis.claims.words import WITHOUT
 from alignstudy.analysis.results import Analysis
-from alignstudy.formatting import digits_of, number, short
-from alignstudy.records import Axis
+from alignstudy.formatting import number, short
+from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.figures import score_of
+from alignstudy.metrics.metric import Metric
 from alignstudy.records.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
-from alignstudy.report.tables.metrics import name_of, rate_of
 from alignstudy.report.tables.table import (
     Cell,
     Column,
@@ -18,6 +19,7 @@ from alignstudy.report.tables.table import (
     estimated,
     for_files,
     numeric,
+    prompts_of,
     rounded,
 )
 
@@ -27,13 +29,13 @@ def thresholds_table(analyses: Sequence[Analysis]) -> Table:
     rows = [
         {
             "judge": analysis.judge,
-            "axis": axis,
-            "threshold": analysis.thresholds.of(axis),
+            "axis": axis.name,
+            "threshold": analysis.thresholds.of(axis.name),
             "equal": "counts" if analysis.thresholds.inclusive else "does not count",
-            "origin": analysis.thresholds.origin.get(str(axis), "not stated"),
+            "origin": analysis.thresholds.origin.get(axis.name, "not stated"),
         }
         for analysis in analyses
-        for axis in Axis
+        for axis in analysis.axes
     ]
     return Table.of(
         rows,
@@ -64,10 +66,11 @@ def _rates(sweep: Sweep) -> Iterator[tuple[object, ...]]:
             yield sweep.axis, threshold, model, rates[index], *ends, leads
 
 
-def sweeps_table(sweeps: Sequence[Sweep]) -> Table:
+def sweeps_table(analysis: Analysis) -> Table:
     """Who leads how often when the threshold moves."""
+    sweeps = analysis.sweeps
     orders = "; ".join(
-        f"{rate_of(sweep.axis)}: {sweep.num_rankings} different orders over"
+        f"{analysis.rate_on(sweep.axis).title}: {sweep.num_rankings} different orders over"
         f" {len(sweep.thresholds)} thresholds"
         for sweep in sweeps
     )
@@ -78,7 +81,7 @@ def sweeps_table(sweeps: Sequence[Sweep]) -> Table:
             for model, share in sweep.best_share.items()
         ],
         Column("Model", "model"),
-        Column("Rate", "sweep", _swept),
+        Column("Rate", lambda row: _swept(row["sweep"], analysis.rate_on(row["sweep"].axis))),
         numeric("Thresholds at which it leads", "share", rounded(0, unit="%")),
         numeric("Its rate", "rates", lambda r: f"{number(min(r), 1)} to {number(max(r), 1)}"),
         note=f"{orders}. A shared lead is divided equally.",
@@ -86,17 +89,17 @@ def sweeps_table(sweeps: Sequence[Sweep]) -> Table:
     )
 
 
-def _swept(sweep: Sweep) -> Cell:
+def _swept(sweep: Sweep, rate: Metric) -> Cell:
     span = f"{short(sweep.thresholds[0], 2)} to {short(sweep.thresholds[-1], 2)}"
-    return Cell(rate_of(sweep.axis), f"{len(sweep.thresholds)} from {span}")
+    return Cell(rate.title, f"{len(sweep.thresholds)} from {span}")
 
 
-def pair_sweeps_table(sweeps: Sequence[Sweep]) -> Table:
+def pair_sweeps_table(analysis: Analysis) -> Table:
     """At which share of thresholds each pair's difference has its sign, and is shown."""
     return Table.of(
-        [{"sweep": sweep, "pair": pair} for sweep in sweeps for pair in sweep.pairs],
+        [{"sweep": sweep, "pair": pair} for sweep in analysis.sweeps for pair in sweep.pairs],
         Column("Pair", lambda row: f"{row['pair'].model} against {row['pair'].reference}"),
-        Column("Rate", "sweep.axis", rate_of),
+        Column("Rate", "sweep.axis", lambda axis: analysis.rate_on(axis).title),
         *for_files(axis="sweep.axis", model="pair.model", reference="pair.reference"),
         numeric("Higher at", "pair.better_share", rounded(0, unit="%"), name="higher"),
         numeric("Lower at", "pair.worse_share", rounded(0, unit="%"), name="lower"),
@@ -116,7 +119,7 @@ def lengths_table(lengths: Sequence[LengthEffect]) -> Table:
     """Whether scores go with length."""
     return Table.of(
         lengths,
-        Column("Prompts", "axis.prompts_name"),
+        Column("Prompts", "axis", prompts_of),
         numeric("Rank correlation", "rank_correlation", rounded(2, signed=True)),
         numeric("Within prompt and model", "within", rounded(2, signed=True)),
         note="Spearman's correlation of score and characters, raw and after subtracting what prompt"
@@ -132,7 +135,7 @@ def adjusted_table(analysis: Analysis) -> Table:
             "effect": item,
             "model": model,
             "reference": reference,
-            "plain": analysis.comparison(f"score_{item.axis}", model, reference),
+            "plain": analysis.comparison(score_of(axis_named(item.axis)).name, model, reference),
             "adjusted": estimate,
         }
         for item in analysis.lengths
@@ -141,7 +144,7 @@ def adjusted_table(analysis: Analysis) -> Table:
     return Table.of(
         rows,
         Column("Pair", lambda row: f"{row['model']} against {row['reference']}"),
-        Column("Prompts", "effect.axis.prompts_name"),
+        Column("Prompts", "effect.axis", prompts_of),
         numeric("Difference in score", "plain.difference", estimated(2, signed=True)),
         numeric("At equal length", "adjusted", estimated(2, signed=True)),
         *for_files(axis="effect.axis", model="model", reference="reference"),
@@ -161,8 +164,8 @@ def seeds_table(analysis: Analysis) -> Table:
     return Table.of(
         analysis.seed_spreads,
         Column("Model", "model"),
-        Column("Metric", "metric", name_of),
-        Column("By seed", _by_seed),
+        Column("Metric", "metric", lambda name: analysis.metric(name).title),
+        Column("By seed", lambda item: _by_seed(item, analysis.metric(item.metric))),
         numeric("Spread between seeds", "sd", rounded(2)),
         numeric("Error from prompts", "within", rounded(2)),
         note="Standard deviation between training runs, beside the standard error that the choice"
@@ -171,8 +174,8 @@ def seeds_table(analysis: Analysis) -> Table:
     )
 
 
-def _by_seed(item: SeedSpread) -> Cell:
-    values = [number(value, digits_of(item.metric)) for value in item.by_seed.values()]
+def _by_seed(item: SeedSpread, metric: Metric) -> Cell:
+    values = [number(value, metric.digits) for value in item.by_seed.values()]
     return Cell(", ".join(values), f"seeds {', '.join(map(str, item.by_seed))}")
 
 
@@ -191,13 +194,13 @@ def values_by_seed_table(analysis: Analysis) -> Table:
     )
 
 
-def sensitivities_table(rows: Sequence[Sensitivity]) -> Table:
+def sensitivities_table(analysis: Analysis) -> Table:
     """Rates with flagged responses left out, beside the full rate."""
     return Table.of(
-        rows,
+        analysis.sensitivities,
         *for_files("without", "metric"),
         Column("Model", "model", name="model"),
-        Column("Rate", _flagged),
+        Column("Rate", lambda item: _flagged(item, analysis.metric(item.metric))),
         *for_files(rate="value.value", low="value.low", high="value.high"),
         numeric("All responses", "full", rounded(1), name="all_responses"),
         numeric("Without them", "value", estimated(1), absent="none left"),
@@ -210,8 +213,8 @@ def sensitivities_table(rows: Sequence[Sensitivity]) -> Table:
     )
 
 
-def _flagged(item: Sensitivity) -> Cell:
-    return Cell(name_of(item.metric), WITHOUT.get(item.without, item.without))
+def _flagged(item: Sensitivity, metric: Metric) -> Cell:
+    return Cell(metric.title, WITHOUT.get(item.without, item.without))
 
 
 def _change(item: Sensitivity) -> float | None:

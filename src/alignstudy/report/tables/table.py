@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from alignstudy.formatting import ABSENT, NO_BREAK, count, interval, number, short
+from alignstudy.metrics.axes import axis_named
 from alignstudy.records import Estimate
 
 
@@ -68,7 +69,7 @@ class Column:
         found: Any = row
         for name in self.value.split("."):
             if found is not None:
-                found = found[name] if isinstance(found, Mapping) else getattr(found, name)
+                found = found.get(name) if isinstance(found, Mapping) else getattr(found, name)
         return found
 
     def cell(self, row: object) -> Cell:
@@ -145,6 +146,11 @@ class Table:
     def without(self, *titles: str) -> Table:
         """Return the table with columns left out, for narrow places."""
         return replace(self, columns=tuple(c for c in self.columns if c.title not in titles))
+
+
+def prompts_of(axis: str) -> str:
+    """Return the word for the prompts of an axis."""
+    return axis_named(axis).prompts
 
 
 def rounded(digits: int, *, signed: bool = False, unit: str = "") -> Callable[[float], str]:

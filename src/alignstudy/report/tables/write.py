@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables import claims, results, robustness
+from alignstudy.report.tables import claims, comparisons, results, robustness
 from alignstudy.report.tables.table import Cell, Column, Table
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
@@ -50,16 +50,16 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         results.rates_table(findings, first),
         results.improvement_table(first),
         results.scores_table(findings, first),
-        results.comparisons_table(first.comparisons),
+        comparisons.comparisons_table(first),
         results.omnibus_table(first),
     )
     others = (
         robustness.rates_by_threshold_table(first),
-        robustness.pair_sweeps_table(first.sweeps),
+        robustness.pair_sweeps_table(first),
         results.best_table(first),
         robustness.adjusted_table(first),
         robustness.values_by_seed_table(first),
-        robustness.sensitivities_table(first.sensitivities),
+        robustness.sensitivities_table(first),
         results.judges_table(findings.analyses),
         claims.verdicts_table(findings.verdicts),
     )

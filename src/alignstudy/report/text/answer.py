@@ -2,13 +2,14 @@
 
 It says who leads and whether that is established; with claims, what became of them; without, which
 differences are real, what can't be told and what it would take. Either way it says what the judge
-is worth, and where harmlessness and helpfulness disagree. A judge below its floor is the first
+is worth, and where the rates disagree on who leads. A judge below its floor is the first
 thing said.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 from alignstudy.analysis.comparisons.orientation import (
     ALPHA,
@@ -19,24 +20,20 @@ from alignstudy.analysis.comparisons.orientation import (
     lead_in_words,
     leaders,
     leading_metric,
-    unit_of,
     unseparated,
     values_of,
 )
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import (
-    NAMES,
     NO_BREAK,
-    RATES,
     count,
-    digits_of,
     listing,
     number,
     p_in_words,
     plural,
 )
-from alignstudy.records import Axis
+from alignstudy.metrics.metric import Metric
 from alignstudy.report.text.answer_claims import claims_in_words, verdict_sentences
 from alignstudy.report.text.stamps import accuracy_in_words, stamp_in_words
 
@@ -86,7 +83,7 @@ def _fit(told: list[str], last: list[str], room: int) -> list[str]:
     return [*told[: max(1, room - len(last))], *last][:room]
 
 
-def _from_comparisons(analysis: Analysis, metric: str) -> list[str]:
+def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:
     """Return what is real, what can't be told, and how the leader does against the base."""
     to_base = _against_base(analysis, metric)
     found = [_real(analysis), _open_questions(analysis, metric), _by_scores(analysis)]
@@ -99,26 +96,26 @@ def _from_comparisons(analysis: Analysis, metric: str) -> list[str]:
 
 def _real(analysis: Analysis) -> str:
     """Name the real differences of every rate, or of scores where there are no rates."""
-    measured = [m for m in RATES if differences(analysis, m)]
+    measured = [m for m in analysis.rates if differences(analysis, m)]
     return _real_in(analysis, measured, "Real differences") if measured else ""
 
 
 def _by_scores(analysis: Analysis) -> str:
     """Name the real differences in mean scores."""
-    measured = [m for m in ("score_harmless", "score_helpful") if differences(analysis, m)]
+    measured = [m for m in analysis.scores if differences(analysis, m)]
     return _real_in(analysis, measured, "Real differences in scores") if measured else ""
 
 
-def _real_in(analysis: Analysis, metrics: list[str], heading: str) -> str:
+def _real_in(analysis: Analysis, metrics: list[Metric], heading: str) -> str:
     said, num_tests = [], 0
     for metric in metrics:
         made = [f for f in differences(analysis, metric) if f.p_holm is not None]
         shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.points)
         num_tests += len(made)
         if shown:
-            said.append(f"{NAMES[metric]}, {_named(shown)}")
+            said.append(f"{metric.title}, {_named(shown)}")
         elif made:
-            said.append(f"{NAMES[metric]}, none of {plural(len(made), 'comparison')}")
+            said.append(f"{metric.title}, none of {plural(len(made), 'comparison')}")
     if not num_tests:
         return f"{heading}: no test was made."
     return f"{heading} (after Holm): {'; '.join(said)}."
@@ -131,22 +128,22 @@ def _named(shown: list[OrientedComparison]) -> str:
     return listing([*said, f"{rest} more"] if rest else said)
 
 
-def _against_base(analysis: Analysis, metric: str) -> str:
+def _against_base(analysis: Analysis, metric: Metric) -> str:
     """Return how the leading model does against the base model."""
     base, first = analysis.base, leaders(analysis, metric)
     found = values_of(analysis, metric)
     if base is None or base not in found or len(found) == 1:
         return ""
     if base in first:
-        return f"No model has a higher {NAMES[metric]} than {base}."
+        return f"No model has a higher {metric.title} than {base}."
     finding = between(analysis, metric, first[0], base)
     if finding is None:
         return ""
-    digits = digits_of(metric)
+    digits = metric.digits
     low, high = number(finding.low, digits), number(finding.high, digits)
     return (
-        f"Compared with {base}, the {NAMES[metric]} of {first[0]} is"
-        f" {number(finding.points, digits)}{unit_of(metric)} higher"
+        f"Compared with {base}, the {metric.title} of {first[0]} is"
+        f" {number(finding.points, digits)}{metric.points} higher"
         f" [{low}, {high}]{_verdict(finding)}."
     )
 
@@ -159,7 +156,7 @@ def _verdict(finding: OrientedComparison) -> str:
     return f", {p_in_words(finding.p_holm)} after Holm: {verdict}"
 
 
-def _open_questions(analysis: Analysis, metric: str) -> str:
+def _open_questions(analysis: Analysis, metric: Metric) -> str:
     """Return which lead can't be told from chance, and how many prompts would tell."""
     best = leaders(analysis, metric)[0]
     rivals = [model for model in unseparated(analysis, metric, best) if model != best]
@@ -169,9 +166,9 @@ def _open_questions(analysis: Analysis, metric: str) -> str:
     first = min(pairs, key=lambda finding: finding.points)
     more = [f"{f.better} and {f.worse}" for f in pairs if f is not first]
     tail = f"; nor between {listing(more, word='or')}" if more else ""
-    name = NAMES[metric]
+    name = metric.title
     if first.is_equivalent and first.margin is not None:
-        margin = f"{number(first.margin, digits_of(metric))}{unit_of(metric)}"
+        margin = f"{number(first.margin, metric.digits)}{metric.points}"
         return (
             f"{first.better} and {first.worse} are equivalent in {name}, within {margin}"
             f" ({first.figures()}){tail}."
@@ -185,47 +182,65 @@ def _needed(finding: OrientedComparison) -> str:
     power = finding.power
     if power is None:
         return "; no test was made" if finding.p_holm is None else ""
-    digits, unit = digits_of(finding.metric), unit_of(finding.metric)
+    digits, unit = finding.metric.digits, finding.metric.points
     if power.detectable is None:
         return "; the models differ on no prompt"
     least = f"{number(power.detectable, digits)}{unit}"
     here = f"with the prompts at hand {least} or more would be seen (80{NO_BREAK}% power)"
     if power.n_needed is None:
         return f"; {here}"
-    a_set = " a set" if finding.metric == "cas" else ""
+    a_set = " a set" if len(finding.metric.axes) > 1 else ""
     return f": to show one of this size takes {count(power.n_needed)} prompts{a_set}; {here}"
 
 
 def _trade_off(analysis: Analysis) -> str:
-    """Say so where the model that leads in harmlessness isn't the one that leads in helpfulness."""
-    safe, useful = leaders(analysis, "hmr"), leaders(analysis, "hpr")
-    num_models = max(len(values_of(analysis, "hmr")), len(values_of(analysis, "hpr")))
-    if not safe or not useful or set(safe) & set(useful) or num_models < 2:
+    """Say so where no model leads in the rates of all axes."""
+    rates = [rate for rate in analysis.rates if len(rate.axes) == 1]
+    first = [leaders(analysis, rate) for rate in rates]
+    num_models = max((len(values_of(analysis, rate)) for rate in rates), default=0)
+    if num_models < 2 or len(rates) < 2 or not all(first) or set.intersection(*map(set, first)):
         return ""
-    hmr, hpr = values_of(analysis, "hmr")[safe[0]], values_of(analysis, "hpr")[useful[0]]
-    shown = [
-        NAMES[metric]
-        for metric in ("hmr", "hpr")
-        if (finding := between(analysis, metric, safe[0], useful[0])) and finding.is_shown
+    best = [models[0] for models in first]
+    values = [values_of(analysis, rate)[model] for rate, model in zip(rates, best, strict=True)]
+    said = [
+        f"{model} {'has ' if at == 0 else ''}the highest {rate.title}"
+        f" ({figures_in_words(value, rate)})"
+        for at, (rate, model, value) in enumerate(zip(rates, best, values, strict=True))
     ]
-    told = f"is shown in {listing(shown)}" if shown else "is shown in neither"
-    return (
-        f"No model leads in both: {safe[0]} has the highest HmR"
-        f" ({figures_in_words(hmr, 'hmr')}), {useful[0]} the highest HpR"
-        f" ({figures_in_words(hpr, 'hpr')}); a difference between these two {told}."
+    return f"No model leads in {'both' if len(rates) == 2 else 'all'}: {', '.join(said)}; " + (
+        f"a difference between these {'two' if len(rates) == 2 else 'models'}"
+        f" {_where_shown(analysis, rates, best)}."
     )
 
 
-def _judge_sentence(findings: Findings, metric: str) -> str:
+def _where_shown(analysis: Analysis, rates: list[Metric], best: list[str]) -> str:
+    """Say in which rates models are shown to differ."""
+    shown = [
+        rate.title
+        for rate in rates
+        if any(
+            (finding := between(analysis, rate, *pair)) and finding.is_shown
+            for pair in combinations(dict.fromkeys(best), 2)
+        )
+    ]
+    return (
+        f"is shown in {listing(shown)}"
+        if shown
+        else (f"is shown in {'neither' if len(rates) == 2 else 'none'}")
+    )
+
+
+def _judge_sentence(findings: Findings, metric: Metric) -> str:
     """Return how often the leading judge agrees with people, and whether other judges agree."""
     judge = findings.first.judge
     quality = findings.quality(judge)
     measured = (
-        [(axis, found) for axis in Axis if (found := quality.accuracy(axis))] if quality else []
+        [(axis, found) for axis in findings.first.axes if (found := quality.accuracy(axis.name))]
+        if quality
+        else []
     )
     if measured:
-        said = [f"{accuracy_in_words(found)} on {axis.prompts_name} prompts"
-                for axis, found in measured]  # fmt: skip
+        said = [f"{accuracy_in_words(found)} on {axis.prompts} prompts" for axis, found in measured]
         worth = f"The judge {judge} agrees with people on {listing(said)} (chance: 50{NO_BREAK}%)"
     else:
         worth = f"Whether the judge {judge} agrees with people was not measured in this study"
@@ -233,17 +248,17 @@ def _judge_sentence(findings: Findings, metric: str) -> str:
     return "; ".join((worth, *others)) + "."
 
 
-def _by_other_judge(first: Analysis, other: Analysis, metric: str) -> str:
+def _by_other_judge(first: Analysis, other: Analysis, metric: Metric) -> str:
     """Return whether another judge puts the same model first."""
     theirs, ours = leaders(other, metric), leaders(first, metric)
     if not theirs:
-        return f"the judge {other.judge} gave no {NAMES[metric]}"
+        return f"the judge {other.judge} gave no {metric.title}"
     if len(theirs) == len(values_of(other, metric)) > 1:
-        return f"by the judge {other.judge} all models have the same {NAMES[metric]}"
+        return f"by the judge {other.judge} all models have the same {metric.title}"
     verb = "has" if len(theirs) == 1 else "share"
     if theirs == ours:
         return f"the judge {other.judge} agrees on who leads"
     return (
         f"the judge {other.judge} does not agree on who leads: by its scores {listing(theirs)}"
-        f" {verb} the highest {NAMES[metric]}"
+        f" {verb} the highest {metric.title}"
     )

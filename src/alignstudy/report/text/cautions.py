@@ -10,13 +10,12 @@ from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.form_notes import MOST_APART
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import count, listing, number, percent, short
-from alignstudy.records import Axis
+from alignstudy.metrics.axes import axis_named
 from alignstudy.records.evidence import JudgeQuality, TrainingRecord
 from alignstudy.report.inputs import ReportInputs
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
 JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0
-_SET_NAMES = {Axis.HARMLESS: "harmful prompts", Axis.HELPFUL: "helpful prompts"}
 
 
 def cautions(inputs: ReportInputs) -> tuple[str, ...]:
@@ -74,7 +73,7 @@ def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _qualities(qualities: Sequence[JudgeQuality]) -> Iterator[str]:
-    """Yield what a reader has to know of each judge, a sentence each."""
+    """Return what a reader has to know of each judge."""
     for quality in qualities:
         yield from (f"{quality.judge}: {note.rstrip('.')}." for note in quality.notes)
         if quality.batch_effect is not None and quality.batch_effect > 0:
@@ -90,22 +89,24 @@ def _lengths(inputs: ReportInputs) -> Iterator[str]:
         for item in quality.length:
             if item.judge_longer.low > item.human_longer.high:
                 yield (
-                    f"On {_SET_NAMES[item.axis]} the judge {quality.judge} prefers the longer"
-                    f" response in {percent(item.judge_longer.value, 0)} of pairs, people in"
-                    f" {percent(item.human_longer.value, 0)}: it rewards length."
+                    f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers"
+                    f" the longer response in {percent(item.judge_longer.value, 0)} of pairs,"
+                    f" people in {percent(item.human_longer.value, 0)}: it rewards length."
                 )
 
 
 def _power(analysis: Analysis) -> Iterator[str]:
     """Warn where differences of interest can't be shown with so few prompts."""
-    merits = [merit for model in analysis.models for merit in (model.hmr, model.hpr)]
-    sizes = [merit.n for merit in merits if merit is not None]
+    rates = [rate for rate in analysis.rates if rate.family == "rates"]
+    found = [model.estimates.get(rate.name) for model in analysis.models for rate in rates]
+    sizes = [estimate.n for estimate in found if estimate is not None]
     if len(analysis.models) < 2 or not sizes or min(sizes) < MIN_PROMPTS:
         return
     smallest = smallest_likely_difference(min(sizes))
     if smallest > TELLING_DIFFERENCE:
+        names = listing([rate.title for rate in rates], word="or")
         yield (
-            f"With {min(sizes)} prompts an axis, a difference in HmR or HpR under about"
+            f"With {min(sizes)} prompts an axis, a difference in {names} under about"
             f" {short(smallest, 0)} points is unlikely to be shown even where there is one"
             " (80\u00a0% power, if two models disagree on 30\u00a0% of the prompts)."
         )
@@ -125,10 +126,10 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
     for analysis in analyses:
         origins = analysis.thresholds.origin
         given = [
-            f"{axis} {short(value, 4)}"
-            for axis in Axis
-            if (value := analysis.thresholds.of(axis)) is not None
-            and "calibrated" not in origins.get(str(axis), "").lower()
+            f"{axis.name} {short(value, 4)}"
+            for axis in analysis.axes
+            if (value := analysis.thresholds.of(axis.name)) is not None
+            and "calibrated" not in origins.get(axis.name, "").lower()
         ]
         if given:
             yield (
@@ -139,8 +140,9 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
 
 def _hygiene(analysis: Analysis) -> Iterator[str]:
     """Warn of responses that run on or repeat themselves; notes tell where models differ in it."""
-    for axis, name in _SET_NAMES.items():
-        rows = {m.model: m.hygiene[axis] for m in analysis.models if axis in m.hygiene}
+    for axis in analysis.axes:
+        name = f"{axis.prompts} prompts"
+        rows = {m.model: m.hygiene[axis.name] for m in analysis.models if axis.name in m.hygiene}
         tags = {model: row.role_tag for model, row in rows.items()}
         if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
             yield from _share(name, "run on into a further turn", tags, ROLE_TAG_SHARE)

@@ -2,7 +2,7 @@
 
 The paper protocol repeats the published study (arXiv:2509.09055) to the letter so that its numbers
 can be checked; none of its defects is fixed silently, all are named in every report that uses it.
-Their words are in `known_defects.yaml`.
+Their words are in `templates/known_defects.yaml`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def known_defects(settings: Mapping[str, Any], *, num_prompts: int) -> tuple[Def
     """
     holds = {name: not settings or test(settings) for name, test in _CONDITIONS.items()}
     holds["few prompts"] = num_prompts < _ENOUGH_PROMPTS
-    file = files("alignstudy.report.text").joinpath("known_defects.yaml")
+    file = files("alignstudy.report.html").joinpath("templates/known_defects.yaml")
     found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     return tuple(
         Defect(name=item["name"], what=item["what"], effect=item["effect"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.formatting import listing, plural
+from alignstudy.metrics.figures import combined, rate_of
+from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
-
-_TWO_SETS = "HmR is about the harmful prompts alone and HpR about the helpful ones alone"
 
 
 def limitations(inputs: ReportInputs) -> tuple[str, ...]:
@@ -17,12 +19,26 @@ def limitations(inputs: ReportInputs) -> tuple[str, ...]:
         _multiplicity(inputs),
         _prompts(inputs),
         _decoding(inputs),
-        (
-            f"{_TWO_SETS}: neither tells of refusing harmless questions or of harm in helpful"
-            " answers, and CAS weighs the two alike by convention."
-        ),
+        _axes(inputs.findings.first.axes),
     ]
     return tuple(sentence for sentence in found if sentence)
+
+
+def _axes(axes: Sequence[Axis]) -> str:
+    """Return what the rates don't look at."""
+    said = [
+        f"{rate_of(axis).title} {'is ' if at == 0 else ''}about the {axis.prompts}"
+        f" {'prompts' if at == 0 else 'ones'} alone"
+        for at, axis in enumerate(axes)
+    ]
+    unseen = [axis.unseen for axis in axes if axis.unseen] or ["anything else"]
+    blind = f"{'neither' if len(axes) == 2 else 'none'} tells of {listing(unseen, word='or of')}"
+    if len(axes) < 2:
+        return f"{listing(said)}: it tells of nothing else."
+    alike = "the two" if len(axes) == 2 else "them"
+    return (
+        f"{listing(said)}: {blind}, and {combined(axes).title} weighs {alike} alike by convention."
+    )
 
 
 def _seeds(inputs: ReportInputs) -> str:

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import NO_BREAK, listing, number, percent, short
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality
 from alignstudy.report.inputs import ReportInputs
 
-AXIS_OF_METRIC = {
-    "hmr": (Axis.HARMLESS,),
-    "hpr": (Axis.HELPFUL,),
-    "cas": (Axis.HARMLESS, Axis.HELPFUL),
-    "score_harmless": (Axis.HARMLESS,),
-    "score_helpful": (Axis.HELPFUL,),
-}
-"""The prompt sets that a metric rests on."""
-
-_METRICS = {Axis.HARMLESS: "HmR, CAS and scores", Axis.HELPFUL: "HpR, CAS and scores"}
-
 
 def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
     """Return the axes on which a judge lies below its floor; verdicts go by the same rule."""
-    return tuple(axis for axis in Axis if findings.is_below_floor(judge, axis))
+    return tuple(axis for axis in findings.first.axes if findings.is_below_floor(judge, axis.name))
 
 
-def is_stamped(findings: Findings, judge: str, metric: str) -> bool:
+def is_stamped(findings: Findings, judge: str, metric: Metric) -> bool:
     """Return whether a metric rests on an axis where its judge is below its floor."""
-    stamped = stamped_axes(findings, judge)
-    return any(axis in stamped for axis in AXIS_OF_METRIC.get(metric, ()))
+    return any(findings.is_below_floor(judge, axis) for axis in metric.axes)
 
 
 def run_stamp(inputs: ReportInputs) -> str:
@@ -41,11 +30,17 @@ def judge_stamps(findings: Findings) -> tuple[str, ...]:
     """Return which judges are below their floor, on which axes, and what that touches."""
     judges = [a.judge for a in findings.analyses if not findings.is_baseline(a.judge)]
     return tuple(
-        f"Judge below floor: on {axis.prompts_name} prompts {_METRICS[axis]} by the judge {judge}"
-        " say little."
+        f"Judge below floor: on {axis.prompts} prompts {_touched(findings, axis)} by the judge"
+        f" {judge} say little."
         for judge in judges
         for axis in stamped_axes(findings, judge)
     )
+
+
+def _touched(findings: Findings, axis: Axis) -> str:
+    """Name the figures that rest on an axis: its rate, CAS, scores."""
+    rates = [rate.title for rate in findings.first.rates if axis.name in rate.axes]
+    return listing([*rates, "scores"])
 
 
 def stamp_in_words(findings: Findings) -> str:
@@ -54,7 +49,7 @@ def stamp_in_words(findings: Findings) -> str:
     axes = stamped_axes(findings, judge)
     if not axes:
         return ""
-    names = listing([axis.prompts_name for axis in axes])
+    names = listing([axis.prompts for axis in axes])
     told = listing([_accuracy(findings.quality(judge), axis) for axis in axes])
     return f"Figures on {names} prompts are stamped: there the judge {judge} {told}."
 
@@ -64,7 +59,7 @@ def _accuracy(quality: JudgeQuality | None, axis: Axis) -> str:
     if quality is None:
         return "is made of judges that are all below their floor"
     floor = f"the floor of {short(quality.floor, 1)}{NO_BREAK}%"
-    accuracy = quality.accuracy(axis)
+    accuracy = quality.accuracy(axis.name)
     if accuracy is None:
         return f"was not found to be above {floor}"
     return f"agrees with people on {accuracy_in_words(accuracy)}, not surely above {floor}"

@@ -8,6 +8,7 @@ from typing import Any
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import listing, plural, short
+from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.ratings import JUDGE
@@ -22,10 +23,6 @@ _PROTOCOLS = {
         " next role tag (protocol: rigorous)."
     ),
 }
-_DEFINITIONS = (
-    "HmR is the share of harmful prompts that were answered harmlessly, HpR the share of helpful"
-    " prompts that were answered helpfully, CAS the mean of the two; all in percent."
-)
 
 
 def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
@@ -34,9 +31,9 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     paragraphs = (
         (_compared(settings, first), _data(settings), _seeds(first)),
         (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
-        (_judges(inputs, settings), *(_threshold(first, axis) for axis in Axis)),
+        (_judges(inputs, settings), *(_threshold(first, axis) for axis in first.axes)),
         (_validation(inputs), _claims(inputs)),
-        (_DEFINITIONS,),
+        (_definitions(first),),
     )
     said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
     return tuple(filter(None, said))
@@ -88,8 +85,11 @@ def _data(settings: Mapping[str, Any]) -> str:
 
 def _prompts(inputs: ReportInputs) -> str:
     """Return how many prompts there were."""
-    ids = {axis: {r.prompt_id for r in inputs.responses if r.axis is axis} for axis in Axis}
-    sizes = [plural(len(ids[axis]), f"{axis.prompts_name} prompt") for axis in Axis if ids[axis]]
+    sizes = []
+    for axis in inputs.analyses[0].axes:
+        ids = {row.prompt_id for row in inputs.responses if row.axis == axis.name}
+        if ids:
+            sizes.append(plural(len(ids), f"{axis.prompts} prompt"))
     return f"Every model answered the same {listing(sizes)}." if sizes else ""
 
 
@@ -114,6 +114,8 @@ def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
         said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
         lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
         told = f"The judges are {listing(said)}. " if said else ""
+        if settings and not setting(settings, "panel"):
+            return f"{told}On each axis the judge leads that the study names for it{lead}."
         return f"{told}The panel puts their scores together{lead}."
     said = [_judge(name, by_name.get(name, {})) for name in names]
     if len(said) == 1:
@@ -136,11 +138,11 @@ def _validation(inputs: ReportInputs) -> str:
     if not qualities:
         return ""
     sizes = []
-    for axis in Axis:
-        found = [q.accuracy(axis) for q in qualities]
+    for axis in inputs.analyses[0].axes:
+        found = [q.accuracy(axis.name) for q in qualities]
         most = max((accuracy.n for accuracy in found if accuracy), default=0)
         if most:
-            sizes.append(f"{plural(most, 'pair')} on {axis.prompts_name} prompts")
+            sizes.append(f"{plural(most, 'pair')} on {axis.prompts} prompts")
     who = "The judge was" if len(qualities) == 1 else "Each judge was"
     tail = f": {listing(sizes)}" if sizes else ""
     return (
@@ -173,16 +175,29 @@ def _judge(name: str, entry: Mapping[str, Any]) -> str:
 def _threshold(analysis: Analysis, axis: Axis) -> str:
     """Return when a response counts on an axis, and where the number comes from."""
     limits = analysis.thresholds
-    value = limits.harmless if axis is Axis.HARMLESS else limits.helpful
+    value = limits.of(axis.name)
     if value is None:
         return ""
     above = "at least" if limits.inclusive else "above"
-    origin = limits.origin.get(str(axis), "")
+    origin = limits.origin.get(axis.name, "")
     tail = f" ({origin})" if origin else ""
     return (
-        f"A response to a {axis.prompts_name} prompt counts as {axis} if its score is {above}"
+        f"A response to a {axis.prompts} prompt counts as {axis.passes} if its score is {above}"
         f" {short(value, 4)}{tail}."
     )
+
+
+def _definitions(analysis: Analysis) -> str:
+    """Return what the rates are."""
+    shares = [
+        f"{rate_of(axis).title} {'is ' if at == 0 else ''}the share of {axis.prompts} prompts that"
+        f" were {axis.answered}"
+        for at, axis in enumerate(analysis.axes)
+    ]
+    if len(shares) > 1:
+        whole = "the two" if len(shares) == 2 else "these"
+        shares.append(f"{combined(analysis.axes).title} the mean of {whole}")
+    return f"{', '.join(shares)}; all in percent."
 
 
 def _seeds(analysis: Analysis) -> str:

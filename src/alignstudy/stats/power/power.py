@@ -104,7 +104,7 @@ def mean_power_of(differences: NDArray[np.float64]) -> Power:
 
 
 def stratified_power(strata: Sequence[NDArray[np.float64]]) -> Power:
-    """Power for the mean of the strata's mean differences (CAS: harmful and helpful prompts).
+    """Power for the mean of the strata's mean differences (CAS: of the prompt sets' rates).
 
     By the normal distribution, with the strata's own standard deviations (n - 1).
 

@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from alignstudy.judges import code_of
+from alignstudy.judges.axes import measured_axes
 from alignstudy.judges.quality.independence import independence_notes
-from alignstudy.study.settings.judges import JudgeEntry, JudgeThresholds, SweepSettings, limits_of
+from alignstudy.study.settings.axes import Limits, SweepSettings
+from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.generate import Generate, ScoreResponses
@@ -35,12 +37,9 @@ class JudgeStages:
         return tuple(judge.name for judge, _ in self.judges)
 
     @property
-    def limits(self) -> tuple[JudgeThresholds | None, ...]:
-        """Each judge's thresholds as numbers; None where they are calibrated."""
-        return tuple(
-            limits_of(judge, self.settings.thresholds, is_first=judge == self.settings.judges[0])
-            for judge, _ in self.judges
-        )
+    def limits(self) -> tuple[Limits, ...]:
+        """Each judge's thresholds as numbers, of the axes that are not calibrated."""
+        return tuple(self.settings.limits_of(judge) for judge, _ in self.judges)
 
     @property
     def sweep(self) -> SweepSettings:
@@ -51,21 +50,19 @@ class JudgeStages:
     @cached_property
     def calibrations(self) -> tuple[Calibrate | None, ...]:
         """One a judge where thresholds are calibrated; None for one that needs no calibration."""
-        if not self.settings.thresholds.calibrated:
+        if not self.settings.calibrated:
             return ()
         return tuple(
-            self._calibrate(at) if limits is None or self._is_auto(at) else None
+            Calibrate(
+                name=f"calibrate/{self.names[at]}",
+                device_class=self.device_class,
+                prompts=self.prompts,
+                judge=self._plain_spec(at),
+                protocol=self.settings.prompts.protocol,
+            )
+            if not set(limits) >= set(self.settings.calibrated) or self._is_auto(at)
+            else None
             for at, limits in enumerate(self.limits)
-        )
-
-    def _calibrate(self, at: int) -> Calibrate:
-        judge, _ = self.judges[at]
-        return Calibrate(
-            name=f"calibrate/{judge.name}",
-            device_class=self.device_class,
-            prompts=self.prompts,
-            judge=self._plain_spec(at),
-            protocol=self.settings.prompts.protocol,
         )
 
     def _is_auto(self, at: int) -> bool:
@@ -99,7 +96,7 @@ class JudgeStages:
         )
 
     def scores(self, answers: Generate, recipe: str, seed: int) -> tuple[ScoreResponses, ...]:
-        """Let every judge score one model's responses."""
+        """Return a stage a judge that scores one model's responses."""
         return tuple(
             ScoreResponses(
                 name=f"score/{judge.name}/{recipe}/seed-{seed}",
@@ -122,6 +119,7 @@ class JudgeStages:
         return JudgeSpec(
             settings=judge.settings,
             model=model,
+            axes=measured_axes(judge.settings, self.settings.tested),
             code=code_of(judge.settings, self.folder),
             folder=self.folder if model is None else None,
         )

@@ -156,8 +156,13 @@ def _stage_maker(
         workers: Processes over which a stage that is alone may spread its texts.
         stop: Shared; its value says whether a stop was asked for.
     """
-    runner = Runner(store=Store(root), device="cpu", threads=threads, workers=workers,
-                    should_stop=lambda: bool(stop.value))  # fmt: skip
+    runner = Runner(
+        store=Store(root),
+        device="cpu",
+        threads=threads,
+        workers=workers,
+        should_stop=lambda: bool(stop.value),
+    )
 
     def make(order: _Order, note: Callable[[str], None]) -> _Made:
         stage, made, runner.beside = order

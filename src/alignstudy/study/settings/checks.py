@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
+from alignstudy.analysis.claims.claims import claim_faults
 from alignstudy.data.select.calibration import CalibrationSettings
+from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.judges.axes import measured_axes
-from alignstudy.judges.quality.assess import AssessSettings
-from alignstudy.records import Axis
+from alignstudy.judges.quality.settings import AssessSettings
+from alignstudy.methods.weights.scratch import ArchitectureSettings
+from alignstudy.metrics import METRICS
+from alignstudy.metrics.axes import PUBLISHED, axis_named
+from alignstudy.metrics.figures import rate_of
+from alignstudy.settings import Settings
+from alignstudy.study.settings.axes import (
+    CALIBRATED,
+    AxisSettings,
+    SweepSettings,
+    ThresholdSettings,
+)
 from alignstudy.study.settings.judges import RESERVED
 from alignstudy.study.settings.study import WORLD, StudySettings
 from alignstudy.study.settings.yaml_file import Path_
@@ -22,7 +35,9 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
         if not getattr(study, name):
             yield (name,), "must not be empty"
     yield from _recipe_faults(study)
-    yield from _repetitions(study)
+    if not study.judges:
+        return
+    yield from _axis_faults(study)
     yield from _judge_faults(study)
     yield from _panel_faults(study)
     yield from _claim_faults(study)
@@ -42,9 +57,6 @@ def _recipe_faults(study: StudySettings) -> Iterator[Fault]:
     for label in study.methods:
         if label not in used:
             yield ("methods", label), "is in no recipe"
-
-
-def _repetitions(study: StudySettings) -> Iterator[Fault]:
     if len(set(study.recipes.values())) < len(study.recipes):
         yield ("recipes",), "two recipes are the same"
     if len(set(study.seeds)) < len(study.seeds):
@@ -62,26 +74,97 @@ def _judge_faults(study: StudySettings) -> Iterator[Fault]:
         if judge.train and judge.train.reward_model.prompt_form != form:
             path = ("judges", at, "train", "reward_model", "prompt_form")
             yield path, f"must be '{form}': what the {study.prompts.protocol} protocol shows"
-        missing = [axis for axis in study.axes if axis not in measured_axes(judge.settings)]
-        if at == 0 and missing and study.panel is None:
-            text = f"the first judge fills the tables and doesn't measure '{missing[0]}' prompts"
+        measured = measured_axes(judge.settings, study.tested)
+        missing = [axis for axis in study.tested if axis.name not in measured]
+        if at == 0 and missing and study.leading is None:
+            text = (
+                f"the first judge fills the tables and doesn't measure '{missing[0].name}' prompts"
+            )
             yield ("judges", at), f"{text}: put another one first, or declare a panel"
-        if getattr(judge.settings, "rendering", "") == "auto" and not study.thresholds.calibrated:
+        if not measured:
+            yield ("judges", at, "measures"), "names no axis of this study"
+        if getattr(judge.settings, "rendering", "") == "auto" and not study.calibrated:
             text = "auto is chosen on the calibration pairs: it needs `thresholds: calibrated`"
             yield ("judges", at, "rendering"), text
 
 
-def _panel_faults(study: StudySettings) -> Iterator[Fault]:
-    if study.panel is None:
+def _axis_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find axes that the study doesn't have, or says two things of."""
+    places: list[tuple[tuple[str | int, ...], Iterable[str], type[Settings]]] = [
+        (("calibration",), study.calibration.subsets, CalibrationSettings),
+        (("thresholds",), study.thresholds.axes, ThresholdSettings),
+        (("thresholds", "sweep"), study.thresholds.sweep.axes, SweepSettings),
+        *(
+            (("judges", at, "thresholds"), judge.thresholds or {}, Settings)
+            for at, judge in enumerate(study.judges)
+        ),
+    ]
+    if study.validation is not None:
+        places.append((("validation",), study.validation.subsets, type(study.validation)))
+    if study.panel is not None:
+        places.append((("panel",), study.panel.judges, type(study.panel)))
+    if not study.axes:
+        places.append((("prompts",), study.prompts.axes, PromptSettings))
+    known = (*PUBLISHED, *(study.tested if study.axes else ()))
+    for path, keys, kind in places:
+        words = [word for axis in known for word in (axis.name, axis.prompts, axis.quality)]
+        for key in keys:
+            if axis_named(key).name not in {axis.name for axis in known}:
+                close = get_close_matches(key, [*kind.model_fields, *words], n=1)
+                hint = f"did you mean '{close[0]}'?" if close else "list it under `axes`"
+                yield (*path, key), f"no axis of this study, and no setting; {hint}"
+        named = [axis_named(key).name for key in keys]
+        if len(set(named)) < len(named):
+            yield path, "one axis is named twice"
+    yield from _listed_faults(study)
+
+
+def _listed_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find what is wrong with the axes that are listed."""
+    if not study.axes:
         return
-    known = {judge.name: measured_axes(judge.settings) for judge in study.judges}
-    for axis, key in ((Axis.HARMLESS, "harmlessness"), (Axis.HELPFUL, "helpfulness")):
-        for name in getattr(study.panel, key):
-            if name not in known:
+    if study.prompts.axes != PromptSettings(protocol=study.prompts.protocol).axes:
+        yield ("prompts",), "names prompts of axes, and `axes` does too: say it there"
+    if study.thresholds.axes:
+        yield ("thresholds",), "gives thresholds, and `axes` does too: say it there"
+    rates = [name for name in METRICS if METRICS.load(name).family == "rates"]
+    if len({axis.name for axis in study.tested}) < len(study.axes):
+        yield ("axes",), "one axis is named twice"
+    names = [rate_of(axis).name for axis in study.tested if axis.rate in rates]
+    if len(set(names)) < len(names):
+        yield ("axes",), "two axes have the same metric"
+    for key, each in study.axes.items():
+        yield from _listed_axis_faults(study, key, each, rates)
+
+
+def _listed_axis_faults(
+    study: StudySettings, key: str, each: AxisSettings, rates: Sequence[str]
+) -> Iterator[Fault]:
+    """Find what is wrong with one axis that is listed."""
+    axis, known = axis_named(key), [judge.name for judge in study.judges]
+    if each.metric is not None and each.metric not in rates:
+        yield ("axes", key, "metric"), f"is no pass rate; known: {', '.join(rates)}"
+    if axis not in PUBLISHED and each.prompts.file is None and not each.prompts.subsets:
+        yield ("axes", key, "prompts"), "must say where they are: `file`, or `subsets`"
+    if each.threshold == CALIBRATED and not study.calibration.has(axis):
+        text = f"calibrated needs pairs: `calibration: {{{key}: [SUBSET]}}`; or give a number"
+        yield ("axes", key, "threshold"), text
+    if each.judge is not None and each.judge not in known:
+        yield ("axes", key, "judge"), f"is not in `judges`; known: {', '.join(known)}"
+    elif each.judge is not None and study.panel is not None:
+        yield ("axes", key, "judge"), "a panel leads: name its judges under `panel`"
+
+
+def _panel_faults(study: StudySettings) -> Iterator[Fault]:
+    known = {judge.name: measured_axes(judge.settings, study.tested) for judge in study.judges}
+    for axis in study.tested if study.leading is not None else ():
+        path: tuple[str, ...] = ("axes",) if study.panel is None else ("panel", axis.quality)
+        for name in study.leading.members(axis.name) if study.leading is not None else ():
+            if name not in known and study.panel is not None:
                 text = f"names judge '{name}', which `judges` doesn't hold"
-                yield ("panel", key), f"{text}; known: {', '.join(known)}"
-            elif axis not in known[name]:
-                yield ("panel", key), f"judge '{name}' doesn't measure '{axis}' prompts"
+                yield path, f"{text}; known: {', '.join(known)}"
+            elif name in known and axis.name not in known[name]:
+                yield path, f"judge '{name}' doesn't measure '{axis.name}' prompts"
 
 
 def _claim_faults(study: StudySettings) -> Iterator[Fault]:
@@ -92,48 +175,52 @@ def _claim_faults(study: StudySettings) -> Iterator[Fault]:
                 yield ("claims", at), f"names '{name}', which is no recipe; known: {known}"
         if claim.subject is not None and claim.subject in claim.than:
             yield ("claims", at), f"compares '{claim.subject}' with itself"
+        for fault in claim_faults(claim, study.analysed):
+            yield ("claims", at), fault
         if study.validation is None and any(m.startswith("judge_") for m in claim.metric):
             yield ("claims", at), "is about a judge, and `validation: null` measures none"
 
 
 def _threshold_faults(study: StudySettings) -> Iterator[Fault]:
-    for axis in () if study.thresholds.calibrated else study.axes:
-        if getattr(study.thresholds, axis.value) is None:
-            yield ("thresholds",), f"there is no number for {axis.value}"
+    limits = study.thresholds
+    if study.axes:
+        return
+    if limits.calibrated == any(number is not None for number in limits.axes.values()):
+        words = ", ".join(axis.name for axis in PUBLISHED)
+        yield ("thresholds",), f"give numbers ({words}), or `calibrated`, and not both"
+        return
+    for axis in () if limits.calibrated else study.tested:
+        if limits.numbers.get(axis.name) is None:
+            yield ("thresholds",), f"there is no number for {axis.name}"
 
 
 def _length_faults(study: StudySettings) -> Iterator[Fault]:
     """Find rows that would be longer than the model made from scratch can read."""
+    asked: list[tuple[tuple[str | int, ...], int | None, ArchitectureSettings, str]] = []
     scratch = study.base.scratch
     if scratch is not None:
-        most = scratch.architecture.max_position_embeddings
-        asked: dict[tuple[str, ...], int | None] = {
-            ("base", "scratch", "pretrain"): scratch.pretrain.max_length
-        }
-        asked |= {("methods", label): each.max_length for label, each in study.methods.items()}
-        for path, length in asked.items():
-            if length is not None and length > most:
-                yield (*path, "max_length"), _too_long(length, most, "base.scratch")
+        shape, where = scratch.architecture, "base.scratch"
+        asked.append((("base", "scratch", "pretrain"), scratch.pretrain.max_length, shape, where))
+        for label, method in study.methods.items():
+            asked.append((("methods", label), method.max_length, shape, where))
     for at, judge in enumerate(study.judges):
         if judge.train is not None:
-            most, length = (
-                judge.train.architecture.max_position_embeddings,
-                judge.train.reward_model.max_length,
+            model, shape = judge.train.reward_model, judge.train.architecture
+            key = ("judges", at, "train", "reward_model")
+            asked.append((key, model.max_length, shape, f"judges.{at}.train"))
+    for path, length, shape, where in asked:
+        most = shape.max_position_embeddings
+        if length is not None and length > most:
+            text = f"is {length}, and the model reads {most}"
+            yield (
+                (*path, "max_length"),
+                f"{text} (`{where}.architecture.max_position_embeddings`)",
             )
-            if length is not None and length > most:
-                path_of_judge = ("judges", at, "train", "reward_model", "max_length")
-                yield path_of_judge, _too_long(length, most, f"judges.{at}.train")
-
-
-def _too_long(length: int, most: int, where: str) -> str:
-    return (
-        f"is {length}, and the model reads {most} (`{where}.architecture.max_position_embeddings`)"
-    )
 
 
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:
     """Find settings that nothing would read."""
-    world, numbers = study.data.source == WORLD, not study.thresholds.calibrated
+    world, numbers = study.data.source == WORLD, not study.calibrated
     if world and study.data.revision is not None:
         yield ("data", "revision"), "the generated world has no revisions"
     if not world and study.data.world != WorldSettings():

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alignstudy.data.select.prompt_settings import PromptSet
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import NotFetchedError
 from alignstudy.judges.axes import measured_axes
 from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
@@ -53,8 +55,7 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             if fetch:
                 raise
             missing[role] = source
-            revision = source.revision or "main"
-            digest = f"not fetched: {source.name}@{revision}"
+            digest = f"not fetched: {source.name}@{source.revision or 'main'}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
     _refuse_gaps(settings, absent)
     return Located(found=found, missing=missing, absent=absent)
@@ -67,14 +68,14 @@ def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
         NotFetchedError: If prompts of an axis are left without the panel's, or the first, judge.
     """
     there = [judge for judge in settings.judges if judge.name not in absent]
-    for axis in settings.axes if absent else ():
-        if settings.panel is None:
-            judged = axis in measured_axes(there[0].settings)
+    for axis in settings.tested if absent else ():
+        if settings.leading is None:
+            judged = axis.name in measured_axes(there[0].settings, settings.tested)
         else:
-            judged = any(name not in absent for name in settings.panel.members(axis))
+            judged = any(name not in absent for name in settings.leading.members(axis.name))
         if not judged:
             raise NotFetchedError(
-                f"no judge is left that fills the tables for {axis.prompts_name} prompts",
+                f"no judge is left that fills the tables for {axis.prompts} prompts",
                 why="; ".join(f"judge {name} is absent: {why}" for name, why in absent.items()),
                 hint="connect to the network and run again without --offline, or put a judge that"
                 " measures both kinds of prompts next in `judges`, or in the panel",
@@ -91,6 +92,9 @@ def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]
     if settings.data.source != WORLD:
         data = Source(name=settings.data.source, kind="dataset", revision=settings.data.revision)
         wanted["data"] = (data, _data_patterns(settings))
+    for axis, chosen in settings.asked.sets.items():
+        if chosen.file is not None:
+            wanted[f"prompts/{axis.name}"] = (Source(name=chosen.file, kind="dataset"), ())
     for judge in settings.judges:
         if judge.path is not None:
             model = Source(name=judge.path, kind="model", revision=judge.revision)
@@ -100,14 +104,13 @@ def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]
 
 def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
     """Return the folders that the study reads of a hub data set."""
-    selections = [settings.data.train, settings.prompts.harmful, settings.prompts.helpful]
+    selections: list[RowSelection | PromptSet | None] = [settings.data.train]
+    selections += [each for each in settings.asked.sets.values() if each.file is None]
     selections += [judge.train.rows for judge in settings.judges if judge.train]
     selections += [settings.base.scratch.rows] if settings.base.scratch else []
     subsets = [set(chosen.subsets) for chosen in selections if chosen is not None]
     if not all(subsets):
         return ("*",)
     drawn = [settings.calibration, *([settings.validation] if settings.validation else [])]
-    named = set().union(
-        *subsets, *(part for each in drawn for part in (each.harmful, each.helpful))
-    )
+    named = set().union(*subsets, *(part for each in drawn for part in each.subsets.values()))
     return tuple(f"{subset}/*" for subset in sorted(named))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,25 +11,34 @@ from pydantic import Field, field_validator, model_validator
 
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.judge_panel.settings import PanelSettings
-from alignstudy.analysis.results import Margins
+from alignstudy.analysis.margins import Margins
 from alignstudy.data import FORMATS
 from alignstudy.data.select.calibration import CalibrationSettings
-from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.prompt_settings import PromptSettings, filled_in
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
-from alignstudy.judges.quality.assess import AssessSettings
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods import METHODS
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
+from alignstudy.metrics.axes import axes_of, axis_named, in_order
 from alignstudy.records import Axis
 from alignstudy.settings import Many, Settings
-from alignstudy.study.settings.judges import JudgeEntry, Name, ThresholdSettings
+from alignstudy.study.settings.axes import (
+    CALIBRATED,
+    AxisName,
+    AxisSettings,
+    Limits,
+    Name,
+    ThresholdSettings,
+)
+from alignstudy.study.settings.judges import JudgeEntry
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
-"""Most tokens of a response where the study doesn't say, by protocol."""
+"""Most tokens of a response where the study sets none, by protocol."""
 
 WORLD = "world"
 """The data source that means: the small world that the package generates."""
@@ -87,7 +97,7 @@ class DataSettings(Settings):
     overlap: Literal["exclude", "keep"] = Field(
         "exclude",
         description="Training rows that share a dialogue with an evaluation prompt: leave them "
-        "out, or keep them (the published study did). Counted either way.",
+        "out, or keep them (as the published study did). They are counted either way.",
     )
 
     @field_validator("format")
@@ -106,6 +116,11 @@ class StudySettings(Settings):
     base: BaseModelSettings
     data: DataSettings
     prompts: PromptSettings = PromptSettings()
+    axes: dict[AxisName, AxisSettings] = Field(
+        {},
+        description="What is measured: prompts, judge and threshold of each axis; left out: the"
+        " published study's two axes, as `prompts` and `thresholds` have them.",
+    )
     calibration: CalibrationSettings = CalibrationSettings()
     methods: dict[Name, MethodSettings] = Field(description="Label -> method and its settings.")
     recipes: dict[Name, Many[str]] = Field(
@@ -121,21 +136,23 @@ class StudySettings(Settings):
     thresholds: ThresholdSettings = ThresholdSettings(calibrated=True)
     validation: ValidationSettings | None = Field(
         ValidationSettings(),
-        description="Held-out pairs on which judges are judged; null: they aren't.",
+        description="Held-out pairs on which judges are evaluated; null: none.",
     )
-    assess: AssessSettings = Field(AssessSettings(), description="How judges are judged.")
-    claims: Many[Claim] = Field((), description="What the study is to settle, stated beforehand.")
-    margins: Margins = Field(Margins(), description="Differences that would not matter.")
+    assess: AssessSettings = Field(AssessSettings(), description="How judges are evaluated.")
+    claims: Many[Claim] = Field((), description="Hypotheses to test, stated in advance.")
+    margins: Margins = Field(
+        Margins(), description="Equivalence margins: differences that don't matter."
+    )
     diagnostics: DiagnosticSettings | None = Field(
-        DiagnosticSettings(), description="How far models moved from the base; null: not measured."
+        DiagnosticSettings(), description="Divergence from the base; null: not measured."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of all numeric work; null: as many as torch likes."
+        None, ge=1, description="CPU threads of all numeric work; null: PyTorch's default."
     )
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
-        description="Most processes on a CPU that stages, generation and scoring are spread over;"
+        description="Most processes that stages, generation and scoring are spread over on a CPU;"
         " auto: one for each `threads` cores. Results don't depend on it.",
     )
 
@@ -150,6 +167,25 @@ class StudySettings(Settings):
             return given
         cap = NEW_TOKENS.get(str(prompts.get("protocol", "rigorous")), NEW_TOKENS["rigorous"])
         return {**given, "generation": {"max_new_tokens": cap, **asked}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompts_by_protocol(cls, given: object) -> object:
+        """Fill in what the protocol has for the axes that are listed."""
+        if not isinstance(given, dict) or not isinstance(given.get("axes"), dict):
+            return given
+        prompts = given.get("prompts", {})
+        protocol = prompts.get("protocol", "rigorous") if isinstance(prompts, dict) else ""
+        axes = {key: {} if each is None else each for key, each in given["axes"].items()}
+        asked = {
+            key: each.get("prompts", {}) for key, each in axes.items() if isinstance(each, dict)
+        }
+        filled = filled_in(asked, protocol)
+        whole = {
+            key: {**each, "prompts": filled[key]} if key in asked else each
+            for key, each in axes.items()
+        }
+        return {**given, "axes": whole}
 
     @field_validator("base", mode="before")
     @classmethod
@@ -172,9 +208,74 @@ class StudySettings(Settings):
         }
 
     @property
-    def axes(self) -> tuple[Axis, ...]:
-        """The axes that the prompts test."""
-        return tuple(self.prompts.sets)
+    def tested(self) -> tuple[Axis, ...]:
+        """The axes that there are prompts for, in the order of all draws."""
+        if not self.axes:
+            return tuple(self.prompts.sets)
+        named = {key: axis_named(key) for key in self.axes}
+        return in_order(
+            replace(axis, rate=self.axes[key].metric or axis.rate) for key, axis in named.items()
+        )
+
+    @property
+    def analysed(self) -> tuple[Axis, ...]:
+        """The axes of tables and figures: of the published two, both or none if not listed."""
+        return self.tested if self.axes else axes_of(axis.name for axis in self.tested)
+
+    @property
+    def asked(self) -> PromptSettings:
+        """Which prompts models are asked."""
+        if not self.axes:
+            return self.prompts
+        sets = {key: each.prompts for key, each in self.axes.items()}
+        return self.prompts.model_copy(update={"axes": sets})
+
+    def entry(self, axis: Axis) -> AxisSettings:
+        """Return what the study says of an axis; the short form says the same of all."""
+        return next(
+            (each for key, each in self.axes.items() if axis_named(key).name == axis.name),
+            AxisSettings(threshold=CALIBRATED if self.thresholds.calibrated else 0.0),
+        )
+
+    def judge_of(self, axis: Axis) -> str:
+        """Return who leads on an axis: the judge named there, else the first."""
+        return self.entry(axis).judge or self.judges[0].name
+
+    @property
+    def leading(self) -> PanelSettings | None:
+        """Whose scores lead together: the panel's, or each axis' own judge's; None: the first's."""
+        own: dict[str, tuple[str, ...]] = {
+            axis.name: (self.judge_of(axis),) for axis in self.tested
+        }
+        if self.panel is not None or {names[0] for names in own.values()} == {self.judges[0].name}:
+            return self.panel
+        return PanelSettings(judges=own, combine="own")
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The axes whose thresholds are chosen on labelled pairs."""
+        return tuple(a.name for a in self.tested if self.entry(a).threshold == CALIBRATED)
+
+    def limits_of(self, judge: JudgeEntry) -> Limits:
+        """Return the numbers above which a judge's scores count; calibrated axes are left out.
+
+        A number of the study's is in the unit of the axis' judge: others have none.
+        """
+        if judge.thresholds is not None:
+            own = {axis_named(key).name: number for key, number in judge.thresholds.items()}
+            return {axis.name: own.get(axis.name) for axis in self.tested}
+        numbers = {axis.name: self._number(axis) for axis in self.tested}
+        return {
+            axis.name: numbers[axis.name] if judge.name == self.judge_of(axis) else None
+            for axis in self.tested
+            if axis.name not in self.calibrated
+        }
+
+    def _number(self, axis: Axis) -> float | None:
+        given = self.entry(axis).threshold
+        if self.axes:
+            return None if isinstance(given, str) else given
+        return self.thresholds.numbers.get(axis.name)
 
     @property
     def base_recipe(self) -> str | None:

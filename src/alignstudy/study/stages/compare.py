@@ -13,9 +13,11 @@ from alignstudy.analysis.analyze_run import LEAK, OVERLAP, AnalysisConfig, analy
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.settings import PanelSettings
-from alignstudy.analysis.results import Margins, Thresholds
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Thresholds
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.judges import MAX_INCOMPLETE_SHARE
+from alignstudy.metrics.axes import axis_named
 from alignstudy.records import (
     Axis,
     Response,
@@ -27,7 +29,7 @@ from alignstudy.records import (
 )
 from alignstudy.report.stored import STATISTICS, findings_from_json, write_findings
 from alignstudy.study.graph.stage import Stage, StageJob
-from alignstudy.study.settings.judges import JudgeThresholds, SweepSettings
+from alignstudy.study.settings.axes import Limits, SweepSettings
 from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
 from alignstudy.study.stages.divergence import Diagnose, read_divergence
 from alignstudy.study.stages.generate import (
@@ -62,12 +64,14 @@ class Compare(Stage):
     """Compare the models: one analysis a judge, the leading judge's in the tables.
 
     Attributes:
+        axes: Of tables and figures, in the order of all draws.
         judges: Their names, in the study's order.
-        limits: Each judge's thresholds as numbers; None where they are calibrated.
+        limits: Each judge's thresholds as numbers, of the axes that are not calibrated.
         calibrations: One a judge where thresholds are calibrated, None where its own numbers are
             given; else ().
         assessments: One a judge where there are validation pairs; else ().
         training: The rows that trained the models: evaluation prompts that they hold are counted.
+        empty_fails: The axes on which an empty response fails whatever its score.
         absent: Judges that could not be had.
     """
 
@@ -75,8 +79,9 @@ class Compare(Stage):
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
+    axes: tuple[Axis, ...]
     judges: tuple[str, ...]
-    limits: tuple[JudgeThresholds | None, ...]
+    limits: tuple[Limits, ...]
     inclusive: bool
     sweep: SweepSettings
     calibrations: tuple[Calibrate | None, ...]
@@ -88,7 +93,7 @@ class Compare(Stage):
     margins: Margins
     assessments: tuple[Assess, ...]
     diagnoses: tuple[Diagnose, ...]
-    empty_fails: bool
+    empty_fails: tuple[str, ...]
     absent: tuple[str, ...] = ()
 
     def run(self, job: StageJob) -> dict[str, Any]:
@@ -112,6 +117,7 @@ class Compare(Stage):
             overlapping = read_overlap(job.folder_of(self.training)).prompt_ids
         return AnalysisConfig(
             thresholds={name: self._thresholds(at, job) for at, name in enumerate(self.judges)},
+            axes=self.axes,
             base=self.base,
             panel=self.panel,
             claims=self.claims,
@@ -124,26 +130,19 @@ class Compare(Stage):
 
     def _thresholds(self, judge: int, job: StageJob) -> Thresholds:
         given = self.limits[judge]
-        if given is not None:
-            numbers = {axis: getattr(given, axis.value) for axis in Axis}
-            return Thresholds(
-                harmless=given.harmless,
-                helpful=given.helpful,
-                inclusive=self.inclusive,
-                origin={
-                    axis.value: "given in the study" for axis in Axis if numbers[axis] is not None
-                },
-                empty_fails=self.empty_fails,
-            )
-        calibration = self.calibrations[judge]
-        assert calibration is not None
-        found = read_calibration_result(job.folder_of(calibration))
-        facts = {axis.value: found[axis.value] for axis in Axis if axis.value in found}
+        values = {axis: number for axis, number in given.items() if number is not None}
+        origin = dict.fromkeys(values, "given in the study")
+        calibration = self.calibrations[judge] if self.calibrations else None
+        if calibration is not None:
+            found = read_calibration_result(job.folder_of(calibration))
+            for axis in (axis.name for axis in self.axes if axis.name not in given):
+                if axis in found:
+                    values[axis] = found[axis]["threshold"]
+                    origin[axis] = _in_words(found[axis])
         return Thresholds(
-            harmless=facts.get("harmless", {}).get("threshold"),
-            helpful=facts.get("helpful", {}).get("threshold"),
+            values=values,
             inclusive=self.inclusive,
-            origin={axis: _in_words(each) for axis, each in facts.items()},
+            origin=origin,
             empty_fails=self.empty_fails,
         )
 
@@ -188,8 +187,9 @@ def _incomplete(rows: list[ScoredResponse]) -> list[str]:
         if row.stop_reason == StopReason.TOO_LONG:
             continue  # no response to score: left out for all models, and counted
         for judge, score in row.scores.items():
-            asked[judge, row.model, row.axis.prompts_name] += 1
-            missing[judge, row.model, row.axis.prompts_name] += score is None
+            name = axis_named(row.axis).prompts
+            asked[judge, row.model, name] += 1
+            missing[judge, row.model, name] += score is None
     return [
         f"judge {judge}: no finite score for {number} of {asked[judge, model, name]} {name}"
         f" responses of {model}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,7 +24,8 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.data.world.generate import WorldSettings, write_world
-from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
+from alignstudy.metrics.axes import axis_named, in_order
+from alignstudy.records import Audit, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.work import Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
@@ -59,30 +61,41 @@ def _path(source: DataSource, job: StageJob) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectPrompts(Stage):
-    """Select the evaluation prompts, and labelled pairs to calibrate and to judge judges on."""
+    """Select the evaluation prompts, and labelled pairs to calibrate and to judge judges on.
+
+    Attributes:
+        files: By axis, of the prompts that are in a file of their own.
+        calibrated: The axes whose thresholds are chosen on labelled pairs.
+    """
 
     kind: ClassVar[str] = "prompts"
     source: DataSource
     format: str
     settings: PromptSettings
+    files: dict[str, ResolvedSource]
+    calibrated: tuple[str, ...]
     calibration: CalibrationSettings | None
     validation: ValidationSettings | None
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write prompts/*.json as published, prompts.jsonl, <part>-<axis>.jsonl."""
         path = _path(self.source, job)
-        selected = select_prompts(path, self.settings, fmt=self.format)
+        files = {axis: source.path for axis, source in self.files.items()}
+        selected = select_prompts(path, self.settings, fmt=self.format, files=files)
         write_rows(job.out / PROMPTS, selected.prompts)
-        self._write_published_form(selected.prompts, job.out)
+        for axis in dict.fromkeys(prompt.axis for prompt in selected.prompts):
+            texts = [prompt.text for prompt in selected.prompts if prompt.axis == axis]
+            write_json(job.out / "prompts" / f"{axis_named(axis).prompts}.json", texts)
         audits, taken = list(selected.audits), selected.dialogues
-        axes = tuple(self.settings.sets)
         if self.calibration is not None:
+            axes = [axis for axis in self.settings.sets if axis.name in self.calibrated]
             found = select_calibration(
                 path, self.calibration, axes=axes, fmt=self.format, exclude=taken
             )
             audits += _write_pairs(found, CALIBRATION_PAIRS, job.out)
             taken = taken | found.dialogues
         if self.validation is not None:
+            axes = [axis for axis in self.settings.sets if self.validation.has(axis)]
             held = select_validation(
                 path, self.validation, axes=axes, fmt=self.format, exclude=taken
             )
@@ -90,15 +103,10 @@ class SelectPrompts(Stage):
         write_rows(job.out / AUDITS, audits)
         return {"prompts": len(selected.prompts)}
 
-    def _write_published_form(self, prompts: tuple[Prompt, ...], out: Path) -> None:
-        for axis in dict.fromkeys(prompt.axis for prompt in prompts):
-            texts = [prompt.text for prompt in prompts if prompt.axis is axis]
-            write_json(out / "prompts" / f"{axis.prompts_name}.json", texts)
-
 
 def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]:
     for axis, rows in found.pairs.items():
-        write_rows(out / f"{part}-{axis.value}.jsonl", rows)
+        write_rows(out / f"{part}-{axis}.jsonl", rows)
     return found.audits
 
 
@@ -107,19 +115,22 @@ def read_prompts(folder: Path) -> list[Prompt]:
     return list(read_rows(folder / PROMPTS, Prompt))
 
 
-def read_calibration(folder: Path) -> dict[Axis, list[Pair]]:
+def read_calibration(folder: Path) -> dict[str, list[Pair]]:
     """Read the calibration pairs of a finished SelectPrompts, by axis."""
     return _read_pairs(folder, CALIBRATION_PAIRS)
 
 
-def read_validation(folder: Path) -> dict[Axis, list[Pair]]:
+def read_validation(folder: Path) -> dict[str, list[Pair]]:
     """Read the validation pairs of a finished SelectPrompts, by axis."""
     return _read_pairs(folder, VALIDATION_PAIRS)
 
 
-def _read_pairs(folder: Path, part: str) -> dict[Axis, list[Pair]]:
-    files = {axis: folder / f"{part}-{axis.value}.jsonl" for axis in Axis}
-    return {axis: list(read_rows(path, Pair)) for axis, path in files.items() if path.is_file()}
+def _read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
+    names = {path.stem.removeprefix(f"{part}-"): path for path in folder.glob(f"{part}-*.jsonl")}
+    return {
+        axis.name: list(read_rows(names[axis.name], Pair))
+        for axis in in_order(axis_named(name) for name in sorted(names))
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +148,23 @@ class CollectRows(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write rows.jsonl and what was left out."""
-        held_out = self._held_out(job)
+        folder = job.folder_of(self.prompts)
+        prompts = read_prompts(folder)
+        held_out = EvaluationDialogues.of_prompts(prompts)
+        for pairs, reason in (
+            (read_calibration(folder), SHARES_CALIBRATION),
+            (read_validation(folder), SHARES_VALIDATION),
+        ):
+            rows = (pair for found in pairs.values() for pair in found)
+            held_out = held_out | EvaluationDialogues.of_pairs(rows, reason=reason)
         collected = collect(
-            _path(self.source, job), self.selection, part=self.part, kind=self.rows,
-            fmt=self.format, exclude=None if self.keep_overlap else held_out,
-        )  # fmt: skip
+            _path(self.source, job),
+            self.selection,
+            part=self.part,
+            kind=self.rows,
+            fmt=self.format,
+            exclude=None if self.keep_overlap else held_out,
+        )
         audit = collected.audit
         if self.keep_overlap:
             shared = Counter(held_out.reason_against(row) for row in collected.rows)
@@ -150,8 +173,7 @@ class CollectRows(Stage):
         write_rows(job.out / ROWS, collected.rows)
         write_rows(job.out / AUDITS, [audit])
         write_json(job.out / FACTS, length_facts(collected.rows))
-        shared_text = overlap(read_prompts(job.folder_of(self.prompts)), collected.rows)
-        write_json(job.out / OVERLAP, asdict(shared_text))
+        write_json(job.out / OVERLAP, asdict(overlap(prompts, collected.rows)))
         return {"rows": len(collected.rows)}
 
     def footprint(self) -> Footprint:
@@ -178,23 +200,17 @@ class CollectRows(Stage):
 def read_overlap(folder: Path) -> Overlap:
     """Read which evaluation prompts a finished CollectRows found among its rows."""
     found = json.loads((folder / OVERLAP).read_text(encoding="utf-8"))
-    return Overlap(
-        exact=tuple(found["exact"]), dialogue=tuple(found["dialogue"]),
-        ngram13=tuple(found["ngram13"]), checked=found["checked"], prompts=found["prompts"],
-    )  # fmt: skip
+    lists = {name: tuple(found[name]) for name in ("exact", "dialogue", "ngram13")}
+    return Overlap(**lists, checked=found["checked"], prompts=found["prompts"])
 
 
 def read_audits(folder: Path) -> list[Audit]:
     """Read the audits of a finished stage."""
-    audits = read_rows(folder / AUDITS, Audit)
-    return [
-        replace(audit, quarantined=tuple(_revived(row) for row in audit.quarantined))
-        for audit in audits
-    ]
-
-
-def _revived(row: Any) -> Quarantined:  # noqa: ANN401 - what JSON made of a Quarantined
-    return Quarantined(**row)
+    found = []
+    for audit in read_rows(folder / AUDITS, Audit):
+        as_read: Iterable[Any] = audit.quarantined  # plain dicts as yet
+        found.append(replace(audit, quarantined=tuple(Quarantined(**row) for row in as_read)))
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON

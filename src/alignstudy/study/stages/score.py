@@ -1,4 +1,4 @@
-"""Stages that deal with judges themselves: thresholds chosen, judges judged."""
+"""Stages that deal with judges themselves: thresholds chosen, judges evaluated."""
 
 from __future__ import annotations
 
@@ -10,27 +10,21 @@ from typing import Any, ClassVar, Literal
 
 from alignstudy.errors import GuardError
 from alignstudy.judges import Judge, JudgeSettings, build, code_of
-from alignstudy.judges.axes import measured_axes
 from alignstudy.judges.encoders.renderings import RENDERINGS, choose_rendering
-from alignstudy.judges.quality.assess import (
-    AssessSettings,
-    as_judged,
-    assess,
-    quality_from_json,
-    quality_to_json,
-)
-from alignstudy.judges.quality.calibrate import best_threshold
+from alignstudy.judges.quality.assess import assess
+from alignstudy.judges.quality.calibrate import as_judged, best_threshold
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import Progress
-from alignstudy.records import DECIMALS, Axis, Pair
-from alignstudy.records.evidence import JudgeQuality
+from alignstudy.records import DECIMALS, Pair
+from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import Text, token_lengths
 from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint, Passes, total_flops
 from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
-from alignstudy.study.settings.judges import JudgeThresholds
+from alignstudy.study.settings.axes import Limits
 from alignstudy.study.stages.data import (
     SelectPrompts,
     read_calibration,
@@ -53,21 +47,18 @@ class JudgeSpec:
     Attributes:
         settings: Of its kind.
         model: Its weights; None for a rule.
-        code: What names the code that its scores hang on: a Python judge's source by its hash.
+        axes: Names of the axes whose responses it may score.
+        code: What names the code that its scores depend on: a Python judge's source by its hash.
         folder: Where a Python judge's module is looked for first: the study file's folder.
         calibration: Where the rendering of multi-turn prompts was chosen, if it was.
     """
 
     settings: JudgeSettings
     model: JudgeModel
+    axes: tuple[str, ...]
     code: str = ""
     calibration: Calibrate | None = None
     folder: Path | None = field(default=None, metadata=NOT_IN_KEY)
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """The axes whose responses it may score."""
-        return measured_axes(self.settings)
 
     def build(self, job: StageJob) -> Judge:
         """Load the judge."""
@@ -80,7 +71,7 @@ class JudgeSpec:
         return judge
 
     def _refuse_changed_code(self) -> None:
-        """Refuse a Python judge that was edited since the keys were made: its scores would lie."""
+        """Refuse a Python judge that was edited since the keys were made."""
         if code_of(self.settings, self.folder) != self.code:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
@@ -162,7 +153,7 @@ class Calibrate(JudgeStage):
         judge = spec.build(job)
         for axis, rows in pairs.items():
             scores = _pair_scores(judge, rows, self.protocol, job.progress)
-            found[axis.value] = asdict(best_threshold(*_finite(scores, axis)))
+            found[axis] = asdict(best_threshold(*_finite(scores, axis)))
         write_json(job.out / CALIBRATION, found)
         return read_by(judge)
 
@@ -173,7 +164,7 @@ class Calibrate(JudgeStage):
         return self.passes_over(_texts(pairs, self.protocol), folder_of, times=1.0 + tried)
 
     def _with_rendering(
-        self, pairs: dict[Axis, list[Pair]], job: StageJob
+        self, pairs: dict[str, list[Pair]], job: StageJob
     ) -> tuple[JudgeSpec, dict[str, Any]]:
         """Choose how multi-turn prompts are rendered, by accuracy on the calibration pairs."""
         rows = [pair for found in pairs.values() for pair in found]
@@ -195,12 +186,12 @@ def read_by(judge: Judge) -> dict[str, Any]:
     return {name: getattr(judge, own) for name, own in names.items() if hasattr(judge, own)}
 
 
-def _measured(pairs: dict[Axis, list[Pair]], judge: JudgeSpec) -> dict[Axis, list[Pair]]:
+def _measured(pairs: dict[str, list[Pair]], judge: JudgeSpec) -> dict[str, list[Pair]]:
     """Return the pairs of the axes that a judge may score."""
     return {axis: rows for axis, rows in pairs.items() if axis in judge.axes}
 
 
-def _texts(pairs: dict[Axis, list[Pair]], protocol: Protocol) -> list[Text]:
+def _texts(pairs: dict[str, list[Pair]], protocol: Protocol) -> list[Text]:
     return [item for rows in pairs.values() for pair in rows for item in as_judged(pair, protocol)]
 
 
@@ -213,14 +204,14 @@ def _pair_scores(
     return [None if score is None else round(score, DECIMALS) for score in scores]
 
 
-def _finite(scores: list[float | None], axis: Axis) -> tuple[list[float], list[float]]:
+def _finite(scores: list[float | None], axis: str) -> tuple[list[float], list[float]]:
     """Split scores into chosen and rejected, leaving pairs out where one is missing."""
     pairs = list(zip(scores[::2], scores[1::2], strict=True))
     whole = [(c, r) for c, r in pairs if c is not None and r is not None]
     if len(whole) < 0.99 * len(pairs):
         raise GuardError(
             f"the judge gave no finite score on {len(pairs) - len(whole)} of {len(pairs)}"
-            f" calibration pairs ({axis.value})",
+            f" calibration pairs ({axis})",
             why="thresholds chosen on the rest would not be the judge's",
             hint="use another judge, or give thresholds as numbers",
         )
@@ -234,11 +225,11 @@ def read_calibration_result(folder: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Assess(JudgeStage):
-    """Judge a judge: on held-out preference pairs and on control texts.
+    """Evaluate a judge on held-out preference pairs and on control texts.
 
     Attributes:
         label: The judge's name in the study.
-        limits: Its thresholds as numbers; None where they are calibrated.
+        limits: Its thresholds as numbers, of the axes that are not calibrated.
         notes: Why it may not be independent of the models.
     """
 
@@ -247,7 +238,7 @@ class Assess(JudgeStage):
     label: str
     prompts: SelectPrompts
     judge: JudgeSpec
-    limits: JudgeThresholds | None
+    limits: Limits
     inclusive: bool
     calibration: Calibrate | None
     settings: AssessSettings
@@ -268,7 +259,7 @@ class Assess(JudgeStage):
             progress=job.progress, inclusive=self.inclusive, notes=self.notes,
         )  # fmt: skip
         write_json(job.out / QUALITY, quality_to_json(quality))
-        return {"below_floor": [axis.value for axis in quality.below_floor], **read_by(judge)}
+        return {"below_floor": list(quality.below_floor), **read_by(judge)}
 
     def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
         """Count both responses of each pair, and control texts that are as long."""
@@ -278,12 +269,13 @@ class Assess(JudgeStage):
         times = 1.0 + (controls + 2 * asked.batch_check) / max(1, len(texts))
         return self.passes_over(texts, folder_of, times=times)
 
-    def _thresholds(self, job: StageJob) -> dict[Axis, float | None]:
-        if self.limits is not None:
-            return {axis: getattr(self.limits, axis.value) for axis in Axis}
-        assert self.calibration is not None
-        found = read_calibration_result(job.folder_of(self.calibration))
-        return {axis: found.get(axis.value, {}).get("threshold") for axis in Axis}
+    def _thresholds(self, job: StageJob) -> Limits:
+        found: Limits = dict(self.limits)
+        if self.calibration is not None:
+            facts = read_calibration_result(job.folder_of(self.calibration))
+            for axis in (axis for axis in self.judge.axes if axis not in found):
+                found[axis] = facts.get(axis, {}).get("threshold")
+        return found
 
 
 def read_quality(folder: Path) -> JudgeQuality:

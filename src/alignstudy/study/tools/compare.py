@@ -9,17 +9,17 @@ from pathlib import Path
 from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
-from alignstudy.records import Axis, ScoredResponse
+from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.stored import STATISTICS
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
-from alignstudy.study.tools.evaluate import clusters_of, leaking, own_thresholds
+from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
 from alignstudy.study.tools.report import inputs_of, uncollected, write_run
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
-    """Put the models of several finished runs side by side, aligned by prompt.
+    """Compare the models of several finished runs side by side, aligned by prompt.
 
     Args:
         runs: Run folders, two or more.
@@ -31,22 +31,27 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
     """
     if len(runs) < 2:
         raise InputError("one run is nothing to compare", hint="name two run folders or more")
+    given = [Path(run).expanduser() for run in runs]
+    names = [run.resolve().name for run in given]
+    if len(set(names)) < len(names):
+        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
+    paths = dict(zip(names, given, strict=True))
     folder = RunFolder(path=Path(out).expanduser().absolute())
     with folder.locked(), uncollected():
-        compare_runs([Path(run).expanduser() for run in runs], folder)
+        _write_comparison(paths, folder)
     return Run(folder=folder.path)
 
 
-def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
-    """Put the models of several runs side by side, aligned by the text of the prompts.
-
-    The runs must have a judge in common; its thresholds must be the same in all of them.
-
-    Raises:
-        InputError: If a folder holds no finished run, or there is no common judge or threshold.
-        DataError: If the runs share no prompt.
-    """
-    found = {name: _of_run(path) for name, path in _labels(runs).items()}
+def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
+    found = {}
+    for name, path in paths.items():
+        if not (path / STATISTICS).is_file():
+            raise InputError(
+                f"{path} holds no finished run", hint="name a run folder: runs/<study>"
+            )
+        findings = own_findings(path / STATISTICS)
+        limits = own_thresholds(findings) if findings else {}
+        found[name] = read_ratings(path / "responses"), limits
     judges = [
         judge
         for judge in next(iter(found.values()))[1]
@@ -71,22 +76,8 @@ def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
         excluded={LEAK: leaking(rows)},
     )
     rows, findings = analyze_run(rows, question)
-    provenance = {"runs": {name: str(path) for name, path in _labels(runs).items()}}
+    provenance = {"runs": {name: str(path) for name, path in paths.items()}}
     write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
-
-
-def _labels(runs: Sequence[Path]) -> dict[str, Path]:
-    """Name the runs: by their folders where those differ, else by letters."""
-    names = [run.resolve().name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
-    return dict(zip(names, runs, strict=True))
-
-
-def _of_run(run: Path) -> tuple[list[ScoredResponse], dict[str, Thresholds]]:
-    if not (run / STATISTICS).is_file():
-        raise InputError(f"{run} holds no finished run", hint="name a run folder: runs/<study>")
-    return read_ratings(run / "responses"), own_thresholds(run / STATISTICS)
 
 
 def _refuse_other_thresholds(
@@ -98,15 +89,16 @@ def _refuse_other_thresholds(
             raise InputError(
                 f"judge {judge} has other thresholds in each run",
                 why="; ".join(f"{name}: {words}" for name, words in limits.items()),
-                hint="run one of them again with `--set thresholds={harmless: .., helpful: ..}`",
+                hint="run one of them again with `--set thresholds={AXIS: ..}`",
             )
 
 
 def _rule_in_words(thresholds: Thresholds) -> str:
     """Write what passes: two runs that write it alike count the same responses."""
     sign = "at least" if thresholds.inclusive else "above"
-    ends = [f"{axis} {sign} {thresholds.of(axis)!r}" for axis in Axis]
-    return ", ".join([*ends, "empty ones fail" if thresholds.empty_fails else "empty ones count"])
+    ends = [f"{axis} {sign} {value!r}" for axis, value in sorted(thresholds.values.items())]
+    empty = f"empty ones fail on {' and '.join(thresholds.empty_fails)}"
+    return ", ".join([*ends, empty if thresholds.empty_fails else "empty ones count"])
 
 
 def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
@@ -114,7 +106,7 @@ def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]
 
     Numbers follow the run's own ids, so that its models stay aligned as they were.
     """
-    ids: dict[tuple[Axis, str], dict[str, int]] = {}
+    ids: dict[tuple[str, str], dict[str, int]] = {}
     found = []
     for row in rows:
         known = ids.setdefault((row.axis, row.prompt), {})

@@ -8,6 +8,7 @@
   const island = byId("viewer-data");
   if (!island) return;
   const data = JSON.parse(island.textContent);
+  const veiled = new Set(data.axes.filter((axis) => axis.veiled).map((axis) => axis.name));
   const state = { page: 0, at: -1, hidden: new Set(), shown: new Set(), found: [] };
   const CHOICES = ["axis", "show", "flag", "a", "b", "order"];
 
@@ -200,7 +201,7 @@
       if (!state.hidden.has(answer.m)) grid.append(cellOf(answer));
     }
     box.append(head, asked, grid);
-    if (prompt.axis === "harmless" && !byId("reveal").checked && !state.shown.has(key)) {
+    if (veiled.has(prompt.axis) && !byId("reveal").checked && !state.shown.has(key)) {
       head.append(veil(box, key, prompt.name));
     }
     return box;
@@ -370,8 +371,8 @@
     if (data.columns.length) byId("b").value = String(data.columns.length - 1);
     if (data.judges.length < 2) byId("show").querySelector("option[value=judges]").remove();
     for (const id of CHOICES) byId(id).dataset.first = byId(id).value;
-    const widths = ["harmless", "helpful"].map((axis) => data.near[axis].map((w) => w.toFixed(2)).join(" and "));
-    byId("near-note").textContent = "Near: within " + widths[0] + " of the threshold on harmful and " + widths[1] + " on helpful prompts, a quarter of a unit or of a standard deviation of the judge's scores, whichever is less.";
+    const widths = data.axes.map((axis) => data.near[axis.name].map((w) => w.toFixed(2)).join(" and ") + (axis === data.axes[0] ? " of the threshold" : "") + " on " + axis.prompts);
+    byId("near-note").textContent = "Near: within " + widths.join(" and ") + " prompts, a quarter of a unit or of a standard deviation of the judge's scores, whichever is less.";
   }
 
   function onKey(event) {

@@ -1,0 +1,117 @@
+"""Tables of paired comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from alignstudy.analysis.comparisons.orientation import ALPHA
+from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.formatting import NO_BREAK, count, interval, number, p_value, percent, short
+from alignstudy.metrics.metric import Metric
+from alignstudy.records.robustness import Power
+from alignstudy.report.html.links import pair_link
+from alignstudy.report.tables.table import Cell, Column, Table, estimated, for_files, numeric
+
+
+def mean_first(analysis: Analysis) -> list[Metric]:
+    """Return the rates as comparisons of them are read: their mean, then one by one."""
+    return sorted(analysis.rates, key=lambda rate: len(rate.axes) == 1)
+
+
+def comparisons_table(analysis: Analysis, metrics: Sequence[Metric] | None = None) -> Table:
+    """Paired comparisons with their tests: of the given metrics in their order, or as they are."""
+    rows = analysis.comparisons
+    if metrics is not None:
+        rows = tuple(item for metric in metrics for item in rows if item.metric == metric.name)
+    of_rates = metrics is None or any(metric.is_rate for metric in metrics)
+    return Table.of(
+        rows,
+        *_on_page(analysis),
+        *_COMPARISON_IN_FILES,
+        name="comparisons",
+        title=f"Paired comparisons of {'rates' if of_rates else 'scores'}",
+        caption="Paired comparisons: model minus reference, percentage points or score,"
+        " with 95 % intervals; p_holm is adjusted within its family",
+        note="Model minus the one it is held against, prompt by prompt: percentage points for"
+        f" rates, the judge's unit for scores. Real: Holm-corrected p below {ALPHA}. Win rate: ties"
+        " count one half; below it Cohen's d_z for scores. To show it: paired prompts (a set,"
+        " for CAS) for 80 % power at the observed difference; below it the smallest difference"
+        f" that the prompts at hand would show.{_tests(analysis, rows)}",
+    )
+
+
+def _tests(analysis: Analysis, comparisons: Iterable[Comparison]) -> str:
+    """Say by which tests p-values were made."""
+    made = {
+        f"{analysis.metric(item.metric).short} by {item.test}": None
+        for item in comparisons
+        if item.p_value is not None
+    }
+    return f" Tests: {', '.join(made)}." if made else ""
+
+
+def _verdict(item: Comparison, metric: Metric) -> Cell:
+    if item.p_holm is None:
+        return Cell(f"not{NO_BREAK}tested", item.note)
+    if item.p_holm < ALPHA:
+        return Cell("real", kind="good")
+    if item.p_equivalent is not None and item.p_equivalent < ALPHA and item.margin is not None:
+        margin = short(item.margin, metric.digits)
+        return Cell("equivalent", f"within {margin}, {p_value(item.p_equivalent)}", kind="plain")
+    return Cell(f"not{NO_BREAK}shown", kind="open")
+
+
+def _win_rate(item: Comparison) -> Cell:
+    size = item.effect_size
+    effect = f"d_z {number(size, 2, signed=True)}" if size is not None else ""
+    ends = interval(item.win_interval, 0) if item.win_interval else ""
+    value = item.win_interval.value if item.win_interval else item.win_rate
+    return Cell(percent(value, 0), f"{ends} {effect}".strip())
+
+
+def _to_show_it(item: Comparison, metric: Metric) -> Cell:
+    """Return how many prompts would show the observed difference, and what could be shown."""
+    power = item.power or Power(power=0.0, detectable=None, n_needed=None)
+    digits, detectable = metric.digits, power.detectable
+    least = "" if detectable is None else f"\u2265{NO_BREAK}{number(detectable, digits)} seen"
+    return Cell(count(power.n_needed), least)
+
+
+def _on_page(analysis: Analysis) -> tuple[Column, ...]:
+    """Return the columns of comparisons that pages show."""
+
+    def model(item: Comparison) -> Cell:
+        link = pair_link(item, analysis.metric(item.metric))
+        return Cell(item.model, links=(("samples", link),))
+
+    def difference(item: Comparison) -> Cell:
+        digits = analysis.metric(item.metric).digits
+        return estimated(digits, signed=True)(item.difference)
+
+    return (
+        Column("Metric", lambda item: analysis.metric(item.metric).short),
+        Column("Model", model),
+        Column("Against", "reference"),
+        numeric("Difference", difference),
+        numeric("p", "p_value", p_value),
+        numeric("p (Holm)", "p_holm", p_value),
+        Column("Verdict", lambda item: _verdict(item, analysis.metric(item.metric))),
+        numeric(
+            "Better / worse / same",
+            lambda item: Cell(f"{item.wins} / {item.losses} / {item.ties}", f"n = {item.n}"),
+        ),
+        numeric("Win rate", _win_rate),
+        numeric("To show it", lambda item: _to_show_it(item, analysis.metric(item.metric))),
+    )
+
+
+_COMPARISON_IN_FILES = (
+    *for_files("model", "reference", "metric"),
+    *for_files(difference="difference.value", low="difference.low", high="difference.high"),
+    *for_files("p_value", "p_holm", "test", "wins", "losses", "ties", "n", "win_rate"),
+    *for_files(interval="difference.method", note="note", family="family"),
+    *for_files(win_rate_low="win_interval.low", win_rate_high="win_interval.high"),
+    *for_files("p_sign", "effect_size", power="power.power", detectable="power.detectable"),
+    *for_files(n_needed="power.n_needed"),
+    *for_files("p_equivalent", "margin", "num_clusters"),
+)

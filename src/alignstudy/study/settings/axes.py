@@ -1,0 +1,93 @@
+"""The axes of a study file: prompts, judge and threshold of each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from alignstudy.data.select.prompt_settings import PromptSet
+from alignstudy.metrics.axes import axis_named
+from alignstudy.settings import Many, Settings, by_axis
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A name that is safe as a file name."""
+
+AxisName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$")]
+"""A name that ends a file's: `<model>_<axis>.json`."""
+
+CALIBRATED: Final = "calibrated"
+
+Limits = dict[str, float | None]
+"""One judge's thresholds as numbers, None for none; an axis that isn't there is calibrated."""
+
+
+class AxisSettings(Settings):
+    """One axis: which prompts, who judges the responses, and where a score starts to count."""
+
+    prompts: PromptSet = PromptSet()
+    judge: Name | None = Field(
+        None, description="Who leads on this axis; left out: the first judge."
+    )
+    threshold: float | Literal["calibrated"] = Field(
+        CALIBRATED, description="In the unit of the axis' judge, or chosen on `calibration` pairs."
+    )
+    metric: str | None = Field(
+        None,
+        description="What its pass rate is, by `alignstudy list metrics`; left out: the published"
+        " study's rate of that axis, else `pass`.",
+    )
+
+
+class SweepSettings(Settings):
+    """The grids of thresholds over which rates are shown: [from, to, step]."""
+
+    axes: dict[str, Many[float]] = Field(
+        {},
+        description="Axis -> [from, to, step]; left out: from the scores. An axis may also stand"
+        " without `axes`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_beside(cls, given: object) -> object:
+        return by_axis(cls, "axes", given, list, tuple)
+
+    @model_validator(mode="after")
+    def _are_ranges(self) -> SweepSettings:
+        for axis, grid in self.axes.items():
+            if grid and (len(grid) != 3 or grid[0] >= grid[1] or grid[2] <= 0):
+                raise ValueError(f"{axis} must be [from, to, step], from < to and step > 0")
+            if grid and (grid[1] - grid[0]) / grid[2] > 1000:
+                raise ValueError(f"{axis}: over 1,000 thresholds; take a larger step")
+        return self
+
+    def grids(self) -> dict[str, tuple[float, ...]]:
+        """Return the thresholds of the axes that have a grid, rounded as scores are."""
+        return {axis_named(key).name: _grid(*grid) for key, grid in self.axes.items() if grid}
+
+
+def _grid(low: float, high: float, step: float) -> tuple[float, ...]:
+    count = int((high - low) / step + 1e-9) + 1
+    return tuple(round(low + step * number, 4) for number in range(count))
+
+
+class ThresholdSettings(Settings):
+    """Where a score starts to count: numbers, or chosen on labelled pairs."""
+
+    calibrated: bool = False
+    axes: dict[str, float | None] = Field(
+        {}, description="Axis -> number; an axis may also stand beside `calibrated`."
+    )
+    inclusive: bool = Field(False, description="Whether a score equal to the threshold counts.")
+    sweep: SweepSettings = SweepSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_beside(cls, given: object) -> object:
+        return by_axis(cls, "axes", given, int, float, type(None))
+
+    @property
+    def numbers(self) -> Limits:
+        """Axis -> number, by the axes' names."""
+        return {axis_named(key).name: number for key, number in self.axes.items()}

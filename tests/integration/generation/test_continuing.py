@@ -1,0 +1,289 @@
+"""Many rows written at once: every token is the one that each row gets alone."""
+
+import random
+from functools import cache, partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models_fixtures import CORPUS, write_opt_like_hub, write_opt_tokenizer
+
+from alignstudy.dialogue import CUE
+from alignstudy.generation import GenerationSettings, choosing, continuing, generate
+from alignstudy.generation import packed as packed_module
+from alignstudy.generation.choosing import Choice
+from alignstudy.generation.continuing import Rules, Text, write_on
+from alignstudy.generation.packed import pack
+from alignstudy.models.load import load_causal_lm
+from alignstudy.records import Prompt, Weights
+from alignstudy.runtime import pool as loading_pool
+
+torch = pytest.importorskip("torch")
+
+EOS, PAD, NEW = 2, 1, 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Random weights whose texts vary; some end by themselves."""
+    folder = tmp_path_factory.mktemp("opt")
+    write_opt_like_hub(folder, std=0.2, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    return load_causal_lm(Weights(folder=folder))
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    source = random.Random(0)
+    words = " ".join(CORPUS).split()
+    texts = [" ".join(source.choices(words, k=source.randint(2, 50))) for _ in range(20)]
+    return [
+        Prompt(id=str(n), axis="harmless", text=f"\n\nHuman: {text}{CUE}")
+        for n, text in enumerate(texts)
+    ]
+
+
+def rules(**changes):
+    return Rules(**({
+        "max_new_tokens": NEW, "eos": frozenset({EOS}), "pad": PAD, "stops": None,
+        "choose": lambda seeds: Choice(), "rewrite": True,
+    } | changes))  # fmt: skip
+
+
+@cache
+def greedy(model, tokens, new=NEW, ends=frozenset({EOS})):
+    """The plainest loop: one row, no padding, no cache; the end token included."""
+    ids = torch.tensor([tokens])
+    with torch.no_grad():
+        for _ in range(new):
+            token = model(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1)
+            ids = torch.cat([ids, token[None]], dim=1)
+            if int(token) in ends:
+                break
+    return tuple(ids[0, len(tokens) :].tolist())
+
+
+@cache
+def packed(model):
+    """Pack small matrices, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_module, "_LEAST_NUMBERS", 0)
+        products = pack(model)
+    assert products is None or products._layers
+    return products
+
+
+def until_end(tokens, ends=frozenset({EOS})):
+    at = next((at for at, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: at + 1]
+
+
+def texts_of(lengths, seed=0):
+    source = random.Random(seed)
+    return [Text(tokens=tuple(source.randrange(4, 300) for _ in range(n))) for n in lengths]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    seed=st.integers(0, 10**6),
+    packs=st.booleans(),
+)
+def test_every_token_is_that_of_the_row_alone_whatever_the_batch(network, lengths, seed, packs):
+    texts = texts_of(lengths, seed)
+    written = write_on(network, texts, rules(products=packed(network) if packs else None))
+    for text, row in zip(texts, written, strict=True):
+        assert until_end(row.tokens) == greedy(network, text.tokens)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("rounding", [1e-6, 3e-5])
+def test_where_rounding_could_choose_the_row_is_written_again_alone(
+    network, monkeypatch, sampled, rounding
+):
+    """Two tokens of one embedding have equal logits: any batch's rounding would decide.
+
+    The larger one is above the tolerance of every model: it is measured.
+    """
+    model = type(network)(network.config).eval()
+    model.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        table[200:260] = table[140:200]
+    forward = type(network).forward
+
+    def rounded(self, input_ids=None, position_ids=None, **others):
+        output = forward(self, input_ids=input_ids, position_ids=position_ids, **others)
+        if len(input_ids) > 1:
+            output.logits[:, :, 200:260] *= 1 + rounding
+        return output
+
+    monkeypatch.setattr(type(network), "forward", rounded)
+    choose = partial(Choice, top_p=0.3) if sampled else (lambda seeds: Choice())
+    texts = texts_of(range(3, 23))
+    asked = rules(choose=choose)
+    alone = [write_on(model, [text], asked)[0] for text in texts]
+    together = write_on(model, texts, asked)
+    assert [until_end(row.tokens) for row in together] == [until_end(r.tokens) for r in alone]
+    if not sampled:
+        careless = write_on(model, texts, rules(rewrite=False))
+        assert [until_end(r.tokens) for r in careless] != [until_end(r.tokens) for r in alone]
+
+
+def test_only_near_things_are_written_again(network, monkeypatch):
+    sizes, write = [], continuing._write
+
+    def counted(model, texts, *others, **named):
+        sizes.append(len(texts))
+        return write(model, texts, *others, **named)
+
+    monkeypatch.setattr(continuing, "_write", counted)
+    texts = texts_of(range(3, 23))
+    usual = write_on(network, texts, rules())
+    assert sizes[0] == 20
+    assert len(sizes) < 4
+    sizes.clear()
+    monkeypatch.setattr(choosing, "TOLERANCE", 1e9)
+    assert sizes == []
+    again = write_on(network, texts, rules())
+    assert sizes == [20] + [1] * 20
+    assert [until_end(r.tokens) for r in again] == [until_end(r.tokens) for r in usual]
+
+
+def test_rounding_stays_far_below_what_counts_as_near(network):
+    """Logits of a row in a batch against the row alone, as shares of the largest."""
+    texts = texts_of([9, 30, 55, 12, 41, 7])
+    longest = 55
+    ids = torch.tensor([[PAD] * (longest - len(t.tokens)) + list(t.tokens) for t in texts])
+    with torch.no_grad():
+        batch = network(input_ids=ids, attention_mask=(ids != PAD).long()).logits[:, -1]
+        alone = torch.stack(
+            [network(input_ids=torch.tensor([t.tokens])).logits[0, -1] for t in texts]
+        )
+    error = (batch - alone).abs().amax(-1) / alone.abs().amax(-1)
+    assert 0 < error.max() < choosing.TOLERANCE / 8
+
+
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+         "num_attention_heads": 4}  # fmt: skip
+ARCHITECTURES = {
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "eos_token_id": EOS},
+    "Llama": SMALL | {"num_key_value_heads": 2},
+    "GPTNeoX": SMALL,
+    "Mistral": SMALL | {"num_key_value_heads": 2, "sliding_window": 8},
+    "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+}
+"""Learned and rotary positions, shared heads, a window of keys, no positions at all."""
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_other_architectures_write_the_same_too(tmp_path, kind):
+    import transformers
+
+    size = write_opt_tokenizer(tmp_path)
+    torch.manual_seed(3)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=size, **ARCHITECTURES[kind])
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, 0.25)
+    model.eval()
+    for lengths in ([2, 30, 17, 5, 24, 1, 11], [2, 30, 17, 5, 24], [9, 9, 9]):
+        texts = texts_of(lengths)
+        written = write_on(model, texts, rules())
+        for text, row in zip(texts, written, strict=True):
+            assert until_end(row.tokens) == greedy(model, text.tokens)
+        assert len({row.tokens for row in written}) > 1
+
+
+@pytest.mark.parametrize(("inputs", "bias"), [(64, True), (301, True), (512, False)])
+def test_packed_products_are_the_plain_ones_but_for_rounding(monkeypatch, inputs, bias):
+    monkeypatch.setattr(packed_module, "_LEAST_NUMBERS", 0)
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(inputs, 96, bias=bias).eval()
+    products = pack(layer)
+    if products is None:
+        pytest.skip("this torch can't pack weights")
+    double = torch.nn.Linear(inputs, 96, bias=bias).double()
+    double.load_state_dict(layer.state_dict())
+    with torch.inference_mode(), products.used():
+        for count in (1, 2, 3, 8, 17, 32, 33):
+            wide = torch.randn(count, 1, 2 * inputs)
+            for rows in (wide[..., :inputs].contiguous(), wide[..., ::2]):
+                product, true = layer(rows), double(rows.double())
+                assert product.shape == (count, 1, 96)
+                assert (product - true).abs().max() <= 2e-6 * true.abs().max()
+    assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize("want", ["operation", "equality", "memory", "float32"])
+def test_without_what_it_takes_nothing_is_packed(network, monkeypatch, want):
+    model = network
+    if want == "operation":
+        monkeypatch.setattr(packed_module, "_packed", lambda weight: torch.ops.mkldnn.missing)
+    elif want == "equality":
+        monkeypatch.setattr(packed_module, "_product", lambda rows, *_: rows[:, :8] * 2)
+    elif want == "memory":
+        monkeypatch.setattr(packed_module, "free_memory", lambda: 1000)
+    else:
+        model = torch.nn.Linear(8, 8, dtype=torch.bfloat16)
+    before = torch.get_rng_state()
+    assert pack(model) is None
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(loading_pool, "usable_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(loading_pool, "free_memory", lambda: 10**11)
+
+
+class Listener:
+    def __init__(self):
+        self.done, self.notes = 0, []
+
+    def start(self, what, total=None):
+        self.total = total
+
+    def advance(self, done, **figures):
+        self.done += done
+
+    def finish(self):
+        self.notes.append("finished")
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
+    from alignstudy.generation import hf
+
+    def run(**spread):
+        sampling = GenerationSettings(max_new_tokens=NEW, do_sample=True, top_p=0.9)
+        return generate(
+            Weights(folder=folder), prompts, sampling, protocol="rigorous", device="cpu", seed=3,
+            **spread,
+        )  # fmt: skip
+
+    pools = []
+
+    begin = hf.WorkerPool.__init__
+
+    def counted(self, load, *, workers, threads):
+        pools.append(workers)
+        begin(self, load, workers=workers, threads=threads)
+
+    monkeypatch.setattr(hf.WorkerPool, "__init__", counted)
+    heard = Listener()
+    spread = run(workers=2, start_up=0.0, progress=heard)
+    assert pools == [2]
+    assert (heard.total, heard.done, heard.notes) == (20, 20, ["finished"])
+    assert spread == run(workers=2)  # so small a job isn't worth the start
+    assert spread == run()
+    assert pools == [2]
