@@ -106,12 +106,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
-    from alignstudy.cli import verbs
+    from alignstudy.cli.verbs import parse_threshold, show_run
     from alignstudy.study.tools.evaluate import evaluate as evaluated
 
-    given = dict(verbs.threshold(text) for text in threshold or ())
+    given = dict(map(parse_threshold, threshold or ()))
     finished = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
-    verbs.show_run(finished, as_json=as_json)
+    show_run(finished, as_json=as_json)
 
 
 @app.command()

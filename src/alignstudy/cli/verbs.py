@@ -20,7 +20,7 @@ def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline:
     return Study.load(study, overrides=overrides or (), out=out, offline=offline)
 
 
-def threshold(text: str) -> tuple[str, float]:
+def parse_threshold(text: str) -> tuple[str, float]:
     """Read `AXIS=NUMBER`.
 
     Raises:

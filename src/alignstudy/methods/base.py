@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Document, GuardOutcome, Pair
 from alignstudy.settings import Many, Settings
+
+Trainer = Any
+"""One of TRL's trainers: only one module knows its types."""
 
 METRICS_FILE = "metrics.jsonl"
 """One JSON line a logged step, next to the trained weights."""
@@ -115,10 +118,6 @@ class TrainingSettings(Settings):
                 "total_train_batch_size goes with per_device_train_batch_size: auto; otherwise an"
                 " update has per_device_train_batch_size * gradient_accumulation_steps rows"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_has_an_effect(self) -> TrainingSettings:
         if self.warmup_steps > 0 and self.lr_scheduler_type == "constant":
             raise ValueError(
                 "lr_scheduler_type 'constant' ignores warmup_steps; use 'constant_with_warmup'"
@@ -170,7 +169,7 @@ class WorkDone:
         micro_batches: Passes forward and backward.
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
-        out_of_memory: How often micro-batches were halved for want of memory.
+        out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
     real_tokens: int = 0

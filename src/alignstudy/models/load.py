@@ -59,6 +59,15 @@ def load_causal_lm(
     return model.to(device).eval()
 
 
+def load_plain_lm(weights: Weights, *, device: str, dtype: str = "float32") -> PreTrainedModel:
+    """Load a language model without PEFT's wrapper, whose `generate` rewrites settings.
+
+    Of an adapter it is the model inside, which has the adapter.
+    """
+    model = load_causal_lm(weights, dtype=dtype, device=device)
+    return model.get_base_model() if weights.base is not None else model
+
+
 def load_classifier(
     folder: Path, *, dtype: str = "float32", device: str = "cpu", output: int | str | None = None
 ) -> PreTrainedModel:
@@ -136,7 +145,7 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
     safe = weight_files(folder)[0].suffix == ".safetensors"
-    with named_faults(folder), _no_loading_bar():
+    with named_faults(folder), no_loading_bar():
         model, report = auto.from_pretrained(
             folder,
             config=config,
@@ -238,7 +247,7 @@ def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
+def no_loading_bar() -> Iterator[None]:
     """Keep the library's own progress bar off the terminal: the caller has one."""
     from transformers.utils import logging
 

@@ -10,8 +10,9 @@ from report_fixtures import analysed, hand_made, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Estimate
-from alignstudy.report.text.answer import ALPHA, MOST_SENTENCES, answer
+from alignstudy.report.text.answer import MOST_SENTENCES, answer
 from alignstudy.report.text.limitations import limitations
+from alignstudy.stats.power.planning import ALPHA
 from alignstudy.stats.power.power import Power
 
 

@@ -99,7 +99,18 @@ class _Builder:
         if firsts:
             trainings, labels = tuple(firsts.values()), tuple(firsts)
             preview = Preview(name="preview", trainings=trainings, labels=labels)
-        publish = self._publish(compare, preview)
+        publish = Publish(
+            name="report",
+            study=self.settings,
+            compare=compare,
+            prompts=self.prompts,
+            parts=tuple(self.parts.values()),
+            trainings=tuple(self.ends.values()),
+            merges=tuple(self.merges.values()),
+            preview=preview,
+            sources={role: source.digest for role, source in self.located.found.items()},
+            absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
+        )
         trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
         exports = (
             *model_exports(models, base=self.base),
@@ -256,17 +267,3 @@ class _Builder:
         stage = self._train(name, judge.name, settings, shape, part, judge.train.seed)
         self.ends[stage.key] = ChainEnd(recipe=f"judge {judge.name}", stage=stage)
         return stage
-
-    def _publish(self, compare: Compare, preview: Preview | None) -> Publish:
-        return Publish(
-            name="report",
-            study=self.settings,
-            compare=compare,
-            prompts=self.prompts,
-            parts=tuple(self.parts.values()),
-            trainings=tuple(self.ends.values()),
-            merges=tuple(self.merges.values()),
-            preview=preview,
-            sources={role: source.digest for role, source in self.located.found.items()},
-            absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
-        )

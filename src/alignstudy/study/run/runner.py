@@ -77,10 +77,10 @@ class Runner:
             with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
                 work.mkdir(parents=True, exist_ok=True)
                 resumed = any(work.iterdir())
-                if stage.numeric:
-                    self.settle()
+                if stage.numeric and self.threads is not None:
+                    set_threads(self.threads)
                 with self._meter.measured() as cost:
-                    found = stage.run(self._job(stage, fresh, work))
+                    found = stage.run(self._job(fresh, work))
                 facts = {
                     **found,
                     "name": stage.name,
@@ -155,11 +155,6 @@ class Runner:
     def _meter(self) -> Meter:
         return Meter(self.device)
 
-    def settle(self) -> None:
-        """Make torch ready for numeric stages."""
-        if self.threads is not None:
-            set_threads(self.threads)
-
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
@@ -171,27 +166,19 @@ class Runner:
             return facts
         return {**facts, "work": kept_work(stage, self.store)}
 
-    @property
-    def _job_workers(self) -> int:
-        return 1 if self.beside else self.workers
-
-    def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
+    def _job(self, fresh: Path, work: Path) -> StageJob:
         return StageJob(
             out=fresh,
             work=work,
             scores=self.store.scores_file(),
             references=self.store.references_file(),
-            workers=self._job_workers,
+            workers=1 if self.beside else self.workers,
             folder_of=lambda needed: self.make(needed).folder,
-            facts_of=self._facts_of,
+            facts_of=lambda it: {**self.make(it).facts, "reused": it.key not in self.made},
             device=self.device,
             progress=self.progress,
             should_stop=self.should_stop,
         )
-
-    def _facts_of(self, stage: Stage) -> dict[str, Any]:
-        """Return what was noted when a stage ran, and whether that was before this run."""
-        return {**self.make(stage).facts, "reused": stage.key not in self.made}
 
     def stop_if_asked(self) -> None:
         """Raise InterruptedRunError if a stop was asked for."""

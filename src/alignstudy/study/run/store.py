@@ -127,14 +127,19 @@ class Store:
         facts: dict[str, Any],
     ) -> Artefact:
         """Flush a filled folder, write its manifest, and rename it to its place."""
-        place = self.folder(kind, key)
+        place, files = self.folder(kind, key), {}
+        for name in _file_names(fresh):
+            path = fresh / name
+            with disk_faults(str(path)), path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
         manifest = {
             "manifest_version": MANIFEST_VERSION,
             "kind": kind,
             "key": key,
             "ingredients": fingerprint_inputs,
             "facts": facts,
-            "files": {name: _flushed(fresh / name) for name in _file_names(fresh)},
+            "files": files,
         }
         with disk_faults(f"the store at {self.root}"):
             write_text(fresh / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
@@ -194,13 +199,6 @@ def _damaged(path: Path, why: str) -> DamagedArtefactError:
 
 def _file_names(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def _flushed(path: Path) -> dict[str, Any]:
-    """Flush a file to the disk; return its size and sha256."""
-    with disk_faults(str(path)), path.open("rb") as stream:
-        os.fsync(stream.fileno())
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def write_text(path: Path, text: str) -> None:

@@ -41,8 +41,8 @@ class JudgeEntry(Settings):
     train: JudgeTraining | None = None
     thresholds: dict[str, float | None] | None = Field(
         None,
-        description="This judge's own numbers, axis by axis; left out: calibrated where the study"
-        " says so, else the study's numbers for the axis' judge and none for others.",
+        description="This judge's own numbers, axis by axis; left out: calibrated if the study's"
+        " are, else the study's numbers for the axis' judge and none for others.",
     )
     settings: JudgeSettings
 

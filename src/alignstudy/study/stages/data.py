@@ -184,18 +184,6 @@ class CollectRows(Stage):
         sizes = (file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
         return Footprint(text=float(sum(sizes)))
 
-    def _held_out(self, job: StageJob) -> EvaluationDialogues:
-        """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""
-        folder = job.folder_of(self.prompts)
-        held = EvaluationDialogues.of_prompts(read_prompts(folder))
-        for pairs, reason in (
-            (read_calibration(folder), SHARES_CALIBRATION),
-            (read_validation(folder), SHARES_VALIDATION),
-        ):
-            rows = (pair for found in pairs.values() for pair in found)
-            held = held | EvaluationDialogues.of_pairs(rows, reason=reason)
-        return held
-
 
 def read_overlap(folder: Path) -> Overlap:
     """Read which evaluation prompts a finished CollectRows found among its rows."""

@@ -61,23 +61,19 @@ class JudgeSpec:
     folder: Path | None = field(default=None, metadata=NOT_IN_KEY)
 
     def build(self, job: StageJob) -> Judge:
-        """Load the judge."""
+        """Load the judge; refuse a Python judge that was edited since the keys were made."""
         settings = self.settings
         if self.calibration is not None:
             chosen = read_calibration_result(job.folder_of(self.calibration))["rendering"]["chosen"]
             settings = settings.model_copy(update={"rendering": chosen})
         judge = build(settings, self.place(job.folder_of), job.device, workers=job.workers)
-        self._refuse_changed_code()
-        return judge
-
-    def _refuse_changed_code(self) -> None:
-        """Refuse a Python judge that was edited since the keys were made."""
         if code_of(self.settings, self.folder) != self.code:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
                 why="its scores would be kept, and used again, as those of the former source",
                 hint="run the same command again: it goes on with the source as it is now",
             )
+        return judge
 
     def place(self, folder_of: FolderOf) -> Path | None:
         """Return the folder of its weights, or of its module."""
@@ -253,11 +249,16 @@ class Assess(JudgeStage):
         """
         judge = self.judge.build(job)
         quality = assess(
-            judge, self.label,
+            judge,
+            self.label,
             _measured(read_validation(job.folder_of(self.prompts)), self.judge),
-            thresholds=self._thresholds(job), protocol=self.protocol, settings=self.settings,
-            progress=job.progress, inclusive=self.inclusive, notes=self.notes,
-        )  # fmt: skip
+            thresholds=self._thresholds(job),
+            protocol=self.protocol,
+            settings=self.settings,
+            progress=job.progress,
+            inclusive=self.inclusive,
+            notes=self.notes,
+        )
         write_json(job.out / QUALITY, quality_to_json(quality))
         return {"below_floor": list(quality.below_floor), **read_by(judge)}
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
 from alignstudy.methods.base import METRICS_FILE, WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
-from alignstudy.methods.weights.merge import merge_adapter
+from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
@@ -23,7 +23,7 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
-from alignstudy.study.cost.row_tokens import row_tokens
+from alignstudy.study.cost.token_lengths import row_tokens
 from alignstudy.study.cost.work import (
     BACKWARD,
     BACKWARD_FROZEN,
@@ -129,7 +129,7 @@ class Train(Stage):
         """
         settings, method = self.settings, METHODS.load(self.settings.method)
         folder = folder_of(self.parent)
-        rows = read_part(self.rows, folder_of(self.rows) / ROWS)
+        rows = read_part(self.rows, folder_of(self.rows))
         found = row_tokens(settings, rows, folder, sample=sample)
         in_epoch = ceil(found.rows / settings.effective_batch_size)
         epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)

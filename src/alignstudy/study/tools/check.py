@@ -95,7 +95,9 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
         return ""
     sections = []
     for stage in graph.preview.trainings:
-        shape = _shape(stage)
+        shape: Stage = stage  # what brings the tokenizer is at the root of the chain
+        while not isinstance(shape, ImportBase | ScratchModel):
+            shape = next(each for each in shape.inputs() if not isinstance(each, CollectRows))
         parent = shape.source.path if isinstance(shape, ImportBase) else runner.make(shape).folder
         rows = read_part(stage.rows, runner.make(stage.rows).folder)[:NUM_OFFERED]
         with tempfile.TemporaryDirectory() as scratch:
@@ -111,10 +113,3 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
             sections.append(as_markdown(stage, METHODS.load(stage.settings.method).preview(job)))
         report.lines.append((f"examples/{stage.label}", "ok", "encoded; see below"))
     return "\n".join(sections)
-
-
-def _shape(stage: Stage) -> ImportBase | ScratchModel:
-    """Return the stage that brings the tokenizer, at the root of a chain."""
-    while not isinstance(stage, ImportBase | ScratchModel):
-        stage = next(item for item in stage.inputs() if not isinstance(item, CollectRows))
-    return stage

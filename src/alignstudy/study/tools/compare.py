@@ -49,9 +49,8 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
             raise InputError(
                 f"{path} holds no finished run", hint="name a run folder: runs/<study>"
             )
-        findings = own_findings(path / STATISTICS)
-        limits = own_thresholds(findings) if findings else {}
-        found[name] = read_ratings(path / "responses"), limits
+        own = own_findings(path / STATISTICS)
+        found[name] = read_ratings(path / "responses"), own_thresholds(own) if own else {}
     judges = [
         judge
         for judge in next(iter(found.values()))[1]
@@ -101,29 +100,25 @@ def _rule_in_words(thresholds: Thresholds) -> str:
     return ", ".join([*ends, empty if thresholds.empty_fails else "empty ones count"])
 
 
-def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
-    """Return each row of a run an id of its prompt's text, numbered where that is asked more often.
-
-    Numbers follow the run's own ids, so that its models stay aligned as they were.
-    """
-    ids: dict[tuple[str, str], dict[str, int]] = {}
-    found = []
-    for row in rows:
-        known = ids.setdefault((row.axis, row.prompt), {})
-        occurrence = known.setdefault(row.prompt_id, len(known) + 1)
-        found.append((row, prompt_id(row.axis, row.prompt, occurrence)))
-    return found
-
-
 def _side_by_side(
     runs: dict[str, list[ScoredResponse]], judges: Sequence[str]
 ) -> list[ScoredResponse]:
     """Return the rows on the prompts that all runs share, models named by run.
 
+    Each row gets an id of its prompt's text, numbered where that is asked more often. Numbers
+    follow the run's own ids, so that its models stay aligned as they were.
+
     Raises:
         DataError: If there is no such prompt.
     """
-    numbered = {name: _numbered(rows) for name, rows in runs.items()}
+    numbered: dict[str, list[tuple[ScoredResponse, str]]] = {}
+    for name, rows in runs.items():
+        ids: dict[tuple[str, str], dict[str, int]] = {}
+        numbered[name] = []
+        for row in rows:
+            known = ids.setdefault((row.axis, row.prompt), {})
+            occurrence = known.setdefault(row.prompt_id, len(known) + 1)
+            numbered[name].append((row, prompt_id(row.axis, row.prompt, occurrence)))
     shared = set.intersection(*({name for _, name in rows} for rows in numbered.values()))
     if not shared:
         raise DataError(
