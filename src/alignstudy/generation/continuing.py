@@ -149,30 +149,30 @@ def _read(
     import inspect
 
     import torch
-    from transformers import StaticCache
-    from transformers.cache_utils import StaticLayer
+    from transformers import DynamicCache, StaticCache
+    from transformers.cache_utils import DynamicLayer
 
     lengths = [len(text.tokens) - 1 for text in texts]
     longest = max(lengths)
-    held = StaticCache(config=model.config, max_cache_len=longest + rules.max_new_tokens)
-    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    plain = all(type(layer) is StaticLayer for layer in held.layers)
-    if not takes_positions or not plain or min(lengths) < 1:
+    if min(lengths) < 1 or "position_ids" not in inspect.signature(model.forward).parameters:
         return None
-    rows: list[list[torch.Tensor]] = []
+    rows: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
     for place, text in enumerate(texts):
         ids = torch.tensor([text.tokens])
-        read = model(input_ids=ids[:, :-1], use_cache=True, logits_to_keep=1).past_key_values
-        rows.append([part for layer in read.layers for part in (layer.keys, layer.values)])
+        answer = model(input_ids=ids[:, :-1], use_cache=True, logits_to_keep=1)
+        read = getattr(answer, "past_key_values", None)
+        if not isinstance(read, DynamicCache) or {*map(type, read.layers)} != {DynamicLayer}:
+            return None
+        rows.append([(layer.keys, layer.values) for layer in read.layers])
         if rules.rewrite and place == lengths.index(longest):
             alone = model(input_ids=ids[:, -1:], past_key_values=read, use_cache=True).logits
             choice.compare(place, alone[0, -1].float())
-    # Masked places are multiplied by zero: what lies there must be a number.
-    pad = torch.nn.functional.pad
-    sides = [
-        torch.cat([pad(part, (0, 0, longest - part.shape[2], 0)) for part in parts])
-        for parts in zip(*rows, strict=True)
-    ]
-    for at in range(len(held.layers)):
-        held.update(sides[2 * at], sides[2 * at + 1], at)
+    held, pad = StaticCache(model.config, longest + rules.max_new_tokens), torch.nn.functional.pad
+    for at, layer in enumerate(zip(*rows, strict=True)):
+        # Masked places are multiplied by zero: what lies there must be a number.
+        keys, values = (
+            torch.cat([pad(row, (0, 0, longest - row.shape[2], 0)) for row in side])
+            for side in zip(*layer, strict=True)
+        )
+        held.update(keys, values, at)
     return held

@@ -271,29 +271,6 @@ def test_eager_attention_sees_the_same(kind, pairs, flat, dtype):
     check_law(kind, dtype, attention="eager", pairs=pairs, flat=flat, examples=8)
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize("pairs", [True, False])
-def test_flexible_attention_is_told_the_same(pairs, flat):
-    """Its mask is a function and a table of blocks; here run as written, not compiled."""
-    with torch.compiler.set_stance("force_eager"):
-        check_law(
-            "opt", torch.float32, attention="flex_attention", pairs=pairs, flat=flat, examples=8
-        )
-
-
-@pytest.mark.e2e
-def test_flexible_attention_sees_the_same_when_compiled():
-    model, _ = seamed("opt", torch.float32, attention="flex_attention", pairs=True, flat=True)
-    texts = as_rows(PAIRS)
-    try:
-        with torch.no_grad():
-            model(**batch_of(texts), use_cache=False, fused_lm_head=True)
-    except RuntimeError as error:  # what a compiler that isn't there raises
-        pytest.skip(f"flex_attention can't be compiled here: {type(error).__name__}")
-    check(model, texts, dtype=torch.float32, reference=stock("opt", torch.float32))
-
-
 PAIRS = [
     (Text((5, 6, 7, 8, 9, 10, 11), 4), Text((5, 6, 7, 8, 12, 13, 14, 15, 16), 4)),
     (Text((5, 20, 21, 22), 1), Text((5, 20, 21, 23), 1)),  # responses begin alike

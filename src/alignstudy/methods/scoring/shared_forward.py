@@ -23,18 +23,18 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.scoring.layout import PROMPT, Layout, lay_out, may_attend, may_see
+from alignstudy.methods.scoring.layout import Layout, lay_out, may_attend, may_see
 from alignstudy.methods.scoring.token_scores import holds_logits, put_back, score_targets
 
 JOINED = "alignstudy_joined"
 """The name of attention text by text among transformers' implementations."""
 
-ATTENTION = ("sdpa", "eager", "flex_attention", JOINED)
+ATTENTION = ("sdpa", "eager", JOINED)
 """Implementations of attention that take a mask of ours."""
 
 BLOCK = 128
-"""Length of a flat row is a multiple of it: FlexAttention's blocks, and few shapes to compile. Not
-where texts are attended to one by one."""
+"""Length of a flat row is a multiple of it, so that a GPU meets few shapes; not where texts are
+attended to one by one."""
 
 _PASSED_ON = {"num_items_in_batch"}
 _OURS = {"input_ids", "attention_mask", "labels", "use_cache"} | _PASSED_ON
@@ -161,30 +161,12 @@ def attention_mask(layout: Layout, kind: str, dtype: torch.dtype) -> Any:  # noq
     """
     if layout.is_causal:
         return None
-    if kind == "flex_attention":
-        return _block_mask(layout)
     if kind == JOINED and layout.is_joined:
         return joined_mask(layout)
     allowed = may_attend(layout)[:, None]
     if kind != "eager":
         return allowed
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
-
-
-def _block_mask(layout: Layout) -> Any:  # noqa: ANN401
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    document, branch = layout.document, layout.branch
-    rows, length = document.shape
-
-    def allowed(row: Any, _: Any, query: Any, key: Any) -> Any:  # noqa: ANN401
-        same_document = document[row, query] == document[row, key]
-        seen = (branch[row, key] == PROMPT) | (branch[row, key] == branch[row, query])
-        return (query >= key) & same_document & seen
-
-    return create_block_mask(
-        allowed, B=rows, H=None, Q_LEN=length, KV_LEN=length, device=document.device
-    )
 
 
 def use_joined_attention(model: Any) -> bool:  # noqa: ANN401
