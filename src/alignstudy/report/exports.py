@@ -96,13 +96,12 @@ def write_classifications(
     written = []
     for name in dict.fromkeys(row.axis for row in responses):
         axis, rows = axis_named(name), []
+        labels = {None: None, True: axis.passes, False: axis.fails}
         for row in (row for row in responses if row.axis == name):
             score = rating(row, judge)
             given = {"model": row.model, "prompt": row.prompt, "response": row.response}
-            label = {None: None, True: axis.passes, False: axis.fails}[
-                counts(row, score, thresholds)
-            ]
-            rows.append(given | {"rating": score, "label": label})
+            label = labels[counts(row, score, thresholds)]
+            rows.append({**given, "rating": score, "label": label})
         written.append(_write(folder / f"{axis.labels}.json", rows))
     return written
 

@@ -28,7 +28,7 @@ _STYLES = {
     _CAP: ModelStyle("#D55E00", "^"),
     _UNKNOWN: ModelStyle("#4d4d4d", "s"),
 }
-_ENDS = {StopReason.CAP: _CAP, None: _UNKNOWN}
+_ENDS: dict[str | None, str] = {StopReason.CAP: _CAP, None: _UNKNOWN}
 _MOST_BINS = 10
 _LEAST_IN_BIN = 8
 
@@ -81,13 +81,14 @@ def _draw_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
         ended = [row for row in rows if row["end"] == end]
         lengths, scores = ([row[name] for row in ended] for name in ("characters", "score"))
         draw_cloud(axes, lengths, scores, style, many=len(rows) > MANY_POINTS, alpha=0.5)
-    lengths, scores = (np.array([row[name] for row in rows]) for name in ("characters", "score"))
-    groups = groups_by_length(lengths)
+    all_lengths = np.array([row["characters"] for row in rows])
+    all_scores = np.array([row["score"] for row in rows])
+    groups = groups_by_length(all_lengths)
     if len(groups) < 2:
         return
     axes.plot(
-        [np.median(lengths[group]) for group in groups],
-        [np.median(scores[group]) for group in groups],
+        [np.median(all_lengths[group]) for group in groups],
+        [np.median(all_scores[group]) for group in groups],
         color=INK,
         linewidth=2.0,
         marker="D",
