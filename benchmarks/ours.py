@@ -257,7 +257,7 @@ def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
     return {
         "base": base,
         "judge": judge,
-        "rows": read_part(stages["rows/train"], rows / "rows.jsonl"),
+        "rows": read_part(stages["rows/train"], rows),
         "prompts": [(axis_named(p.axis).prompts, p.text) for p in read_prompts(prompts)],
         "sft": settings.methods["sft"],
         "dpo": settings.methods["dpo"],

@@ -29,7 +29,7 @@ class AlignstudyError(Exception):
 
     Args:
         what: What failed, and where: `file:line`, row, key.
-        why: The reason, in words; empty where `what` says it all.
+        why: The reason, in words; empty where `what` is enough.
         hint: What to do now.
         kept: What was kept: what a second run need not do again.
     """
@@ -46,6 +46,11 @@ class AlignstudyError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.what, self.why, self.hint, self.kept))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _rebuild(kind: type[AlignstudyError], what: str, why: str, hint: str, kept: str) -> Exception:

@@ -1,4 +1,4 @@
-"""How long work tells that it is alive; the command line draws it, the API stays silent."""
+"""How long work shows its progress; the command line draws it, the API stays silent."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a layer function may tell while it works."""
+    """What a layer function may report while it works."""
 
     def start(self, what: str, total: int | None = None) -> None:
         """Begin a piece of work of `total` steps (None: not known)."""
 
     def advance(self, done: int, **figures: float) -> None:
-        """Say that `done` steps of the current piece are finished; figures: loss, tokens/s."""
+        """Report that `done` more steps are finished; figures: loss, tokens/s."""
 
     def finish(self) -> None:
         """End the current piece of work."""
 
     def note(self, text: str) -> None:
-        """Say one line that should stay on the screen."""
+        """Print one line that should stay on the screen."""
 
 
 class Silent:
-    """Says nothing."""
+    """Shows nothing."""
 
     def start(self, what: str, total: int | None = None) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def advance(self, done: int, **figures: float) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def finish(self) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 SILENT = Silent()

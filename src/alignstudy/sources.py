@@ -13,16 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alignstudy.errors import EnvironmentFault, InputError, NotFetchedError
+from alignstudy.errors import EnvironmentFault, InputError, NotFetchedError, first_line
 
 RepoType = Literal["model", "dataset"]
 
 MODEL_PATTERNS = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
-    "pytorch_model*.bin", "pytorch_model.bin.index.json", "tokenizer*", "vocab.*", "merges.txt",
-    "special_tokens_map.json", "added_tokens.json", "spm.model", "*.spm", "sentencepiece*",
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spm.model",
+    "*.spm",
+    "sentencepiece*",
     "chat_template*",
-)  # fmt: skip
+)
 """The only files that are fetched of a model: no code, no other frameworks' weights."""
 
 
@@ -72,15 +83,10 @@ def resolve(
         InputError: If a local path doesn't exist.
         NotFetchedError: If a hub id is neither in the local hub cache nor reachable.
     """
-    if source.is_local:
-        return _resolve_local(source)
-    folder = _hub_folder(source, offline=offline, patterns=list(patterns or []) or None)
-    return ResolvedSource(
-        source=source, path=folder, digest=f"commit:{folder.name}", commit=folder.name
-    )
-
-
-def _resolve_local(source: Source) -> ResolvedSource:
+    if not source.is_local:
+        folder = _hub_folder(source, offline=offline, patterns=list(patterns or []) or None)
+        commit = folder.name
+        return ResolvedSource(source=source, path=folder, digest=f"commit:{commit}", commit=commit)
     path = Path(source.name).expanduser().absolute()
     if not path.exists():
         raise InputError(
@@ -138,13 +144,16 @@ def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) ->
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
     try:
         folder = snapshot_download(
-            source.name, repo_type=source.kind, revision=source.revision,
-            allow_patterns=patterns, local_files_only=offline,
-        )  # fmt: skip
+            source.name,
+            repo_type=source.kind,
+            revision=source.revision,
+            allow_patterns=patterns,
+            local_files_only=offline,
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise NotFetchedError(
             f"{source.kind} '{source.name}' is not on this machine",
-            why=("fetching is switched off (offline)" if offline else _first_line(error)),
+            why=("fetching is switched off (offline)" if offline else first_line(error)),
             hint=(
                 "connect to the network and run again without --offline, or name a local folder"
                 " of the same layout"
@@ -152,8 +161,3 @@ def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) ->
             kept="every finished stage",
         ) from error
     return Path(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    """Say an error in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,3 +1,3 @@
 """The release that this is; keys of stages and provenance hold it."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0.dev0"

@@ -228,7 +228,7 @@ def test_a_flipped_bit_is_told_and_made_anew(finished, tmp_path):
     assert made.executed == ("train/sft/seed-0",)
     (note,) = made.notes
     assert "model.safetensors is damaged" in note
-    assert "made anew" in note
+    assert "recomputed" in note
     assert json.loads((run / "provenance.json").read_text())["notes"] == [note]
     assert results(run) == results(finished.run)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,16 +12,11 @@ from alignstudy.analysis.comparisons.best import best_shares
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
 from alignstudy.analysis.comparisons.pairs import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
-from alignstudy.analysis.estimates import AxisEstimates, axis_estimates, improvements, model_figures
-from alignstudy.analysis.hygiene import word_budget
+from alignstudy.analysis.estimates import axis_estimates, improvements, model_figures
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
 from alignstudy.analysis.results import (
     Analysis,
-    Comparison,
-    Hygiene,
-    Improvement,
-    ModelFigures,
     Thresholds,
 )
 from alignstudy.analysis.robustness.lengths import length_effect
@@ -33,18 +28,6 @@ from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.axes import axes_of
 from alignstudy.metrics.figures import rates_of
 from alignstudy.records import Axis, ScoredResponse
-from alignstudy.records.robustness import LengthEffect, Sweep
-
-__all__ = [
-    "Analysis",
-    "Comparison",
-    "Hygiene",
-    "Improvement",
-    "Margins",
-    "ModelFigures",
-    "Thresholds",
-    "analyze_judge",
-]
 
 
 def analyze_judge(
@@ -74,10 +57,8 @@ def analyze_judge(
         base: The model that the others are measured against; None for none.
         draws: Bootstrap resamples; sign-flip tests use up to 20 times as many random patterns.
         seed: Of the resamples: the same input gives the same numbers.
-        clusters: Prompt id -> name of its cluster of near-duplicates, which are drawn together;
-            a prompt that isn't named is alone.
-        margins: Within which distance two models count as alike; None: 5 percentage points, and
-            0.2 standard deviations of the base's scores.
+        clusters: Prompt id -> its cluster of near-duplicates, drawn together; others are alone.
+        margins: Within which distance two models count as alike; None: those of `Margins`.
         sweep: Thresholds to try, ascending, by axis; None: 61 between the 2.5 % and 97.5 %
             quantiles of all scores.
         axes: Those of the study, in the order of the draws; None: those of the responses.
@@ -87,100 +68,57 @@ def analyze_judge(
         InputError: If `base` is no model of the responses, the judge didn't score one, or a sweep
             is not ascending.
     """
-    if draws < 1:
-        raise InputError(f"draws: {draws} bootstrap resamples", hint="ask for at least 1")
-    rows, num_too_long = usable(responses)
     names = models_of(responses)
-    _check(names, base, rows)
+    rows, num_too_long = usable(responses)
+    _check(names, base, rows, draws)
     axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
-    laid = AnalysisInputs(
-        rows=rows,
-        axes=axes,
-        panels=build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters),
-        thresholds=thresholds,
-        judge=judge,
-        base=base,
-        resampler=Resampler(draws, np.random.default_rng(seed)),
-    )
-    found = _analysis(laid, names, num_too_long, margins=margins or Margins(), grids=sweep or {})
-    return replace(found, seeds=tuple(sorted({row.seed for row in responses})))
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalysisInputs:
-    """Responses laid out for statistics, and what is asked of them."""
-
-    rows: list[ScoredResponse]
-    axes: tuple[Axis, ...]
-    panels: dict[str, ScoreMatrix]
-    thresholds: Thresholds
-    judge: str
-    base: str | None
-    resampler: Resampler
-
-
-def _analysis(
-    laid: AnalysisInputs,
-    names: Sequence[str],
-    num_too_long: Counter[str],
-    *,
-    margins: Margins,
-    grids: Mapping[str, Sequence[float]],
-) -> Analysis:
-    """Make every part of an analysis; draws follow one another in this order."""
-    panels, thresholds, judge, axes = laid.panels, laid.thresholds, laid.judge, laid.axes
-    merits = axis_estimates(panels, laid.resampler)
-    models = _models(laid, names, merits)
-    return Analysis(
+    panels = build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters)
+    resampler = Resampler(draws, np.random.default_rng(seed))
+    merits = axis_estimates(panels, resampler)
+    models = model_figures(names, rows, merits, axes=axes, judge=judge)
+    found = Analysis(
         judge=judge,
         axes=axes,
         thresholds=thresholds,
         models=models,
-        improvements=improvements(models, rates_of(axes), laid.base),
-        comparisons=compare_pairs(
-            panels, axes=axes, base=laid.base, margins=margins, resampler=laid.resampler
-        ),
-        notes=notes_on(
-            laid.rows, panels, models, thresholds, axes=axes, judge=judge, num_too_long=num_too_long
-        ),
-        base=laid.base,
-        seeds=(),
-        omnibus=omnibus_tests(panels),
-        sweeps=_sweeps(laid, grids),
-        lengths=_lengths(laid),
-        seed_spreads=seed_spreads(panels, axes),
-        sensitivities=sensitivities(laid.rows, thresholds, axes=axes, judge=judge),
+        improvements=improvements(models, rates_of(axes), base),
+        comparisons=(),
+        notes=notes_on(rows, panels, models, thresholds, axes, judge, num_too_long),
+        base=base,
+        seeds=tuple(sorted({row.seed for row in responses})),
+        sensitivities=sensitivities(rows, thresholds, axes=axes, judge=judge),
         best_shares=best_shares(merits, axes),
+    )
+    return _compared(found, panels, margins or Margins(), sweep or {}, resampler)
+
+
+def _compared(
+    found: Analysis,
+    panels: dict[str, ScoreMatrix],
+    margins: Margins,
+    grids: Mapping[str, Sequence[float]],
+    resampler: Resampler,
+) -> Analysis:
+    """Add what compares models and seeds; draws follow one another in this order."""
+    base, thresholds = found.base, found.thresholds
+    comparisons = compare_pairs(
+        panels, axes=found.axes, base=base, margins=margins, resampler=resampler
+    )
+    sweeps = [
+        sweep_of(panel, thresholds, base=base, grid=grids.get(axis), resampler=resampler)
+        for axis, panel in panels.items()
+        if thresholds.of(axis) is not None
+    ]
+    lengths = [length_effect(panel, base=base, resampler=resampler) for panel in panels.values()]
+    return replace(
+        found,
+        comparisons=comparisons,
+        omnibus=omnibus_tests(panels),
+        sweeps=tuple(filter(None, sweeps)),
+        lengths=tuple(filter(None, lengths)),
+        seed_spreads=seed_spreads(panels, found.axes),
         clusters=_near_duplicates(panels),
     )
-
-
-def _models(
-    laid: AnalysisInputs, names: Sequence[str], merits: Mapping[str, AxisEstimates]
-) -> tuple[ModelFigures, ...]:
-    by_model = _by_model(names, laid.rows)
-    # Models' variety is compared at the words that all of them have.
-    budgets = {
-        axis.name: word_budget(
-            _by_model(names, [row for row in laid.rows if row.axis == axis.name])
-        )
-        for axis in laid.axes
-    }
-    return tuple(
-        model_figures(
-            name, by_model[name], merits, axes=laid.axes, judge=laid.judge, budgets=budgets
-        )
-        for name in names
-    )
-
-
-def _by_model(
-    names: Sequence[str], rows: Sequence[ScoredResponse]
-) -> dict[str, list[ScoredResponse]]:
-    found: dict[str, list[ScoredResponse]] = {name: [] for name in names}
-    for row in rows:
-        found[row.model].append(row)
-    return found
 
 
 def _near_duplicates(panels: Mapping[str, ScoreMatrix]) -> dict[str, str]:
@@ -194,32 +132,12 @@ def _near_duplicates(panels: Mapping[str, ScoreMatrix]) -> dict[str, str]:
     return found
 
 
-def _sweeps(laid: AnalysisInputs, grids: Mapping[str, Sequence[float]]) -> tuple[Sweep, ...]:
-    """Sweep every axis that has a threshold."""
-    found = (
-        sweep_of(
-            panel,
-            laid.thresholds,
-            base=laid.base,
-            grid=grids.get(axis),
-            resampler=laid.resampler,
-        )
-        for axis, panel in laid.panels.items()
-        if laid.thresholds.of(axis) is not None
-    )
-    return tuple(item for item in found if item is not None)
-
-
-def _lengths(laid: AnalysisInputs) -> tuple[LengthEffect, ...]:
-    found = (
-        length_effect(panel, base=laid.base, resampler=laid.resampler)
-        for panel in laid.panels.values()
-    )
-    return tuple(item for item in found if item is not None)
-
-
-def _check(names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse]) -> None:
+def _check(
+    names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse], draws: int
+) -> None:
     """Refuse what has nothing to analyse."""
+    if draws < 1:
+        raise InputError(f"draws: {draws} bootstrap resamples", hint="ask for at least 1")
     if not names:
         raise DataError("no responses to analyse", hint="generate and score responses first")
     if not rows:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
-from alignstudy.analysis.hygiene import hygiene
-from alignstudy.analysis.results import Improvement, ModelFigures
+from alignstudy.analysis.hygiene import hygiene, word_budget
+from alignstudy.analysis.results import Hygiene, Improvement, ModelFigures
 from alignstudy.analysis.score_matrix import ScoreMatrix, rating
 from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
@@ -45,12 +45,6 @@ class AxisEstimates:
     score_means: NDArray[np.float64] | None = None
     rate_means: NDArray[np.float64] | None = None
 
-    def rate_draws(self, model: str) -> NDArray[np.float64] | None:
-        """Return a model's resampled rates; None without any."""
-        if self.rate_means is None or model not in self.models:
-            return None
-        return np.asarray(self.rate_means[:, self.models.index(model)])
-
 
 def axis_estimates(
     panels: Mapping[str, ScoreMatrix], resampler: Resampler
@@ -64,7 +58,7 @@ def axis_estimates(
     scored = {axis: panel for axis, panel in panels.items() if panel.known()}
     parts = []
     for panel in scored.values():
-        rows = [panel.row(model) for model in panel.known()]
+        rows = panel.rows(panel.known())
         stack = [panel.by_seed[rows]]
         if panel.passed_by_seed is not None:
             stack.append(100.0 * panel.passed_by_seed[rows])
@@ -77,16 +71,26 @@ def axis_estimates(
 
 
 def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler) -> AxisEstimates:
+    """Return one axis' figures: mean scores with BCa intervals, of several seeds resampled ones."""
     models = tuple(panel.known())
-    rows = [panel.row(model) for model in models]
+    rows = panel.rows(models)
     there = ~np.isnan(panel.scores[rows])
     score_means, rate_means = means[:, : len(models)], means[:, len(models) :]
-    scores = _scores(panel, rows, there, score_means, resampler)
-    rates = {}
+    score, rates = score_of(panel.axis), {}
+    values = [score.of(panel.scores[row, known]) for row, known in zip(rows, there, strict=True)]
+    if panel.several_seeds:
+        scores = [
+            percentile_estimate(value, drawn, n=int(known.sum()), method=HIERARCHICAL)
+            for value, drawn, known in zip(values, score_means.T, there, strict=True)
+        ]
+    else:
+        found = bca_means(
+            panel.scores[rows], draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters
+        )
+        scores = [replace(one, value=value) for one, value in zip(found, values, strict=True)]
     if panel.passed is not None:
-        for index, (model, row) in enumerate(zip(models, rows, strict=True)):
-            passed = panel.passed[row]
-            rates[model] = _rate(rate_of(panel.axis), panel, passed, rate_means[:, index])
+        for model, row, drawn in zip(models, rows, rate_means.T, strict=True):
+            rates[model] = _rate(rate_of(panel.axis), panel, panel.passed[row], drawn)
     return AxisEstimates(
         models=models,
         complete=bool((there == there[0]).all()),
@@ -95,28 +99,6 @@ def _merits(panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler
         score_means=score_means,
         rate_means=rate_means if rates else None,
     )
-
-
-def _scores(
-    panel: ScoreMatrix,
-    rows: Sequence[int],
-    there: NDArray[np.bool_],
-    means: NDArray[np.float64],
-    resampler: Resampler,
-) -> list[Estimate]:
-    """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
-    score = score_of(panel.axis)
-    values = [score.of(panel.scores[row, known]) for row, known in zip(rows, there, strict=True)]
-    if panel.several_seeds:
-        sizes = there.sum(axis=1).tolist()
-        return [
-            percentile_estimate(value, means[:, index], n=n, method=HIERARCHICAL)
-            for index, (value, n) in enumerate(zip(values, sizes, strict=True))
-        ]
-    found = bca_means(
-        panel.scores[rows], draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters
-    )
-    return [replace(one, value=value) for one, value in zip(found, values, strict=True)]
 
 
 def _rate(
@@ -137,46 +119,65 @@ def _rate(
 
 
 def model_figures(
-    model: str,
+    names: Sequence[str],
     rows: Sequence[ScoredResponse],
     merits: Mapping[str, AxisEstimates],
     *,
     axes: Sequence[Axis],
     judge: str,
-    budgets: Mapping[str, int | None],
-) -> ModelFigures:
-    """Return the figures of one model; what its responses don't determine is left out.
+) -> tuple[ModelFigures, ...]:
+    """Return the figures of every model; what its responses don't determine is left out.
 
     Args:
-        model: Its name.
-        rows: Its responses, too long prompts left out.
+        names: Of the models.
+        rows: Their responses, too long prompts left out.
         merits: Figures by prompt set.
         axes: Those of the study.
         judge: Whose scores.
-        budgets: Words at which models' variety is compared, by prompt set.
     """
-    parts = [(axis, merits.get(axis.name, AxisEstimates())) for axis in axes]
-    rates = {rate_of(axis).name: part.rates.get(model) for axis, part in parts}
-    whole = combined(axes)
-    if len(axes) > 1:
-        rates[whole.name] = _mean_of_rates(whole, model, [part for _, part in parts])
-    scores = {score_of(axis).name: part.scores.get(model) for axis, part in parts}
-    return ModelFigures(
-        model=model,
-        num_seeds=len({row.seed for row in rows}),
-        estimates={name: found for name, found in (rates | scores).items() if found is not None},
-        hygiene={
-            axis.name: hygiene(found, budget=budgets.get(axis.name))
-            for axis in axes
-            if (found := [row for row in rows if row.axis == axis.name])
-        },
-        missing_scores=sum(rating(row, judge) is None for row in rows),
+    by_model: dict[str, list[ScoredResponse]] = {name: [] for name in names}
+    for row in rows:
+        by_model[row.model].append(row)
+    form: dict[str, dict[str, Hygiene]] = {name: {} for name in names}
+    for axis in axes:
+        parts = {name: [row for row in by_model[name] if row.axis == axis.name] for name in names}
+        # Models' variety is compared at the words that all of them have.
+        budget = word_budget(parts)
+        for name, part in parts.items():
+            if part:
+                form[name][axis.name] = hygiene(part, budget=budget)
+    return tuple(
+        ModelFigures(
+            model=name,
+            num_seeds=len({row.seed for row in own}),
+            estimates=_estimates(name, merits, axes),
+            hygiene=form[name],
+            missing_scores=sum(rating(row, judge) is None for row in own),
+        )
+        for name, own in by_model.items()
     )
+
+
+def _estimates(
+    model: str, merits: Mapping[str, AxisEstimates], axes: Sequence[Axis]
+) -> dict[str, Estimate]:
+    """Return the figures that a model has: rates, their mean, mean scores."""
+    parts = [(axis, merits.get(axis.name, AxisEstimates())) for axis in axes]
+    found = {rate_of(axis).name: part.rates.get(model) for axis, part in parts}
+    if len(axes) > 1:
+        whole = combined(axes)
+        found[whole.name] = _mean_of_rates(whole, model, [part for _, part in parts])
+    found |= {score_of(axis).name: part.scores.get(model) for axis, part in parts}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 
 def _mean_of_rates(whole: Metric, model: str, parts: Sequence[AxisEstimates]) -> Estimate | None:
     """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
-    draws = [found for part in parts if (found := part.rate_draws(model)) is not None]
+    draws = [
+        np.asarray(part.rate_means[:, part.models.index(model)])
+        for part in parts
+        if part.rate_means is not None and model in part.models
+    ]
     if len(draws) < len(parts):
         return None
     rates = [part.rates[model] for part in parts]
@@ -208,16 +209,15 @@ def improvements(
         for rate in rates:
             ours, theirs = (one.estimates.get(rate.name) for one in (figures, reference))
             if figures is not reference and ours is not None and theirs is not None:
-                found.append(_improvement(figures.model, rate.name, theirs.value, ours.value))
+                points = ours.value - theirs.value
+                found.append(
+                    Improvement(
+                        model=figures.model,
+                        metric=rate.name,
+                        base=theirs.value,
+                        value=ours.value,
+                        points=points,
+                        relative_percent=100.0 * points / theirs.value if theirs.value else None,
+                    )
+                )
     return tuple(found)
-
-
-def _improvement(model: str, metric: str, base: float, value: float) -> Improvement:
-    return Improvement(
-        model=model,
-        metric=metric,
-        base=base,
-        value=value,
-        points=value - base,
-        relative_percent=100.0 * (value - base) / base if base else None,
-    )

@@ -21,7 +21,6 @@ def notes_on(
     panels: dict[str, ScoreMatrix],
     models: Sequence[ModelFigures],
     thresholds: Thresholds,
-    *,
     axes: Sequence[Axis],
     judge: str,
     num_too_long: Counter[str],
@@ -50,7 +49,13 @@ def notes_on(
             lost = [metric.title for metric in rates_of(axes) if axis.name in metric.axes]
             found.append(f"no {axis.prompts} prompts: {' and '.join(lost)} not defined")
             continue
-        found += _on_prompts(panel, part, [figures.model for figures in models])
+        found += [
+            f"{figures.model} was asked no {axis.prompts} prompt: its figures for them are not"
+            " defined"
+            for figures in models
+            if figures.model not in panel.models
+        ]
+        found += _on_prompts(panel, part)
         found += _on_scores(panel, part, thresholds, judge)
         found += _on_cuts(axis, part, judge)
         found += _on_empty(axis, part, thresholds, judge)
@@ -58,15 +63,8 @@ def notes_on(
     return tuple(found + form_notes(models, axes) + _on_design(models, panels))
 
 
-def _on_prompts(
-    panel: ScoreMatrix, rows: Sequence[ScoredResponse], models: Sequence[str]
-) -> list[str]:
-    name = panel.axis.prompts
-    found = [
-        f"{model} was asked no {name} prompt: its figures for them are not defined"
-        for model in models
-        if model not in panel.models
-    ]
+def _on_prompts(panel: ScoreMatrix, rows: Sequence[ScoredResponse]) -> list[str]:
+    name, found = panel.axis.prompts, []
     if panel.uneven:
         sizes = Counter(model for model, _ in {(row.model, row.prompt_id) for row in rows})
         listed = ", ".join(f"{model} {sizes[model]}" for model in panel.models)
@@ -139,7 +137,7 @@ def _on_cuts(axis: Axis, rows: Sequence[ScoredResponse], judge: str) -> list[str
 def _on_empty(
     axis: Axis, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
-    """Show each rate without its empty responses, and say how they count in it."""
+    """Return each rate without its empty responses, and how they count in it."""
     num_empty = sum(not row.response.strip() for row in rows)
     if not num_empty or thresholds.of(axis.name) is None:
         return []

@@ -206,6 +206,10 @@ def _panel(
         score = rating(row, judge)
         scores[cell] = np.nan if score is None else score
         lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
+    passed = thresholds.passed(axis.name, scores)
+    # Clusters are numbered in order; a prompt without one is alone.
+    keys = [("cluster", clusters[i]) if clusters.get(i) else ("prompt", i) for i in prompt_ids]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return ScoreMatrix(
         axis=axis,
         models=models,
@@ -213,23 +217,10 @@ def _panel(
         prompt_ids=prompt_ids,
         by_seed=scores,
         failed=failed,
-        passed_by_seed=_passed(axis.name, scores, failed, thresholds),
+        passed_by_seed=None
+        if passed is None
+        else np.where(np.isnan(scores), np.nan, passed & ~failed),
         lengths=mean_over_seeds(lengths),
-        cluster_of=_numbered(prompt_ids, clusters),
+        cluster_of=np.array([numbers[key] for key in keys], dtype=np.int64),
         uneven=bool(np.isnan(lengths).all(axis=1).any()),
     )
-
-
-def _passed(
-    axis: str, scores: NDArray[np.float64], failed: NDArray[np.bool_], thresholds: Thresholds
-) -> NDArray[np.float64] | None:
-    """Return which scores count; NaN stays NaN."""
-    passed = thresholds.passed(axis, scores)
-    return None if passed is None else np.where(np.isnan(scores), np.nan, passed & ~failed)
-
-
-def _numbered(prompt_ids: Sequence[str], clusters: Mapping[str, str]) -> NDArray[np.int64]:
-    """Number the clusters in order; a prompt without one is alone."""
-    keys = [("cluster", clusters[i]) if clusters.get(i) else ("prompt", i) for i in prompt_ids]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return np.array([numbers[key] for key in keys], dtype=np.int64)

@@ -49,7 +49,10 @@ class ScoreTable:
             num_prompts=len(prompts),
             model_at=np.array([numbers[row.model] for row in rows], dtype=np.int64),
             prompt_at=np.array([prompts[row.prompt_id] for row in rows], dtype=np.int64),
-            scores={judge: _ratings(rows, judge) for judge in judges},
+            scores={
+                judge: np.array([rating(row, judge) for row in rows], dtype=np.float64)
+                for judge in judges
+            },
         )
 
     def by_prompt(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,11 +66,6 @@ class ScoreTable:
         means = np.full(size, np.nan)
         np.divide(totals, counts, out=means, where=counts > 0)
         return means.reshape(shape)
-
-
-def _ratings(rows: Sequence[ScoredResponse], judge: str) -> NDArray[np.float64]:
-    found = (rating(row, judge) for row in rows)
-    return np.array([np.nan if score is None else score for score in found], dtype=np.float64)
 
 
 def complete_means(by_prompt: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -42,7 +42,7 @@ def run(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: train, generate, judge, compare, report; what is done already is reused."""
+    """Run a study: train, generate, judge, compare, report; finished stages are reused."""
     from alignstudy.cli import console, verbs
 
     loaded = verbs.load(study, out, set_, offline)
@@ -52,10 +52,8 @@ def run(
 
 
 @app.command()
-def plan(
-    study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False
-) -> None:  # fmt: skip
-    """Say for every stage whether it is cached or new, why, and what it would take here.
+def plan(study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False) -> None:
+    """Show for every stage whether it is cached or new, why, and what it would take here.
 
     Nothing is run but a probe of this machine, a second or two, where something is new.
     """
@@ -66,15 +64,19 @@ def plan(
 
 @app.command()
 def check(
-    study: StudyName, out: Out = None, set_: Set = None, offline: Offline = False,
+    study: StudyName,
+    out: Out = None,
+    set_: Set = None,
+    offline: Offline = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Validate a study, preview its data, run the guards that need no training."""
     from alignstudy.cli import console, verbs
+    from alignstudy.study.tools.check import check_study
 
     loaded = verbs.load(study, out, set_, offline)
     with console.progress() as progress:
-        found = verbs.check(loaded, progress)
+        found = check_study(loaded, progress)
     verbs.show_check(loaded, found, as_json=as_json)
 
 
@@ -104,9 +106,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
-    from alignstudy.cli import verbs
+    from alignstudy.cli.verbs import parse_threshold, show_run
+    from alignstudy.study.tools.evaluate import evaluate as evaluated
 
-    verbs.evaluate(ratings, out, base, threshold or (), claims, as_json=as_json)
+    given = dict(map(parse_threshold, threshold or ()))
+    finished = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
+    show_run(finished, as_json=as_json)
 
 
 @app.command()
@@ -115,10 +120,11 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     as_json: Json = False,
 ) -> None:
-    """Put the models of several runs side by side, aligned by prompt."""
-    from alignstudy.cli import verbs
+    """Compare the models of several runs side by side, aligned by prompt."""
+    from alignstudy.cli.verbs import show_run
+    from alignstudy.study.tools.compare import compare as compared
 
-    verbs.compare(runs, out, as_json=as_json)
+    show_run(compared(runs, out=out), as_json=as_json)
 
 
 @app.command()
@@ -126,10 +132,12 @@ def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     as_json: Json = False,
 ) -> None:
-    """Make the figures and reports of a finished run again, from its folder alone."""
-    from alignstudy.cli import verbs
+    """Rebuild the figures and reports of a finished run, from its folder alone."""
+    from alignstudy.cli.verbs import show_run
+    from alignstudy.study.results import Run
+    from alignstudy.study.tools.report import rebuild
 
-    verbs.rebuild(run_folder, as_json=as_json)
+    show_run(rebuild(Run.open(run_folder).folder), as_json=as_json)
 
 
 @app.command()
@@ -158,9 +166,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a finished run's tables."""
-    from alignstudy.cli import verbs
+    from alignstudy.cli.verbs import show_run
+    from alignstudy.study.results import Run
 
-    verbs.show_run(verbs.open_run(run_folder), as_json=as_json)
+    show_run(Run.open(run_folder), as_json=as_json)
 
 
 @app.command(name="list")
@@ -170,7 +179,7 @@ def list_(
     ],
     as_json: Json = False,
 ) -> None:
-    """List what there is of a kind, a line each."""
+    """List everything of a kind, one line each."""
     from alignstudy.cli import verbs
 
     verbs.show_list(kind, as_json=as_json)
@@ -189,7 +198,7 @@ def init(
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Return what this machine has, and what is missing."""
+    """Show what this machine has, and what is missing."""
     from alignstudy.cli import verbs
 
     verbs.show_doctor(as_json=as_json)
@@ -204,7 +213,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Take the options that stand before the verb."""
@@ -225,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
 
         console.say_error(InterruptedRunError("interrupted", hint="run the same command again"))
         sys.exit(InterruptedRunError.exit_code)
-    except BrokenPipeError:  # the reader of our output went away: nothing to tell it
+    except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)
 

@@ -1,4 +1,4 @@
-"""How the command line speaks: tables, a live progress bar, errors without a traceback."""
+"""Output of the command line: tables, a live progress bar, errors without a traceback."""
 
 from __future__ import annotations
 
@@ -74,26 +74,29 @@ class Bar:
     def __init__(self, bar: RichProgress | None) -> None:
         self._bar = bar
         self._task: TaskID | None = None
-        self._what, self._total, self._done, self._told = "", 0, 0, 0.0
+        self._what, self._total, self._done, self._printed = "", 0, 0, 0.0
         self._figures = ""
 
     def start(self, what: str, total: int | None = None) -> None:
         """Begin a piece of work."""
         self.finish()
         self._figures = ""
-        self._what, self._total, self._done, self._told = what, total or 0, 0, monotonic()
+        self._what, self._total, self._done, self._printed = what, total or 0, 0, monotonic()
         if self._bar is not None:
             self._task = self._bar.add_task(safe(what), total=total, figures="")
 
     def advance(self, done: int, **figures: float) -> None:
         """Move on by `done` steps."""
         self._done += done
-        text = "  ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        text = "  ".join(
+            f"{name} {value:,.0f}" if abs(value) >= 100 else f"{name} {value:.4g}"
+            for name, value in figures.items()
+        )
         if self._bar is not None and self._task is not None:
             self._figures = text or self._figures
             self._bar.update(self._task, advance=done, figures=self._figures)
-        elif monotonic() - self._told > SECONDS_BETWEEN_LINES:
-            self._told = monotonic()
+        elif monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+            self._printed = monotonic()
             err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
 
     def finish(self) -> None:
@@ -107,14 +110,10 @@ class Bar:
         (self._bar.console if self._bar is not None else err).print(f"  {safe(text)}")
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
-
-
 @contextmanager
-def progress(*, quiet: bool = False) -> Iterator[Bar]:
+def progress() -> Iterator[Bar]:
     """Show progress on standard error while the block runs."""
-    if quiet or not err.is_terminal:
+    if not err.is_terminal:
         yield Bar(None)
         return
     columns = (

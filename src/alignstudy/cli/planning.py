@@ -47,7 +47,7 @@ def _cells(found: StageEstimate | None) -> list[str]:
 
 
 def say_totals(found: StudyEstimate) -> None:
-    """Print what all new stages take together, beside what is free."""
+    """Print what all new stages take together, and what is free."""
     if not found.stages:
         return
     least = "at least " if any(each.disk is None for each in found.stages) else ""

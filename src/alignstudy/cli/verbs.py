@@ -1,4 +1,4 @@
-"""What the verbs do beyond parsing: call the API, print what came of it."""
+"""What the commands do beyond parsing: call the API, print the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from alignstudy.cli import console
 from alignstudy.errors import InputError, UnknownNameError
-from alignstudy.progress import Progress
 from alignstudy.study.results import Run
 
 
@@ -21,30 +20,12 @@ def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline:
     return Study.load(study, overrides=overrides or (), out=out, offline=offline)
 
 
-def open_run(folder: Path) -> Run:
-    """Open a finished run."""
-    return Run.open(folder)
+def parse_threshold(text: str) -> tuple[str, float]:
+    """Read `AXIS=NUMBER`.
 
-
-def evaluate(
-    ratings: Path,
-    out: Path,
-    base: str | None,
-    thresholds: Sequence[str],
-    claims: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Evaluate given ratings, and show what came of it."""
-    from alignstudy.study.tools.evaluate import evaluate as evaluated
-
-    given = dict(_threshold(text) for text in thresholds)
-    run = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
-    show_run(run, as_json=as_json)
-
-
-def _threshold(text: str) -> tuple[str, float]:
-    """Read `AXIS=NUMBER`."""
+    Raises:
+        InputError: If it is something else.
+    """
     axis, _, number = text.partition("=")
     try:
         value = float(number)
@@ -53,20 +34,6 @@ def _threshold(text: str) -> tuple[str, float]:
     if not axis or not math.isfinite(value):
         raise InputError(f"--threshold {text}: not AXIS=NUMBER", hint="write an axis and a number")
     return axis, value
-
-
-def compare(runs: Sequence[Path], out: Path, *, as_json: bool) -> None:
-    """Put runs side by side, and show what came of it."""
-    from alignstudy.study.tools.compare import compare as compared
-
-    show_run(compared(runs, out=out), as_json=as_json)
-
-
-def rebuild(folder: Path, *, as_json: bool) -> None:
-    """Make a run's report again, and show it."""
-    from alignstudy.study.tools.report import rebuild as rebuilt
-
-    show_run(rebuilt(open_run(folder).folder), as_json=as_json)
 
 
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
@@ -92,7 +59,10 @@ def show_run(run: Run, *, as_json: bool) -> None:
     from alignstudy.metrics import METRICS
 
     path = run.folder / "tables" / "metrics.csv"
-    rows = _read_csv(path) if path.is_file() else []
+    rows: list[dict[str, str]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
     if as_json:
         console.say_json(_run_json(run, rows))
         return
@@ -148,11 +118,6 @@ def _number(cell: str) -> float | str | None:
         return cell or None
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _cell(row: dict[str, str], name: str) -> str:
     """Write a figure with its interval: `42.0 [29.4, 55.8]`."""
     value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
@@ -182,13 +147,6 @@ def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, 
     console.say(f"store: {console.safe(study.store.root)}")
 
 
-def check(study: Any, progress: Progress) -> Any:  # noqa: ANN401 - a Study, imported late
-    """Check a study."""
-    from alignstudy.study.tools.check import check_study
-
-    return check_study(study, progress)
-
-
 def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as above
     """Print what a check found."""
     if as_json:
@@ -201,15 +159,7 @@ def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN40
 
 
 def show_list(kind: str, *, as_json: bool) -> None:
-    """Print what there is of a kind."""
-    rows = _listed(kind)
-    if as_json:
-        console.say_json([{"name": name, "summary": text} for name, text in rows])
-    else:
-        console.say_table([kind, ""], rows)
-
-
-def _listed(kind: str) -> list[tuple[str, str]]:
+    """Print everything of a kind."""
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
@@ -225,15 +175,19 @@ def _listed(kind: str) -> list[tuple[str, str]]:
         "formats": FORMATS,
         "figures": FIGURES,
     }
-    if kind == "judges":
-        known = [(name, preset.summary) for name, preset in PRESETS.items()]
-        return [(name, JUDGES.summary(name)) for name in JUDGES] + known
     if kind == "presets":
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
-        return [(name, head.lstrip("# ")) for name, head in heads.items()]
-    if kind not in tables:
+        rows = [(name, head.lstrip("# ")) for name, head in heads.items()]
+    elif kind in tables:
+        rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
+    else:
         raise UnknownNameError("kind", kind, [*tables, "presets"])
-    return [(name, tables[kind].summary(name)) for name in tables[kind]]
+    if kind == "judges":
+        rows += [(name, preset.summary) for name, preset in PRESETS.items()]
+    if as_json:
+        console.say_json([{"name": name, "summary": text} for name, text in rows])
+    else:
+        console.say_table([kind, ""], rows)
 
 
 def write_study(preset: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which token comes next: the likeliest, or a drawn one; and whether it was a near thing."""
+"""Which token comes next: the likeliest, or a drawn one; and whether another was as near."""
 
 from __future__ import annotations
 
@@ -60,8 +60,12 @@ class Choice:
         self._alone = row, alone
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores of (rows, vocabulary) logits, and note the near things."""
-        self._measure(scores)
+        """Return the scores of (rows, vocabulary) logits, and note the near ties."""
+        if self._alone is not None:
+            row, alone = self._alone
+            moved = float((scores[row] - alone).abs().max() / alone.abs().max())
+            self.tolerance = max(self.tolerance, SAFETY * moved)
+            self._alone = None
         scale = self.tolerance * scores.abs().amax(dim=-1, keepdim=True)
         chosen, *others = self._scores(scores, scale)
         best = chosen.topk(2, dim=-1)
@@ -73,17 +77,12 @@ class Choice:
         self.steps += 1
         return chosen
 
-    def _measure(self, scores: torch.Tensor) -> None:
-        """Widen the tolerance where a model's rounding is beyond the usual."""
-        if self._alone is None:
-            return
-        row, alone = self._alone
-        moved = float((scores[row] - alone).abs().max() / alone.abs().max())
-        self.tolerance = max(self.tolerance, SAFETY * moved)
-        self._alone = None
-
     def _scores(self, scores: torch.Tensor, scale: torch.Tensor) -> list[torch.Tensor]:
-        """The scores to choose by; then those that rounding could make of them at the cut."""
+        """Return the scores to choose by; then those that rounding could make of them at the cut.
+
+        Rounding moves the sum of the likeliest, and which of two nearly equal tokens comes first.
+        The sum's share moves by less than the scores do.
+        """
         if self._noise is None:
             return [scores]
         warmth = self._temperature or 1.0
@@ -91,7 +90,15 @@ class Choice:
         noise = self._noise.like(scores)
         if self._top_p is None:
             return [scores + noise]
-        cuts = [_kept(scores, self._top_p), *_other_cuts(scores, self._top_p, scale / warmth)]
+        near = scale / warmth
+        moved = TOLERANCE + float(near.max())
+        cuts = [_kept(scores, self._top_p)]
+        for wide, share in ((True, self._top_p * (1 + moved)), (False, self._top_p * (1 - moved))):
+            kept = _kept(scores, share)
+            lowest = scores.masked_fill(~kept, float("inf")).amin(dim=-1, keepdim=True)
+            band = (scores - lowest).abs() <= near
+            swapped = (band & ~kept).any(dim=-1, keepdim=True)
+            cuts.append(kept | band if wide else kept & ~(band & swapped))
         return [scores.masked_fill(~kept, float("-inf")) + noise for kept in cuts]
 
 
@@ -102,20 +109,3 @@ def _kept(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     ids = scores.new_empty(0)  # the warper asks for the text, and doesn't read it
     kept: torch.Tensor = TopPLogitsWarper(min(top_p, 1.0))(ids, scores) > float("-inf")
     return kept
-
-
-def _other_cuts(scores: torch.Tensor, top_p: float, near: torch.Tensor) -> list[torch.Tensor]:
-    """Return the widest and the narrowest cut that rounding could make.
-
-    Rounding moves the sum of the likeliest, and which of two nearly equal tokens comes first. The
-    sum's share moves by less than the scores do.
-    """
-    cuts = []
-    moved = TOLERANCE + float(near.max())
-    for wide, share in ((True, top_p * (1 + moved)), (False, top_p * (1 - moved))):
-        kept = _kept(scores, share)
-        lowest = scores.masked_fill(~kept, float("inf")).amin(dim=-1, keepdim=True)
-        band = (scores - lowest).abs() <= near
-        swapped = (band & ~kept).any(dim=-1, keepdim=True)
-        cuts.append(kept | band if wide else kept & ~(band & swapped))
-    return cuts

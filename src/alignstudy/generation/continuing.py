@@ -18,7 +18,7 @@ from alignstudy.generation.packed import PackedProducts
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Cache, GenerationConfig, PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,11 @@ class Written:
     tokens: tuple[int, ...]
     stopped_at: int | None
 
+    def whole(self, eos: frozenset[int]) -> tuple[int, ...]:
+        """Return the tokens up to the end, the one that ends the row included."""
+        ends = [place + 1 for place, token in enumerate(self.tokens) if token in eos][:1]
+        return self.tokens[: min([*ends, self.stopped_at or len(self.tokens)])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -71,16 +76,7 @@ class Rules:
 
 
 def write_on(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> list[Written]:
-    """Let a model continue texts, in one batch.
-
-    Args:
-        model: In evaluation mode.
-        texts: The batch.
-        rules: How.
-
-    Returns:
-        One continuation a text, in their order.
-    """
+    """Return the continuations of texts, in their order, by a model in evaluation mode."""
     import torch
 
     with torch.inference_mode():
@@ -91,7 +87,8 @@ def write_on(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> lis
         with rules.products.used() if rules.products else nullcontext():
             rows = _write(model, texts, rules, choice, held)
         for place in range(len(texts)) if rules.rewrite else ():
-            if choice.near.get(place, rules.max_new_tokens) < _chosen(rows[place], rules.eos):
+            num_chosen = len(rows[place].whole(rules.eos))
+            if choice.near.get(place, rules.max_new_tokens) < num_chosen:
                 rows[place] = write_on(model, [texts[place]], rules)[0]
     return rows
 
@@ -103,14 +100,30 @@ def _write(
     choice: Choice,
     held: Cache | None,
 ) -> list[Written]:
-    """Write one batch until all rows have ended."""
-    ids, mask = _padded([text.tokens for text in texts], rules.pad)
-    start = ids.shape[1]
+    """Write one batch until all rows have ended; nothing comes from the checkpoint's own file."""
+    import torch
+    from transformers import GenerationConfig
+
+    start = max(len(text.tokens) for text in texts)
+    padding = [start - len(text.tokens) for text in texts]
+    ids = [[rules.pad] * n + list(text.tokens) for n, text in zip(padding, texts, strict=True)]
+    mask = [[0] * n + [1] * (start - n) for n in padding]
     stops = rules.stops(start) if rules.stops is not None else None
+    # `generate` fills what is left open from the model's: leave it nothing to fill in.
+    model.generation_config = GenerationConfig()
+    config = GenerationConfig(
+        max_new_tokens=rules.max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=sorted(rules.eos),
+        pad_token_id=rules.pad,
+        use_cache=True,
+        return_dict_in_generate=False,
+    )
     tokens: Any = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=_configured(model, rules),
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
+        generation_config=config,
         stopping_criteria=[] if stops is None else [stops],
         logits_processor=[choice],
         **({} if held is None else {"past_key_values": held}),
@@ -119,12 +132,6 @@ def _write(
         Written(tokens=tuple(row), stopped_at=stops.ended_at.get(place) if stops else None)
         for place, row in enumerate(tokens[:, start:].tolist())
     ]
-
-
-def _chosen(row: Written, eos: frozenset[int]) -> int:
-    """Count the tokens of a row up to its end, the one that ends it included."""
-    ends = [place + 1 for place, token in enumerate(row.tokens) if token in eos]
-    return min([len(row.tokens), *ends[:1], *([row.stopped_at] if row.stopped_at else [])])
 
 
 def _read(
@@ -137,7 +144,7 @@ def _read(
 
     Returns:
         None if rows can't be put side by side: the model keeps anything but all keys and values,
-        isn't told positions, or a text is but one token.
+        takes no positions, or a text is but one token.
     """
     import inspect
 
@@ -148,9 +155,9 @@ def _read(
     lengths = [len(text.tokens) - 1 for text in texts]
     longest = max(lengths)
     held = StaticCache(config=model.config, max_cache_len=longest + rules.max_new_tokens)
-    told_positions = "position_ids" in inspect.signature(model.forward).parameters
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
     plain = all(type(layer) is StaticLayer for layer in held.layers)
-    if not told_positions or not plain or min(lengths) < 1:
+    if not takes_positions or not plain or min(lengths) < 1:
         return None
     rows: list[list[torch.Tensor]] = []
     for place, text in enumerate(texts):
@@ -160,44 +167,12 @@ def _read(
         if rules.rewrite and place == lengths.index(longest):
             alone = model(input_ids=ids[:, -1:], past_key_values=read, use_cache=True).logits
             choice.compare(place, alone[0, -1].float())
+    # Masked places are multiplied by zero: what lies there must be a number.
+    pad = torch.nn.functional.pad
     sides = [
-        torch.cat([_filled(part, longest) for part in parts]) for parts in zip(*rows, strict=True)
+        torch.cat([pad(part, (0, 0, longest - part.shape[2], 0)) for part in parts])
+        for parts in zip(*rows, strict=True)
     ]
     for at in range(len(held.layers)):
         held.update(sides[2 * at], sides[2 * at + 1], at)
     return held
-
-
-def _filled(row: torch.Tensor, longest: int) -> torch.Tensor:
-    """Fill (1, heads, tokens, width) up with zeros on the left."""
-    import torch
-
-    # Masked places are multiplied by zero: what lies there must be a number.
-    return torch.nn.functional.pad(row, (0, 0, longest - row.shape[2], 0))
-
-
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill rows up on the left; give tokens and mask, (rows, longest) both."""
-    import torch
-
-    longest = max(map(len, rows))
-    ids = [[pad] * (longest - len(row)) + list(row) for row in rows]
-    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids), torch.tensor(mask)
-
-
-def _configured(model: PreTrainedModel, rules: Rules) -> GenerationConfig:
-    """Return all that generation depends on; nothing comes from the checkpoint's own file."""
-    from transformers import GenerationConfig
-
-    # `generate` fills what is left open from the model's: leave it nothing to fill in.
-    model.generation_config = GenerationConfig()
-    return GenerationConfig(
-        max_new_tokens=rules.max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=sorted(rules.eos),
-        pad_token_id=rules.pad,
-        use_cache=True,
-        return_dict_in_generate=False,
-    )

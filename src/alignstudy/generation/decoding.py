@@ -1,4 +1,4 @@
-"""What happens at each step of generation: where a response ends, and how a token is drawn.
+"""Prompts to tokens, tokens to responses: what fits, how one is drawn, where a response ends.
 
 The classes are called by transformers' `generate`; they look like its StoppingCriteria and
 LogitsProcessor without deriving from them, so that this module needs no torch to be imported.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alignstudy import dialogue
+from alignstudy.models.tokenizers import well_formed
 from alignstudy.records import StopReason
 
 if TYPE_CHECKING:
@@ -46,14 +47,12 @@ class StopAtStrings:
         length = input_ids.shape[1] - self._prompt_length
         tails = input_ids[:, self._prompt_length :][:, -self._tail :].tolist()
         for row, tail in enumerate(tails):
-            if row not in self.ended_at and self._matches(tail):
-                self.ended_at[row] = length
+            if row not in self.ended_at:
+                text = decode(self._tokenizer, tail)
+                if any(stop in text for stop in self._strings):
+                    self.ended_at[row] = length
         ended = [row in self.ended_at for row in range(len(tails))]
         return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
-
-    def _matches(self, tail: list[int]) -> bool:
-        text = decode(self._tokenizer, tail)
-        return any(stop in text for stop in self._strings)
 
 
 class SeededNoise:
@@ -103,6 +102,26 @@ def ending(generated: Sequence[int], *, eos: frozenset[int], stopped_at: int | N
     if stopped_at is not None:
         return Ending(tuple(generated[:stopped_at]), StopReason.STOP_STRING)
     return Ending(tuple(generated), StopReason.CAP)
+
+
+def fitting_tokens(
+    text: str, tokenizer: PreTrainedTokenizerBase, *, room: int
+) -> tuple[tuple[int, ...] | None, bool]:
+    """Tokenize a prompt, without its oldest turns where it has more than `room` tokens.
+
+    A prompt that began without a blank line still does.
+
+    Returns:
+        The tokens, None if not even the last turn fits; and whether turns were dropped.
+    """
+    rest: str | None = text
+    while rest is not None:
+        tokens = tuple(tokenizer(well_formed(rest), verbose=False)["input_ids"])
+        if len(tokens) <= room:
+            return tokens, rest is not text
+        shorter = dialogue.drop_oldest_turns(rest)
+        rest = shorter if shorter is None or rest.startswith("\n") else shorter.lstrip("\n")
+    return None, False
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignstudy import dialogue
 from alignstudy.errors import GuardError, InputError
+from alignstudy.generation.decoding import fitting_tokens
 from alignstudy.generation.packed import MOST_ROWS
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.models.batching import length_batches
 from alignstudy.models.folder import named_faults
-from alignstudy.models.tokenizers import load_tokenizer, text_stays_open, well_formed
+from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
 from alignstudy.runtime.device import context_length
-from alignstudy.runtime.pool import START_UP, WorkerPool, workers_that_pay
+from alignstudy.runtime.pool import WorkerPool, workers_that_pay
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
-
     from alignstudy.generation.settings import GenerationSettings
 
 _GPU_ROWS = 64
@@ -48,13 +47,12 @@ def generate(
     seed: int,
     progress: Progress = SILENT,
     workers: int = 1,
-    start_up: float = START_UP,
 ) -> list[Response]:
-    """Let a model write after every prompt.
+    """Write a response after every prompt.
 
-    In float32 the responses are those of one prompt at a time. A response is what follows the
-    prompt's last token: the published notebook cut the decoded text at `len(prompt)` characters
-    instead: the same unless the prompt isn't decoded to itself (special tokens, broken Unicode).
+    In float32 the responses are those of one prompt at a time. They begin after the prompt's last
+    token; the published notebook cut the decoded text at `len(prompt)` characters, which is the
+    same unless a prompt isn't decoded to itself (special tokens, broken Unicode).
 
     Protocol "paper": the prompt as it is, no stop strings, the text stripped. "rigorous": prompts
     end in the cue, generation stops at role tags, the text is cut at the first of them. Where
@@ -67,9 +65,8 @@ def generate(
         protocol: Which rules hold.
         device: Where to run; see `pick_device`.
         seed: Of draws; each prompt has its own stream.
-        progress: Told after every batch.
+        progress: Advanced after every batch.
         workers: Most processes to spread the work over, on a CPU and where that pays.
-        start_up: Seconds that workers take to start.
 
     Returns:
         One response a prompt, in the prompts' order.
@@ -80,136 +77,28 @@ def generate(
         EnvironmentFault: If one prompt alone doesn't fit into memory, or a worker was killed.
     """
     _check_prompts(prompts, protocol)
-    config, parameters = _shape(weights.base or weights.folder)
-    tokenizer = load_tokenizer(weights.base or weights.folder)
+    folder, new = weights.base or weights.folder, settings.max_new_tokens
+    room, parameters = _room_and_parameters(folder, new)
+    tokenizer = load_tokenizer(folder)
     text_stays_open(tokenizer)
-    room = _room(config, settings)
-    asked = [_fit(prompt, tokenizer, room=room) for prompt in prompts]
+    asked = [Asked(p, *fitting_tokens(p.text, tokenizer, room=room)) for p in prompts]
     responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
     fitting = [item for item in asked if item.tokens is not None]
-    lengths = [len(item.tokens or ()) for item in fitting]
     many = 1
     if device == "cpu":
-        many = _workers_that_pay(
-            parameters, lengths, settings.max_new_tokens, asked=workers, start_up=start_up
-        )
-    plan = _planned(lengths, settings, device=device, workers=many)
-    batches = [[fitting[number] for number in batch] for batch in plan]
+        tokens, held = sum(len(item.tokens or ()) + new for item in fitting), _HELD * parameters
+        seconds = 2 * parameters * tokens / _FLOPS
+        many = workers_that_pay(seconds, asked=workers, tasks=len(fitting), held=held)
     task = Task(weights=weights, settings=settings, protocol=protocol, device=device, seed=seed)
     progress.start("generate", total=len(prompts))
     progress.advance(len(responses))
-    with closing(_answered(task, batches, workers=many, progress=progress)) as answered:
-        responses |= _collected(answered, progress)
+    responses |= _answers(task, fitting, workers=many, progress=progress)
     progress.finish()
     return [responses[prompt.id] for prompt in prompts]
 
 
-def _shape(folder: Path) -> tuple[PretrainedConfig, int]:
-    """Return a model's configuration and its number of parameters; no weight is loaded.
-
-    Raises:
-        InputError: If the configuration describes no model.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with named_faults(folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return config, sum(parameter.numel() for parameter in model.parameters())
-
-
-def _collected(answered: Iterable[list[Response]], progress: Progress) -> dict[str, Response]:
-    """Gather the responses by prompt, and tell how fast they come."""
-    responses: dict[str, Response] = {}
-    started = time.perf_counter()
-    for written in answered:
-        responses |= {response.prompt_id: response for response in written}
-        tokens = sum(response.num_tokens for response in responses.values())
-        rate = tokens / max(time.perf_counter() - started, 1e-9)
-        progress.advance(len(written), tokens_per_second=rate)
-    return responses
-
-
-def _answered(
-    task: Task, batches: list[list[Asked]], *, workers: int, progress: Progress
-) -> Generator[list[Response]]:
-    """Return the responses of each batch, as batches finish."""
-    if workers > 1:
-        import torch
-
-        load, threads = partial(load_writer, task), torch.get_num_threads()
-        pool: WorkerPool[list[Asked], list[Response]] = WorkerPool(
-            load, workers=workers, threads=threads
-        )
-        with pool:
-            yield from pool.map(batches, note=progress.note)
-    elif batches:
-        answer = load_writer(task)
-        for batch in batches:
-            yield answer(batch, progress.note)
-
-
-def _planned(
-    lengths: Sequence[int], settings: GenerationSettings, *, device: str, workers: int
-) -> list[list[int]]:
-    """Group prompts by length, the longest first, so that no process is without a batch."""
-    rows, most_tokens = _GPU_ROWS, settings.max_batch_tokens
-    if device == "cpu":
-        rows = min(MOST_ROWS, -(-len(lengths) // workers))
-        most_tokens = min(most_tokens, _CPU_TOKENS)
-    return length_batches(
-        [length + settings.max_new_tokens for length in lengths],
-        batch_size=settings.batch_size or rows,
-        max_batch_tokens=most_tokens,
-    )
-
-
-def _workers_that_pay(
-    parameters: int, lengths: Sequence[int], new: int, *, asked: int, start_up: float
-) -> int:
-    """Return the number of processes that end soonest on a CPU."""
-    tokens = sum(lengths) + new * len(lengths)
-    return workers_that_pay(
-        2 * parameters * tokens / _FLOPS,
-        asked=asked,
-        tasks=len(lengths),
-        held=_HELD * parameters,
-        start_up=start_up,
-    )
-
-
-def _room(config: PretrainedConfig, settings: GenerationSettings) -> int:
-    """Return the most tokens of a prompt."""
-    room = context_length(config) - settings.max_new_tokens
-    if room < 1:
-        raise InputError(
-            f"max_new_tokens {settings.max_new_tokens} leaves no room for a prompt",
-            why=f"the model reads {context_length(config)} tokens in all",
-            hint="set fewer generation.max_new_tokens",
-        )
-    return room
-
-
-def _fit(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, *, room: int) -> Asked:
-    """Tokenize a prompt, dropping its oldest turns until it fits."""
-    text: str | None = prompt.text
-    while text is not None:
-        tokens = tuple(tokenizer(well_formed(text), verbose=False)["input_ids"])
-        if len(tokens) <= room:
-            return Asked(prompt, tokens, truncated=text is not prompt.text)
-        text = _drop_oldest(text)
-    return Asked(prompt, None, truncated=False)
-
-
-def _drop_oldest(text: str) -> str | None:
-    """Drop the oldest turns; a prompt that began without a blank line still does."""
-    rest = dialogue.drop_oldest_turns(text)
-    return rest if rest is None or text.startswith("\n") else rest.lstrip("\n")
-
-
 def _check_prompts(prompts: Sequence[Prompt], protocol: Protocol) -> None:
-    """Refuse prompts that can't be told apart, and rigorous ones without the cue."""
+    """Refuse prompts with one id, and rigorous ones without the cue."""
     if len({prompt.id for prompt in prompts}) != len(prompts):
         raise GuardError("two prompts have the same id", hint="give every prompt an id of its own")
     bare = [prompt.id for prompt in prompts if not prompt.text.endswith(dialogue.CUE)]
@@ -219,3 +108,62 @@ def _check_prompts(prompts: Sequence[Prompt], protocol: Protocol) -> None:
             why="the models were trained to write after the cue",
             hint="end each prompt in the cue, or use the paper protocol, which adds none",
         )
+
+
+def _room_and_parameters(folder: Path, new: int) -> tuple[int, int]:
+    """Return the most tokens of a prompt, and a model's parameters; no weight is loaded.
+
+    Raises:
+        InputError: If the configuration describes no model, or no prompt fits.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with named_faults(folder), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    context = context_length(config)
+    if new >= context:
+        raise InputError(
+            f"max_new_tokens {new} leaves no room for a prompt",
+            why=f"the model reads {context} tokens in all",
+            hint="set fewer generation.max_new_tokens",
+        )
+    return context - new, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _answers(
+    task: Task, asked: Sequence[Asked], *, workers: int, progress: Progress
+) -> dict[str, Response]:
+    """Write the responses, by prompt, in batches of like length, and report how fast they come."""
+    import torch
+
+    rows, most_tokens = _GPU_ROWS, task.settings.max_batch_tokens
+    if task.device == "cpu":  # no process is without a batch
+        rows, most_tokens = min(MOST_ROWS, -(-len(asked) // workers)), min(most_tokens, _CPU_TOKENS)
+    plan = length_batches(
+        [len(item.tokens or ()) + task.settings.max_new_tokens for item in asked],
+        batch_size=task.settings.batch_size or rows,
+        max_batch_tokens=most_tokens,
+    )
+    batches = [[asked[number] for number in numbers] for numbers in plan]
+    responses: dict[str, Response] = {}
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        answers: Iterator[list[Response]] = iter(())
+        if workers > 1:
+            pool: WorkerPool[list[Asked], list[Response]] = stack.enter_context(
+                WorkerPool(
+                    partial(load_writer, task), workers=workers, threads=torch.get_num_threads()
+                )
+            )
+            answers = pool.map(batches, note=progress.note)
+        elif batches:
+            answer = load_writer(task)
+            answers = (answer(batch, progress.note) for batch in batches)
+        for written in answers:
+            responses |= {response.prompt_id: response for response in written}
+            tokens = sum(response.num_tokens for response in responses.values())
+            rate = tokens / max(time.perf_counter() - started, 1e-9)
+            progress.advance(len(written), tokens_per_second=rate)
+    return responses

@@ -42,7 +42,7 @@ class PackedProducts:
         import torch
 
         self._layers = [
-            (module, _forward(module))
+            (module, _with_packed(module))
             for module in model.modules()
             if type(module) is torch.nn.Linear and module.weight.numel() >= _LEAST_NUMBERS
         ]
@@ -82,7 +82,7 @@ def pack(model: torch.nn.Module) -> PackedProducts | None:
         return PackedProducts(model) if equal else None
 
 
-def _forward(layer: torch.nn.Linear) -> Callable[[Tensor], Tensor]:
+def _with_packed(layer: torch.nn.Linear) -> Callable[[Tensor], Tensor]:
     """Return what takes the place of a layer's `forward`."""
     plain, packed = layer.forward, _packed(layer.weight)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Literal
 from alignstudy import dialogue
 from alignstudy.errors import GuardError
 from alignstudy.generation.choosing import Choice
-from alignstudy.generation.continuing import Rules, Text, Written, write_on
+from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending, prompt_seed
 from alignstudy.generation.packed import pack
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.models.batching import run_halving
-from alignstudy.models.load import load_causal_lm
+from alignstudy.models.load import load_plain_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Prompt, Response, StopReason, Weights
 
@@ -63,76 +63,55 @@ class Task:
 
 
 def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]], list[Response]]:
-    """Load the model; return what answers a batch: (prompts, note) -> responses in their order."""
-    writer = _Writer.load(task)
+    """Load the model; return what answers a batch: (prompts, note) -> responses in their order.
 
-    def answer(batch: Sequence[Asked], note: Callable[[str], None]) -> list[Response]:
-        return run_halving(batch, writer.write, note=note)
+    An adapter's base brings the tokenizer.
+    """
+    weights, settings = task.weights, task.settings
+    tokenizer = load_tokenizer(weights.base or weights.folder)
+    model = load_plain_lm(weights, dtype=settings.dtype, device=task.device)
+    eos, pad = _eos_and_pad(model, tokenizer)
+    rigorous = task.protocol == "rigorous"
+    drawing = partial(Choice, temperature=settings.temperature, top_p=settings.top_p)
+    rules = Rules(
+        max_new_tokens=settings.max_new_tokens,
+        eos=eos,
+        pad=pad,
+        stops=partial(StopAtStrings, tokenizer, task.stop_strings) if task.stop_strings else None,
+        choose=drawing if settings.do_sample else lambda _: Choice(),
+        rewrite=settings.dtype == "float32",
+        products=pack(model),
+    )
 
-    return answer
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Writer:
-    """A loaded model."""
-
-    task: Task
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    rules: Rules
-
-    @classmethod
-    def load(cls, task: Task) -> _Writer:
-        """Load the model; an adapter's base brings the tokenizer."""
-        weights, settings = task.weights, task.settings
-        tokenizer = load_tokenizer(weights.base or weights.folder)
-        adapted = load_causal_lm(weights, dtype=settings.dtype, device=task.device)
-        # PEFT's own generate rewrites the generation settings; the model inside has the adapter.
-        model = adapted.get_base_model() if weights.base is not None else adapted
-        eos, pad = _eos_and_pad(model, tokenizer)
-        stops = partial(StopAtStrings, tokenizer, task.stop_strings)
-        rules = Rules(
-            max_new_tokens=settings.max_new_tokens,
-            eos=eos,
-            pad=pad,
-            stops=stops if task.stop_strings else None,
-            choose=partial(_choice, settings),
-            rewrite=settings.dtype == "float32",
-            products=pack(model),
-        )
-        return cls(task=task, model=model, tokenizer=tokenizer, rules=rules)
-
-    def write(self, batch: Sequence[Asked]) -> list[Response]:
-        """Answer one batch."""
-        seed = self.task.seed
+    def write(batch: Sequence[Asked]) -> list[Response]:
         texts = [
-            Text(tokens=item.tokens or (), seed=prompt_seed(seed, item.prompt.id)) for item in batch
+            Text(tokens=item.tokens or (), seed=prompt_seed(task.seed, item.prompt.id))
+            for item in batch
         ]
-        written = write_on(self.model, texts, self.rules)
-        return [self._response(item, row) for item, row in zip(batch, written, strict=True)]
+        responses = []
+        for item, row in zip(batch, write_on(model, texts, rules), strict=True):
+            end = ending(row.tokens, eos=eos, stopped_at=row.stopped_at)
+            raw_text = decode(tokenizer, end.tokens)
+            text = cut(raw_text, stop_strings=task.stop_strings, at_role_tags=rigorous)
+            responses.append(
+                Response(
+                    prompt_id=item.prompt.id,
+                    axis=item.prompt.axis,
+                    prompt=item.prompt.text,
+                    text=text,
+                    raw_text=raw_text,
+                    num_tokens=len(end.tokens),
+                    stop_reason=end.reason,
+                    prompt_truncated=item.truncated,
+                )
+            )
+        return responses
 
-    def _response(self, item: Asked, row: Written) -> Response:
-        """Cut one row of tokens as the protocol says."""
-        end = ending(row.tokens, eos=self.rules.eos, stopped_at=row.stopped_at)
-        raw_text = decode(self.tokenizer, end.tokens)
-        return Response(
-            prompt_id=item.prompt.id,
-            axis=item.prompt.axis,
-            prompt=item.prompt.text,
-            text=cut(
-                raw_text,
-                stop_strings=self.task.stop_strings,
-                at_role_tags=self.task.protocol == "rigorous",
-            ),
-            raw_text=raw_text,
-            num_tokens=len(end.tokens),
-            stop_reason=end.reason,
-            prompt_truncated=item.truncated,
-        )
+    return lambda batch, note: run_halving(batch, write, note=note)
 
 
 def too_long(item: Asked) -> Response:
-    """Say that a prompt doesn't fit, even as its last turn alone."""
+    """Return the empty response to a prompt that doesn't fit, even as its last turn alone."""
     return Response(
         prompt_id=item.prompt.id,
         axis=item.prompt.axis,
@@ -142,13 +121,6 @@ def too_long(item: Asked) -> Response:
         num_tokens=0,
         stop_reason=StopReason.TOO_LONG,
     )
-
-
-def _choice(settings: GenerationSettings, seeds: Sequence[int]) -> Choice:
-    """Return what chooses the tokens of a batch."""
-    if not settings.do_sample:
-        return Choice()
-    return Choice(seeds, temperature=settings.temperature, top_p=settings.top_p)
 
 
 def _eos_and_pad(
@@ -162,10 +134,12 @@ def _eos_and_pad(
         )
     if tokenizer.eos_token_id is not None:
         return frozenset({tokenizer.eos_token_id}), tokenizer.pad_token_id
-    told = model.config.eos_token_id
-    if told is None:
+    configured = model.config.eos_token_id
+    if configured is None:
         raise GuardError(
             f"neither tokenizer nor model of {model.config.name_or_path} says what ends a text",
             hint="name its eos_token in special_tokens_map.json",
         )
-    return frozenset([told] if isinstance(told, int) else told), tokenizer.pad_token_id
+    return frozenset(
+        [configured] if isinstance(configured, int) else configured
+    ), tokenizer.pad_token_id

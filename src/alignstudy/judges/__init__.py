@@ -13,8 +13,6 @@ from alignstudy.judges.base import (
     Judge,
     JudgeScore,
     batch_effect,
-    incomplete_share,
-    uncertain,
 )
 from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.judges.kinds.length import LengthSettings
@@ -41,7 +39,7 @@ JUDGES = Registry(
 AnySettings = SeqClsSettings | RulesSettings | PythonSettings | LengthSettings | ConstantSettings
 
 JudgeSettings = Annotated[AnySettings, Field(discriminator="use")]
-"""The settings of any judge; `use` says of which."""
+"""The settings of any judge; `use` names its kind."""
 
 
 def build(settings: AnySettings, folder: Path | None, device: str, *, workers: int = 1) -> Judge:
@@ -66,7 +64,7 @@ def build(settings: AnySettings, folder: Path | None, device: str, *, workers: i
 
 
 def code_of(settings: AnySettings, folder: Path | None = None) -> str:
-    """Name the code that scores hang on beside settings and weights; "" where there is none.
+    """Name the code that scores depend on besides settings and weights; "" where there is none.
 
     A stage's key must hold it: a Python judge's source by its hash, the rules' version of their
     patterns.
@@ -96,7 +94,5 @@ __all__ = [
     "best_threshold",
     "build",
     "code_of",
-    "incomplete_share",
     "measured_axes",
-    "uncertain",
 ]

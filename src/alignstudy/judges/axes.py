@@ -1,4 +1,4 @@
-"""Which axes a judge may score: a judge of refusals says nothing where an answer is wanted."""
+"""Which axes a judge may score: a judge of refusals can't rate answers."""
 
 from __future__ import annotations
 

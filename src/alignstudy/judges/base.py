@@ -1,4 +1,4 @@
-"""What a judge is, and what it says."""
+"""What a judge is, and what it returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from alignstudy.errors import MetricError
 from alignstudy.progress import SILENT, Progress
 
 MAX_INCOMPLETE_SHARE = 0.01
@@ -39,7 +38,7 @@ class JudgeScore:
 
 
 class Judge(Protocol):
-    """Gives scores to responses.
+    """Scores responses.
 
     Attributes:
         name: Its kind, as the table of judges has it.
@@ -59,20 +58,6 @@ class Judge(Protocol):
         """
 
 
-def incomplete_share(scores: Sequence[JudgeScore]) -> float:
-    """Return the share of responses without a score, in [0, 1].
-
-    Raises:
-        MetricError: If there are no responses.
-    """
-    if not scores:
-        raise MetricError(
-            "the share of missing scores is not defined without responses",
-            hint="score at least one response",
-        )
-    return sum(score.score is None for score in scores) / len(scores)
-
-
 def batch_effect(judge: Judge, items: Sequence[tuple[str, str]], *, most: int = 16) -> float:
     """Measure how far scores move with what else is in the batch.
 
@@ -82,41 +67,9 @@ def batch_effect(judge: Judge, items: Sequence[tuple[str, str]], *, most: int = 
         most: How many to try.
 
     Returns:
-        The largest difference, in the score's unit; 0 where no item has a score. Labels of scores
-        that lie nearer to a threshold than this are not certain: see `uncertain`.
+        The largest difference, in the score's unit; 0 where no item has a score.
     """
     together = judge.score(items[:most])
     alone = [judge.score([item])[0] for item in items[:most]]
     pairs = [(a.score, b.score) for a, b in zip(together, alone, strict=True)]
     return max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
-
-
-def uncertain(
-    scores: Sequence[float | None], threshold: float, *, tolerance: float
-) -> tuple[int, ...]:
-    """Number the scores whose label a move by the batch effect could turn.
-
-    Args:
-        scores: As a judge gave them; None where it gave none.
-        threshold: Where a score starts to count.
-        tolerance: As `batch_effect` measured it, in the score's unit; 0 or more.
-
-    Returns:
-        The places (from 0) of the scores at most `tolerance` away from the threshold; none where
-        the tolerance is 0.
-
-    Raises:
-        MetricError: If the tolerance is negative.
-    """
-    if tolerance < 0:
-        raise MetricError(
-            f"a tolerance of {tolerance} is none", hint="give the batch effect, 0 or more"
-        )
-    if tolerance == 0:
-        return ()
-    near = (
-        at
-        for at, score in enumerate(scores)
-        if score is not None and abs(score - threshold) <= tolerance
-    )
-    return tuple(near)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alignstudy.judges.base import Judge, JudgeScore
@@ -40,16 +40,20 @@ class ScoreCache:
         Raises:
             EnvironmentFault: If the file can't be read.
         """
-        return {key: _read(value) for key, value in self._file.get(keys).items()}
+        found = {}
+        for key, value in self._file.get(keys).items():
+            score, *flags = json.loads(value)
+            found[key] = JudgeScore(score=float.fromhex(score), flags=tuple(flags))
+        return found
 
     def put(self, scores: Mapping[str, JudgeScore]) -> int:
-        """Store finite scores, by key; give their number. A score that is there stays.
+        """Store finite scores, by key; return their number. A score that is there stays.
 
         Raises:
             EnvironmentFault: If the file can't be written.
         """
         values = {
-            key: _written(given.score, given.flags)
+            key: json.dumps([float(given.score).hex(), *given.flags]).encode()
             for key, given in scores.items()
             if given.score is not None and math.isfinite(given.score)
         }
@@ -74,19 +78,28 @@ class CachedJudge:
     ) -> list[JudgeScore]:
         """Score (prompt, response) pairs; stored scores first, the rest by the judge."""
         progress.start("judge", total=len(items))
-        keys = [self._key(self.rendered(*item)) for item in items]
+        keys = []
+        for item in items:
+            parts = [FORMAT, self.name, self._identity, self.rendered(*item)]
+            keys.append(hashlib.sha256(json.dumps(parts).encode()).hexdigest())
         copies = Counter(keys)
         scores = self._cache.get(list(copies))
         known = sum(copies[key] for key in scores)
-        self._tell(known, len(items), progress)
+        self.reused += known
+        if known:
+            progress.note(f"{known} of {len(items)} scores reused: the judge had read them before")
+        self._pass_notes_on(progress)
         progress.advance(known)
         fresh = {key: item for key, item in zip(keys, items, strict=True) if key not in scores}
-        for some in _chunks(sorted(fresh, key=lambda key: -sum(map(len, fresh[key])))):
+        # The longest texts first: if memory is too small for them, it shows at once.
+        longest_first = sorted(fresh, key=lambda key: -sum(map(len, fresh[key])))
+        for start in range(0, len(longest_first), CHUNK):
+            some = longest_first[start : start + CHUNK]
             given = self._judge.score([fresh[key] for key in some], progress=NotesTo(progress.note))
             scores |= dict(zip(some, given, strict=True))
             self._cache.put({key: scores[key] for key in some})
             progress.advance(sum(copies[key] for key in some))
-        self._tell_notes(progress)
+        self._pass_notes_on(progress)
         progress.finish()
         return [scores[key] for key in keys]
 
@@ -99,43 +112,18 @@ class CachedJudge:
         """Return exactly what the judge reads."""
         return self._judge.rendered(prompt, response)
 
-    def _key(self, rendered: str) -> str:
-        parts = [FORMAT, self.name, self._identity, rendered]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    def _tell(self, known: int, num_items: int, progress: Progress) -> None:
-        self.reused += known
-        if known:
-            progress.note(f"{known} of {num_items} scores reused: the judge had read them before")
-        self._tell_notes(progress)
-
-    def _tell_notes(self, progress: Progress) -> None:
+    def _pass_notes_on(self, progress: Progress) -> None:
         while self._cache.notes:
             progress.note(self._cache.notes.pop(0))
 
 
 def cached(judge: Judge, cache: ScoreCache, identity: str) -> CachedJudge:
-    """Let a judge reuse the scores that it has given before.
+    """Return a judge that reuses the scores that it has given before.
 
     Args:
         judge: Any.
         cache: Where scores are kept. Only finite ones are, with their flags.
-        identity: All that a score hangs on beside what the judge reads: its weights, settings,
+        identity: All that a score depends on besides what the judge reads: weights, settings,
             precision, device class, library versions, code. Two judges of one identity are one.
     """
     return CachedJudge(judge, cache, identity)
-
-
-def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Split keys, the longest texts first as they came: want of memory shows at once."""
-    for start in range(0, len(keys), CHUNK):
-        yield keys[start : start + CHUNK]
-
-
-def _written(score: float, flags: Iterable[str]) -> bytes:
-    return json.dumps([float(score).hex(), *flags]).encode()
-
-
-def _read(value: bytes) -> JudgeScore:
-    score, *flags = json.loads(value)
-    return JudgeScore(score=float.fromhex(score), flags=tuple(flags))

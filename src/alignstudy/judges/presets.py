@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from alignstudy.errors import UnknownNameError
 from alignstudy.judges.kinds.seqcls import SeqClsSettings
 
 _SYNPREF = ("synpref-40m",)
@@ -37,17 +35,6 @@ class JudgePreset:
         return f"{self.path} (licence: {self.licence}). {self.note}"
 
 
-def preset(name: str) -> JudgePreset:
-    """Return a known judge.
-
-    Raises:
-        UnknownNameError: If none has that name; the nearest is offered.
-    """
-    if name not in PRESETS:
-        raise UnknownNameError("judge preset", name, PRESETS)
-    return PRESETS[name]
-
-
 def _skywork(size: str, licence: str, *, wide: bool) -> JudgePreset:
     """Describe one of the Skywork-Reward-V2 models (Liu et al. 2025, arXiv:2507.01352)."""
     return JudgePreset(
@@ -57,22 +44,23 @@ def _skywork(size: str, licence: str, *, wide: bool) -> JudgePreset:
         trained_on=_SYNPREF,
         licence=licence,
         note="Reads whole dialogues by chat template; trained on curated pairs of many sources,"
-        " not on HH-RLHF's labels as they are: a second judge beside one that was.",
+        " not on HH-RLHF's labels as they are: a second judge next to one that was.",
     )
 
 
-def _by_name(presets: Iterable[JudgePreset]) -> dict[str, JudgePreset]:
-    return {each.name: each for each in presets}
-
-
-PRESETS: dict[str, JudgePreset] = _by_name(
-    [
+PRESETS: dict[str, JudgePreset] = {
+    each.name: each
+    for each in (
         JudgePreset(
             name="oa-deberta-v2",
             path="OpenAssistant/reward-model-deberta-v3-large-v2",
             settings=SeqClsSettings(),
-            trained_on=("hh-rlhf", "webgpt_comparisons", "summarize_from_feedback",
-                        "synthetic-instruct-gptj-pairwise"),
+            trained_on=(
+                "hh-rlhf",
+                "webgpt_comparisons",
+                "summarize_from_feedback",
+                "synthetic-instruct-gptj-pairwise",
+            ),
             licence="MIT",
             note="The published study's judge (0.4 billion parameters). Not independent of policies"
             " trained on HH-RLHF; RewardBench measured 56 to 59% pair accuracy on harmlessness, 70"
@@ -94,6 +82,6 @@ PRESETS: dict[str, JudgePreset] = _by_name(
         _skywork("Llama-3.2-1B", "Llama 3.2 Community License", wide=False),
         _skywork("Llama-3.2-3B", "Llama 3.2 Community License", wide=True),
         _skywork("Llama-3.1-8B", "Llama 3.1 Community License", wide=True),
-    ]
-)  # fmt: skip
+    )
+}
 """Every known judge, by name."""

@@ -1,7 +1,7 @@
 """Ways to train: records and a model folder in, a trained model folder out.
 
-One file a method: its settings. `trained_by_trl.py` names the methods; `_trl.py` is the only file
-that imports TRL.
+One file a method: its settings. `loop/trained_by_trl.py` names the methods; only
+`loop/trl_adapter.py` imports TRL.
 """
 
 from alignstudy.methods.base import (

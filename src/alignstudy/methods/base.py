@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -13,8 +13,11 @@ from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Document, GuardOutcome, Pair
 from alignstudy.settings import Many, Settings
 
+Trainer = Any
+"""One of TRL's trainers: only one module knows its types."""
+
 METRICS_FILE = "metrics.jsonl"
-"""One JSON line a logged step, beside the trained weights."""
+"""One JSON line a logged step, next to the trained weights."""
 
 
 class LoRASettings(Settings):
@@ -26,8 +29,7 @@ class LoRASettings(Settings):
         default=0.05,
         ge=0,
         lt=1,
-        description="dropout on the adapter's input; holds whatever `dropout` says, which is about"
-        " the model's own",
+        description="dropout on the adapter's input, whatever `dropout` is: that is the model's",
     )
     target_modules: Many[str] = Field(
         default=("q_proj", "v_proj"), min_length=1, description="names of the adapted layers"
@@ -35,7 +37,7 @@ class LoRASettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """What every method can be told; names as in transformers' TrainingArguments.
+    """Settings of every method; names as in transformers' TrainingArguments.
 
     The optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
     """
@@ -47,7 +49,7 @@ class TrainingSettings(Settings):
     max_steps: int | None = Field(
         default=None, ge=1, description="stop after so many steps; overrides num_train_epochs"
     )
-    learning_rate: float = Field(default=2e-5, gt=0, description="its peak")
+    learning_rate: float = Field(default=2e-5, gt=0, description="peak learning rate")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         default="linear", description="how the learning rate falls after the warm-up"
     )
@@ -55,44 +57,46 @@ class TrainingSettings(Settings):
         default=0, ge=0, description="steps of linear warm-up; below 1: the share of all steps"
     )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to it")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="norm to which gradients are clipped"
+    )
     per_device_train_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default=8,
-        description="most rows a micro-batch; auto: as many of an update's as memory holds",
+        description="rows per micro-batch, at most; auto: as many as fit in memory",
     )
     gradient_accumulation_steps: int = Field(
         default=1,
         ge=1,
-        description="times per_device_train_batch_size: the rows an update (the optimizer's step)",
+        description="times per_device_train_batch_size: the rows per optimizer step",
     )
     total_train_batch_size: int | None = Field(
         default=None,
         ge=1,
-        description="the rows an update, with per_device_train_batch_size: auto; null: 8",
+        description="rows per optimizer step with per_device_train_batch_size: auto; null: 8",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
         description="fp32; bf16: mixed precision, master weights in float32, refused if its loss"
-        " curve leaves float32's; auto: bf16 on a GPU that computes it, if the curves agree",
+        " curve departs from float32's; auto: bf16 on a GPU that supports it, if the curves agree",
     )
     max_length: int = Field(
-        default=512, ge=2, description="tokens a row, prompt and response; the end is cut off"
+        default=512, ge=2, description="tokens per row, prompt and response; the end is truncated"
     )
     dropout: Literal["off", "keep"] = Field(
         default="keep",
         description="off: every dropout of the model is 0; keep: its configuration's",
     )
     group_by_length: bool = Field(
-        default=False, description="batches of rows of like length: less padding, another order"
+        default=False, description="batches of rows of similar length: less padding, another order"
     )
-    lora: LoRASettings | None = Field(default=None, description="null: full weights are trained")
+    lora: LoRASettings | None = Field(default=None, description="null: train the full weights")
     save_steps: int | None = Field(
         default=None,
         ge=1,
         description="steps between checkpoints; null: a tenth of all, 500 at most,"
         " but not within 20 seconds of the last",
     )
-    logging_steps: int = Field(default=1, ge=1, description="steps a line of metrics.jsonl")
+    logging_steps: int = Field(default=1, ge=1, description="steps per line of metrics.jsonl")
 
     @property
     def effective_batch_size(self) -> int:
@@ -114,10 +118,6 @@ class TrainingSettings(Settings):
                 "total_train_batch_size goes with per_device_train_batch_size: auto; otherwise an"
                 " update has per_device_train_batch_size * gradient_accumulation_steps rows"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_has_an_effect(self) -> TrainingSettings:
         if self.warmup_steps > 0 and self.lr_scheduler_type == "constant":
             raise ValueError(
                 "lr_scheduler_type 'constant' ignores warmup_steps; use 'constant_with_warmup'"
@@ -169,7 +169,7 @@ class WorkDone:
         micro_batches: Passes forward and backward.
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
-        out_of_memory: How often micro-batches were halved for want of memory.
+        out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
     real_tokens: int = 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.loss_formulas import Divergence, LossOptions
@@ -13,27 +13,26 @@ from alignstudy.methods.losses import LOSSES
 from alignstudy.settings import Many
 
 
-def _as_many(value: object) -> object:
-    """Take one name for a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
 class DPOSettings(TrainingSettings):
     """How to optimize preferences against a reference, which is always the parent model."""
 
     method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
-    learning_rate: float = Field(default=5e-6, gt=0, description="its peak")
+    learning_rate: float = Field(default=5e-6, gt=0, description="peak learning rate")
     dropout: Literal["off", "keep"] = Field(
         default="off",
         description="off: every dropout of the model is 0, so that policy and reference are"
         " compared without noise; keep: its configuration's (the published study)",
     )
-    beta: float = Field(default=0.1, gt=0, description="how dear it is to leave the reference")
-    loss_type: Annotated[Many[str], BeforeValidator(_as_many)] = Field(
-        default=("sigmoid",), min_length=1, description="one loss, or several that are added"
+    beta: float = Field(
+        default=0.1, gt=0, description="strength of the KL penalty to the reference"
+    )
+    loss_type: Many[str] = Field(
+        default=("sigmoid",),
+        min_length=1,
+        description="one loss, or several whose sum is minimized",
     )
     loss_weights: Many[float] | None = Field(
-        default=None, description="one weight a loss; null: 1 each"
+        default=None, description="one weight per loss; null: 1 each"
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=0.5, description="share of flipped preferences that the loss assumes"
@@ -57,7 +56,7 @@ class DPOSettings(TrainingSettings):
 
     @property
     def in_order(self) -> bool:
-        """Whether a loss hangs on which rows share a micro-batch."""
+        """Whether a loss depends on which rows share a micro-batch."""
         return any(name == "sft" or LOSSES[name].sorts_batch for name in self.loss_type)
 
     @property
@@ -70,6 +69,11 @@ class DPOSettings(TrainingSettings):
             f_alpha_divergence_coef=self.f_alpha_divergence_coef,
             discopop_tau=self.discopop_tau,
         )
+
+    @field_validator("loss_type", mode="before")
+    @classmethod
+    def _one_name_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("loss_type")
     @classmethod
@@ -86,57 +90,50 @@ class DPOSettings(TrainingSettings):
         return names
 
     @model_validator(mode="after")
-    def _no_option_is_ignored(self) -> DPOSettings:
-        for fault in (
-            self._weights_fault(),
-            self._smoothing_fault(),
-            self._divergence_fault(),
-            self._batch_fault(),
-        ):
-            if fault:
-                raise ValueError(fault)
+    def _every_loss_has_its_weight(self) -> DPOSettings:
+        weights, number = self.loss_weights, len(self.loss_type)
+        if weights is not None and len(weights) != number:
+            raise ValueError(f"{len(weights)} loss_weights for {number} losses: give one each")
+        if weights is not None and 0 in weights:
+            raise ValueError("a loss of weight 0 is ignored: leave it out of loss_type")
         return self
 
-    def _weights_fault(self) -> str:
-        if self.loss_weights is not None and len(self.loss_weights) != len(self.loss_type):
-            return (
-                f"{len(self.loss_weights)} loss_weights for {len(self.loss_type)} losses:"
-                " give one each"
-            )
-        if self.loss_weights is not None and 0 in self.loss_weights:
-            return "a loss of weight 0 is ignored: leave it out of loss_type"
-        return ""
-
-    def _smoothing_fault(self) -> str:
-        heeding = [name for name in self.loss_type if LOSSES[name].label_smoothing != "ignored"]
-        needing = [name for name in self.loss_type if LOSSES[name].label_smoothing == "required"]
-        if self.label_smoothing and not heeding:
-            users = [name for name, loss in LOSSES.items() if loss.label_smoothing != "ignored"]
-            return (
+    @model_validator(mode="after")
+    def _smoothing_has_an_effect(self) -> DPOSettings:
+        needs = {name: loss.label_smoothing for name, loss in LOSSES.items()}
+        asked = [needs[name] for name in self.loss_type]
+        if self.label_smoothing and set(asked) == {"ignored"}:
+            users = [name for name, need in needs.items() if need != "ignored"]
+            raise ValueError(
                 f"label_smoothing is ignored by {', '.join(self.loss_type)}; it has a meaning in"
                 f" {', '.join(users)}"
             )
-        if needing and not self.label_smoothing:
-            return f"{', '.join(needing)} needs label_smoothing above 0"
-        return ""
+        if "required" in asked and not self.label_smoothing:
+            needing = [name for name in self.loss_type if needs[name] == "required"]
+            raise ValueError(f"{', '.join(needing)} needs label_smoothing above 0")
+        return self
 
-    def _divergence_fault(self) -> str:
+    @model_validator(mode="after")
+    def _divergence_has_an_effect(self) -> DPOSettings:
         others = [
             name for name in self.loss_type if name != "sft" and not LOSSES[name].f_divergence
         ]
         if self.f_divergence_type != "reverse_kl" and others:
-            return f"f_divergence_type is ignored by {', '.join(others)}"
+            raise ValueError(f"f_divergence_type is ignored by {', '.join(others)}")
         if self.f_alpha_divergence_coef != 0.5 and self.f_divergence_type != "alpha_divergence":
-            return "f_alpha_divergence_coef is ignored unless f_divergence_type: alpha_divergence"
+            raise ValueError(
+                "f_alpha_divergence_coef is ignored unless f_divergence_type: alpha_divergence"
+            )
         if self.discopop_tau != 0.05 and "discopop" not in self.loss_type:
-            return "discopop_tau is ignored unless discopop is among the losses"
-        return ""
+            raise ValueError("discopop_tau is ignored unless discopop is among the losses")
+        return self
 
-    def _batch_fault(self) -> str:
+    @model_validator(mode="after")
+    def _sorted_batches_have_rows(self) -> DPOSettings:
         sorting = [name for name in self.loss_type if LOSSES[name].sorts_batch]
         if sorting and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
-            return (
+            raise ValueError(
                 f"{', '.join(sorting)} sorts inside the micro-batch: with"
                 " one row in it, it is plain DPO"
             )
-        return ""
+        return self

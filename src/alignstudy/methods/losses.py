@@ -55,24 +55,15 @@ def preference_loss(
     """
     total = 0.0
     for name, weight in zip(names, weights or [1.0] * len(names), strict=True):
-        total += weight * float(loss_named(name).formula(logps, options).mean())
+        if name not in LOSSES:
+            raise UnknownNameError("loss_type", name, LOSSES)
+        total += weight * float(LOSSES[name].formula(logps, options).mean())
     return total
 
 
 def at_reference(logps: PairLogps) -> PairLogps:
     """Return the same pairs for a policy that *is* the reference: every log-ratio 0."""
     return replace(logps, chosen=logps.ref_chosen, rejected=logps.ref_rejected)
-
-
-def loss_named(name: str) -> Loss:
-    """Look a loss up.
-
-    Raises:
-        UnknownNameError: If there is none of that name; the nearest one is offered.
-    """
-    if name not in LOSSES:
-        raise UnknownNameError("loss_type", name, LOSSES)
-    return LOSSES[name]
 
 
 LOSSES: Mapping[str, Loss] = {

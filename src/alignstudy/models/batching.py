@@ -1,4 +1,4 @@
-"""Batches by length and token budget, or by cost; smaller ones where memory doesn't suffice."""
+"""Batches by length and token budget; smaller ones where memory doesn't suffice."""
 
 from __future__ import annotations
 
@@ -35,47 +35,6 @@ def length_batches(
         else:
             batches.append([row])
     return batches
-
-
-def plan_batches(
-    lengths: Sequence[int],
-    *,
-    cost: Callable[[int, int], float],
-    batch_size: int,
-    max_batch_tokens: int,
-) -> list[list[int]]:
-    """Group row numbers into the batches that cost least, the longest rows first.
-
-    Sorted by length, a batch is a stretch of neighbours; the cheapest cut into stretches is found
-    exactly, by dynamic programming. It depends on lengths and costs only.
-
-    Args:
-        lengths: Tokens of each row, all that will be held for it.
-        cost: Of a batch, by its number of rows and its longest row; any unit.
-        batch_size: Most rows a batch.
-        max_batch_tokens: Most rows times longest row a batch; a longer row goes alone.
-
-    Returns:
-        Every row number once.
-    """
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    cheapest, begins = [0.0], [0]  # of the first n rows: their cost, where their last batch begins
-    for end in range(1, len(order) + 1):
-        options = []
-        for start in range(end - 1, max(end - batch_size, 0) - 1, -1):
-            rows, longest = end - start, lengths[order[start]]
-            if rows > 1 and rows * longest > max_batch_tokens:
-                break  # more rows, and longer ones, are more still
-            options.append((cheapest[start] + cost(rows, longest), start))
-        least, start = min(options)
-        cheapest.append(least)
-        begins.append(start)
-    batches: list[list[int]] = []
-    end = len(order)
-    while end:
-        batches.append(order[begins[end] : end])
-        end = begins[end]
-    return batches[::-1]
 
 
 def run_halving(
@@ -116,7 +75,7 @@ def run_halving(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell want of memory from any other fault; the CPU's allocator has no class for it."""
+    """Whether memory ran out; the CPU's allocator has no class for it."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

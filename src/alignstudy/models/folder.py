@@ -16,10 +16,11 @@ from alignstudy.errors import (
     EnvironmentFault,
     GuardError,
     InputError,
+    first_line,
 )
 
 ADAPTER_RECORD = "alignstudy.json"
-"""Lies beside `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
+"""Lies next to `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
 
 NEEDED = (
     "a model folder holds config.json, weights (model.safetensors or pytorch_model.bin) and a"
@@ -81,13 +82,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def named_faults(folder: Path) -> Iterator[None]:
-    """Return what is wrong with a folder in the project's errors, whatever a library raised.
+    """Turn whatever a library raises of a folder into the project's errors.
 
     Raises:
         GuardError: If a pickle holds code.
         DamagedArtefactError: If a weight file can't be read as one.
         InputError: If a file is missing or the architecture is not known.
-        EnvironmentFault: If a file can't be read for want of permission or a sound disk.
+        EnvironmentFault: If permissions or a faulty disk keep a file from being read.
     """
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
@@ -99,7 +100,8 @@ def named_faults(folder: Path) -> Iterator[None]:
     except (SafetensorError, EOFError) as error:
         raise _damaged(folder, error) from error
     except RuntimeError as error:
-        if not _is_read_fault(error):
+        of_reading = ("PytorchStreamReader", "file in archive", "mmap")
+        if not any(mark in str(error) for mark in of_reading):
             raise
         raise _damaged(folder, error) from error
     except OSError as error:
@@ -108,13 +110,8 @@ def named_faults(folder: Path) -> Iterator[None]:
         raise _unusable(folder, error) from error
 
 
-def first_line(error: BaseException) -> str:
-    """Say an error in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedArtefactError:
-    """Tell a pickle that wants to run code from one that is broken."""
+    """Distinguish a pickle that would run code from one that is broken."""
     words = str(error)
     if "GLOBAL" not in words and "REDUCE" not in words and "BUILD" not in words:
         return _damaged(folder, error)
@@ -127,7 +124,7 @@ def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedA
 
 
 def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
-    """Say that a weight file is broken."""
+    """Return the error of a broken weight file."""
     return DamagedArtefactError(
         f"a weight file in {folder} can't be read",
         why=first_line(error),
@@ -136,13 +133,13 @@ def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
 
 
 def _unusable(folder: Path, error: BaseException) -> InputError:
-    """Say that no model or tokenizer comes out of a folder."""
+    """Return the error of a folder that no model or tokenizer can be loaded from."""
     why = " ".join(str(error).split()) or type(error).__name__
     return InputError(f"nothing can be loaded from {folder}", why=why, hint=NEEDED)
 
 
 def _file_fault(folder: Path, error: OSError) -> AlignstudyError:
-    """Tell a file that is cut short or closed to us from one that is missing."""
+    """Distinguish a file that is truncated or unreadable from one that is missing."""
     if error.errno in {None, errno.ENOENT}:
         return _unusable(folder, error)
     if error.errno == errno.EINVAL:  # a zip archive's directory points outside the file
@@ -152,8 +149,3 @@ def _file_fault(folder: Path, error: OSError) -> AlignstudyError:
         why=error.strerror or str(error),
         hint="check its permissions and the disk",
     )
-
-
-def _is_read_fault(error: RuntimeError) -> bool:
-    """Tell torch's file reader's errors from any other runtime error."""
-    return any(mark in str(error) for mark in ("PytorchStreamReader", "file in archive", "mmap"))

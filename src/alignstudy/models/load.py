@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import GuardError, InputError, first_line
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import (
     ADAPTER_RECORD,
     check_no_code,
-    first_line,
     named_faults,
     read_json,
     weight_files,
@@ -58,6 +57,15 @@ def load_causal_lm(
     if weights.base is not None:
         model = _apply_adapter(model, weights.folder)
     return model.to(device).eval()
+
+
+def load_plain_lm(weights: Weights, *, device: str, dtype: str = "float32") -> PreTrainedModel:
+    """Load a language model without PEFT's wrapper, whose `generate` rewrites settings.
+
+    Of an adapter it is the model inside, which has the adapter.
+    """
+    model = load_causal_lm(weights, dtype=dtype, device=device)
+    return model.get_base_model() if weights.base is not None else model
 
 
 def load_classifier(
@@ -114,13 +122,8 @@ def _read_config(folder: Path, dropout: float | None) -> PretrainedConfig:
     check_no_code(folder)
     with named_faults(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    if dropout is not None:
-        _set_dropout(config, dropout)
-    return config
-
-
-def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
-    """Set every dropout probability of a configuration."""
+    if dropout is None:
+        return config
     if not 0 <= dropout < 1:
         raise InputError(f"dropout {dropout} is no probability", hint="give a number in [0, 1)")
     for name, value in config.to_dict().items():
@@ -128,6 +131,7 @@ def _set_dropout(config: PretrainedConfig, dropout: float) -> None:
             setattr(config, name, dropout)
     if dropout == 0 and getattr(config, "layerdrop", None):
         config.layerdrop = 0.0
+    return config
 
 
 def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> PreTrainedModel:  # noqa: ANN401 - an Auto class
@@ -141,21 +145,34 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
     safe = weight_files(folder)[0].suffix == ".safetensors"
-    with named_faults(folder), _no_loading_bar():
+    with named_faults(folder), no_loading_bar():
         model, report = auto.from_pretrained(
-            folder, config=config, dtype=getattr(torch, dtype), use_safetensors=safe,
-            weights_only=True, trust_remote_code=False, local_files_only=True,
-            ignore_mismatched_sizes=True, output_loading_info=True,
-        )  # fmt: skip
+            folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=safe,
+            weights_only=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     _check_report(folder, model, report)
-    _align(model)
+    # Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
+    # the same weights in two files would give results that differ in the last bit.
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
     return model
 
 
 def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) -> None:
     """Refuse weights that were made up, and layers that the configuration leaves out."""
     mismatched = [str(item[0]) for item in report["mismatched_keys"]]
-    surplus = _left_out(report["unexpected_keys"], model.state_dict())
+    # Named like the model's own but for a number: of layers that config.json doesn't build.
+    own = {_numberless(name) for name in model.state_dict()}
+    unexpected = report["unexpected_keys"]
+    surplus = [k for k in unexpected if any(name.endswith(_numberless(k)) for name in own)]
     faults = [
         ("are not in the files", report["missing_keys"]),
         ("have another shape in the files", mismatched),
@@ -163,31 +180,14 @@ def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) 
         ("could not be converted", report.get("conversion_errors") or ()),
         ("gave errors", report.get("error_msgs") or ()),
     ]
-    told = [f"{_some(names)} {fault}" for fault, names in faults if names]
-    if told:
+    found = [f"{_some(names)} {fault}" for fault, names in faults if names]
+    if found:
         raise GuardError(
             f"the weights in {folder} don't make a {type(model).__name__}",
-            why="; ".join(told),
+            why="; ".join(found),
             hint="use a checkpoint of this class (a reward model has a trained head), and the"
             " config.json that belongs to it",
         )
-
-
-def _align(model: PreTrainedModel) -> None:
-    """Let every tensor begin where an allocated one would.
-
-    Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
-    the same weights in two files would give results that differ in the last bit.
-    """
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.data_ptr() % 64:
-            tensor.data = tensor.data.clone()
-
-
-def _left_out(unexpected: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Pick the unexpected weights that are named like the model's own, but for a number."""
-    patterns = {_numberless(name) for name in known}
-    return [name for name in unexpected if any(p.endswith(_numberless(name)) for p in patterns)]
 
 
 def _numberless(name: str) -> str:
@@ -205,8 +205,8 @@ def _check_adapter_base(adapter: Path, base: Path) -> None:
     read_json(adapter / "adapter_config.json")
     if not (adapter / ADAPTER_RECORD).is_file():
         raise GuardError(
-            f"the adapter {adapter} doesn't say which base it was trained on",
-            why=f"there is no {ADAPTER_RECORD} beside adapter_config.json",
+            f"the adapter {adapter} doesn't record which base it was trained on",
+            why=f"there is no {ADAPTER_RECORD} next to adapter_config.json",
             hint="train it with alignstudy, or merge it into its base and use the full weights",
         )
     record = read_json(adapter / ADAPTER_RECORD)
@@ -220,7 +220,7 @@ def _check_adapter_base(adapter: Path, base: Path) -> None:
 
 
 def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put an adapter on its base; every weight of it must come from the file."""
+    """Apply an adapter to its base; every weight of it must come from the file."""
     from peft import PeftModel, get_peft_model_state_dict
     from peft.utils import load_peft_weights
 
@@ -247,7 +247,7 @@ def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
+def no_loading_bar() -> Iterator[None]:
     """Keep the library's own progress bar off the terminal: the caller has one."""
     from transformers.utils import logging
 

@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignstudy.dialogue import CUE
-from alignstudy.errors import AlignstudyError, DamagedArtefactError, GuardError, InputError
-from alignstudy.models.folder import NEEDED, check_no_code, first_line, named_faults, read_json
+from alignstudy.errors import (
+    AlignstudyError,
+    DamagedArtefactError,
+    GuardError,
+    InputError,
+    first_line,
+)
+from alignstudy.models.folder import NEEDED, check_no_code, named_faults, read_json
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -84,17 +90,14 @@ def text_stays_open(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
 
 def _check_merges(folder: Path) -> None:
     """Refuse half a BPE tokenizer: without merges it would split into letters, silently."""
-    held = {name for name in ("vocab.json", "merges.txt") if _holds_words(folder / name)}
+    files = [folder / name for name in ("vocab.json", "merges.txt")]
+    held = [file.name for file in files if file.is_file() and file.stat().st_size > 0]
     if len(held) == 1 and not (folder / "tokenizer.json").is_file():
         raise InputError(
             f"{folder} holds half a tokenizer",
-            why=f"there is only {held.pop()} (or the other is empty)",
+            why=f"there is only {held[0]} (or the other is empty)",
             hint=NEEDED,
         )
-
-
-def _holds_words(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size > 0
 
 
 def well_formed(text: str) -> str:

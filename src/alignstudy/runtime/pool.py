@@ -142,8 +142,11 @@ _loaded: dict[str, Callable[[], Callable[[Any, Note], Any]]] = {}
 def _begin(load: Load, threads: int | None) -> None:
     """Prepare a worker: no network, no words on the terminal, no life without its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-                   "TOKENIZERS_PARALLELISM": "false"}  # fmt: skip
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what libraries print would tear the progress bar
         os.dup2(silence, stream)

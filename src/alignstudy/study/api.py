@@ -24,6 +24,7 @@ from alignstudy.study.provenance import machine, redacted, versions
 from alignstudy.study.results import Run
 from alignstudy.study.run.parallel import make_in_parallel
 from alignstudy.study.run.plan import PlanLine, make_plan
+from alignstudy.study.run.publishing import show_all
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.signals import stop_signals
@@ -73,8 +74,14 @@ class Study:
         text, settings = load_settings(str(study), overrides)
         file = Path(study).expanduser().absolute()
         folder = Path(out).expanduser() if out is not None else Path("runs") / settings.study
-        return cls(settings=settings, text=text, folder=folder.absolute(), offline=offline,
-                   overrides=tuple(overrides), source=file if file.is_file() else None)  # fmt: skip
+        return cls(
+            settings=settings,
+            text=text,
+            folder=folder.absolute(),
+            offline=offline,
+            overrides=tuple(overrides),
+            source=file if file.is_file() else None,
+        )
 
     def located(self, *, fetch: bool) -> Located:
         """Find the sources; fetch them if asked to."""
@@ -86,7 +93,7 @@ class Study:
         return build(self.settings, located, device_class(self.settings), folder)
 
     def plan(self) -> tuple[list[PlanLine], Located]:
-        """Say for every stage whether it is cached or new, and why; run nothing."""
+        """Return for every stage whether it is cached or new, and why; run nothing."""
         located = self.located(fetch=False)
         before = RunFolder(path=self.folder).last_keys()
         return make_plan(self.graph(located).goals, self.store, before), located
@@ -100,13 +107,11 @@ class Study:
 
         Args:
             only: A stage (as `plan` names it, or a part of its name): run it and what it needs.
-            progress: Where to tell how it goes.
+            progress: What shows how far the run is.
 
         Raises:
             AlignstudyError: With what failed, why, how to fix it, what was kept.
         """
-        from alignstudy.study.run.publishing import show_all
-
         folder = RunFolder(path=self.folder)
         with folder.locked(), stop_signals(progress.note) as should_stop:
             folder.write("study.yaml", self.text)
@@ -118,31 +123,30 @@ class Study:
                 stages = in_order(graph.goals)
                 record.located, record.stages = located, stages
                 goals = graph.goals if only is None else matching(stages, only)
-                record.runner = Runner(
-                    store=self.store, device=device_of(self.settings), progress=progress,
-                    threads=self.settings.threads, workers=worker_count(self.settings),
+                record.runner = runner = Runner(
+                    store=self.store,
+                    device=device_of(self.settings),
+                    progress=progress,
+                    threads=self.settings.threads,
+                    workers=worker_count(self.settings),
                     should_stop=should_stop,
-                )  # fmt: skip
-                _tell_absent(located, record.runner)
-                make_in_parallel(record.runner, goals)
+                )
+                for judge, why in located.absent.items():
+                    runner.notes.append(f"judge {judge} absent: {why}")
+                    progress.note(runner.notes[-1])
+                make_in_parallel(runner, goals)
                 for goal in goals:
-                    record.runner.make(goal)
+                    runner.make(goal)
                 keys = {goal.key for goal in goals}
                 chosen = [export for export in graph.exports if export.stage.key in keys]
-                show_all(folder, chosen, record.runner)
-                _refuse_incomplete(stages, record.runner, self.folder)
-            runner = record.runner
+                show_all(folder, chosen, runner)
+                _refuse_incomplete(stages, runner, self.folder)
         return Run(
-            folder=self.folder, executed=tuple(runner.executed), stages=len(stages),
+            folder=self.folder,
+            executed=tuple(runner.executed),
+            stages=len(stages),
             notes=tuple(runner.notes),
-        )  # fmt: skip
-
-
-def _tell_absent(located: Located, runner: Runner) -> None:
-    """Say on the terminal and in the record, not only in the report, which judges are missing."""
-    for judge, why in located.absent.items():
-        runner.notes.append(f"judge {judge} absent: {why}")
-        runner.progress.note(runner.notes[-1])
+        )
 
 
 def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
@@ -171,13 +175,13 @@ def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) ->
                 "the comparison is incomplete: " + "; ".join(incomplete),
                 why="rates over what is left are not rates over the prompts that were asked",
                 hint="use another judge or precision, or score what the judge can read",
-                kept=f"everything, in {folder}: figures and report say what is missing",
+                kept=f"everything, in {folder}: figures and report show what is missing",
             )
 
 
 @dataclass
 class _Record:
-    """What provenance.json will say, however the run ends."""
+    """What provenance.json will hold, however the run ends."""
 
     study: Study
     folder: RunFolder
@@ -205,7 +209,9 @@ class _Record:
             self.folder.write(PROVENANCE, self._text(status, started, last))
 
     def _text(self, status: str, started: datetime, last: dict[str, Any]) -> str:
-        settings = self.study.settings
+        settings, runner = self.study.settings, self.runner
+        measured = {"workers": runner.workers} if runner else {}
+        found = self.located.found if self.located else {}
         record = {
             "study": settings.study,
             "status": status,
@@ -217,29 +223,19 @@ class _Record:
             "seeds": list(settings.seeds),
             "device": device_class(settings),
             "versions": versions(),
-            "machine": {**machine(), **self._measured()},
-            "sources": self._sources(),
-            "executed": list(self.runner.executed) if self.runner else [],
-            "notes": list(self.runner.notes) if self.runner else [],
+            "machine": {**machine(), **measured},
+            "sources": {
+                role: {"name": item.source.name, "commit": item.commit, "digest": item.digest}
+                for role, item in found.items()
+            },
+            "executed": list(runner.executed) if runner else [],
+            "notes": list(runner.notes) if runner else [],
             "stages": self._stages(last),
         }
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
-    def _measured(self) -> dict[str, Any]:
-        """Return what the run measured of its machine, and over how many processes it spread."""
-        if self.runner is None:
-            return {}
-        return {"workers": self.runner.workers}
-
-    def _sources(self) -> dict[str, Any]:
-        found = self.located.found if self.located else {}
-        return {
-            role: {"name": item.source.name, "commit": item.commit, "digest": item.digest}
-            for role, item in found.items()
-        }
-
     def _stages(self, last: dict[str, Any]) -> list[dict[str, Any]]:
-        """List the finished stages; one that wasn't reached keeps what the last run said."""
+        """List the finished stages; one that wasn't reached keeps the last run's line."""
         former = {line["stage"]: line for line in last.get("stages", []) if "stage" in line}
         lines = []
         for stage in self.stages:

@@ -11,12 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from alignstudy.study.graph.stage import NUMERIC_LIBRARIES
 from alignstudy.version import __version__
 
-LIBRARIES = (
-    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
-    "numpy", "scipy", "pydantic",
-)  # fmt: skip
+LIBRARIES = (*NUMERIC_LIBRARIES, "scipy", "pydantic")
 
 _SECRET = re.compile(
     r"hf_[A-Za-z0-9]{8,}|AKIA[A-Z0-9]{12,}|(?i:bearer )\S+|(?i:(token|key|secret)=)\S+"

@@ -53,7 +53,7 @@ class Run:
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """Every estimate and test, as in statistics.json."""
-        return dict(self._json("statistics.json"))
+        return dict(_load(self.folder / "statistics.json"))
 
     def table(self, name: str = "metrics") -> pd.DataFrame:
         """Return a table: metrics, improvement, scores or comparisons.
@@ -76,21 +76,8 @@ class Run:
         rows = []
         for path in sorted((self.folder / "responses").glob("*.json")):
             model, _, prompts = path.stem.rpartition("_")
-            rows += [{"model": model, "prompts": prompts, **row} for row in self._load(path)]
+            rows += [{"model": model, "prompts": prompts, **row} for row in _load(path)]
         return pd.DataFrame(rows)
-
-    def _json(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        return self._load(self.folder / name)
-
-    def _load(self, path: Path) -> Any:  # noqa: ANN401 - JSON
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{path} can't be read",
-                why=str(error),
-                hint="run the study again: what is stored is not made anew",
-            ) from error
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -107,3 +94,14 @@ class Run:
                 hint="name a run folder: runs/<study>",
             )
         return cls(folder=path)
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} can't be read",
+            why=str(error),
+            hint="run the study again: what is stored is not recomputed",
+        ) from error

@@ -281,7 +281,9 @@ def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
 
     monkeypatch.setattr(hf.WorkerPool, "__init__", counted)
     heard = Listener()
-    spread = run(workers=2, start_up=0.0, progress=heard)
+    with monkeypatch.context() as patch:
+        patch.setattr(hf, "workers_that_pay", partial(hf.workers_that_pay, start_up=0.0))
+        spread = run(workers=2, progress=heard)
     assert pools == [2]
     assert (heard.total, heard.done, heard.notes) == (20, 20, ["finished"])
     assert spread == run(workers=2)  # so small a job isn't worth the start

@@ -12,8 +12,9 @@ from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import GuardError
 from alignstudy.judges import LengthSettings, SeqClsSettings, build
-from alignstudy.judges.quality.assess import AssessSettings, assess
+from alignstudy.judges.quality.assess import assess
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.records import Pair
 from alignstudy.records.evidence import quality_from_json, quality_to_json
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from models_fixtures import CORPUS, write_deberta_like_hub
 
-from alignstudy.judges import SeqClsSettings, batch_effect, build, incomplete_share, uncertain
+from alignstudy.judges import SeqClsSettings, batch_effect, build
 from alignstudy.judges.cache import ScoreCache, cached
 
 torch = pytest.importorskip("torch")
@@ -79,11 +79,11 @@ def test_edge_case_07_a_score_that_is_not_finite_is_missing_with_its_reason(fold
     with torch.no_grad():
         asking._model.classifier.bias.fill_(float("nan"))
     (lost, *_) = scores = asking.score(items[:3])
-    assert (lost.score, incomplete_share(scores)) == (None, 1.0)
+    assert [score.score for score in scores] == [None] * 3
     assert "Tell me how to bake bread" in lost.failure.replace("[UNK]", "")
 
 
-def test_edge_case_21_scores_that_hang_on_the_batch_are_measured(folder, items):
+def test_edge_case_21_scores_that_depend_on_the_batch_are_measured(folder, items):
     assert batch_effect(judge(folder), items) == 0
     asking = judge(folder, batch_size=16)
     assert batch_effect(asking, items) < 1e-5
@@ -95,15 +95,7 @@ def test_edge_case_21_scores_that_hang_on_the_batch_are_measured(folder, items):
         return batch
 
     asking._encoder.collate = padded_wrongly
-    effect = batch_effect(asking, items)
-    assert effect > 0.01
-    scores = [score.score for score in asking.score(items)]
-    middle = sorted(scores)[len(scores) // 2]
-    near = uncertain(scores, middle, tolerance=effect)
-    assert scores.index(middle) in near
-    assert near == tuple(
-        at for at, score in enumerate(scores) if middle - effect <= score <= middle + effect
-    )
+    assert batch_effect(asking, items) > 0.01
 
 
 def test_edge_case_22_want_of_memory_halves_the_batch_and_nothing_else(folder, items):

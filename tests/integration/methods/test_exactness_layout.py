@@ -20,9 +20,8 @@ from alignstudy.errors import GuardError
 from alignstudy.methods.batches.encode import encode_preferences
 from alignstudy.methods.reference.values import padded_batch
 from alignstudy.methods.scoring import shared_forward, token_scores
-from alignstudy.methods.scoring.joined_attention import JOINED, use_joined_attention
 from alignstudy.methods.scoring.layout import may_attend
-from alignstudy.methods.scoring.shared_forward import Tally, install
+from alignstudy.methods.scoring.shared_forward import JOINED, Tally, install, use_joined_attention
 from alignstudy.methods.scoring.token_scores import score_targets
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Pair

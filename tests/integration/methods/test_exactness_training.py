@@ -32,10 +32,10 @@ from alignstudy.methods.batches.encode import encode_judgements
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop import trl_adapter as _trl
+from alignstudy.methods.loop import updates as lean
 from alignstudy.methods.loop.assembly import assemble
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
-from alignstudy.methods.scoring import setup as lean
 from alignstudy.methods.scoring import shared_forward
 from alignstudy.methods.scoring.shared_forward import BLOCK, Tally, install
 from alignstudy.methods.sft import SFTSettings

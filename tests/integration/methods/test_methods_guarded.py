@@ -47,8 +47,8 @@ def run(settings, parent, root, **changes):
 
 def build(settings, parent, root, *, dropout=0.0, **changes):
     """Build a trainer as training does, without its guards."""
+    from alignstudy.methods.faults import quiet_libraries
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.loop.quiet import quiet_libraries
 
     job = fx.make_job(settings, parent, root, **changes)
     tokenizer = load_tokenizer(parent)

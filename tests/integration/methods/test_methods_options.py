@@ -63,8 +63,8 @@ def folders(tmp_path_factory):
 
 
 def build(settings, folders, root):
+    from alignstudy.methods.faults import quiet_libraries
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.loop.quiet import quiet_libraries
 
     judge = settings.method == "reward_model"
     parent = folders["judge" if judge else "opt"]

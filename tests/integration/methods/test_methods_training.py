@@ -15,7 +15,7 @@ from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
-from alignstudy.methods.weights.merge import merge_adapter
+from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.load import load_causal_lm, load_classifier
 from alignstudy.models.tokenizers import load_tokenizer
@@ -283,7 +283,7 @@ def test_what_can_not_be_trained_on_is_refused_in_words(opt, tmp_path):
     with pytest.raises(DataError, match="small/train:1 has no rejected"):
         run(DPOSettings(max_length=64), opt, tmp_path / "b", rows=[replace(pair, rejected=None)])
     uncued = Pair(id="x", prompt="\n\nHuman: Hi", chosen=" a", rejected=" b")
-    with pytest.raises(GuardError, match="1 of 1 training prompts don't end in"):
+    with pytest.raises(GuardError, match="1 of 1 prompts don't end in"):
         run(SFTSettings(max_length=64), opt, tmp_path / "c", rows=[uncued])
     with pytest.raises(InputError, match="max_length 512 is more than the model can read"):
         run(SFTSettings(), opt, tmp_path / "d")

@@ -6,7 +6,7 @@ import pytest
 from models_fixtures import write_deberta_like_hub, write_opt_like_hub
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault, GuardError, InputError
-from alignstudy.models.digests import parameter_digest, weights_digest
+from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm, load_classifier, output_index
 from alignstudy.models.tokenizers import load_tokenizer
@@ -334,7 +334,7 @@ def test_adapter_of_another_base_is_refused(adapter, tmp_path):
 def test_adapter_needs_its_record_and_its_base(opt_hub, adapter, tmp_path):
     folder = copied(adapter[0], tmp_path)
     (folder / ADAPTER_RECORD).unlink()
-    with pytest.raises(GuardError, match="doesn't say which base"):
+    with pytest.raises(GuardError, match="doesn't record which base"):
         load_causal_lm(Weights(folder=folder, base=opt_hub[0]))
     (folder / "config.json").write_text((opt_hub[0] / "config.json").read_text())
     with pytest.raises(InputError, match="is an adapter"):
@@ -352,16 +352,10 @@ def test_adapter_with_missing_weights_is_refused(opt_hub, adapter, tmp_path):
         load_causal_lm(Weights(folder=folder, base=opt_hub[0]))
 
 
-def test_digests_see_values_and_names_only(opt_hub, tmp_path):
+def test_a_digest_sees_weights_and_their_names_only(opt_hub, tmp_path):
     folder = copied(opt_hub[0], tmp_path)
     change_config(folder, dropout=0.3)
     assert weights_digest(folder) == weights_digest(opt_hub[0])
-    first, second = (load_causal_lm(Weights(folder=f)) for f in (folder, opt_hub[0]))
-    assert parameter_digest(first) == parameter_digest(second)
-    with torch.no_grad():
-        first.model.decoder.layers[0].fc1.bias[0] += 1e-3
-    assert parameter_digest(first) != parameter_digest(second)
-    assert parameter_digest(second.half()) != parameter_digest(first.half())
     (folder / "pytorch_model.bin").write_bytes(b"other")
     assert weights_digest(folder) != weights_digest(opt_hub[0])
 

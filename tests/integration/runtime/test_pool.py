@@ -139,9 +139,12 @@ def test_workers_end_with_the_process_that_began_them(tmp_path, number):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT.format(tests=Path(__file__).parent)))
     parent = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     with parent:
         begun = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(begun) == 2

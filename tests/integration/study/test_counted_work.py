@@ -68,7 +68,7 @@ def test_tokens_planned_of_a_training_are_those_of_its_encoded_rows(ran, name):
     study, made = ran
     stage = made[name]
     folder = study.store.folder("rows", stage.rows.key)
-    rows = read_part(stage.rows, folder / "rows.jsonl")
+    rows = read_part(stage.rows, folder)
     parent = study.store.folder(stage.parent.kind, stage.parent.key)
     job = type("Job", (), {"settings": stage.settings, "rows": rows})
     columns = encode(job, load_tokenizer(parent)).columns

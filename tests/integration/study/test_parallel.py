@@ -58,8 +58,13 @@ class Toy(Stage):
                 time.sleep(0.01)
             raise InterruptedRunError("stopped", hint="again", kept="the checkpoint")
         time.sleep(self.seconds)
-        facts = {"pid": os.getpid(), "from": began, "to": time.time(), "resumed": resumed,
-                 "workers": job.workers}  # fmt: skip
+        facts = {
+            "pid": os.getpid(),
+            "from": began,
+            "to": time.time(),
+            "resumed": resumed,
+            "workers": job.workers,
+        }
         (job.out / "toy.json").write_text(json.dumps(facts), encoding="utf-8")
         return {}
 
@@ -85,9 +90,11 @@ class Heard:
 
 def runner_of(tmp_path, **given):
     return Runner(
-        store=Store(tmp_path / "home"), device="cpu", workers=2,
+        store=Store(tmp_path / "home"),
+        device="cpu",
+        workers=2,
         **{"progress": Heard(), **given},
-    )  # fmt: skip
+    )
 
 
 def toy(name, **given):
@@ -141,8 +148,10 @@ def test_a_fault_stops_the_others_in_good_order_and_the_next_run_goes_on(tmp_pat
 
 def test_a_killed_worker_ends_the_run_with_words_and_the_next_run_goes_on(tmp_path):
     made = toy("made")
-    arms = [toy(name, does=does, needs=(made,))
-            for name, does in (("waits", "wait for a stop"), ("dies", "die"))]  # fmt: skip
+    arms = [
+        toy(name, does=does, needs=(made,))
+        for name, does in (("waits", "wait for a stop"), ("dies", "die"))
+    ]
     runner = runner_of(tmp_path)
     with pytest.raises(WorkerEndedError) as caught:
         make_in_parallel(runner, arms)
@@ -217,9 +226,11 @@ def test_a_second_ctrl_c_ends_every_process_at_once(tmp_path):
         encoding="utf-8",
     )
     process = subprocess.Popen(
-        [sys.executable, str(script)], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, str(script)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    )
     work = tmp_path / "home" / "work"
     wait_for(lambda: len(list(work.glob("*/checkpoint"))) == 2)
     children = children_of(process.pid)
@@ -235,5 +246,8 @@ def children_of(pid):
     found = Path(f"/proc/{pid}/task/{pid}/children")
     if not found.exists():
         pytest.skip("this system doesn't list a process's children")
-    return [int(child) for task in found.parent.parent.iterdir()
-            for child in (task / "children").read_text().split()]  # fmt: skip
+    return [
+        int(child)
+        for task in found.parent.parent.iterdir()
+        for child in (task / "children").read_text().split()
+    ]

@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alignstudy.analysis.analyze_judge import Margins, Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
+from alignstudy.analysis.margins import Margins
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import ScoredResponse

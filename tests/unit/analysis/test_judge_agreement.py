@@ -11,7 +11,8 @@ from panel_fixtures import rows, thresholds
 from scipy import stats
 
 from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
-from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, combine
+from alignstudy.analysis.judge_panel.combine import PANEL, combine
+from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import StopReason

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from panel_fixtures import rows, thresholds
 from pydantic import ValidationError
 
-from alignstudy.analysis.judge_panel.combine import PANEL, PanelSettings, absence_notes, combine
+from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combine
+from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.errors import InputError, MetricError, UnknownNameError
 from alignstudy.metrics.axes import PUBLISHED
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Thresholds
 from alignstudy.records import ScoredResponse
 
 AXES = ("harmless", "helpful")

@@ -15,11 +15,12 @@ from pydantic import TypeAdapter
 from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import build_matrices
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.report.ratings import JUDGE, read_ratings

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError
 from alignstudy.records import ScoredResponse
 from alignstudy.report.tables.write import csv_text, markdown_file, tables_of

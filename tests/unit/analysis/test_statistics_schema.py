@@ -8,11 +8,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import SCHEMA, Findings
-from alignstudy.analysis.results import Analysis
+from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.records import ScoredResponse
 
 AXES = ("harmless", "helpful")

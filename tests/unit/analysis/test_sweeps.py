@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import InputError
 from alignstudy.records import ScoredResponse
 from alignstudy.stats.intervals import wilson

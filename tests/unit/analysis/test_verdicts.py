@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import VERDICTS, Claim, Verdict
 from alignstudy.analysis.claims.rule import (
     JudgeEvidence,
@@ -16,7 +16,7 @@ from alignstudy.analysis.claims.rule import (
 )
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Comparison
+from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy

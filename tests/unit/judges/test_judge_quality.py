@@ -11,9 +11,12 @@ from pydantic import ValidationError
 
 from alignstudy.errors import DamagedArtefactError, DataError, GuardError
 from alignstudy.judges import ConstantSettings, JudgeScore, LengthSettings, build
-from alignstudy.judges.quality.assess import AssessSettings, as_judged, assess, independence_notes
+from alignstudy.judges.quality.assess import assess
+from alignstudy.judges.quality.calibrate import as_judged
 from alignstudy.judges.quality.held_out import accuracies, score_pairs
+from alignstudy.judges.quality.independence import independence_notes
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.records import Pair
 from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 
@@ -379,7 +382,9 @@ def test_a_quality_survives_json():
     assert quality_from_json(json.loads(json.dumps(quality_to_json(bare)))) == bare
 
 
-@pytest.mark.parametrize("damage", [{"ece": {"harm": 1.0}}, {"accuracies": [{}]}, {"floor": None}])
+@pytest.mark.parametrize(
+    "damage", [{"ece": {"harmless": None}}, {"accuracies": [{}]}, {"floor": None}]
+)
 def test_a_damaged_quality_is_refused(damage):
     plain = quality_to_json(quality(hits(3, 1)))
     if damage == {"floor": None}:

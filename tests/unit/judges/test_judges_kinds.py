@@ -1,10 +1,9 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from alignstudy.errors import InputError, MetricError, UnknownNameError
+from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.judges import (
     JUDGES,
-    MAX_INCOMPLETE_SHARE,
     ConstantSettings,
     JudgeScore,
     JudgeSettings,
@@ -12,8 +11,6 @@ from alignstudy.judges import (
     SeqClsSettings,
     batch_effect,
     build,
-    incomplete_share,
-    uncertain,
 )
 
 ITEMS = [("Hi", "one two  three\nfour"), ("Hi", ""), ("", "  ")]
@@ -65,22 +62,6 @@ def test_simple_judges_say_what_they_read():
     length, constant = build(LengthSettings(), None, "cpu"), build(ConstantSettings(), None, "cpu")
     assert length.rendered("a", "x y") == length.rendered("b", "x y") != length.rendered("a", "x")
     assert constant.rendered("a", "x") == constant.rendered("b", "y")
-
-
-def test_uncertain_scores_lie_within_the_tolerance():
-    scores = [-3.2, None, -3.0, -2.95, -2.5]
-    assert uncertain(scores, -3.0, tolerance=0.1) == (2, 3)
-    assert uncertain(scores, -3.0, tolerance=0.0) == ()
-    with pytest.raises(MetricError):
-        uncertain(scores, -3.0, tolerance=-0.1)
-
-
-def test_incomplete_share_counts_missing_scores():
-    scores = [JudgeScore(score=0.0)] * 98 + [JudgeScore(score=None, failure="nan")] * 2
-    assert incomplete_share(scores) == 0.02 > MAX_INCOMPLETE_SHARE
-    assert incomplete_share(scores[:98]) == 0
-    with pytest.raises(MetricError):
-        incomplete_share([])
 
 
 def test_batch_effect_is_the_largest_move_of_a_score():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import GuardError
 from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.loss_formulas import LossOptions, PairLogps
 
@@ -101,12 +101,6 @@ def test_responses_that_never_follow_the_cues_own_tokens_are_refused():
         guards.cue_is_shared(counts | {"merged_at_border": 8})
 
 
-def test_rows_must_fit_the_context():
-    guards.fits_context(128, 128)
-    with pytest.raises(InputError, match="129"):
-        guards.fits_context(129, 128)
-
-
 @pytest.mark.parametrize("difference", [0.5, float("nan")])
 def test_a_merge_that_changes_logits_is_refused(difference):
     assert guards.merge_is_faithful(1e-6).passed
@@ -119,12 +113,3 @@ def test_packing_that_mixes_documents_is_refused(difference):
     assert guards.documents_are_kept_apart(1e-6, architecture="X").passed
     with pytest.raises(GuardError, match="X reads across"):
         guards.documents_are_kept_apart(difference, architecture="X")
-
-
-def test_non_finite_names_step_rows_and_what_is_kept():
-    error = guards.non_finite(
-        "loss", float("nan"), step=7, rows=["a:1", "a:9"], kept="the checkpoint of step 5"
-    )
-    assert "step 7" in error.what
-    assert "a:1, a:9" in error.why
-    assert error.kept == "the checkpoint of step 5"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alignstudy.errors import UnknownNameError
 from alignstudy.methods.loss_formulas import LossOptions, PairLogps
-from alignstudy.methods.losses import LOSSES, at_reference, loss_named, preference_loss
+from alignstudy.methods.losses import LOSSES, at_reference, preference_loss
 
 
 def logps(c, r, rc, rr, *, chosen_tokens=5, rejected_tokens=7, chosen_nll=float("nan")):
@@ -94,7 +94,7 @@ def test_dpo_like_losses_fall_as_the_margin_grows(a, step):
 
 def test_unknown_loss_is_refused_with_the_nearest_name():
     with pytest.raises(UnknownNameError, match="unknown loss_type 'ipoo'") as caught:
-        loss_named("ipoo")
+        preference_loss(["ipoo"], logps(0, 0, 0, 0), LossOptions())
     assert "'ipo'" in caught.value.hint
 
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignstudy.methods.batches.order import GroupedByLength, grouped_order
+from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop.arguments import checkpoint_interval, planned_steps
 from alignstudy.methods.sft import SFTSettings
 
@@ -14,9 +14,12 @@ LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=300)
 
 @given(lengths=LENGTHS, batch=st.integers(1, 9), seed=st.integers(0, 5), epoch=st.integers(0, 3))
 def test_every_row_comes_once_and_the_order_is_repeatable(lengths, batch, seed, epoch):
-    order = grouped_order(lengths, batch_size=batch, seed=seed, epoch=epoch)
+    samplers = [GroupedByLength(lengths, batch_size=batch, seed=seed) for _ in range(2)]
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+    order = list(samplers[0])
     assert sorted(order) == list(range(len(lengths)))
-    assert order == grouped_order(lengths, batch_size=batch, seed=seed, epoch=epoch)
+    assert order == list(samplers[0]) == list(samplers[1])
 
 
 def test_batches_hold_rows_of_like_length_and_epochs_differ():
@@ -50,7 +53,7 @@ def test_checkpoints_are_a_tenth_of_the_steps_and_500_at_most():
 
 
 def test_metrics_are_means_over_the_logged_steps(tmp_path):
-    from alignstudy.methods.loop.metrics_file import write_metrics
+    from alignstudy.methods.loop.train import write_metrics
 
     history = [
         {"step": i, "epoch": i / 5, "num_tokens": 10 * i, "loss": float(i), "learning_rate": 1 / i}

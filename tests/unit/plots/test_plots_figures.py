@@ -44,8 +44,8 @@ def test_rates_data_are_the_estimates():
     rows = draw("rates", given).data
     assert [(r["metric"], r["model"], r["value"]) for r in rows] == [
         (metric, model, found.value)
-        for metric in RATES
-        for model, found in zip(given.models, given.estimates(metric), strict=True)
+        for metric, rate in zip(RATES, given.analysis.rates, strict=True)
+        for model, found in zip(given.models, given.estimates(rate), strict=True)
     ]
 
 
@@ -81,9 +81,7 @@ class TestTradeoff:
         for r in draw("tradeoff", given).data:
             passed = given.by_prompt(HELPFUL, r["model"], passed=True)
             share = passed.mean()
-            assert r["sd_hpr"] == pytest.approx(
-                100 * math.sqrt(share * (1 - share) / 400), rel=0.05
-            )
+            assert r["sd_x"] == pytest.approx(100 * math.sqrt(share * (1 - share) / 400), rel=0.05)
             assert abs(r["correlation"]) < 0.08
 
     def test_dominated_models_are_those_that_another_beats(self):

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import InputError
 from alignstudy.metrics.rates import HMR, HPR
 from alignstudy.records import ScoredResponse

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 

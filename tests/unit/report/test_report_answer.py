@@ -11,8 +11,9 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Estimate
 from alignstudy.records.robustness import Power
-from alignstudy.report.text.answer import ALPHA, MOST_SENTENCES, answer
+from alignstudy.report.text.answer import MOST_SENTENCES, answer
 from alignstudy.report.text.limitations import limitations
+from alignstudy.stats.power.planning import ALPHA
 
 
 def said(*analyses, **others):
@@ -129,7 +130,11 @@ class TestTradeOff:
     def rates(self, hmr, hpr):
         found = hand_made(dict.fromkeys(hmr, 50.0), [], base=None)
         models = tuple(
-            replace(model, hmr=rate(hmr[model.model]), hpr=rate(hpr[model.model]))
+            replace(
+                model,
+                estimates=model.estimates
+                | {"hmr": rate(hmr[model.model]), "hpr": rate(hpr[model.model])},
+            )
             for model in found.models
         )
         return replace(found, models=models)

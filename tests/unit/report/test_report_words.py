@@ -267,14 +267,16 @@ class TestTables:
         ]
 
     def test_a_comparison_without_a_test_is_said_to_be_untested(self):
-        table = comparisons.comparisons_table(analysed(scored(n=3)).comparisons, ("cas",))
+        analysis = analysed(scored(n=3))
+        table = comparisons.comparisons_table(analysis, [analysis.metric("cas")])
         assert {row[6].text for row in table.cells} == {"not\u00a0tested"}
 
     def test_what_a_comparison_would_need(self):
         analysis = analysed(scored(("base", "sft"), n=30))
         power = Power(power=11.0, detectable=14.2, n_needed=1087)
         changed = replace(analysis.comparisons[0], metric="cas", p_holm=0.5, power=power)
-        cells = comparisons.comparisons_table((changed,), ("cas",)).cells[0]
+        changed_too = replace(analysis, comparisons=(changed,))
+        cells = comparisons.comparisons_table(changed_too, [analysis.metric("cas")]).cells[0]
         assert (cells[6].text, cells[6].kind) == ("not\u00a0shown", "open")
         assert (cells[9].text, cells[9].detail) == ("1,087", "\u2265\u00a014.2 seen")
 
@@ -308,9 +310,9 @@ class TestTables:
 
     def test_tables_of_robustness_hold_what_the_analysis_found(self):
         analysis = analysed(scored(("base", "sft", "dpo"), n=30))
-        pairs = robustness.pair_sweeps_table(analysis.sweeps)
+        pairs = robustness.pair_sweeps_table(analysis)
         assert len(pairs.rows) == sum(len(sweep.pairs) for sweep in analysis.sweeps) == 6
-        leads = robustness.sweeps_table(analysis.sweeps)
+        leads = robustness.sweeps_table(analysis)
         assert len(leads.rows) == 6
         adjusted = robustness.adjusted_table(analysis)
         assert len(adjusted.rows) == sum(len(item.adjusted) for item in analysis.lengths)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from scipy.stats import binomtest
 
-from alignstudy.analysis.analyze_judge import Thresholds, analyze_judge
+from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Thresholds
 from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.report.tables.table import Table

@@ -65,7 +65,7 @@ def test_edge_case_14_one_flipped_bit_is_seen_and_the_artefact_set_aside(store, 
     with pytest.raises(DamagedArtefactError, match=r"b\.bin") as caught:
         store.find("toy", "k1")
     assert "damaged" in caught.value.kept
-    assert store.find("toy", "k1") is None, "it is absent now, to be made anew"
+    assert store.find("toy", "k1") is None, "it is absent now, to be recomputed"
     assert len(list((store.root / "store" / "toy").glob("k1.damaged-*"))) == 1
 
 

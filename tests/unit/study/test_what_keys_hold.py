@@ -8,7 +8,8 @@ import pytest
 from panel_fixtures import rows, thresholds
 
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.judge_panel.combine import PanelSettings, combine
+from alignstudy.analysis.judge_panel.combine import combine
+from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.errors import GuardError, NotFetchedError
 from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.metrics.axes import PUBLISHED

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alignstudy.analysis.claims.claims import Claim, Verdict
+from alignstudy.analysis.comparisons.orientation import turned
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import PairDifferences, compared, equivalence
 from alignstudy.analysis.comparisons.pairs import adjust
@@ -17,14 +19,44 @@ from alignstudy.analysis.hygiene import FLAGS
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, usable
 from alignstudy.errors import DataError
+from alignstudy.formatting import percent
+from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records import Axis, ScoredResponse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DRAWS = 2_000
 """Resamples where a claim needs numbers that the analysis doesn't hold."""
+
+_MOST_DECIDING = 50
+
+
+@dataclass(frozen=True)
+class PairPart:
+    """What a claim says of one figure of two models.
+
+    Attributes:
+        claim: The whole claim.
+        metric: The figure.
+        pair: The model that is said to be higher, and the other.
+    """
+
+    claim: Claim
+    metric: Metric
+    pair: tuple[str, str]
+
+    @property
+    def words(self) -> str:
+        """Write the part as a claim."""
+        relation = "like" if self.claim.relation == "equivalent" else "higher than"
+        return f"{self.pair[0]} {relation} {self.pair[1]} in {self.metric.title}"
+
+    def unmeasurable(self, why: str = "") -> Verdict:
+        """Return the verdict where the figures are missing, or can't tell."""
+        missing = f"{self.metric.title} of {self.pair[0]} and {self.pair[1]} was not measured"
+        return Verdict(claim=self.words, verdict="unmeasurable", evidence=why or missing)
 
 
 @dataclass
@@ -58,11 +90,27 @@ class ClaimContext:
         """
         first, *others = self.findings.analyses
         voters = [first, *(a for a in others if not self.findings.is_baseline(a.judge))]
-        return [a for a in voters if not any(self.is_below(a, x) for x in metric.axes)]
+        below = self.findings.is_below_floor
+        return [a for a in voters if not any(below(a.judge, axis) for axis in metric.axes)]
 
-    def is_below(self, analysis: Analysis, axis: str) -> bool:
-        """Return whether a judge is below the floor on a prompt set."""
-        return self.findings.is_below_floor(analysis.judge, axis)
+    def below_floor(self, words: str, metric: Metric) -> Verdict | None:
+        """Return the verdict where no judge is above its floor; None where one is."""
+        if self.valid(metric):
+            return None
+        found = []
+        for axis in metric.axes:
+            prompts = axis_named(axis).prompts
+            for quality in self.findings.qualities:
+                accuracy = quality.accuracy(axis)
+                if axis in quality.below_floor and accuracy is not None:
+                    found.append(
+                        f"{quality.judge} prefers the response that people preferred in"
+                        f" {percent(accuracy.value)} of {accuracy.n} pairs on {prompts}"
+                        f" prompts, interval from {percent(accuracy.low)}, floor"
+                        f" {percent(quality.floor, 0)}"
+                    )
+        why = "; ".join(found) or "no judge was found to be above the floor"
+        return Verdict(claim=words, verdict="unmeasurable", evidence=f"judge below floor: {why}")
 
     def without_known(self, flag: str) -> bool:
         """Whether responses can be flagged: the cap only where it is known why they ended."""
@@ -84,30 +132,6 @@ class ClaimContext:
             )
         return self._panels[key]
 
-    def compare(
-        self, analysis: Analysis, metric: Metric, pair: tuple[str, str], without: str | None
-    ) -> Comparison | None:
-        """Return (better, worse) compared, turned so; None where it was not measured."""
-        found = (
-            analysis.comparisons if without is None else self._compared(analysis, metric, without)
-        )
-        for item in found:
-            if item.metric == metric.name and {item.model, item.reference} == set(pair):
-                return item if item.model == pair[0] else turned(item)
-        return None
-
-    def _compared(self, analysis: Analysis, metric: Metric, without: str) -> tuple[Comparison, ...]:
-        """Compare all pairs of a metric's family anew, without flagged responses."""
-        key = (analysis.judge, metric.family, without)
-        if key not in self._made:
-            resampler = Resampler(DRAWS, np.random.default_rng(0))
-            found: list[Comparison] = []
-            for table in self.tables(analysis, without):
-                if table.metric.family == key[1]:
-                    found += compared(table, margin=None, resampler=resampler)
-            self._made[key] = adjust(found)
-        return self._made[key]
-
     def tables(self, analysis: Analysis, without: str | None) -> list[PairTable]:
         """Lay out the differences of all pairs; none where two models share no prompt."""
         key = (analysis.judge, without)
@@ -120,70 +144,50 @@ class ClaimContext:
                 self._tables[key] = []
         return self._tables[key]
 
-    def paired(
-        self, analysis: Analysis, metric: Metric, pair: Iterable[str], without: str | None
-    ) -> tuple[PairTable, int] | None:
+    def compare(self, analysis: Analysis, part: PairPart) -> Comparison | None:
+        """Return the pair compared, turned as claimed; None where it was not measured."""
+        found, without = analysis.comparisons, part.claim.without
+        if without is not None:
+            key = (analysis.judge, part.metric.family, without)
+            if key not in self._made:
+                resampler = Resampler(DRAWS, np.random.default_rng(0))
+                made: list[Comparison] = []
+                for table in self.tables(analysis, without):
+                    if table.metric.family == part.metric.family:
+                        made += compared(table, margin=None, resampler=resampler)
+                self._made[key] = adjust(made)
+            found = self._made[key]
+        for item in found:
+            if item.metric == part.metric.name and {item.model, item.reference} == set(part.pair):
+                return item if item.model == part.pair[0] else turned(item)
+        return None
+
+    def paired(self, analysis: Analysis, part: PairPart) -> tuple[PairTable, int] | None:
         """Return a pair's table and its row; None where it was not measured."""
-        wanted = set(pair)
-        for table in self.tables(analysis, without):
-            if table.metric.name == metric.name:
+        for table in self.tables(analysis, part.claim.without):
+            if table.metric.name == part.metric.name:
                 for index, names in enumerate(table.pairs):
-                    if set(names) == wanted:
+                    if set(names) == set(part.pair):
                         return table, index
         return None
 
-    def p_equivalent(
-        self,
-        analysis: Analysis,
-        metric: Metric,
-        pair: tuple[str, str],
-        *,
-        margin: float,
-        without: str | None,
-    ) -> float | None:
-        """Return the p-value that two models are within a margin; None where it isn't defined."""
-        found = self.paired(analysis, metric, pair, without)
-        return (
-            None if found is None or margin <= 0.0 else equivalence(PairDifferences(*found), margin)
-        )
+    def p_equivalent(self, analysis: Analysis, part: PairPart) -> float | None:
+        """Return the p-value that a pair is within the margin; None where it isn't defined."""
+        found, margin = self.paired(analysis, part), part.claim.margin
+        return equivalence(PairDifferences(*found), margin) if found and margin > 0.0 else None
 
-    def deciding(
-        self, metric: Metric, pair: tuple[str, str], *, without: str | None, most: int = 50
-    ) -> tuple[str, ...]:
-        """The ids of the prompts on which two models differ, the largest differences first."""
-        valid = self.valid(metric) or list(self.findings.analyses)
-        found = self.paired(valid[0], metric, pair, without)
+    def deciding(self, part: PairPart) -> tuple[str, ...]:
+        """Return the ids of the prompts on which a pair differs, the largest differences first."""
+        valid = self.valid(part.metric) or list(self.findings.analyses)
+        found = self.paired(valid[0], part)
         if found is None:
             return ()
         table, index = found
         sized = []
         for side in table.sides:
             panel, row = side.panel, np.nan_to_num(side.differences[index])
-            ours, theirs = (panel.scores[panel.row(name)] for name in pair)
+            ours, theirs = (panel.scores[panel.row(name)] for name in part.pair)
             apart = np.nan_to_num(np.abs(ours - theirs))
             sized += [(apart[at], panel.prompt_ids[at]) for at in np.flatnonzero(row)]
         sized.sort(key=lambda item: -item[0])
-        return tuple(prompt_id for _, prompt_id in sized[:most])
-
-
-def turned(item: Comparison) -> Comparison:
-    """Return a comparison the other way round."""
-    return replace(
-        item,
-        model=item.reference,
-        reference=item.model,
-        difference=_mirrored(item.difference, 0.0),
-        wins=item.losses,
-        losses=item.wins,
-        win_interval=item.win_interval and _mirrored(item.win_interval, 100.0),
-        effect_size=None if item.effect_size is None else -item.effect_size,
-    )
-
-
-def _mirrored(estimate: Estimate, total: float) -> Estimate:
-    return replace(
-        estimate,
-        value=total - estimate.value,
-        low=total - estimate.high,
-        high=total - estimate.low,
-    )
+        return tuple(prompt_id for _, prompt_id in sized[:_MOST_DECIDING])

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
-from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext
-from alignstudy.analysis.claims.pairs import PairPart, unmeasured
-from alignstudy.analysis.claims.rule import Ruling, rule_bound
-from alignstudy.analysis.claims.words import (
-    estimate_in_words,
-    value_in_words,
-)
+from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, PairPart
+from alignstudy.analysis.claims.pairs import evidence_of
+from alignstudy.analysis.claims.rule import rule_bound
+from alignstudy.analysis.claims.words import estimate_in_words, value_in_words
 from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.formatting import interval, number
@@ -34,10 +31,21 @@ _ENDS = {LOWEST.kind, HIGHEST.kind}
 
 @dataclass(frozen=True)
 class _Point:
-    """A statistic of one model's scores, or of two models' with their difference."""
+    """A statistic of two models' scores by one judge; the difference if it has an interval."""
 
-    values: tuple[float, ...]
+    judge: str
+    values: tuple[float, float]
     difference: Estimate | None
+
+    def in_words(self, part: PairPart, *, is_first: bool) -> str:
+        """Write the figures; of the judges after the first, by name."""
+        name = f"{part.metric.title} " if is_first else f"with {self.judge}: "
+        ours, theirs = (value_in_words(value, part.metric) for value in self.values)
+        figures = f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}"
+        if self.difference is None:
+            return figures
+        gap = number(self.difference.value, 2, signed=True)
+        return f"{figures}: {gap} {interval(self.difference, 2)}"
 
 
 def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
@@ -47,53 +55,45 @@ def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     (prompts drawn again) lies beyond the margin: supported; the ends of a sample have no interval
     and are taken as they are.
     """
-    below = unmeasured(part.words, part.metric, grounds)
+    below = grounds.below_floor(part.words, part.metric)
     if below is not None:
         return below
-    seen = [
-        (a.judge, point) for a in grounds.valid(part.metric) if (point := _seen(part, a, grounds))
-    ]
+    seen = _points(part, grounds)
     if not seen:
-        why = f"{part.metric.title} of {part.pair[0]} and {part.pair[1]} was not measured"
-        return Verdict(claim=part.words, verdict="unmeasurable", evidence=why)
-    told = [_pair_words(part, judge if at else "", point) for at, (judge, point) in enumerate(seen)]
-    return Verdict(
-        claim=part.words,
-        verdict=_ruled(part, [point for _, point in seen]),
-        evidence="; ".join(told),
-    )
-
-
-def _ruled(part: PairPart, points: list[_Point]) -> str:
-    holds = [point.values[0] > point.values[1] + part.margin for point in points]
+        return part.unmeasurable()
+    margin, verdict = part.claim.margin, "not supported"
+    holds = [point.values[0] > point.values[1] + margin for point in seen]
+    shown = all(point.difference is None or point.difference.low > margin for point in seen)
     if not any(holds):
-        return "contradicted"
-    shown = all(point.difference is None or point.difference.low > part.margin for point in points)
-    return "supported" if all(holds) and (part.in_sample or shown) else "not supported"
+        verdict = "contradicted"
+    elif all(holds) and (part.claim.in_sample or shown):
+        verdict = "supported"
+    said = [point.in_words(part, is_first=at == 0) for at, point in enumerate(seen)]
+    return Verdict(claim=part.words, verdict=verdict, evidence="; ".join(said))
 
 
-def _seen(part: PairPart, analysis: Analysis, grounds: ClaimContext) -> _Point | None:
-    """Return both models' statistic with one judge's scores; None where one has no score."""
+def _points(part: PairPart, grounds: ClaimContext) -> list[_Point]:
+    """Return both models' statistic with every valid judge that gave both a score."""
     [axis] = part.metric.axes
-    panel = grounds.panels(analysis).get(axis)
-    if panel is None or not set(part.pair) <= set(panel.known()):
-        return None
-    tables = [panel.by_seed[panel.row(model)] for model in part.pair]
-    values = [_of(part.metric, table) for table in tables]
-    if part.metric.kind in _ENDS:
-        return _Point(tuple(values), None)
-    ours, theirs = (
-        _redrawn(panel, analysis.judge, model, part.metric, grounds) for model in part.pair
-    )
-    low, high = np.nanquantile(ours - theirs, [0.025, 0.975])
-    difference = Estimate(
-        value=values[0] - values[1],
-        low=float(low),
-        high=float(high),
-        n=len(panel.prompt_ids),
-        method="cluster bootstrap" if panel.clusters is not None else "bootstrap",
-    )
-    return _Point(tuple(values), difference)
+    found = []
+    for analysis in grounds.valid(part.metric):
+        panel = grounds.panels(analysis).get(axis)
+        if panel is None or not set(part.pair) <= set(panel.known()):
+            continue
+        ours, theirs = (_of(part.metric, panel.by_seed[panel.row(name)]) for name in part.pair)
+        difference = None
+        if part.metric.kind not in _ENDS:
+            draws = [_redrawn(panel, analysis.judge, m, part.metric, grounds) for m in part.pair]
+            low, high = np.nanquantile(draws[0] - draws[1], [0.025, 0.975])
+            difference = Estimate(
+                value=ours - theirs,
+                low=float(low),
+                high=float(high),
+                n=len(panel.prompt_ids),
+                method="cluster bootstrap" if panel.clusters is not None else "bootstrap",
+            )
+        found.append(_Point(analysis.judge, (ours, theirs), difference))
+    return found
 
 
 def _of(metric: Metric, table: NDArray[np.float64]) -> float:
@@ -125,91 +125,69 @@ def _redrawn(
     return grounds.redrawn[key]
 
 
-def _pair_words(part: PairPart, judge: str, point: _Point) -> str:
-    name = f"with {judge}: " if judge else f"{part.metric.title} "
-    ours, theirs = (value_in_words(value, part.metric) for value in point.values)
-    told = f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}"
-    if point.difference is None:
-        return told
-    gap = number(point.difference.value, 2, signed=True)
-    return f"{told}: {gap} {interval(point.difference, 2)}"
-
-
 def other_way(part: PairPart, grounds: ClaimContext) -> bool:
-    """Tell whether, with every valid judge, the sample itself is the other way round."""
-    points = [_seen(part, analysis, grounds) for analysis in grounds.valid(part.metric)]
-    known = [point for point in points if point is not None]
-    return bool(known) and all(point.values[0] < point.values[1] for point in known)
+    """Whether, with every valid judge, the sample itself is the other way round."""
+    if is_point(part.metric):
+        gaps = [point.values[0] - point.values[1] for point in _points(part, grounds)]
+    else:
+        gaps = [seen.pair.difference.value for seen in evidence_of(part, grounds)]
+    return bool(gaps) and max(gaps) < 0.0
 
 
 def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
     """Return a verdict for every figure that a claim with bounds is about."""
-    found = []
+    found: list[Verdict] = []
     known = claimable(grounds.axes)
     for metric in (known[name] for name in claim.metric):
         if metric.kind == JUDGE_ACCURACY.kind:
             found += _judge_accuracies(claim, metric, grounds)
             continue
         for model in claim.models or [item.model for item in grounds.findings.first.models]:
-            found.append(_bounded(claim, metric, model, grounds))
+            words = f"{metric.title} of {model}"
+            estimates = [
+                (a.judge, estimate)
+                for a in grounds.valid(metric)
+                if (estimate := _figure(metric, model, a, grounds))
+            ]
+            below = grounds.below_floor(words, metric)
+            found.append(below or _within_bounds(words, estimates, claim, metric))
     return found
 
 
 def _judge_accuracies(claim: Claim, metric: Metric, grounds: ClaimContext) -> list[Verdict]:
+    """Return a verdict for every judge whose accuracy was measured, or one that none was."""
     [axis] = metric.axes
-    found = []
-    for quality in grounds.findings.qualities:
-        if quality.is_baseline:
-            continue
-        accuracy = quality.accuracy(axis)
-        if accuracy is not None:
-            words = f"{quality.judge}: {metric.title}"
-            ruling = rule_bound(accuracy, claim.at_least, claim.at_most)
-            found.append(_of_estimate(words, metric, accuracy, ruling))
-    if not found:
+    measured = {
+        quality.judge: accuracy
+        for quality in grounds.findings.qualities
+        if not quality.is_baseline and (accuracy := quality.accuracy(axis))
+    }
+    if not measured:
         why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
-        found.append(Verdict(claim=metric.title, verdict="unmeasurable", evidence=why))
-    return found
-
-
-def _of_estimate(words: str, metric: Metric, estimate: Estimate, ruling: Ruling) -> Verdict:
-    return Verdict(
-        claim=words,
-        verdict=ruling.verdict,
-        evidence=f"{words} {estimate_in_words(estimate, metric)}",
-        n_needed=ruling.n_needed,
-    )
-
-
-def _bounded(claim: Claim, metric: Metric, model: str, grounds: ClaimContext) -> Verdict:
-    """Return the verdict on one model's figure."""
-    words = f"{metric.title} of {model}"
-    below = unmeasured(words, metric, grounds)
-    if below is not None:
-        return below
-    found = [
-        (a, estimate)
-        for a in grounds.valid(metric)
-        if (estimate := _figure(metric, model, a, grounds))
+        return [Verdict(claim=metric.title, verdict="unmeasurable", evidence=why)]
+    return [
+        _within_bounds(f"{judge}: {metric.title}", [(judge, accuracy)], claim, metric)
+        for judge, accuracy in measured.items()
     ]
+
+
+def _within_bounds(
+    words: str, found: list[tuple[str, Estimate]], claim: Claim, metric: Metric
+) -> Verdict:
+    """Return the verdict on one figure by every judge; judges that disagree support nothing."""
     if not found:
         return Verdict(claim=words, verdict="unmeasurable", evidence=f"{words} was not measured")
     rulings = [rule_bound(estimate, claim.at_least, claim.at_most) for _, estimate in found]
-    told = [f"{words} {estimate_in_words(found[0][1], metric)}"]
-    told += [f"with {a.judge}: {estimate_in_words(e, metric)}" for a, e in found[1:]]
+    names = {ruling.verdict for ruling in rulings}
+    disagreement = "underpowered" if names <= {"supported", "underpowered"} else "not supported"
+    said = [f"{words} {estimate_in_words(found[0][1], metric)}"]
+    said += [f"with {judge}: {estimate_in_words(e, metric)}" for judge, e in found[1:]]
     return Verdict(
         claim=words,
-        verdict=_agreed([ruling.verdict for ruling in rulings]),
-        evidence="; ".join(told),
+        verdict=names.pop() if len(names) == 1 else disagreement,
+        evidence="; ".join(said),
         n_needed=max((r.n_needed for r in rulings if r.n_needed), default=None),
     )
-
-
-def _agreed(found: list[str]) -> str:
-    """Return the verdict that all judges give; judges that disagree support nothing."""
-    if len(set(found)) == 1:
-        return found[0]
-    return "underpowered" if set(found) <= {"supported", "underpowered"} else "not supported"
 
 
 def _figure(
@@ -217,8 +195,8 @@ def _figure(
 ) -> Estimate | None:
     """Return a model's figure with its interval; ends of a sample are their own interval."""
     if not is_point(metric):
-        figures = next((item for item in analysis.models if item.model == model), None)
-        return None if figures is None else figures.estimates.get(metric.name)
+        figures = {item.model: item.estimates for item in analysis.models}
+        return figures.get(model, {}).get(metric.name)
     [axis] = metric.axes
     panel = grounds.panels(analysis).get(axis)
     if panel is None or model not in panel.known():

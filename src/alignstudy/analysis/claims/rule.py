@@ -50,23 +50,18 @@ class JudgeEvidence:
     p_equivalent: float | None = None
 
     @property
-    def is_shown(self) -> bool:
-        """Whether there is a difference, corrected for the others of its family."""
-        return self.pair.p_holm is not None and self.pair.p_holm < ALPHA
-
-    @property
     def is_equivalent(self) -> bool:
         """Whether the two are within the claim's margin."""
         return self.p_equivalent is not None and self.p_equivalent < ALPHA
 
     def supports(self, margin: float) -> bool:
         """Return whether the difference is shown to be beyond the margin."""
-        return self.is_shown and self.pair.difference.low > margin
+        return self.pair.is_shown and self.pair.difference.low > margin
 
     @property
     def contradicts(self) -> bool:
         """Whether the difference is shown to be the other way round."""
-        return self.is_shown and self.pair.difference.high < 0.0
+        return self.pair.is_shown and self.pair.difference.high < 0.0
 
 
 @dataclass(frozen=True)
@@ -86,34 +81,35 @@ def rule_better(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
     if margin > 0.0 and all(sight.is_equivalent for sight in sights):
         return Ruling("equivalent")
     weak = [sight for sight in sights if not sight.supports(margin)]
-    if any(sight.pair.difference.value <= margin for sight in sights):
+    if any(sight.pair.difference.value <= margin for sight in sights) or all(
+        power_of(sight.pair, margin) >= POWER for sight in weak
+    ):
         return Ruling("not supported")
-    if all(power_of(sight.pair, margin) >= POWER for sight in weak):
-        return Ruling("not supported")
-    needed = [prompts_needed(sight, margin) for sight in weak]
-    known = [number for number in needed if number is not None]
-    return Ruling("underpowered", max(known) if known else None)
+    needed = (prompts_needed(sight, margin) for sight in weak)
+    return Ruling("underpowered", max((n for n in needed if n is not None), default=None))
 
 
 def rule_equivalent(sights: Sequence[JudgeEvidence], margin: float) -> Ruling:
     """Judge that two models are within a margin of each other."""
     if all(sight.is_equivalent for sight in sights):
         return Ruling("equivalent")
-    if all(sight.is_shown and _outside(sight.pair.difference, margin) for sight in sights):
+    if all(
+        sight.pair.is_shown
+        and (sight.pair.difference.low > margin or sight.pair.difference.high < -margin)
+        for sight in sights
+    ):
         return Ruling("contradicted")
-    weak = [sight for sight in sights if not sight.is_equivalent]
     if any(abs(sight.pair.difference.value) >= margin for sight in sights):
         return Ruling("not supported")
     needed: list[int | None] = []
-    for sight in weak:
+    for sight in (sight for sight in sights if not sight.is_equivalent):
         if sight.pair.p_value is None:
             needed.append(None)
         elif equivalence_power(sight.pair.difference, margin) < POWER:
             needed.append(_equivalence_prompts(sight, margin))
-    known = [number for number in needed if number is not None]
     if not needed:
         return Ruling("not supported")
-    return Ruling("underpowered", max(known) if known else None)
+    return Ruling("underpowered", max((n for n in needed if n is not None), default=None))
 
 
 def power_of(pair: Comparison, margin: float) -> float:
@@ -137,7 +133,12 @@ def prompts_needed(sight: JudgeEvidence, margin: float) -> int | None:
         return None
     if margin == 0.0 and pair.power is not None:
         return pair.power.n_needed
-    return _prompts(sight, pair.difference.value - margin, _error(pair.difference), ALPHA / 2.0)
+    distance = pair.difference.value - margin
+    if distance <= 0.0:
+        return None
+    reach = _NORMAL.inv_cdf(1.0 - ALPHA / 2.0) + _NORMAL.inv_cdf(POWER)
+    times = reach * _error(pair.difference) / distance
+    return math.ceil(pair.n / sight.num_sets * times**2)
 
 
 def equivalence_power(estimate: Estimate, margin: float, *, times: float = 1.0) -> float:
@@ -174,20 +175,9 @@ def _reached(distance: float, error: float, level: float) -> float:
     return _NORMAL.cdf(distance / error - _NORMAL.inv_cdf(1.0 - level))
 
 
-def _prompts(sight: JudgeEvidence, distance: float, error: float, level: float) -> int | None:
-    if distance <= 0.0:
-        return None
-    times = (_NORMAL.inv_cdf(1.0 - level) + _NORMAL.inv_cdf(POWER)) * error / distance
-    return math.ceil(sight.pair.n / sight.num_sets * times**2)
-
-
 def _error(estimate: Estimate) -> float:
     """Return the standard error that an interval's width stands for."""
     return (estimate.high - estimate.low) / (2.0 * _NORMAL.inv_cdf(0.5 + estimate.level / 2.0))
-
-
-def _outside(estimate: Estimate, margin: float) -> bool:
-    return estimate.low > margin or estimate.high < -margin
 
 
 def rule_bound(estimate: Estimate, at_least: float | None, at_most: float | None) -> Ruling:
@@ -203,24 +193,17 @@ def rule_bound(estimate: Estimate, at_least: float | None, at_most: float | None
     if low <= estimate.low and estimate.high <= high:
         return Ruling("supported")
     needed = []
+    z = _NORMAL.inv_cdf(0.5 + estimate.level / 2.0)
     for room, reach in (
         (estimate.value - low, estimate.value - estimate.low),
         (high - estimate.value, estimate.high - estimate.value),
     ):
+        if room <= 0.0 < reach:  # no number of prompts takes the interval off this bound
+            return Ruling("not supported")
         if room < reach:
-            needed.append(_widened(estimate, room, reach))
-    known = [number for number in needed if number is not None]
-    return (
-        Ruling("underpowered", max(known)) if len(known) == len(needed) else Ruling("not supported")
-    )
-
-
-def _widened(estimate: Estimate, room: float, reach: float) -> int | None:
-    """Return the n at which the interval leaves the bound outside with 80 % power."""
-    if room <= 0.0:
-        return None
-    z = _NORMAL.inv_cdf(0.5 + estimate.level / 2.0)
-    return math.ceil(estimate.n * ((z + _NORMAL.inv_cdf(POWER)) / z * reach / room) ** 2)
+            times = ((z + _NORMAL.inv_cdf(POWER)) / z * reach / room) ** 2
+            needed.append(math.ceil(estimate.n * times))
+    return Ruling("underpowered", max(needed))
 
 
 def conjunction(parts: Sequence[Verdict]) -> Ruling:

@@ -1,4 +1,4 @@
-"""A verdict for every claim that was stated before the run; `verdict_rule` has the rule.
+"""A verdict for every claim that was stated before the run; `rule` has the rule.
 
 What a claim says of models is judged by tests, never by which number is larger. There are three
 exceptions, each about the sample itself. A claim that one model is the highest (or lowest) of
@@ -10,15 +10,13 @@ nothing but true or false in the sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from alignstudy.analysis.claims import pairs as verdict_pairs
-from alignstudy.analysis.claims import points as verdict_points
 from alignstudy.analysis.claims.claims import Claim, Verdict, claim_faults, claimable, is_point
-from alignstudy.analysis.claims.grounds import ClaimContext
-from alignstudy.analysis.claims.pairs import PairPart, judge_pair
-from alignstudy.analysis.claims.points import judge_bounds, judge_point_pair
+from alignstudy.analysis.claims.grounds import ClaimContext, PairPart
+from alignstudy.analysis.claims.pairs import judge_pair
+from alignstudy.analysis.claims.points import judge_bounds, judge_point_pair, other_way
 from alignstudy.analysis.claims.rule import conjunction
 from alignstudy.analysis.claims.words import best_in_words, briefly, claim_in_words
 from alignstudy.analysis.findings import Findings
@@ -26,7 +24,8 @@ from alignstudy.errors import InputError
 from alignstudy.formatting import count, plural
 from alignstudy.records import ScoredResponse
 
-_NUM_TOLD = 3
+_MOST_PARTS = 3
+"""Parts of a claim whose evidence is quoted."""
 
 
 def verdicts(
@@ -51,13 +50,19 @@ def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
     _check(claim, words, grounds)
     if claim.is_bounded:
         return _whole(words, judge_bounds(claim, grounds))
-    parts = list(_parts(claim, grounds))
+    subject, known = claim.subject or "", claimable(grounds.axes)
+    models = [figures.model for figures in grounds.findings.first.models]
+    parts = [
+        PairPart(claim, known[name], (subject, other) if claim.better else (other, subject))
+        for name in claim.metric
+        for other in claim.than or [model for model in models if model != subject]
+    ]
     if not parts:
         why = "there is no other model"
         return Verdict(claim=words, verdict="unmeasurable", evidence=why)
     found = [
-        judge_point_pair(p, grounds) if is_point(p.metric) else judge_pair(p, grounds)
-        for p in parts
+        judge_point_pair(part, grounds) if is_point(part.metric) else judge_pair(part, grounds)
+        for part in parts
     ]
     whole = _whole(words, found)
     if claim.relation == "better" and len({part.pair for part in parts}) > 1:
@@ -83,41 +88,22 @@ def _check(claim: Claim, words: str, grounds: ClaimContext) -> None:
         )
 
 
-def _parts(claim: Claim, grounds: ClaimContext) -> Iterator[PairPart]:
-    """Return one part a figure and other model."""
-    subject = claim.subject or ""
-    others = claim.than or [
-        figures.model for figures in grounds.findings.first.models if figures.model != subject
-    ]
-    known = claimable(grounds.axes)
-    for metric in (known[name] for name in claim.metric):
-        for other in others:
-            yield PairPart(
-                metric=metric,
-                pair=(subject, other) if claim.better is not None else (other, subject),
-                margin=claim.margin,
-                equivalence=claim.relation == "equivalent",
-                without=claim.without,
-                in_sample=claim.in_sample,
-            )
-
-
 def _whole(words: str, parts: Sequence[Verdict]) -> Verdict:
     """Join the verdicts of a claim's parts; a single part is the claim."""
     if len(parts) == 1:
         return replace(parts[0], claim=words)
     ruling = conjunction(parts)
     deciding = [part for part in parts if part.verdict == ruling.verdict]
-    told = [briefly(part.evidence) for part in deciding[:_NUM_TOLD]]
-    if len(deciding) > len(told):
-        told.append(f"and {plural(len(deciding) - len(told), 'part')} more like these")
+    said = [briefly(part.evidence) for part in deciding[:_MOST_PARTS]]
+    if len(deciding) > len(said):
+        said.append(f"and {plural(len(deciding) - len(said), 'part')} more like these")
     if ruling.n_needed is not None:
-        told.append(f"up to {count(ruling.n_needed)} paired prompts needed for 80 % power")
+        said.append(f"up to {count(ruling.n_needed)} paired prompts needed for 80 % power")
     counted = f"{len(deciding)} of {plural(len(parts), 'part')} {ruling.verdict}: "
     return Verdict(
         claim=words,
         verdict=ruling.verdict,
-        evidence=counted + "; ".join(told),
+        evidence=counted + "; ".join(said),
         n_needed=ruling.n_needed,
         prompts=tuple(dict.fromkeys(prompt for part in deciding for prompt in part.prompts)),
         parts=tuple(parts),
@@ -140,21 +126,16 @@ def _superlative(
             grounds.findings.first,
         )
     beyond = [
-        verdict
-        for part, verdict in zip(parts, found, strict=True)
-        if (verdict_points.other_way if is_point(part.metric) else verdict_pairs.points_other_way)(
-            part, grounds
-        )
+        verdict for part, verdict in zip(parts, found, strict=True) if other_way(part, grounds)
     ]
     if not beyond:
-        told = [whole.evidence, shares]
-        return replace(whole, evidence="; ".join(text for text in told if text))
-    told = [briefly(verdict.evidence) for verdict in beyond[:_NUM_TOLD]]
+        return replace(whole, evidence="; ".join(filter(None, (whole.evidence, shares))))
+    said = [briefly(verdict.evidence) for verdict in beyond[:_MOST_PARTS]]
     many = f"in the sample {plural(len(beyond), 'part')} of {len(parts)} the other way round: "
     return replace(
         whole,
         verdict="contradicted",
-        evidence=many + "; ".join([*told, *([shares] if shares else [])]),
+        evidence=many + "; ".join(filter(None, (*said, shares))),
         n_needed=None,
         prompts=tuple(dict.fromkeys(prompt for part in beyond for prompt in part.prompts)),
     )

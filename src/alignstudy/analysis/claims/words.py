@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, claimable
 from alignstudy.analysis.claims.rule import JudgeEvidence, power_of
+from alignstudy.analysis.comparisons.orientation import gap_in_words
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import (
     NO_BREAK,
@@ -24,6 +25,7 @@ from alignstudy.records import Axis, Estimate
 
 _SAME = 1e-6
 """Differences closer than this are rounding errors."""
+
 WITHOUT = {
     "empty": "without empty responses",
     "cap": "without responses cut at the limit",
@@ -83,32 +85,44 @@ def estimate_in_words(estimate: Estimate, metric: Metric) -> str:
 
 
 def pair_in_words(
-    sights: Sequence[JudgeEvidence],
+    seen: Sequence[JudgeEvidence],
     *,
     metric: Metric,
-    margin: float,
-    equivalence: bool,
+    claim: Claim,
     values: tuple[float | None, float | None],
 ) -> str:
     """Return what every judge's scores show of a pair, the first judge's in full.
 
     Args:
-        sights: One a judge.
+        seen: One a judge.
         metric: What they are compared in.
-        margin: The claim's.
-        equivalence: Whether the claim is that the two are alike.
+        claim: What is said of the pair.
         values: The two models' own figures, each over all of its responses that count.
     """
-    first = sights[0]
-    parts = [_figures(first.pair, metric, values), _test(first.pair), _counts(first.pair, metric)]
+    first, pair = seen[0], seen[0].pair
+    parts = [_figures(pair, metric, values)]
+    if pair.p_value is None:
+        parts.append(pair.note)
+    else:
+        parts.append(f"{p_in_words(pair.p_value)} ({_holm(pair)}, {pair.test})")
+    prompts = plural(pair.n, "prompt")
+    if metric.is_rate:
+        parts.append(f"{pair.wins} against {pair.losses} discordant of {prompts}")
+    else:
+        parts.append(f"higher on {pair.wins} of {prompts}, lower on {pair.losses}")
     if first.p_equivalent is not None:
-        within = _amount(margin, is_rate=metric.is_rate)
+        within = _amount(claim.margin, is_rate=metric.is_rate)
         parts.append(f"within {within}: {p_in_words(first.p_equivalent)}")
-    if not equivalence and first.pair.p_value is not None and not first.supports(margin):
-        parts.append(_planning(first, metric, margin))
+    if claim.relation == "better" and pair.p_value is not None and not first.supports(claim.margin):
+        # How much data there was for the observed difference.
+        reached = f"power {percent(100.0 * power_of(pair, claim.margin), 0)}"
+        least = pair.power.detectable if pair.power is not None else None
+        found = f"{number(least, metric.digits)}{metric.points}"
+        could = "" if least is None else f", where {found} could be found with 80 %"
+        parts.append(reached + could)
     parts += [
-        f"with {sight.judge}: {_gap(sight.pair, metric)}, {_holm(sight.pair)}"
-        for sight in sights[1:]
+        f"with {other.judge}: {gap_in_words(other.pair, metric)}, {_holm(other.pair)}"
+        for other in seen[1:]
     ]
     return "; ".join(part for part in parts if part)
 
@@ -124,41 +138,11 @@ def _figures(pair: Comparison, metric: Metric, values: tuple[float | None, float
         and abs(ours - theirs - pair.difference.value) > _SAME
     ):
         whole += ", and on the prompts that both have"
-    return f"{whole}: {_gap(pair, metric)}"
-
-
-def _gap(pair: Comparison, metric: Metric) -> str:
-    ends = interval(pair.difference, metric.digits)
-    return f"{number(pair.difference.value, metric.digits, signed=True)}{metric.points} {ends}"
-
-
-def _test(pair: Comparison) -> str:
-    if pair.p_value is None:
-        return pair.note
-    return f"{p_in_words(pair.p_value)} ({_holm(pair)}, {pair.test})"
+    return f"{whole}: {gap_in_words(pair, metric)}"
 
 
 def _holm(pair: Comparison) -> str:
     return f"Holm {p_value(pair.p_holm)}" if pair.p_holm is not None else pair.note
-
-
-def _counts(pair: Comparison, metric: Metric) -> str:
-    prompts = plural(pair.n, "prompt")
-    if metric.is_rate:
-        return f"{pair.wins} against {pair.losses} discordant of {prompts}"
-    return f"higher on {pair.wins} of {prompts}, lower on {pair.losses}"
-
-
-def _planning(sight: JudgeEvidence, metric: Metric, margin: float) -> str:
-    """Return how much data there was for the observed difference."""
-    reached = f"power {percent(100.0 * power_of(sight.pair, margin), 0)}"
-    if sight.pair.power is None:
-        return reached
-    least = sight.pair.power.detectable
-    if least is None:
-        return reached
-    told = f"{number(least, metric.digits)}{metric.points}"
-    return f"{reached}, where {told} could be found with 80 %"
 
 
 def briefly(evidence: str) -> str:
@@ -175,7 +159,7 @@ def needed_in_words(n_needed: int | None, metric: Metric) -> str:
 
 
 def thresholds_in_words(analysis: Analysis, metric: Metric, pair: tuple[str, str]) -> str:
-    """Say at which share of thresholds the first model of a pair is higher; "" without a sweep."""
+    """Return at which share of thresholds the first of a pair is higher; "" without a sweep."""
     for sweep in analysis.sweeps:
         if metric.family == "rates" and sweep.axis in metric.axes:
             for item in sweep.pairs:
@@ -190,8 +174,8 @@ def thresholds_in_words(analysis: Analysis, metric: Metric, pair: tuple[str, str
 
 def best_in_words(metrics: Sequence[Metric], model: str, analysis: Analysis) -> str:
     """Return how often a model comes out first when prompts are drawn again; "" if not known."""
-    shares = [(metric, analysis.best_shares.get(metric.name, {}).get(model)) for metric in metrics]
-    told = [
+    shares = ((metric, analysis.best_shares.get(metric.name, {}).get(model)) for metric in metrics)
+    said = [
         f"{percent(share, 0)} ({metric.title})" for metric, share in shares if share is not None
     ]
-    return f"{model} comes out highest in {listing(told)} of resamples" if told else ""
+    return f"{model} comes out highest in {listing(said)} of resamples" if said else ""

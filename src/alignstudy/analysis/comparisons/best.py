@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def best_shares(
     merits: Mapping[str, AxisEstimates], axes: Sequence[Axis]
 ) -> dict[str, dict[str, float]]:
-    """Give, for each metric and model, the share of resamples in which it is highest, in percent.
+    """Return, by metric and model, the share of resamples in which it is highest, in percent.
 
     A shared first place is divided equally. A prompt set on which models have scores for different
     prompts is left out: their resamples are not of the same draws.

@@ -53,7 +53,11 @@ def _tested(
 ) -> Omnibus:
     """Make the record; too few prompts, or nothing that tells models apart, leave the test out."""
     shared = ~np.isnan(values).any(axis=0)
-    blocks = _by_cluster(values[:, shared], panel.cluster_of[shared])
+    blocks = values[:, shared]
+    names, number = np.unique(panel.cluster_of[shared], return_inverse=True)
+    if len(names) < blocks.shape[1]:  # near-duplicates are one block, not several
+        blocks = np.stack([np.bincount(number, weights=row) for row in blocks])
+        blocks = np.asarray(blocks / np.bincount(number))
     n, note, statistic, p_value = int(shared.sum()), "", None, None
     if blocks.shape[1] < MIN_PROMPTS:
         note = f"no test: {blocks.shape[1]} prompts that all models have, under {MIN_PROMPTS}"
@@ -65,12 +69,3 @@ def _tested(
     return Omnibus(
         metric=metric.name, test=name, statistic=statistic, p_value=p_value, n=n, note=note
     )
-
-
-def _by_cluster(values: NDArray[np.float64], cluster_of: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Average the prompts of a cluster: near-duplicates are one block, not several."""
-    names, number = np.unique(cluster_of, return_inverse=True)
-    if len(names) == len(cluster_of):
-        return values
-    sums = np.stack([np.bincount(number, weights=row) for row in values])
-    return np.asarray(sums / np.bincount(number))

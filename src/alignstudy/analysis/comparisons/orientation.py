@@ -1,66 +1,36 @@
 """Who leads in a metric, and which differences are real.
 
 A difference is called *real* where its p-value, corrected by Holm for all comparisons of its
-family, is below `ALPHA`; everything else is "no difference is shown", which is not "no difference".
+family, is below 5 %; everything else is "no difference is shown", which is not "no difference".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.formatting import (
-    NO_BREAK,
-    interval,
-    listing,
-    number,
-    p_in_words,
-)
+from alignstudy.formatting import NO_BREAK, interval, listing, number, p_in_words
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Estimate
-from alignstudy.records.robustness import Power
-from alignstudy.stats.power import planning
-
-ALPHA = planning.ALPHA
 
 
-@dataclass(frozen=True, kw_only=True)
-class OrientedComparison:
-    """A comparison turned so that `better` has the higher value in this sample.
+def turned(item: Comparison) -> Comparison:
+    """Return a comparison the other way round."""
 
-    Attributes:
-        points: The difference, positive or zero.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
-        p_holm: Corrected p-value; None where no test was made.
-        is_equivalent: Whether a test of equivalence puts the two within `margin`.
-    """
+    def mirrored(estimate: Estimate, total: float) -> Estimate:
+        low, high = total - estimate.high, total - estimate.low
+        return replace(estimate, value=total - estimate.value, low=low, high=high)
 
-    metric: Metric
-    better: str
-    worse: str
-    points: float
-    low: float
-    high: float
-    p_holm: float | None
-    power: Power | None = None
-    is_equivalent: bool = False
-    margin: float | None = None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the difference is real, as this module uses the word."""
-        return self.p_holm is not None and self.p_holm < ALPHA
-
-    def gap(self) -> str:
-        """Write the difference and its interval."""
-        digits = self.metric.digits
-        text = f"{number(self.points, digits, signed=True)}{self.metric.points}"
-        return f"{text} [{number(self.low, digits)}, {number(self.high, digits)}]"
-
-    def figures(self) -> str:
-        """Write difference, interval and p-value for a bracket."""
-        return self.gap() if self.p_holm is None else f"{self.gap()}, {p_in_words(self.p_holm)}"
+    return replace(
+        item,
+        model=item.reference,
+        reference=item.model,
+        difference=mirrored(item.difference, 0.0),
+        wins=item.losses,
+        losses=item.wins,
+        win_interval=item.win_interval and mirrored(item.win_interval, 100.0),
+        effect_size=None if item.effect_size is None else -item.effect_size,
+    )
 
 
 def leading_metric(analysis: Analysis) -> Metric | None:
@@ -82,41 +52,35 @@ def leaders(analysis: Analysis, metric: Metric) -> tuple[str, ...]:
     return tuple(model for model, estimate in found.items() if estimate.value == top)
 
 
-def differences(analysis: Analysis, metric: Metric) -> list[OrientedComparison]:
-    """Return all comparisons of a metric, each with the better model first."""
-    return [_turned(item, metric) for item in analysis.comparisons if item.metric == metric.name]
+def differences(analysis: Analysis, metric: Metric) -> list[Comparison]:
+    """Return all comparisons of a metric, each turned so that the model is the better one."""
+    found = (item for item in analysis.comparisons if item.metric == metric.name)
+    return [turned(item) if item.difference.value < 0 else item for item in found]
 
 
-def between(analysis: Analysis, metric: Metric, one: str, two: str) -> OrientedComparison | None:
+def between(analysis: Analysis, metric: Metric, one: str, two: str) -> Comparison | None:
     """Return the comparison of two models, whichever was the reference."""
-    pair = {one, two}
-    return next((f for f in differences(analysis, metric) if {f.better, f.worse} == pair), None)
+    found = differences(analysis, metric)
+    return next((f for f in found if {f.model, f.reference} == {one, two}), None)
 
 
 def unseparated(analysis: Analysis, metric: Metric, best: str) -> list[str]:
     """Return the models that the best one is not shown to be above."""
-    beaten = {f.worse for f in differences(analysis, metric) if f.better == best and f.is_shown}
+    found = differences(analysis, metric)
+    beaten = {f.reference for f in found if f.model == best and f.is_shown}
     return [model for model in values_of(analysis, metric) if model not in beaten | {best}]
 
 
-def _turned(item: Comparison, metric: Metric) -> OrientedComparison:
-    """Turn a comparison so that the difference isn't negative."""
-    gap = item.difference
-    flip = gap.value < 0
-    names = (item.reference, item.model) if flip else (item.model, item.reference)
-    ends = (-gap.high, -gap.low) if flip else (gap.low, gap.high)
-    return OrientedComparison(
-        metric=metric,
-        better=names[0],
-        worse=names[1],
-        points=abs(gap.value),
-        low=ends[0],
-        high=ends[1],
-        p_holm=item.p_holm,
-        power=item.power,
-        is_equivalent=item.p_equivalent is not None and item.p_equivalent < ALPHA,
-        margin=item.margin,
-    )
+def gap_in_words(pair: Comparison, metric: Metric) -> str:
+    """Write the difference and its interval."""
+    gap = number(pair.difference.value, metric.digits, signed=True)
+    return f"{gap}{metric.points} {interval(pair.difference, metric.digits)}"
+
+
+def gap_with_p(pair: Comparison, metric: Metric) -> str:
+    """Write difference, interval and p-value for a bracket."""
+    gap = gap_in_words(pair, metric)
+    return gap if pair.p_holm is None else f"{gap}, {p_in_words(pair.p_holm)}"
 
 
 def figures_in_words(estimate: Estimate, metric: Metric) -> str:

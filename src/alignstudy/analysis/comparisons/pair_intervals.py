@@ -24,7 +24,7 @@ def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimat
         table: Differences of every pair.
         resampler: Draws prompts and seeds.
     """
-    if any(side.panel.several_seeds for side in table.sides):
+    if table.several_seeds:
         return _resampled(table, resampler, method="hierarchical bootstrap")
     if len(table.sides) > 1:
         return _resampled(table, resampler, method="stratified bootstrap")
@@ -53,24 +53,17 @@ def _resampled(table: PairTable, resampler: Resampler, *, method: str) -> list[E
             n=sum(row.size for row in there),
             method=method,
         )
-        alike = any(np.ptp(row) == 0.0 for row in there)
-        stands_in = _from_tango(table, index) if alike else None
-        found.append(stands_in or estimate)
+        if table.metric.is_rate and any(np.ptp(row) == 0.0 for row in there):
+            # All resamples would be alike: Tango's interval doesn't shrink to nothing.
+            units = [_units(side, index) for side in table.sides]
+            if all(np.isin(part, (-100.0, 0.0, 100.0)).all() for part in units):
+                sides = [_tango(part) for part in units]
+                estimate = mover_mean(sides) if len(sides) > 1 else sides[0]
+        found.append(estimate)
     return found
 
 
-def _from_tango(table: PairTable, index: int) -> Estimate | None:
-    """An interval that doesn't shrink to nothing without discord; None of means over seeds."""
-    parts = [_by_cluster(side, index) for side in table.sides]
-    if not table.metric.is_rate or any(
-        not np.isin(part, (-100.0, 0.0, 100.0)).all() for part in parts
-    ):
-        return None
-    sides = [_tango(part) for part in parts]
-    return mover_mean(sides) if len(sides) > 1 else sides[0]
-
-
-def _by_cluster(side: AxisDifferences, index: int) -> NDArray[np.float64]:
+def _units(side: AxisDifferences, index: int) -> NDArray[np.float64]:
     """Return one difference a cluster where all its prompts agree; else all of them."""
     row = side.differences[index]
     there = ~np.isnan(row)

@@ -45,6 +45,22 @@ class PairTable:
     pairs: tuple[tuple[str, str], ...]
     sides: tuple[AxisDifferences, ...]
 
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any model was trained more than once."""
+        return any(side.panel.several_seeds for side in self.sides)
+
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """Cluster of each prompt, one set after the other; None where every prompt is alone."""
+        if all(side.panel.clusters is None for side in self.sides):
+            return None
+        found: list[NDArray[np.int64]] = []
+        for side in self.sides:
+            offset = int(found[-1].max()) + 1 if found else 0
+            found.append(side.panel.cluster_of + offset)
+        return np.concatenate(found)
+
 
 def pair_tables(
     panels: dict[str, ScoreMatrix], *, axes: Sequence[Axis], base: str | None

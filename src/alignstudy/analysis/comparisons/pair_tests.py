@@ -35,68 +35,47 @@ class PairDifferences:
     """The differences of one pair in one metric.
 
     Attributes:
+        table: Where they are from.
         rows: Differences by prompt set, without the prompts that the pair lacks.
-        clusters: Cluster numbers of the same prompts; None where every prompt is alone.
-        counted: Whether differences are wins, losses and ties of one seed, prompt by prompt.
-        metric: What they are differences of.
+        units: Independent differences by prompt set: one a prompt, or one a cluster. A cluster's is
+            the mean of all plus its summed residuals over the mean cluster size, which keeps the
+            mean and has the variance of a ratio of sums.
+        is_clustered: Whether any two prompts are near-duplicates.
+        wins: Prompts on which the model did better.
+        losses: Prompts on which the reference did better.
+        n: Paired prompts.
     """
 
     def __init__(self, table: PairTable, index: int) -> None:
+        self.table = table
         self.rows: list[NDArray[np.float64]] = []
-        self.clusters: list[NDArray[np.int64] | None] = []
+        self.units: list[NDArray[np.float64]] = []
+        self.is_clustered = False
         for side in table.sides:
             there = ~np.isnan(side.differences[index])
-            self.rows.append(side.differences[index][there])
-            numbers = side.panel.cluster_of[there]
-            alone = len(np.unique(numbers)) == len(numbers)
-            self.clusters.append(None if alone else numbers)
-        self.counted = is_counted(table)
-        self.metric = table.metric
-
-    @property
-    def sizes(self) -> list[int]:
-        """Paired prompts by prompt set."""
-        return [row.size for row in self.rows]
+            row = side.differences[index][there]
+            self.rows.append(row)
+            names, number = np.unique(side.panel.cluster_of[there], return_inverse=True)
+            if len(names) == row.size:
+                self.units.append(row)
+                continue
+            self.is_clustered = True
+            sums = np.bincount(number, weights=row - row.mean())
+            self.units.append(np.asarray(row.mean() + sums * len(sums) / row.size))
+        self.wins = sum(int((row > 0).sum()) for row in self.rows)
+        self.losses = sum(int((row < 0).sum()) for row in self.rows)
+        self.n = sum(row.size for row in self.rows)
 
     @property
     def num_clusters(self) -> int:
         """Independent clusters of paired prompts."""
-        return sum(len(units) for units in self.units())
-
-    @property
-    def clustered(self) -> bool:
-        """Whether any two prompts are near-duplicates."""
-        return any(numbers is not None for numbers in self.clusters)
-
-    def wins(self) -> int:
-        """Prompts on which the model did better."""
-        return sum(int((row > 0).sum()) for row in self.rows)
-
-    def losses(self) -> int:
-        """Prompts on which the reference did better."""
-        return sum(int((row < 0).sum()) for row in self.rows)
-
-    def units(self) -> list[NDArray[np.float64]]:
-        """Independent differences by prompt set: one a prompt, or one a cluster.
-
-        A cluster's is the mean of all plus its summed residuals over the mean cluster size, which
-        keeps the mean and has the variance of a ratio of sums.
-        """
-        return [_units(*part) for part in zip(self.rows, self.clusters, strict=True)]
-
-
-def _units(row: NDArray[np.float64], clusters: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    if clusters is None:
-        return row
-    _, number = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(number, weights=row - row.mean())
-    return np.asarray(row.mean() + sums * len(sums) / row.size)
+        return sum(part.size for part in self.units)
 
 
 def is_counted(table: PairTable) -> bool:
-    """Return whether a table is of rates of one seed on prompts that are all independent."""
-    plain = (side.by_seed.shape[1] == 1 and side.panel.clusters is None for side in table.sides)
-    return table.metric.is_rate and len(table.sides) == 1 and all(plain)
+    """Whether a table is of rates of one seed on prompts that are all independent."""
+    plain = not table.several_seeds and table.clusters is None
+    return table.metric.is_rate and len(table.sides) == 1 and plain
 
 
 def compared(table: PairTable, *, margin: float | None, resampler: Resampler) -> list[Comparison]:
@@ -109,9 +88,14 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
     """
     pairs = [PairDifferences(table, index) for index in range(len(table.pairs))]
     if is_counted(table):
-        p_values = [mcnemar_exact(pair.wins(), pair.losses()) for pair in pairs]
+        p_values = [mcnemar_exact(pair.wins, pair.losses) for pair in pairs]
     else:
-        p_values = sign_flip_p_values(table, resampler)
+        # The mean over prompt sets of the mean difference within each.
+        weighted = []
+        for side in table.sides:
+            size = (~np.isnan(side.differences)).sum(axis=1)
+            weighted.append(np.nan_to_num(side.differences) / (len(table.sides) * size[:, None]))
+        p_values = resampler.sign_flip(np.concatenate(weighted, axis=1), table.clusters)
     estimates = difference_estimates(table, resampler)
     wins = _win_intervals(table, pairs, resampler)
     return [
@@ -120,53 +104,28 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
     ]
 
 
-def sign_flip_p_values(table: PairTable, resampler: Resampler) -> list[float]:
-    """Test the mean over prompt sets of the mean difference within each, by sign flips."""
-    weighted, clusters, offset = [], [], 0
-    for side in table.sides:
-        size = (~np.isnan(side.differences)).sum(axis=1)
-        weighted.append(np.nan_to_num(side.differences) / (len(table.sides) * size[:, None]))
-        clusters.append(side.panel.cluster_of + offset)
-        offset = int(clusters[-1].max()) + 1
-    return resampler.sign_flip(
-        np.concatenate(weighted, axis=1),
-        None if all(s.panel.clusters is None for s in table.sides) else np.concatenate(clusters),
-    )
-
-
 def _win_intervals(
     table: PairTable, pairs: Sequence[PairDifferences], resampler: Resampler
 ) -> list[Estimate]:
     """Return win rates; where prompts are clustered, their intervals resample clusters."""
     exact = [
         replace(
-            win_rate_interval(
-                pair.wins(), pair.losses(), sum(pair.sizes) - pair.wins() - pair.losses()
-            ),
+            win_rate_interval(pair.wins, pair.losses, pair.n - pair.wins - pair.losses),
             value=WIN_RATE.of(np.concatenate(pair.rows)),
         )
         for pair in pairs
     ]
-    if not any(pair.clustered for pair in pairs):
+    if not any(pair.is_clustered for pair in pairs):
         return exact
     signs = np.concatenate([np.sign(side.differences) for side in table.sides], axis=1)
-    numbers, offset = [], 0
-    for side in table.sides:
-        numbers.append(side.panel.cluster_of + offset)
-        offset = int(numbers[-1].max()) + 1
     means = bootstrap_means(
-        50.0 * (1.0 + signs),
-        draws=resampler.draws,
-        rng=resampler.rng,
-        clusters=np.concatenate(numbers),
+        50.0 * (1.0 + signs), draws=resampler.draws, rng=resampler.rng, clusters=table.clusters
     )
     return [
         estimate
-        if np.ptp(means[:, index]) == 0.0
-        else percentile_estimate(
-            estimate.value, means[:, index], n=estimate.n, method="cluster bootstrap"
-        )
-        for index, estimate in enumerate(exact)
+        if np.ptp(drawn) == 0.0
+        else percentile_estimate(estimate.value, drawn, n=estimate.n, method="cluster bootstrap")
+        for estimate, drawn in zip(exact, means.T, strict=True)
     ]
 
 
@@ -181,10 +140,11 @@ def _comparison(
 ) -> Comparison:
     """Make the record; too few prompts on any axis leave the tests out."""
     reference, model = table.pairs[index]
-    smallest = min(pair.sizes)
+    smallest = min(row.size for row in pair.rows)
     tested = smallest >= MIN_PROMPTS
-    plain_test = CLUSTERED if pair.clustered else SIGN_FLIP
-    test = MCNEMAR if pair.counted else plain_test
+    plain_test = CLUSTERED if pair.is_clustered else SIGN_FLIP
+    test = MCNEMAR if is_counted(table) else plain_test
+    has_effect = not table.metric.is_rate and len(pair.units) == 1 and pair.num_clusters > 1
     return Comparison(
         metric=table.metric.name,
         model=model,
@@ -193,15 +153,15 @@ def _comparison(
         p_value=p_value if tested else None,
         p_holm=None,
         test=test if tested else "none",
-        wins=pair.wins(),
-        losses=pair.losses(),
-        ties=sum(pair.sizes) - pair.wins() - pair.losses(),
-        n=sum(pair.sizes),
+        wins=pair.wins,
+        losses=pair.losses,
+        ties=pair.n - pair.wins - pair.losses,
+        n=pair.n,
         note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
         family=table.metric.family,
         win_interval=wins,
-        p_sign=mcnemar_exact(pair.wins(), pair.losses()) if tested and not pair.clustered else None,
-        effect_size=_effect_size(pair),
+        p_sign=mcnemar_exact(pair.wins, pair.losses) if tested and not pair.is_clustered else None,
+        effect_size=cohens_dz(pair.units[0]) if has_effect else None,
         power=power_of(pair) if tested else None,
         p_equivalent=equivalence(pair, margin) if tested and margin else None,
         margin=margin,
@@ -209,29 +169,22 @@ def _comparison(
     )
 
 
-def _effect_size(pair: PairDifferences) -> float | None:
-    """Return Cohen's d_z of mean scores; None for rates, and where all differences are alike."""
-    [units, *rest] = pair.units()
-    return cohens_dz(units) if not pair.metric.is_rate and not rest and units.size > 1 else None
-
-
 def power_of(pair: PairDifferences) -> Power:
     """Return the power of a pair's test; prompts needed count prompts, not clusters."""
-    if pair.counted:
-        return rate_power(pair.wins(), pair.losses(), pair.sizes[0])
-    units = pair.units()
+    if is_counted(pair.table):
+        return rate_power(pair.wins, pair.losses, pair.n)
+    units = pair.units
     found = mean_power_of(units[0]) if len(units) == 1 else stratified_power(units)
-    if not pair.clustered or found.n_needed is None:
+    if not pair.is_clustered or found.n_needed is None:
         return found
-    needed = math.ceil(found.n_needed * sum(pair.sizes) / pair.num_clusters)
-    return Power(power=found.power, detectable=found.detectable, n_needed=needed)
+    return replace(found, n_needed=math.ceil(found.n_needed * pair.n / pair.num_clusters))
 
 
 def equivalence(pair: PairDifferences, margin: float) -> float | None:
     """Test by TOST that the models are within the margin; None where the spread is not known."""
-    if pair.counted:
-        return tost_rates(pair.wins(), pair.losses(), pair.sizes[0], margin)
-    units = pair.units()
+    if is_counted(pair.table):
+        return tost_rates(pair.wins, pair.losses, pair.n, margin)
+    units = pair.units
     if len(units) == 1:
         return tost_mean(units[0], margin) if np.ptp(units[0]) else None
     errors = [float(part.var(ddof=1)) / part.size for part in units]

@@ -45,28 +45,19 @@ class Resampler:
     draws: int
     rng: np.random.Generator
 
-    def flips(self, num_prompts: int) -> int:
-        """Return the number of sign patterns: 20 a draw, fewer where there are many prompts.
-
-        At least two a draw: the p-values that matter for a family of dozens stay above the
-        smallest that so many patterns can give.
-        """
-        most = max(2 * self.draws, _CELLS // max(1, num_prompts))
-        return min(FLIPS_PER_DRAW * self.draws, most)
-
     def sign_flip(
         self, contributions: NDArray[np.float64], clusters: NDArray[np.int64] | None
     ) -> list[float]:
-        """Two-sided p-values, a row of contributions each; 0 where a prompt is not paired."""
-        flips = self.flips(contributions.shape[1])
+        """Return two-sided p-values, a row of contributions each; 0 where a prompt is not paired.
+
+        20 sign patterns a draw, fewer where there are many prompts, but at least two a draw: the
+        p-values that matter for a family of dozens stay above the smallest that so many patterns
+        can give.
+        """
+        most = max(2 * self.draws, _CELLS // max(1, contributions.shape[1]))
+        flips = min(FLIPS_PER_DRAW * self.draws, most)
         found = sign_flip(contributions, rng=self.rng, flips=flips, clusters=clusters)
         return [float(p_value) for p_value in found]
-
-    def few_flips(
-        self, differences: NDArray[np.float64], clusters: NDArray[np.int64], *, flips: int
-    ) -> NDArray[np.float64]:
-        """Return two-sided p-values by few patterns, for many tests that are only counted."""
-        return sign_flip(differences, rng=self.rng, flips=flips, clusters=clusters)
 
     def means(self, parts: Sequence[Part]) -> list[NDArray[np.float64]]:
         """Resample the means of the rows of each part, each of shape (draws, rows).
@@ -108,7 +99,7 @@ class Resampler:
 
     def of_pairs(self, table: PairTable) -> NDArray[np.float64]:
         """Resample the difference of every pair, CAS' as a mean over sets: (draws, pairs)."""
-        if not any(side.panel.several_seeds for side in table.sides):
+        if not table.several_seeds:
             parts = [Part(side.differences[:, None], side.panel.clusters) for side in table.sides]
             return np.asarray(np.mean(self.means(parts), axis=0))
         models = list(dict.fromkeys(name for pair in table.pairs for name in pair))
@@ -121,20 +112,18 @@ class Resampler:
             return np.asarray(means[:, ours] - means[:, theirs])
         found = []
         for pair in table.pairs:
-            means = np.mean(self.means([_shared(_rows_of(s, pair)) for s in table.sides]), axis=0)
+            parts = []
+            for part in (_rows_of(side, pair) for side in table.sides):
+                both = ~np.isnan(part.values).all(axis=1).any(axis=0)
+                labels = None if part.clusters is None else part.clusters[both]
+                parts.append(Part(part.values[:, :, both], labels))
+            means = np.mean(self.means(parts), axis=0)
             found.append(means[:, 1] - means[:, 0])
         return np.stack(found, axis=1)
 
 
 def _rows_of(side: AxisDifferences, models: Sequence[str]) -> Part:
     return Part(side.by_seed[[side.panel.row(name) for name in models]], side.panel.clusters)
-
-
-def _shared(part: Part) -> Part:
-    """Keep the prompts that all rows have."""
-    there = ~np.isnan(part.values).all(axis=1).any(axis=0)
-    labels = None if part.clusters is None else part.clusters[there]
-    return Part(part.values[:, :, there], labels)
 
 
 def _same_seeds(cube: NDArray[np.float64]) -> tuple[bool, ...]:

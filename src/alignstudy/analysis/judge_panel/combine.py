@@ -18,8 +18,6 @@ from alignstudy.records import DECIMALS, Axis, ScoredResponse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PANEL", "PanelSettings", "absence_notes", "combine"]
-
 PANEL = "panel"
 """The name under which a panel's scores stand beside its members'."""
 
@@ -98,12 +96,11 @@ def combine(
             limits[axis.name] = found.threshold
         missing = [name for name in panel.members(axis.name) if name in absent]
         origin[axis.name] = found.origin + "".join(f"; judge {name} absent" for name in missing)
-    rules = _rules(thresholds_by_judge, panel, axes, absent)
+    names = {name for axis in axes for name in panel.members(axis.name) if name not in absent}
+    rules = [thresholds_by_judge[name] for name in names]
+    inclusive = panel.combine != "majority" and _inclusive(rules)
     thresholds = Thresholds(
-        values=limits,
-        inclusive=panel.combine != "majority" and _inclusive(rules),
-        empty_fails=_empty_fails(rules),
-        origin=origin,
+        values=limits, inclusive=inclusive, empty_fails=_empty_fails(rules), origin=origin
     )
     return [_with_panel(row, scores[at]) for at, row in enumerate(responses)], thresholds
 
@@ -172,7 +169,8 @@ def panel_on_axis(
     if how == "majority":
         threshold: float | None = 0.5
     else:
-        threshold = _rounded(np.mean(marks)) if len(marks) == len(members) else None
+        mark = round(float(np.mean(marks)), DECIMALS) + 0.0 if marks else None
+        threshold = mark if len(marks) == len(members) else None
     of_all = base is None or how == "rank_mean"
     words = HOW[how].format(reference="all responses" if of_all else f"{base}'s responses")
     mean: NDArray[np.float64] = np.array(columns).mean(axis=0)
@@ -217,17 +215,6 @@ def _check(
                 raise UnknownNameError("judge", name, known, where=f"panel: {axis.quality}")
 
 
-def _rules(
-    thresholds_by_judge: Mapping[str, Thresholds],
-    panel: PanelSettings,
-    axes: Sequence[Axis],
-    absent: Collection[str],
-) -> list[Thresholds]:
-    """Return what passes with each judge that is in the panel on some axis."""
-    names = {name for axis in axes for name in panel.members(axis.name) if name not in absent}
-    return [thresholds_by_judge[name] for name in names]
-
-
 def _inclusive(members: Sequence[Thresholds]) -> bool:
     """Return whether a score equal to the threshold counts, as all members have it."""
     answers = {member.inclusive for member in members}
@@ -249,10 +236,6 @@ def _empty_fails(members: Sequence[Thresholds]) -> tuple[str, ...]:
             hint="set `empty_fails` alike for all",
         )
     return answers.pop()
-
-
-def _rounded(value: np.floating) -> float:
-    return round(float(value), DECIMALS) + 0.0
 
 
 def _with_panel(row: ScoredResponse, score: float) -> ScoredResponse:

@@ -41,14 +41,14 @@ def _rank(
     return np.where(np.isnan(values), np.nan, (below + up_to) / (2 * known.size))
 
 
-def _as_it_is(
+def _own(
     judge: str, axis: Axis, values: NDArray[np.float64], known: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return values in the judge's own unit: of one judge alone, nothing has to be comparable."""
+    """Return scores in the judge's own unit: of one judge alone nothing has to be comparable."""
     return values
 
 
-SCALES = {"mean_z": _z, "rank_mean": _rank, "own": _as_it_is}
+SCALES = {"mean_z": _z, "rank_mean": _rank, "own": _own}
 
 
 def votes(

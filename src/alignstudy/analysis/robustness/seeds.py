@@ -44,7 +44,15 @@ def seed_spreads(panels: dict[str, ScoreMatrix], axes: Sequence[Axis]) -> tuple[
             found.append(_spread(model, score, _measured(score, panel, panel.by_seed[row])))
         if len(rates) == len(axes) > 1:
             whole = combined(axes)
-            found.append(_spread(model, whole, _mean_of(whole, rates)))
+            means = {
+                seed: (
+                    whole.of([rate[seed][0] for rate in rates]),
+                    math.hypot(*(rate[seed][1] for rate in rates)) / len(rates),
+                )
+                for seed in rates[0]
+                if all(seed in rate for rate in rates)
+            }
+            found.append(_spread(model, whole, means))
     return tuple(spread for spread in found if spread is not None)
 
 
@@ -59,17 +67,6 @@ def _measured(
             spread = float(row[there].std(ddof=1)) if there.sum() > 1 else 0.0
             found[seed] = (metric.of(row[there]), unit * spread / float(np.sqrt(there.sum())))
     return found
-
-
-def _mean_of(whole: Metric, rates: Sequence[_Measured]) -> _Measured:
-    return {
-        seed: (
-            whole.of([rate[seed][0] for rate in rates]),
-            math.hypot(*(rate[seed][1] for rate in rates)) / len(rates),
-        )
-        for seed in rates[0]
-        if all(seed in rate for rate in rates)
-    }
 
 
 def _spread(model: str, metric: Metric, by_seed: _Measured) -> SeedSpread | None:

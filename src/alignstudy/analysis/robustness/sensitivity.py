@@ -92,73 +92,45 @@ def _rates_without(
         flagged = {id(row) for row in here if left_out(row)}
         if thresholds.of(axis.name) is None or not flagged or unknown:
             continue
-        passed = _passed(here, thresholds, judge=judge)
-        kept = [(row, ok) for row, ok in passed if id(row) not in flagged]
-        yield from _by_model(name, rate_of(axis).name, models_of(here), passed, kept)
+        passed = [
+            (row, bool(thresholds.passes(row.axis, score)) and not fails_as_empty(row, thresholds))
+            for row in here
+            if (score := rating(row, judge)) is not None
+        ]
+        for model in models_of(here):
+            whole = [(row, ok) for row, ok in passed if row.model == model]
+            rest = [(row, ok) for row, ok in whole if id(row) not in flagged]
+            if whole:
+                yield Sensitivity(
+                    without=name,
+                    metric=rate_of(axis).name,
+                    model=model,
+                    value=_rate(rest) if rest else None,
+                    full=_rate(whole).value,
+                    n=len(rest),
+                )
 
 
-_Passed = Sequence[tuple[ScoredResponse, bool]]
-
-
-def _passed(rows: Sequence[ScoredResponse], thresholds: Thresholds, *, judge: str) -> _Passed:
-    """Return which scored responses pass."""
-    found = []
-    for row in rows:
-        score = rating(row, judge)
-        if score is not None:
-            passes = bool(thresholds.passes(row.axis, score))
-            found.append((row, passes and not fails_as_empty(row, thresholds)))
-    return found
-
-
-def _by_model(
-    flag: str, metric: str, models: Sequence[str], passed: _Passed, kept: _Passed
-) -> Iterator[Sensitivity]:
-    for model in models:
-        whole = [(row, ok) for row, ok in passed if row.model == model]
-        rest = [(row, ok) for row, ok in kept if row.model == model]
-        if whole:
-            yield Sensitivity(
-                without=flag,
-                metric=metric,
-                model=model,
-                value=rate(rest) if rest else None,
-                full=rate(whole).value,
-                n=len(rest),
-            )
-
-
-def rate(passed: _Passed) -> Estimate:
+def _rate(passed: Sequence[tuple[ScoredResponse, bool]]) -> Estimate:
     """Return the share of a model's responses that pass, in percent, with Wilson's interval.
 
     With several responses a prompt (training seeds), the mean over prompts of each one's share, at
-    the effective number of responses.
+    the effective number of responses: a prompt counts once, however many of its responses have a
+    score.
 
     Args:
-        passed: Responses of one model, and whether each passes.
-
-    Raises:
-        MetricError: If there is no response.
+        passed: Responses of one model, at least one, and whether each passes.
     """
     by_prompt: dict[str, list[bool]] = {}
     for row, ok in passed:
         by_prompt.setdefault(row.prompt_id, []).append(ok)
-    if len(by_prompt) == len(passed):
-        return wilson(sum(ok for _, ok in passed), len(passed))
+    size, num_responses = len(by_prompt), len(passed)
+    if size == num_responses:
+        return wilson(sum(ok for _, ok in passed), num_responses)
     if len({len(values) for values in by_prompt.values()}) == 1:
         return clustered_share(np.array(list(by_prompt.values()), dtype=np.float64).T)
-    return _uneven([float(np.mean(values)) for values in by_prompt.values()], len(passed))
-
-
-def _uneven(by_prompt: Sequence[float], num_responses: int) -> Estimate:
-    """Return the mean of prompts' own shares, which is the rate of the tables.
-
-    A prompt counts once, however many of its responses have a score. Wilson's interval is at the
-    effective number of responses, as `clustered_share` has it.
-    """
-    shares = np.array(by_prompt)
-    share, size = float(shares.mean()), shares.size
-    effective = float(size)
+    shares = np.array([float(np.mean(values)) for values in by_prompt.values()])
+    share, effective = float(shares.mean()), float(size)
     if 0.0 < share < 1.0 and size > 1:
         variance = float(shares.var(ddof=1)) / size
         worth = share * (1.0 - share) / variance if variance > 0.0 else num_responses

@@ -1,4 +1,4 @@
-"""Every rate over a grid of thresholds: does a finding hang on where the line was drawn?"""
+"""Every rate over a grid of thresholds: does a finding depend on where the line was drawn?"""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from alignstudy.records.robustness import PairSweep, Sweep
 from alignstudy.stats.intervals import wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
+from alignstudy.stats.resampling.permutation import sign_flip
 from alignstudy.stats.sweep import rankings, sweep_rates
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def sweep_of(
     models = panel.known()
     if not models:
         return None
-    rows = [panel.row(model) for model in models]
+    rows = panel.rows(models)
     scores = panel.by_seed[rows]
-    steps = _default_grid(scores) if grid is None else _given_grid(grid)
+    steps = _grid(grid, scores)
     # What fails whatever its score passes no threshold; what has no score still enters nothing.
     failed = panel.failed[rows] & ~np.isnan(scores)
     scores = np.where(failed, min(steps[0], np.nanmin(scores)) - 1.0, scores)
@@ -89,22 +90,20 @@ def sweep_of(
     )
 
 
-def _default_grid(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def _grid(given: Sequence[float] | None, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if given is not None:
+        steps = np.asarray(given, dtype=np.float64)
+        if not steps.size or not np.isfinite(steps).all() or (np.diff(steps) <= 0).any():
+            raise InputError(
+                "a sweep's thresholds are not ascending numbers",
+                hint="give at least one threshold, each above the one before",
+            )
+        return steps
     low, high = np.quantile(scores[~np.isnan(scores)], [0.025, 0.975])
     steps = np.linspace(low, high, STEPS)
     # Two decimals read well; a judge whose unit is too small for them gets four.
     coarse, fine = (np.unique(np.round(steps, digits) + 0.0) for digits in (2, DECIMALS))
     return coarse if len(coarse) == STEPS else fine
-
-
-def _given_grid(grid: Sequence[float]) -> NDArray[np.float64]:
-    steps = np.asarray(grid, dtype=np.float64)
-    if not steps.size or not np.isfinite(steps).all() or (np.diff(steps) <= 0).any():
-        raise InputError(
-            "a sweep's thresholds are not ascending numbers",
-            hint="give at least one threshold, each above the one before",
-        )
-    return steps
 
 
 def _by_model(models: Sequence[str], table: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
@@ -159,7 +158,10 @@ def _pairs(
     for one, two in combinations(range(len(models)), 2):
         reference, model = (two, one) if models[two] == base else (one, two)
         differences = passed[model] - passed[reference]
-        at_study = _at_study(panel, models[model], models[reference])
+        at_study = 0.0
+        if panel.passed is not None:
+            ours, theirs = (panel.passed[panel.row(models[at])] for at in (model, reference))
+            at_study = round(float(np.nansum(ours - theirs)), 3)
         # Shares of seeds are single-precision: what rounds to nothing is nothing.
         mean = np.round(np.nansum(differences, axis=1, dtype=np.float64), 3)
         p_values = _p_values(panel, differences, resampler)
@@ -176,14 +178,6 @@ def _pairs(
     return tuple(found)
 
 
-def _at_study(panel: ScoreMatrix, model: str, reference: str) -> float:
-    """Return the summed difference at the study's own threshold; 0 where it has none."""
-    if panel.passed is None:
-        return 0.0
-    ours, theirs = (panel.passed[panel.row(name)] for name in (model, reference))
-    return round(float(np.nansum(ours - theirs)), 3)
-
-
 def _p_values(
     panel: ScoreMatrix, differences: NDArray[np.float32], resampler: Resampler
 ) -> NDArray[np.float64]:
@@ -192,8 +186,11 @@ def _p_values(
     if known.sum() < MIN_PROMPTS:
         return np.ones(len(differences))
     if panel.several_seeds or panel.clusters is not None:
-        return resampler.few_flips(
-            differences[:, known].astype(np.float64), panel.cluster_of[known], flips=_FLIPS
+        return sign_flip(
+            differences[:, known].astype(np.float64),
+            rng=resampler.rng,
+            flips=_FLIPS,
+            clusters=panel.cluster_of[known],
         )
     wins, losses = (differences > 0).sum(axis=1), (differences < 0).sum(axis=1)
     return np.array(

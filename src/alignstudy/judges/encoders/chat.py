@@ -22,12 +22,12 @@ _MARKER = re.compile(r"<\|?/?\w+\|?>|\[/?[A-Z_]+\]")
 
 _ROLES = {"human": "user", "assistant": "assistant"}
 _FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro %}"
-"""Llama's templates write today's date into the text: a score must not hang on the day. This is
+"""Llama's templates write today's date into the text: a score must not depend on the day. This is
 the date that they write where they know none."""
 
 
 class _UnfitText(ValueError):
-    """A dialogue that can't be written down for the judge; the text says why."""
+    """A dialogue that can't be written down for the judge; the message gives the reason."""
 
 
 class TextEncoder(Encoder):
@@ -39,7 +39,7 @@ class TextEncoder(Encoder):
     Args:
         tokenizer: The judge's.
         config: The judge's.
-        max_length: Most tokens; None: what tokenizer and model say.
+        max_length: Most tokens; None: as tokenizer and model set.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TextEncoder(Encoder):
         turns = tuple(Turn(turn.role, text) for turn, text in zip(asked, plain, strict=True))
         try:
             if any(map(self._special.slips, (*plain, words))):
-                raise _UnfitText("a text can't be told from special tokens")
+                raise _UnfitText("a text can't be distinguished from special tokens")
             found = self._by_turns(turns, words)
         except _UnfitText as fault:
             return Encoded({}, tuple(flags), str(fault))
@@ -98,7 +98,12 @@ class TextEncoder(Encoder):
 
     def _tokens(self, turns: tuple[Turn, ...], words: str) -> dict[str, list[int]]:
         """Encode turns and response; a beginning that text and tokenizer both write stands once."""
-        encoding = self._tokenizer(self._write(_answered(turns, words)), verbose=False)
+        if turns[-1].role == "human":
+            turns = (*turns, Turn("assistant", words))
+        else:  # a prompt that ends within an assistant turn is continued
+            begun = "\n\n".join(part for part in (turns[-1].text, words) if part)
+            turns = (*turns[:-1], Turn("assistant", begun))
+        encoding = self._tokenizer(self._write(turns), verbose=False)
         begin = self._tokenizer.bos_token_id
         ids = encoding["input_ids"]
         twice = begin is not None and list(ids[:2]) == [begin, begin]
@@ -124,7 +129,8 @@ class ChatEncoder(TextEncoder):
         max_length: int | None,
     ) -> None:
         super().__init__(tokenizer, config, max_length=max_length)
-        if not _has_template(tokenizer):
+        found = tokenizer.chat_template  # of several the default is used
+        if not found or not (isinstance(found, str) or "default" in found):
             raise InputError(
                 "the judge's tokenizer has no chat template",
                 why="`input: chat` shows dialogues as the template writes them",
@@ -148,20 +154,6 @@ class ChatEncoder(TextEncoder):
         if turns[-1].text.strip() not in text:
             raise _UnfitText(f"the chat template alters the response: {turns[-1].text}")
         return str(text)
-
-
-def _has_template(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether there is a template to use: the only one, or of several the default."""
-    found = tokenizer.chat_template
-    return bool(found) and (isinstance(found, str) or "default" in found)
-
-
-def _answered(turns: tuple[Turn, ...], words: str) -> tuple[Turn, ...]:
-    """Put the response after a prompt; one that ends within an assistant turn is continued."""
-    if turns[-1].role == "human":
-        return (*turns, Turn("assistant", words))
-    begun = "\n\n".join(part for part in (turns[-1].text, words) if part)
-    return (*turns[:-1], Turn("assistant", begun))
 
 
 def _tail(turn: Turn, size: int) -> Turn:

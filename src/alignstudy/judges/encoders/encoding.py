@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _REMEMBERED = 4096
 
 _ENDLESS = 10**6
-"""A tokenizer whose files name no length says 10**30."""
+"""A tokenizer whose files name no length claims 10**30."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ def most_tokens(
     Args:
         tokenizer: The judge's.
         config: The judge's.
-        asked: What the study says.
+        asked: What the study asks for.
         as_published: Whether a tokenizer without a length means that nothing is cut.
 
     Raises:
         InputError: If the study asks for more than the model has positions.
     """
-    told = tokenizer.model_max_length if tokenizer.model_max_length < _ENDLESS else None
+    stated = tokenizer.model_max_length if tokenizer.model_max_length < _ENDLESS else None
     positions = context_length(config)
     # DeBERTa-v2 and v3 may have relative positions only: longer texts are read, if not learnt.
     endless = getattr(config, "position_biased_input", True) is False
@@ -119,5 +119,5 @@ def most_tokens(
     if asked is not None:
         return asked
     if as_published and endless:
-        return told
-    return positions if told is None else min(told, positions)
+        return stated
+    return positions if stated is None else min(stated, positions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from alignstudy import dialogue
@@ -22,7 +21,7 @@ class PairEncoder(Encoder):
         tokenizer: The judge's.
         config: The judge's.
         truncation: "turns" or "paper"; see `SeqClsSettings`.
-        max_length: Most tokens; None: what tokenizer and model say.
+        max_length: Most tokens; None: as tokenizer and model set.
         rendering: How a dialogue becomes two texts; see `renderings`.
     """
 
@@ -55,17 +54,20 @@ class PairEncoder(Encoder):
         limit = self.max_length
         encoding = self._tokenizer(prompt, response, truncation=limit is not None, max_length=limit)
         whole = self._tokenizer(prompt, response, verbose=False)
-        sides = (PROMPT_TRIMMED, RESPONSE_TRIMMED)
-        kept, had = (_side_lengths(each) for each in (encoding, whole))
-        return encoding, [flag for flag, k, h in zip(sides, kept, had, strict=True) if k < h]
+        kept: list[Any] = encoding.sequence_ids(0)
+        had: list[Any] = whole.sequence_ids(0)
+        sides = ((0, PROMPT_TRIMMED), (1, RESPONSE_TRIMMED))
+        return encoding, [flag for side, flag in sides if kept.count(side) < had.count(side)]
 
     def _by_turns(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
         """Encode the whole response, with as much of the prompt's end as fits."""
-        for number, rest in enumerate(_ever_less(prompt)):
+        rest: str | None = prompt
+        while rest is not None:
             question, answer = map(self._special.plain, render(rest, response, self._rendering))
             encoding = self._pair(question, answer)
             if self._fits(encoding):
-                return encoding, [PROMPT_TRIMMED] if number else []
+                return encoding, [PROMPT_TRIMMED] if rest != prompt else []
+            rest = dialogue.drop_oldest_turns(rest)
         alone = self._pair("", answer)
         if self._fits(alone):
             # The tokenizer refuses to cut a side to nothing.
@@ -81,20 +83,10 @@ class PairEncoder(Encoder):
         """Encode a pair as plain text; cut the prompt's beginning or the response's end."""
         self._tokenizer.truncation_side = "left" if cut == "only_first" else "right"
         return self._tokenizer(
-            prompt, response, truncation=cut or False, verbose=False, split_special_tokens=True,
+            prompt,
+            response,
+            truncation=cut or False,
+            verbose=False,
+            split_special_tokens=True,
             max_length=self.max_length if cut else None,
-        )  # fmt: skip
-
-
-def _ever_less(prompt: str) -> Iterator[str]:
-    """Return a prompt, then ever less of it: the oldest human turn goes with its answer."""
-    rest: str | None = prompt
-    while rest is not None:
-        yield rest
-        rest = dialogue.drop_oldest_turns(rest)
-
-
-def _side_lengths(encoding: BatchEncoding) -> tuple[int, int]:
-    """Count the tokens of prompt and response."""
-    sides: list[Any] = encoding.sequence_ids(0)
-    return sides.count(0), sides.count(1)
+        )

@@ -1,8 +1,8 @@
 r"""How a pair classifier is shown a dialogue of several turns.
 
-A sentence-pair judge has learnt from pairs that its makers cut in their own way; shown in another
-way, it is off its ground. Three ways are offered; which one a judge reads best is measured on
-calibration pairs, not guessed.
+A sentence-pair judge has learnt from pairs that its makers cut in their own way; pairs cut in
+another way are out of its distribution. Three ways are offered; which one a judge reads best is
+measured on calibration pairs, not guessed.
 """
 
 from __future__ import annotations
@@ -105,7 +105,11 @@ def choose_rendering(
             why=f"there are { ({name: len(pairs) for name, pairs in scores.items()}) }",
             hint="score every pair in every rendering",
         )
-    whole = [at for at, row in enumerate(zip(*scores.values(), strict=True)) if _is_whole(row)]
+    whole = [
+        at
+        for at, row in enumerate(zip(*scores.values(), strict=True))
+        if all(score is not None for pair in row for score in pair)
+    ]
     if not whole:
         raise MetricError(
             "no rendering can be chosen: no calibration pair has all its scores",
@@ -115,10 +119,6 @@ def choose_rendering(
     accuracy = {name: _accuracy([scores[name][at] for at in whole]) for name in names}
     best = max(names, key=lambda name: accuracy[name])
     return best, {str(name): share for name, share in accuracy.items()}
-
-
-def _is_whole(row: tuple[tuple[float | None, float | None], ...]) -> bool:
-    return all(score is not None for pair in row for score in pair)
 
 
 def _accuracy(pairs: Sequence[tuple[float | None, float | None]]) -> float:

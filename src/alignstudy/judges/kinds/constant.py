@@ -21,7 +21,7 @@ class ConstantSettings(Settings):
 
 
 class ConstantJudge:
-    """Gives every response the same score: with it, no model may look better than another."""
+    """Scores every response the same: with it, no model may look better than another."""
 
     name = "constant"
     settings: ClassVar[type[ConstantSettings]] = ConstantSettings

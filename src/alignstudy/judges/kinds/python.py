@@ -24,7 +24,7 @@ _SHOWN = 200
 
 
 class PythonJudge:
-    """Scores with a function of the user's; what it gives is checked, never fixed."""
+    """Scores with a function of the user's; what it returns is checked, never fixed."""
 
     name = "python"
     settings: ClassVar[type[PythonSettings]] = PythonSettings
@@ -82,7 +82,7 @@ class PythonJudge:
             raise GuardError(
                 f"{call} failed on {where}",
                 why=f"{type(cause).__name__}: {cause}",
-                hint="fix the function, or let it give None where it has no score",
+                hint="fix the function, or return None where it has no score",
             ) from error
         if not isinstance(given, list | tuple):
             what = f"a {type(given).__name__} instead of a list"
@@ -135,7 +135,7 @@ def _shown(at: int, item: tuple[str, str]) -> str:
 
 
 def _imported(call: str, folder: Path) -> Rate:
-    """Import a function, its module read anew from the folder if it lies there."""
+    """Import a function, its module read again from the folder if it lies there."""
     module_name, _, name = call.partition(":")
     wanted = module_file(module_name, folder)
     with _looked_for_in(folder):
@@ -166,10 +166,10 @@ def _imported(call: str, folder: Path) -> Rate:
 
 @contextmanager
 def _looked_for_in(folder: Path) -> Iterator[None]:
-    """Let imports look into a folder first, and leave no bytecode behind."""
+    """Make imports look into a folder first, and leave no bytecode behind."""
     written = sys.dont_write_bytecode
     sys.path.insert(0, str(folder))
-    # Bytecode is told from its source by time and size: a quick edit would go unseen.
+    # Bytecode is matched to its source by time and size: a quick edit would go unseen.
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
@@ -182,13 +182,11 @@ def _looked_for_in(folder: Path) -> Iterator[None]:
 def _forget(module_name: str, folder: Path) -> None:
     """Forget what was imported of a judge's own files, here or in another study's folder."""
     names = {name.partition(".")[0] for name in local_modules(module_name, folder)}
+    places = (Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1])
+    installed = [place.resolve() for place in places]
     for name in list(sys.modules):
         file = getattr(sys.modules[name], "__file__", None)
-        if name.partition(".")[0] in names and file and _is_a_users(Path(file)):
+        if name.partition(".")[0] not in names or not file:
+            continue
+        if not any(Path(file).resolve().is_relative_to(place) for place in installed):
             del sys.modules[name]
-
-
-def _is_a_users(file: Path) -> bool:
-    """Tell a user's own file from the interpreter's and from installed ones."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1]]
-    return not any(file.resolve().is_relative_to(place.resolve()) for place in places)

@@ -16,7 +16,7 @@ class PythonSettings(Settings):
     call: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
         description="`module:function`, in the current folder or installed. It gets a list of"
-        " (prompt, response) and gives as many numbers, or None where it has none.",
+        " (prompt, response) and returns as many numbers, or None where it has none.",
     )
     better: Literal["higher", "lower"] = Field(
         "higher", description="Which way it counts; lower: numbers are negated."

@@ -13,7 +13,7 @@ from alignstudy.judges.kinds.python_settings import PythonSettings
 
 
 def source_digest(settings: PythonSettings, folder: Path | None = None) -> str:
-    """Hash the source that a judge's scores hang on; nothing is imported.
+    """Hash the source that a judge's scores depend on; nothing is imported.
 
     In the study's folder: the module and every module of that folder that it imports, directly or
     by another; of an installed package: all its Python files. Files that the function reads at run
@@ -32,8 +32,11 @@ def source_digest(settings: PythonSettings, folder: Path | None = None) -> str:
     whole = hashlib.sha256(settings.call.encode())
     if _local_file(name, folder) is not None:
         files = local_modules(name, folder)
+    elif "." not in name and file.name != "__init__.py":
+        files = {name: file}
     else:
-        files = _installed_files(name, file)
+        top = file.parents[name.count(".") - (file.name != "__init__.py")]
+        files = {path.relative_to(top).as_posix(): path for path in top.rglob("*.py")}
     for label, path in sorted(files.items()):
         whole.update(f"\0{label}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
@@ -90,14 +93,6 @@ def _local_file(name: str, folder: Path) -> Path | None:
         if file.is_file():
             return file.resolve()
     return None
-
-
-def _installed_files(name: str, file: Path) -> dict[str, Path]:
-    """List the Python files of the package that an installed module belongs to."""
-    if "." not in name and file.name != "__init__.py":
-        return {name: file}
-    top = file.parents[name.count(".") - (file.name != "__init__.py")]
-    return {path.relative_to(top).as_posix(): path for path in top.rglob("*.py")}
 
 
 def _imports(name: str, file: Path) -> Iterator[str]:

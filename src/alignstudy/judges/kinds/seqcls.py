@@ -72,7 +72,7 @@ class SeqClsSettings(Settings):
         " the two loses its end, and nothing is cut if the tokenizer's files name no length.",
     )
     max_length: int | None = Field(
-        None, ge=8, description="Most tokens it reads; left out: what the model's files say."
+        None, ge=8, description="Most tokens it reads; left out: as the model's files set."
     )
     batch_size: int | None = Field(
         None, ge=1, description="Most pairs at once; left out: 1 on a CPU (fastest), 32 on a GPU."
@@ -98,7 +98,7 @@ class SeqClsSettings(Settings):
 
 
 class SeqClsJudge:
-    """Scores with a sequence classifier; one number a dialogue, shown as its settings say.
+    """Scores with a sequence classifier; one number a dialogue, shown as its settings ask.
 
     Attributes:
         texts_read: How many dialogues went through the model so far.
@@ -196,7 +196,13 @@ class SeqClsJudge:
         self, encoded: Sequence[Encoded], note: Callable[[str], None]
     ) -> Iterator[tuple[list[int], list[JudgeScore]]]:
         """Return the scores of each batch with its row numbers, as batches finish."""
-        batches = self._batches(encoded)
+        sound = [at for at, row in enumerate(encoded) if not row.fault]
+        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
+        found = length_batches(
+            lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
+        )
+        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
+        batches = [[sound[at] for at in batch] for batch in found] + faulty
         tasks = [[encoded[at] for at in batch] for batch in batches]
         if self._pool is None:
             load = partial(load_scorer, self._settings, self._folder)
@@ -206,15 +212,6 @@ class SeqClsJudge:
         else:
             given = self._pool.map(tasks, note=note)
         yield from zip(batches, given, strict=True)
-
-    def _batches(self, encoded: Sequence[Encoded]) -> list[list[int]]:
-        sound = [at for at, row in enumerate(encoded) if not row.fault]
-        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
-        batches = length_batches(
-            lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
-        )
-        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
-        return [[sound[at] for at in batch] for batch in batches] + faulty
 
     def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
         """Return the scores of one batch, the higher the better."""
@@ -241,7 +238,7 @@ class SeqClsJudge:
 
     def _load(self, dtype: str) -> PreTrainedModel:
         """Load the classifier."""
-        # With `read` the number of labels says nothing: the named output is looked at instead.
+        # With `read` the number of labels means nothing: the named output is looked at instead.
         output = self._settings.output if self._settings.read is None else 0
         model = load_classifier(self._folder, dtype=dtype, device=self._device, output=output)
         # Decoders score at the last token that isn't padding, which they know by this id.
@@ -274,9 +271,12 @@ def _encoder(
             hint="calibrate the judge first, or name the rendering",
         )
     return PairEncoder(
-        tokenizer, config, truncation=settings.truncation, max_length=settings.max_length,
+        tokenizer,
+        config,
+        truncation=settings.truncation,
+        max_length=settings.max_length,
         rendering=settings.rendering,
-    )  # fmt: skip
+    )
 
 
 def _refuse_code(folder: Path) -> None:

@@ -1,70 +1,32 @@
-"""Judges judged: what a judge's scores are worth, on held-out pairs and on control texts."""
+"""How reliable a judge's scores are, on held-out pairs and on control texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-
 from alignstudy.errors import GuardError
 from alignstudy.judges.base import MAX_INCOMPLETE_SHARE, Judge, batch_effect
-from alignstudy.judges.quality.calibrate import as_judged
 from alignstudy.judges.quality.held_out import (
     ScoredPairs,
     accuracies,
     length_preference,
     score_pairs,
 )
-from alignstudy.judges.quality.independence import independence_notes
 from alignstudy.judges.quality.probe_shifts import probe_shifts
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate
-from alignstudy.records.evidence import (
-    JudgeQuality,
-    ReliabilityBin,
-    quality_from_json,
-    quality_to_json,
-)
-from alignstudy.settings import Settings
+from alignstudy.records.evidence import JudgeQuality, ReliabilityBin
 
 if TYPE_CHECKING:
     from alignstudy.records import Pair
 
-__all__ = [
-    "BASELINES",
-    "AssessSettings",
-    "as_judged",
-    "assess",
-    "independence_notes",
-    "quality_from_json",
-    "quality_to_json",
-]
-
 MIN_PAIRS_FOR_DIRECTION = 50
-"""With fewer pairs nothing is said about a judge's direction."""
+"""With fewer pairs nothing is concluded about a judge's direction."""
 
 BASELINES = frozenset({"constant", "length"})
 """Kinds that judges are measured against: they rank as they rank, and that is the finding."""
-
-
-class AssessSettings(Settings):
-    """How judges are judged."""
-
-    floor: float = Field(
-        60.0, ge=50.0, lt=100.0,
-        description="Percent of pairs: an axis whose accuracy interval does not lie above it is"
-        " stamped.",
-    )  # fmt: skip
-    probes: int = Field(50, ge=0, description="Items an axis that control texts are made of.")
-    bins: int = Field(10, ge=2, le=100, description="Of the reliability diagram.")
-    batch_check: int = Field(16, ge=0, description="Items scored together and one by one.")
-    reversed: Literal["refuse", "keep"] = Field(
-        "refuse",
-        description="A judge that ranks pairs the wrong way round: stop, or go on and say so.",
-    )
-    draws: int = Field(2000, ge=100, description="Bootstrap resamples of the control texts.")
-    seed: int = Field(0, ge=0, description="Of the draws: items, shuffled words, resamples.")
 
 
 def assess(
@@ -82,7 +44,7 @@ def assess(
     """Measure what a judge is worth.
 
     Scores are rounded to four decimals first, as everywhere. A pair or a control text that the
-    judge gave no finite score is left out; above one of a hundred, a note says so. An axis without
+    judge gave no finite score is left out; above one of a hundred, a note is made. An axis without
     a measured accuracy is stamped like one below the floor.
 
     Args:
@@ -92,7 +54,7 @@ def assess(
         thresholds: By axis, what counts as a pass; None or absent: control texts get no labels.
         protocol: How the prompts of the study look; see `as_judged`.
         settings: What to measure.
-        progress: Is told of every call of the judge.
+        progress: What shows how far each call of the judge is.
         inclusive: Whether a score equal to the threshold counts.
         notes: What else a reader has to know of this judge; stand first in the record's notes.
 
@@ -109,20 +71,18 @@ def assess(
     overall = {row.axis: row.accuracy for row in measured if row.subset == "all"}
     directions = _directions(judge, name, overall, settings)
     bins, ece = _reliability(found, settings.bins)
-    preferences = (length_preference(scored) for scored in found)
     shifts, odd = probe_shifts(
-        judge, found, thresholds, inclusive=inclusive, items=settings.probes, draws=settings.draws,
-        seed=settings.seed, progress=progress,
-    )  # fmt: skip
+        judge, found, thresholds, settings, inclusive=inclusive, progress=progress
+    )
     return JudgeQuality(
         judge=name,
         accuracies=measured,
         ece=ece,
         reliability=bins,
-        length=tuple(preference for preference in preferences if preference is not None),
+        length=tuple(filter(None, map(length_preference, found))),
         probes=shifts,
         floor=settings.floor,
-        below_floor=_below(settings.floor, [scored.axis for scored in found], overall),
+        below_floor=_below(settings.floor, tuple(pairs_by_axis), overall),
         batch_effect=_batch_effect(judge, found, settings.batch_check),
         is_baseline=judge.name in BASELINES,
         notes=(*notes, *directions, *_missing(found), *odd),
@@ -162,25 +122,19 @@ def _reliability(
 ) -> tuple[tuple[ReliabilityBin, ...], dict[str, float]]:
     """Compare sigmoid(score difference) with how often people agree."""
     from alignstudy.stats.reliability import reliability
+    from alignstudy.stats.resampling.clustered_share import effective_wilson
 
     rows, ece = [], {}
     for scored in found:
         if not scored.n:
             continue
         parts, ece[scored.axis] = reliability(scored.differences, bins=bins)
-        rows += [
-            ReliabilityBin(axis=scored.axis, predicted=predicted, observed=_observed(hits, n))
-            for predicted, hits, n in parts
-        ]
+        for predicted, hits, n in parts:
+            share = hits / n  # hits may hold halves: ties
+            low, high = (end / 100 for end in effective_wilson(share, n))
+            observed = Estimate(value=share, low=low, high=high, n=n, method="wilson")
+            rows.append(ReliabilityBin(axis=scored.axis, predicted=predicted, observed=observed))
     return tuple(rows), ece
-
-
-def _observed(hits: float, n: int) -> Estimate:
-    """Return a share, 0 to 1, with Wilson's interval; hits may hold halves (ties)."""
-    from alignstudy.stats.resampling.clustered_share import effective_wilson
-
-    low, high = effective_wilson(hits / n, n)
-    return Estimate(value=hits / n, low=low / 100, high=high / 100, n=n, method="wilson")
 
 
 def _batch_effect(judge: Judge, found: Sequence[ScoredPairs], most: int) -> float | None:

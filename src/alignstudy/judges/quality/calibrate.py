@@ -22,7 +22,7 @@ class Calibration:
         balanced_accuracy: Mean of the share of chosen that pass and of rejected that don't; in
             [0.5, 1], as it is the best on the same pairs.
         pair_accuracy: Share of pairs whose chosen response has the higher score, ties count half;
-            in [0, 1]. It doesn't hang on the threshold; below 0.5 the judge's direction is wrong.
+            in [0, 1]. It doesn't depend on the threshold; below 0.5 the judge's direction is wrong.
         n: Number of pairs.
     """
 
@@ -125,6 +125,6 @@ def _checked(chosen: ArrayLike, rejected: ArrayLike) -> tuple[NDArray[Any], NDAr
     if not (np.isfinite(better).all() and np.isfinite(worse).all()):
         raise MetricError(
             "a calibration score is not a finite number",
-            hint="leave out the pairs that the judge couldn't score, and say how many",
+            hint="leave out the pairs that the judge couldn't score, and report how many",
         )
     return better, worse

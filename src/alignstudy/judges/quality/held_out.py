@@ -72,7 +72,7 @@ def score_pairs(
     protocol: Literal["paper", "rigorous"],
     progress: Progress = SILENT,
 ) -> ScoredPairs:
-    """Let a judge score both responses of every pair, as it reads a model's.
+    """Score both responses of every pair with a judge, as it reads a model's.
 
     Raises:
         DataError: If a pair has no rejected response.
@@ -102,16 +102,16 @@ def accuracies(scored: ScoredPairs) -> list[PairAccuracy]:
     subsets = np.array([scored.subsets[at] for at in scored.whole], dtype=object)
     named = [subset for subset in dict.fromkeys(subsets.tolist()) if subset]
     parts = [(ALL, differences), *((name, differences[subsets == name]) for name in named)]
-    return [_accuracy(scored.axis, name, part) for name, part in parts if part.size]
-
-
-def _accuracy(axis: str, subset: str, differences: NDArray[np.float64]) -> PairAccuracy:
-    return PairAccuracy(
-        axis=axis,
-        subset=subset,
-        accuracy=rate_above_zero(differences),
-        ties=int((differences == 0).sum()),
-    )
+    return [
+        PairAccuracy(
+            axis=scored.axis,
+            subset=name,
+            accuracy=rate_above_zero(part),
+            ties=int((part == 0).sum()),
+        )
+        for name, part in parts
+        if part.size
+    ]
 
 
 def rate_above_zero(differences: NDArray[np.float64]) -> Estimate:

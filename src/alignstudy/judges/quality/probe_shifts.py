@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from alignstudy.judges.base import Judge
 from alignstudy.judges.quality.held_out import ScoredPairs, rounded
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.metrics.axes import place_of
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records.evidence import ProbeShift
@@ -24,11 +25,9 @@ def probe_shifts(
     judge: Judge,
     found: Sequence[ScoredPairs],
     thresholds: Mapping[str, float | None],
+    settings: AssessSettings,
     *,
     inclusive: bool,
-    items: int,
-    draws: int,
-    seed: int,
     progress: Progress = SILENT,
 ) -> tuple[tuple[ProbeShift, ...], list[str]]:
     """Score control texts made from preferred responses.
@@ -37,11 +36,11 @@ def probe_shifts(
         judge: Any judge.
         found: Its scores of held-out pairs, an axis each.
         thresholds: By axis; without one there are no labels.
+        settings: How many preferred responses an axis are drawn (0: nothing is measured), the
+            bootstrap resamples, and the seed: each axis has its own draws, so that one doesn't
+            change the other.
         inclusive: Whether a score equal to the threshold counts.
-        items: Preferred responses an axis that are drawn; 0: nothing is measured.
-        draws: Bootstrap resamples.
-        seed: Of the draws; each axis has its own, so that one doesn't change the other.
-        progress: Is told of every call of the judge.
+        progress: What shows how far each call of the judge is.
 
     Returns:
         One shift an axis and control text, with a percentile bootstrap interval over items, and
@@ -51,10 +50,10 @@ def probe_shifts(
 
     shifts: list[ProbeShift] = []
     notes: list[str] = []
-    for scored in found if items else ():
+    for scored in found if settings.probes else ():
         # The published axes keep the streams that they always had.
-        rng = np.random.default_rng([seed, place_of(scored.axis)])
-        drawn = np.sort(rng.permutation(scored.whole)[:items])
+        rng = np.random.default_rng([settings.seed, place_of(scored.axis)])
+        drawn = np.sort(rng.permutation(scored.whole)[: settings.probes])
         texts = [scored.items[2 * at] for at in drawn]
         probes = [
             (prompt, make(prompt, text, rng)) for make in PROBES.values() for prompt, text in texts
@@ -70,7 +69,7 @@ def probe_shifts(
                 continue
             before, after = scored.scores[drawn[there], 0], scores[there]
             labels = _labels(before, after, thresholds.get(scored.axis), inclusive=inclusive)
-            shifts.append(_shift(probe, scored.axis, after - before, labels, draws, rng))
+            shifts.append(_shift(probe, scored.axis, after - before, labels, settings.draws, rng))
     return tuple(shifts), notes
 
 

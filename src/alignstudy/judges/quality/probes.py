@@ -1,7 +1,7 @@
 r"""Control texts: responses of known worth, made from a prompt and a good response to it.
 
 A judge that scores them as high as the response they are made from measures something else than
-what its name says. Pure: a text goes in, a text comes out; only shuffling draws, from the
+its name suggests. Pure: a text goes in, a text comes out; only shuffling draws, from the
 generator that the caller gives.
 """
 

@@ -6,13 +6,15 @@ Done here, not in the trainer, so that nothing is cut or dropped without being c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import ne
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.dialogue import CUE, drop_oldest_turns
 from alignstudy.errors import DataError, GuardError
-from alignstudy.records import Document, Pair
+from alignstudy.records import Pair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,10 +67,10 @@ class _Rows:
     def done(self, num_rows: int) -> Encoded:
         if not self.row_ids:
             raise DataError(
-                "no row is left to train on",
+                "no row is left",
                 why=f"of {num_rows} rows, {self.counts['too_long']} have a prompt (for a reward"
                 " model: a response) that alone fills max_length",
-                hint="raise max_length, or train on shorter dialogues",
+                hint="raise max_length, or use shorter dialogues",
             )
         names = ("truncated", "too_long", "merged_at_border", "special_token_in_text")
         counts = {name: self.counts[name] for name in names}
@@ -80,32 +82,14 @@ class _Rows:
         )
 
 
-def encode_documents(
-    rows: Sequence[Document], tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> Encoded:
-    """Encode whole texts, end-of-sequence token appended, every token a target.
-
-    Raises:
-        DataError: If there is no row.
-    """
-    return _encode_texts([(row.id, row.text) for row in rows], tokenizer, max_length=max_length)
-
-
-def encode_dialogues(
-    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> Encoded:
-    """Encode prompt and chosen response as one text, every token a target (loss_on: dialogue).
-
-    Raises:
-        DataError: If there is no row.
-    """
-    texts = [(row.id, row.prompt + row.chosen) for row in rows]
-    return _encode_texts(texts, tokenizer, max_length=max_length)
-
-
-def _encode_texts(
+def encode_texts(
     texts: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, *, max_length: int
 ) -> Encoded:
+    """Encode whole (id, text), end-of-sequence token appended, every token a target.
+
+    Raises:
+        DataError: If there is no row.
+    """
     gathered = _Rows(tuple(tokenizer.all_special_tokens))
     encoded = _token_ids([text + _eos(tokenizer) for _, text in texts], tokenizer)
     for (row_id, text), ids in zip(texts, encoded, strict=True):
@@ -124,16 +108,9 @@ def encode_responses(
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
         DataError: If no row is left.
     """
-    check_cue(rows)
     gathered = _Rows(tuple(tokenizer.all_special_tokens))
-    prompts, full = _prompts_and_texts(rows, tokenizer, [row.chosen for row in rows])
-    for row, prompt, ids in zip(rows, prompts, full, strict=True):
-        border = _common_prefix(prompt, ids)
-        gathered.note_text(row.prompt + row.chosen)
-        if border >= max_length:
-            gathered.counts["too_long"] += 1
-            continue
-        gathered.counts["merged_at_border"] += border < len(prompt)
+    responses = [[row.chosen for row in rows]]
+    for row, border, (ids,) in _bordered(rows, responses, tokenizer, max_length, gathered):
         labels = [IGNORED] * border + ids[border:]
         gathered.add(
             row.id,
@@ -155,24 +132,48 @@ def encode_preferences(
     """
     check_cue(rows)
     gathered = _Rows(tuple(tokenizer.all_special_tokens))
-    rejected_texts = [rejected_of(row) for row in rows]
-    prompts, chosens = _prompts_and_texts(rows, tokenizer, [row.chosen for row in rows])
-    rejecteds = _whole_texts(rows, tokenizer, rejected_texts)
-    for row, prompt, chosen, rejected in zip(rows, prompts, chosens, rejecteds, strict=True):
-        border = min(_common_prefix(prompt, chosen), _common_prefix(prompt, rejected))
-        gathered.note_text(f"{row.prompt}{row.chosen}{row.rejected}")
-        if border >= max_length:
-            gathered.counts["too_long"] += 1
-            continue
-        gathered.counts["merged_at_border"] += border < len(prompt)
+    responses = [[row.chosen for row in rows], [rejected_of(row) for row in rows]]
+    for row, border, texts in _bordered(rows, responses, tokenizer, max_length, gathered):
+        chosen, rejected = texts
         gathered.add(
             row.id,
             truncated=max(len(chosen), len(rejected)) > max_length,
-            prompt_ids=prompt[:border],
+            prompt_ids=chosen[:border],
             chosen_ids=chosen[border:max_length],
             rejected_ids=rejected[border:max_length],
         )
     return gathered.done(len(rows))
+
+
+def _bordered(
+    rows: Sequence[Pair],
+    responses: Sequence[Sequence[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    gathered: _Rows,
+) -> Iterator[tuple[Pair, int, list[list[int]]]]:
+    """Yield rows with their prompt's tokens and their whole texts; count those left out."""
+    check_cue(rows)
+    end = _eos(tokenizer)
+    prompts = [row.prompt for row in rows]
+    encoded = [_token_ids(prompts, tokenizer)]
+    for answers in responses:
+        texts = [prompt + text + end for prompt, text in zip(prompts, answers, strict=True)]
+        encoded.append(_token_ids(texts, tokenizer))
+    for row, answers, (prompt, *whole) in zip(
+        rows, zip(*responses, strict=True), zip(*encoded, strict=True), strict=True
+    ):
+        # The first place at which a text leaves its prompt's tokens.
+        border = min(
+            next(compress(count(), map(ne, prompt, ids)), min(len(prompt), len(ids)))
+            for ids in whole
+        )
+        gathered.note_text(row.prompt + "".join(answers))
+        if border >= max_length:
+            gathered.counts["too_long"] += 1
+            continue
+        gathered.counts["merged_at_border"] += border < len(prompt)
+        yield row, border, whole
 
 
 def encode_judgements(
@@ -192,24 +193,20 @@ def encode_judgements(
     gathered = _Rows(tuple(tokenizer.all_special_tokens))
     for row_id, prompt, chosen, rejected in rows:
         gathered.note_text(prompt + chosen + rejected)
-        pair = [_judge_ids(tokenizer, prompt, text, max_length) for text in (chosen, rejected)]
-        if any(ids is None for ids, _ in pair):
+        better = _judge_ids(tokenizer, prompt, chosen, max_length)
+        worse = _judge_ids(tokenizer, prompt, rejected, max_length)
+        if better is None or worse is None:
             gathered.counts["too_long"] += 1
             continue
-        (chosen_ids, chosen_cut), (rejected_ids, rejected_cut) = pair
-        gathered.add(
-            row_id,
-            truncated=chosen_cut or rejected_cut,
-            chosen_ids=chosen_ids or [],
-            rejected_ids=rejected_ids or [],
-        )
+        cut = better[1] or worse[1]
+        gathered.add(row_id, truncated=cut, chosen_ids=better[0], rejected_ids=worse[0])
     return gathered.done(len(rows))
 
 
 def _judge_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int
-) -> tuple[list[int] | None, bool]:
-    """Encode one (prompt, response) pair; None if the response leaves no room for a prompt.
+) -> tuple[list[int], bool] | None:
+    """Encode one (prompt, response) pair, and whether it was cut; None if no prompt fits.
 
     Too long a prompt loses its oldest turns, then its first tokens, as it does when judged.
     """
@@ -223,7 +220,7 @@ def _judge_ids(
     of_prompt = [at for at, part in enumerate(encoding.sequence_ids()) if part == 0]
     surplus = len(ids) - max_length
     if surplus >= len(of_prompt):
-        return None, True
+        return None
     start = of_prompt[0]
     return ids[:start] + ids[start + surplus :], True
 
@@ -251,7 +248,7 @@ def check_cue(rows: Sequence[Pair]) -> None:
     without = [row.id for row in rows if not row.prompt.endswith(CUE)]
     if without:
         raise GuardError(
-            f"{len(without)} of {len(rows)} training prompts don't end in {CUE!r}",
+            f"{len(without)} of {len(rows)} prompts don't end in {CUE!r}",
             why=f"at generation the model is asked after that cue; rows {', '.join(without[:3])}",
             hint="split the dialogues at the last cue; the data readers of alignstudy do",
         )
@@ -267,34 +264,8 @@ def _eos(tokenizer: PreTrainedTokenizerBase) -> str:
     return str(tokenizer.eos_token)
 
 
-def _prompts_and_texts(
-    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Encode prompts alone, and prompts with responses and the end-of-sequence token."""
-    prompts = _token_ids([row.prompt for row in rows], tokenizer)
-    return prompts, _whole_texts(rows, tokenizer, responses)
-
-
-def _whole_texts(
-    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]
-) -> list[list[int]]:
-    """Encode prompts with responses and the end-of-sequence token."""
-    end = _eos(tokenizer)
-    return _token_ids(
-        [row.prompt + text + end for row, text in zip(rows, responses, strict=True)], tokenizer
-    )
-
-
 def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     if not texts:
         return []
     encoded: Any = tokenizer(list(texts), verbose=False)["input_ids"]  # lengths are ours to judge
     return [list(ids) for ids in encoded]
-
-
-def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Count the leading ids that two rows share."""
-    for position, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return position
-    return min(len(first), len(second))

@@ -12,6 +12,10 @@ BATCHES_A_POOL = 50
 class GroupedByLength:
     """A sampler whose order is a pure function of seed and epoch, so that a resumed run repeats it.
 
+    Every row comes once; consecutive batches hold rows of like length. Rows are shuffled, sorted by
+    length inside pools, and the whole batches shuffled again; a last batch that isn't full stays
+    last.
+
     Args:
         lengths: Tokens of every row.
         batch_size: Rows an update.
@@ -30,28 +34,15 @@ class GroupedByLength:
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(
-            grouped_order(
-                self._lengths, batch_size=self._batch_size, seed=self._seed, epoch=self._epoch
-            )
-        )
-
-
-def grouped_order(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[int]:
-    """Return every row's index once, so that consecutive batches hold rows of like length.
-
-    Rows are shuffled, sorted by length inside pools, and the whole batches shuffled again; a last
-    batch that isn't full stays last.
-    """
-    random = Random(f"{seed}:{epoch}")
-    rows = list(range(len(lengths)))
-    random.shuffle(rows)
-    pool = BATCHES_A_POOL * batch_size
-    batches = []
-    for start in range(0, len(rows), pool):
-        ranked = sorted(rows[start : start + pool], key=lambda row: lengths[row], reverse=True)
-        batches += [ranked[at : at + batch_size] for at in range(0, len(ranked), batch_size)]
-    full = [batch for batch in batches if len(batch) == batch_size]
-    rest = [batch for batch in batches if len(batch) < batch_size]
-    random.shuffle(full)
-    return [row for batch in full + rest for row in batch]
+        random, size = Random(f"{self._seed}:{self._epoch}"), self._batch_size
+        rows = list(range(len(self._lengths)))
+        random.shuffle(rows)
+        batches = []
+        for start in range(0, len(rows), BATCHES_A_POOL * size):
+            pool = rows[start : start + BATCHES_A_POOL * size]
+            ranked = sorted(pool, key=lambda row: self._lengths[row], reverse=True)
+            batches += [ranked[at : at + size] for at in range(0, len(ranked), size)]
+        full = [batch for batch in batches if len(batch) == size]
+        rest = [batch for batch in batches if len(batch) < size]
+        random.shuffle(full)
+        return (row for batch in full + rest for row in batch)

@@ -44,44 +44,40 @@ class MicroBatchRule:
     in_order: bool = False
 
     def halved(self) -> MicroBatchRule | None:
-        """Return the rule after want of memory; None if nothing smaller means the same."""
+        """Return the rule after lack of memory; None if nothing smaller means the same."""
         if self.in_order or self.most_rows == 1:
             return None
         return replace(self, most_rows=self.most_rows // 2)
 
     def cut(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Cut rows of these lengths (tokens) into pieces, the longest first."""
+        """Cut rows of these lengths (tokens) into pieces, the longest first.
+
+        Sorted by length, where all pieces' tokens, plus the pieces' cost, are least.
+        """
         if self.in_order:
             rows = range(len(lengths))
             return [list(rows[at : at + self.most_rows]) for at in rows[:: self.most_rows]]
-        return _least_cost(lengths, self)
+        order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+        before = [0, *accumulate(lengths[row] for row in order)]
 
+        def tokens(start: int, end: int) -> int:
+            if self.joined:
+                return before[end] - before[start]
+            return (end - start) * lengths[order[start]]
 
-def _least_cost(lengths: Sequence[int], rule: MicroBatchRule) -> list[list[int]]:
-    """Cut rows, sorted by length, where all pieces' tokens, plus the pieces' cost, are least."""
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    before = [0, *accumulate(lengths[row] for row in order)]
-
-    def tokens(start: int, end: int) -> int:
-        if rule.joined:
-            return before[end] - before[start]
-        return (end - start) * lengths[order[start]]
-
-    least, cut_at = [0], [0]
-    for end in range(1, len(order) + 1):
-        starts = [
-            start
-            for start in range(max(0, end - rule.most_rows), end)
-            if start == end - 1 or tokens(start, end) <= rule.most_tokens
-        ]
-        costs = [least[start] + rule.fixed_cost + tokens(start, end) for start in starts]
-        best = min(range(len(costs)), key=lambda at: (costs[at], at))
-        least.append(costs[best])
-        cut_at.append(starts[best])
-    borders = [len(order)]
-    while borders[-1]:
-        borders.append(cut_at[borders[-1]])
-    return [order[start:end] for start, end in pairwise(reversed(borders))]
+        least, cut_at = [0], [0]
+        for end in range(1, len(order) + 1):
+            cost, start = min(
+                (least[start] + self.fixed_cost + tokens(start, end), start)
+                for start in range(max(0, end - self.most_rows), end)
+                if start == end - 1 or tokens(start, end) <= self.most_tokens
+            )
+            least.append(cost)
+            cut_at.append(start)
+        borders = [len(order)]
+        while borders[-1]:
+            borders.append(cut_at[borders[-1]])
+        return [order[start:end] for start, end in pairwise(reversed(borders))]
 
 
 def tokens_in_memory(config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig

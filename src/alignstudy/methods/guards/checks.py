@@ -1,7 +1,7 @@
 """What stops a training whose numbers would be silently wrong.
 
-Each guard gets what was measured on the real model and trainer, and either tells what it saw or
-raises with the numbers.
+Each guard gets what was measured on the real model and trainer, and either returns what it saw
+or raises with the numbers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from alignstudy.dialogue import CUE
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import GuardError
 from alignstudy.methods.loss_formulas import LossOptions, PairLogps
 from alignstudy.methods.losses import at_reference, preference_loss
 from alignstudy.records import GuardOutcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MARGIN_TOLERANCE = 1e-4
 """Largest implicit reward margin, and relative error of the first loss, before the first step."""
 REFERENCE_TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}
-"""Largest relative difference of a kept reference log-probability from one computed anew."""
+"""Largest relative difference of a kept reference log-probability from a recomputed one."""
 PACKING_TOLERANCE = 1e-3
 """Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
 MERGE_TOLERANCE = 1e-3
@@ -36,17 +36,22 @@ def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
     """
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     if pad is None or end is None or pad == end:
-        state = "has no pad token" if pad is None else "has no end-of-sequence token"
+        if pad is None:
+            state = "has no pad token"
+        else:
+            state = (
+                f"pads with its end token (id {pad})"
+                if pad == end
+                else "has no end-of-sequence token"
+            )
         raise GuardError(
-            "the tokenizer "
-            + (state if pad is None or end is None else f"pads with its end token (id {pad})"),
-            why="where padding can't be told from the end, the end isn't learnt, or padding is",
+            f"the tokenizer {state}",
+            why="where padding looks like the end, the end isn't learnt, or padding is",
             hint="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
             " folder's tokenizer_config.json",
         )
-    return GuardOutcome(
-        guard="padding_is_not_end", passed=True, detail=f"pad token {pad}, end token {end}"
-    )
+    seen = f"pad token {pad}, end token {end}"
+    return GuardOutcome(guard="padding_is_not_end", passed=True, detail=seen)
 
 
 def end_is_learnt(
@@ -75,11 +80,8 @@ def end_is_learnt(
             why=f"their last target isn't the end token {end}: rows {', '.join(faulty[:3])}",
             hint="use a tokenizer that encodes its own eos_token as one token",
         )
-    return GuardOutcome(
-        guard="end_is_learnt",
-        passed=True,
-        detail=f"{len(checked)} uncut rows, as collated, end in the learnt token {end}",
-    )
+    seen = f"{len(checked)} uncut rows, as collated, end in the learnt token {end}"
+    return GuardOutcome(guard="end_is_learnt", passed=True, detail=seen)
 
 
 def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
@@ -102,16 +104,13 @@ def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
             hint="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
             " responses begin with a space",
         )
-    return GuardOutcome(
-        guard="cue_is_shared",
-        passed=True,
-        detail=f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
-        f" in {merged} of {used} used a token reaches across it into the response",
-    )
+    seen = f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
+    seen += f" in {merged} of {used} used a token reaches across it into the response"
+    return GuardOutcome(guard="cue_is_shared", passed=True, detail=seen)
 
 
 def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Tell of rows in which a token reaches across the cue into the response; none: no note."""
+    """Return a note on rows in which a token reaches across the cue into the response, if any."""
     merged = counts["merged_at_border"]
     if not merged:
         return ()
@@ -119,20 +118,6 @@ def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
         f"in {merged} of {counts['used']} rows a token reaches across the cue's end: their"
         " responses don't follow the tokens after which generation asks",
     )
-
-
-def fits_context(max_length: int, context: int) -> None:
-    """Refuse rows longer than the model can read.
-
-    Raises:
-        InputError: If `max_length` exceeds the context.
-    """
-    if max_length > context:
-        raise InputError(
-            f"max_length {max_length} is more than the model can read",
-            why=f"its context is {context} tokens",
-            hint=f"set max_length to {context} at most",
-        )
 
 
 def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
@@ -158,9 +143,8 @@ def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
             why="the model drops units in a way that its configuration doesn't switch off",
             hint="say dropout: keep to train with the noise, or use another architecture",
         )
-    return GuardOutcome(
-        guard="dropout_is_off", passed=True, detail="two training passes give identical logits"
-    )
+    seen = "two training passes give identical logits"
+    return GuardOutcome(guard="dropout_is_off", passed=True, detail=seen)
 
 
 def reference_is_parent(
@@ -204,20 +188,21 @@ def references_are_fresh(difference: float, *, precision: str) -> GuardOutcome:
     """Refuse reference log-probabilities that the reference doesn't give.
 
     Args:
-        difference: Largest relative difference from log-probabilities computed anew.
+        difference: Largest relative difference from recomputed log-probabilities.
         precision: "fp32" or "bf16".
 
     Raises:
         GuardError: If they differ.
     """
-    seen = f"kept and computed reference log-probabilities differ by {difference:.2g}, relatively"
-    if not difference <= REFERENCE_TOLERANCE[precision]:
-        raise GuardError(
-            "reference log-probabilities are not those of the model that training starts from",
-            why=f"{seen}; at most {REFERENCE_TOLERANCE[precision]:g} is rounding",
-            hint="delete the store's folder `references`: they are computed anew",
-        )
-    return GuardOutcome(guard="references_are_fresh", passed=True, detail=seen)
+    return _is_rounding(
+        difference,
+        REFERENCE_TOLERANCE[precision],
+        guard="references_are_fresh",
+        seen="kept and computed reference log-probabilities differ by"
+        f" {difference:.2g}, relatively",
+        fault="reference log-probabilities are not those of the model that training starts from",
+        hint="delete the store's folder `references`: they are computed again",
+    )
 
 
 def documents_are_kept_apart(difference: float, *, architecture: str) -> GuardOutcome:
@@ -230,14 +215,14 @@ def documents_are_kept_apart(difference: float, *, architecture: str) -> GuardOu
     Raises:
         GuardError: If they do.
     """
-    seen = f"logits of two documents change by {difference:.2g} standard deviations when packed"
-    if not difference <= PACKING_TOLERANCE:
-        raise GuardError(
-            f"packing: {architecture} reads across the documents of a packed row",
-            why=f"{seen}; at most {PACKING_TOLERANCE:g} is rounding",
-            hint="set packing: false (group_by_length: true saves most of the padding)",
-        )
-    return GuardOutcome(guard="documents_are_kept_apart", passed=True, detail=seen)
+    return _is_rounding(
+        difference,
+        PACKING_TOLERANCE,
+        guard="documents_are_kept_apart",
+        seen=f"logits of two documents change by {difference:.2g} standard deviations when packed",
+        fault=f"packing: {architecture} reads across the documents of a packed row",
+        hint="set packing: false (group_by_length: true saves most of the padding)",
+    )
 
 
 def merge_is_faithful(difference: float) -> GuardOutcome:
@@ -249,29 +234,20 @@ def merge_is_faithful(difference: float) -> GuardOutcome:
     Raises:
         GuardError: If they do.
     """
-    seen = f"logits change by {difference:.2g} standard deviations through merging"
-    if not difference <= MERGE_TOLERANCE:
-        raise GuardError(
-            "the merged weights don't compute what the adapter computes",
-            why=f"{seen}; at most {MERGE_TOLERANCE:g} is rounding",
-            hint="go on with the adapter on its base instead of merged weights",
-        )
-    return GuardOutcome(guard="merge_is_faithful", passed=True, detail=seen)
-
-
-def non_finite(what: str, value: float, *, step: int, rows: Sequence[str], kept: str) -> GuardError:
-    """Make the error that ends a training at a step whose loss or gradient isn't a number.
-
-    Args:
-        what: "loss" or "gradient norm".
-        value: What it was.
-        step: The optimizer step that was being made, from 1.
-        rows: Ids of the rows that the step had read so far.
-        kept: Which checkpoint is left.
-    """
-    return GuardError(
-        f"the {what} is {value} in step {step}",
-        why=f"the step's rows are {', '.join(rows)}",
-        hint="lower learning_rate, add warmup_steps, or look at those rows",
-        kept=kept,
+    return _is_rounding(
+        difference,
+        MERGE_TOLERANCE,
+        guard="merge_is_faithful",
+        seen=f"logits change by {difference:.2g} standard deviations through merging",
+        fault="the merged weights don't compute what the adapter computes",
+        hint="go on with the adapter on its base instead of merged weights",
     )
+
+
+def _is_rounding(
+    difference: float, most: float, *, guard: str, seen: str, fault: str, hint: str
+) -> GuardOutcome:
+    """Refuse a difference that is more than rounding, or not a number."""
+    if not difference <= most:
+        raise GuardError(fault, why=f"{seen}; at most {most:g} is rounding", hint=hint)
+    return GuardOutcome(guard=guard, passed=True, detail=seen)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from alignstudy.errors import GuardError
+from alignstudy.methods.base import Trainer
 from alignstudy.methods.guards.probes import PROBE_ROWS, probe_batch
 from alignstudy.records import GuardOutcome
 
@@ -59,10 +60,7 @@ def pick_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Preci
 
 
 def precision_gate(
-    trainer: Any,  # noqa: ANN401
-    asked: Literal["auto", "fp32", "bf16"],
-    *,
-    steps: int = GATE_STEPS,
+    trainer: Trainer, asked: Literal["auto", "fp32", "bf16"], *, steps: int = GATE_STEPS
 ) -> GuardOutcome:
     """Train on the first rows in float32 and in bf16, by AdamW at the job's peak learning rate.
 
@@ -98,14 +96,9 @@ def precision_gate(
 
 
 def _train(
-    trainer: Any,  # noqa: ANN401
-    start: dict[str, torch.Tensor],
-    rows: int,
-    *,
-    bf16: bool,
-    steps: int,
+    trainer: Trainer, start: dict[str, torch.Tensor], rows: int, *, bf16: bool, steps: int
 ) -> Curve:
-    """Train from the starting weights; dropout is off, whose masks differ between precisions."""
+    """Train from the starting weights; dropout is off: its masks differ between precisions."""
     import torch
 
     model, args = trainer.model, trainer.args
@@ -149,7 +142,16 @@ def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
         GuardError: If they do and bf16 was asked for by name.
     """
     (fp32, _), (bf16, _) = exact, rounded
-    distance, gradients = _loss_distance(fp32, bf16), _gradient_distance(exact[1], rounded[1])
+    distance = math.inf
+    if all(map(math.isfinite, fp32 + bf16)):
+        apart = max(abs(one - other) for one, other in zip(fp32, bf16, strict=True))
+        distance = apart / max(1.0, abs(fp32[0]))
+    pairs = list(zip(exact[1], rounded[1], strict=True))
+    moved = math.sqrt(sum(float((one - other).double().square().sum()) for one, other in pairs))
+    length = math.sqrt(sum(float(one.double().square().sum()) for one, _ in pairs))
+    gradients = moved / length if length else 0.0  # as a share of float32's length
+    if not math.isfinite(moved + length) or (moved and not length):
+        gradients = math.inf
     seen = (
         f"in {len(fp32)} steps on the first rows losses went from {fp32[0]:.6g} to"
         f" {fp32[-1]:.6g} in fp32, from {bf16[0]:.6g} to {bf16[-1]:.6g} in bf16: at most"
@@ -165,21 +167,3 @@ def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
         )
     advice = "" if passed else "; trained in fp32"
     return GuardOutcome(guard="bf16_follows_fp32", passed=passed, detail=seen + advice)
-
-
-def _loss_distance(exact: list[float], rounded: list[float]) -> float:
-    """Return the largest distance of two curves; inf where a loss isn't finite."""
-    if not all(map(math.isfinite, exact + rounded)):
-        return math.inf
-    apart = max(abs(one - other) for one, other in zip(exact, rounded, strict=True))
-    return apart / max(1.0, abs(exact[0]))
-
-
-def _gradient_distance(exact: list[torch.Tensor], rounded: list[torch.Tensor]) -> float:
-    """Return the distance as a share of the exact length; inf if not finite or nothing to share."""
-    pairs = list(zip(exact, rounded, strict=True))
-    apart = math.sqrt(sum(float((one - other).double().square().sum()) for one, other in pairs))
-    length = math.sqrt(sum(float(one.double().square().sum()) for one, _ in pairs))
-    if not math.isfinite(apart + length) or (apart and not length):
-        return math.inf
-    return apart / length if length else 0.0

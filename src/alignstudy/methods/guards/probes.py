@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from alignstudy.methods.base import Trainer
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.methods.loss_formulas import PairLogps
 
@@ -17,7 +18,7 @@ PROBE_ROWS = 8
 """Rows that the guards measure on."""
 
 
-def probe_batch(trainer: Any, *, num_rows: int = PROBE_ROWS) -> dict[str, Any]:  # noqa: ANN401
+def probe_batch(trainer: Trainer, *, num_rows: int = PROBE_ROWS) -> dict[str, Any]:
     """Collate the trainer's first rows as it would itself, on its device."""
     rows = [trainer.train_dataset[row] for row in range(min(num_rows, len(trainer.train_dataset)))]
     batch: dict[str, Any] = trainer._prepare_inputs(trainer.data_collator(rows))
@@ -33,7 +34,7 @@ def last_targets(batch: Mapping[str, Any]) -> list[int]:
     return [int(ids[row, position]) for row, position in enumerate(last)]
 
 
-def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps]:  # noqa: ANN401
+def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, PairLogps]:
     """Measure a DPO trainer's own loss, and log-probabilities, on the probe.
 
     Args:
@@ -57,10 +58,21 @@ def first_preferences(trainer: Any, *, training: bool) -> tuple[float, PairLogps
             reference = (trainer.ref_model or model)(**inputs).log_probs
     for figures in trainer._metrics.values():
         figures.clear()
-    return loss, _pair_logps(policy, reference, labels[:, 1:] != IGNORED)
+    chosen, rejected = _halves(policy.sum(1))
+    ref_chosen, ref_rejected = _halves(reference.sum(1))
+    chosen_tokens, rejected_tokens = _halves((labels[:, 1:] != IGNORED).sum(1))
+    return loss, PairLogps(
+        chosen=chosen,
+        rejected=rejected,
+        ref_chosen=ref_chosen,
+        ref_rejected=ref_rejected,
+        chosen_tokens=chosen_tokens,
+        rejected_tokens=rejected_tokens,
+        chosen_nll=float(-chosen.sum() / chosen_tokens.sum()),
+    )
 
 
-def reference_difference(trainer: Any) -> float:  # noqa: ANN401
+def reference_difference(trainer: Trainer) -> float:
     """Compare the reference's log-probabilities in a DPO trainer's rows with computed ones.
 
     Returns:
@@ -81,26 +93,23 @@ def reference_difference(trainer: Any) -> float:  # noqa: ANN401
     )
 
 
+def target_log_probs(trainer: Trainer, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Return the (R, T-1) log-probabilities of a collated batch's targets, 0 elsewhere."""
+    import torch
+
+    seen = batch.get("completion_mask", batch["attention_mask"])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    inputs["labels"] = batch.get("labels", batch["input_ids"].masked_fill(seen == 0, IGNORED))
+    with torch.no_grad(), trainer.accelerator.autocast():
+        outputs = trainer.model(**inputs, use_cache=False, fused_lm_head=True)
+    found: torch.Tensor = outputs.log_probs.float()
+    return found
+
+
 def adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
     """Switch a model's adapter off, if it has one."""
     has_adapter = hasattr(model, "peft_config")
     return model.disable_adapter() if has_adapter else nullcontext()
-
-
-def _pair_logps(policy: torch.Tensor, reference: torch.Tensor, seen: torch.Tensor) -> PairLogps:
-    """Sum (2B, T-1) log-probabilities of tokens, chosen rows first, to those of responses."""
-    chosen, rejected = _halves(policy.sum(1))
-    ref_chosen, ref_rejected = _halves(reference.sum(1))
-    chosen_tokens, rejected_tokens = _halves(seen.sum(1))
-    return PairLogps(
-        chosen=chosen,
-        rejected=rejected,
-        ref_chosen=ref_chosen,
-        ref_rejected=ref_rejected,
-        chosen_tokens=chosen_tokens,
-        rejected_tokens=rejected_tokens,
-        chosen_nll=float(-chosen.sum() / chosen_tokens.sum()),
-    )
 
 
 def _halves(values: torch.Tensor) -> Iterator[Any]:
@@ -137,7 +146,7 @@ def packing_difference(
     Args:
         model: The model that would be trained.
         documents: Token ids of each.
-        collate: The collator of packed training: it says how the model is told of the borders.
+        collate: The collator of packed training: it says how the model learns of the borders.
     """
     import torch
 
@@ -162,5 +171,5 @@ def packing_difference(
 
 
 def logits_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """The largest difference of two tensors of logits, in standard deviations of `theirs`."""
+    """Return the largest difference of two logits, in standard deviations of all of `theirs`."""
     return float((ours - theirs).abs().max() / theirs.std())

@@ -1,15 +1,12 @@
-"""From our settings to the trainers' arguments: every one of them said, none left to a default
-that changes between versions.
-"""  # noqa: D205
+"""From our settings to the trainers' arguments, none left to a default that versions change."""
 
 from __future__ import annotations
 
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError, UnknownNameError
-from alignstudy.methods.base import LoRASettings, TrainingSettings
+from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
@@ -44,24 +41,21 @@ def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
     return settings.save_steps or max(1, min(500, ceil(num_steps / 10)))
 
 
-def training_arguments(
-    settings: TrainingSettings,
-    *,
-    num_rows: int,
-    work: Path,
-    seed: int,
-    device: str,
-    precision: str = "fp32",
-) -> dict[str, Any]:
+def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32") -> dict[str, Any]:
     """Return what transformers' TrainingArguments is to be made with, for any method.
 
-    The trainer is given an update's rows as one batch, which our step cuts into micro-batches.
+    The trainer is given an update's rows as one batch, which our step cuts into micro-batches;
+    packed rows, which it doesn't cut, as the settings say.
     `logging_steps` is 1: our metrics file thins the lines itself, so that a run that was
     interrupted between two logged steps has the same file as one that wasn't.
     """
+    settings = job.settings
     num_steps = planned_steps(settings, num_rows)
+    sizes = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    packing = getattr(settings, "packing", False)
+    packed = {name: getattr(settings, name) for name in sizes if packing}
     return {
-        "output_dir": str(work),
+        "output_dir": str(job.work),
         "num_train_epochs": settings.num_train_epochs,
         "max_steps": num_steps,
         "learning_rate": settings.learning_rate,
@@ -69,28 +63,17 @@ def training_arguments(
         "warmup_steps": settings.warmup_steps,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        **_batch_sizes(settings),
+        "per_device_train_batch_size": settings.effective_batch_size,
+        "gradient_accumulation_steps": 1,
+        **packed,
         "max_length": settings.max_length,
         "save_strategy": "steps",
         "save_steps": checkpoint_interval(settings, num_steps),
-        "seed": seed,
-        "data_seed": seed,
-        "use_cpu": device == "cpu",
+        "seed": job.seed,
+        "data_seed": job.seed,
+        "use_cpu": job.device == "cpu",
         "bf16": precision == "bf16",
         **_FIXED,
-    }
-
-
-def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
-    """An update as one batch, which our step cuts; packed rows, which it doesn't, as asked."""
-    if getattr(settings, "packing", False):
-        return {
-            "per_device_train_batch_size": settings.per_device_train_batch_size,
-            "gradient_accumulation_steps": settings.gradient_accumulation_steps,
-        }
-    return {
-        "per_device_train_batch_size": settings.effective_batch_size,
-        "gradient_accumulation_steps": 1,
     }
 
 
@@ -146,18 +129,6 @@ def method_arguments(settings: TrainingSettings, *, references_ahead: bool) -> d
         }
     packing = isinstance(settings, SFTSettings) and settings.packing
     return {"packing": packing, "packing_strategy": "bfd", "padding_free": False}
-
-
-def lora_arguments(lora: LoRASettings) -> dict[str, Any]:
-    """Return what PEFT's LoraConfig is to be made with."""
-    return {
-        "r": lora.r,
-        "lora_alpha": lora.lora_alpha,
-        "lora_dropout": lora.lora_dropout,
-        "target_modules": list(lora.target_modules),
-        "bias": "none",
-        "task_type": "CAUSAL_LM",
-    }
 
 
 def check_target_modules(lora: LoRASettings, model: PreTrainedModel) -> None:

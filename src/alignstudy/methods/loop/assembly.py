@@ -5,18 +5,17 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError
-from alignstudy.methods.base import TrainJob
-from alignstudy.methods.batches.encode import IGNORED, Encoded
+from alignstudy.errors import GuardError, InputError
+from alignstudy.methods.base import Trainer, TrainJob
+from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
-from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off
+from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off, target_log_probs
 from alignstudy.methods.loop.arguments import check_target_modules
 from alignstudy.methods.reference.cache import Reference, References, reference_logps
 from alignstudy.methods.reward_model import RewardModelSettings
@@ -34,7 +33,6 @@ from alignstudy.runtime.device import context_length, device_name
 from alignstudy.version import __version__
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -50,7 +48,6 @@ class Assembled:
     """
 
     trainer: Any
-    precision: Precision
     references: References | None
     checked: tuple[GuardOutcome, ...]
     notes: tuple[str, ...]
@@ -69,24 +66,20 @@ def settle_precision(
     wanted = pick_precision(job.settings.precision, job.device)
     if wanted == "fp32":
         return wanted, None
+    first = replace(  # what was counted was counted of all
+        encoded,
+        columns={name: values[:PROBE_ROWS] for name, values in encoded.columns.items()},
+        row_ids=encoded.row_ids[:PROBE_ROWS],
+        truncated=encoded.truncated[:PROBE_ROWS],
+    )
     probe = replace(job, references=None, progress=SILENT)
-    trainer = assemble(probe, _first(encoded, PROBE_ROWS), tokenizer, precision="fp32").trainer
+    trainer = assemble(probe, first, tokenizer, precision="fp32").trainer
     outcome = precision_gate(trainer, job.settings.precision)
     del trainer
     gc.collect()  # its parts know each other: they would hold the memory that training wants
     if job.device != "cpu":
         torch.cuda.empty_cache()
     return ("bf16" if outcome.passed else "fp32"), outcome
-
-
-def _first(encoded: Encoded, num_rows: int) -> Encoded:
-    """Return the first rows; what was counted was counted of all."""
-    return replace(
-        encoded,
-        columns={name: values[:num_rows] for name, values in encoded.columns.items()},
-        row_ids=encoded.row_ids[:num_rows],
-        truncated=encoded.truncated[:num_rows],
-    )
 
 
 def assemble(
@@ -115,14 +108,17 @@ def assemble(
 
     set_seed(job.seed)
     model, note = load_initial(job)
-    ahead = reference_comes_first(job, model)
+    # The reference is asked once for every pair, before the first step; but not where an adapter is
+    # trained with the model's own dropout kept: there the published way asks a reference that is
+    # noised in every step. A reference of full weights never is.
+    lora = job.settings.lora is not None
+    ahead = isinstance(job.settings, DPOSettings) and not (lora and is_noisy(model.config))
     if ahead and has_weights(job.parent):
         _check_parent(job, model)
     set_seed(job.seed)
     trainer = _trl.build(
-        job, encoded, model=model, tokenizer=tokenizer, precision=precision,
-        references_ahead=ahead,
-    )  # fmt: skip
+        job, encoded, model=model, tokenizer=tokenizer, precision=precision, references_ahead=ahead
+    )
     notes: tuple[str, ...] = (note,) if note else ()
     checked: tuple[GuardOutcome, ...] = ()
     if trainer.lean is not None:
@@ -131,32 +127,27 @@ def assemble(
     references = None
     if ahead:
         references = _computed_references(job, trainer, encoded, tokenizer, precision)
-        _trl.with_references(trainer, references)
-    return Assembled(
-        trainer=trainer, precision=precision, references=references, checked=checked, notes=notes
-    )
+        for name in ("chosen", "rejected"):
+            column = list(getattr(references, name))
+            trainer.train_dataset = trainer.train_dataset.add_column(f"ref_{name}_logps", column)
+    return Assembled(trainer=trainer, references=references, checked=checked, notes=notes)
 
 
 def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
-    """Load what a job trains, and say where its weights are from; see `initial`."""
+    """Load what a job trains, with a note on where its weights are from; see `initial`."""
     classifier = isinstance(job.settings, RewardModelSettings)
     load = initial_classifier if classifier else initial_causal_lm
     model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
-    guards.fits_context(job.settings.max_length, context_length(model.config))
+    length, context = job.settings.max_length, context_length(model.config)
+    if length > context:
+        raise InputError(
+            f"max_length {length} is more than the model can read",
+            why=f"its context is {context} tokens",
+            hint=f"set max_length to {context} at most",
+        )
     if job.settings.lora is not None:
         check_target_modules(job.settings.lora, model)
     return model, note
-
-
-def reference_comes_first(job: TrainJob, model: PreTrainedModel) -> bool:
-    """Return whether the reference is asked once for every pair, before the first step.
-
-    Not where an adapter is trained with the model's own dropout kept: there the published way asks
-    a reference that is noised anew in every step. A reference of full weights never is.
-    """
-    if not isinstance(job.settings, DPOSettings):
-        return False
-    return job.settings.lora is None or not is_noisy(model.config)
 
 
 def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
@@ -178,20 +169,17 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
 
 def _computed_references(
     job: TrainJob,
-    trainer: Any,  # noqa: ANN401
+    trainer: Trainer,
     encoded: Encoded,
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
 ) -> References:
-    """Ask the model, as it is before training, for every pair; what was asked before is kept."""
+    """Compute every pair's values by the model as it is before training, or read the kept ones."""
     assert isinstance(job.settings, DPOSettings)
     kept = job.references if has_weights(job.parent) else None  # drawn weights have no digest
 
-    def log_probs(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return reference_log_probs(trainer, batch)
-
     reference = Reference(
-        log_probs=log_probs,
+        log_probs=partial(target_log_probs, trainer),
         identity=_identity(job, trainer, precision),
         pad_token_id=int(tokenizer.pad_token_id),
         device=job.device,
@@ -213,25 +201,8 @@ def _computed_references(
         trainer.model.train(was_training)
 
 
-def reference_log_probs(
-    trainer: Any,  # noqa: ANN401
-    batch: Mapping[str, torch.Tensor],
-) -> torch.Tensor:
-    """Return (2B, T-1) log-probabilities under a DPO trainer's model, whose adapter is off."""
-    import torch
-
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
-    with torch.no_grad(), trainer.accelerator.autocast():
-        outputs = trainer.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels,
-            use_cache=False, fused_lm_head=True,
-        )  # fmt: skip
-    found: torch.Tensor = outputs.log_probs.float()
-    return found
-
-
-def _identity(job: TrainJob, trainer: Any, precision: Precision) -> str:  # noqa: ANN401
-    """Write down all that a reference's log-probability hangs on beside the tokens."""
+def _identity(job: TrainJob, trainer: Trainer, precision: Precision) -> str:
+    """Write down all that a reference's log-probability depends on beside the tokens."""
     import torch
 
     backends: Any = torch.backends

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def rotate(work: Path, *, keep: int = KEPT) -> None:
 
 
 def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """Find the checkpoint to go on from, and say what was wrong with newer ones.
+    """Find the checkpoint to go on from, and what was wrong with newer ones.
 
     A checkpoint whose saving was cut short is deleted; a damaged one is renamed (`.damaged`), one
     of another job likewise (`.other-job`), and the one before it is tried.
@@ -82,9 +81,9 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
         if not (folder / SEAL).is_file():
             shutil.rmtree(folder)
             continue
-        fault = _fault(folder, digest)
+        record = _read_seal(folder)
+        fault = _fault(folder, record, digest)
         if fault is None:
-            record = _read_seal(folder)
             found = Checkpoint(
                 folder=folder,
                 step=step,
@@ -93,7 +92,10 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
             )
             return found, tuple(notes)
         suffix, words = fault
-        _set_aside(folder, suffix)
+        target = folder.with_name(f"{folder.name}.{suffix}")
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
         notes.append(f"checkpoint of step {step} not used: {words}")
     return None, tuple(notes)
 
@@ -113,28 +115,24 @@ def _numbered(work: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def _fault(folder: Path, digest: str) -> tuple[str, str] | None:
+def _fault(folder: Path, record: dict[str, Any], digest: str) -> tuple[str, str] | None:
     """Return why a sealed checkpoint can't be used, with the suffix that it is set aside under."""
-    record = _read_seal(folder)
     if not {"digest", "versions", "files", "num_tokens", "seconds"} <= set(record):
         return "damaged", f"{SEAL} is unreadable"
     if record["digest"] != digest:
         return "other-job", "it belongs to other settings, data or weights"
     if record["versions"] != _versions():
         return "other-job", f"it was written by {record['versions']}"
-    damaged = sorted(_damaged_files(folder, record["files"]))
+    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    changed = present ^ {SEAL, *record["files"]}
+    for name, (size, sha256) in record["files"].items():
+        path = folder / name
+        if name in present and (path.stat().st_size != size or sha256_of(path) != sha256):
+            changed.add(name)
+    damaged = sorted(changed)
     if damaged:
         return "damaged", f"{', '.join(damaged)} changed since it was written"
     return None
-
-
-def _damaged_files(folder: Path, files: dict[str, Any]) -> Iterator[str]:
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    for name, (size, digest) in files.items():
-        path = folder / name
-        if name not in present or path.stat().st_size != size or sha256_of(path) != digest:
-            yield name
-    yield from present - set(files) - {SEAL}
 
 
 def _read_seal(folder: Path) -> dict[str, Any]:
@@ -143,13 +141,6 @@ def _read_seal(folder: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _set_aside(folder: Path, suffix: str) -> None:
-    target = folder.with_name(f"{folder.name}.{suffix}")
-    if target.exists():
-        shutil.rmtree(target)
-    folder.rename(target)
 
 
 def _versions() -> dict[str, str]:

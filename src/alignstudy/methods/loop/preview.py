@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from itertools import product
+from typing import Literal
 
 from alignstudy.methods.base import PreviewExample, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
@@ -16,7 +17,7 @@ NUM_EXAMPLES = 3
 
 
 def preview(job: TrainJob) -> list[PreviewExample]:
-    """Show a job's first rows exactly as the data set and the collator give them.
+    """Return a job's first rows exactly as the data set and the collator make them.
 
     Pairs give two examples each: chosen and rejected. Packed rows are shown before packing.
     No weights are read, so this works on a folder with tokenizer and config.json alone.
@@ -32,41 +33,29 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     settings = job.settings
     if getattr(settings, "packing", False):
         settings = settings.model_copy(update={"packing": False})
-    shown = replace(job, settings=settings, rows=job.rows)
-    encoded = encode(shown, tokenizer)
+    encoded = encode(replace(job, settings=settings), tokenizer)
     rows = _trl.rows_as_dataset(settings, encoded).select(
         range(min(NUM_EXAMPLES, len(encoded.row_ids)))
     )
     batch = _trl.collator(settings, tokenizer)(list(rows))
-    of_pairs = isinstance(settings, DPOSettings | RewardModelSettings)
-    parts: tuple[Literal["text", "chosen", "rejected"], ...] = (
-        ("chosen", "rejected") if of_pairs else ("text",)
-    )
-    return [
-        _example(tokenizer, batch, part * len(rows) + row, encoded.row_ids[row], name)
-        for row in range(len(rows))
-        for part, name in enumerate(parts)
-    ]
-
-
-def _example(
-    tokenizer: Any,  # noqa: ANN401
-    batch: dict[str, Any],
-    at: int,
-    row_id: str,
-    part: Literal["text", "chosen", "rejected"],
-) -> PreviewExample:
-    """Decode one row of a collated batch."""
-    length = int(batch["attention_mask"][at].sum())
-    ids = batch["input_ids"][at, :length].tolist()
+    parts: list[Literal["text", "chosen", "rejected"]] = ["text"]
+    if isinstance(settings, DPOSettings | RewardModelSettings):
+        parts = ["chosen", "rejected"]
     if "labels" in batch:
-        seen = (batch["labels"][at] != IGNORED).tolist()
-        seen[0] = False  # a label at the first place is never a target: nothing comes before it
+        seen = batch["labels"] != IGNORED
+        seen[:, 0] = False  # a label at the first place is never a target: nothing comes before it
     else:
-        seen = batch.get("completion_mask", batch["attention_mask"])[at].bool().tolist()
-    return PreviewExample(
-        row_id=row_id,
-        tokens=tuple(tokenizer.decode([token]) for token in ids),
-        in_loss=tuple(seen[:length]),
-        part=part,
-    )
+        seen = batch.get("completion_mask", batch["attention_mask"]).bool()
+    examples = []
+    for row, (number, part) in product(range(len(rows)), enumerate(parts)):
+        at = number * len(rows) + row
+        length = int(batch["attention_mask"][at].sum())
+        ids = batch["input_ids"][at, :length].tolist()
+        example = PreviewExample(
+            row_id=encoded.row_ids[row],
+            tokens=tuple(tokenizer.decode([token]) for token in ids),
+            in_loss=tuple(seen[at, :length].tolist()),
+            part=part,
+        )
+        examples.append(example)
+    return examples

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
-from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult, WorkDone
+from alignstudy.methods.base import METRICS_FILE, Trainer, TrainJob, TrainResult, WorkDone
 from alignstudy.methods.batches.encode import (
     Encoded,
-    encode_dialogues,
-    encode_documents,
     encode_judgements,
     encode_preferences,
     encode_responses,
+    encode_texts,
 )
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.faults import named_faults
+from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
+from alignstudy.methods.guards.precision import Precision
 from alignstudy.methods.guards.probes import (
     dropout_difference,
     first_preferences,
@@ -33,8 +34,6 @@ from alignstudy.methods.guards.probes import (
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
-from alignstudy.methods.loop.metrics_file import write_metrics
-from alignstudy.methods.loop.quiet import quiet_libraries
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reference.cache import References
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
@@ -50,16 +49,22 @@ if TYPE_CHECKING:
 SMALL = 2**24
 """Weights below which a model is small: 64 MiB in float32."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """A job whose trainer is built and whose guards have passed."""
-
-    trainer: Any
-    references: References | None
-    encoded: Encoded
-    guards: tuple[GuardOutcome, ...]
-    notes: tuple[str, ...]
+_METRIC_NAMES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "logps/chosen": "logps_chosen",
+    "logps/rejected": "logps_rejected",
+    "rewards/margins": "implicit_reward_margin",
+    "rewards/accuracies": "implicit_reward_accuracy",
+    "accuracy": "pair_accuracy",
+    "margin": "score_margin",
+    "mean_reward": "mean_score",
+    "mean_token_accuracy": "token_accuracy",
+}
+"""The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
+_AT_THE_STEP = {"learning_rate", "grad_norm"}
+"""Values that hold at a step; the others are averaged over the logged steps."""
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -75,29 +80,53 @@ def train(job: TrainJob) -> TrainResult:
     """
     with _repeatable(), quiet_libraries(), named_faults(job):
         found, lost = checkpoints.newest_verified(job.work, digest=job.digest)
-        ready = _prepare(job)
+        check_device(job.device)
+        tokenizer = load_tokenizer(job.parent)
+        outcomes = [*tokenizer_guards(job, tokenizer)]
+        encoded = encode(job, tokenizer)
+        outcomes += _check_packing(job, tokenizer, encoded)
+        precision, gate = settle_precision(job, encoded, tokenizer)
+        ready = assemble(job, encoded, tokenizer, precision=precision)
+        outcomes += [*([gate] if gate else []), *ready.checked]
+        outcomes += _measure(job, ready, encoded, precision, int(tokenizer.eos_token_id))
         seconds = _run(job, ready.trainer, found)
         save_trained(ready.trainer.model, job)
     state = ready.trainer.state
     write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
+    merged = guards.merged_rows_note(encoded.counts)
     return TrainResult(
         steps=state.global_step,
         epochs=float(state.epoch),
         num_tokens=int(ready.trainer._total_train_tokens),
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
-        guards=ready.guards,
-        notes=(*lost, *resumed, *ready.notes, *ready.trainer.memory_notes),
-        counts=ready.encoded.counts,
-        work=_work_done(ready),
+        guards=tuple(outcomes),
+        notes=(*lost, *resumed, *ready.notes, *merged, *ready.trainer.memory_notes),
+        counts=encoded.counts,
+        work=_work_done(ready.trainer, ready.references),
     )
 
 
-def _work_done(ready: _Ready) -> WorkDone:
+def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: int) -> None:
+    """Write one line per `every` steps: means over them, learning rate and norm at the last."""
+    steps = [entry for entry in history if "loss" in entry]
+    with path.open("w", encoding="utf-8") as file:
+        for start in range(0, len(steps), every):
+            entries = steps[start : start + every]
+            last = entries[-1]
+            line = {"step": last["step"], "epoch": last["epoch"], "tokens": last["num_tokens"]}
+            for theirs, ours in _METRIC_NAMES.items():
+                if theirs in last:
+                    values = [entry[theirs] for entry in entries]
+                    mean = sum(values) / len(values)
+                    line[ours] = values[-1] if theirs in _AT_THE_STEP else mean
+            file.write(json.dumps(line) + "\n")
+
+
+def _work_done(trainer: Trainer, references: References | None) -> WorkDone:
     """Count what was computed; packed rows have no padding."""
-    trainer, references = ready.trainer, ready.references
     tally = trainer.tally
     # A reference that wasn't asked beforehand was asked in every step.
     live = trainer.rows_read if getattr(trainer, "precompute_ref_logps", None) is False else 0
@@ -121,39 +150,22 @@ def encode(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> Encoded:
     """
     settings, rows, length = job.settings, job.rows, job.settings.max_length
     if isinstance(settings, PretrainSettings):
-        return encode_documents(rows, tokenizer, max_length=length)  # type: ignore[arg-type]
+        texts = [(row.id, row.text) for row in rows]  # type: ignore[union-attr]
+        return encode_texts(texts, tokenizer, max_length=length)
     pairs: Sequence[Any] = rows
     if isinstance(settings, DPOSettings):
         return encode_preferences(pairs, tokenizer, max_length=length)
     if isinstance(settings, RewardModelSettings):
-        texts = [(row.id, *judge_texts(row, settings.prompt_form)) for row in pairs]
-        return encode_judgements(texts, tokenizer, max_length=length)
+        shown = [(row.id, *judge_texts(row, settings.prompt_form)) for row in pairs]
+        return encode_judgements(shown, tokenizer, max_length=length)
     if isinstance(settings, SFTSettings) and settings.loss_on == "response":
         return encode_responses(pairs, tokenizer, max_length=length)
-    return encode_dialogues(pairs, tokenizer, max_length=length)
-
-
-def _prepare(job: TrainJob) -> _Ready:
-    """Encode rows, load models, build the trainer, and let the guards measure."""
-    check_device(job.device)
-    tokenizer = load_tokenizer(job.parent)
-    of_tokenizer = tokenizer_guards(job, tokenizer)
-    encoded = encode(job, tokenizer)
-    packing = _check_packing(job, tokenizer, encoded)
-    precision, gate = settle_precision(job, encoded, tokenizer)
-    ready = assemble(job, encoded, tokenizer, precision=precision)
-    measured = _measure(job, ready, encoded, tokenizer)
-    return _Ready(
-        trainer=ready.trainer,
-        references=ready.references,
-        encoded=encoded,
-        guards=(*of_tokenizer, *packing, *((gate,) if gate else ()), *ready.checked, *measured),
-        notes=(*ready.notes, *guards.merged_rows_note(encoded.counts)),
-    )
+    dialogues = [(row.id, row.prompt + row.chosen) for row in pairs]
+    return encode_texts(dialogues, tokenizer, max_length=length)
 
 
 def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple[GuardOutcome, ...]:
-    """Let the guards look at a job's tokenizer.
+    """Return what the guards see in a job's tokenizer.
 
     Raises:
         GuardError: If it can't mark an end, or (a language model's) marks it unasked.
@@ -179,9 +191,9 @@ def _check_packing(
 
 
 def _measure(
-    job: TrainJob, ready: Assembled, encoded: Encoded, tokenizer: PreTrainedTokenizerBase
+    job: TrainJob, ready: Assembled, encoded: Encoded, precision: Precision, end: int
 ) -> Iterator[GuardOutcome]:
-    """Let the guards measure on the built trainer; raise where one refuses."""
+    """Yield what the guards measure on the built trainer; raise where one refuses."""
     settings, trainer = job.settings, ready.trainer
     batch = probe_batch(trainer)
     preferences = isinstance(settings, DPOSettings | RewardModelSettings)
@@ -191,7 +203,15 @@ def _measure(
     if not isinstance(settings, RewardModelSettings):
         packed = getattr(settings, "packing", False)
         last = [labels[-1] for labels in encoded.columns["labels"]] if packed else None
-        yield _check_end(last or last_targets(batch), encoded, int(tokenizer.eos_token_id))
+        last = last or last_targets(batch)
+        copies = 2 if "chosen_ids" in encoded.columns else 1  # all chosen before all rejected
+        truncated, row_ids = encoded.truncated, encoded.row_ids
+        yield guards.end_is_learnt(
+            last,
+            truncated=truncated[: len(last) // copies] * copies,
+            row_ids=row_ids[: len(last) // copies] * copies,
+            end=end,
+        )
     if isinstance(settings, DPOSettings) or getattr(settings, "loss_on", "") == "response":
         yield guards.cue_is_shared(encoded.counts)
     if isinstance(settings, DPOSettings):
@@ -204,22 +224,10 @@ def _measure(
             options=settings.options,
         )
     if ready.references is not None:
-        yield guards.references_are_fresh(reference_difference(trainer), precision=ready.precision)
+        yield guards.references_are_fresh(reference_difference(trainer), precision=precision)
 
 
-def _check_end(last: Sequence[int], encoded: Encoded, end: int) -> GuardOutcome:
-    """Check the last targets of the first rows; of pairs, all chosen come before all rejected."""
-    copies = 2 if "chosen_ids" in encoded.columns else 1
-    num_rows = len(last) // copies
-    return guards.end_is_learnt(
-        last,
-        truncated=encoded.truncated[:num_rows] * copies,
-        row_ids=encoded.row_ids[:num_rows] * copies,
-        end=end,
-    )
-
-
-def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
+def _run(job: TrainJob, trainer: Trainer, found: checkpoints.Checkpoint | None) -> float:
     """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 
@@ -257,7 +265,7 @@ def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> f
 
 @contextmanager
 def _libraries_at_rest(model: Any) -> Iterator[None]:  # noqa: ANN401
-    """Let garbage be looked for among new objects only, where what older garbage holds is small.
+    """Look for garbage among new objects only, where what older garbage holds is small.
 
     The trainer collects garbage as it begins: of a million objects of the libraries' there is none
     to be found, in 0.3 seconds. Of a large model that time is nothing, and its memory is much.
@@ -274,7 +282,7 @@ def _libraries_at_rest(model: Any) -> Iterator[None]:  # noqa: ANN401
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """Ask torch for deterministic algorithms, and give back what was asked before."""
+    """Set torch to deterministic algorithms, and back to what was set before."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

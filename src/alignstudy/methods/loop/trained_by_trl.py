@@ -1,4 +1,4 @@
-"""The methods that one flow trains: their settings say all that TRL is asked."""
+"""The methods that one flow trains: their settings are all that TRL needs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from alignstudy.methods.sft import SFTSettings
 
 class TrainedByTRL:
     """What these methods share: one flow trains them, imported when something is trained."""
+
+    settings: ClassVar[type[TrainingSettings]]
+    needs_pairs: ClassVar[bool] = True
+    needs_rejected: ClassVar[bool] = False
+    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
 
     @staticmethod
     def train(job: TrainJob) -> TrainResult:
@@ -32,34 +37,26 @@ class TrainedByTRL:
 class Pretrain(TrainedByTRL):
     """Pretraining: a language model learns plain documents, from random weights or given ones."""
 
-    settings: ClassVar[type[TrainingSettings]] = PretrainSettings
-    needs_pairs: ClassVar[bool] = False
-    needs_rejected: ClassVar[bool] = False
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
+    settings = PretrainSettings
+    needs_pairs = False
 
 
 class SFT(TrainedByTRL):
     """Supervised fine-tuning: the likelihood of chosen responses is raised."""
 
-    settings: ClassVar[type[TrainingSettings]] = SFTSettings
-    needs_pairs: ClassVar[bool] = True
-    needs_rejected: ClassVar[bool] = False
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
+    settings = SFTSettings
 
 
 class DPO(TrainedByTRL):
     """Direct preference optimization: chosen is made likelier than rejected, near the parent."""
 
-    settings: ClassVar[type[TrainingSettings]] = DPOSettings
-    needs_pairs: ClassVar[bool] = True
-    needs_rejected: ClassVar[bool] = True
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
+    settings = DPOSettings
+    needs_rejected = True
 
 
 class RewardModel(TrainedByTRL):
     """Reward modelling: a one-logit classifier learns which response people preferred."""
 
-    settings: ClassVar[type[TrainingSettings]] = RewardModelSettings
-    needs_pairs: ClassVar[bool] = True
-    needs_rejected: ClassVar[bool] = True
-    trains: ClassVar[Literal["causal_lm", "classifier"]] = "classifier"
+    settings = RewardModelSettings
+    needs_rejected = True
+    trains = "classifier"

@@ -36,15 +36,13 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference as DPOCollator
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollator
 
-from alignstudy.methods.base import TrainingSettings, TrainJob
+from alignstudy.errors import GuardError
+from alignstudy.methods.base import Trainer, TrainingSettings, TrainJob
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.order import GroupedByLength
-from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.loop import checkpoints
-from alignstudy.methods.loop.arguments import lora_arguments, method_arguments, training_arguments
-from alignstudy.methods.loop.updates import MicroBatching
-from alignstudy.methods.reference.cache import References
-from alignstudy.methods.scoring.setup import enable_shared_prefixes
+from alignstudy.methods.loop.arguments import method_arguments, training_arguments
+from alignstudy.methods.loop.updates import MicroBatching, enable_shared_prefixes
 
 
 class GuardedTrainer(MicroBatching):
@@ -92,11 +90,10 @@ class GuardedTrainer(MicroBatching):
         if math.isfinite(value):
             return
         newest = checkpoints.newest_step(Path(self.args.output_dir))  # type: ignore[attr-defined]
-        raise guards.non_finite(
-            what,
-            value,
-            step=self.state.global_step + 1,  # type: ignore[attr-defined]
-            rows=[self.row_ids[row] for row in self.step_rows],
+        raise GuardError(
+            f"the {what} is {value} in step {self.state.global_step + 1}",  # type: ignore[attr-defined]
+            why=f"the step's rows are {', '.join(self.row_ids[row] for row in self.step_rows)}",
+            hint="lower learning_rate, add warmup_steps, or look at those rows",
             kept="no checkpoint yet" if newest is None else f"the checkpoint of step {newest}",
         )
 
@@ -109,7 +106,7 @@ class _DPO(GuardedTrainer, DPOTrainer):  # type: ignore[misc]
     """TRL's trainer, watched."""
 
     def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401
-        """Leave the rows as they are: `with_references` adds what is computed or kept."""
+        """Leave the rows as they are: they are given what is computed or kept of the reference."""
         return dataset
 
     def compute_loss(self, *given: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
@@ -119,9 +116,9 @@ class _DPO(GuardedTrainer, DPOTrainer):  # type: ignore[misc]
         is then 1e-7 to one side or the other, not 0, and would count as won or lost.
         """
         loss: torch.Tensor = super().compute_loss(*given, **named)
-        told = self._metrics["train" if self.model.training else "eval"]
+        reported = self._metrics["train" if self.model.training else "eval"]
         if self.state.global_step == 0 and self.precompute_ref_logps:
-            told["rewards/accuracies"][-1] = 0.0
+            reported["rewards/accuracies"][-1] = 0.0
         return loss
 
 
@@ -139,18 +136,16 @@ _TRAINERS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class _KeepingRows:
-    """A collator that also says which rows a batch is made of."""
+    """A collator that also notes which rows a batch is made of."""
 
     collate: Any
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = self.collate(examples)
-        rows = [row for example in examples for row in _as_list(example["row"])]
+        rows: list[int] = []
+        for example in examples:
+            rows += example["row"] if isinstance(example["row"], list) else [example["row"]]
         return {**batch, "row": torch.tensor(list(dict.fromkeys(rows)))}
-
-
-def _as_list(row: int | list[int]) -> list[int]:
-    return row if isinstance(row, list) else [row]
 
 
 SAVE_SECONDS = 20.0
@@ -159,9 +154,9 @@ by a kill, and a training of seconds doesn't spend a tenth of them on files that
 
 
 class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
-    """Between steps: tells progress, seals checkpoints, stops when asked to."""
+    """Between steps: reports progress, seals checkpoints, stops when asked to."""
 
-    def __init__(self, job: TrainJob, trainer: Any, *, seconds_before: float) -> None:  # noqa: ANN401
+    def __init__(self, job: TrainJob, trainer: Trainer, *, seconds_before: float) -> None:
         self._job, self._trainer, self.stopped = job, trainer, False
         self._seconds_before, self._started = seconds_before, time.monotonic()
         self._saved = self._started
@@ -173,7 +168,7 @@ class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
         return self._seconds_before + time.monotonic() - self._started
 
     def on_log(self, *given: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ANN401
-        """Tell the progress of one step."""
+        """Report the progress of one step."""
         if "loss" in logs:
             tokens = self._trainer._total_train_tokens - self._tokens_before
             rate = tokens / max(time.monotonic() - self._started, 1e-9)
@@ -234,7 +229,7 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     precision: str = "fp32",
     references_ahead: bool = False,
-) -> Any:  # noqa: ANN401 - a TRL trainer
+) -> Trainer:
     """Build the trainer of a job; its work starts with `trainer.train(checkpoint or None)`.
 
     Args:
@@ -243,41 +238,28 @@ def build(
         model: The model to train, loaded from the parent's folder.
         tokenizer: The parent's.
         precision: "fp32" or "bf16".
-        references_ahead: Whether the reference's log-probabilities will be in the rows (see
-            `with_references`); else the model without its adapter is asked in every step.
+        references_ahead: Whether the reference's log-probabilities will be in the rows; else the
+            model without its adapter is asked in every step.
     """
     settings = job.settings
     trainer_class, config_class = _TRAINERS[settings.method]
     rows = rows_as_dataset(settings, encoded)
-    common = training_arguments(
-        settings, num_rows=len(rows), work=job.work, seed=job.seed, device=job.device,
-        precision=precision,
-    )  # fmt: skip
+    common = training_arguments(job, num_rows=len(rows), precision=precision)
     args = config_class(**common, **method_arguments(settings, references_ahead=references_ahead))
     if job.device != "cpu":
         args._n_gpu = 1  # one process, one GPU: TRL refuses nn.DataParallel
     extra: dict[str, Any] = {}
     if settings.lora is not None:
-        extra["peft_config"] = LoraConfig(**lora_arguments(settings.lora))
+        lora = settings.lora.model_dump() | {"target_modules": list(settings.lora.target_modules)}
+        extra["peft_config"] = LoraConfig(**lora, bias="none", task_type="CAUSAL_LM")
     trainer = trainer_class(
         model=model, args=args, train_dataset=rows, processing_class=tokenizer, **extra
     )
     trainer.data_collator = collator(settings, tokenizer)
     trainer.row_ids = encoded.row_ids
-    trainer.lengths = _lengths(encoded) if settings.group_by_length else None
+    if settings.group_by_length:
+        columns = [values for name, values in encoded.columns.items() if name != "labels"]
+        trainer.lengths = tuple(sum(map(len, row)) for row in zip(*columns, strict=True))
     trainer.remove_callback(PrinterCallback)
     enable_shared_prefixes(trainer, job, model)
     return trainer
-
-
-def with_references(trainer: Any, references: References) -> None:  # noqa: ANN401
-    """Put the reference's log-probabilities into a DPO trainer's rows."""
-    rows = trainer.train_dataset
-    rows = rows.add_column("ref_chosen_logps", list(references.chosen))
-    trainer.train_dataset = rows.add_column("ref_rejected_logps", list(references.rejected))
-
-
-def _lengths(encoded: Encoded) -> tuple[int, ...]:
-    """Return the tokens of every row, all its columns together."""
-    columns = [values for name, values in encoded.columns.items() if name != "labels"]
-    return tuple(sum(map(len, parts)) for parts in zip(*columns, strict=True))

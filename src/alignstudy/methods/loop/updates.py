@@ -1,19 +1,30 @@
-"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `_trl`."""
+"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `trl_adapter`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from alignstudy.errors import EnvironmentFault
+from alignstudy.methods.base import Trainer, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.batches.pieces import MicroBatchRule
-from alignstudy.methods.scoring.shared_forward import SharedPrefixConfig, Tally
+from alignstudy.methods.batches.pieces import MicroBatchRule, cost_of_a_pass, tokens_in_memory
+from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.scoring.shared_forward import (
+    SharedPrefixConfig,
+    Tally,
+    install,
+    use_joined_attention,
+)
+from alignstudy.methods.weights.initial import is_noisy
 from alignstudy.models.batching import is_out_of_memory
+
+MOST_TOKENS = 16_384
+"""Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
 
 _PER_ROW = {"ref_chosen_logps", "ref_rejected_logps"}
 """Columns (B,) of a batch of pairs; all others are (R, T)."""
@@ -25,19 +36,6 @@ _BY_TOKENS = {
     "logits/rejected": "rejected_tokens",
 }
 _EXTREMES = {"min_reward": min, "max_reward": max}
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """Some of an update's rows, cut to their longest.
-
-    Attributes:
-        batch: As the collator would have made it of these rows.
-        weights: How much the piece counts in means over rows and over tokens.
-    """
-
-    batch: dict[str, Any]
-    weights: dict[str, int]
 
 
 class MicroBatching:
@@ -77,13 +75,15 @@ class MicroBatching:
         inputs: dict[str, Any],
         num_items_in_batch: Any = None,  # noqa: ANN401
     ) -> torch.Tensor:
-        """Add an update's gradients up; begin anew in smaller pieces where memory runs out."""
-        self.real_tokens += _num_tokens(inputs)
+        """Add an update's gradients up; begin again in smaller pieces where memory runs out."""
+        mask = inputs.get("attention_mask")
+        self.real_tokens += int(inputs["input_ids"].numel() if mask is None else mask.sum())
         if self.rule is None:
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc, no-any-return]
         model.train()
         inputs = self._prepare_inputs(inputs)  # type: ignore[attr-defined]
-        state = _random_state()
+        state = torch.get_rng_state()
+        on_gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         read_before, tally_before = self._total_train_tokens, replace(self.tally)
         while True:
             try:
@@ -96,9 +96,10 @@ class MicroBatching:
             model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+                torch.cuda.set_rng_state_all(on_gpu)
+            torch.set_rng_state(state)
             self._total_train_tokens = read_before
             vars(self.tally).update(vars(tally_before))  # the model's forward holds this object
-            _set_random_state(state)
 
     def _all_pieces(
         self,
@@ -107,26 +108,30 @@ class MicroBatching:
         num_items: Any,  # noqa: ANN401 - None: TRL's preference losses are means
     ) -> torch.Tensor:
         assert self.rule is not None
-        pieces = _cut(inputs, self.rule, pairs=self.of_pairs)
-        rows = sum(piece.weights["rows"] for piece in pieces)
+        lengths = inputs["attention_mask"].sum(1)
+        if self.of_pairs:
+            lengths = torch.maximum(*lengths.chunk(2))
+        cut = self.rule.cut(lengths.tolist())
+        pieces = [_piece(inputs, rows, pairs=self.of_pairs) for rows in cut]
+        rows = sum(weights["rows"] for _, weights in pieces)
         if self.sums_tokens:
-            num_items = torch.tensor(sum(piece.weights["tokens"] for piece in pieces))
+            num_items = torch.tensor(sum(weights["tokens"] for _, weights in pieces))
         total = torch.zeros((), device=inputs["input_ids"].device)
         outer = self._metrics["train"]  # type: ignore[attr-defined]
         found = []
         try:
-            for piece in pieces:
+            for batch, weights in pieces:
                 self._metrics["train"] = defaultdict(list)  # type: ignore[attr-defined]
                 with self.compute_loss_context_manager():  # type: ignore[attr-defined]
-                    loss = self.compute_loss(model, piece.batch, num_items_in_batch=num_items)  # type: ignore[attr-defined]
+                    loss = self.compute_loss(model, batch, num_items_in_batch=num_items)  # type: ignore[attr-defined]
                 if not self.sums_tokens:
-                    loss = loss * (piece.weights["rows"] / rows)
+                    loss = loss * (weights["rows"] / rows)
                 self.accelerator.backward(loss)  # type: ignore[attr-defined]
                 total = total + loss.detach()
-                found.append((self._metrics["train"], piece.weights))  # type: ignore[attr-defined]
+                found.append((self._metrics["train"], weights))  # type: ignore[attr-defined]
         finally:
             self._metrics["train"] = outer  # type: ignore[attr-defined]
-        self.padded_tokens += sum(piece.batch["input_ids"].numel() for piece in pieces)
+        self.padded_tokens += sum(batch["input_ids"].numel() for batch, _ in pieces)
         self.rows_read, self.pieces_done = self.rows_read + rows, self.pieces_done + len(pieces)
         for name, value in _combined(found).items():
             outer[name] = [value] if name == "num_tokens" else [*outer[name], value]
@@ -155,7 +160,7 @@ class MicroBatching:
 
     @property
     def memory_notes(self) -> tuple[str, ...]:
-        """What want of memory changed, in words; nothing where it never ran out."""
+        """What lack of memory changed, in words; nothing where it never ran out."""
         if not self.halvings or self.rule is None:
             return ()
         once = "once" if self.halvings == 1 else f"{self.halvings} times"
@@ -166,19 +171,13 @@ class MicroBatching:
         return (f"{said}; the effective batch size stayed the same",)
 
 
-def _num_tokens(inputs: Mapping[str, Any]) -> int:
-    mask = inputs.get("attention_mask")
-    return int(inputs["input_ids"].numel() if mask is None else mask.sum())
+def _piece(
+    inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return some rows as the collator would have made a batch of them, and their weights.
 
-
-def _cut(inputs: Mapping[str, Any], rule: MicroBatchRule, *, pairs: bool) -> list[MicroBatch]:
-    lengths = inputs["attention_mask"].sum(1)
-    if pairs:
-        lengths = torch.maximum(*lengths.chunk(2))
-    return [_piece(inputs, rows, pairs=pairs) for rows in rule.cut(lengths.tolist())]
-
-
-def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> MicroBatch:
+    The weights are how much the piece counts in means over rows and over tokens.
+    """
     num_rows = len(inputs["input_ids"]) // (2 if pairs else 1)
     at = torch.tensor([*rows, *(row + num_rows for row in rows)] if pairs else list(rows))
     at = at.to(inputs["input_ids"].device)
@@ -187,7 +186,11 @@ def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> Mi
         name: value[at[: len(rows)]] if name in _PER_ROW else value[at, :length]
         for name, value in inputs.items()
     }
-    tokens = _targets_a_row(batch)
+    if "labels" in batch:
+        seen = batch["labels"] != IGNORED
+    else:
+        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
+    tokens = seen[:, 1:].sum(1)  # of each row, what the loss sees
     halves = tokens.chunk(2) if pairs else (tokens, tokens)
     weights = {
         "rows": len(rows),
@@ -195,17 +198,7 @@ def _piece(inputs: Mapping[str, Any], rows: Sequence[int], *, pairs: bool) -> Mi
         "chosen_tokens": int(halves[0].sum()),
         "rejected_tokens": int(halves[1].sum()),
     }
-    return MicroBatch(batch, weights)
-
-
-def _targets_a_row(batch: Mapping[str, Any]) -> torch.Tensor:
-    """Count the tokens of each row that the loss sees."""
-    if "labels" in batch:
-        seen = batch["labels"] != IGNORED
-    else:
-        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
-    found: torch.Tensor = seen[:, 1:].sum(1)
-    return found
+    return batch, weights
 
 
 def _combined(
@@ -226,12 +219,34 @@ def _combined(
     return combined
 
 
-def _random_state() -> tuple[torch.Tensor, list[torch.Tensor]]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return torch.get_rng_state(), cuda
+def enable_shared_prefixes(
+    trainer: Trainer,
+    job: TrainJob,
+    model: Any,  # noqa: ANN401
+) -> None:
+    """Make updates go in pieces and, where log-probabilities are asked for, on shared prefixes.
 
-
-def _set_random_state(state: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])
+    The trainer's class does its updates by `MicroBatching`; the model is without PEFT's wrapper.
+    """
+    settings = job.settings
+    trainer.tally = Tally()
+    if getattr(settings, "packing", False):
+        return
+    trainer.of_pairs = settings.method in {"dpo", "reward_model"}
+    trainer.sums_tokens = not trainer.of_pairs
+    on_cpu, scores_texts = job.device == "cpu", settings.method != "reward_model"
+    joined = on_cpu and scores_texts and use_joined_attention(model)
+    asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
+    # Few passes; where rows are padded on a CPU, little padding.
+    trainer.rule = MicroBatchRule(
+        most_rows=settings.effective_batch_size if asked == "auto" else asked,
+        most_tokens=min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS,
+        fixed_cost=cost_of_a_pass(config) if on_cpu else MOST_TOKENS,
+        joined=joined,
+        in_order=isinstance(settings, DPOSettings) and settings.in_order,
+    )
+    if scores_texts:
+        # Prompts are computed once, but not where each response has its own noise.
+        shared = isinstance(settings, DPOSettings) and settings.prefix_sharing == "auto"
+        shared = shared and not is_noisy(model.config)
+        trainer.lean = install(model, pairs=shared, flat=joined or not on_cpu, tally=trainer.tally)

@@ -5,7 +5,7 @@ A preference pair is two texts with one beginning. Laid out on a shared prefix t
     prompt tokens | chosen tokens | rejected tokens
 
 in which the rejected branch doesn't see the chosen one and takes up the positions after the prompt
-anew (Wang and Hegde 2024, arXiv 2410.20305). What any token attends to, and its position, are as
+again (Wang and Hegde 2024, arXiv 2410.20305). What any token attends to, and its position, are as
 in the text alone, so every log-probability is the same up to rounding.
 """
 
@@ -42,7 +42,7 @@ class Layout:
         position_ids: (rows, length), from 0 in every document.
         document: (rows, length) which text, or pair, a token belongs to; `PADDING` for none.
         branch: (rows, length) `PROMPT`, `CHOSEN` or `REJECTED`.
-        take: (N,) positions in the flattened rows whose hidden state foretells a target.
+        take: (N,) positions in the flattened rows whose hidden state predicts a target.
         targets: (N,) token ids.
         put: (N,) where the targets' results belong in the flattened (R, T-1).
         is_joined: Whether a row holds several texts or pairs.
@@ -90,7 +90,7 @@ def lay_out(
     flat: bool,
     multiple_of: int = 1,
 ) -> Layout:
-    """Lay a right-padded batch out anew.
+    """Lay a right-padded batch out.
 
     Args:
         input_ids: (R, T); of pairs, all chosen come before all rejected.
@@ -106,12 +106,15 @@ def lay_out(
     texts = [
         _Text(ids[row, :n], wanted[row, :n], row, ids.shape[1]) for row, n in enumerate(lengths)
     ]
-    half = len(texts) // 2
-    strips = (
-        [_pair(*both) for both in zip(texts[:half], texts[half:], strict=True)]
-        if pairs
-        else [_alone(text) for text in texts]
-    )
+    if pairs:
+        half = len(texts) // 2
+        strips = [_pair(*both) for both in zip(texts[:half], texts[half:], strict=True)]
+    else:
+        strips = [
+            _Strip(t.ids, places, np.zeros_like(places), t.scored - 1, t.targets, t.put)
+            for t in texts
+            for places in [np.arange(len(t.ids))]
+        ]
     return _joined([strips] if flat else [[strip] for strip in strips], multiple_of)
 
 
@@ -130,21 +133,20 @@ class _Text:
         return np.flatnonzero(self.labels[1:] != IGNORED) + 1
 
     @property
+    def targets(self) -> Ints:
+        return self.ids[self.scored]
+
+    @property
     def put(self) -> Ints:
         return self.row * (self.width - 1) + self.scored - 1
 
 
-def _alone(text: _Text) -> _Strip:
-    places = np.arange(len(text.ids))
-    scored = text.scored
-    return _Strip(
-        text.ids, places, np.zeros_like(places), scored - 1, text.ids[scored], text.put
-    )  # fmt: skip
-
-
 def _pair(chosen: _Text, rejected: _Text) -> _Strip:
     """Lay a pair out on what both texts begin with, up to the first target of either."""
-    shared = _shared_length(chosen, rejected)
+    ends = [len(text.ids) for text in (chosen, rejected)]
+    ends += [int(text.scored[0]) for text in (chosen, rejected) if len(text.scored)]
+    differs = np.flatnonzero(chosen.ids[: min(ends)] != rejected.ids[: min(ends)])
+    shared = int(differs[0]) if len(differs) else min(ends)
     branches = [np.full(shared, PROMPT)]
     branches += [
         np.full(len(text.ids) - shared, branch)
@@ -152,7 +154,7 @@ def _pair(chosen: _Text, rejected: _Text) -> _Strip:
     ]
     shift = len(chosen.ids) - shared
     places = [np.arange(len(chosen.ids)), np.arange(shared, len(rejected.ids))]
-    # The token that foretells a branch's first one is the prompt's last, in either branch.
+    # The token that predicts a branch's first one is the prompt's last, in either branch.
     before = rejected.scored - 1
     take = [chosen.scored - 1, np.where(before < shared, before, before + shift)]
     return _Strip(
@@ -160,18 +162,9 @@ def _pair(chosen: _Text, rejected: _Text) -> _Strip:
         np.concatenate(places),
         np.concatenate(branches),
         np.concatenate(take),
-        np.concatenate([text.ids[text.scored] for text in (chosen, rejected)]),
+        np.concatenate([chosen.targets, rejected.targets]),
         np.concatenate([chosen.put, rejected.put]),
     )
-
-
-def _shared_length(chosen: _Text, rejected: _Text) -> int:
-    most = min(len(chosen.ids), len(rejected.ids))
-    for text in (chosen, rejected):
-        if len(text.scored):
-            most = min(most, int(text.scored[0]))
-    differs = np.flatnonzero(chosen.ids[:most] != rejected.ids[:most])
-    return int(differs[0]) if len(differs) else most
 
 
 def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
@@ -215,7 +208,7 @@ def may_attend(layout: Layout) -> torch.Tensor:
 
 
 def may_see(branch: torch.Tensor) -> torch.Tensor:
-    """Say the same (rows, length, length) of rows that hold one document each, by its branches."""
+    """Return the same (rows, length, length) for rows of one document each, by its branches."""
     length = branch.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()
     same_branch = (branch[:, None, :] == PROMPT) | (branch[:, :, None] == branch[:, None, :])

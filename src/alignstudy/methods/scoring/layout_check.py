@@ -8,12 +8,12 @@ policy and reference would be wrong alike: no other guard would notice.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.base import Trainer
 from alignstudy.methods.guards.checks import REFERENCE_TOLERANCE
+from alignstudy.methods.guards.probes import target_log_probs
 from alignstudy.records import GuardOutcome
 
 LONGEST = 2
@@ -21,9 +21,7 @@ LONGEST = 2
 
 
 def settle_layout(
-    trainer: Any,  # noqa: ANN401 - a TRL trainer that `lean` has seen
-    *,
-    precision: str,
+    trainer: Trainer, *, precision: str
 ) -> tuple[tuple[GuardOutcome, ...], tuple[str, ...]]:
     """Compare the longest rows by our layout with one text a row; where they differ, go without.
 
@@ -38,7 +36,14 @@ def settle_layout(
     lean = trainer.lean
     if not (lean.pairs or lean.flat):
         return (), ()
-    batch = _longest_rows(trainer)
+    rows = trainer.train_dataset
+    parts = [
+        name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
+    ]
+    lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    longest = trainer.data_collator([rows[row] for row in order[:LONGEST]])
+    batch = trainer._prepare_inputs(longest)
     wanted = [(lean.pairs, lean.flat)]
     if lean.pairs and trainer.rule.joined:
         wanted.append((True, False))  # on a CPU rows of pairs may be padded, too
@@ -47,10 +52,20 @@ def settle_layout(
     notes: tuple[str, ...] = ()
     for pairs, flat in wanted:
         lean.pairs, lean.flat = pairs, flat
-        apart, fault = _distance(trainer, batch, plain)
+        apart, fault = float("inf"), ""
+        try:
+            ours = _sums(trainer, batch)
+            apart = float(((ours - plain).abs() / plain.abs().clamp_min(1)).max())
+        except Exception as error:
+            words = (str(error).strip().splitlines() or [""])[0][:200]
+            fault = f"the model can't: {type(error).__name__}: {words}"
         if apart <= REFERENCE_TOLERANCE[precision]:
-            return (_agreed(apart),), notes
-        _pad_rows(trainer)
+            detail = (
+                f"log-probabilities of the longest rows, each alone or not, differ by {apart:.2g}"
+            )
+            return (GuardOutcome(guard="layouts_agree", passed=True, detail=detail),), notes
+        lean.flat = False
+        trainer.rule = replace(trainer.rule, joined=False)
         why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
         notes = (f"rows are not joined: {why}",)
     lean.pairs = False
@@ -58,56 +73,11 @@ def settle_layout(
     return (), (f"{lost}: {why}",)
 
 
-def _agreed(apart: float) -> GuardOutcome:
-    detail = f"log-probabilities of the longest rows, each alone or not, differ by {apart:.2g}"
-    return GuardOutcome(guard="layouts_agree", passed=True, detail=detail)
-
-
-def _pad_rows(trainer: Any) -> None:  # noqa: ANN401
-    trainer.lean.flat = False
-    trainer.rule = replace(trainer.rule, joined=False)
-
-
-def _distance(
-    trainer: Any,  # noqa: ANN401
-    batch: dict[str, torch.Tensor],
-    plain: torch.Tensor,
-) -> tuple[float, str]:
-    """Return the largest relative difference by our layout, or why there is none."""
-    try:
-        ours = _sums(trainer, batch)
-    except Exception as error:
-        words = (str(error).strip().splitlines() or [""])[0][:200]
-        return float("inf"), f"the model can't: {type(error).__name__}: {words}"
-    return float(((ours - plain).abs() / plain.abs().clamp_min(1)).max()), ""
-
-
-def _longest_rows(trainer: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401
-    """Collate the rows with the most tokens."""
-    rows = trainer.train_dataset
-    parts = [
-        name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
-    ]
-    lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    batch = trainer._prepare_inputs(trainer.data_collator([rows[row] for row in order[:LONGEST]]))
-    seen = batch.get("completion_mask", batch["attention_mask"])
-    labels = batch.get("labels", batch["input_ids"].masked_fill(seen == 0, IGNORED))
-    return {
-        "input_ids": batch["input_ids"],
-        "attention_mask": batch["attention_mask"],
-        "labels": labels,
-    }
-
-
-def _sums(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:  # noqa: ANN401
+def _sums(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return the (R,) summed log-probabilities of a batch's texts, without dropout."""
     was_training = trainer.model.training
     trainer.model.eval()
     try:
-        with torch.no_grad(), trainer.accelerator.autocast():
-            outputs = trainer.model(**batch, use_cache=False, fused_lm_head=True)
+        return target_log_probs(trainer, batch).sum(1)
     finally:
         trainer.model.train(was_training)
-    sums: torch.Tensor = outputs.log_probs.float().sum(1)
-    return sums

@@ -17,9 +17,12 @@ MOST_LOGITS = 2**26
 """Logits that are held at once: 256 MiB in float32. Beyond it TRL's head computes them in tiles."""
 
 _SCALES = (
-    "final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier",
+    "final_logit_softcapping",
+    "logit_scale",
+    "output_multiplier",
+    "lm_head_multiplier",
     "logits_scaling",
-)  # fmt: skip
+)
 """Settings of models whose logits are more than a product with the head's weights."""
 
 
@@ -110,7 +113,7 @@ def score_targets(
 
     Args:
         model: Whose head computes.
-        hidden: (N, H) the states that foretell the targets.
+        hidden: (N, H) the states that predict the targets.
         targets: (N,) token ids.
         put: (N,) their places in the flattened (R, T-1).
         labels: (R, T) the batch's labels.
@@ -118,13 +121,18 @@ def score_targets(
     head = model.get_output_embeddings()
     found: Any = _TargetLogProbs.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
     log_probs, is_top1 = found
-    shape = (labels.shape[0], labels.shape[1] - 1)
-    unmeasured = log_probs.new_full(shape, float("nan")).detach()
+    unmeasured = torch.full_like(labels[:, 1:], float("nan"), dtype=log_probs.dtype)
     return Scored(
         loss=-log_probs.sum() / len(targets),
-        log_probs=log_probs.new_zeros(shape[0] * shape[1]).scatter(0, put, log_probs).view(shape),
-        is_top1=is_top1.new_zeros(shape[0] * shape[1]).scatter(0, put, is_top1).view(shape),
+        log_probs=put_back(log_probs, put, labels),
+        is_top1=put_back(is_top1, put, labels),
         label_mask=labels[:, 1:] != -100,
         entropy=unmeasured,
         mean_logits=unmeasured,
     )
+
+
+def put_back(values: torch.Tensor, put: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return (R, T-1) results, each in the place that it has in the batch, zeros elsewhere."""
+    shape = (labels.shape[0], labels.shape[1] - 1)
+    return values.new_zeros(shape[0] * shape[1]).scatter(0, put, values).view(shape)

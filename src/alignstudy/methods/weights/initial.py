@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import GuardError, InputError, first_line
+from alignstudy.models.folder import check_no_code, read_json
 from alignstudy.models.load import load_causal_lm, load_classifier
 from alignstudy.records import Weights
 
@@ -32,16 +32,15 @@ def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTr
         device: Where to put it.
         dropout: "off" or "keep".
     """
-    if has_weights(folder):
-        model = load_causal_lm(
-            Weights(folder=folder), device=device, dropout=0.0 if dropout == "off" else None
-        )
-        return model, ""
+    import torch
     from transformers import AutoModelForCausalLM
 
-    return _from_config(AutoModelForCausalLM, folder, dropout=dropout).to(device), (
-        "weights were drawn from the seed"
-    )
+    if has_weights(folder):
+        none = 0.0 if dropout == "off" else None
+        return load_causal_lm(Weights(folder=folder), device=device, dropout=none), ""
+    config = _read_config(folder, dropout)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return model.to(device), "weights were drawn from the seed"
 
 
 def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreTrainedModel, str]:
@@ -54,45 +53,48 @@ def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreT
         GuardError: If more than the head would be made up.
         InputError: If a trained classifier has several outputs.
     """
+    import torch
     from transformers import AutoModelForSequenceClassification
 
     if not has_weights(folder):
-        model = _from_config(
-            AutoModelForSequenceClassification, folder, dropout=dropout, num_labels=1
-        )
+        config = _read_config(folder, dropout, num_labels=1)
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         return model.to(device), "weights were drawn from the seed"
-    if _is_classifier(folder):
+    architectures = read_json(folder / "config.json").get("architectures") or [""]
+    if str(architectures[0]).endswith("ForSequenceClassification"):
         model = load_classifier(folder, device=device)
-        _switch_dropout(model, dropout)
+        for module in model.modules() if dropout == "off" else ():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
         return model, ""
-    return _with_new_head(folder, dropout=dropout).to(device), "a new head was drawn from the seed"
-
-
-def _is_classifier(folder: Path) -> bool:
-    architectures = _config(folder).get("architectures") or [""]
-    return str(architectures[0]).endswith("ForSequenceClassification")
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("auto_map"):
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        config=_read_config(folder, dropout, num_labels=1),
+        dtype=torch.float32,
+        local_files_only=True,
+        weights_only=True,
+        output_loading_info=True,
+    )
+    made_up = [name for name in report["missing_keys"] if not name.startswith(HEADS)]
+    if made_up:
         raise GuardError(
-            f"{folder}/config.json asks for code of its own (auto_map)",
-            why="alignstudy never runs code that comes with a model",
-            hint="use an architecture that transformers knows",
+            f"the weights in {folder} are no body for a {type(model).__name__}",
+            why=f"{len(made_up)} weights beyond the head are missing: {', '.join(made_up[:3])}",
+            hint="use a checkpoint whose config.json belongs to it",
         )
-    return config
+    return model.to(device), "a new head was drawn from the seed"
 
 
-def _read_config(folder: Path, dropout: str, overrides: dict[str, Any]) -> Any:  # noqa: ANN401
+def _read_config(folder: Path, dropout: str, **overrides: Any) -> Any:  # noqa: ANN401
     """Read a configuration, with all its dropout probabilities 0 where dropout is off."""
     from transformers import AutoConfig
 
+    check_no_code(folder)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{folder}/config.json names no model that can be built", why=str(error).split("\n")[0]
+            f"{folder}/config.json names no model that can be built", why=first_line(error)
         ) from error
     if dropout == "off":
         for name in dropout_names(config.to_dict()):
@@ -115,45 +117,3 @@ def is_noisy(config: Any) -> bool:  # noqa: ANN401 - a PreTrainedConfig
     values = config.to_dict()
     names = [name for name in dropout_names(values) if not name.startswith("classifier")]
     return any(values[name] > 0 for name in names)
-
-
-def _from_config(auto: Any, folder: Path, *, dropout: str, **overrides: Any) -> Any:  # noqa: ANN401
-    """Build a model with fresh float32 weights."""
-    import torch
-
-    _config(folder)
-    return auto.from_config(_read_config(folder, dropout, overrides), dtype=torch.float32)
-
-
-def _with_new_head(folder: Path, *, dropout: str) -> Any:  # noqa: ANN401
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    _config(folder)
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        config=_read_config(folder, dropout, {"num_labels": 1}),
-        dtype=torch.float32,
-        local_files_only=True,
-        weights_only=True,
-        output_loading_info=True,
-    )
-    made_up = [name for name in report["missing_keys"] if not name.startswith(HEADS)]
-    if made_up:
-        raise GuardError(
-            f"the weights in {folder} are no body for a {type(model).__name__}",
-            why=f"{len(made_up)} weights beyond the head are missing: {', '.join(made_up[:3])}",
-            hint="use a checkpoint whose config.json belongs to it",
-        )
-    return model
-
-
-def _switch_dropout(model: Any, dropout: str) -> None:  # noqa: ANN401
-    """Switch off the dropout modules of a loaded classifier."""
-    from torch import nn
-
-    if dropout == "keep":
-        return
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0

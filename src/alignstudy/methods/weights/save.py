@@ -1,4 +1,4 @@
-"""A trained model into its folder, in Hugging Face layout, the parent's tokenizer beside it."""
+"""Models into folders, in Hugging Face layout, tokenizers beside them: as trained, or merged."""
 
 from __future__ import annotations
 
@@ -7,48 +7,82 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alignstudy.errors import InputError
 from alignstudy.methods.base import TrainJob
+from alignstudy.methods.faults import quiet_libraries
+from alignstudy.methods.guards.checks import merge_is_faithful
+from alignstudy.methods.guards.probes import logits_difference
 from alignstudy.methods.weights.initial import dropout_names
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import ADAPTER_RECORD
+from alignstudy.models.load import load_causal_lm
+from alignstudy.records import GuardOutcome, Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TOKENIZER_FILES = (
-    "tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-    "spm.model", "*.spm", "sentencepiece*", "chat_template*",
-)  # fmt: skip
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spm.model",
+    "*.spm",
+    "sentencepiece*",
+    "chat_template*",
+)
 
 
 def save_trained(model: PreTrainedModel, job: TrainJob) -> None:
-    """Save weights, or the adapter with a record of the weights it belongs to."""
+    """Save weights, or the adapter with a record of the weights it belongs to.
+
+    No machine's paths go into an adapter, so that equal runs give equal files.
+    """
     if job.settings.lora is None:
-        _restore_dropout(model, job.parent)
+        # The parent's dropout goes back into the configuration: off was meant for this training.
+        config = json.loads((job.parent / "config.json").read_text(encoding="utf-8"))
+        for name in dropout_names(config):
+            setattr(model.config, name, config[name])
         model.save_pretrained(job.out)
     else:
-        _save_adapter(model, job)
+        model.peft_config["default"].base_model_name_or_path = job.parent.name
+        model.save_pretrained(job.out, save_embedding_layers=False)
+        (job.out / "README.md").unlink(missing_ok=True)
+        record = {"base": job.parent.name, "base_weights_sha256": weights_digest(job.parent)}
+        text = json.dumps(record, indent=1) + "\n"
+        (job.out / ADAPTER_RECORD).write_text(text, encoding="utf-8")
     copy_tokenizer(job.parent, job.out)
 
 
 def copy_tokenizer(parent: Path, out: Path) -> None:
-    """Copy the parent's tokenizer files as they are: saving anew could change what they mean."""
+    """Copy the parent's tokenizer files as they are: saving again could change what they mean."""
     for pattern in TOKENIZER_FILES:
         for file in parent.glob(pattern):
             shutil.copyfile(file, out / file.name)
 
 
-def _save_adapter(model: PreTrainedModel, job: TrainJob) -> None:
-    """Save an adapter; no machine's paths go into it, so that equal runs give equal files."""
-    model.peft_config["default"].base_model_name_or_path = job.parent.name
-    model.save_pretrained(job.out, save_embedding_layers=False)
-    (job.out / "README.md").unlink(missing_ok=True)
-    record = {"base": job.parent.name, "base_weights_sha256": weights_digest(job.parent)}
-    (job.out / ADAPTER_RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+def merge_adapter(weights: Weights, out: Path) -> GuardOutcome:
+    """Merge an adapter into its base in float32 and save full weights, tokenizer included.
 
+    Args:
+        weights: An adapter with its base.
+        out: Empty existing folder to fill.
 
-def _restore_dropout(model: PreTrainedModel, parent: Path) -> None:
-    """Put the parent's dropout back into the configuration: off was meant for this training."""
-    config = json.loads((parent / "config.json").read_text(encoding="utf-8"))
-    for name in dropout_names(config):
-        setattr(model.config, name, config[name])
+    Raises:
+        InputError: If the weights are no adapter.
+        GuardError: If the adapter belongs to another base, or merging changes what is computed.
+    """
+    import torch
+
+    if weights.base is None:
+        raise InputError(f"{weights.folder} is no adapter: there is nothing to merge")
+    with quiet_libraries(), torch.no_grad():
+        adapted = load_causal_lm(weights)
+        tokens = torch.linspace(0, adapted.config.vocab_size - 1, 32).long()[None]
+        before = adapted(input_ids=tokens).logits
+        merged = adapted.merge_and_unload(safe_merge=True)
+        outcome = merge_is_faithful(logits_difference(merged(input_ids=tokens).logits, before))
+        merged.save_pretrained(out)
+    copy_tokenizer(weights.base, out)
+    return outcome

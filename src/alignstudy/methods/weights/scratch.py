@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from alignstudy.errors import DataError
 from alignstudy.methods.weights.save import copy_tokenizer
 from alignstudy.settings import Settings
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 
 class ArchitectureSettings(Settings):
@@ -77,25 +74,49 @@ def build_scratch_model_folder(
     Raises:
         DataError: If a tokenizer is to be trained and there is no text.
     """
+    from transformers import AutoTokenizer
+
     if isinstance(tokenizer, Path):
         copy_tokenizer(tokenizer, out)
-    elif architecture.model_type == "opt":
-        _save_opt_tokenizer(_train_bpe(texts, tokenizer, _OPT_TOKENS), architecture, out)
     else:
-        _save_deberta_tokenizer(_train_bpe(texts, tokenizer, _DEBERTA_TOKENS), architecture, out)
-    config = _opt_config if architecture.model_type == "opt" else _deberta_config
-    values = config(architecture, _loaded_tokenizer(out))
+        _save_new_tokenizer(texts, tokenizer, architecture, out)
+    saved = AutoTokenizer.from_pretrained(out, local_files_only=True)
+    values = _configuration(architecture, saved)
     (out / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-_OPT_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
-_DEBERTA_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+_SPECIAL_TOKENS = {
+    "opt": ["<s>", "<pad>", "</s>", "<unk>"],
+    "deberta-v2": ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"],
+}
+"""By architecture, in the order of their ids."""
+
+_ROLES = {
+    "opt": {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"},
+    "deberta-v2": {
+        "bos_token": "[CLS]",
+        "cls_token": "[CLS]",
+        "eos_token": "[SEP]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "mask_token": "[MASK]",
+    },
+}
 
 
-def _train_bpe(texts: Iterable[str], settings: TokenizerSettings, special: list[str]) -> Tokenizer:
+def _save_new_tokenizer(
+    texts: Iterable[str],
+    settings: TokenizerSettings,
+    architecture: ArchitectureSettings,
+    out: Path,
+) -> None:
+    """Train a byte-level BPE tokenizer with an architecture's special tokens, and save it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
 
-    texts = list(texts)
+    texts, kind = list(texts), architecture.model_type
     if not texts:
         raise DataError("a tokenizer is to be trained, and there is no text to train it on")
     tokenizer = Tokenizer(models.BPE())
@@ -104,99 +125,60 @@ def _train_bpe(texts: Iterable[str], settings: TokenizerSettings, special: list[
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab_size,
         min_frequency=settings.min_frequency,
-        special_tokens=special,
+        special_tokens=_SPECIAL_TOKENS[kind],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def _save_opt_tokenizer(
-    tokenizer: Tokenizer, architecture: ArchitectureSettings, out: Path
-) -> None:
-    from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
-
-    end = ("</s>", tokenizer.token_to_id("</s>"))
+    single, pair = "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"
+    if kind == "opt":
+        single, pair = "</s> $A", "</s> $A $B"
+    around = [token for token in _SPECIAL_TOKENS[kind] if token in single]
     tokenizer.post_processor = TemplateProcessing(
-        single="</s> $A", pair="</s> $A $B", special_tokens=[end]
+        single=single,
+        pair=pair,
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in around],
     )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="</s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
+        **_ROLES[kind],
         model_max_length=architecture.max_position_embeddings,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(out)
 
 
-def _save_deberta_tokenizer(
-    tokenizer: Tokenizer, architecture: ArchitectureSettings, out: Path
-) -> None:
-    from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="[CLS]",
-        cls_token="[CLS]",
-        eos_token="[SEP]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        mask_token="[MASK]",
-        model_max_length=architecture.max_position_embeddings,
-        clean_up_tokenization_spaces=False,
-    ).save_pretrained(out)
-
-
-def _loaded_tokenizer(folder: Path) -> Any:  # noqa: ANN401
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def _opt_config(architecture: ArchitectureSettings, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
-    before = architecture.do_layer_norm_before
-    return {
-        "model_type": "opt",
-        "architectures": ["OPTForCausalLM"],
+def _configuration(architecture: ArchitectureSettings, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what config.json holds; its bytes are part of what training depends on."""
+    shape = {
         "vocab_size": len(tokenizer),
         "hidden_size": architecture.hidden_size,
         "num_hidden_layers": architecture.num_hidden_layers,
         "num_attention_heads": architecture.num_attention_heads,
-        "ffn_dim": architecture.ffn_dim,
-        "word_embed_proj_dim": architecture.word_embed_proj_dim or architecture.hidden_size,
-        "do_layer_norm_before": before is None or before,
-        "max_position_embeddings": architecture.max_position_embeddings,
-        "dropout": architecture.dropout,
-        "attention_dropout": architecture.dropout,
-        "activation_dropout": 0.0,
-        "layerdrop": 0.0,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
     }
-
-
-def _deberta_config(architecture: ArchitectureSettings, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
+    if architecture.model_type == "opt":
+        before = architecture.do_layer_norm_before
+        return {
+            "model_type": "opt",
+            "architectures": ["OPTForCausalLM"],
+            **shape,
+            "ffn_dim": architecture.ffn_dim,
+            "word_embed_proj_dim": architecture.word_embed_proj_dim or architecture.hidden_size,
+            "do_layer_norm_before": before is None or before,
+            "max_position_embeddings": architecture.max_position_embeddings,
+            "dropout": architecture.dropout,
+            "attention_dropout": architecture.dropout,
+            "activation_dropout": 0.0,
+            "layerdrop": 0.0,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
     return {
         "model_type": "deberta-v2",
         "architectures": ["DebertaV2ForSequenceClassification"],
         "id2label": {"0": "score"},
         "label2id": {"score": 0},
-        "vocab_size": len(tokenizer),
-        "hidden_size": architecture.hidden_size,
-        "num_hidden_layers": architecture.num_hidden_layers,
-        "num_attention_heads": architecture.num_attention_heads,
+        **shape,
         "intermediate_size": architecture.ffn_dim,
         "max_position_embeddings": architecture.max_position_embeddings,
         "hidden_dropout_prob": architecture.dropout,

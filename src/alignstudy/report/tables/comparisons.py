@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from alignstudy.analysis.comparisons.orientation import ALPHA
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import NO_BREAK, count, interval, number, p_value, percent, short
 from alignstudy.metrics.metric import Metric
 from alignstudy.records.robustness import Power
 from alignstudy.report.html.links import pair_link
 from alignstudy.report.tables.table import Cell, Column, Table, estimated, for_files, numeric
+from alignstudy.stats.power.planning import ALPHA
 
 
 def mean_first(analysis: Analysis) -> list[Metric]:

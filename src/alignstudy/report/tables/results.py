@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from alignstudy.analysis.comparisons.orientation import ALPHA
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Improvement, ModelFigures, Omnibus
 from alignstudy.formatting import (
@@ -26,6 +25,7 @@ from alignstudy.report.tables.table import (
     rounded,
 )
 from alignstudy.report.text.stamps import is_stamped
+from alignstudy.stats.power.planning import ALPHA
 
 
 def rates_table(findings: Findings, analysis: Analysis) -> Table:

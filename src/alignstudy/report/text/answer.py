@@ -8,15 +8,15 @@ thing said.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from alignstudy.analysis.comparisons.orientation import (
-    ALPHA,
-    OrientedComparison,
     between,
     differences,
     figures_in_words,
+    gap_with_p,
     lead_in_words,
     leaders,
     leading_metric,
@@ -24,20 +24,12 @@ from alignstudy.analysis.comparisons.orientation import (
     values_of,
 )
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Analysis
-from alignstudy.formatting import (
-    NO_BREAK,
-    count,
-    listing,
-    number,
-    p_in_words,
-    plural,
-)
+from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.formatting import NO_BREAK, count, interval, listing, number, p_in_words, plural
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.text.answer_claims import claims_in_words, verdict_sentences
 from alignstudy.report.text.stamps import accuracy_in_words, stamp_in_words
-
-__all__ = ["ALPHA", "MOST_SENTENCES", "Answer", "answer"]
+from alignstudy.stats.power.planning import ALPHA
 
 MOST_SENTENCES = 6
 _MOST_NAMED = 3
@@ -68,25 +60,26 @@ def answer(findings: Findings) -> Answer:
     stamp = stamp_in_words(findings)
     lead = lead_in_words(first, metric)
     if findings.verdicts:
-        told = [claims_in_words(findings.verdicts), *verdict_sentences(findings.verdicts)]
+        found = [claims_in_words(findings.verdicts), *verdict_sentences(findings.verdicts)]
     else:
-        told = _from_comparisons(first, metric)
+        found = _from_comparisons(first, metric)
     room = MOST_SENTENCES - (2 if stamp else 1)
     # A stamp has said already what the judge is worth; claims then need the room.
     worth = "" if stamp and findings.verdicts else _judge_sentence(findings, metric)
-    kept = _fit(told, list(filter(None, (worth, _trade_off(first)))), room)
+    # What is said of judge and trade-off goes before the later findings.
+    last = [sentence for sentence in (worth, _trade_off(first)) if sentence]
+    kept = [*found[: max(1, room - len(last))], *last][:room]
     return Answer(headline=" ".join(filter(None, (stamp, lead))), sentences=tuple(kept))
-
-
-def _fit(told: list[str], last: list[str], room: int) -> list[str]:
-    """Keep what fits; what is said of judge and trade-off goes before the later findings."""
-    return [*told[: max(1, room - len(last))], *last][:room]
 
 
 def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:
     """Return what is real, what can't be told, and how the leader does against the base."""
     to_base = _against_base(analysis, metric)
-    found = [_real(analysis), _open_questions(analysis, metric), _by_scores(analysis)]
+    found = [
+        _real_in(analysis, analysis.rates, "Real differences"),
+        _open_questions(analysis, metric),
+        _real_in(analysis, analysis.scores, "Real differences in scores"),
+    ]
     # That no model is above the base comes first; that one is stands among the real differences.
     found.insert(0 if analysis.base in leaders(analysis, metric) else 2, to_base)
     if to_base and found[0] != to_base and found[-1]:
@@ -94,38 +87,26 @@ def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _real(analysis: Analysis) -> str:
-    """Name the real differences of every rate, or of scores where there are no rates."""
-    measured = [m for m in analysis.rates if differences(analysis, m)]
-    return _real_in(analysis, measured, "Real differences") if measured else ""
-
-
-def _by_scores(analysis: Analysis) -> str:
-    """Name the real differences in mean scores."""
-    measured = [m for m in analysis.scores if differences(analysis, m)]
-    return _real_in(analysis, measured, "Real differences in scores") if measured else ""
-
-
-def _real_in(analysis: Analysis, metrics: list[Metric], heading: str) -> str:
+def _real_in(analysis: Analysis, metrics: Sequence[Metric], heading: str) -> str:
+    """Name the largest real differences in each metric, and count the rest."""
+    measured = [(m, found) for m in metrics if (found := differences(analysis, m))]
+    if not measured:
+        return ""
     said, num_tests = [], 0
-    for metric in metrics:
-        made = [f for f in differences(analysis, metric) if f.p_holm is not None]
-        shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.points)
+    for metric, found in measured:
+        made = [f for f in found if f.p_holm is not None]
+        shown = sorted((f for f in made if f.is_shown), key=lambda f: -f.difference.value)
         num_tests += len(made)
         if shown:
-            said.append(f"{metric.title}, {_named(shown)}")
+            named = [f"{f.model} above {f.reference} ({gap_with_p(f, metric)})" for f in shown]
+            rest = len(shown) - _MOST_NAMED
+            named[_MOST_NAMED:] = [f"{rest} more"] if rest > 0 else []
+            said.append(f"{metric.title}, {listing(named)}")
         elif made:
             said.append(f"{metric.title}, none of {plural(len(made), 'comparison')}")
     if not num_tests:
         return f"{heading}: no test was made."
     return f"{heading} (after Holm): {'; '.join(said)}."
-
-
-def _named(shown: list[OrientedComparison]) -> str:
-    """Name the largest differences, and count the rest."""
-    said = [f"{f.better} above {f.worse} ({f.figures()})" for f in shown[:_MOST_NAMED]]
-    rest = len(shown) - len(said)
-    return listing([*said, f"{rest} more"] if rest else said)
 
 
 def _against_base(analysis: Analysis, metric: Metric) -> str:
@@ -139,82 +120,65 @@ def _against_base(analysis: Analysis, metric: Metric) -> str:
     finding = between(analysis, metric, first[0], base)
     if finding is None:
         return ""
-    digits = metric.digits
-    low, high = number(finding.low, digits), number(finding.high, digits)
+    if finding.p_holm is None:
+        verdict = "; no test was made"
+    else:
+        real = "a real difference" if finding.is_shown else "not shown to be a real difference"
+        verdict = f", {p_in_words(finding.p_holm)} after Holm: {real}"
     return (
         f"Compared with {base}, the {metric.title} of {first[0]} is"
-        f" {number(finding.points, digits)}{metric.points} higher"
-        f" [{low}, {high}]{_verdict(finding)}."
+        f" {number(finding.difference.value, metric.digits)}{metric.points} higher"
+        f" {interval(finding.difference, metric.digits)}{verdict}."
     )
-
-
-def _verdict(finding: OrientedComparison) -> str:
-    """Return what a test says of a difference."""
-    if finding.p_holm is None:
-        return "; no test was made"
-    verdict = "a real difference" if finding.is_shown else "not shown to be a real difference"
-    return f", {p_in_words(finding.p_holm)} after Holm: {verdict}"
 
 
 def _open_questions(analysis: Analysis, metric: Metric) -> str:
     """Return which lead can't be told from chance, and how many prompts would tell."""
     best = leaders(analysis, metric)[0]
-    rivals = [model for model in unseparated(analysis, metric, best) if model != best]
+    rivals = unseparated(analysis, metric, best)
     pairs = [found for rival in rivals if (found := between(analysis, metric, best, rival))]
     if not pairs:
         return ""
-    first = min(pairs, key=lambda finding: finding.points)
-    more = [f"{f.better} and {f.worse}" for f in pairs if f is not first]
+    first = min(pairs, key=lambda finding: finding.difference.value)
+    more = [f"{f.model} and {f.reference}" for f in pairs if f is not first]
     tail = f"; nor between {listing(more, word='or')}" if more else ""
-    name = metric.title
-    if first.is_equivalent and first.margin is not None:
+    name, pair = metric.title, f"{first.model} and {first.reference}"
+    figures = gap_with_p(first, metric)
+    if first.p_equivalent is not None and first.p_equivalent < ALPHA and first.margin is not None:
         margin = f"{number(first.margin, metric.digits)}{metric.points}"
-        return (
-            f"{first.better} and {first.worse} are equivalent in {name}, within {margin}"
-            f" ({first.figures()}){tail}."
-        )
-    pair = f"between {first.better} and {first.worse}"
-    return f"No difference in {name} is shown {pair} ({first.figures()}){_needed(first)}{tail}."
+        return f"{pair} are equivalent in {name}, within {margin} ({figures}){tail}."
+    needed = _needed(first, metric)
+    return f"No difference in {name} is shown between {pair} ({figures}){needed}{tail}."
 
 
-def _needed(finding: OrientedComparison) -> str:
-    """What it would take to show a difference of this size, and what this study could show."""
+def _needed(finding: Comparison, metric: Metric) -> str:
+    """Return what it would take to show such a difference, and what this study could show."""
     power = finding.power
     if power is None:
         return "; no test was made" if finding.p_holm is None else ""
-    digits, unit = finding.metric.digits, finding.metric.points
     if power.detectable is None:
         return "; the models differ on no prompt"
-    least = f"{number(power.detectable, digits)}{unit}"
+    least = f"{number(power.detectable, metric.digits)}{metric.points}"
     here = f"with the prompts at hand {least} or more would be seen (80{NO_BREAK}% power)"
     if power.n_needed is None:
         return f"; {here}"
-    a_set = " a set" if len(finding.metric.axes) > 1 else ""
+    a_set = " a set" if len(metric.axes) > 1 else ""
     return f": to show one of this size takes {count(power.n_needed)} prompts{a_set}; {here}"
 
 
 def _trade_off(analysis: Analysis) -> str:
-    """Say so where no model leads in the rates of all axes."""
+    """Return which models lead where none leads in the rates of all axes; else ""."""
     rates = [rate for rate in analysis.rates if len(rate.axes) == 1]
     first = [leaders(analysis, rate) for rate in rates]
     num_models = max((len(values_of(analysis, rate)) for rate in rates), default=0)
     if num_models < 2 or len(rates) < 2 or not all(first) or set.intersection(*map(set, first)):
         return ""
     best = [models[0] for models in first]
-    values = [values_of(analysis, rate)[model] for rate, model in zip(rates, best, strict=True)]
     said = [
         f"{model} {'has ' if at == 0 else ''}the highest {rate.title}"
-        f" ({figures_in_words(value, rate)})"
-        for at, (rate, model, value) in enumerate(zip(rates, best, values, strict=True))
+        f" ({figures_in_words(values_of(analysis, rate)[model], rate)})"
+        for at, (rate, model) in enumerate(zip(rates, best, strict=True))
     ]
-    return f"No model leads in {'both' if len(rates) == 2 else 'all'}: {', '.join(said)}; " + (
-        f"a difference between these {'two' if len(rates) == 2 else 'models'}"
-        f" {_where_shown(analysis, rates, best)}."
-    )
-
-
-def _where_shown(analysis: Analysis, rates: list[Metric], best: list[str]) -> str:
-    """Say in which rates models are shown to differ."""
     shown = [
         rate.title
         for rate in rates
@@ -223,10 +187,10 @@ def _where_shown(analysis: Analysis, rates: list[Metric], best: list[str]) -> st
             for pair in combinations(dict.fromkeys(best), 2)
         )
     ]
+    both, these, none = ("both", "two", "neither") if len(rates) == 2 else ("all", "models", "none")
     return (
-        f"is shown in {listing(shown)}"
-        if shown
-        else (f"is shown in {'neither' if len(rates) == 2 else 'none'}")
+        f"No model leads in {both}: {', '.join(said)}; a difference between these {these} is shown"
+        f" in {listing(shown) or none}."
     )
 
 
@@ -250,14 +214,14 @@ def _judge_sentence(findings: Findings, metric: Metric) -> str:
 
 def _by_other_judge(first: Analysis, other: Analysis, metric: Metric) -> str:
     """Return whether another judge puts the same model first."""
-    theirs, ours = leaders(other, metric), leaders(first, metric)
+    theirs = leaders(other, metric)
     if not theirs:
         return f"the judge {other.judge} gave no {metric.title}"
     if len(theirs) == len(values_of(other, metric)) > 1:
         return f"by the judge {other.judge} all models have the same {metric.title}"
-    verb = "has" if len(theirs) == 1 else "share"
-    if theirs == ours:
+    if theirs == leaders(first, metric):
         return f"the judge {other.judge} agrees on who leads"
+    verb = "has" if len(theirs) == 1 else "share"
     return (
         f"the judge {other.judge} does not agree on who leads: by its scores {listing(theirs)}"
         f" {verb} the highest {metric.title}"

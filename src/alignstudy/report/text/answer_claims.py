@@ -14,7 +14,7 @@ _GROUPS = (
     (("equivalent",), "Equivalent, within the margin"),
     (("unmeasurable",), "Not measurable with these judges"),
 )
-_NUM_TOLD = 2
+_MOST_QUOTED = 2
 
 
 def claims_in_words(verdicts: Sequence[Verdict]) -> str:
@@ -27,11 +27,8 @@ def claims_in_words(verdicts: Sequence[Verdict]) -> str:
     claims = plural(len(verdicts), "claim")
     if len(said) == 1:
         return f"All {claims} that were stated are {said[0].split(' ', 1)[1]}."
-    return f"Of {claims} that were stated, {said[0].replace(' ', f' {verb} ', 1)}, {_rest(said)}."
-
-
-def _rest(said: Sequence[str]) -> str:
-    return listing(list(said[1:]))
+    first, rest = said[0].replace(" ", f" {verb} ", 1), listing(said[1:])
+    return f"Of {claims} that were stated, {first}, {rest}."
 
 
 def verdict_sentences(verdicts: Sequence[Verdict]) -> list[str]:
@@ -39,21 +36,17 @@ def verdict_sentences(verdicts: Sequence[Verdict]) -> list[str]:
     sentences = []
     for names, heading in _GROUPS:
         group = [item for item in verdicts if item.verdict in names]
-        if group:
-            sentences.append(f"{heading}: {_told(group)}.")
+        said = [_claim(item) for item in group[:_MOST_QUOTED]]
+        if len(group) > len(said):
+            said.append(f"and {len(group) - len(said)} more, in the table of claims")
+        if said:
+            sentences.append(f"{heading}: {'; '.join(said)}.")
     return sentences
-
-
-def _told(group: Sequence[Verdict]) -> str:
-    """Tell the first claims of a group with evidence, and count the rest."""
-    said = [_claim(item) for item in group[:_NUM_TOLD]]
-    rest = len(group) - len(said)
-    return "; ".join([*said, f"and {rest} more, in the table of claims"] if rest else said)
 
 
 def _claim(item: Verdict) -> str:
     """Write a claim with the difference that decides it, and what it would take to settle it."""
-    told = item.brief
+    evidence = item.brief
     if item.n_needed is not None and item.verdict == "underpowered":
-        told += f"; it would take {count(item.n_needed)} prompts a set"
-    return f"{item.claim} ({told})" if told else item.claim
+        evidence += f"; it would take {count(item.n_needed)} prompts a set"
+    return f"{item.claim} ({evidence})" if evidence else item.claim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alignstudy.analysis.findings import Findings
-from alignstudy.formatting import NO_BREAK, listing, number, percent, short
+from alignstudy.formatting import NO_BREAK, interval, listing, percent, short
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality
@@ -21,37 +21,33 @@ def is_stamped(findings: Findings, judge: str, metric: Metric) -> bool:
 
 
 def run_stamp(inputs: ReportInputs) -> str:
-    """Say that a run isn't whole; "" if it is."""
+    """Return that a run isn't whole; "" if it is."""
     partial = inputs.partial.strip().rstrip(".")
     return f"Partial: {partial}. Figures are of what is there." if partial else ""
 
 
 def judge_stamps(findings: Findings) -> tuple[str, ...]:
     """Return which judges are below their floor, on which axes, and what that touches."""
-    judges = [a.judge for a in findings.analyses if not findings.is_baseline(a.judge)]
-    return tuple(
-        f"Judge below floor: on {axis.prompts} prompts {_touched(findings, axis)} by the judge"
-        f" {judge} say little."
-        for judge in judges
-        for axis in stamped_axes(findings, judge)
-    )
-
-
-def _touched(findings: Findings, axis: Axis) -> str:
-    """Name the figures that rest on an axis: its rate, CAS, scores."""
-    rates = [rate.title for rate in findings.first.rates if axis.name in rate.axes]
-    return listing([*rates, "scores"])
+    found = []
+    for judge in (a.judge for a in findings.analyses if not findings.is_baseline(a.judge)):
+        for axis in stamped_axes(findings, judge):
+            rates = [rate.title for rate in findings.first.rates if axis.name in rate.axes]
+            found.append(
+                f"Judge below floor: on {axis.prompts} prompts {listing([*rates, 'scores'])} by the"
+                f" judge {judge} say little."
+            )
+    return tuple(found)
 
 
 def stamp_in_words(findings: Findings) -> str:
-    """Say in one sentence which axes of the leading judge are stamped; "" if none is."""
+    """Return in one sentence which axes of the leading judge are stamped; "" if none is."""
     judge = findings.first.judge
     axes = stamped_axes(findings, judge)
     if not axes:
         return ""
     names = listing([axis.prompts for axis in axes])
-    told = listing([_accuracy(findings.quality(judge), axis) for axis in axes])
-    return f"Figures on {names} prompts are stamped: there the judge {judge} {told}."
+    why = listing([_accuracy(findings.quality(judge), axis) for axis in axes])
+    return f"Figures on {names} prompts are stamped: there the judge {judge} {why}."
 
 
 def _accuracy(quality: JudgeQuality | None, axis: Axis) -> str:
@@ -67,5 +63,4 @@ def _accuracy(quality: JudgeQuality | None, axis: Axis) -> str:
 
 def accuracy_in_words(accuracy: Estimate) -> str:
     """Write a pairwise accuracy: `56.4 % of pairs [54.4, 58.5]`."""
-    ends = f"[{number(accuracy.low, 1)}, {number(accuracy.high, 1)}]"
-    return f"{percent(accuracy.value)} of pairs {ends}"
+    return f"{percent(accuracy.value)} of pairs {interval(accuracy, 1)}"

@@ -92,6 +92,15 @@ def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEs
     disk = sum(each.disk or 0.0 for each in found)
     disk += max(each.working_disk or 0.0 for each in found)
     room = free_memory() if device == "cpu" else free_device_bytes(device)
+    smaller = "use a smaller per_device_train_batch_size (or auto), or LoRA"
+    warnings = []
+    for what, needed, free, hint in (
+        ("memory", memory, room, f"free; {smaller}"),
+        ("disk", disk, free_disk, f"free at {store.root}; free some, or set ALIGNSTUDY_HOME"),
+    ):
+        if needed > free:
+            some = f"about {quantity(needed, 'B')} needed, {quantity(free, 'B')}"
+            warnings.append(f"{what}: {some} {hint}")
     return StudyEstimate(
         stages=found,
         seconds=round(sum(each.seconds or 0.0 for each in found), 1),
@@ -100,7 +109,7 @@ def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEs
         free_memory=room,
         free_disk=free_disk,
         unknown=tuple(each.stage for each in found if each.seconds is None),
-        warnings=tuple(_warnings(memory, room, disk, free_disk, store.root)),
+        warnings=tuple(warnings),
     )
 
 
@@ -147,21 +156,6 @@ def _folder(stage: Stage, store: Store) -> Path:
     if other is stage:
         raise NotCountableError(f"{stage.name} isn't made yet")
     return _folder(other, store)
-
-
-def _warnings(memory: float, room: int, disk: float, free: int, root: Path) -> list[str]:
-    said = []
-    if memory > room:
-        said.append(
-            f"memory: about {quantity(memory, 'B')} needed, {quantity(room, 'B')} free;"
-            " use a smaller per_device_train_batch_size (or auto), or LoRA"
-        )
-    if disk > free:
-        said.append(
-            f"disk: about {quantity(disk, 'B')} needed, {quantity(free, 'B')} free at {root};"
-            " free some, or set ALIGNSTUDY_HOME"
-        )
-    return said
 
 
 def _free_disk(root: Path) -> int:

@@ -77,12 +77,10 @@ def _run(path: Path) -> _Run | None:
     """Read an artefact's record; None where it has none, or one of another kind or release."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
-        names = ("parameters", "planned_flops")
-        seconds, parameters, flops = (
-            float(value) for value in (facts["seconds"], *(facts["work"][name] for name in names))
-        )
-        started, like = str(facts["started"]), str(facts["work"]["like"])
+        work, started = facts["work"], str(facts["started"])
+        numbers = facts["seconds"], work["parameters"], work["planned_flops"]
+        run = _Run(started, str(work["like"]), *map(float, numbers))
     except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
-    sane = all(map(isfinite, (seconds, parameters, flops))) and seconds > 0 and flops >= 0
-    return _Run(started, like, seconds, parameters, flops) if sane else None
+    sane = all(map(isfinite, run[2:])) and run.seconds > 0 and run.flops >= 0
+    return run if sane else None

@@ -6,15 +6,10 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from alignstudy.runtime.peak_memory import (
-    device_peak,
-    lifetime_peak,
-    process_peak,
-    reset_peak,
-)
+from alignstudy.runtime.peak_memory import device_peak, lifetime_peak, process_peak, reset_peak
 
 
 @dataclass
@@ -49,21 +44,10 @@ class Cost:
         }
 
 
-@dataclass
-class _Open:
-    """A stretch that is being measured: readings at its start, and what stretches inside took."""
-
-    clock: float
-    processors: float
-    before: int | None
-    resets: bool
-    inner: Cost = field(default_factory=Cost)
-    peak: int = 0
-    device_peak: int = 0
-
-
 class Meter:
-    """Measures stretches of work, also one inside another: nothing is counted twice.
+    """Measures stretches of work, also one inside another: no second is counted twice.
+
+    Peaks are the process' own: one inside another has at least what the outer one held before.
 
     Args:
         device: "cpu" or "cuda": its own memory is measured too.
@@ -71,54 +55,36 @@ class Meter:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._open: list[_Open] = []
+        self._inside: list[Cost] = []
+        """Of each open stretch, what stretches inside it took."""
+        self._can_reset = False
 
     @contextmanager
     def measured(self) -> Iterator[Cost]:
         """Measure what the block does; the yielded cost is filled in when it ends."""
         cost = Cost()
-        if self._open:
-            self._note_peaks(self._open[-1])
-        opened = _Open(
-            clock=time.monotonic(),
-            processors=_processor_seconds(),
-            before=lifetime_peak(),
-            resets=reset_peak(self._device),
-        )
-        self._open.append(opened)
+        if not self._inside:
+            self._can_reset = reset_peak(self._device)
+        self._inside.append(Cost())
+        clock, processors, before = time.monotonic(), _processor_seconds(), lifetime_peak()
         try:
             yield cost
         finally:
-            self._close(opened, cost)
+            inside = self._inside.pop()
+            seconds, processors = time.monotonic() - clock, _processor_seconds() - processors
+            cost.seconds = seconds - inside.seconds
+            cost.cpu_seconds = processors - inside.cpu_seconds
+            cost.device_memory = device_peak(self._device) or None
+            cost.peak_memory = process_peak() if self._can_reset else _risen_above(before)
+            if self._inside:
+                self._inside[-1].seconds += seconds
+                self._inside[-1].cpu_seconds += processors
 
-    def _close(self, opened: _Open, cost: Cost) -> None:
-        self._note_peaks(opened)
-        self._open.pop()
-        seconds = time.monotonic() - opened.clock
-        processors = _processor_seconds() - opened.processors
-        cost.seconds = seconds - opened.inner.seconds
-        cost.cpu_seconds = processors - opened.inner.cpu_seconds
-        cost.peak_memory = opened.peak or None
-        cost.device_memory = opened.device_peak or None
-        if self._open:
-            outer = self._open[-1]
-            outer.inner.seconds += seconds
-            outer.inner.cpu_seconds += processors
-            reset_peak(self._device)
 
-    def _note_peaks(self, opened: _Open) -> None:
-        """Take the peak so far: what begins or ends now resets it.
-
-        Where it can't be reset, the highest since the process began is this stretch's only if it
-        rose meanwhile; otherwise it isn't known.
-        """
-        peak = process_peak() if opened.resets else None
-        if peak is None:
-            highest = lifetime_peak()
-            rose = highest is not None and opened.before is not None and highest > opened.before
-            peak = highest if rose else None
-        opened.peak = max(opened.peak, peak or 0)
-        opened.device_peak = max(opened.device_peak, device_peak(self._device) or 0)
+def _risen_above(before: int | None) -> int | None:
+    """Return the highest peak since the process began, if it rose; else it isn't this stretch's."""
+    highest = lifetime_peak()
+    return highest if highest is not None and before is not None and highest > before else None
 
 
 def _processor_seconds() -> float:

@@ -1,11 +1,18 @@
-"""Texts measured in tokens by a model folder's tokenizer file, without loading a model library."""
+"""Texts and training rows measured in tokens by a folder's tokenizer file; no model is loaded."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.methods import METHODS
+from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods.batches.encode import rejected_of
+from alignstudy.methods.reward_model import judge_texts
+from alignstudy.records import Document, Pair
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,3 +64,68 @@ def _tokenizer(folder: Path) -> Tokenizer:
         raise NotCountableError(f"{folder} holds no tokenizer file that can be read") from error
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     return tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTokens:
+    """Tokens of one pass over the rows.
+
+    Attributes:
+        rows: That are trained on; one whose prompt leaves no room for a response is not.
+        tokens: Of all of them; of a pair, prompt + chosen + prompt + rejected.
+        scored: Those at which the vocabulary is computed.
+    """
+
+    rows: int
+    tokens: float
+    scored: float
+
+
+def row_tokens(
+    settings: TrainingSettings,
+    rows: Sequence[Pair] | Sequence[Document],
+    folder: Path,
+    *,
+    sample: int | None = None,
+) -> RowTokens:
+    """Count rows as a method reads them, cut at its `max_length`.
+
+    Args:
+        settings: Of the method.
+        rows: All of them.
+        folder: Of the model: its tokenizer.
+        sample: Rows that are measured, evenly spread; None: all.
+
+    Raises:
+        NotCountableError: If no row is left, or the tokenizer can't be read.
+    """
+    step, end = 1 if sample is None else max(1, len(rows) // sample), end_token(folder)
+    measured = [_texts(row, settings, end) for row in rows[::step]]
+    flat = [text for prompt, texts in measured for text in (prompt, *texts)]
+    found = iter(token_lengths(folder, flat, special=True))
+    method, most = METHODS.load(settings.method), settings.max_length
+    drops = getattr(settings, "loss_on", "") == "response" or method.needs_rejected
+    used, tokens, scored = 0, 0, 0
+    for _, texts in measured:
+        prompt, whole = next(found), [min(most, next(found)) for _ in texts]
+        if drops and prompt >= most:
+            continue
+        used, tokens = used + 1, tokens + sum(whole)
+        scored += sum(length - prompt for length in whole) if drops else sum(whole)
+    if not used:
+        raise NotCountableError("no row is left to train on")
+    times = len(rows) / len(measured)
+    scored = scored if method.trains == "causal_lm" else 0
+    return RowTokens(rows=round(times * used), tokens=times * tokens, scored=times * scored)
+
+
+def _texts(row: Any, settings: TrainingSettings, end: str) -> tuple[str, list[Text]]:  # noqa: ANN401
+    """Return a row's prompt, and the texts that go through the model."""
+    method = METHODS.load(settings.method)
+    if isinstance(row, Document):
+        return "", [row.text + end]
+    if method.trains == "classifier":
+        prompt, *responses = judge_texts(row, getattr(settings, "prompt_form", "cue"))
+        return "", [(prompt, response) for response in responses]
+    responses = [row.chosen, rejected_of(row)] if method.needs_rejected else [row.chosen]
+    return row.prompt, [row.prompt + response + end for response in responses]

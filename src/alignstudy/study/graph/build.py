@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignstudy.methods.base import TrainingSettings
-from alignstudy.study.graph.divergence import Diagnosis
+from alignstudy.study.graph.divergence import divergence_stages
 from alignstudy.study.graph.exports import judge_exports, model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
@@ -61,14 +61,30 @@ class _Builder:
     device_class: str
     folder: Path | None = None
     parts: dict[str, CollectRows] = field(default_factory=dict)
-    chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
+    chains: dict[tuple[tuple[str, ...], int], Train] = field(default_factory=dict)
     ends: dict[str, ChainEnd] = field(default_factory=dict)
     merges: dict[str, Merge] = field(default_factory=dict)
 
     def graph(self) -> Graph:
         settings = self.settings
-        self.source = self._source()
-        self.prompts = self._prompts()
+        if settings.data.source == WORLD:
+            self.source: DataSource = WriteWorld(name="world", settings=settings.data.world)
+        else:
+            self.source = self.located.found["data"]
+        self.prompts = SelectPrompts(
+            name="prompts",
+            source=self.source,
+            format=settings.data.format,
+            settings=settings.asked,
+            files={
+                axis.name: self.located.found[f"prompts/{axis.name}"]
+                for axis, chosen in settings.asked.sets.items()
+                if chosen.file is not None
+            },
+            calibrated=settings.calibrated,
+            calibration=settings.calibration if settings.calibrated else None,
+            validation=settings.validation,
+        )
         self.base = self._base()
         models = {
             (recipe, seed): self._chain(labels, seed)
@@ -76,8 +92,25 @@ class _Builder:
             for seed in settings.seeds
         }
         compare = self._compare(models)
-        preview = self._preview()
-        publish = self._publish(compare, preview)
+        firsts: dict[str, Train] = {}
+        for stage in self.chains.values():
+            firsts.setdefault(stage.label, stage)
+        preview = None
+        if firsts:
+            trainings, labels = tuple(firsts.values()), tuple(firsts)
+            preview = Preview(name="preview", trainings=trainings, labels=labels)
+        publish = Publish(
+            name="report",
+            study=self.settings,
+            compare=compare,
+            prompts=self.prompts,
+            parts=tuple(self.parts.values()),
+            trainings=tuple(self.ends.values()),
+            merges=tuple(self.merges.values()),
+            preview=preview,
+            sources={role: source.digest for role, source in self.located.found.items()},
+            absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
+        )
         trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
         exports = (
             *model_exports(models, base=self.base),
@@ -86,28 +119,6 @@ class _Builder:
         )
         return Graph(
             exports=exports, preview=preview, prompts=self.prompts, parts=tuple(self.parts.values())
-        )
-
-    def _source(self) -> DataSource:
-        if self.settings.data.source == WORLD:
-            return WriteWorld(name="world", settings=self.settings.data.world)
-        return self.located.found["data"]
-
-    def _prompts(self) -> SelectPrompts:
-        files = {
-            axis.name: self.located.found[f"prompts/{axis.name}"]
-            for axis, chosen in self.settings.asked.sets.items()
-            if chosen.file is not None
-        }
-        return SelectPrompts(
-            name="prompts",
-            source=self.source,
-            format=self.settings.data.format,
-            settings=self.settings.asked,
-            files=files,
-            calibrated=self.settings.calibrated,
-            calibration=self.settings.calibration if self.settings.calibrated else None,
-            validation=self.settings.validation,
         )
 
     def _rows(self, part: str) -> CollectRows:
@@ -189,7 +200,7 @@ class _Builder:
     def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
         settings = self.settings
         judges = [judge for judge in settings.judges if judge.name not in self.located.absent]
-        bench = JudgeStages(
+        judging = JudgeStages(
             settings=settings,
             prompts=self.prompts,
             device_class=self.device_class,
@@ -198,47 +209,47 @@ class _Builder:
         )
         compared = []
         for (recipe, seed), model in models.items():
-            answers = self._generate(recipe, seed, model)
-            scores = bench.scores(answers, recipe, seed)
+            answers = Generate(
+                name=f"generate/{recipe}/seed-{seed}",
+                device_class=self.device_class,
+                model=model,
+                prompts=self.prompts,
+                settings=settings.generation,
+                protocol=settings.prompts.protocol,
+                seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
+            )
+            scores = judging.scores(answers, recipe, seed)
             compared.append(Compared(model=recipe, seed=seed, responses=answers, scores=scores))
         return Compare(
             name="compare",
             compared=tuple(compared),
             axes=settings.analysed,
-            judges=bench.names,
-            limits=bench.limits,
+            judges=judging.names,
+            limits=judging.limits,
             inclusive=settings.thresholds.inclusive,
-            sweep=bench.sweep,
-            calibrations=bench.calibrations,
+            sweep=judging.sweep,
+            calibrations=judging.calibrations,
             base=settings.base_recipe,
             prompts=self.prompts,
             training=self.parts.get("train"),
             panel=settings.leading,
             claims=settings.claims,
             margins=settings.margins,
-            assessments=bench.assessments,
-            diagnoses=Diagnosis(
-                settings=settings, prompts=self.prompts, device_class=self.device_class,
-                models=models, base=self.base,
+            assessments=judging.assessments,
+            diagnoses=divergence_stages(
+                settings,
+                models,
+                base=self.base,
+                prompts=self.prompts,
+                device_class=self.device_class,
                 started_from=lambda labels, seed: self._full_weights(self._chain(labels, seed)),
-            ).stages(),
+            ),
             empty_fails=tuple(
                 axis.name
                 for axis in settings.analysed
                 if axis.empty_fails and settings.prompts.protocol == "rigorous"
             ),
             absent=tuple(self.located.absent),
-        )  # fmt: skip
-
-    def _generate(self, recipe: str, seed: int, model: Stage) -> Generate:
-        return Generate(
-            name=f"generate/{recipe}/seed-{seed}",
-            device_class=self.device_class,
-            model=model,
-            prompts=self.prompts,
-            settings=self.settings.generation,
-            protocol=self.settings.prompts.protocol,
-            seed=seed if self.settings.generation.do_sample else 0,  # greedy: no seed enters
         )
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:
@@ -252,34 +263,7 @@ class _Builder:
             tokenizer=judge.train.tokenizer,
             rows=self._rows(part),
         )
-        stage = self._train(
-            f"judge/{judge.name}", judge.name, judge.train.reward_model, shape, part,
-            judge.train.seed,
-        )  # fmt: skip
+        name, settings = f"judge/{judge.name}", judge.train.reward_model
+        stage = self._train(name, judge.name, settings, shape, part, judge.train.seed)
         self.ends[stage.key] = ChainEnd(recipe=f"judge {judge.name}", stage=stage)
         return stage
-
-    def _preview(self) -> Preview | None:
-        firsts: dict[str, Train] = {}
-        for stage in self.chains.values():
-            if isinstance(stage, Train):
-                firsts.setdefault(stage.label, stage)
-        return (
-            Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
-            if firsts
-            else None
-        )
-
-    def _publish(self, compare: Compare, preview: Preview | None) -> Publish:
-        return Publish(
-            name="report",
-            study=self.settings,
-            compare=compare,
-            prompts=self.prompts,
-            parts=tuple(self.parts.values()),
-            trainings=tuple(self.ends.values()),
-            merges=tuple(self.merges.values()),
-            preview=preview,
-            sources={role: source.digest for role, source in self.located.found.items()},
-            absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.study import StudySettings
@@ -14,50 +13,47 @@ PREFERENCE_METHODS = frozenset({"dpo"})
 """Methods whose implicit reward is beta times the log-ratio to what they started from."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Diagnosis:
-    """What is measured of which model.
+def divergence_stages(
+    study: StudySettings,
+    models: Mapping[tuple[str, int], Stage],
+    *,
+    base: Stage,
+    prompts: SelectPrompts,
+    device_class: str,
+    started_from: Callable[[tuple[str, ...], int], Stage],
+) -> tuple[Diagnose, ...]:
+    """Return one stage a model; the base, which no seed changes, once.
 
-    Attributes:
+    Args:
+        study: What is measured, if anything.
         models: (recipe, seed) -> model.
-        started_from: Gives the full weights that a chain of methods makes under a seed.
+        base: What each is compared with.
+        prompts: On which it is measured.
+        device_class: Of the stages.
+        started_from: Returns the full weights that a chain of methods makes under a seed.
     """
-
-    settings: StudySettings
-    prompts: SelectPrompts
-    device_class: str
-    models: Mapping[tuple[str, int], Stage]
-    base: Stage
-    started_from: Callable[[tuple[str, ...], int], Stage]
-
-    def stages(self) -> tuple[Diagnose, ...]:
-        """Return one stage a model; the base, which no seed changes, once."""
-        first_of: dict[tuple[str, str], int] = {}
-        for (recipe, seed), model in self.models.items():
-            first_of.setdefault((recipe, model.key), seed)
-        return tuple(
-            self._stage(recipe, seed, model)
-            for (recipe, seed), model in self.models.items()
-            if self.settings.diagnostics is not None and first_of[recipe, model.key] == seed
-        )
-
-    def _stage(self, recipe: str, seed: int, model: Stage) -> Diagnose:
-        settings = self.settings.diagnostics
-        assert settings is not None
-        labels = self.settings.recipes[recipe]
-        method = self.settings.methods[labels[-1]] if labels else None
+    settings = study.diagnostics
+    if settings is None:
+        return ()
+    found: dict[tuple[str, str], Diagnose] = {}
+    for (recipe, seed), model in models.items():
+        if (recipe, model.key) in found:
+            continue
+        labels = study.recipes[recipe]
+        method = study.methods[labels[-1]] if labels else None
         prefers = method is not None and method.method in PREFERENCE_METHODS
-        measured = prefers and self.settings.validation is not None
-        return Diagnose(
+        measured = prefers and study.validation is not None
+        found[recipe, model.key] = Diagnose(
             name=f"diagnose/{recipe}/seed-{seed}",
-            device_class=self.device_class,
+            device_class=device_class,
             label=recipe,
             seed=seed,
             model=model,
-            base=None if model is self.base else self.base,
-            reference=self.started_from(labels[:-1], seed) if measured else None,
+            base=None if model is base else base,
+            reference=started_from(labels[:-1], seed) if measured else None,
             max_length=method.max_length if measured and method is not None else None,
-            prompts=self.prompts,
+            prompts=prompts,
             settings=settings,
-            max_new_tokens=settings.max_new_tokens or self.settings.generation.max_new_tokens,
+            max_new_tokens=settings.max_new_tokens or study.generation.max_new_tokens,
         )
+    return tuple(found.values())

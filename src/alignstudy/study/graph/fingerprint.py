@@ -73,7 +73,7 @@ def digest(value: object) -> str:
 
 
 def changes(before: Any, after: Any, path: str = "") -> list[str]:  # noqa: ANN401 - JSON
-    """Say in words where the inputs of two fingerprints differ: `learning_rate 1e-05 -> 2e-05`."""
+    """Return where the inputs of two fingerprints differ: `learning_rate 1e-05 -> 2e-05`."""
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
         found = []

@@ -53,20 +53,16 @@ class JudgeStages:
         if not self.settings.calibrated:
             return ()
         return tuple(
-            self._calibrate(at) if calibrated or self._is_auto(at) else None
-            for at, calibrated in enumerate(
-                [not set(limits) >= set(self.settings.calibrated) for limits in self.limits]
+            Calibrate(
+                name=f"calibrate/{self.names[at]}",
+                device_class=self.device_class,
+                prompts=self.prompts,
+                judge=self._plain_spec(at),
+                protocol=self.settings.prompts.protocol,
             )
-        )
-
-    def _calibrate(self, at: int) -> Calibrate:
-        judge, _ = self.judges[at]
-        return Calibrate(
-            name=f"calibrate/{judge.name}",
-            device_class=self.device_class,
-            prompts=self.prompts,
-            judge=self._plain_spec(at),
-            protocol=self.settings.prompts.protocol,
+            if not set(limits) >= set(self.settings.calibrated) or self._is_auto(at)
+            else None
+            for at, limits in enumerate(self.limits)
         )
 
     def _is_auto(self, at: int) -> bool:
@@ -100,7 +96,7 @@ class JudgeStages:
         )
 
     def scores(self, answers: Generate, recipe: str, seed: int) -> tuple[ScoreResponses, ...]:
-        """Let every judge score one model's responses."""
+        """Return a stage a judge that scores one model's responses."""
         return tuple(
             ScoreResponses(
                 name=f"score/{judge.name}/{recipe}/seed-{seed}",

@@ -16,9 +16,16 @@ from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fi
 from alignstudy.version import __version__
 
 NUMERIC_LIBRARIES = (
-    "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
     "numpy",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +36,11 @@ class StageJob:
         out: Empty folder: what is in it afterwards is the artefact.
         work: Folder that outlives a kill: checkpoints.
         folder_of: Where a finished input's artefact lies.
-        facts_of: What was noted when an input was made (seconds, when, versions).
+        facts_of: What was noted when an input was made (seconds, when), and if before this run.
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
         references: File of reference log-probabilities by weights and tokens, shared likewise.
-        workers: Processes that generation and scoring may be spread over; 1: none beside this.
+        workers: Processes that generation and scoring may be spread over; 1: only this one.
     """
 
     out: Path
@@ -126,15 +133,15 @@ class Stage:
     @cached_property
     def fingerprint_inputs(self) -> dict[str, Any]:
         """Everything that decides what comes out, as JSON."""
-        made_of: dict[str, Any] = {"stage": self.kind, "version": self.version}
-        made_of["alignstudy"] = __version__  # a fixed bug must not be served from before
+        found: dict[str, Any] = {"stage": self.kind, "version": self.version}
+        found["alignstudy"] = __version__  # what a bug made is not used once it is fixed
         if self.numeric:
-            made_of["world_size"] = 1
+            found["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:
-            made_of["libraries"] = {name: version(name) for name in self.libraries}
+            found["libraries"] = {name: version(name) for name in self.libraries}
         for item in key_fields(self):
-            made_of[item.name] = fingerprint_value(getattr(self, item.name))
-        return made_of
+            found[item.name] = fingerprint_value(getattr(self, item.name))
+        return found
 
     @cached_property
     def key(self) -> str:
@@ -168,7 +175,7 @@ def in_order(
 
     Args:
         goals: Where to begin.
-        known: Tells of a stage that it is left out, and with it what only it needs.
+        known: Whether a stage is left out, and with it what only it needs.
     """
     ordered: dict[str, Stage] = {}
 

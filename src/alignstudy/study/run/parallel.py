@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from alignstudy.errors import AlignstudyError, InterruptedRunError, WorkerEndedError
+from alignstudy.errors import AlignstudyError, InterruptedRunError
 from alignstudy.progress import NotesTo
 from alignstudy.runtime.pool import WorkerPool
 from alignstudy.study.graph.stage import Stage
@@ -128,18 +128,15 @@ class _StageExecutor:
             step(stage, *given)
         except BrokenProcessPool:
             if self._fault is None and not self._runner.should_stop():
-                self._fault = self._worker_ended(stage)
+                self._fault = self._pool.broken()
+                self._fault.what = f"{stage.name}: {self._fault.what}"
+                self._fault.kept = self._runner.kept
         except Exception as error:
             was_stopped = isinstance(self._fault, InterruptedRunError)
             if self._fault is None or (was_stopped and not isinstance(error, InterruptedRunError)):
                 self._fault = error
             elif isinstance(error, AlignstudyError):
                 self._runner.progress.note(f"{error.what}; kept: {error.kept}")
-
-    def _worker_ended(self, stage: Stage) -> WorkerEndedError:
-        error = self._pool.broken()
-        error.what, error.kept = f"{stage.name}: {error.what}", self._runner.kept
-        return error
 
 
 def _stage_maker(
@@ -156,8 +153,13 @@ def _stage_maker(
         workers: Processes over which a stage that is alone may spread its texts.
         stop: Shared; its value says whether a stop was asked for.
     """
-    runner = Runner(store=Store(root), device="cpu", threads=threads, workers=workers,
-                    should_stop=lambda: bool(stop.value))  # fmt: skip
+    runner = Runner(
+        store=Store(root),
+        device="cpu",
+        threads=threads,
+        workers=workers,
+        should_stop=lambda: bool(stop.value),
+    )
 
     def make(order: _Order, note: Callable[[str], None]) -> _Made:
         stage, made, runner.beside = order

@@ -38,22 +38,17 @@ def make_plan(goals: tuple[Stage, ...], store: Store, before: Mapping[str, str])
         store: Where artefacts are looked up; files aren't hashed, the run does that.
         before: Stage name -> key, as this run folder's last run left it.
     """
-    needed = _needed(goals, store)
+    there = cache(lambda kind, key: store.peek(kind, key) is not None)
+    needed = {stage.key for stage in in_order(goals, known=lambda s: there(s.kind, s.key))}
     lines = []
     for stage in in_order(goals):
-        if store.peek(stage.kind, stage.key) is not None:
+        if there(stage.kind, stage.key):
             lines.append(PlanLine(stage=stage, state="cached", why=""))
         elif stage.key in needed:
             lines.append(PlanLine(stage=stage, state="new", why=_why(stage, store, before)))
         else:
             lines.append(PlanLine(stage=stage, state="not needed", why="all made from it is there"))
     return lines
-
-
-def _needed(goals: tuple[Stage, ...], store: Store) -> set[str]:
-    """Return the keys of the stages that would run: the missing ones, from the goals backwards."""
-    there = cache(lambda kind, key: store.peek(kind, key) is not None)
-    return {stage.key for stage in in_order(goals, known=lambda s: there(s.kind, s.key))}
 
 
 def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:
@@ -66,24 +61,12 @@ def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:
     if old is None:
         return "its settings or inputs changed (the former artefact is gone)"
     inputs = {item.key: item.name for item in stage.inputs()}
-    return "; ".join(
-        _in_words(changes(old.manifest["ingredients"], stage.fingerprint_inputs), inputs)
-    )
-
-
-def _in_words(found: list[str], inputs: dict[str, str]) -> list[str]:
-    """Write differences for people; a changed input is named, not shown as two hashes."""
     words = []
-    for change in found:
-        name = inputs.get(change.rsplit(" ", 1)[-1])
-        words.append(f"{name} changes" if name else _shorter(change))
-    return list(dict.fromkeys(words))
-
-
-def _shorter(change: str) -> str:
-    """Drop the prefix `settings.` and the zero of `1e-05`."""
-    change = re.sub(r"(?<=\d)e([+-])0+(\d)", r"e\1\2", change)
-    return change.removeprefix("settings.")
+    for change in changes(old.manifest["ingredients"], stage.fingerprint_inputs):
+        name = inputs.get(change.rsplit(" ", 1)[-1])  # an input is named, not shown as two hashes
+        short = re.sub(r"(?<=\d)e([+-])0+(\d)", r"e\1\2", change).removeprefix("settings.")
+        words.append(f"{name} changes" if name else short)
+    return "; ".join(dict.fromkeys(words))
 
 
 def as_json(lines: list[PlanLine]) -> list[dict[str, Any]]:

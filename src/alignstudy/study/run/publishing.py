@@ -25,16 +25,11 @@ def show_all(folder: RunFolder, exports: Sequence[Export], runner: Runner) -> No
         folder.show(export, runner.make(export.stage))
         stage = export.stage
         if export.source == "" and isinstance(stage, Train) and stage.is_adapter:
-            _name_base(folder, export.target, places[stage.parent.key])
+            name = f"{export.target}/adapter_config.json"
+            config = json.loads((folder.path / name).read_text(encoding="utf-8"))
+            config["base_model_name_or_path"] = str(folder.path / places[stage.parent.key])
+            folder.write(name, json.dumps(config, indent=2) + "\n")
     _remove_other_models(folder, {export.target for export in wanted if export.source == ""})
-
-
-def _name_base(folder: RunFolder, adapter: str, base: str) -> None:
-    """Write the base's place in this run folder into an adapter's configuration."""
-    name = f"{adapter}/adapter_config.json"
-    config = json.loads((folder.path / name).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = str(folder.path / base)
-    folder.write(name, json.dumps(config, indent=2) + "\n")
 
 
 def _remove_other_models(folder: RunFolder, targets: set[str]) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ class RunFolder:
         return {line["stage"]: line["key"] for line in self.provenance().get("stages", [])}
 
     def write(self, name: str, text: str) -> None:
-        """Put a text file in its place whole."""
+        """Replace a text file whole."""
         with disk_faults(f"the run folder {self.path}"):
             target = self.path / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,16 +111,13 @@ class RunFolder:
             target = self.path / export.target
             if source.is_file():
                 _place(source, target)
-            else:
-                self._show_folder(export, artefact, target)
-
-    def _show_folder(self, export: Export, artefact: Artefact, target: Path) -> None:
-        names = export.names or tuple(artefact.manifest["files"])
-        prefix = f"{export.source}/" if export.source else ""
-        inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-        for name in inner:
-            _place(artefact.folder / prefix / name, target / name)
-        _remove_others(target, set(inner))
+                return
+            names = export.names or tuple(artefact.manifest["files"])
+            prefix = f"{export.source}/" if export.source else ""
+            inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            for name in inner:
+                _place(source / name, target / name)
+            _remove_others(target, set(inner))
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
@@ -139,16 +136,11 @@ def _place(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        if not (source.suffix in {".safetensors", ".bin"} and _linked(source, fresh)):
+        if source.suffix in {".safetensors", ".bin"}:
+            with suppress(OSError):
+                os.link(source, fresh)
+        if not fresh.exists():
             shutil.copyfile(source, fresh)
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
-
-
-def _linked(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except OSError:
-        return False
-    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,8 +26,10 @@ from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.run.store import Artefact, Store, disk_faults
 
-_ENVIRONMENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
-                       errno.EIO, errno.EMFILE, errno.ENOMEM}  # fmt: skip
+_ENVIRONMENT_ERRNOS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENOMEM")
+}
 
 
 @dataclass
@@ -37,12 +39,12 @@ class Runner:
     Attributes:
         store: Where they lie.
         device: "cpu" or "cuda".
-        threads: CPU threads of numeric stages; None: as many as torch likes.
+        threads: CPU threads of numeric stages; None: PyTorch's default.
         workers: Processes that stages, generation and scoring may be spread over.
         beside: Whether other stages are at work in other processes meanwhile; a stage then spreads
             no further.
         made: Names of the stages that ran, in order, by key.
-        notes: What a person should know of this run ("damaged artefact set aside").
+        notes: What a person should know of this run ("damaged artefact recomputed").
     """
 
     store: Store
@@ -62,10 +64,40 @@ class Runner:
         Raises:
             AlignstudyError: As the stage raised it, with what was kept.
         """
-        if not self.adopt(stage):
-            for needed in stage.inputs():
-                self.make(needed)
-            self._done[stage.key] = self._run_locked(stage)
+        if self.adopt(stage):
+            return self._done[stage.key]
+        for needed in stage.inputs():
+            self.make(needed)
+        with self._stage_lock(stage):
+            if self.adopt(stage):  # another process made it while this one waited
+                return self._done[stage.key]
+            self.stop_if_asked()
+            started = datetime.now(UTC)
+            work = self.store.work_folder(stage.key)
+            with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
+                work.mkdir(parents=True, exist_ok=True)
+                resumed = any(work.iterdir())
+                if stage.numeric and self.threads is not None:
+                    set_threads(self.threads)
+                with self._meter.measured() as cost:
+                    found = stage.run(self._job(fresh, work))
+                facts = {
+                    **found,
+                    "name": stage.name,
+                    "started": started.isoformat(timespec="seconds"),
+                    **cost.facts(beside=self.beside),
+                    "device": self.device if stage.numeric else "",
+                    **self._work(stage, fresh, found, resumed=resumed),
+                }
+                self._done[stage.key] = self.store.commit(
+                    fresh,
+                    stage.kind,
+                    stage.key,
+                    fingerprint_inputs=stage.fingerprint_inputs,
+                    facts=facts,
+                )
+            self.made[stage.key] = stage.name
+            self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
         return self._done[stage.key]
 
     def missing(self, goals: Iterable[Stage]) -> list[Stage]:
@@ -73,9 +105,18 @@ class Runner:
         return in_order(goals, known=self.adopt)
 
     def adopt(self, stage: Stage) -> bool:
-        """Take over a verified artefact, whoever made it; tell whether there is one."""
+        """Take over a verified artefact, whoever made it; return whether there is one.
+
+        A damaged one is moved away and reported: it will be recomputed.
+        """
         if stage.key not in self._done:
-            artefact = self._find(stage)
+            try:
+                artefact = self.store.find(stage.kind, stage.key)
+            except DamagedArtefactError as error:
+                note = f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; recomputed"
+                self.notes.append(note)
+                self.progress.note(note)
+                return False
             if artefact is None:
                 return False
             self._done[stage.key] = artefact
@@ -91,21 +132,6 @@ class Runner:
         artefact = self._done.get(stage.key)
         return {} if artefact is None else artefact.facts
 
-    def _find(self, stage: Stage) -> Artefact | None:
-        """Find a verified artefact; a damaged one is set aside, told, and made anew."""
-        try:
-            return self.store.find(stage.kind, stage.key)
-        except DamagedArtefactError as error:
-            note = f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; made anew"
-            self.notes.append(note)
-            self.progress.note(note)
-            return None
-
-    def _run_locked(self, stage: Stage) -> Artefact:
-        with self._stage_lock(stage):
-            artefact = self._find(stage)  # another process may have made it while we waited
-            return artefact if artefact is not None else self._run(stage)
-
     @contextmanager
     def _stage_lock(self, stage: Stage) -> Iterator[None]:
         path = self.store.lock_file(stage.key)
@@ -116,59 +142,18 @@ class Runner:
                 lock.acquire(timeout=0)
             except Timeout:
                 self.progress.note(f"{stage.name}: another run makes this now; waiting for it")
-                self._wait_for(lock)
+                while not lock.is_locked:
+                    self.stop_if_asked()
+                    with suppress(Timeout):
+                        lock.acquire(timeout=1)
         try:
             yield
         finally:
             lock.release()
 
-    def _wait_for(self, lock: FileLock) -> None:
-        while True:
-            self.stop_if_asked()
-            try:
-                lock.acquire(timeout=1)
-            except Timeout:
-                continue
-            return
-
-    def _run(self, stage: Stage) -> Artefact:
-        self.stop_if_asked()
-        started = datetime.now(UTC)
-        work = self.store.work_folder(stage.key)
-        with self.store.writing(stage.kind, stage.key) as fresh, self._faults(stage):
-            work.mkdir(parents=True, exist_ok=True)
-            resumed = any(work.iterdir())
-            if stage.numeric:
-                self.settle()
-            with self._meter.measured() as cost:
-                found = stage.run(self._job(stage, fresh, work))
-            facts = {
-                **found,
-                "name": stage.name,
-                "started": started.isoformat(timespec="seconds"),
-                **cost.facts(beside=self.beside),
-                "device": self.device if stage.numeric else "",
-                **self._work(stage, fresh, found, resumed=resumed),
-            }
-            artefact = self.store.commit(
-                fresh,
-                stage.kind,
-                stage.key,
-                fingerprint_inputs=stage.fingerprint_inputs,
-                facts=facts,
-            )
-        self.made[stage.key] = stage.name
-        self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
-        return artefact
-
     @cached_property
     def _meter(self) -> Meter:
         return Meter(self.device)
-
-    def settle(self) -> None:
-        """Make torch ready for numeric stages."""
-        if self.threads is not None:
-            set_threads(self.threads)
 
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
@@ -181,35 +166,28 @@ class Runner:
             return facts
         return {**facts, "work": kept_work(stage, self.store)}
 
-    @property
-    def _job_workers(self) -> int:
-        return 1 if self.beside else self.workers
-
-    def _job(self, stage: Stage, fresh: Path, work: Path) -> StageJob:
+    def _job(self, fresh: Path, work: Path) -> StageJob:
         return StageJob(
             out=fresh,
             work=work,
             scores=self.store.scores_file(),
             references=self.store.references_file(),
-            workers=self._job_workers,
+            workers=1 if self.beside else self.workers,
             folder_of=lambda needed: self.make(needed).folder,
-            facts_of=self._facts_of,
+            facts_of=lambda it: {**self.make(it).facts, "reused": it.key not in self.made},
             device=self.device,
             progress=self.progress,
             should_stop=self.should_stop,
         )
 
-    def _facts_of(self, stage: Stage) -> dict[str, Any]:
-        """Return what was noted when a stage ran, and whether that was before this run."""
-        return {**self.make(stage).facts, "reused": stage.key not in self.made}
-
     def stop_if_asked(self) -> None:
         """Raise InterruptedRunError if a stop was asked for."""
         if self.should_stop():
             raise InterruptedRunError(
-                "stopped as asked", hint="run the same command again: it goes on from here",
+                "stopped as asked",
+                hint="run the same command again: it goes on from here",
                 kept=self.kept,
-            )  # fmt: skip
+            )
 
     @property
     def kept(self) -> str:
@@ -219,7 +197,7 @@ class Runner:
 
     @contextmanager
     def _faults(self, stage: Stage) -> Iterator[None]:
-        """Return which stage failed and what was kept; turn the machine's faults into words."""
+        """Name the stage that failed and what was kept; turn the machine's faults into words."""
         try:
             yield
         except AlignstudyError as error:
@@ -231,7 +209,7 @@ class Runner:
             if why is None:
                 raise
             raise EnvironmentFault(
-                f"{stage.name}: the machine gave out",
+                f"{stage.name}: out of memory or disk space, or access denied",
                 why=why,
                 hint="free disk or memory, then run the same command again",
                 kept=self.kept,
@@ -239,7 +217,7 @@ class Runner:
 
 
 def _environment_fault(error: BaseException) -> str | None:
-    """Say in words what the machine lacked; None if the fault isn't the machine's."""
+    """Return in words what the machine lacked; None if the fault isn't the machine's."""
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS:

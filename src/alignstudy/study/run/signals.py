@@ -13,7 +13,7 @@ def stop_signals(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
     """Turn SIGINT and SIGTERM into a flag; a second SIGINT ends at once.
 
     Yields:
-        A function that says whether a stop was asked for.
+        A function that returns whether a stop was requested.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

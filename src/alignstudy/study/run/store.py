@@ -1,8 +1,8 @@
 """Content-addressed artefacts: each is complete and verified, or absent.
 
-An artefact is a folder `<home>/store/<kind>/<key>`. It is written beside its place, flushed, its
+An artefact is a folder `<home>/store/<kind>/<key>`. It is written next to its place, flushed, its
 manifest (size and sha256 of every file) written last, and renamed. A manifest that verifies is
-the only meaning of "done". A damaged artefact is set aside under another name and made anew.
+the only meaning of "done". A damaged artefact is renamed and recomputed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Artefact:
-    """A finished stage's folder and what its manifest says."""
+    """A finished stage's folder and its manifest."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -86,7 +86,7 @@ class Store:
         """Find an artefact and verify every file of it; None if there is none.
 
         Raises:
-            DamagedArtefactError: If a file isn't what was written; the folder has been set aside.
+            DamagedArtefactError: If a file isn't what was written; the folder has been renamed.
         """
         folder = self.folder(kind, key)
         if not folder.exists():
@@ -95,9 +95,9 @@ class Store:
             manifest = _read_manifest(folder)
             verify(folder, manifest)
         except DamagedArtefactError as error:
-            aside = folder.with_name(f"{key}.damaged-{uuid.uuid4().hex[:8]}")
-            folder.rename(aside)
-            error.kept = f"the damaged folder, as {aside}"
+            renamed = folder.with_name(f"{key}.damaged-{uuid.uuid4().hex[:8]}")
+            folder.rename(renamed)
+            error.kept = f"the damaged folder, as {renamed}"
             raise
         return Artefact(folder=folder, manifest=manifest)
 
@@ -107,7 +107,8 @@ class Store:
         place = self.folder(kind, key)
         with disk_faults(f"the store at {self.root}"):
             place.parent.mkdir(parents=True, exist_ok=True)
-            self._sweep(place)
+            for left in place.parent.glob(f"{key}.tmp-*"):  # by a killed writer: its lock is ours
+                shutil.rmtree(left, ignore_errors=True)
             fresh = place.with_name(f"{key}.tmp-{uuid.uuid4().hex[:8]}")
             fresh.mkdir()
         try:
@@ -115,11 +116,6 @@ class Store:
         finally:
             if fresh.exists():
                 shutil.rmtree(fresh, ignore_errors=True)
-
-    def _sweep(self, place: Path) -> None:
-        """Remove what a killed writer of this very key left (its lock is ours now)."""
-        for left in place.parent.glob(f"{place.name}.tmp-*"):
-            shutil.rmtree(left, ignore_errors=True)
 
     def commit(
         self,
@@ -131,14 +127,19 @@ class Store:
         facts: dict[str, Any],
     ) -> Artefact:
         """Flush a filled folder, write its manifest, and rename it to its place."""
-        place = self.folder(kind, key)
+        place, files = self.folder(kind, key), {}
+        for name in _file_names(fresh):
+            path = fresh / name
+            with disk_faults(str(path)), path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
         manifest = {
             "manifest_version": MANIFEST_VERSION,
             "kind": kind,
             "key": key,
             "ingredients": fingerprint_inputs,
             "facts": facts,
-            "files": {name: _flushed(fresh / name) for name in _file_names(fresh)},
+            "files": files,
         }
         with disk_faults(f"the store at {self.root}"):
             write_text(fresh / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
@@ -192,19 +193,12 @@ def verify(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _damaged(path: Path, why: str) -> DamagedArtefactError:
     return DamagedArtefactError(
-        f"{path} is damaged", why=why, hint="run the same command again: it is made anew"
+        f"{path} is damaged", why=why, hint="run the same command again: it is recomputed"
     )
 
 
 def _file_names(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def _flushed(path: Path) -> dict[str, Any]:
-    """Flush a file to the disk; give its size and sha256."""
-    with disk_faults(str(path)), path.open("rb") as stream:
-        os.fsync(stream.fileno())
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -216,7 +210,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put a text file in its place whole: a reader sees the old one or the new one."""
+    """Replace a text file whole: a reader sees the old one or the new one."""
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         write_text(fresh, text)

@@ -64,12 +64,14 @@ class SweepSettings(Settings):
 
     def grids(self) -> dict[str, tuple[float, ...]]:
         """Return the thresholds of the axes that have a grid, rounded as scores are."""
-        return {axis_named(key).name: _grid(*grid) for key, grid in self.axes.items() if grid}
-
-
-def _grid(low: float, high: float, step: float) -> tuple[float, ...]:
-    count = int((high - low) / step + 1e-9) + 1
-    return tuple(round(low + step * number, 4) for number in range(count))
+        found = {}
+        for key, grid in self.axes.items():
+            if grid:
+                low, high, step = grid
+                count = int((high - low) / step + 1e-9) + 1
+                steps = tuple(round(low + step * number, 4) for number in range(count))
+                found[axis_named(key).name] = steps
+        return found
 
 
 class ThresholdSettings(Settings):

@@ -10,7 +10,8 @@ from alignstudy.data.select.calibration import CalibrationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.judges.axes import measured_axes
-from alignstudy.judges.quality.assess import AssessSettings
+from alignstudy.judges.quality.settings import AssessSettings
+from alignstudy.methods.weights.scratch import ArchitectureSettings
 from alignstudy.metrics import METRICS
 from alignstudy.metrics.axes import PUBLISHED, axis_named
 from alignstudy.metrics.figures import rate_of
@@ -34,7 +35,6 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
         if not getattr(study, name):
             yield (name,), "must not be empty"
     yield from _recipe_faults(study)
-    yield from _repetitions(study)
     if not study.judges:
         return
     yield from _axis_faults(study)
@@ -57,9 +57,6 @@ def _recipe_faults(study: StudySettings) -> Iterator[Fault]:
     for label in study.methods:
         if label not in used:
             yield ("methods", label), "is in no recipe"
-
-
-def _repetitions(study: StudySettings) -> Iterator[Fault]:
     if len(set(study.recipes.values())) < len(study.recipes):
         yield ("recipes",), "two recipes are the same"
     if len(set(study.seeds)) < len(study.seeds):
@@ -199,31 +196,26 @@ def _threshold_faults(study: StudySettings) -> Iterator[Fault]:
 
 def _length_faults(study: StudySettings) -> Iterator[Fault]:
     """Find rows that would be longer than the model made from scratch can read."""
+    asked: list[tuple[tuple[str | int, ...], int | None, ArchitectureSettings, str]] = []
     scratch = study.base.scratch
     if scratch is not None:
-        most = scratch.architecture.max_position_embeddings
-        asked: dict[tuple[str, ...], int | None] = {
-            ("base", "scratch", "pretrain"): scratch.pretrain.max_length
-        }
-        asked |= {("methods", label): each.max_length for label, each in study.methods.items()}
-        for path, length in asked.items():
-            if length is not None and length > most:
-                yield (*path, "max_length"), _too_long(length, most, "base.scratch")
+        shape, where = scratch.architecture, "base.scratch"
+        asked.append((("base", "scratch", "pretrain"), scratch.pretrain.max_length, shape, where))
+        for label, method in study.methods.items():
+            asked.append((("methods", label), method.max_length, shape, where))
     for at, judge in enumerate(study.judges):
         if judge.train is not None:
-            most, length = (
-                judge.train.architecture.max_position_embeddings,
-                judge.train.reward_model.max_length,
+            model, shape = judge.train.reward_model, judge.train.architecture
+            key = ("judges", at, "train", "reward_model")
+            asked.append((key, model.max_length, shape, f"judges.{at}.train"))
+    for path, length, shape, where in asked:
+        most = shape.max_position_embeddings
+        if length is not None and length > most:
+            text = f"is {length}, and the model reads {most}"
+            yield (
+                (*path, "max_length"),
+                f"{text} (`{where}.architecture.max_position_embeddings`)",
             )
-            if length is not None and length > most:
-                path_of_judge = ("judges", at, "train", "reward_model", "max_length")
-                yield path_of_judge, _too_long(length, most, f"judges.{at}.train")
-
-
-def _too_long(length: int, most: int, where: str) -> str:
-    return (
-        f"is {length}, and the model reads {most} (`{where}.architecture.max_position_embeddings`)"
-    )
 
 
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:

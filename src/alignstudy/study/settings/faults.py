@@ -50,20 +50,15 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
     if item["type"] == "union_tag_invalid":
-        return f"{where}: '{key}': {_unknown_tag(item['ctx'])}"
-    said = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
+        facts = item["ctx"]
+        kind, tag = str(facts["discriminator"]).strip("'"), str(facts["tag"])
+        known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
+        what = "judge" if kind == "use" else kind
+        return f"{where}: '{key}': unknown {what} '{tag}'{_nearest(tag, known)}"
+    text = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
-    return f"{where}: '{key}': {said[:1].lower()}{said[1:]}{shown}"
-
-
-def _unknown_tag(facts: dict[str, Any]) -> str:
-    """Say that a method's or judge's kind isn't known, and which are."""
-    kind = str(facts["discriminator"]).strip("'")
-    known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
-    return f"unknown {'judge' if kind == 'use' else kind} '{facts['tag']}'" + _nearest(
-        str(facts["tag"]), known
-    )
+    return f"{where}: '{key}': {text[:1].lower()}{text[1:]}{shown}"
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -77,18 +72,16 @@ def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa:
     """Drop the parts of pydantic's location that name classes or tags, not keys of the file."""
     path: list[str | int] = []
     for at, part in enumerate(location):
-        if _holds(data, part):
+        if isinstance(data, list):
+            there = isinstance(part, int) and part < len(data)
+        else:
+            there = isinstance(data, dict) and part in data
+        if there:
             data = data[part]
         elif at < len(location) - 1 or not isinstance(data, dict | None):
             continue
         path.append(part)
     return tuple(path)
-
-
-def _holds(data: Any, part: int | str) -> bool:  # noqa: ANN401 - YAML data
-    if isinstance(data, list):
-        return isinstance(part, int) and part < len(data)
-    return isinstance(data, dict) and part in data
 
 
 def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
@@ -107,15 +100,10 @@ def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an a
     for item in _models(kind):
         if part in item.model_fields:
             yield item.model_fields[str(part)].annotation
-        elif any(_literal(field.annotation) == part for field in item.model_fields.values()):
-            yield item
+        elif any(get_args(field.annotation) == (part,) for field in item.model_fields.values()):
+            yield item  # of a union: a location names the tag
     if get_origin(kind) in (tuple, dict):
         yield get_args(kind)[-1 if get_origin(kind) is dict else 0]
-
-
-def _literal(annotation: Any) -> object:  # noqa: ANN401 - an annotation
-    arguments = get_args(annotation)
-    return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], str) else None
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - an annotation

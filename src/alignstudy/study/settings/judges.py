@@ -15,7 +15,7 @@ from alignstudy.settings import Settings
 from alignstudy.study.settings.axes import Name
 
 RESERVED = "panel"
-"""The name under which a panel's combined scores stand beside its members'."""
+"""The name under which a panel's combined scores stand next to its members'."""
 
 
 class JudgeTraining(Settings):
@@ -41,15 +41,15 @@ class JudgeEntry(Settings):
     train: JudgeTraining | None = None
     thresholds: dict[str, float | None] | None = Field(
         None,
-        description="This judge's own numbers, axis by axis; left out: calibrated where the study"
-        " says so, else the study's numbers for the axis' judge and none for others.",
+        description="This judge's own numbers, axis by axis; left out: calibrated if the study's"
+        " are, else the study's numbers for the axis' judge and none for others.",
     )
     settings: JudgeSettings
 
     @model_validator(mode="before")
     @classmethod
     def _flat(cls, given: object) -> object:
-        """Read a preset's name, a bare hub id, and a judge's own settings beside its name."""
+        """Read a preset's name, a bare hub id, and a judge's own settings next to its name."""
         if isinstance(given, str):
             given = {"preset": given} if given in PRESETS else {"path": given}
         if not isinstance(given, dict) or "settings" in given:
@@ -76,7 +76,7 @@ class JudgeEntry(Settings):
 
 
 def _from_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Write a preset out; what stands beside its name changes it."""
+    """Write a preset out; what stands next to its name changes it."""
     name = given.get("preset")
     if name is None:
         return given

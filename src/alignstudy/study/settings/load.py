@@ -13,7 +13,7 @@ from alignstudy.settings import as_yaml
 from alignstudy.study.settings.checks import cross_faults
 from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.study import StudySettings
-from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml, read_yaml
+from alignstudy.study.settings.yaml_file import apply_overrides, parse_yaml, read_yaml
 
 
 def preset_names() -> list[str]:
@@ -35,31 +35,23 @@ def preset_text(name: str) -> str:
     return files("alignstudy.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def study_text(study: str) -> tuple[str, YamlFile]:
-    """Return a study's YAML as written, and as read.
-
-    Raises:
-        UnknownNameError: If it is neither a preset nor a path.
-        InputError: If the file can't be read.
-        SettingsError: If it isn't acceptable YAML.
-    """
-    path = Path(study)
-    if study in preset_names() and not path.is_file():
-        return preset_text(study), parse_yaml(preset_text(study), f"preset {study}")
-    looks_like_path = path.suffix in {".yaml", ".yml"} or "/" in study or path.exists()
-    if not looks_like_path:
-        raise UnknownNameError("preset", study, preset_names())
-    file = read_yaml(path)
-    return path.read_text(encoding="utf-8"), file
-
-
 def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, StudySettings]:
     """Return a study's YAML as written, and its settings with `--set` applied.
 
     Raises:
+        UnknownNameError: If it is neither a preset nor a path.
+        InputError: If the file can't be read.
         SettingsError: With every fault at once, each with file, line and key.
     """
-    text, file = study_text(study)
+    path = Path(study)
+    if study in preset_names() and not path.is_file():
+        text = preset_text(study)
+        file = parse_yaml(text, f"preset {study}")
+    elif path.suffix in {".yaml", ".yml"} or "/" in study or path.exists():
+        file = read_yaml(path)
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise UnknownNameError("preset", study, preset_names())
     file = apply_overrides(file, overrides)
     try:
         settings = StudySettings.model_validate(file.data)
@@ -72,5 +64,5 @@ def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, Study
 
 
 def resolved_yaml(settings: StudySettings) -> str:
-    """Write every setting out, defaults included."""
+    """Write every setting out as YAML, defaults included."""
     return as_yaml(settings.model_dump(mode="json"))

@@ -55,8 +55,7 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             if fetch:
                 raise
             missing[role] = source
-            revision = source.revision or "main"
-            digest = f"not fetched: {source.name}@{revision}"
+            digest = f"not fetched: {source.name}@{source.revision or 'main'}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
     _refuse_gaps(settings, absent)
     return Located(found=found, missing=missing, absent=absent)

@@ -20,7 +20,7 @@ from alignstudy.data.select.validation import ValidationSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
-from alignstudy.judges.quality.assess import AssessSettings
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods import METHODS
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
@@ -38,7 +38,7 @@ from alignstudy.study.settings.axes import (
 from alignstudy.study.settings.judges import JudgeEntry
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
-"""Most tokens of a response where the study doesn't say, by protocol."""
+"""Most tokens of a response where the study sets none, by protocol."""
 
 WORLD = "world"
 """The data source that means: the small world that the package generates."""
@@ -97,7 +97,7 @@ class DataSettings(Settings):
     overlap: Literal["exclude", "keep"] = Field(
         "exclude",
         description="Training rows that share a dialogue with an evaluation prompt: leave them "
-        "out, or keep them (the published study did). Counted either way.",
+        "out, or keep them (as the published study did). They are counted either way.",
     )
 
     @field_validator("format")
@@ -136,21 +136,23 @@ class StudySettings(Settings):
     thresholds: ThresholdSettings = ThresholdSettings(calibrated=True)
     validation: ValidationSettings | None = Field(
         ValidationSettings(),
-        description="Held-out pairs on which judges are judged; null: they aren't.",
+        description="Held-out pairs on which judges are evaluated; null: none.",
     )
-    assess: AssessSettings = Field(AssessSettings(), description="How judges are judged.")
-    claims: Many[Claim] = Field((), description="What the study is to settle, stated beforehand.")
-    margins: Margins = Field(Margins(), description="Differences that would not matter.")
+    assess: AssessSettings = Field(AssessSettings(), description="How judges are evaluated.")
+    claims: Many[Claim] = Field((), description="Hypotheses to test, stated in advance.")
+    margins: Margins = Field(
+        Margins(), description="Equivalence margins: differences that don't matter."
+    )
     diagnostics: DiagnosticSettings | None = Field(
-        DiagnosticSettings(), description="How far models moved from the base; null: not measured."
+        DiagnosticSettings(), description="Divergence from the base; null: not measured."
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of all numeric work; null: as many as torch likes."
+        None, ge=1, description="CPU threads of all numeric work; null: PyTorch's default."
     )
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
-        description="Most processes on a CPU that stages, generation and scoring are spread over;"
+        description="Most processes that stages, generation and scoring are spread over on a CPU;"
         " auto: one for each `threads` cores. Results don't depend on it.",
     )
 

@@ -5,7 +5,8 @@ Duplicate keys, aliases, tags and files over 1 MB are refused; `2e-5` is a numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -119,18 +120,14 @@ def _refuse_tricks(text: str, origin: str) -> None:
     depth = 0
     for event in YAML(typ="rt", pure=True).parse(StringIO(text)):
         line = event.start_mark.line + 1
+        trick = ""
         if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
-            raise SettingsError(
-                f"{origin}:{line}: anchors and aliases are not used in study files",
-                hint="write the value out",
-                kept="nothing was run",
-            )
-        if getattr(event, "tag", None) is not None:
-            raise SettingsError(
-                f"{origin}:{line}: tags (!...) are not used in study files",
-                hint="write the plain value",
-                kept="nothing was run",
-            )
+            trick, hint = "anchors and aliases", "write the value out"
+        elif getattr(event, "tag", None) is not None:
+            trick, hint = "tags (!...)", "write the plain value"
+        if trick:
+            text = f"{origin}:{line}: {trick} are not used in study files"
+            raise SettingsError(text, hint=hint, kept="nothing was run")
         if isinstance(event, MappingStartEvent | SequenceStartEvent):
             depth += 1
         elif type(event).__name__.endswith("EndEvent") and "Document" not in type(event).__name__:
@@ -171,7 +168,7 @@ def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
     Raises:
         SettingsError: If one isn't `key=value`, or leads through something that isn't a section.
     """
-    data = _copy(file.data)
+    data = deepcopy(file.data)
     paths: set[Path_] = set()
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -184,14 +181,8 @@ def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
     return YamlFile(file.origin, data, file.lines, file.overrides | paths)
 
 
-def _copy(value: Any) -> Any:  # noqa: ANN401 - a YAML value
-    if isinstance(value, Mapping):
-        return {name: _copy(item) for name, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
 def _put(data: Any, path: Path_, value: Any, setting: str) -> None:  # noqa: ANN401
-    """Put a value under a path, making sections on the way."""
+    """Set the value at a path, making sections on the way."""
     section, last = data, path[-1]
     for part in path[:-1]:
         if isinstance(section, dict) and section.get(part) is None:

@@ -20,8 +20,6 @@ from alignstudy.judges import MAX_INCOMPLETE_SHARE
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import (
     Axis,
-    Response,
-    Score,
     ScoredResponse,
     StopReason,
     read_rows,
@@ -138,7 +136,11 @@ class Compare(Stage):
             for axis in (axis.name for axis in self.axes if axis.name not in given):
                 if axis in found:
                     values[axis] = found[axis]["threshold"]
-                    origin[axis] = _in_words(found[axis])
+                    accuracy = f"{100 * found[axis]['balanced_accuracy']:.1f}%"
+                    origin[axis] = (
+                        f"calibrated: balanced accuracy {accuracy} on {found[axis]['n']} labelled"
+                        " pairs"
+                    )
         return Thresholds(
             values=values,
             inclusive=self.inclusive,
@@ -158,25 +160,21 @@ class Compare(Stage):
                 for judge, found in by_judge.items()
                 if response.prompt_id in found  # a judge may score one axis only
             }
-            yield _row(one, response, scores)
-
-
-def _row(one: Compared, response: Response, scores: dict[str, Score]) -> ScoredResponse:
-    return ScoredResponse(
-        model=one.model,
-        seed=one.seed,
-        prompt_id=response.prompt_id,
-        axis=response.axis,
-        prompt=response.prompt,
-        response=response.text,
-        scores={judge: given.score for judge, given in scores.items()},
-        flags={judge: given.flags for judge, given in scores.items() if given.flags},
-        failures={judge: given.failure for judge, given in scores.items() if given.failure},
-        prompt_truncated=response.prompt_truncated,
-        num_tokens=response.num_tokens,
-        stop_reason=str(response.stop_reason),
-        raw_response=response.raw_text,
-    )
+            yield ScoredResponse(
+                model=one.model,
+                seed=one.seed,
+                prompt_id=response.prompt_id,
+                axis=response.axis,
+                prompt=response.prompt,
+                response=response.text,
+                scores={judge: given.score for judge, given in scores.items()},
+                flags={judge: given.flags for judge, given in scores.items() if given.flags},
+                failures={judge: given.failure for judge, given in scores.items() if given.failure},
+                prompt_truncated=response.prompt_truncated,
+                num_tokens=response.num_tokens,
+                stop_reason=str(response.stop_reason),
+                raw_response=response.raw_text,
+            )
 
 
 def _incomplete(rows: list[ScoredResponse]) -> list[str]:
@@ -196,11 +194,6 @@ def _incomplete(rows: list[ScoredResponse]) -> list[str]:
         for (judge, model, name), number in missing.items()
         if number > MAX_INCOMPLETE_SHARE * asked[judge, model, name]
     ]
-
-
-def _in_words(facts: dict[str, Any]) -> str:
-    accuracy = 100 * facts["balanced_accuracy"]
-    return f"calibrated: balanced accuracy {accuracy:.1f}% on {facts['n']} labelled pairs"
 
 
 def read_scored(folder: Path) -> list[ScoredResponse]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -82,7 +83,9 @@ class SelectPrompts(Stage):
         files = {axis: source.path for axis, source in self.files.items()}
         selected = select_prompts(path, self.settings, fmt=self.format, files=files)
         write_rows(job.out / PROMPTS, selected.prompts)
-        self._write_published_form(selected.prompts, job.out)
+        for axis in dict.fromkeys(prompt.axis for prompt in selected.prompts):
+            texts = [prompt.text for prompt in selected.prompts if prompt.axis == axis]
+            write_json(job.out / "prompts" / f"{axis_named(axis).prompts}.json", texts)
         audits, taken = list(selected.audits), selected.dialogues
         if self.calibration is not None:
             axes = [axis for axis in self.settings.sets if axis.name in self.calibrated]
@@ -99,11 +102,6 @@ class SelectPrompts(Stage):
             audits += _write_pairs(held, VALIDATION_PAIRS, job.out)
         write_rows(job.out / AUDITS, audits)
         return {"prompts": len(selected.prompts)}
-
-    def _write_published_form(self, prompts: tuple[Prompt, ...], out: Path) -> None:
-        for axis in dict.fromkeys(prompt.axis for prompt in prompts):
-            texts = [prompt.text for prompt in prompts if prompt.axis == axis]
-            write_json(out / "prompts" / f"{axis_named(axis).prompts}.json", texts)
 
 
 def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]:
@@ -150,11 +148,23 @@ class CollectRows(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write rows.jsonl and what was left out."""
-        held_out = self._held_out(job)
+        folder = job.folder_of(self.prompts)
+        prompts = read_prompts(folder)
+        held_out = EvaluationDialogues.of_prompts(prompts)
+        for pairs, reason in (
+            (read_calibration(folder), SHARES_CALIBRATION),
+            (read_validation(folder), SHARES_VALIDATION),
+        ):
+            rows = (pair for found in pairs.values() for pair in found)
+            held_out = held_out | EvaluationDialogues.of_pairs(rows, reason=reason)
         collected = collect(
-            _path(self.source, job), self.selection, part=self.part, kind=self.rows,
-            fmt=self.format, exclude=None if self.keep_overlap else held_out,
-        )  # fmt: skip
+            _path(self.source, job),
+            self.selection,
+            part=self.part,
+            kind=self.rows,
+            fmt=self.format,
+            exclude=None if self.keep_overlap else held_out,
+        )
         audit = collected.audit
         if self.keep_overlap:
             shared = Counter(held_out.reason_against(row) for row in collected.rows)
@@ -163,8 +173,7 @@ class CollectRows(Stage):
         write_rows(job.out / ROWS, collected.rows)
         write_rows(job.out / AUDITS, [audit])
         write_json(job.out / FACTS, length_facts(collected.rows))
-        shared_text = overlap(read_prompts(job.folder_of(self.prompts)), collected.rows)
-        write_json(job.out / OVERLAP, asdict(shared_text))
+        write_json(job.out / OVERLAP, asdict(overlap(prompts, collected.rows)))
         return {"rows": len(collected.rows)}
 
     def footprint(self) -> Footprint:
@@ -175,39 +184,21 @@ class CollectRows(Stage):
         sizes = (file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
         return Footprint(text=float(sum(sizes)))
 
-    def _held_out(self, job: StageJob) -> EvaluationDialogues:
-        """Return the dialogues of evaluation prompts, calibration pairs and validation pairs."""
-        folder = job.folder_of(self.prompts)
-        held = EvaluationDialogues.of_prompts(read_prompts(folder))
-        for pairs, reason in (
-            (read_calibration(folder), SHARES_CALIBRATION),
-            (read_validation(folder), SHARES_VALIDATION),
-        ):
-            rows = (pair for found in pairs.values() for pair in found)
-            held = held | EvaluationDialogues.of_pairs(rows, reason=reason)
-        return held
-
 
 def read_overlap(folder: Path) -> Overlap:
     """Read which evaluation prompts a finished CollectRows found among its rows."""
     found = json.loads((folder / OVERLAP).read_text(encoding="utf-8"))
-    return Overlap(
-        exact=tuple(found["exact"]), dialogue=tuple(found["dialogue"]),
-        ngram13=tuple(found["ngram13"]), checked=found["checked"], prompts=found["prompts"],
-    )  # fmt: skip
+    lists = {name: tuple(found[name]) for name in ("exact", "dialogue", "ngram13")}
+    return Overlap(**lists, checked=found["checked"], prompts=found["prompts"])
 
 
 def read_audits(folder: Path) -> list[Audit]:
     """Read the audits of a finished stage."""
-    audits = read_rows(folder / AUDITS, Audit)
-    return [
-        replace(audit, quarantined=tuple(_revived(row) for row in audit.quarantined))
-        for audit in audits
-    ]
-
-
-def _revived(row: Any) -> Quarantined:  # noqa: ANN401 - what JSON made of a Quarantined
-    return Quarantined(**row)
+    found = []
+    for audit in read_rows(folder / AUDITS, Audit):
+        as_read: Iterable[Any] = audit.quarantined  # plain dicts as yet
+        found.append(replace(audit, quarantined=tuple(Quarantined(**row) for row in as_read)))
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON

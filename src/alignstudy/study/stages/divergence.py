@@ -48,15 +48,24 @@ class Diagnose(Stage):
         found = diverge(
             weights_of(self.model, job),
             None if self.base is None else weights_of(self.base, job),
-            read_prompts(folder), self.settings, model=self.label, seed=self.seed,
-            device=job.device, max_new_tokens=self.max_new_tokens, progress=job.progress,
-        )  # fmt: skip
+            read_prompts(folder),
+            self.settings,
+            model=self.label,
+            seed=self.seed,
+            device=job.device,
+            max_new_tokens=self.max_new_tokens,
+            progress=job.progress,
+        )
         if self.reference is not None:
             pairs = [pair for rows in read_validation(folder).values() for pair in rows]
             accuracy = implicit_accuracy(
-                weights_of(self.model, job), weights_of(self.reference, job), pairs,
-                max_length=self.max_length, device=job.device, progress=job.progress,
-            )  # fmt: skip
+                weights_of(self.model, job),
+                weights_of(self.reference, job),
+                pairs,
+                max_length=self.max_length,
+                device=job.device,
+                progress=job.progress,
+            )
             found = replace(found, implicit_accuracy=accuracy)
         write_json(job.out / DIVERGENCE, asdict(found))
         return {}
@@ -73,8 +82,8 @@ class Diagnose(Stage):
 def read_divergence(folder: Path) -> Divergence:
     """Read a finished Diagnose."""
     found = json.loads((folder / DIVERGENCE).read_text(encoding="utf-8"))
-    return Divergence(**{name: _revived(value) for name, value in found.items()})
-
-
-def _revived(value: Any) -> Any:  # noqa: ANN401 - JSON
-    return Estimate(**value) if isinstance(value, dict) else value
+    revived: dict[str, Any] = {
+        name: Estimate(**value) if isinstance(value, dict) else value
+        for name, value in found.items()
+    }
+    return Divergence(**revived)

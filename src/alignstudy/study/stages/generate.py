@@ -29,10 +29,12 @@ from alignstudy.study.stages.train import Train, weights_of
 RESPONSES = "responses.jsonl"
 SCORES = "scores.jsonl"
 
+UNANSWERED = JudgeScore(score=None, failure="the prompt doesn't fit the model")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Stage):
-    """Let one model answer every prompt."""
+    """Generate one model's response to every prompt."""
 
     kind: ClassVar[str] = "generate"
     numeric: ClassVar[bool] = True
@@ -45,10 +47,15 @@ class Generate(Stage):
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write responses.jsonl, in the prompts' order."""
         responses = generate(
-            weights_of(self.model, job), read_prompts(job.folder_of(self.prompts)), self.settings,
-            protocol=self.protocol, device=job.device, seed=self.seed, progress=job.progress,
+            weights_of(self.model, job),
+            read_prompts(job.folder_of(self.prompts)),
+            self.settings,
+            protocol=self.protocol,
+            device=job.device,
+            seed=self.seed,
+            progress=job.progress,
             workers=job.workers,
-        )  # fmt: skip
+        )
         write_rows(job.out / RESPONSES, responses)
         return {"tokens": sum(response.num_tokens for response in responses)}
 
@@ -99,7 +106,7 @@ def read_responses(folder: Path) -> list[Response]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreResponses(JudgeStage):
-    """Let one judge score one model's responses."""
+    """Score one model's responses with one judge."""
 
     kind: ClassVar[str] = "score"
     numeric: ClassVar[bool] = True
@@ -118,22 +125,23 @@ class ScoreResponses(JudgeStage):
             if response.axis in self.judge.axes
         ]
         answered = [r for r in responses if r.stop_reason is not StopReason.TOO_LONG]
-        made_of = {
-            name: self.fingerprint_inputs[name]
-            for name in self.fingerprint_inputs
-            if name != "responses"
-        }
-        judge = cached(self.judge.build(job), ScoreCache(job.scores), digest(made_of))
+        inputs = {name: v for name, v in self.fingerprint_inputs.items() if name != "responses"}
+        judge = cached(self.judge.build(job), ScoreCache(job.scores), digest(inputs))
         items = [(response.prompt, response.text) for response in answered]
-        given = dict(
-            zip(
-                (response.prompt_id for response in answered),
-                judge.score(items, progress=job.progress),
-                strict=True,
+        scores = judge.score(items, progress=job.progress)
+        given = dict(zip((r.prompt_id for r in answered), scores, strict=True))
+        rows = []
+        for response in responses:
+            found = given.get(response.prompt_id, UNANSWERED)
+            rows.append(
+                Score(
+                    prompt_id=response.prompt_id,
+                    axis=response.axis,
+                    score=found.score,
+                    failure=found.failure,
+                    flags=found.flags,
+                )
             )
-        )
-        none = JudgeScore(score=None, failure="the prompt doesn't fit the model")
-        rows = [_row(response, given.get(response.prompt_id, none)) for response in responses]
         write_rows(job.out / SCORES, rows)
         return {"missing": sum(row.score is None for row in rows), **read_by(judge.asked)}
 
@@ -143,16 +151,6 @@ class ScoreResponses(JudgeStage):
         prompts = [p for p in read_prompts(folder_of(asked.prompts)) if p.axis in self.judge.axes]
         new = asked.settings.max_new_tokens
         return self.passes_over([(p.text, "") for p in prompts], folder_of, more=new)
-
-
-def _row(response: Response, given: JudgeScore) -> Score:
-    return Score(
-        prompt_id=response.prompt_id,
-        axis=response.axis,
-        score=given.score,
-        failure=given.failure,
-        flags=given.flags,
-    )
 
 
 def read_scores(folder: Path) -> list[Score]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, ClassVar
 
 from alignstudy.methods import METHODS
 from alignstudy.methods.base import PreviewExample
 from alignstudy.study.graph.stage import Stage, StageJob
-from alignstudy.study.stages.train import Train, training_rows
+from alignstudy.study.stages.train import Train, read_part
 
 PREVIEW = "preview.md"
 NUM_OFFERED = 1000
@@ -30,30 +31,28 @@ class Preview(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write preview.md."""
-        sections = [INTRODUCTION, *(self._section(stage, job) for stage in self.trainings)]
+        sections = [INTRODUCTION]
+        for stage in self.trainings:
+            # Rows that don't fit are left out of training too; many are offered so that some fit.
+            rows = read_part(stage.rows, job.folder_of(stage.rows))[:NUM_OFFERED]
+            method = METHODS.load(stage.settings.method)
+            sections.append(as_markdown(stage, method.preview(stage.job(job, rows=rows))))
         (job.out / PREVIEW).write_text("\n".join(sections), encoding="utf-8")
         return {}
 
-    # Rows that don't fit are left out of training too; many are offered so that some fit.
-    def _section(self, stage: Train, job: StageJob) -> str:
-        rows = training_rows(stage, job, NUM_OFFERED)
-        method = METHODS.load(stage.settings.method)
-        return as_markdown(stage, method.preview(stage.job(job, rows=rows)))
-
 
 def as_markdown(stage: Train, examples: list[PreviewExample]) -> str:
-    """Write the examples of one training."""
-    title = f"## {stage.label} ({stage.settings.method})\n"
-    return "\n".join([title, *(_example(item) for item in examples)])
-
-
-def _example(item: PreviewExample) -> str:
-    """Write one example: runs of tokens that the mask treats alike, one line each."""
-    head = f"### {item.row_id}, {item.part}: {sum(item.in_loss)} of {len(item.tokens)} tokens count"
-    runs: list[tuple[bool, list[str]]] = []
-    for token, counts in zip(item.tokens, item.in_loss, strict=True):
-        if not runs or runs[-1][0] != counts:
-            runs.append((counts, []))
-        runs[-1][1].append(token.replace("\\", "\\\\").replace("\n", "\\n").replace("`", "'"))
-    lines = [f"{'+' if counts else '-'} " + "|".join(tokens) for counts, tokens in runs]
-    return "\n".join([head, "", "```text", *lines, "```", ""])
+    """Write the examples of one training: tokens that the mask treats alike share a line."""
+    lines = [f"## {stage.label} ({stage.settings.method})\n"]
+    for item in examples:
+        count = f"{sum(item.in_loss)} of {len(item.tokens)} tokens count"
+        lines += [f"### {item.row_id}, {item.part}: {count}", "", "```text"]
+        masked = zip(item.in_loss, item.tokens, strict=True)
+        for counts, run in groupby(masked, key=lambda pair: pair[0]):
+            text = "|".join(
+                token.replace("\\", "\\\\").replace("\n", "\\n").replace("`", "'")
+                for _, token in run
+            )
+            lines.append(f"{'+' if counts else '-'} {text}")
+        lines += ["```", ""]
+    return "\n".join(lines)

@@ -11,7 +11,7 @@ from alignstudy.data.audit.audit import audit_json
 from alignstudy.data.contamination.exclusion import EvaluationDialogues
 from alignstudy.formatting import duration
 from alignstudy.judges.quality.assess import BASELINES
-from alignstudy.records import Audit, GuardOutcome, Pair, read_rows
+from alignstudy.records import GuardOutcome, Pair, read_rows
 from alignstudy.records.evidence import TrainingRecord
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.stats.resampling.clustered_share import effective_wilson
@@ -70,13 +70,26 @@ class Publish(Stage):
             findings=findings,
             responses=tuple(read_scored(folder)),
             training=tuple(_record(end, job) for end in self.trainings),
-            audits=self._audits(job),
-            audit_facts=self._facts(job),
+            audits=tuple(
+                audit
+                for stage in (self.prompts, *self.parts)
+                for audit in read_audits(job.folder_of(stage))
+            ),
+            audit_facts={
+                stage.part: {
+                    **_read_json(job, stage, FACTS),
+                    "overlap with evaluation prompts": _read_json(job, stage, OVERLAP),
+                }
+                for stage in self.parts
+            },
             calibrations=self._calibrations(job),
-            preview=self._preview(job),
+            preview="" if self.preview is None else _text(job, self.preview, PREVIEW),
             warnings=self._warnings(job),
             provenance=self._provenance(job),
-            costs=tuple(self._costs(job)),
+            costs=tuple(
+                cost_row(stage.name, job.facts_of(stage))
+                for stage in in_order((self.compare, *(end.stage for end in self.trainings)))
+            ),
             cost_notes=tuple(self._cost_notes(job)),
             partial="; ".join(f"judge absent: {text}" for text in self.absent),
         )
@@ -84,24 +97,6 @@ class Publish(Stage):
         write_report(inputs, job.out)
         job.progress.finish()
         return {}
-
-    def _audits(self, job: StageJob) -> tuple[Audit, ...]:
-        stages = (self.prompts, *self.parts)
-        return tuple(audit for stage in stages for audit in read_audits(job.folder_of(stage)))
-
-    def _facts(self, job: StageJob) -> dict[str, Any]:
-        return {
-            stage.part: {
-                **_read_json(job, stage, FACTS),
-                "overlap with evaluation prompts": _read_json(job, stage, OVERLAP),
-            }
-            for stage in self.parts
-        }
-
-    def _costs(self, job: StageJob) -> Iterator[dict[str, Any]]:
-        """Return what every stage took, in the order in which they run."""
-        for stage in in_order((self.compare, *self.trainings_only)):
-            yield cost_row(stage.name, job.facts_of(stage))
 
     def _cost_notes(self, job: StageJob) -> Iterator[str]:
         """What trainings would have taken if no two models shared the start of their chain."""
@@ -115,11 +110,6 @@ class Publish(Stage):
                 f"Trained once for all models that share them, the methods took {duration(once)};"
                 f" each model's chain trained by itself: {duration(whole)}."
             )
-
-    @property
-    def trainings_only(self) -> tuple[Stage, ...]:
-        """The stages of all trainings."""
-        return tuple(end.stage for end in self.trainings)
 
     def _calibrations(self, job: StageJob) -> tuple[dict[str, Any], ...]:
         found = []
@@ -135,19 +125,14 @@ class Publish(Stage):
                     found.append({"judge": judge, "axis": axis, **facts})
         return tuple(found)
 
-    def _preview(self, job: StageJob) -> str:
-        if self.preview is None:
-            return ""
-        return (job.folder_of(self.preview) / PREVIEW).read_text(encoding="utf-8")
-
     def _warnings(self, job: StageJob) -> tuple[str, ...]:
         """Return which guards ran at merges, which belong to no training."""
-        said = [*self._judge_warnings(job)]
+        found = [*self._judge_warnings(job)]
         for merge in self.merges:
             for guard in read_result(merge, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
-                said.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
-        return tuple(said)
+                found.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
+        return tuple(found)
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return where a judge is not independent, or ranks the wrong way round."""
@@ -199,12 +184,16 @@ def _chain(model: Stage) -> list[Stage]:
 
 
 def _looks_reversed(facts: Mapping[str, Any]) -> bool:
-    """Whether a judge surely ranks worse than a coin; a few pairs below half don't say so."""
+    """Whether a judge surely ranks worse than a coin; a few pairs below half don't show it."""
     return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
 
 
+def _text(job: StageJob, stage: Stage, name: str) -> str:
+    return (job.folder_of(stage) / name).read_text(encoding="utf-8")
+
+
 def _read_json(job: StageJob, stage: Stage, name: str) -> Any:  # noqa: ANN401 - JSON
-    return json.loads((job.folder_of(stage) / name).read_text(encoding="utf-8"))
+    return json.loads(_text(job, stage, name))
 
 
 def _record(end: ChainEnd, job: StageJob) -> TrainingRecord:

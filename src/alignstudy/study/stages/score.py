@@ -1,4 +1,4 @@
-"""Stages that deal with judges themselves: thresholds chosen, judges judged."""
+"""Stages that deal with judges themselves: thresholds chosen, judges evaluated."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from typing import Any, ClassVar, Literal
 from alignstudy.errors import GuardError
 from alignstudy.judges import Judge, JudgeSettings, build, code_of
 from alignstudy.judges.encoders.renderings import RENDERINGS, choose_rendering
-from alignstudy.judges.quality.assess import (
-    AssessSettings,
-    as_judged,
-    assess,
-    quality_from_json,
-    quality_to_json,
-)
-from alignstudy.judges.quality.calibrate import best_threshold
+from alignstudy.judges.quality.assess import assess
+from alignstudy.judges.quality.calibrate import as_judged, best_threshold
 from alignstudy.judges.quality.probes import PROBES
+from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Pair
-from alignstudy.records.evidence import JudgeQuality
+from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import Text, token_lengths
@@ -53,7 +48,7 @@ class JudgeSpec:
         settings: Of its kind.
         model: Its weights; None for a rule.
         axes: Names of the axes whose responses it may score.
-        code: What names the code that its scores hang on: a Python judge's source by its hash.
+        code: What names the code that its scores depend on: a Python judge's source by its hash.
         folder: Where a Python judge's module is looked for first: the study file's folder.
         calibration: Where the rendering of multi-turn prompts was chosen, if it was.
     """
@@ -66,23 +61,19 @@ class JudgeSpec:
     folder: Path | None = field(default=None, metadata=NOT_IN_KEY)
 
     def build(self, job: StageJob) -> Judge:
-        """Load the judge."""
+        """Load the judge; refuse a Python judge that was edited since the keys were made."""
         settings = self.settings
         if self.calibration is not None:
             chosen = read_calibration_result(job.folder_of(self.calibration))["rendering"]["chosen"]
             settings = settings.model_copy(update={"rendering": chosen})
         judge = build(settings, self.place(job.folder_of), job.device, workers=job.workers)
-        self._refuse_changed_code()
-        return judge
-
-    def _refuse_changed_code(self) -> None:
-        """Refuse a Python judge that was edited since the keys were made: its scores would lie."""
         if code_of(self.settings, self.folder) != self.code:
             raise GuardError(
                 f"the source of the {self.settings.use} judge changed during the run",
                 why="its scores would be kept, and used again, as those of the former source",
                 hint="run the same command again: it goes on with the source as it is now",
             )
+        return judge
 
     def place(self, folder_of: FolderOf) -> Path | None:
         """Return the folder of its weights, or of its module."""
@@ -230,7 +221,7 @@ def read_calibration_result(folder: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Assess(JudgeStage):
-    """Judge a judge: on held-out preference pairs and on control texts.
+    """Evaluate a judge on held-out preference pairs and on control texts.
 
     Attributes:
         label: The judge's name in the study.
@@ -258,11 +249,16 @@ class Assess(JudgeStage):
         """
         judge = self.judge.build(job)
         quality = assess(
-            judge, self.label,
+            judge,
+            self.label,
             _measured(read_validation(job.folder_of(self.prompts)), self.judge),
-            thresholds=self._thresholds(job), protocol=self.protocol, settings=self.settings,
-            progress=job.progress, inclusive=self.inclusive, notes=self.notes,
-        )  # fmt: skip
+            thresholds=self._thresholds(job),
+            protocol=self.protocol,
+            settings=self.settings,
+            progress=job.progress,
+            inclusive=self.inclusive,
+            notes=self.notes,
+        )
         write_json(job.out / QUALITY, quality_to_json(quality))
         return {"below_floor": list(quality.below_floor), **read_by(judge)}
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from alignstudy.methods import METHODS, TrainingSettings, TrainJob
 from alignstudy.methods.base import METRICS_FILE, WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
-from alignstudy.methods.weights.merge import merge_adapter
+from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
     TokenizerSettings,
@@ -23,7 +23,7 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
-from alignstudy.study.cost.row_tokens import row_tokens
+from alignstudy.study.cost.token_lengths import row_tokens
 from alignstudy.study.cost.work import (
     BACKWARD,
     BACKWARD_FROZEN,
@@ -73,8 +73,13 @@ class ScratchModel(Stage):
     rows: CollectRows
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Train the tokenizer on the rows' text; write config.json beside it."""
-        texts = [text for row in _rows(self.rows, job) for text in _texts(row)]
+        """Train the tokenizer on the rows' text; write config.json next to it."""
+        texts: list[str] = []
+        for row in read_part(self.rows, job.folder_of(self.rows)):
+            if isinstance(row, Document):
+                texts.append(row.text)
+            else:
+                texts += [row.prompt + answer for answer in (row.chosen, row.rejected) if answer]
         build_scratch_model_folder(
             self.architecture, job.out, tokenizer=self.tokenizer, texts=texts
         )
@@ -85,21 +90,11 @@ class ScratchModel(Stage):
         return shape_of_architecture(self.architecture, vocabulary=self.tokenizer.vocab_size)
 
 
-def _rows(stage: CollectRows, job: StageJob) -> list[Pair] | list[Document]:
-    return read_part(stage, job.folder_of(stage) / ROWS)
-
-
-def read_part(stage: CollectRows, path: Path) -> list[Pair] | list[Document]:
-    """Read the rows of one part of the data."""
+def read_part(stage: CollectRows, folder: Path) -> list[Pair] | list[Document]:
+    """Read the rows that a finished CollectRows collected."""
     if stage.rows == "pairs":
-        return list(read_rows(path, Pair))
-    return list(read_rows(path, Document))
-
-
-def _texts(row: Pair | Document) -> list[str]:
-    if isinstance(row, Document):
-        return [row.text]
-    return [row.prompt + response for response in (row.chosen, row.rejected) if response]
+        return list(read_rows(folder / ROWS, Pair))
+    return list(read_rows(folder / ROWS, Document))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +117,7 @@ class Train(Stage):
     def run(self, job: StageJob) -> dict[str, Any]:
         """Train; write the model, metrics.jsonl, and what happened."""
         method = METHODS.load(self.settings.method)
-        result = method.train(self.job(job, rows=_rows(self.rows, job)))
+        result = method.train(self.job(job, rows=read_part(self.rows, job.folder_of(self.rows))))
         write_json(job.out / RESULT, asdict(result))
         facts = {"steps": result.steps, "tokens": result.num_tokens}
         return {**facts, "weights_sha256": weights_digest(job.out)}
@@ -134,7 +129,7 @@ class Train(Stage):
         """
         settings, method = self.settings, METHODS.load(self.settings.method)
         folder = folder_of(self.parent)
-        rows = read_part(self.rows, folder_of(self.rows) / ROWS)
+        rows = read_part(self.rows, folder_of(self.rows))
         found = row_tokens(settings, rows, folder, sample=sample)
         in_epoch = ceil(found.rows / settings.effective_batch_size)
         epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
@@ -244,11 +239,6 @@ def weights_of(stage: Stage, job: StageJob) -> Weights:
     if isinstance(stage, Train) and stage.is_adapter:
         return Weights(folder=job.folder_of(stage), base=job.folder_of(stage.parent))
     return Weights(folder=job.folder_of(stage))
-
-
-def training_rows(stage: Train, job: StageJob, num_rows: int) -> list[Any]:
-    """Return the first rows that a stage trains on."""
-    return list(_rows(stage.rows, job))[:num_rows]
 
 
 def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:

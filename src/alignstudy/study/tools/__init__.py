@@ -1,1 +1,1 @@
-"""What a user does beside running a study: check, evaluate, compare, report."""
+"""What a user does besides running a study: check, evaluate, compare, report."""

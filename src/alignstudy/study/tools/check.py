@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.settings.locate import Located
-from alignstudy.study.stages.data import ROWS, CollectRows, read_audits
+from alignstudy.study.stages.data import CollectRows, read_audits
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
-from alignstudy.study.stages.train import ImportBase, ScratchModel, Train, read_part
+from alignstudy.study.stages.train import ImportBase, ScratchModel, read_part
 
 if TYPE_CHECKING:
     from alignstudy.study.api import Study
@@ -47,7 +46,7 @@ class CheckReport:
 
 
 def check_study(study: Study, progress: Progress) -> CheckReport:
-    """Check a study as far as the machine allows: what is not here is said, not fetched.
+    """Check a study as far as the machine allows: what is not here is reported, not fetched.
 
     Raises:
         DataError: If the data can't be used.
@@ -55,14 +54,21 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
     """
     located = study.located(fetch=False)
     graph = study.graph(located)
-    report = CheckReport(lines=list(_sources(located)))
+    report = CheckReport()
+    for role, source in located.found.items():
+        if role in located.missing:
+            named = located.missing[role]
+            detail = f"{named.name}@{named.revision or 'main'} from the hub"
+            report.lines.append((role, "to fetch", detail))
+        else:
+            report.lines.append((role, "ok", f"{source.path} ({source.digest[:19]})"))
     runner = Runner(store=study.store, device="cpu", progress=progress)
     if "data" in located.missing:
         report.lines.append(("data", "not checked", "it is fetched by `run`"))
     else:
         for stage in (graph.prompts, *graph.parts):
-            folder = runner.make(stage).folder
-            report.lines += [_audit_line(audit) for audit in read_audits(folder)]
+            for audit in read_audits(runner.make(stage).folder):
+                report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
         report.preview = _preview(graph, located, runner, report)
     lines, _ = study.plan()
     new = [line.stage.name for line in lines if line.state == "new"]
@@ -73,21 +79,11 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
     return report
 
 
-def _sources(located: Located) -> Iterator[Line]:
-    for role, found in located.found.items():
-        if role in located.missing:
-            source = located.missing[role]
-            yield role, "to fetch", f"{source.name}@{source.revision or 'main'} from the hub"
-        else:
-            yield role, "ok", f"{found.path} ({found.digest[:19]})"
-
-
-def _audit_line(audit: Audit) -> Line:
+def _in_words(audit: Audit) -> str:
     left_out = [f"{n} {reason}" for reason, n in audit.excluded.items()]
     left_out += [f"{n} {note}" for note, n in audit.notes.items()]
     broken = f"{len(audit.quarantined)} quarantined" if audit.quarantined else ""
-    detail = "; ".join(filter(None, [f"{audit.used} of {audit.read} rows", broken, *left_out]))
-    return f"data/{audit.part}", "ok", detail
+    return "; ".join(filter(None, [f"{audit.used} of {audit.read} rows", broken, *left_out]))
 
 
 def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport) -> str:
@@ -99,25 +95,21 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
         return ""
     sections = []
     for stage in graph.preview.trainings:
-        shape = _shape(stage)
+        shape: Stage = stage  # what brings the tokenizer is at the root of the chain
+        while not isinstance(shape, ImportBase | ScratchModel):
+            shape = next(each for each in shape.inputs() if not isinstance(each, CollectRows))
         parent = shape.source.path if isinstance(shape, ImportBase) else runner.make(shape).folder
-        sections.append(_examples(stage, parent, runner))
+        rows = read_part(stage.rows, runner.make(stage.rows).folder)[:NUM_OFFERED]
+        with tempfile.TemporaryDirectory() as scratch:
+            job = TrainJob(
+                settings=stage.settings,
+                parent=parent,
+                rows=rows,
+                seed=stage.seed,
+                out=Path(scratch),
+                work=Path(scratch),
+                digest=stage.key,
+            )
+            sections.append(as_markdown(stage, METHODS.load(stage.settings.method).preview(job)))
         report.lines.append((f"examples/{stage.label}", "ok", "encoded; see below"))
     return "\n".join(sections)
-
-
-def _shape(stage: Stage) -> ImportBase | ScratchModel:
-    """Return the stage that brings the tokenizer, at the root of a chain."""
-    while not isinstance(stage, ImportBase | ScratchModel):
-        stage = next(item for item in stage.inputs() if not isinstance(item, CollectRows))
-    return stage
-
-
-def _examples(stage: Train, parent: Path, runner: Runner) -> str:
-    rows = read_part(stage.rows, runner.make(stage.rows).folder / ROWS)[:NUM_OFFERED]
-    with tempfile.TemporaryDirectory() as scratch:
-        job = TrainJob(
-            settings=stage.settings, parent=parent, rows=rows, seed=stage.seed,
-            out=Path(scratch), work=Path(scratch), digest=stage.key,
-        )  # fmt: skip
-        return as_markdown(stage, METHODS.load(stage.settings.method).preview(job))

@@ -19,7 +19,7 @@ from alignstudy.study.tools.report import inputs_of, uncollected, write_run
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
-    """Put the models of several finished runs side by side, aligned by prompt.
+    """Compare the models of several finished runs side by side, aligned by prompt.
 
     Args:
         runs: Run folders, two or more.
@@ -31,22 +31,26 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
     """
     if len(runs) < 2:
         raise InputError("one run is nothing to compare", hint="name two run folders or more")
+    given = [Path(run).expanduser() for run in runs]
+    names = [run.resolve().name for run in given]
+    if len(set(names)) < len(names):
+        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
+    paths = dict(zip(names, given, strict=True))
     folder = RunFolder(path=Path(out).expanduser().absolute())
     with folder.locked(), uncollected():
-        compare_runs([Path(run).expanduser() for run in runs], folder)
+        _write_comparison(paths, folder)
     return Run(folder=folder.path)
 
 
-def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
-    """Put the models of several runs side by side, aligned by the text of the prompts.
-
-    The runs must have a judge in common; its thresholds must be the same in all of them.
-
-    Raises:
-        InputError: If a folder holds no finished run, or there is no common judge or threshold.
-        DataError: If the runs share no prompt.
-    """
-    found = {name: _of_run(path) for name, path in _labels(runs).items()}
+def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
+    found = {}
+    for name, path in paths.items():
+        if not (path / STATISTICS).is_file():
+            raise InputError(
+                f"{path} holds no finished run", hint="name a run folder: runs/<study>"
+            )
+        own = own_findings(path / STATISTICS)
+        found[name] = read_ratings(path / "responses"), own_thresholds(own) if own else {}
     judges = [
         judge
         for judge in next(iter(found.values()))[1]
@@ -71,23 +75,8 @@ def compare_runs(runs: Sequence[Path], folder: RunFolder) -> None:
         excluded={LEAK: leaking(rows)},
     )
     rows, findings = analyze_run(rows, question)
-    provenance = {"runs": {name: str(path) for name, path in _labels(runs).items()}}
+    provenance = {"runs": {name: str(path) for name, path in paths.items()}}
     write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
-
-
-def _labels(runs: Sequence[Path]) -> dict[str, Path]:
-    """Name the runs: by their folders where those differ, else by letters."""
-    names = [run.resolve().name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
-    return dict(zip(names, runs, strict=True))
-
-
-def _of_run(run: Path) -> tuple[list[ScoredResponse], dict[str, Thresholds]]:
-    if not (run / STATISTICS).is_file():
-        raise InputError(f"{run} holds no finished run", hint="name a run folder: runs/<study>")
-    findings = own_findings(run / STATISTICS)
-    return read_ratings(run / "responses"), own_thresholds(findings) if findings else {}
 
 
 def _refuse_other_thresholds(
@@ -111,29 +100,25 @@ def _rule_in_words(thresholds: Thresholds) -> str:
     return ", ".join([*ends, empty if thresholds.empty_fails else "empty ones count"])
 
 
-def _numbered(rows: Sequence[ScoredResponse]) -> list[tuple[ScoredResponse, str]]:
-    """Return each row of a run an id of its prompt's text, numbered where that is asked more often.
-
-    Numbers follow the run's own ids, so that its models stay aligned as they were.
-    """
-    ids: dict[tuple[str, str], dict[str, int]] = {}
-    found = []
-    for row in rows:
-        known = ids.setdefault((row.axis, row.prompt), {})
-        occurrence = known.setdefault(row.prompt_id, len(known) + 1)
-        found.append((row, prompt_id(row.axis, row.prompt, occurrence)))
-    return found
-
-
 def _side_by_side(
     runs: dict[str, list[ScoredResponse]], judges: Sequence[str]
 ) -> list[ScoredResponse]:
     """Return the rows on the prompts that all runs share, models named by run.
 
+    Each row gets an id of its prompt's text, numbered where that is asked more often. Numbers
+    follow the run's own ids, so that its models stay aligned as they were.
+
     Raises:
         DataError: If there is no such prompt.
     """
-    numbered = {name: _numbered(rows) for name, rows in runs.items()}
+    numbered: dict[str, list[tuple[ScoredResponse, str]]] = {}
+    for name, rows in runs.items():
+        ids: dict[tuple[str, str], dict[str, int]] = {}
+        numbered[name] = []
+        for row in rows:
+            known = ids.setdefault((row.axis, row.prompt), {})
+            occurrence = known.setdefault(row.prompt_id, len(known) + 1)
+            numbered[name].append((row, prompt_id(row.axis, row.prompt, occurrence)))
     shared = set.intersection(*({name for _, name in rows} for rows in numbered.values()))
     if not shared:
         raise DataError(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -45,21 +44,6 @@ class ClaimsFile(Settings):
     claims: Many[Claim] = Field(min_length=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """What a person asks of given ratings.
-
-    Attributes:
-        base: The model that others are compared with; None: "base" where there is one.
-        thresholds: By axis; one that isn't there has the run's own, or the published study's.
-        claims: A YAML file with a list `claims:`; None for none.
-    """
-
-    base: str | None = None
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    claims: Path | None = None
-
-
 def evaluate(
     ratings: str | Path,
     *,
@@ -69,6 +53,9 @@ def evaluate(
     claims: str | Path | None = None,
 ) -> Run:
     """Compare responses that already have ratings: no model, no torch.
+
+    The published study's ratings are recognised by their content: its claims are judged then, and
+    its protocol's known defects listed.
 
     Args:
         ratings: A folder of `<model>_<prompts>.json`, as the published study's.
@@ -82,52 +69,33 @@ def evaluate(
         DataError: Naming the file and row that can't be used.
         InputError: If the base or a claim's model isn't there.
     """
-    wishes = EvaluateOptions(
-        base=base,
-        thresholds={axis_named(key).name: float(each) for key, each in (thresholds or {}).items()},
-        claims=None if claims is None else Path(claims).expanduser(),
-    )
-    folder = RunFolder(path=Path(out).expanduser().absolute())
+    source, folder = Path(ratings).expanduser(), RunFolder(path=Path(out).expanduser().absolute())
+    asked = {axis_named(key).name: float(each) for key, each in (thresholds or {}).items()}
     with folder.locked(), uncollected():
-        evaluate_ratings(Path(ratings).expanduser(), folder, wishes)
+        rows = read_ratings(source)
+        axes, own = _axes(rows, own_findings(source.resolve().parent / STATISTICS))
+        base = find_base(rows, base)
+        stated = () if claims is None else _claims_of(Path(claims).expanduser(), rows, axes)
+        sweep = SweepSettings()
+        protocol: Literal["paper"] | None = None
+        if published_digest(rows) == PUBLISHED:
+            _, paper = load_settings("paper")
+            sweep, protocol = paper.thresholds.sweep, "paper"
+            stated = stated or tuple(claim.renamed(PUBLISHED_NAMES) for claim in paper.claims)
+        question = AnalysisConfig(
+            thresholds=_thresholds(rows, axes, own, asked),
+            base=base,
+            axes=axes,
+            claims=stated,
+            sweep=sweep.grids(),
+            clusters=clusters_of(rows),
+            excluded={LEAK: leaking(rows)},
+        )
+        rows, findings = analyze_run(rows, question)
+        provenance = {"ratings": str(source), "ratings_sha256": digest_of(source)}
+        name = source.resolve().name
+        write_run(folder, inputs_of(name, rows, findings, provenance, protocol=protocol))
     return Run(folder=folder.path)
-
-
-def evaluate_ratings(ratings: Path, folder: RunFolder, wishes: EvaluateOptions) -> None:
-    """Write tables, figures and report of responses that already have ratings.
-
-    The published study's ratings are recognised by their content: its claims are judged then, and
-    its protocol's known defects listed.
-
-    Raises:
-        DataError: Naming the file and row that can't be used.
-        InputError: If the base or a claim's model isn't there.
-    """
-    rows = read_ratings(ratings)
-    axes, own = _axes(rows, own_findings(ratings.resolve().parent / STATISTICS))
-    base = find_base(rows, wishes.base)
-    is_published = published_digest(rows) == PUBLISHED
-    claims = _claims_of(wishes.claims, rows, axes) if wishes.claims else ()
-    sweep = SweepSettings()
-    if is_published:
-        _, paper = load_settings("paper")
-        sweep = paper.thresholds.sweep
-        claims = claims or tuple(claim.renamed(PUBLISHED_NAMES) for claim in paper.claims)
-    question = AnalysisConfig(
-        thresholds=_thresholds(rows, axes, own, wishes),
-        base=base,
-        axes=axes,
-        claims=claims,
-        sweep=sweep.grids(),
-        clusters=clusters_of(rows),
-        excluded={LEAK: leaking(rows)},
-    )
-    rows, findings = analyze_run(rows, question)
-    provenance = {"ratings": str(ratings), "ratings_sha256": digest_of(ratings)}
-    protocol: Literal["paper"] | None = "paper" if is_published else None
-    write_run(
-        folder, inputs_of(ratings.resolve().name, rows, findings, provenance, protocol=protocol)
-    )
 
 
 def published_digest(rows: Sequence[ScoredResponse]) -> str:
@@ -178,14 +146,14 @@ def _thresholds(
     rows: Sequence[ScoredResponse],
     axes: Sequence[Axis],
     own: Mapping[str, Thresholds],
-    wishes: EvaluateOptions,
+    asked: Mapping[str, float],
 ) -> dict[str, Thresholds]:
     """Return each judge's thresholds: as asked, else the run's own, else the published study's.
 
     Raises:
         InputError: If one is asked for an axis that isn't there.
     """
-    for name in wishes.thresholds:
+    for name in asked:
         if name not in {axis.name for axis in axes}:
             raise InputError(
                 f"a threshold is given for '{name}', and no response is on that axis",
@@ -197,8 +165,8 @@ def _thresholds(
         values: dict[str, float | None] = {}
         origin: dict[str, str] = {}
         for axis in axes:
-            if axis.name in wishes.thresholds:
-                values[axis.name], origin[axis.name] = wishes.thresholds[axis.name], "given"
+            if axis.name in asked:
+                values[axis.name], origin[axis.name] = asked[axis.name], "given"
             elif theirs is not None:
                 values[axis.name] = theirs.of(axis.name)
                 origin[axis.name] = theirs.origin.get(axis.name, "the run's")
@@ -216,19 +184,18 @@ def _thresholds(
 
 def own_findings(path: Path) -> Findings | None:
     """Return the findings of the run that the responses lie in; None if they lie in none."""
-    return findings_from_json(_json(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read", why=str(error)) from error
+    return findings_from_json(found)
 
 
 def own_thresholds(findings: Findings) -> dict[str, Thresholds]:
     """Return a run's thresholds, judge by judge."""
     return {analysis.judge: analysis.thresholds for analysis in findings.analyses}
-
-
-def _json(path: Path) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read", why=str(error)) from error
 
 
 def leaking(rows: Sequence[ScoredResponse]) -> frozenset[str]:

@@ -96,7 +96,7 @@ def inputs_of(
 
 
 def write_run(folder: RunFolder, inputs: ReportInputs) -> None:
-    """Write a whole run folder: made aside first, so that a fault in the making writes nothing."""
+    """Write a whole run folder: made elsewhere first, so that a fault writes nothing."""
     with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
         write_findings(inputs.findings, inputs.responses, made)
