@@ -96,6 +96,7 @@ def write_classifications(
     written = []
     for name in dict.fromkeys(row.axis for row in responses):
         axis, rows = axis_named(name), []
+        labels = {None: None, True: axis.passes, False: axis.fails}
         for row in (row for row in responses if row.axis == name):
             score = rating(row, judge)
             passes = counts(row, score, thresholds)

@@ -86,8 +86,8 @@ def _draw_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
     if len(groups) < 2:
         return
     axes.plot(
-        [np.median(lengths[group]) for group in groups],
-        [np.median(scores[group]) for group in groups],
+        [np.median(all_lengths[group]) for group in groups],
+        [np.median(all_scores[group]) for group in groups],
         color=INK,
         linewidth=2.0,
         marker="D",
