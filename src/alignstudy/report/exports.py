@@ -99,17 +99,9 @@ def write_classifications(
         labels = {None: None, True: axis.passes, False: axis.fails}
         for row in (row for row in responses if row.axis == name):
             score = rating(row, judge)
-            passes = counts(row, score, thresholds)
-            label = None if passes is None else axis.passes if passes else axis.fails
-            rows.append(
-                {
-                    "model": row.model,
-                    "prompt": row.prompt,
-                    "response": row.response,
-                    "rating": score,
-                    "label": label,
-                }
-            )
+            given = {"model": row.model, "prompt": row.prompt, "response": row.response}
+            label = labels[counts(row, score, thresholds)]
+            rows.append({**given, "rating": score, "label": label})
         written.append(_write(folder / f"{axis.labels}.json", rows))
     return written
 

@@ -58,7 +58,7 @@ def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
         verdict = "contradicted"
     elif all(holds) and (part.claim.in_sample or shown):
         verdict = "supported"
-    said = []
+    said: list[str] = []
     for point in seen:
         name = f"with {point.judge}: " if said else f"{part.metric.title} "
         ours, theirs = (value_in_words(value, part.metric) for value in point.values)

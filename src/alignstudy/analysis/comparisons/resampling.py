@@ -94,7 +94,7 @@ class Resampler:
             row, column = row + num_rows, column + num_columns
         # Seeds are shared by the rows that have those that most rows with several have.
         seeds = [tuple(row) for row in (~np.isnan(cube).all(axis=2)).tolist()]
-        [(most, _)] = Counter(row for row in seeds if sum(row) > 1).most_common(1) or [(None, 0)]
+        [(most, _)] = Counter(row for row in seeds if sum(row) > 1).most_common(1) or [((), 0)]
         means = hierarchical_means(
             cube,
             draws=self.draws,

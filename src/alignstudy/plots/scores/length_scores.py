@@ -79,10 +79,11 @@ def _draw_panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """Draw every response, and the median score of groups of responses of similar length."""
     for end, style in _STYLES.items():
         ended = [row for row in rows if row["end"] == end]
-        x, y = ([row[name] for row in ended] for name in ("characters", "score"))
-        draw_cloud(axes, x, y, style, many=len(rows) > MANY_POINTS, alpha=0.5)
-    lengths, scores = (np.array([row[name] for row in rows]) for name in ("characters", "score"))
-    groups = groups_by_length(lengths)
+        lengths, scores = ([row[name] for row in ended] for name in ("characters", "score"))
+        draw_cloud(axes, lengths, scores, style, many=len(rows) > MANY_POINTS, alpha=0.5)
+    all_lengths = np.array([row["characters"] for row in rows])
+    all_scores = np.array([row["score"] for row in rows])
+    groups = groups_by_length(all_lengths)
     if len(groups) < 2:
         return
     axes.plot(
