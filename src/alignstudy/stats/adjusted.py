@@ -47,11 +47,8 @@ def length_adjusted_rows(
     Source: After Dubois et al. 2024, arXiv:2404.04475, who regress the preference on length and
         read it off at equal length.
     """
+    _check_rows(differences, length_differences)
     there = ~np.isnan(np.asarray(differences, dtype=np.float64))
-    lengths = np.array(length_differences, dtype=np.float64)
-    if lengths.shape == there.shape:
-        lengths[~there] = 0.0
-    _two(np.where(there, differences, 0.0), lengths)
     has_line = [
         mask.sum() >= 3 and np.ptp(row[mask]) > 0.0
         for row, mask in zip(length_differences, there, strict=True)
@@ -76,6 +73,16 @@ def length_adjusted_rows(
             float(value), _intercepts(drawn[:, place], least), n=int(there[row].sum())
         )
     return found
+
+
+def _check_rows(differences: NDArray[np.float64], lengths: NDArray[np.float64]) -> None:
+    """Refuse rows of other shapes, or a length that is missing where there is a difference."""
+    given = np.array(differences, dtype=np.float64)
+    known = np.array(lengths, dtype=np.float64)
+    if known.shape == given.shape:
+        missing = np.isnan(given)
+        given[missing] = known[missing] = 0.0
+    _two(given, known)
 
 
 def _intercepts(moments: NDArray[np.float64], least: float) -> NDArray[np.float64]:
