@@ -111,7 +111,7 @@ def test_mean_scores_as_published(published):
 )
 def test_intervals_of_the_published_ratings(published, metric, expected, tolerance):
     for figures, (low, high) in zip(published.models, expected, strict=True):
-        estimate = getattr(figures, metric)
+        estimate = figures.estimates[metric]
         assert abs(estimate.low - low) <= tolerance
         assert abs(estimate.high - high) <= tolerance
 

@@ -25,6 +25,12 @@ RESPONSES = [
 TABLE = 'model,hmr,seconds,note\nbase,77.5,3.2,"two\nlines"\nsft,80.0,4.1,\n'
 
 
+@pytest.fixture(autouse=True)
+def nothing_renamed(monkeypatch):
+    """The folders of these tests are of one layout."""
+    monkeypatch.setattr(same_numbers, "RENAMED", {})
+
+
 @pytest.fixture
 def write(tmp_path):
     def write(name, *, statistics=STATISTICS, responses=RESPONSES, table=TABLE):

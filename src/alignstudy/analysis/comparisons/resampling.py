@@ -93,7 +93,8 @@ class Resampler:
             labels[column : column + num_columns] = own + column * sum(columns)
             row, column = row + num_rows, column + num_columns
         # Seeds are shared by the rows that have those that most rows with several have.
-        seeds = [tuple(row) for row in (~np.isnan(cube).all(axis=2)).tolist()]
+        there = np.asarray(~np.isnan(cube).all(axis=2))
+        seeds = [tuple(row) for row in there.tolist()]
         [(most, _)] = Counter(row for row in seeds if sum(row) > 1).most_common(1) or [((), 0)]
         means = hierarchical_means(
             cube,

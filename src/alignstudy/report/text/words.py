@@ -114,7 +114,7 @@ def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
         said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
         lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
         who = f"The judges are {listing(said)}. " if said else ""
-        if not setting(settings, "panel"):
+        if settings and not setting(settings, "panel"):
             return f"{who}On each axis the judge leads that the study names for it{lead}."
         return f"{who}The panel puts their scores together{lead}."
     said = [_judge(name, by_name.get(name, {})) for name in names]
