@@ -68,7 +68,7 @@ def test_published_prompts_are_reproduced_exactly(hh_dir, paper_dir):
     for axis in AXES:
         name = f"{axis_named(axis).prompts}_prompts.json"
         published = json.loads((paper_dir / "prompts" / name).read_text(encoding="utf-8"))
-        assert [prompt.text for prompt in found.of(axis)] == published
+        assert [prompt.text for prompt in found.of(axis_named(axis))] == published
     assert found.audits[0].notes == {
         "prompts that end inside an assistant turn": 3,
         "prompts whose keyword was only in the dropped reply": 5,

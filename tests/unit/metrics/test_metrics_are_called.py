@@ -5,7 +5,6 @@ import json
 import pytest
 
 from alignstudy.metrics import METRICS
-from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.tools import evaluate as tool
 
 PROMPTS = ("harmful", "helpful", "honesty")
@@ -49,8 +48,8 @@ def evaluated(folder, text):
             ]
             (ratings / f"{model}_{prompts}.json").write_text(json.dumps(rows))
     (folder / "claims.yaml").write_text(CLAIMS)
-    options = tool.EvaluateOptions(thresholds={"honesty": -2.0}, claims=folder / "claims.yaml")
-    tool.evaluate_ratings(ratings, RunFolder(path=folder / "run"), options)
+    claims = folder / "claims.yaml"
+    tool.evaluate(ratings, out=folder / "run", thresholds={"honesty": -2.0}, claims=claims)
 
 
 @pytest.fixture
