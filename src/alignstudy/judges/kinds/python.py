@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Self
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.judges.base import JudgeScore
-from alignstudy.judges.kinds.python_settings import PythonSettings
-from alignstudy.judges.kinds.python_source import local_modules, module_file
+from alignstudy.judges.kinds.python_source import PythonSettings, local_modules, module_file
 from alignstudy.progress import SILENT, Progress
 
 Rate = Callable[[list[tuple[str, str]]], Sequence[float | None]]

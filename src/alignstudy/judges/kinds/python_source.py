@@ -1,4 +1,4 @@
-"""What a user's judge is made of: its files, found without running them."""
+"""What a user's judge is made of: its settings, and its files, found without running them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,30 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from alignstudy.errors import InputError
-from alignstudy.judges.kinds.python_settings import PythonSettings
+from alignstudy.settings import Settings
+
+
+class PythonSettings(Settings):
+    """Which function rates, and which way its numbers count."""
+
+    use: Literal["python"] = "python"
+    call: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="`module:function`, in the current folder or installed. It gets a list of"
+        " (prompt, response) and returns as many numbers, or None where it has none.",
+    )
+    better: Literal["higher", "lower"] = Field(
+        "higher", description="Which way it counts; lower: numbers are negated."
+    )
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
+    batch_size: int = Field(64, ge=1, description="Most pairs a call.")
 
 
 def source_digest(settings: PythonSettings, folder: Path | None = None) -> str:
