@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene, word_budget
@@ -18,9 +18,6 @@ from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.stats.intervals import mover_mean, wilson
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 HIERARCHICAL = "hierarchical bootstrap"
 

@@ -8,18 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.hygiene import fails_as_empty
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.results import Thresholds
 
 
 @dataclass(frozen=True, kw_only=True)

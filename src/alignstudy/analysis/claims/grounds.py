@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.claims.claims import Claim, Verdict
 from alignstudy.analysis.comparisons.orientation import turned
@@ -27,9 +27,6 @@ from alignstudy.formatting import percent
 from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, ScoredResponse
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DRAWS = 2_000
 """Resamples where a claim needs numbers that the analysis doesn't hold."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
 from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, PairPart
@@ -19,9 +19,6 @@ from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import HIGHEST, LOWEST
 from alignstudy.records import Estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _DRAWS = DRAWS // 2
 

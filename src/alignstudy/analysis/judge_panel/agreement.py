@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.hygiene import is_empty
 from alignstudy.analysis.judge_panel.combine import panel_on_axis, present_members
+from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreTable, check_rows, complete_means, usable
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.records.evidence import Agreement, LeaveOneOut
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman
 from alignstudy.stats.resampling.clustered_share import clustered_share
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.judge_panel.settings import PanelSettings
-    from alignstudy.analysis.results import Thresholds
 
 
 def agreements(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.judge_panel.scales import SCALES, votes
 from alignstudy.analysis.judge_panel.settings import PanelSettings
@@ -14,9 +14,6 @@ from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreTable
 from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PANEL = "panel"
 """The name under which a panel's scores stand beside its members'."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
+from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreMatrix, mean_over_seeds
 from alignstudy.errors import InputError
@@ -19,11 +20,6 @@ from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.stats.resampling.permutation import sign_flip
 from alignstudy.stats.sweep import rankings, sweep_rates
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.comparisons.resampling import Resampler
 
 STEPS = 61
 """Thresholds of the default grid."""

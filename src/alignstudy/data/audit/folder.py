@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -57,7 +57,12 @@ def audit_data(
         DataError: If the source can't be read.
         UnknownNameError: If there is no such format.
     """
-    parts = _parts(source)
+    files = find_files(source)
+    if files[0].split is None:
+        parts = [_Part("", split, True) for split in MADE_SPLITS]
+    else:
+        names = dict.fromkeys((file.subset, file.split or "") for file in files)
+        parts = [_Part(subset, split, False) for subset, split in names]
     survey = _Survey()
     splits = tuple(_read_part(source, part, fmt, survey) for part in parts)
     return DataAudit(
@@ -94,14 +99,6 @@ class _Survey:
     suspicions: list[Suspicion] = field(default_factory=list)
 
 
-def _parts(source: Path) -> list[_Part]:
-    files = find_files(source)
-    if files[0].split is None:
-        return [_Part("", split, True) for split in MADE_SPLITS]
-    names = dict.fromkeys((file.subset, file.split or "") for file in files)
-    return [_Part(subset, split, False) for subset, split in names]
-
-
 def _rows(
     source: Path, part: _Part, fmt: str
 ) -> Iterator[tuple[RawRow, Pair | Document] | Quarantined]:
@@ -129,19 +126,21 @@ def _read_part(source: Path, part: _Part, fmt: str, survey: _Survey) -> SplitFac
         else:
             raw, record = row
             account.measure(record)
+            by_itself: Iterable[tuple[Kind, str]] = ()
+            if isinstance(record, Pair):
+                by_itself = suspicions_of(record)
+                # A prompt that no earlier row asks is searched for near-duplicates.
+                digest, where = _digest([record.prompt]), f"{raw.file}:{raw.line}"
+                if digest not in survey.asked:
+                    survey.asked[digest] = None
+                    survey.prompts.offer(where, (where, raw.split, record.prompt))
             found = [
                 Suspicion(kind=kind, file=raw.file, line=raw.line, detail=detail)
-                for kind, detail in (*_repeated(raw, record, survey), *_by_itself(record))
+                for kind, detail in (*_repeated(raw, record, survey), *by_itself)
             ]
-            _remember_prompt(raw, record, survey)
         account.counts.update(suspicion.kind.name.lower() for suspicion in found)
         survey.suspicions += found
     return account.facts(subset=part.subset, split=part.split)
-
-
-def _by_itself(record: Pair | Document) -> Iterator[tuple[Kind, str]]:
-    if isinstance(record, Pair):
-        yield from suspicions_of(record)
 
 
 def _repeated(raw: RawRow, record: Pair | Document, survey: _Survey) -> Iterator[tuple[Kind, str]]:
@@ -165,17 +164,6 @@ def _digest(texts: Sequence[str]) -> bytes:
         content = text.strip().encode()
         whole.update(len(content).to_bytes(8) + content)
     return whole.digest()
-
-
-def _remember_prompt(raw: RawRow, record: Pair | Document, survey: _Survey) -> None:
-    """Offer a prompt that no earlier row asks to the search for near-duplicates."""
-    if isinstance(record, Document):
-        return
-    digest = _digest([record.prompt])
-    if digest not in survey.asked:
-        survey.asked[digest] = None
-        where = f"{raw.file}:{raw.line}"
-        survey.prompts.offer(where, (where, raw.split, record.prompt))
 
 
 def _near_duplicates(survey: _Survey) -> NearDuplicates:

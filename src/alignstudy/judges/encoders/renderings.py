@@ -116,15 +116,13 @@ def choose_rendering(
             hint="give calibration pairs, or name the rendering",
         )
     names = [name for name in RENDERINGS if name in scores]
-    accuracy = {name: _accuracy([scores[name][at] for at in whole]) for name in names}
+    accuracy = {}
+    for name in names:
+        pairs = [scores[name][at] for at in whole]
+        points = [0.5 if c == r else float((c or 0.0) > (r or 0.0)) for c, r in pairs]
+        accuracy[name] = sum(points) / len(points)
     best = max(names, key=lambda name: accuracy[name])
     return best, {str(name): share for name, share in accuracy.items()}
-
-
-def _accuracy(pairs: Sequence[tuple[float | None, float | None]]) -> float:
-    """Return the share of pairs in the right order, ties half."""
-    points = [0.5 if c == r else float((c or 0.0) > (r or 0.0)) for c, r in pairs]
-    return sum(points) / len(points)
 
 
 def _before_first_tag(prompt: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.judges.base import Judge
 from alignstudy.judges.quality.held_out import ScoredPairs, rounded
@@ -12,10 +14,6 @@ from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.metrics.axes import place_of
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records.evidence import ProbeShift
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 MIN_ITEMS = 2
 """One item has no interval."""
@@ -46,7 +44,7 @@ def probe_shifts(
         One shift an axis and control text, with a percentile bootstrap interval over items, and
         notes on what could not be measured.
     """
-    import numpy as np
+    from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
     shifts: list[ProbeShift] = []
     notes: list[str] = []
@@ -68,8 +66,18 @@ def probe_shifts(
                 )
                 continue
             before, after = scored.scores[drawn[there], 0], scores[there]
-            labels = _labels(before, after, thresholds.get(scored.axis), inclusive=inclusive)
-            shifts.append(_shift(probe, scored.axis, after - before, labels, settings.draws, rng))
+            replicates = bootstrap_means((after - before)[None, :], draws=settings.draws, rng=rng)
+            mean = float((after - before).mean())
+            flipped, passed = _labels(before, after, thresholds.get(scored.axis), inclusive)
+            shifts.append(
+                ProbeShift(
+                    probe=probe,
+                    axis=scored.axis,
+                    shift=percentile_estimate(mean, replicates[:, 0], n=after.size),
+                    flipped=flipped,
+                    passed=passed,
+                )
+            )
     return tuple(shifts), notes
 
 
@@ -77,34 +85,12 @@ def _labels(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     threshold: float | None,
-    *,
     inclusive: bool,
-) -> tuple[float, float] | None:
+) -> tuple[float, float] | tuple[None, None]:
     """Return the percentages of labels that change, and of control texts that pass."""
     if threshold is None:
-        return None
+        return None, None
     was, now = (
         scores >= threshold if inclusive else scores > threshold for scores in (before, after)
     )
     return 100.0 * float((was != now).mean()), 100.0 * float(now.mean())
-
-
-def _shift(
-    probe: str,
-    axis: str,
-    differences: NDArray[np.float64],
-    labels: tuple[float, float] | None,
-    draws: int,
-    rng: np.random.Generator,
-) -> ProbeShift:
-    from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
-
-    replicates = bootstrap_means(differences[None, :], draws=draws, rng=rng)[:, 0]
-    flipped, passed = labels or (None, None)
-    return ProbeShift(
-        probe=probe,
-        axis=axis,
-        shift=percentile_estimate(float(differences.mean()), replicates, n=differences.size),
-        flipped=flipped,
-        passed=passed,
-    )

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from numpy.random import Generator
 
 from alignstudy.dialogue import HUMAN_TAG, parse_turns
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 Probe = Callable[[str, str, "Generator"], str]
 """(prompt, response, generator) -> control text."""
