@@ -13,7 +13,7 @@ from alignstudy.judges.quality.held_out import (
     length_preference,
     score_pairs,
 )
-from alignstudy.judges.quality.probe_shifts import probe_shifts
+from alignstudy.judges.quality.probes import probe_shifts
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate, Pair
