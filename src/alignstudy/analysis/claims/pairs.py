@@ -8,7 +8,6 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.claims.grounds import ClaimContext, PairPart
 from alignstudy.analysis.claims.rule import JudgeEvidence, Ruling, rule_better, rule_equivalent
 from alignstudy.analysis.claims.words import needed_in_words, pair_in_words, thresholds_in_words
-from alignstudy.analysis.results import Analysis
 
 
 def evidence_of(part: PairPart, grounds: ClaimContext) -> list[JudgeEvidence]:
@@ -41,14 +40,22 @@ def judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     if not seen:
         return part.unmeasurable()
     analysis = next(a for a in grounds.findings.analyses if a.judge == seen[0].judge)
-    values = ours, theirs = _values(part, analysis, grounds)
+    # The two models' own figures, each over all of its responses that count.
+    figures = {item.model: item.estimates.get(part.metric.name) for item in analysis.models}
+    ours, theirs = (
+        None if estimate is None else estimate.value for estimate in map(figures.get, part.pair)
+    )
+    if claim.without is not None:
+        panel = grounds.panels(analysis, claim.without)[part.metric.axes[0]]
+        rates = [panel.passed[panel.row(m)] for m in part.pair] if panel.passed is not None else []
+        ours, theirs = (part.metric.of(row[~np.isnan(row)]) for row in rates)
     if claim.in_sample and ours is not None and theirs is not None:
         ruling = Ruling("supported" if ours > theirs + claim.margin else "contradicted")
     else:
         rule = rule_equivalent if claim.relation == "equivalent" else rule_better
         ruling = rule(seen, claim.margin)
     said = [
-        pair_in_words(seen, metric=part.metric, claim=claim, values=values),
+        pair_in_words(seen, metric=part.metric, claim=claim, values=(ours, theirs)),
         needed_in_words(ruling.n_needed, part.metric),
         "" if claim.without else thresholds_in_words(analysis, part.metric, part.pair),
     ]
@@ -59,17 +66,3 @@ def judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
         n_needed=ruling.n_needed,
         prompts=grounds.deciding(part),
     )
-
-
-def _values(
-    part: PairPart, analysis: Analysis, grounds: ClaimContext
-) -> tuple[float | None, float | None]:
-    """Return the two models' own figures, each over all of its responses that count."""
-    if part.claim.without is not None:
-        panel = grounds.panels(analysis, part.claim.without)[part.metric.axes[0]]
-        rates = [panel.passed[panel.row(m)] for m in part.pair] if panel.passed is not None else []
-        first, second = (part.metric.of(row[~np.isnan(row)]) for row in rates)
-        return first, second
-    figures = {item.model: item.estimates.get(part.metric.name) for item in analysis.models}
-    ours, theirs = (figures.get(model) for model in part.pair)
-    return (ours.value if ours else None, theirs.value if theirs else None)
