@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, MetricError
@@ -47,7 +47,18 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
     Raises:
         MetricError: If there are no pairs, lengths differ, or a score is not finite.
     """
-    better, worse = _checked(chosen, rejected)
+    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (chosen, rejected))
+    if better.ndim != 1 or better.shape != worse.shape or better.size == 0:
+        raise MetricError(
+            f"no threshold fits {better.shape} chosen and {worse.shape} rejected scores",
+            why="it takes one score of each a pair, and at least one pair",
+            hint="give the calibration split pairs with both responses",
+        )
+    if not (np.isfinite(better).all() and np.isfinite(worse).all()):
+        raise MetricError(
+            "a calibration score is not a finite number",
+            hint="leave out the pairs that the judge couldn't score, and report how many",
+        )
     pooled = np.concatenate([better, worse])
     # One threshold a gap between sorted distinct scores, and one below and at their ends.
     values = np.unique(pooled)
@@ -101,20 +112,3 @@ def as_judged(
     if protocol == "paper":
         prompt = prompt.removesuffix(CUE).strip()
     return (prompt, pair.chosen.strip()), (prompt, pair.rejected.strip())
-
-
-def _checked(chosen: ArrayLike, rejected: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Refuse scores that no threshold can be chosen on."""
-    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (chosen, rejected))
-    if better.ndim != 1 or better.shape != worse.shape or better.size == 0:
-        raise MetricError(
-            f"no threshold fits {better.shape} chosen and {worse.shape} rejected scores",
-            why="it takes one score of each a pair, and at least one pair",
-            hint="give the calibration split pairs with both responses",
-        )
-    if not (np.isfinite(better).all() and np.isfinite(worse).all()):
-        raise MetricError(
-            "a calibration score is not a finite number",
-            hint="leave out the pairs that the judge couldn't score, and report how many",
-        )
-    return better, worse
