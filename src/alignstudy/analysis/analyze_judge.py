@@ -19,10 +19,7 @@ from alignstudy.analysis.estimates import (
 )
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
-from alignstudy.analysis.results import (
-    Analysis,
-    Thresholds,
-)
+from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.analysis.robustness.lengths import length_effect
 from alignstudy.analysis.robustness.seeds import seed_spreads
 from alignstudy.analysis.robustness.sensitivity import sensitivities

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.claims.claims import Claim, Verdict
+from alignstudy.analysis.claims.rule import JudgeEvidence
 from alignstudy.analysis.comparisons.orientation import turned
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import (
@@ -176,6 +177,23 @@ class ClaimContext:
         """Return the p-value that a pair is within the margin; None where it isn't defined."""
         found, margin = self.paired(analysis, part), part.claim.margin
         return equivalence(PairDifferences(*found), margin) if found and margin > 0.0 else None
+
+    def evidence(self, part: PairPart) -> list[JudgeEvidence]:
+        """Return what each valid judge's scores show; judges that measured nothing are left out."""
+        found = []
+        for analysis in self.valid(part.metric):
+            pair = self.compare(analysis, part)
+            if pair is not None:
+                tested = pair.p_value is not None
+                found.append(
+                    JudgeEvidence(
+                        judge=analysis.judge,
+                        pair=pair,
+                        num_sets=len(part.metric.axes),
+                        p_equivalent=self.p_equivalent(analysis, part) if tested else None,
+                    )
+                )
+        return found
 
     def deciding(self, part: PairPart) -> tuple[str, ...]:
         """Return the ids of the prompts on which a pair differs, the largest differences first."""

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
 from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, PairPart
-from alignstudy.analysis.claims.pairs import evidence_of
 from alignstudy.analysis.claims.rule import rule_bound
 from alignstudy.analysis.claims.words import estimate_in_words, value_in_words
 from alignstudy.analysis.results import Analysis
@@ -124,7 +123,7 @@ def other_way(part: PairPart, grounds: ClaimContext) -> bool:
     if is_point(part.metric):
         gaps = [point.values[0] - point.values[1] for point in _points(part, grounds)]
     else:
-        gaps = [seen.pair.difference.value for seen in evidence_of(part, grounds)]
+        gaps = [seen.pair.difference.value for seen in grounds.evidence(part)]
     return bool(gaps) and max(gaps) < 0.0
 
 

@@ -125,6 +125,13 @@ def _agreement(
     by_prompt = [table.by_prompt(np.where(both, column, np.nan)) for column in scores]
     first, second = scores[:, both]
     one, other = (complete_means(values) for values in by_prompt)
+    labels = []
+    for judge, column in zip(pair, (first, second), strict=True):
+        thresholds = thresholds_by_judge[judge]
+        passed = thresholds.passed(axis.name, column)
+        if passed is not None and column.size:
+            fails = axis.name in thresholds.empty_fails
+            labels.append(passed & ~empty[both] if fails else passed)
     # Whether both prefer the same of two models; the pairs of one prompt are one cluster.
     left, right = np.triu_indices(len(table.models), k=1)
     signs = [np.sign(values[left] - values[right]) for values in by_prompt]
@@ -134,7 +141,8 @@ def _agreement(
         first=pair[0],
         second=pair[1],
         spearman=spearman(first, second) if first.size > 1 else None,
-        kappa=_kappa(axis, pair, (first, second), thresholds_by_judge, empty=empty[both]),
+        # Of pass and fail, as tables count them; None without both thresholds.
+        kappa=cohen_kappa(*labels) if len(labels) == 2 else None,
         same_winner=clustered_share(hits) if np.isfinite(hits).any() else None,
         # Of the models' means over the prompts that all models have.
         kendall_tau=None
@@ -142,22 +150,3 @@ def _agreement(
         else kendall_tau(one, other),
         n=first.size,
     )
-
-
-def _kappa(
-    axis: Axis,
-    pair: tuple[str, str],
-    scores: tuple[NDArray[np.float64], NDArray[np.float64]],
-    thresholds_by_judge: Mapping[str, Thresholds],
-    *,
-    empty: NDArray[np.bool_],
-) -> float | None:
-    """Cohen's kappa of pass and fail, as tables count them; None without both thresholds."""
-    labels = []
-    for judge, column in zip(pair, scores, strict=True):
-        thresholds = thresholds_by_judge[judge]
-        passed = thresholds.passed(axis.name, column)
-        if passed is None or not column.size:
-            return None
-        labels.append(passed & ~empty if axis.name in thresholds.empty_fails else passed)
-    return cohen_kappa(labels[0], labels[1])
