@@ -55,8 +55,11 @@ def prompt_turns(prompt: str) -> tuple[Turn, ...]:
     as a whole); neighbouring turns of one role are joined by a blank line.
     """
     parsed = dialogue.parse_turns(prompt)
-    begin = prompt.strip() if not parsed else _before_first_tag(prompt)
-    turns = [Turn("human", begin), *parsed]
+    first = len(prompt)
+    if parsed:
+        found = [at for tag in dialogue.STOP_STRINGS if (at := prompt.find(tag)) >= 0]
+        first = 0 if prompt.startswith(("Human:", "Assistant:")) else min(found)
+    turns = [Turn("human", prompt[:first].strip()), *parsed]
     if turns[-1] == Turn("assistant", ""):
         turns.pop()
     joined: list[Turn] = []
@@ -123,11 +126,3 @@ def choose_rendering(
         accuracy[name] = sum(points) / len(points)
     best = max(names, key=lambda name: accuracy[name])
     return best, {str(name): share for name, share in accuracy.items()}
-
-
-def _before_first_tag(prompt: str) -> str:
-    """Return the words that stand before a dialogue's first role tag."""
-    if prompt.startswith(("Human:", "Assistant:")):
-        return ""
-    first = min(at for tag in dialogue.STOP_STRINGS if (at := prompt.find(tag)) >= 0)
-    return prompt[:first].strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -103,7 +102,20 @@ def local_modules(name: str, folder: Path) -> dict[str, Path]:
             if file is None or part in found:
                 continue
             found[part] = file
-            todo += _imports(part, file)
+            try:
+                tree = ast.parse(file.read_bytes())
+            except (SyntaxError, ValueError) as error:
+                raise InputError(
+                    f"the judge's module {file} is no Python", why=str(error), hint="fix the file"
+                ) from error
+            package = part.split(".") if file.name == "__init__.py" else part.split(".")[:-1]
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Import):
+                    todo += [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    above = package[: len(package) - node.level + 1] if node.level else []
+                    base = ".".join([*above, *([node.module] if node.module else [])])
+                    todo += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return found
 
 
@@ -114,25 +126,6 @@ def _local_file(name: str, folder: Path) -> Path | None:
         if file.is_file():
             return file.resolve()
     return None
-
-
-def _imports(name: str, file: Path) -> Iterator[str]:
-    """Name the modules that a file may import, anywhere in it."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        raise InputError(
-            f"the judge's module {file} is no Python", why=str(error), hint="fix the file"
-        ) from error
-    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _with_parents(name: str) -> list[str]:
