@@ -133,7 +133,19 @@ def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
     known = claimable(grounds.axes)
     for metric in (known[name] for name in claim.metric):
         if metric.kind == JUDGE_ACCURACY.kind:
-            found += _judge_accuracies(claim, metric, grounds)
+            [axis] = metric.axes
+            measured = [
+                (quality.judge, accuracy)
+                for quality in grounds.findings.qualities
+                if not quality.is_baseline and (accuracy := quality.accuracy(axis))
+            ]
+            if not measured:
+                why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
+                found.append(Verdict(claim=metric.title, verdict="unmeasurable", evidence=why))
+            found += [
+                _within_bounds(f"{one[0]}: {metric.title}", [one], claim, metric)
+                for one in measured
+            ]
             continue
         for model in claim.models or [item.model for item in grounds.findings.first.models]:
             words = f"{metric.title} of {model}"
@@ -145,23 +157,6 @@ def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
             below = grounds.below_floor(words, metric)
             found.append(below or _within_bounds(words, estimates, claim, metric))
     return found
-
-
-def _judge_accuracies(claim: Claim, metric: Metric, grounds: ClaimContext) -> list[Verdict]:
-    """Return a verdict for every judge whose accuracy was measured, or one that none was."""
-    [axis] = metric.axes
-    measured = {
-        quality.judge: accuracy
-        for quality in grounds.findings.qualities
-        if not quality.is_baseline and (accuracy := quality.accuracy(axis))
-    }
-    if not measured:
-        why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
-        return [Verdict(claim=metric.title, verdict="unmeasurable", evidence=why)]
-    return [
-        _within_bounds(f"{judge}: {metric.title}", [(judge, accuracy)], claim, metric)
-        for judge, accuracy in measured.items()
-    ]
 
 
 def _within_bounds(
