@@ -114,10 +114,6 @@ class ClaimContext:
         why = "; ".join(found) or "no judge was found to be above the floor"
         return Verdict(claim=words, verdict="unmeasurable", evidence=f"judge below floor: {why}")
 
-    def without_known(self, flag: str) -> bool:
-        """Whether responses can be flagged: the cap only where it is known why they ended."""
-        return flag != "cap" or all(row.stop_reason is not None for row in self.responses)
-
     def panels(self, analysis: Analysis, without: str | None = None) -> dict[str, ScoreMatrix]:
         """Lay out a judge's scores, without the responses that are so flagged."""
         key = (analysis.judge, without)

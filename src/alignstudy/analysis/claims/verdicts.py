@@ -123,7 +123,7 @@ def _judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
     below = grounds.below_floor(part.words, part.metric)
     if below is not None:
         return below
-    if claim.without and not grounds.without_known(claim.without):
+    if claim.without == "cap" and any(row.stop_reason is None for row in grounds.responses):
         return part.unmeasurable("it is not known why responses ended")
     seen = grounds.evidence(part)
     if not seen:
