@@ -19,10 +19,7 @@ from alignstudy.analysis.estimates import (
 )
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
-from alignstudy.analysis.results import (
-    Analysis,
-    Thresholds,
-)
+from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.analysis.robustness.lengths import length_effect
 from alignstudy.analysis.robustness.seeds import seed_spreads
 from alignstudy.analysis.robustness.sensitivity import sensitivities
@@ -114,6 +111,13 @@ def _compared(
         if thresholds.of(axis) is not None
     ]
     lengths = [length_effect(panel, base=base, resampler=resampler) for panel in panels.values()]
+    clusters = {}
+    for axis, panel in panels.items():
+        numbers = panel.cluster_of.tolist()
+        sizes = Counter(numbers)
+        for prompt_id, number in zip(panel.prompt_ids, numbers, strict=True):
+            if sizes[number] > 1:
+                clusters[prompt_id] = f"{axis}-cluster-{number}"
     return replace(
         found,
         comparisons=comparisons,
@@ -121,19 +125,8 @@ def _compared(
         sweeps=tuple(filter(None, sweeps)),
         lengths=tuple(filter(None, lengths)),
         seed_spreads=seed_spreads(panels, found.axes),
-        clusters=_near_duplicates(panels),
+        clusters=clusters,
     )
-
-
-def _near_duplicates(panels: Mapping[str, ScoreMatrix]) -> dict[str, str]:
-    """Name the clusters of the prompts that are not alone in theirs."""
-    found = {}
-    for axis, panel in panels.items():
-        sizes = Counter(panel.cluster_of.tolist())
-        for prompt_id, number in zip(panel.prompt_ids, panel.cluster_of.tolist(), strict=True):
-            if sizes[number] > 1:
-                found[prompt_id] = f"{axis}-cluster-{number}"
-    return found
 
 
 def _check(

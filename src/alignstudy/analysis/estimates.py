@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene, word_budget
@@ -18,9 +18,6 @@ from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.stats.intervals import mover_mean, wilson
 from alignstudy.stats.resampling.bca import bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 HIERARCHICAL = "hierarchical bootstrap"
 
@@ -62,11 +59,24 @@ def metric_estimates(
     rates, scores = [], []
     for panel, means in zip(scored, resampler.means(parts) if parts else [], strict=True):
         models = panel.known()
-        there = ~np.isnan(panel.scores[panel.rows(models)])
+        table, score = panel.scores[panel.rows(models)], score_of(panel.axis)
+        there = ~np.isnan(table)
         is_complete = bool((there == there[0]).all())
         drawn, drawn_rates = means[:, : len(models)], means[:, len(models) :]
-        found = _mean_scores(panel, drawn, resampler)
-        scores.append(MetricEstimates(score_of(panel.axis), found, drawn, is_complete))
+        values = [score.of(row[~np.isnan(row)]) for row in table]
+        if panel.several_seeds:
+            estimates = [
+                percentile_estimate(value, column, n=int(known.sum()), method=HIERARCHICAL)
+                for value, column, known in zip(values, drawn.T, there, strict=True)
+            ]
+        else:
+            draws, clusters = resampler.draws, panel.clusters
+            estimates = bca_means(table, draws=draws, rng=resampler.rng, clusters=clusters)
+        found = {
+            model: replace(estimate, value=value)
+            for model, estimate, value in zip(models, estimates, values, strict=True)
+        }
+        scores.append(MetricEstimates(score, found, drawn, is_complete))
         if panel.passed is not None:
             rate = rate_of(panel.axis)
             found = {
@@ -76,26 +86,6 @@ def metric_estimates(
             rates.append(MetricEstimates(rate, found, drawn_rates, is_complete))
     whole = [_mean_of_rates(combined(axes), rates)] if len(rates) == len(axes) > 1 else []
     return [*rates, *whole, *scores]
-
-
-def _mean_scores(
-    panel: ScoreMatrix, means: NDArray[np.float64], resampler: Resampler
-) -> dict[str, Estimate]:
-    """Return mean scores: BCa intervals for one seed, resampled seeds and prompts for several."""
-    models, score = panel.known(), score_of(panel.axis)
-    table = panel.scores[panel.rows(models)]
-    rows = [row[~np.isnan(row)] for row in table]
-    if panel.several_seeds:
-        found = [
-            percentile_estimate(score.of(row), drawn, n=row.size, method=HIERARCHICAL)
-            for row, drawn in zip(rows, means.T, strict=True)
-        ]
-    else:
-        found = bca_means(table, draws=resampler.draws, rng=resampler.rng, clusters=panel.clusters)
-    return {
-        model: replace(estimate, value=score.of(row))
-        for model, estimate, row in zip(models, found, rows, strict=True)
-    }
 
 
 def _rate(

@@ -8,18 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.hygiene import fails_as_empty
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse, StopReason
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.results import Thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +151,42 @@ def build_matrices(
         InputError: If the judge didn't score a response.
     """
     check_rows(responses)
-    seeds = tuple(sorted({row.seed for row in responses}))
+    seeds, named = tuple(sorted({row.seed for row in responses})), clusters or {}
     panels = {}
     for axis in axes:
         rows = [row for row in responses if row.axis == axis.name]
-        if rows:
-            panels[axis.name] = _panel(
-                axis, rows, thresholds, judge=judge, seeds=seeds, clusters=clusters or {}
-            )
+        if not rows:
+            continue
+        models = models_of(rows)
+        prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
+        at = [
+            {name: index for index, name in enumerate(names)}
+            for names in (models, seeds, prompt_ids)
+        ]
+        scores = np.full((len(models), len(seeds), len(prompt_ids)), np.nan)
+        lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
+        for row in rows:
+            cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
+            scores[cell] = rating(row, judge)
+            lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
+        passed = thresholds.passed(axis.name, scores)
+        # Clusters are numbered in order; a prompt without one is alone.
+        keys = [("cluster", named[i]) if named.get(i) else ("prompt", i) for i in prompt_ids]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        panels[axis.name] = ScoreMatrix(
+            axis=axis,
+            models=models,
+            seeds=seeds,
+            prompt_ids=prompt_ids,
+            by_seed=scores,
+            failed=failed,
+            passed_by_seed=None
+            if passed is None
+            else np.where(np.isnan(scores), np.nan, passed & ~failed),
+            lengths=mean_over_seeds(lengths),
+            cluster_of=np.array([numbers[key] for key in keys], dtype=np.int64),
+            uneven=bool(np.isnan(lengths).all(axis=1).any()),
+        )
     return panels
 
 
@@ -188,46 +212,6 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
                 why="responses are compared prompt by prompt, by id",
                 hint="give each prompt its own id",
             )
-
-
-def _panel(
-    axis: Axis,
-    rows: Sequence[ScoredResponse],
-    thresholds: Thresholds,
-    *,
-    judge: str,
-    seeds: tuple[int, ...],
-    clusters: Mapping[str, str],
-) -> ScoreMatrix:
-    models = models_of(rows)
-    prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
-    at = [
-        {name: index for index, name in enumerate(names)} for names in (models, seeds, prompt_ids)
-    ]
-    scores = np.full((len(models), len(seeds), len(prompt_ids)), np.nan)
-    lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
-    for row in rows:
-        cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
-        scores[cell] = rating(row, judge)
-        lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
-    passed = thresholds.passed(axis.name, scores)
-    # Clusters are numbered in order; a prompt without one is alone.
-    keys = [("cluster", clusters[i]) if clusters.get(i) else ("prompt", i) for i in prompt_ids]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return ScoreMatrix(
-        axis=axis,
-        models=models,
-        seeds=seeds,
-        prompt_ids=prompt_ids,
-        by_seed=scores,
-        failed=failed,
-        passed_by_seed=None
-        if passed is None
-        else np.where(np.isnan(scores), np.nan, passed & ~failed),
-        lengths=mean_over_seeds(lengths),
-        cluster_of=np.array([numbers[key] for key in keys], dtype=np.int64),
-        uneven=bool(np.isnan(lengths).all(axis=1).any()),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

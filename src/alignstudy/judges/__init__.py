@@ -7,17 +7,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from alignstudy.judges.axes import measured_axes
 from alignstudy.judges.base import (
     MAX_INCOMPLETE_SHARE,
     Judge,
     JudgeScore,
     batch_effect,
+    measured_axes,
 )
 from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.judges.kinds.length import LengthSettings
-from alignstudy.judges.kinds.python_settings import PythonSettings
-from alignstudy.judges.kinds.python_source import source_digest
+from alignstudy.judges.kinds.python_source import PythonSettings, source_digest
 from alignstudy.judges.kinds.rules import RulesSettings
 from alignstudy.judges.kinds.seqcls import SeqClsSettings
 from alignstudy.judges.quality.calibrate import Calibration, best_threshold

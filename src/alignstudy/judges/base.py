@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from alignstudy.metrics.axes import axis_named
 from alignstudy.progress import SILENT, Progress
+from alignstudy.records import Axis
+from alignstudy.settings import Settings
+
+BOTH = "both"
+"""What a judge measures that scores the responses of every axis."""
 
 MAX_INCOMPLETE_SHARE = 0.01
 """An axis with a larger share of responses that a judge gave no score is incomplete."""
@@ -73,3 +79,17 @@ def batch_effect(judge: Judge, items: Sequence[tuple[str, str]], *, most: int = 
     alone = [judge.score([item])[0] for item in items[:most]]
     pairs = [(a.score, b.score) for a, b in zip(together, alone, strict=True)]
     return max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
+
+
+def measured_axes(settings: Settings, axes: Sequence[Axis]) -> tuple[str, ...]:
+    """Return the axes, of a study's, whose responses a judge of these settings may score.
+
+    Its `measures` names an axis, or `both`: all of them. Rules that look for a manner of response
+    measure the axes where that manner is right, and those that say nothing of manners.
+    """
+    wanted = getattr(settings, "measures", BOTH)
+    if wanted == BOTH:
+        return tuple(axis.name for axis in axes)
+    if getattr(settings, "use", "") == "rules":
+        return tuple(axis.name for axis in axes if axis.manner in (wanted, ""))
+    return tuple(axis.name for axis in axes if axis.name == axis_named(wanted).name)

@@ -61,7 +61,13 @@ class ScoreCache:
 
 
 class CachedJudge:
-    """A judge that is asked only what it hasn't been asked before; see `cached`.
+    """A judge that is asked only what it hasn't been asked before.
+
+    Args:
+        judge: Any.
+        cache: Where scores are kept. Only finite ones are, with their flags.
+        identity: All that a score depends on besides what the judge reads: weights, settings,
+            precision, device class, library versions, code. Two judges of one identity are one.
 
     Attributes:
         name: The judge's.
@@ -115,15 +121,3 @@ class CachedJudge:
     def _pass_notes_on(self, progress: Progress) -> None:
         while self._cache.notes:
             progress.note(self._cache.notes.pop(0))
-
-
-def cached(judge: Judge, cache: ScoreCache, identity: str) -> CachedJudge:
-    """Return a judge that reuses the scores that it has given before.
-
-    Args:
-        judge: Any.
-        cache: Where scores are kept. Only finite ones are, with their flags.
-        identity: All that a score depends on besides what the judge reads: weights, settings,
-            precision, device class, library versions, code. Two judges of one identity are one.
-    """
-    return CachedJudge(judge, cache, identity)

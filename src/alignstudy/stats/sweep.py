@@ -67,31 +67,6 @@ def rankings(rates: NDArray[np.float64]) -> int:
     Raises:
         MetricError: If there is no model or no threshold.
     """
-    table = _rounded(rates)
-    ranks = (table[None, :, :] > table[:, None, :]).sum(axis=1)
-    return len(np.unique(ranks, axis=1).T)
-
-
-def best_shares(rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the grid at which each model has the highest rate, in percent.
-
-    A shared lead is divided equally among those who share it.
-
-    Args:
-        rates: Shape (models, t), in percent.
-
-    Returns:
-        Shape (models,), adding up to 100.
-
-    Raises:
-        MetricError: If there is no model or no threshold.
-    """
-    table = _rounded(rates)
-    leads = table == table.max(axis=0)
-    return np.asarray(100.0 * (leads / leads.sum(axis=0)).mean(axis=1))
-
-
-def _rounded(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     table = np.asarray(rates, dtype=np.float64)
     if table.ndim != 2 or table.size == 0:
         raise MetricError(
@@ -99,4 +74,6 @@ def _rounded(rates: NDArray[np.float64]) -> NDArray[np.float64]:
             why="it needs at least one model and one threshold",
             hint="give one row a model, one column a threshold",
         )
-    return np.round(table, _DECIMALS)
+    table = np.round(table, _DECIMALS)
+    ranks = (table[None, :, :] > table[:, None, :]).sum(axis=1)
+    return len(np.unique(ranks, axis=1).T)

@@ -6,7 +6,7 @@ from models_fixtures import CORPUS, write_deberta_like_hub, write_opt_like_hub
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.judges import SeqClsSettings, build
-from alignstudy.judges.cache import ScoreCache, cached
+from alignstudy.judges.cache import CachedJudge, ScoreCache
 from alignstudy.models.load import load_classifier
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.runtime import pool as loading_pool
@@ -308,7 +308,7 @@ def test_scores_in_two_processes_are_the_same_bits(folder, items, pools, tmp_pat
     assert spread.score(items) == build(settings, folder, "cpu").score(items)
     assert pools == []  # so few aren't worth the start
     monkeypatch.setattr("alignstudy.judges.quality.spread._FLOPS", 1.0)
-    chunks = cached(spread, ScoreCache(tmp_path / "scores"), "identity").score(items)
+    chunks = CachedJudge(spread, ScoreCache(tmp_path / "scores"), "identity").score(items)
     assert chunks == build(settings, folder, "cpu").score(items)
     assert pools == [2]  # one pool for all chunks
     broken = spread.score([*items, ("Hi \ud800", "bread")])

@@ -6,7 +6,7 @@ import pytest
 from models_fixtures import CORPUS, write_deberta_like_hub
 
 from alignstudy.judges import SeqClsSettings, batch_effect, build
-from alignstudy.judges.cache import ScoreCache, cached
+from alignstudy.judges.cache import CachedJudge, ScoreCache
 
 torch = pytest.importorskip("torch")
 
@@ -150,11 +150,11 @@ def test_rendered_is_what_a_score_hangs_on(folder):
 def test_a_new_models_responses_are_scored_only_where_they_are_new(folder, items, tmp_path):
     asking, heard = judge(folder), Heard()
     cache = ScoreCache(tmp_path / "scores.sqlite")
-    first = cached(asking, cache, "identity").score(items[:12], progress=Heard())
+    first = CachedJudge(asking, cache, "identity").score(items[:12], progress=Heard())
     rows = []
     run = asking._run
     asking._run = lambda batch, model=None: rows.extend(batch) or run(batch, model)
-    again = cached(asking, ScoreCache(tmp_path / "scores.sqlite"), "identity")
+    again = CachedJudge(asking, ScoreCache(tmp_path / "scores.sqlite"), "identity")
     scores = again.score(items[6:], progress=heard)
     assert scores == judge(folder).score(items[6:])
     assert scores[:6] == first[6:]

@@ -15,8 +15,8 @@ from alignstudy.data.contamination.exclusion import (
     EvaluationDialogues,
 )
 from alignstudy.data.formats.row import opening
-from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.held_out import CalibrationSettings, select_held_out
 from alignstudy.data.select.selection import Draw, RowSelection, made_split
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError
@@ -153,7 +153,7 @@ class TestExclusion:
 class TestCalibration:
     def test_an_axis_each_apart_from_prompts_and_training(self, source):
         asked = EvaluationDialogues.of_prompts([prompt(f"\n\nHuman: harmless-base 3{CUE}")])
-        found = select_calibration(source, CalibrationSettings(n=40), exclude=asked)
+        found = select_held_out(source, CalibrationSettings(n=40), exclude=asked)
         assert {axis: len(rows) for axis, rows in found.pairs.items()} == dict.fromkeys(
             ("harmless", "helpful"), 40
         )
@@ -172,7 +172,9 @@ class TestCalibration:
         }
         (tmp_path / "train.jsonl").write_text(json.dumps(row))
         with pytest.raises(DataError, match="demonstrations without a rejected"):
-            select_calibration(tmp_path, CalibrationSettings(harmful=()), axes=[HARMLESS])
+            select_held_out(
+                tmp_path, CalibrationSettings(harmful=()), axes=[HARMLESS], exclude=None
+            )
 
 
 class TestAudit:

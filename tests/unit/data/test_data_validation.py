@@ -10,12 +10,11 @@ from alignstudy.data.contamination.exclusion import (
     SHARES_VALIDATION,
     EvaluationDialogues,
 )
-from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.select.held_out import CalibrationSettings, ValidationSettings, select_held_out
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.errors import DataError
 from alignstudy.metrics.axes import HARMLESS, HELPFUL
 
@@ -53,11 +52,11 @@ def test_defaults():
 def test_apart_from_prompts_and_calibration_pairs(source):
     chosen = PromptSettings.model_validate({"harmful": {"n": 10}, "helpful": {"n": 10}})
     prompts = select_prompts(source, chosen)
-    calibration = select_calibration(
+    calibration = select_held_out(
         source, CalibrationSettings(split="test", n=20), exclude=prompts.dialogues
     )
     taken = prompts.dialogues | calibration.dialogues
-    found = select_validation(source, ValidationSettings(n=30), exclude=taken)
+    found = select_held_out(source, ValidationSettings(n=30), exclude=taken)
     assert {axis: len(rows) for axis, rows in found.pairs.items()} == dict.fromkeys(
         ("harmless", "helpful"), 30
     )
@@ -69,7 +68,7 @@ def test_apart_from_prompts_and_calibration_pairs(source):
 
 
 def test_training_rows_can_leave_them_out(source):
-    found = select_validation(source, ValidationSettings(n=100), exclude=NOTHING)
+    found = select_held_out(source, ValidationSettings(n=100), exclude=NOTHING)
     train = collect_pairs(
         source, RowSelection(subsets=("harmless-base",)), part="train", exclude=found.dialogues
     )
@@ -78,7 +77,7 @@ def test_training_rows_can_leave_them_out(source):
 
 def test_subsets_are_kept(source):
     settings = ValidationSettings(n=60, helpful=("helpful-base", "helpful-online"))
-    found = select_validation(source, settings, axes=[HELPFUL], exclude=NOTHING)
+    found = select_held_out(source, settings, axes=[HELPFUL], exclude=NOTHING)
     assert list(found.pairs) == ["helpful"]
     subsets = [pair.subset for pair in found.pairs["helpful"]]
     assert min(subsets.count(name) for name in ("helpful-base", "helpful-online")) >= 15
@@ -86,7 +85,7 @@ def test_subsets_are_kept(source):
 
 def test_draw_is_by_seed(source):
     one, same, other = (
-        select_validation(source, ValidationSettings(n=10, seed=seed), exclude=NOTHING)
+        select_held_out(source, ValidationSettings(n=10, seed=seed), exclude=NOTHING)
         for seed in (0, 0, 1)
     )
     assert one == same
@@ -102,7 +101,7 @@ def test_draw_is_by_seed(source):
 )
 def test_a_source_without_them_says_how_to_leave_them_out(source, settings, words):
     with pytest.raises(DataError, match=words) as caught:
-        select_validation(source, ValidationSettings(**settings), exclude=NOTHING)
+        select_held_out(source, ValidationSettings(**settings), exclude=NOTHING)
     assert caught.value.what.startswith("validation: ")
     assert "`validation: null`" in caught.value.hint
     assert "there: " in caught.value.why
@@ -111,7 +110,7 @@ def test_a_source_without_them_says_how_to_leave_them_out(source, settings, word
 def test_nothing_left_beside_the_prompts(source):
     prompts = select_prompts(source, PromptSettings())
     with pytest.raises(DataError, match="no usable row for validation/harmful") as caught:
-        select_validation(source, ValidationSettings(), exclude=prompts.dialogues)
+        select_held_out(source, ValidationSettings(), exclude=prompts.dialogues)
     assert "`validation: null`" in caught.value.hint
 
 
@@ -119,7 +118,5 @@ def test_demonstrations_are_refused(tmp_path):
     row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     (tmp_path / "test.jsonl").write_text(json.dumps(row))
     with pytest.raises(DataError, match="demonstrations") as caught:
-        select_validation(
-            tmp_path, ValidationSettings(harmful=()), axes=[HARMLESS], exclude=NOTHING
-        )
+        select_held_out(tmp_path, ValidationSettings(harmful=()), axes=[HARMLESS], exclude=NOTHING)
     assert "`validation: null`" in caught.value.hint

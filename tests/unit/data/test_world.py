@@ -8,8 +8,8 @@ import pytest
 
 from alignstudy.data.contamination.exclusion import SHARES_PROMPT, EvaluationDialogues
 from alignstudy.data.formats.hh import CONTEXTS_DIFFER, IDENTICAL
-from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect, collect_pairs
+from alignstudy.data.select.held_out import CalibrationSettings, select_held_out
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
@@ -120,7 +120,7 @@ def test_test_prompts_are_different_and_seen_nowhere_else(world):
 def test_judge_pairs_are_held_out_from_training(world):
     judge = EvaluationDialogues.of_pairs(pairs(world, "judge").rows)
     assert not [row for row in pairs(world, "train").rows if judge.reason_against(row)]
-    found = select_calibration(world, CalibrationSettings(split="judge", n=100))
+    found = select_held_out(world, CalibrationSettings(split="judge", n=100), exclude=None)
     assert [len(found.pairs[axis]) for axis in AXES] == [100, 100]
 
 

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from alignstudy.errors import DamagedArtefactError, DataError, GuardError
 from alignstudy.judges import ConstantSettings, JudgeScore, LengthSettings, build
+from alignstudy.judges.presets import independence_notes
 from alignstudy.judges.quality.assess import assess
 from alignstudy.judges.quality.calibrate import as_judged
 from alignstudy.judges.quality.held_out import accuracies, score_pairs
-from alignstudy.judges.quality.independence import independence_notes
 from alignstudy.judges.quality.probes import PROBES
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.records import Pair

@@ -6,7 +6,7 @@ import pytest
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.judges import JudgeScore
-from alignstudy.judges.cache import CHUNK, ScoreCache, cached
+from alignstudy.judges.cache import CHUNK, CachedJudge, ScoreCache
 
 
 class Counting:
@@ -54,10 +54,10 @@ def test_scores_come_back_as_they_were_given(tmp_path):
     path = tmp_path / "deep" / "scores.sqlite"
     first, second = Counting(), Counting()
     plain = Counting().score(ITEMS)
-    assert cached(first, ScoreCache(path), "x").score(ITEMS) == plain
+    assert CachedJudge(first, ScoreCache(path), "x").score(ITEMS) == plain
     assert sorted(first.asked) == sorted(set(ITEMS))
     heard = Heard()
-    again = cached(second, ScoreCache(path), "x")
+    again = CachedJudge(second, ScoreCache(path), "x")
     assert again.score([*ITEMS, ("", "new")], progress=heard) == [
         *plain,
         *Counting().score([("", "new")]),
@@ -71,27 +71,29 @@ def test_scores_come_back_as_they_were_given(tmp_path):
 
 def test_what_is_rendered_alike_is_one_text(tmp_path):
     judge = Counting()
-    cached(judge, ScoreCache(tmp_path / "s"), "x").score([("Hi", "a"), ("Hello", "a"), ("", "a")])
+    CachedJudge(judge, ScoreCache(tmp_path / "s"), "x").score(
+        [("Hi", "a"), ("Hello", "a"), ("", "a")]
+    )
     assert len(judge.asked) == 2
 
 
 def test_other_identities_share_nothing(tmp_path):
     cache = ScoreCache(tmp_path / "s")
-    cached(Counting(), cache, "x").score(ITEMS)
+    CachedJudge(Counting(), cache, "x").score(ITEMS)
     other = Counting()
-    cached(other, cache, "y").score(ITEMS)
+    CachedJudge(other, cache, "y").score(ITEMS)
     assert len(other.asked) == 3
     other.name, other.asked = "another", []
-    cached(other, cache, "x").score(ITEMS)
+    CachedJudge(other, cache, "x").score(ITEMS)
     assert len(other.asked) == 3
 
 
 def test_missing_scores_are_asked_again(tmp_path):
     cache = ScoreCache(tmp_path / "s")
-    scores = cached(Counting(missing=["bb"]), cache, "x").score(ITEMS)
+    scores = CachedJudge(Counting(missing=["bb"]), cache, "x").score(ITEMS)
     assert scores[1] == JudgeScore(score=None, failure="nan")
     mended = Counting()
-    assert cached(mended, cache, "x").score(ITEMS)[1].score == 2.1
+    assert CachedJudge(mended, cache, "x").score(ITEMS)[1].score == 2.1
     assert mended.asked == [("Hi", "bb")]
 
 
@@ -122,15 +124,17 @@ def test_what_was_scored_before_a_stop_is_kept(tmp_path):
     items = [("", "x" * n) for n in range(3 * CHUNK)]
     stopped = Stopped()
     with pytest.raises(KeyboardInterrupt):
-        cached(stopped, ScoreCache(tmp_path / "s"), "x").score(items)
+        CachedJudge(stopped, ScoreCache(tmp_path / "s"), "x").score(items)
     assert stopped.asked[0] == items[-1]  # the longest first
     rest = Counting()
-    assert cached(rest, ScoreCache(tmp_path / "s"), "x").score(items) == Counting().score(items)
+    assert CachedJudge(rest, ScoreCache(tmp_path / "s"), "x").score(items) == Counting().score(
+        items
+    )
     assert len(rest.asked) == CHUNK
 
 
 def filled(path):
-    cached(Counting(), ScoreCache(path), "x").score([("", "y" * n) for n in range(400)])
+    CachedJudge(Counting(), ScoreCache(path), "x").score([("", "y" * n) for n in range(400)])
     return path.read_bytes()
 
 
@@ -157,10 +161,10 @@ def test_a_damaged_file_never_gives_a_wrong_score(tmp_path):
     for name, damaged in damages(content):
         path.write_bytes(damaged)
         heard, judge = Heard(), Counting()
-        assert cached(judge, ScoreCache(path), "x").score(items, progress=heard) == right, name
+        assert CachedJudge(judge, ScoreCache(path), "x").score(items, progress=heard) == right, name
         noted[name] = [note for note in heard.notes if "damaged" in note]
         untouched = Counting()
-        assert cached(untouched, ScoreCache(path), "x").score(items) == right, name
+        assert CachedJudge(untouched, ScoreCache(path), "x").score(items) == right, name
         assert len(untouched.asked) < len(items), name
     assert noted["no database"]
     assert noted["cut"]
@@ -187,7 +191,7 @@ def work(path, start, results):
     items = [("", "z" * n) for n in range(start, start + 40)]
     judge = Counting()
     for at in range(0, 40, 4):
-        some = cached(judge, ScoreCache(path), "x").score(items[at : at + 4])
+        some = CachedJudge(judge, ScoreCache(path), "x").score(items[at : at + 4])
         assert some == Counting().score(items[at : at + 4])
     results.put(len(judge.asked))
 
@@ -206,6 +210,6 @@ def test_two_processes_share_a_file_from_nothing(tmp_path):
     assert 60 <= sum(asked) <= 80
     items = [("", "z" * n) for n in range(60)]
     after = Counting()
-    assert cached(after, ScoreCache(path), "x").score(items) == Counting().score(items)
+    assert CachedJudge(after, ScoreCache(path), "x").score(items) == Counting().score(items)
     assert after.asked == []
     assert not path.with_name("scores.sqlite.damaged").exists()

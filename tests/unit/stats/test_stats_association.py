@@ -16,7 +16,7 @@ from alignstudy.errors import MetricError
 from alignstudy.stats.adjusted import length_adjusted_rows, within_rank_correlation
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman
 from alignstudy.stats.reliability import reliability
-from alignstudy.stats.sweep import best_shares, rankings, sweep_rates
+from alignstudy.stats.sweep import rankings, sweep_rates
 
 VALUES = st.lists(st.integers(-3, 3), min_size=3, max_size=30)
 
@@ -59,22 +59,20 @@ def test_rates_at_the_published_thresholds(paper_dir):
 
 
 @pytest.mark.parametrize(
-    ("axis", "low", "high", "steps", "distinct", "shares"),
+    ("axis", "low", "high", "steps", "distinct"),
     [
-        ("harmful", -6, 0, 61, 31, [16, 47, 23, 14]),
-        ("helpful", -4, 1, 51, 7, [0, 29, 0, 71]),
+        ("harmful", -6, 0, 61, 31),
+        ("helpful", -4, 1, 51, 7),
     ],
 )
-def test_sweeps_of_the_published_ratings(paper_dir, axis, low, high, steps, distinct, shares):
+def test_sweeps_of_the_published_ratings(paper_dir, axis, low, high, steps, distinct):
     grid = np.round(np.linspace(low, high, steps), 1)
     rates = sweep_rates(published(paper_dir, axis), grid, inclusive=False)
     assert rankings(rates) == distinct
-    assert np.round(best_shares(rates)).tolist() == shares
 
 
-def test_a_shared_lead_is_divided_and_a_tie_is_a_ranking():
+def test_a_tie_is_a_ranking():
     rates = np.array([[50.0, 50.0, 10.0], [50.0, 40.0, 60.0]])
-    assert best_shares(rates) == pytest.approx([50.0, 50.0])
     assert rankings(rates) == 3
     assert rankings(rates[:, [0, 0]] + np.array([[0.0], [1e-12]])) == 1
 
@@ -86,7 +84,7 @@ def test_a_shared_lead_is_divided_and_a_tie_is_a_ranking():
         lambda: sweep_rates(np.full((1, 3), math.nan), np.ones(2), inclusive=True),
         lambda: sweep_rates(np.ones((1, 3)), np.array([math.nan]), inclusive=True),
         lambda: rankings(np.ones((2, 0))),
-        lambda: best_shares(np.ones(2)),
+        lambda: rankings(np.ones(2)),
         lambda: within_rank_correlation(np.ones(5), np.ones(5)),
         lambda: within_rank_correlation(np.ones((2, 5)), np.ones((2, 4))),
         lambda: spearman([1.0, math.nan], [1.0, 2.0]),

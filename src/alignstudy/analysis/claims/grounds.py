@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.claims.claims import Claim, Verdict
+from alignstudy.analysis.claims.rule import JudgeEvidence
 from alignstudy.analysis.comparisons.orientation import turned
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
 from alignstudy.analysis.comparisons.pair_tests import (
@@ -27,9 +28,6 @@ from alignstudy.formatting import percent
 from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, ScoredResponse
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DRAWS = 2_000
 """Resamples where a claim needs numbers that the analysis doesn't hold."""
@@ -116,10 +114,6 @@ class ClaimContext:
         why = "; ".join(found) or "no judge was found to be above the floor"
         return Verdict(claim=words, verdict="unmeasurable", evidence=f"judge below floor: {why}")
 
-    def without_known(self, flag: str) -> bool:
-        """Whether responses can be flagged: the cap only where it is known why they ended."""
-        return flag != "cap" or all(row.stop_reason is not None for row in self.responses)
-
     def panels(self, analysis: Analysis, without: str | None = None) -> dict[str, ScoreMatrix]:
         """Lay out a judge's scores, without the responses that are so flagged."""
         key = (analysis.judge, without)
@@ -179,6 +173,23 @@ class ClaimContext:
         """Return the p-value that a pair is within the margin; None where it isn't defined."""
         found, margin = self.paired(analysis, part), part.claim.margin
         return equivalence(PairDifferences(*found), margin) if found and margin > 0.0 else None
+
+    def evidence(self, part: PairPart) -> list[JudgeEvidence]:
+        """Return what each valid judge's scores show; judges that measured nothing are left out."""
+        found = []
+        for analysis in self.valid(part.metric):
+            pair = self.compare(analysis, part)
+            if pair is not None:
+                tested = pair.p_value is not None
+                found.append(
+                    JudgeEvidence(
+                        judge=analysis.judge,
+                        pair=pair,
+                        num_sets=len(part.metric.axes),
+                        p_equivalent=self.p_equivalent(analysis, part) if tested else None,
+                    )
+                )
+        return found
 
     def deciding(self, part: PairPart) -> tuple[str, ...]:
         """Return the ids of the prompts on which a pair differs, the largest differences first."""

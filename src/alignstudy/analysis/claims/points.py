@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
 from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, PairPart
-from alignstudy.analysis.claims.pairs import evidence_of
 from alignstudy.analysis.claims.rule import rule_bound
 from alignstudy.analysis.claims.words import estimate_in_words, value_in_words
 from alignstudy.analysis.results import Analysis
@@ -19,9 +18,6 @@ from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import HIGHEST, LOWEST
 from alignstudy.records import Estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _DRAWS = DRAWS // 2
 
@@ -127,7 +123,7 @@ def other_way(part: PairPart, grounds: ClaimContext) -> bool:
     if is_point(part.metric):
         gaps = [point.values[0] - point.values[1] for point in _points(part, grounds)]
     else:
-        gaps = [seen.pair.difference.value for seen in evidence_of(part, grounds)]
+        gaps = [seen.pair.difference.value for seen in grounds.evidence(part)]
     return bool(gaps) and max(gaps) < 0.0
 
 
@@ -137,7 +133,19 @@ def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
     known = claimable(grounds.axes)
     for metric in (known[name] for name in claim.metric):
         if metric.kind == JUDGE_ACCURACY.kind:
-            found += _judge_accuracies(claim, metric, grounds)
+            [axis] = metric.axes
+            measured = [
+                (quality.judge, accuracy)
+                for quality in grounds.findings.qualities
+                if not quality.is_baseline and (accuracy := quality.accuracy(axis))
+            ]
+            if not measured:
+                why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
+                found.append(Verdict(claim=metric.title, verdict="unmeasurable", evidence=why))
+            found += [
+                _within_bounds(f"{one[0]}: {metric.title}", [one], claim, metric)
+                for one in measured
+            ]
             continue
         for model in claim.models or [item.model for item in grounds.findings.first.models]:
             words = f"{metric.title} of {model}"
@@ -149,23 +157,6 @@ def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
             below = grounds.below_floor(words, metric)
             found.append(below or _within_bounds(words, estimates, claim, metric))
     return found
-
-
-def _judge_accuracies(claim: Claim, metric: Metric, grounds: ClaimContext) -> list[Verdict]:
-    """Return a verdict for every judge whose accuracy was measured, or one that none was."""
-    [axis] = metric.axes
-    measured = {
-        quality.judge: accuracy
-        for quality in grounds.findings.qualities
-        if not quality.is_baseline and (accuracy := quality.accuracy(axis))
-    }
-    if not measured:
-        why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
-        return [Verdict(claim=metric.title, verdict="unmeasurable", evidence=why)]
-    return [
-        _within_bounds(f"{judge}: {metric.title}", [(judge, accuracy)], claim, metric)
-        for judge, accuracy in measured.items()
-    ]
 
 
 def _within_bounds(

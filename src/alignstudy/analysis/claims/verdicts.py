@@ -13,12 +13,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from alignstudy.analysis.claims.claims import Claim, Verdict, claim_faults, claimable, is_point
 from alignstudy.analysis.claims.grounds import ClaimContext, PairPart
-from alignstudy.analysis.claims.pairs import judge_pair
 from alignstudy.analysis.claims.points import judge_bounds, judge_point_pair, other_way
-from alignstudy.analysis.claims.rule import conjunction
-from alignstudy.analysis.claims.words import best_in_words, briefly, claim_in_words
+from alignstudy.analysis.claims.rule import Ruling, conjunction, rule_better, rule_equivalent
+from alignstudy.analysis.claims.words import (
+    best_in_words,
+    briefly,
+    claim_in_words,
+    needed_in_words,
+    pair_in_words,
+    thresholds_in_words,
+)
 from alignstudy.analysis.findings import Findings
 from alignstudy.errors import InputError
 from alignstudy.formatting import count, plural
@@ -61,13 +69,34 @@ def _verdict(claim: Claim, grounds: ClaimContext) -> Verdict:
         why = "there is no other model"
         return Verdict(claim=words, verdict="unmeasurable", evidence=why)
     found = [
-        judge_point_pair(part, grounds) if is_point(part.metric) else judge_pair(part, grounds)
+        judge_point_pair(part, grounds) if is_point(part.metric) else _judge_pair(part, grounds)
         for part in parts
     ]
     whole = _whole(words, found)
-    if claim.relation == "better" and len({part.pair for part in parts}) > 1:
-        return _superlative(claim, parts, whole, found, grounds)
-    return whole
+    if claim.relation == "equivalent" or len({part.pair for part in parts}) == 1:
+        return whole
+    # How often the model comes out first; another one beyond it contradicts the claim.
+    shares = ""
+    if claim.better is not None and not claim.than and claim.without is None:
+        shares = best_in_words(
+            [claimable(grounds.axes)[name] for name in claim.metric],
+            claim.better,
+            grounds.findings.first,
+        )
+    beyond = [
+        verdict for part, verdict in zip(parts, found, strict=True) if other_way(part, grounds)
+    ]
+    if not beyond:
+        return replace(whole, evidence="; ".join(filter(None, (whole.evidence, shares))))
+    said = [briefly(verdict.evidence) for verdict in beyond[:_MOST_PARTS]]
+    many = f"in the sample {plural(len(beyond), 'part')} of {len(parts)} the other way round: "
+    return replace(
+        whole,
+        verdict="contradicted",
+        evidence=many + "; ".join(filter(None, (*said, shares))),
+        n_needed=None,
+        prompts=tuple(dict.fromkeys(prompt for part in beyond for prompt in part.prompts)),
+    )
 
 
 def _check(claim: Claim, words: str, grounds: ClaimContext) -> None:
@@ -86,6 +115,46 @@ def _check(claim: Claim, words: str, grounds: ClaimContext) -> None:
             f"the claim '{words}' compares '{claim.subject}' with itself",
             hint="name other models under `than`",
         )
+
+
+def _judge_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
+    """Return the verdict on one part of a claim."""
+    claim = part.claim
+    below = grounds.below_floor(part.words, part.metric)
+    if below is not None:
+        return below
+    if claim.without == "cap" and any(row.stop_reason is None for row in grounds.responses):
+        return part.unmeasurable("it is not known why responses ended")
+    seen = grounds.evidence(part)
+    if not seen:
+        return part.unmeasurable()
+    analysis = next(a for a in grounds.findings.analyses if a.judge == seen[0].judge)
+    # The two models' own figures, each over all of its responses that count.
+    figures = {item.model: item.estimates.get(part.metric.name) for item in analysis.models}
+    ours, theirs = (
+        None if estimate is None else estimate.value for estimate in map(figures.get, part.pair)
+    )
+    if claim.without is not None:
+        panel = grounds.panels(analysis, claim.without)[part.metric.axes[0]]
+        rates = [panel.passed[panel.row(m)] for m in part.pair] if panel.passed is not None else []
+        ours, theirs = (part.metric.of(row[~np.isnan(row)]) for row in rates)
+    if claim.in_sample and ours is not None and theirs is not None:
+        ruling = Ruling("supported" if ours > theirs + claim.margin else "contradicted")
+    else:
+        rule = rule_equivalent if claim.relation == "equivalent" else rule_better
+        ruling = rule(seen, claim.margin)
+    said = [
+        pair_in_words(seen, metric=part.metric, claim=claim, values=(ours, theirs)),
+        needed_in_words(ruling.n_needed, part.metric),
+        "" if claim.without else thresholds_in_words(analysis, part.metric, part.pair),
+    ]
+    return Verdict(
+        claim=part.words,
+        verdict=ruling.verdict,
+        evidence="; ".join(text for text in said if text),
+        n_needed=ruling.n_needed,
+        prompts=grounds.deciding(part),
+    )
 
 
 def _whole(words: str, parts: Sequence[Verdict]) -> Verdict:
@@ -107,35 +176,4 @@ def _whole(words: str, parts: Sequence[Verdict]) -> Verdict:
         n_needed=ruling.n_needed,
         prompts=tuple(dict.fromkeys(prompt for part in deciding for prompt in part.prompts)),
         parts=tuple(parts),
-    )
-
-
-def _superlative(
-    claim: Claim,
-    parts: Sequence[PairPart],
-    whole: Verdict,
-    found: Sequence[Verdict],
-    grounds: ClaimContext,
-) -> Verdict:
-    """Return how often the model comes out first; another one beyond it contradicts the claim."""
-    shares = ""
-    if claim.better is not None and not claim.than and claim.without is None:
-        shares = best_in_words(
-            [claimable(grounds.axes)[name] for name in claim.metric],
-            claim.better,
-            grounds.findings.first,
-        )
-    beyond = [
-        verdict for part, verdict in zip(parts, found, strict=True) if other_way(part, grounds)
-    ]
-    if not beyond:
-        return replace(whole, evidence="; ".join(filter(None, (whole.evidence, shares))))
-    said = [briefly(verdict.evidence) for verdict in beyond[:_MOST_PARTS]]
-    many = f"in the sample {plural(len(beyond), 'part')} of {len(parts)} the other way round: "
-    return replace(
-        whole,
-        verdict="contradicted",
-        evidence=many + "; ".join(filter(None, (*said, shares))),
-        n_needed=None,
-        prompts=tuple(dict.fromkeys(prompt for part in beyond for prompt in part.prompts)),
     )

@@ -100,7 +100,14 @@ def pair_in_words(
         values: The two models' own figures, each over all of its responses that count.
     """
     first, pair = seen[0], seen[0].pair
-    parts = [_figures(pair, metric, values)]
+    ours, theirs = values
+    own = [value_in_words(value, metric) for value in values]
+    figures = f"{metric.title} {pair.model} {own[0]}, {pair.reference} {own[1]}"
+    if ours is not None and theirs is not None:
+        # A model's own figure is over all of its prompts, the difference over those of both.
+        is_same = abs(ours - theirs - pair.difference.value) <= _SAME
+        figures += "" if is_same else ", and on the prompts that both have"
+    parts = [f"{figures}: {gap_in_words(pair, metric)}"]
     if pair.p_value is None:
         parts.append(pair.note)
     else:
@@ -125,20 +132,6 @@ def pair_in_words(
         for other in seen[1:]
     ]
     return "; ".join(part for part in parts if part)
-
-
-def _figures(pair: Comparison, metric: Metric, values: tuple[float | None, float | None]) -> str:
-    ours, theirs = values
-    first, second = (value_in_words(value, metric) for value in values)
-    whole = f"{metric.title} {pair.model} {first}, {pair.reference} {second}"
-    # A model's own figure is over all of its prompts, the difference over those of both.
-    if (
-        ours is not None
-        and theirs is not None
-        and abs(ours - theirs - pair.difference.value) > _SAME
-    ):
-        whole += ", and on the prompts that both have"
-    return f"{whole}: {gap_in_words(pair, metric)}"
 
 
 def _holm(pair: Comparison) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.results import Omnibus
@@ -14,9 +14,6 @@ from alignstudy.errors import MetricError
 from alignstudy.metrics.figures import rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.stats.omnibus import cochran_q, friedman
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 COCHRAN = "Cochran's Q"
 FRIEDMAN = "Friedman"

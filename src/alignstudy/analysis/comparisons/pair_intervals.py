@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from alignstudy.analysis.comparisons.pair_table import AxisDifferences, PairTable
+from alignstudy.analysis.comparisons.pair_table import PairTable
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.records import Estimate
 from alignstudy.stats.intervals import mover_mean, tango
@@ -55,21 +55,16 @@ def _resampled(table: PairTable, resampler: Resampler, *, method: str) -> list[E
         )
         if table.metric.is_rate and any(np.ptp(row) == 0.0 for row in there):
             # All resamples would be alike: Tango's interval doesn't shrink to nothing.
-            units = [_units(side, index) for side in table.sides]
+            # A cluster whose prompts all agree is one difference.
+            units = []
+            for side, row in zip(table.sides, there, strict=True):
+                clusters = np.unique(side.panel.cluster_of[~np.isnan(side.differences[index])])
+                units.append(row if np.ptp(row) else np.full(len(clusters), row[0]))
             if all(np.isin(part, (-100.0, 0.0, 100.0)).all() for part in units):
                 sides = [_tango(part) for part in units]
                 estimate = mover_mean(sides) if len(sides) > 1 else sides[0]
         found.append(estimate)
     return found
-
-
-def _units(side: AxisDifferences, index: int) -> NDArray[np.float64]:
-    """Return one difference a cluster where all its prompts agree; else all of them."""
-    row = side.differences[index]
-    there = ~np.isnan(row)
-    if np.ptp(row[there]) != 0.0:
-        return np.asarray(row[there])
-    return np.full(len(np.unique(side.panel.cluster_of[there])), float(row[there][0]))
 
 
 def _tango(row: NDArray[np.float64]) -> Estimate:

@@ -71,8 +71,17 @@ def pair_tables(
     """
     rates = [table for panel in panels.values() if (table := _table(panel, base, rate=True))]
     scores = [table for panel in panels.values() if (table := _table(panel, base, rate=False))]
-    whole = _mean_of_rates(rates, axes)
-    return [*rates, *([whole] if whole else []), *scores]
+    if len(rates) < len(axes) or len(axes) < 2:
+        return [*rates, *scores]
+    # CAS is of the pairs that have the rates of all axes.
+    first, *others = rates
+    whole = tuple(pair for pair in first.pairs if all(pair in other.pairs for other in others))
+    sides = tuple(
+        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in whole]])
+        for table in rates
+        for side in table.sides
+    )
+    return [*rates, *([PairTable(combined(axes), whole, sides)] if whole else []), *scores]
 
 
 def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
@@ -95,17 +104,3 @@ def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | N
     return PairTable(
         metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
     )
-
-
-def _mean_of_rates(rates: Sequence[PairTable], axes: Sequence[Axis]) -> PairTable | None:
-    """Return the pairs that have the rates of all axes."""
-    if len(rates) < len(axes) or len(axes) < 2:
-        return None
-    first, *others = rates
-    whole = tuple(pair for pair in first.pairs if all(pair in other.pairs for other in others))
-    sides = [
-        replace(side, differences=side.differences[[table.pairs.index(pair) for pair in whole]])
-        for table in rates
-        for side in table.sides
-    ]
-    return PairTable(combined(axes), whole, tuple(sides)) if whole else None

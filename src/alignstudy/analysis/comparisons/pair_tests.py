@@ -161,10 +161,39 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
         p_values = resampler.sign_flip(np.concatenate(weighted, axis=1), table.clusters)
     estimates = difference_estimates(table, resampler)
     wins = _win_intervals(table, pairs, resampler)
-    return [
-        _comparison(table, index, pair, estimates[index], p_values[index], wins[index], margin)
-        for index, pair in enumerate(pairs)
-    ]
+    found = []
+    for index, pair in enumerate(pairs):
+        # Too few prompts on any axis leave the tests out.
+        smallest = min(row.size for row in pair.rows)
+        tested = smallest >= MIN_PROMPTS
+        test = CLUSTERED if pair.is_clustered else SIGN_FLIP
+        has_effect = not table.metric.is_rate and len(pair.units) == 1 and pair.num_clusters > 1
+        has_sign = tested and not pair.is_clustered
+        found.append(
+            Comparison(
+                metric=table.metric.name,
+                model=table.pairs[index][1],
+                reference=table.pairs[index][0],
+                difference=estimates[index],
+                p_value=p_values[index] if tested else None,
+                p_holm=None,
+                test=(MCNEMAR if is_counted(table) else test) if tested else "none",
+                wins=pair.wins,
+                losses=pair.losses,
+                ties=pair.n - pair.wins - pair.losses,
+                n=pair.n,
+                note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
+                family=table.metric.family,
+                win_interval=wins[index],
+                p_sign=mcnemar_exact(pair.wins, pair.losses) if has_sign else None,
+                effect_size=cohens_dz(pair.units[0]) if has_effect else None,
+                power=power_of(pair) if tested else None,
+                p_equivalent=equivalence(pair, margin) if tested and margin else None,
+                margin=margin,
+                num_clusters=pair.num_clusters,
+            )
+        )
+    return found
 
 
 def _win_intervals(
@@ -190,46 +219,6 @@ def _win_intervals(
         else percentile_estimate(estimate.value, drawn, n=estimate.n, method="cluster bootstrap")
         for estimate, drawn in zip(exact, means.T, strict=True)
     ]
-
-
-def _comparison(
-    table: PairTable,
-    index: int,
-    pair: PairDifferences,
-    difference: Estimate,
-    p_value: float,
-    wins: Estimate,
-    margin: float | None,
-) -> Comparison:
-    """Make the record; too few prompts on any axis leave the tests out."""
-    reference, model = table.pairs[index]
-    smallest = min(row.size for row in pair.rows)
-    tested = smallest >= MIN_PROMPTS
-    plain_test = CLUSTERED if pair.is_clustered else SIGN_FLIP
-    test = MCNEMAR if is_counted(table) else plain_test
-    has_effect = not table.metric.is_rate and len(pair.units) == 1 and pair.num_clusters > 1
-    return Comparison(
-        metric=table.metric.name,
-        model=model,
-        reference=reference,
-        difference=difference,
-        p_value=p_value if tested else None,
-        p_holm=None,
-        test=test if tested else "none",
-        wins=pair.wins,
-        losses=pair.losses,
-        ties=pair.n - pair.wins - pair.losses,
-        n=pair.n,
-        note="" if tested else f"no test: {smallest} paired prompts, under {MIN_PROMPTS}",
-        family=table.metric.family,
-        win_interval=wins,
-        p_sign=mcnemar_exact(pair.wins, pair.losses) if tested and not pair.is_clustered else None,
-        effect_size=cohens_dz(pair.units[0]) if has_effect else None,
-        power=power_of(pair) if tested else None,
-        p_equivalent=equivalence(pair, margin) if tested and margin else None,
-        margin=margin,
-        num_clusters=pair.num_clusters,
-    )
 
 
 def power_of(pair: PairDifferences) -> Power:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.hygiene import is_empty
 from alignstudy.analysis.judge_panel.combine import panel_on_axis, present_members
+from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreTable, check_rows, complete_means, usable
-from alignstudy.records import Axis, Estimate, ScoredResponse
+from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.evidence import Agreement, LeaveOneOut
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman
 from alignstudy.stats.resampling.clustered_share import clustered_share
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.judge_panel.settings import PanelSettings
-    from alignstudy.analysis.results import Thresholds
 
 
 def agreements(
@@ -129,46 +125,28 @@ def _agreement(
     by_prompt = [table.by_prompt(np.where(both, column, np.nan)) for column in scores]
     first, second = scores[:, both]
     one, other = (complete_means(values) for values in by_prompt)
+    labels = []
+    for judge, column in zip(pair, (first, second), strict=True):
+        thresholds = thresholds_by_judge[judge]
+        passed = thresholds.passed(axis.name, column)
+        if passed is not None and column.size:
+            fails = axis.name in thresholds.empty_fails
+            labels.append(passed & ~empty[both] if fails else passed)
+    # Whether both prefer the same of two models; the pairs of one prompt are one cluster.
+    left, right = np.triu_indices(len(table.models), k=1)
+    signs = [np.sign(values[left] - values[right]) for values in by_prompt]
+    hits = np.where(np.isnan(signs[0] + signs[1]), np.nan, signs[0] == signs[1])
     return Agreement(
         axis=axis.name,
         first=pair[0],
         second=pair[1],
         spearman=spearman(first, second) if first.size > 1 else None,
-        kappa=_kappa(axis, pair, (first, second), thresholds_by_judge, empty=empty[both]),
-        same_winner=_same_winner(*by_prompt),
+        # Of pass and fail, as tables count them; None without both thresholds.
+        kappa=cohen_kappa(*labels) if len(labels) == 2 else None,
+        same_winner=clustered_share(hits) if np.isfinite(hits).any() else None,
         # Of the models' means over the prompts that all models have.
         kendall_tau=None
         if one is None or other is None or len(one) < 2
         else kendall_tau(one, other),
         n=first.size,
     )
-
-
-def _kappa(
-    axis: Axis,
-    pair: tuple[str, str],
-    scores: tuple[NDArray[np.float64], NDArray[np.float64]],
-    thresholds_by_judge: Mapping[str, Thresholds],
-    *,
-    empty: NDArray[np.bool_],
-) -> float | None:
-    """Cohen's kappa of pass and fail, as tables count them; None without both thresholds."""
-    labels = []
-    for judge, column in zip(pair, scores, strict=True):
-        thresholds = thresholds_by_judge[judge]
-        passed = thresholds.passed(axis.name, column)
-        if passed is None or not column.size:
-            return None
-        labels.append(passed & ~empty if axis.name in thresholds.empty_fails else passed)
-    return cohen_kappa(labels[0], labels[1])
-
-
-def _same_winner(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate | None:
-    """Share of (pair of models, prompt) on which both judges prefer the same model.
-
-    The pairs of one prompt are one cluster: they are not independent.
-    """
-    one, other = np.triu_indices(len(first), k=1)
-    signs = [np.sign(scores[one] - scores[other]) for scores in (first, second)]
-    hits = np.where(np.isnan(signs[0] + signs[1]), np.nan, signs[0] == signs[1])
-    return clustered_share(hits) if np.isfinite(hits).any() else None

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alignstudy.analysis.judge_panel.scales import SCALES, votes
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreTable
-from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.errors import InputError, MetricError, UnknownNameError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PANEL = "panel"
 """The name under which a panel's scores stand beside its members'."""
@@ -141,6 +137,47 @@ def present_members(
     return members
 
 
+def _z(
+    judge: str, axis: Axis, values: NDArray[np.float64], known: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distance from the reference's mean in its standard deviations (n - 1)."""
+    if known.size < 2 or np.ptp(known) == 0.0:
+        fault = "gives them all the same score" if known.size > 1 else f"scored {known.size}"
+        raise MetricError(
+            f"panel: no z-score is defined for judge '{judge}' ({axis.name})",
+            why=f"of the responses that the scale is fitted on, it {fault}",
+            hint="leave it out of the panel, or use `combine: rank_mean` or `majority`",
+        )
+    scaled: NDArray[np.float64] = (values - known.mean()) / known.std(ddof=1)
+    return scaled
+
+
+def _rank(
+    judge: str, axis: Axis, values: NDArray[np.float64], known: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Share of the reference's scores below a value, equal ones counting half: 0 to 1."""
+    if not known.size:
+        raise MetricError(
+            f"panel: no rank is defined for judge '{judge}' ({axis.name})",
+            why="it scored none of the responses that the scale is fitted on",
+            hint="leave it out of the panel, or choose another base",
+        )
+    ordered = np.sort(known)
+    below = np.searchsorted(ordered, values, side="left")
+    up_to = np.searchsorted(ordered, values, side="right")
+    return np.where(np.isnan(values), np.nan, (below + up_to) / (2 * known.size))
+
+
+def _own(
+    judge: str, axis: Axis, values: NDArray[np.float64], known: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return scores in the judge's own unit: of one judge alone nothing has to be comparable."""
+    return values
+
+
+SCALES = {"mean_z": _z, "rank_mean": _rank, "own": _own}
+
+
 def panel_on_axis(
     table: ScoreTable,
     axis: Axis,
@@ -151,13 +188,28 @@ def panel_on_axis(
     base: str | None,
 ) -> AxisPanel:
     """Combine the members' scores of one axis; see `combine`."""
-    reference = _reference(table, base)
+    reference = np.ones(table.model_at.size, dtype=np.bool_)
+    if base is not None:
+        if base not in table.models:
+            raise InputError(
+                f"the base '{base}' is not among the models",
+                why="the panel's scales are fitted on its responses",
+                hint=f"choose one of: {', '.join(table.models)}",
+            )
+        reference = table.model_at == table.models.index(base)
     limits = [thresholds_by_judge[judge].of(axis.name) for judge in members]
     columns, marks = [], []
     for judge, limit in zip(members, limits, strict=True):
         scores = table.scores[judge]
         if how == "majority":
-            columns.append(votes(judge, axis, scores, thresholds_by_judge[judge]))
+            passed = thresholds_by_judge[judge].passed(axis.name, scores)
+            if passed is None:
+                raise InputError(
+                    f"panel: judge '{judge}' has no threshold for {axis.name}",
+                    why="a majority counts the judges whose threshold a response passes",
+                    hint="give or calibrate its threshold, or use another `combine`",
+                )
+            columns.append(np.where(np.isnan(scores), np.nan, passed))
             continue
         # Ranks among the base's scores alone would put all that is better in one place.
         fitted_on = reference if how == "mean_z" else np.ones_like(reference)
@@ -179,20 +231,6 @@ def panel_on_axis(
         threshold=threshold,
         origin=f"panel of {', '.join(members)}: {words}",
     )
-
-
-def _reference(table: ScoreTable, base: str | None) -> NDArray[np.bool_]:
-    """Return which rows scales are fitted on."""
-    if base is None:
-        return np.ones(table.model_at.size, dtype=np.bool_)
-    if base not in table.models:
-        raise InputError(
-            f"the base '{base}' is not among the models",
-            why="the panel's scales are fitted on its responses",
-            hint=f"choose one of: {', '.join(table.models)}",
-        )
-    chosen: NDArray[np.bool_] = table.model_at == table.models.index(base)
-    return chosen
 
 
 def _check(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.metrics.figures import combined, rate_of, score_of
@@ -14,9 +14,6 @@ from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
 from alignstudy.records.robustness import SeedSpread
 from alignstudy.stats.resampling.hierarchical import seed_spread
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _Measured = dict[int, tuple[float, float]]
 

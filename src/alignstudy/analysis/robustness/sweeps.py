@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
+from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreMatrix, mean_over_seeds
 from alignstudy.errors import InputError
@@ -19,11 +20,6 @@ from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.stats.resampling.permutation import sign_flip
 from alignstudy.stats.sweep import rankings, sweep_rates
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from alignstudy.analysis.comparisons.resampling import Resampler
 
 STEPS = 61
 """Thresholds of the default grid."""
@@ -150,7 +146,21 @@ def _pairs(
             at_study = round(float(np.nansum(ours - theirs)), 3)
         # Shares of seeds are single-precision: what rounds to nothing is nothing.
         mean = np.round(np.nansum(differences, axis=1, dtype=np.float64), 3)
-        p_values = _p_values(panel, differences, resampler)
+        # Not corrected, at every threshold; 1 with too few prompts for a test.
+        known = ~np.isnan(differences[0])
+        if known.sum() < MIN_PROMPTS:
+            p_values = np.ones(len(differences))
+        elif panel.several_seeds or panel.clusters is not None:
+            p_values = sign_flip(
+                differences[:, known].astype(np.float64),
+                rng=resampler.rng,
+                flips=_FLIPS,
+                clusters=panel.cluster_of[known],
+            )
+        else:
+            wins, losses = (differences > 0).sum(axis=1), (differences < 0).sum(axis=1)
+            counts = zip(wins.tolist(), losses.tolist(), strict=True)
+            p_values = np.array([mcnemar_exact(won, lost) for won, lost in counts])
         shown = (p_values < LEVEL) & (np.sign(mean) == np.sign(at_study)) & (at_study != 0)
         found.append(
             PairSweep(
@@ -162,23 +172,3 @@ def _pairs(
             )
         )
     return tuple(found)
-
-
-def _p_values(
-    panel: ScoreMatrix, differences: NDArray[np.float32], resampler: Resampler
-) -> NDArray[np.float64]:
-    """Return the uncorrected p-value at every threshold; 1 with too few prompts for a test."""
-    known = ~np.isnan(differences[0])
-    if known.sum() < MIN_PROMPTS:
-        return np.ones(len(differences))
-    if panel.several_seeds or panel.clusters is not None:
-        return sign_flip(
-            differences[:, known].astype(np.float64),
-            rng=resampler.rng,
-            flips=_FLIPS,
-            clusters=panel.cluster_of[known],
-        )
-    wins, losses = (differences > 0).sum(axis=1), (differences < 0).sum(axis=1)
-    return np.array(
-        [mcnemar_exact(int(won), int(lost)) for won, lost in zip(wins, losses, strict=True)]
-    )

@@ -66,6 +66,15 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         for row in rows
     ]
     words = {name: [len(row[name].split()) for row in texts if name in row] for name in names}
+    spreads = {
+        name: {
+            "median": float(median(counts)),
+            # The smallest count that 95 of 100 rows don't exceed.
+            "p95": float(sorted(counts)[-(-95 * len(counts) // 100) - 1]),
+        }
+        for name, counts in words.items()
+        if counts
+    }
     longer = [
         len(row["chosen"].split()) > len(row["rejected"].split())
         for row in texts
@@ -74,15 +83,6 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
     return {
         "rows": len(texts),
         "duplicates": len(texts) - len({tuple(row.items()) for row in texts}),
-        "words": {name: _spread(counts) for name, counts in words.items() if counts},
+        "words": spreads,
         "chosen_longer": sum(longer) / len(longer) if longer else None,
-    }
-
-
-def _spread(counts: Sequence[int]) -> dict[str, float]:
-    """Return the median, and the smallest count that 95 of 100 rows don't exceed."""
-    ordered = sorted(counts)
-    return {
-        "median": float(median(ordered)),
-        "p95": float(ordered[-(-95 * len(ordered) // 100) - 1]),
     }

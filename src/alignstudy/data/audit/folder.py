@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from statistics import median
 
 from alignstudy.data.audit.rows import (
     DataAudit,
@@ -15,7 +16,6 @@ from alignstudy.data.audit.rows import (
     SplitFacts,
     SplitOverlap,
 )
-from alignstudy.data.audit.split_account import PartAccount
 from alignstudy.data.audit.suspicion import Kind, Suspicion, kind_of_reason, suspicions_of
 from alignstudy.data.contamination.near_duplicates import cluster_prompts
 from alignstudy.data.contamination.overlap import overlap_of_texts
@@ -28,6 +28,7 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import Draw, RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Document, Pair, Quarantined
+from alignstudy.stats.intervals import wilson
 
 MAX_CLUSTERED = 10_000
 """Different prompts that are compared with each other for near-duplicates, at most."""
@@ -57,7 +58,12 @@ def audit_data(
         DataError: If the source can't be read.
         UnknownNameError: If there is no such format.
     """
-    parts = _parts(source)
+    files = find_files(source)
+    if files[0].split is None:
+        parts = [_Part("", split, True) for split in MADE_SPLITS]
+    else:
+        names = dict.fromkeys((file.subset, file.split or "") for file in files)
+        parts = [_Part(subset, split, False) for subset, split in names]
     survey = _Survey()
     splits = tuple(_read_part(source, part, fmt, survey) for part in parts)
     return DataAudit(
@@ -85,6 +91,53 @@ class _Part:
 
 
 @dataclass
+class _PartAccount:
+    """Counts the rows of one split of one subset, and measures the responses.
+
+    Attributes:
+        num_rows: Rows read.
+        reasons: Reason -> rows that can't be used.
+        counts: Kind of suspicion (in small letters) -> rows.
+        kinds: "pairs", "demonstrations", "texts" -> usable rows.
+    """
+
+    num_rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    chosen_words: list[int] = field(default_factory=list)
+    rejected_words: list[int] = field(default_factory=list)
+
+    def measure(self, record: Pair | Document) -> None:
+        """Count one usable row, and the words of its responses if it has two."""
+        if isinstance(record, Document):
+            self.kinds["texts"] += 1
+        elif record.rejected is None:
+            self.kinds["demonstrations"] += 1
+        else:
+            self.kinds["pairs"] += 1
+            self.chosen_words.append(len(record.chosen.split()))
+            self.rejected_words.append(len(record.rejected.split()))
+
+    def facts(self, *, subset: str, split: str) -> SplitFacts:
+        """Close the account."""
+        words = zip(self.chosen_words, self.rejected_words, strict=True)
+        longer = [chosen > rejected for chosen, rejected in words if chosen != rejected]
+        return SplitFacts(
+            subset=subset,
+            split=split,
+            rows=self.num_rows,
+            used=dict(self.kinds),
+            quarantined=sum(self.reasons.values()),
+            reasons=dict(self.reasons.most_common()),
+            counts={kind.name.lower(): self.counts[kind.name.lower()] for kind in Kind},
+            longer_chosen=wilson(sum(longer), len(longer)) if longer else None,
+            median_chosen=float(median(self.chosen_words)) if self.chosen_words else None,
+            median_rejected=float(median(self.rejected_words)) if self.rejected_words else None,
+        )
+
+
+@dataclass
 class _Survey:
     """What is known about all rows read so far."""
 
@@ -92,14 +145,6 @@ class _Survey:
     asked: dict[bytes, None] = field(default_factory=dict)
     prompts: Draw[tuple[str, str, str]] = field(default_factory=lambda: Draw(MAX_CLUSTERED, seed=0))
     suspicions: list[Suspicion] = field(default_factory=list)
-
-
-def _parts(source: Path) -> list[_Part]:
-    files = find_files(source)
-    if files[0].split is None:
-        return [_Part("", split, True) for split in MADE_SPLITS]
-    names = dict.fromkeys((file.subset, file.split or "") for file in files)
-    return [_Part(subset, split, False) for subset, split in names]
 
 
 def _rows(
@@ -118,7 +163,7 @@ def _rows(
 
 def _read_part(source: Path, part: _Part, fmt: str, survey: _Survey) -> SplitFacts:
     """Read one part; what has to do with other parts goes into the survey."""
-    account = PartAccount()
+    account = _PartAccount()
     for row in _rows(source, part, fmt):
         account.num_rows += 1
         if isinstance(row, Quarantined):
@@ -129,19 +174,21 @@ def _read_part(source: Path, part: _Part, fmt: str, survey: _Survey) -> SplitFac
         else:
             raw, record = row
             account.measure(record)
+            by_itself: Iterable[tuple[Kind, str]] = ()
+            if isinstance(record, Pair):
+                by_itself = suspicions_of(record)
+                # A prompt that no earlier row asks is searched for near-duplicates.
+                digest, where = _digest([record.prompt]), f"{raw.file}:{raw.line}"
+                if digest not in survey.asked:
+                    survey.asked[digest] = None
+                    survey.prompts.offer(where, (where, raw.split, record.prompt))
             found = [
                 Suspicion(kind=kind, file=raw.file, line=raw.line, detail=detail)
-                for kind, detail in (*_repeated(raw, record, survey), *_by_itself(record))
+                for kind, detail in (*_repeated(raw, record, survey), *by_itself)
             ]
-            _remember_prompt(raw, record, survey)
         account.counts.update(suspicion.kind.name.lower() for suspicion in found)
         survey.suspicions += found
     return account.facts(subset=part.subset, split=part.split)
-
-
-def _by_itself(record: Pair | Document) -> Iterator[tuple[Kind, str]]:
-    if isinstance(record, Pair):
-        yield from suspicions_of(record)
 
 
 def _repeated(raw: RawRow, record: Pair | Document, survey: _Survey) -> Iterator[tuple[Kind, str]]:
@@ -165,17 +212,6 @@ def _digest(texts: Sequence[str]) -> bytes:
         content = text.strip().encode()
         whole.update(len(content).to_bytes(8) + content)
     return whole.digest()
-
-
-def _remember_prompt(raw: RawRow, record: Pair | Document, survey: _Survey) -> None:
-    """Offer a prompt that no earlier row asks to the search for near-duplicates."""
-    if isinstance(record, Document):
-        return
-    digest = _digest([record.prompt])
-    if digest not in survey.asked:
-        survey.asked[digest] = None
-        where = f"{raw.file}:{raw.line}"
-        survey.prompts.offer(where, (where, raw.split, record.prompt))
 
 
 def _near_duplicates(survey: _Survey) -> NearDuplicates:

@@ -157,15 +157,23 @@ class DataAudit:
             for reason, count in split.reasons.items()
         ]
         found = {kind: [split.counts[kind.name.lower()] for split in self.splits] for kind in Kind}
-        kinds = [[kind.value, *map(str, rows)] for kind, rows in found.items() if any(rows)]
+        kinds = [[kind.value, *map(str, each)] for kind, each in found.items() if any(each)]
         review = [[f"{row.file}:{row.line}", row.reason] for row in self.review]
         left = self.num_suspicious - len(review)
+        rows = []
+        for split in self.splits:
+            pairs, longer, words, share = split.used.get("pairs", 0), split.longer_chosen, "", ""
+            if longer is not None:
+                words = f"{split.median_chosen:g} / {split.median_rejected:g}"
+                share = f"{longer.value:.1f} % ({longer.low:.1f} to {longer.high:.1f})"
+            counts = (split.rows, pairs, sum(split.used.values()) - pairs, split.quarantined)
+            rows.append([split.name, *map(str, counts), words, share])
         blocks = [
             f"# Audit of {escaped(self.source)}",
             f"{self.rows:,} rows read, {self.quarantined:,} can't be used;"
             f" {self.num_suspicious:,} rows are worth a look.",
             "## Rows",
-            _table(_ROW_HEADS, [_row_cells(split) for split in self.splits]),
+            _table(_ROW_HEADS, rows),
             "## Why rows can't be used",
             _table(("split", "rows", "reason"), reasons) or "Every row can be used.",
             "## Suspicious rows",
@@ -193,20 +201,6 @@ _ROW_HEADS = (
     "words chosen / rejected",
     "longer one chosen",
 )
-
-
-def _row_cells(split: SplitFacts) -> list[str]:
-    pairs = split.used.get("pairs", 0)
-    longer = split.longer_chosen
-    return [
-        split.name,
-        str(split.rows),
-        str(pairs),
-        str(sum(split.used.values()) - pairs),
-        str(split.quarantined),
-        "" if longer is None else f"{split.median_chosen:g} / {split.median_rejected:g}",
-        "" if longer is None else f"{longer.value:.1f} % ({longer.low:.1f} to {longer.high:.1f})",
-    ]
 
 
 def _near_duplicate_words(found: NearDuplicates) -> str:

@@ -31,7 +31,15 @@ def draw_file_prompts(
         DataError: If the file can't be read, or holds no usable prompt.
     """
     account = Account(f"prompts/{axis.prompts}")
-    rows = list(_prompts(path, account))
+    rows = []
+    for line, row in _rows(path):
+        account.num_read += 1
+        try:
+            text = _text(row)
+        except UnusableRow as unusable:
+            account.quarantined.append(Quarantined(file=path.name, line=line, reason=str(unusable)))
+            continue
+        rows.append(Pair(id=f"{path.name}:{line}", prompt=text, chosen="", rejected=None))
     candidates, excluded = askable(rows, chosen_set.keywords)
     account.excluded.update(excluded)
     account.check_some_used(len(candidates), path)
@@ -44,25 +52,13 @@ def draw_file_prompts(
     prompts, notes = clustered(
         [
             numbered(
-                axis, number, row.prompt if cue else row.prompt.removesuffix(CUE).strip(), row.id
+                axis, number, pair.prompt if cue else pair.prompt.removesuffix(CUE).strip(), pair.id
             )
-            for number, row in enumerate(drawn)
+            for number, pair in enumerate(drawn)
         ]
     )
     account.notes.update(notes)
     return PromptSelection(prompts=tuple(prompts), audits=(account.audit(used=size),))
-
-
-def _prompts(path: Path, account: Account) -> Iterator[Pair]:
-    """Yield the usable prompts, each as a pair without responses; keep account of the rest."""
-    for line, row in _rows(path):
-        account.num_read += 1
-        try:
-            text = _text(row)
-        except UnusableRow as unusable:
-            account.quarantined.append(Quarantined(file=path.name, line=line, reason=str(unusable)))
-            continue
-        yield Pair(id=f"{path.name}:{line}", prompt=text, chosen="", rejected=None)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, object]]:

@@ -9,11 +9,15 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from alignstudy.data.contamination.exclusion import EvaluationDialogues
-from alignstudy.data.select.collect import Collected, collect_pairs
+from alignstudy.data.contamination.exclusion import (
+    SHARES_CALIBRATION,
+    SHARES_VALIDATION,
+    EvaluationDialogues,
+)
+from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import RowSelection, Share
 from alignstudy.errors import DataError
-from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.axes import PUBLISHED, axis_named
 from alignstudy.records import Audit, Axis, Pair
 from alignstudy.settings import Many, Settings, by_axis
 
@@ -71,6 +75,24 @@ class HeldOutSettings(Settings):
         )
 
 
+class CalibrationSettings(HeldOutSettings):
+    """Where the pairs come from on which thresholds are calibrated."""
+
+    part: ClassVar[str] = "calibration"
+    reason: ClassVar[str] = SHARES_CALIBRATION
+    way_out: ClassVar[str] = "give `thresholds` as numbers"
+
+
+class ValidationSettings(HeldOutSettings):
+    """Where the pairs come from on which judges, and implicit rewards, are measured."""
+
+    part: ClassVar[str] = "validation"
+    reason: ClassVar[str] = SHARES_VALIDATION
+    way_out: ClassVar[str] = "leave it out with `validation: null` (judges are then not judged)"
+
+    split: str = Field("test", min_length=1, description="split by name")
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeldOutPairs:
     """The pairs by axis, and what happened to the rows of each.
@@ -95,11 +117,19 @@ def select_held_out(
     source: Path,
     settings: HeldOutSettings,
     *,
-    axes: Sequence[Axis],
-    fmt: str,
+    axes: Sequence[Axis] = PUBLISHED,
+    fmt: str = "auto",
     exclude: EvaluationDialogues | None,
 ) -> HeldOutPairs:
-    """Draw the held-out pairs of each axis.
+    """Draw the held-out pairs of each axis; each keeps its subset, for the accuracy by subset.
+
+    Args:
+        source: Folder or file.
+        settings: What to draw, and for what.
+        axes: The axes that the study has prompts for.
+        fmt: A name of `FORMATS`, or "auto".
+        exclude: Dialogues of the evaluation prompts, and of pairs that were drawn before: no pair
+            may share one. Training rows must leave out the `dialogues` of what is returned.
 
     Raises:
         DataError: If an axis has no usable pair, or only demonstrations without a rejected
@@ -107,7 +137,16 @@ def select_held_out(
     """
     pairs, audits = {}, []
     for axis in axes:
-        found = _collect(source, settings, axis, fmt=fmt, exclude=exclude)
+        selection, part = settings.selection(axis), f"{settings.part}/{axis.prompts}"
+        try:
+            found = collect_pairs(source, selection, part=part, fmt=fmt, exclude=exclude)
+        except DataError as error:
+            raise DataError(
+                f"{settings.part}: {error.what}",
+                why=error.why,
+                hint=f"{error.hint}; or {settings.way_out}",
+                kept=error.kept,
+            ) from error
         if any(pair.rejected is None for pair in found.rows):
             raise DataError(
                 f"{source}: {found.audit.part} holds demonstrations without a rejected response",
@@ -117,23 +156,3 @@ def select_held_out(
         pairs[axis.name] = found.rows
         audits.append(found.audit)
     return HeldOutPairs(pairs=pairs, audits=tuple(audits), reason=settings.reason)
-
-
-def _collect(
-    source: Path,
-    settings: HeldOutSettings,
-    axis: Axis,
-    *,
-    fmt: str,
-    exclude: EvaluationDialogues | None,
-) -> Collected[Pair]:
-    part = f"{settings.part}/{axis.prompts}"
-    try:
-        return collect_pairs(source, settings.selection(axis), part=part, fmt=fmt, exclude=exclude)
-    except DataError as error:
-        raise DataError(
-            f"{settings.part}: {error.what}",
-            why=error.why,
-            hint=f"{error.hint}; or {settings.way_out}",
-            kept=error.kept,
-        ) from error

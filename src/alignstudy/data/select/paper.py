@@ -24,6 +24,7 @@ from alignstudy.records import Audit, Axis, Prompt, Quarantined
 
 NO_KEYWORD = "chosen holds none of the keywords"
 NOT_DRAWN = "not drawn"
+NOT_WHOLE = "chosen is not a whole dialogue, which the paper protocol needs"
 
 
 def draw_paper_prompts(
@@ -39,7 +40,23 @@ def draw_paper_prompts(
     audits: list[Audit] = []
     for axis, chosen_set in sets.items():
         account = Account(f"prompts/{axis.prompts}")
-        rows = _candidates(source, chosen_set, account)
+        rows = []  # (row id, chosen) of the rows with a keyword, in file order
+        for row in read(source, RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)):
+            account.num_read += 1
+            if isinstance(row, Quarantined):
+                account.quarantined.append(row)
+                continue
+            try:
+                chosen = text_of(row, "chosen")
+                if "prompt" in row.fields or not parse_turns(chosen):
+                    raise UnusableRow(NOT_WHOLE)
+            except UnusableRow as unusable:
+                account.quarantined.append(row.quarantined(str(unusable)))
+                continue
+            if not chosen_set.keywords or any(word in chosen for word in chosen_set.keywords):
+                rows.append((row.id, chosen))
+            else:
+                account.excluded[NO_KEYWORD] += 1
         account.check_some_used(len(rows), source)
         if len(rows) < chosen_set.size:
             raise DataError(
@@ -70,25 +87,3 @@ def paper_prompt(chosen: str) -> str:
     if paragraphs[-1].startswith("Assistant:"):
         paragraphs.pop()
     return "\n\n".join(paragraphs)
-
-
-def _candidates(source: Path, chosen_set: PromptSet, account: Account) -> list[tuple[str, str]]:
-    """Return (row id, chosen) of the rows with a keyword, in file order."""
-    rows = []
-    for row in read(source, RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)):
-        account.num_read += 1
-        if isinstance(row, Quarantined):
-            account.quarantined.append(row)
-            continue
-        try:
-            chosen = text_of(row, "chosen")
-            if "prompt" in row.fields or not parse_turns(chosen):
-                raise UnusableRow("chosen is not a whole dialogue, which the paper protocol needs")
-        except UnusableRow as unusable:
-            account.quarantined.append(row.quarantined(str(unusable)))
-            continue
-        if not chosen_set.keywords or any(word in chosen for word in chosen_set.keywords):
-            rows.append((row.id, chosen))
-        else:
-            account.excluded[NO_KEYWORD] += 1
-    return rows

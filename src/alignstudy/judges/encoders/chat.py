@@ -80,10 +80,7 @@ class TextEncoder(Encoder):
                 lambda size: self._fits(self._tokens((_tail(last, size), *rest), words)),
             )
             return Encoded(self._tokens((_tail(last, end), *rest), words), (PROMPT_TRIMMED,))
-        return self._head(words)
-
-    def _head(self, words: str) -> Encoded:
-        """Encode as much of the response's beginning as fits by itself."""
+        # The response is too long by itself: as much of its beginning as fits.
         nothing = (Turn("human", ""),)
         if not self._fits(self._tokens(nothing, "")):
             raise InputError(

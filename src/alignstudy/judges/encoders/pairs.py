@@ -42,22 +42,18 @@ class PairEncoder(Encoder):
 
     def _encode(self, prompt: str, response: str) -> Encoded:
         if self._truncation == "paper":
-            encoding, trimmed = self._as_published(*render(prompt, response, self._rendering))
+            # As the published code did: `tokenizer(prompt, response, truncation=True)`.
+            pair, limit = render(prompt, response, self._rendering), self.max_length
+            encoding = self._tokenizer(*pair, truncation=limit is not None, max_length=limit)
+            kept: list[Any] = encoding.sequence_ids(0)
+            had: list[Any] = self._tokenizer(*pair, verbose=False).sequence_ids(0)
+            sides = ((0, PROMPT_TRIMMED), (1, RESPONSE_TRIMMED))
+            trimmed = [flag for side, flag in sides if kept.count(side) < had.count(side)]
         else:
             encoding, trimmed = self._by_turns(prompt, response)
         if any(map(self._special.holds, (prompt, response))):
             trimmed.append(SPECIAL_TOKEN_TEXT)
         return Encoded({name: list(encoding[name]) for name in encoding}, tuple(trimmed))
-
-    def _as_published(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
-        """Encode as the published code did: `tokenizer(prompt, response, truncation=True)`."""
-        limit = self.max_length
-        encoding = self._tokenizer(prompt, response, truncation=limit is not None, max_length=limit)
-        whole = self._tokenizer(prompt, response, verbose=False)
-        kept: list[Any] = encoding.sequence_ids(0)
-        had: list[Any] = whole.sequence_ids(0)
-        sides = ((0, PROMPT_TRIMMED), (1, RESPONSE_TRIMMED))
-        return encoding, [flag for side, flag in sides if kept.count(side) < had.count(side)]
 
     def _by_turns(self, prompt: str, response: str) -> tuple[BatchEncoding, list[str]]:
         """Encode the whole response, with as much of the prompt's end as fits."""

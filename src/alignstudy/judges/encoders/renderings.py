@@ -55,8 +55,11 @@ def prompt_turns(prompt: str) -> tuple[Turn, ...]:
     as a whole); neighbouring turns of one role are joined by a blank line.
     """
     parsed = dialogue.parse_turns(prompt)
-    begin = prompt.strip() if not parsed else _before_first_tag(prompt)
-    turns = [Turn("human", begin), *parsed]
+    first = len(prompt)
+    if parsed:
+        found = [at for tag in dialogue.STOP_STRINGS if (at := prompt.find(tag)) >= 0]
+        first = 0 if prompt.startswith(("Human:", "Assistant:")) else min(found)
+    turns = [Turn("human", prompt[:first].strip()), *parsed]
     if turns[-1] == Turn("assistant", ""):
         turns.pop()
     joined: list[Turn] = []
@@ -116,20 +119,10 @@ def choose_rendering(
             hint="give calibration pairs, or name the rendering",
         )
     names = [name for name in RENDERINGS if name in scores]
-    accuracy = {name: _accuracy([scores[name][at] for at in whole]) for name in names}
+    accuracy = {}
+    for name in names:
+        pairs = [scores[name][at] for at in whole]
+        points = [0.5 if c == r else float((c or 0.0) > (r or 0.0)) for c, r in pairs]
+        accuracy[name] = sum(points) / len(points)
     best = max(names, key=lambda name: accuracy[name])
     return best, {str(name): share for name, share in accuracy.items()}
-
-
-def _accuracy(pairs: Sequence[tuple[float | None, float | None]]) -> float:
-    """Return the share of pairs in the right order, ties half."""
-    points = [0.5 if c == r else float((c or 0.0) > (r or 0.0)) for c, r in pairs]
-    return sum(points) / len(points)
-
-
-def _before_first_tag(prompt: str) -> str:
-    """Return the words that stand before a dialogue's first role tag."""
-    if prompt.startswith(("Human:", "Assistant:")):
-        return ""
-    first = min(at for tag in dialogue.STOP_STRINGS if (at := prompt.find(tag)) >= 0)
-    return prompt[:first].strip()

@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Self
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.judges.base import JudgeScore
-from alignstudy.judges.kinds.python_settings import PythonSettings
-from alignstudy.judges.kinds.python_source import local_modules, module_file
+from alignstudy.judges.kinds.python_source import PythonSettings, local_modules, module_file
 from alignstudy.progress import SILENT, Progress
 
 Rate = Callable[[list[tuple[str, str]]], Sequence[float | None]]
@@ -139,7 +138,14 @@ def _imported(call: str, folder: Path) -> Rate:
     module_name, _, name = call.partition(":")
     wanted = module_file(module_name, folder)
     with _looked_for_in(folder):
-        _forget(module_name, folder)
+        # What was imported of a judge's own files, here or in another study's folder, is forgotten.
+        names = {part.partition(".")[0] for part in local_modules(module_name, folder)}
+        places = (Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1])
+        installed = [place.resolve() for place in places]
+        for part in [part for part in sys.modules if part.partition(".")[0] in names]:
+            file = getattr(sys.modules[part], "__file__", None)
+            if file and not any(map(Path(file).resolve().is_relative_to, installed)):
+                del sys.modules[part]
         try:
             module = importlib.import_module(module_name)
         except Exception as error:  # a user's module may raise anything
@@ -177,16 +183,3 @@ def _looked_for_in(folder: Path) -> Iterator[None]:
     finally:
         sys.path.remove(str(folder))
         sys.dont_write_bytecode = written
-
-
-def _forget(module_name: str, folder: Path) -> None:
-    """Forget what was imported of a judge's own files, here or in another study's folder."""
-    names = {name.partition(".")[0] for name in local_modules(module_name, folder)}
-    places = (Path(sys.prefix), Path(sys.base_prefix), Path(importlib.__file__).parents[1])
-    installed = [place.resolve() for place in places]
-    for name in list(sys.modules):
-        file = getattr(sys.modules[name], "__file__", None)
-        if name.partition(".")[0] not in names or not file:
-            continue
-        if not any(Path(file).resolve().is_relative_to(place) for place in installed):
-            del sys.modules[name]

@@ -1,15 +1,35 @@
-"""What a user's judge is made of: its files, found without running them."""
+"""What a user's judge is made of: its settings, and its files, found without running them."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from alignstudy.errors import InputError
-from alignstudy.judges.kinds.python_settings import PythonSettings
+from alignstudy.settings import Settings
+
+
+class PythonSettings(Settings):
+    """Which function rates, and which way its numbers count."""
+
+    use: Literal["python"] = "python"
+    call: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="`module:function`, in the current folder or installed. It gets a list of"
+        " (prompt, response) and returns as many numbers, or None where it has none.",
+    )
+    better: Literal["higher", "lower"] = Field(
+        "higher", description="Which way it counts; lower: numbers are negated."
+    )
+    measures: str = Field(
+        "both", description="The axis whose responses it may score, by its name; both: all axes."
+    )
+    batch_size: int = Field(64, ge=1, description="Most pairs a call.")
 
 
 def source_digest(settings: PythonSettings, folder: Path | None = None) -> str:
@@ -82,7 +102,20 @@ def local_modules(name: str, folder: Path) -> dict[str, Path]:
             if file is None or part in found:
                 continue
             found[part] = file
-            todo += _imports(part, file)
+            try:
+                tree = ast.parse(file.read_bytes())
+            except (SyntaxError, ValueError) as error:
+                raise InputError(
+                    f"the judge's module {file} is no Python", why=str(error), hint="fix the file"
+                ) from error
+            package = part.split(".") if file.name == "__init__.py" else part.split(".")[:-1]
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Import):
+                    todo += [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    above = package[: len(package) - node.level + 1] if node.level else []
+                    base = ".".join([*above, *([node.module] if node.module else [])])
+                    todo += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return found
 
 
@@ -93,25 +126,6 @@ def _local_file(name: str, folder: Path) -> Path | None:
         if file.is_file():
             return file.resolve()
     return None
-
-
-def _imports(name: str, file: Path) -> Iterator[str]:
-    """Name the modules that a file may import, anywhere in it."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        raise InputError(
-            f"the judge's module {file} is no Python", why=str(error), hint="fix the file"
-        ) from error
-    package = name.split(".") if file.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _with_parents(name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from alignstudy.errors import GuardError
 from alignstudy.judges.base import MAX_INCOMPLETE_SHARE, Judge, batch_effect
@@ -13,14 +13,11 @@ from alignstudy.judges.quality.held_out import (
     length_preference,
     score_pairs,
 )
-from alignstudy.judges.quality.probe_shifts import probe_shifts
+from alignstudy.judges.quality.probes import probe_shifts
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Estimate
+from alignstudy.records import Estimate, Pair
 from alignstudy.records.evidence import JudgeQuality, ReliabilityBin
-
-if TYPE_CHECKING:
-    from alignstudy.records import Pair
 
 MIN_PAIRS_FOR_DIRECTION = 50
 """With fewer pairs nothing is concluded about a judge's direction."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, MetricError
 from alignstudy.records import Pair
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,28 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
     Raises:
         MetricError: If there are no pairs, lengths differ, or a score is not finite.
     """
-    import numpy as np
-
-    better, worse = _checked(chosen, rejected)
+    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (chosen, rejected))
+    if better.ndim != 1 or better.shape != worse.shape or better.size == 0:
+        raise MetricError(
+            f"no threshold fits {better.shape} chosen and {worse.shape} rejected scores",
+            why="it takes one score of each a pair, and at least one pair",
+            hint="give the calibration split pairs with both responses",
+        )
+    if not (np.isfinite(better).all() and np.isfinite(worse).all()):
+        raise MetricError(
+            "a calibration score is not a finite number",
+            hint="leave out the pairs that the judge couldn't score, and report how many",
+        )
     pooled = np.concatenate([better, worse])
-    thresholds, is_gap = _candidates(np.unique(pooled))
+    # One threshold a gap between sorted distinct scores, and one below and at their ends.
+    values = np.unique(pooled)
+    low, high = values[:-1], values[1:]
+    middle = low / 2 + high / 2
+    # Between neighbouring floats there is no middle; the lower one decides as the gap does.
+    middle = np.where((middle >= low) & (middle < high), middle, low)
+    thresholds = np.concatenate([[np.nextafter(values[0], -np.inf)], middle, values[-1:]])
+    is_gap = np.ones(thresholds.size, dtype=bool)
+    is_gap[[0, -1]] = False
     # Integer counts, not shares: equally good thresholds must compare as equal.
     right = (better.size - np.searchsorted(np.sort(better), thresholds, side="right")) + (
         np.searchsorted(np.sort(worse), thresholds, side="right")
@@ -95,36 +112,3 @@ def as_judged(
     if protocol == "paper":
         prompt = prompt.removesuffix(CUE).strip()
     return (prompt, pair.chosen.strip()), (prompt, pair.rejected.strip())
-
-
-def _candidates(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """One threshold a gap between sorted distinct scores, and one below and at their ends."""
-    import numpy as np
-
-    low, high = values[:-1], values[1:]
-    middle = low / 2 + high / 2
-    # Between neighbouring floats there is no middle; the lower one decides as the gap does.
-    middle = np.where((middle >= low) & (middle < high), middle, low)
-    thresholds = np.concatenate([[np.nextafter(values[0], -np.inf)], middle, values[-1:]])
-    is_gap = np.ones(thresholds.size, dtype=bool)
-    is_gap[[0, -1]] = False
-    return thresholds, is_gap
-
-
-def _checked(chosen: ArrayLike, rejected: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Refuse scores that no threshold can be chosen on."""
-    import numpy as np
-
-    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (chosen, rejected))
-    if better.ndim != 1 or better.shape != worse.shape or better.size == 0:
-        raise MetricError(
-            f"no threshold fits {better.shape} chosen and {worse.shape} rejected scores",
-            why="it takes one score of each a pair, and at least one pair",
-            hint="give the calibration split pairs with both responses",
-        )
-    if not (np.isfinite(better).all() and np.isfinite(worse).all()):
-        raise MetricError(
-            "a calibration score is not a finite number",
-            hint="leave out the pairs that the judge couldn't score, and report how many",
-        )
-    return better, worse

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.judges.base import Judge, JudgeScore
 from alignstudy.judges.quality.calibrate import as_judged
@@ -14,10 +17,6 @@ from alignstudy.progress import SILENT, Progress
 from alignstudy.records import DECIMALS, Estimate, Pair
 from alignstudy.records.evidence import LengthPreference, PairAccuracy
 from alignstudy.stats.intervals import wilson
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 ALL = "all"
 """The subset that holds all pairs of an axis."""
@@ -41,8 +40,6 @@ class ScoredPairs:
     @cached_property
     def whole(self) -> NDArray[np.int64]:
         """Numbers of the pairs of which both responses have a score."""
-        import numpy as np
-
         return np.flatnonzero(np.isfinite(self.scores).all(axis=1))
 
     @property
@@ -53,8 +50,6 @@ class ScoredPairs:
     @property
     def missing(self) -> int:
         """Responses without a score."""
-        import numpy as np
-
         return int(np.isnan(self.scores).sum())
 
     @property
@@ -77,8 +72,6 @@ def score_pairs(
     Raises:
         DataError: If a pair has no rejected response.
     """
-    import numpy as np
-
     items = tuple(item for pair in pairs for item in as_judged(pair, protocol))
     scores = np.array(rounded(judge.score(items, progress=progress)), dtype=np.float64)
     return ScoredPairs(
@@ -96,8 +89,6 @@ def rounded(scores: Sequence[JudgeScore]) -> list[float]:
 
 def accuracies(scored: ScoredPairs) -> list[PairAccuracy]:
     """Return the pairwise accuracy on all pairs of an axis, then on each subset that is named."""
-    import numpy as np
-
     differences = scored.differences
     subsets = np.array([scored.subsets[at] for at in scored.whole], dtype=object)
     named = [subset for subset in dict.fromkeys(subsets.tolist()) if subset]
@@ -133,8 +124,6 @@ def length_preference(scored: ScoredPairs) -> LengthPreference | None:
     Length is in characters of the stripped response. Pairs of equal length, and those without two
     scores, enter neither share. None if no pair is left.
     """
-    import numpy as np
-
     lengths = np.array([len(response) for _, response in scored.items]).reshape(-1, 2)
     longer = np.sign(lengths[scored.whole, 0] - lengths[scored.whole, 1])
     differ = longer != 0

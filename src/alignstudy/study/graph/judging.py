@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from alignstudy.judges import code_of
-from alignstudy.judges.axes import measured_axes
-from alignstudy.judges.quality.independence import independence_notes
+from alignstudy.judges.base import measured_axes
+from alignstudy.judges.presets import independence_notes
 from alignstudy.study.settings.axes import Limits, SweepSettings
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.study import StudySettings

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from alignstudy.analysis.claims.claims import claim_faults
-from alignstudy.data.select.calibration import CalibrationSettings
+from alignstudy.data.select.held_out import CalibrationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.world.generate import WorldSettings
-from alignstudy.judges.axes import measured_axes
+from alignstudy.judges.base import measured_axes
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings
 from alignstudy.metrics import METRICS

@@ -9,7 +9,7 @@ from pathlib import Path
 from alignstudy.data.select.prompt_settings import PromptSet
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import NotFetchedError
-from alignstudy.judges.axes import measured_axes
+from alignstudy.judges.base import measured_axes
 from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
 from alignstudy.study.settings.study import WORLD, StudySettings
 

@@ -13,10 +13,9 @@ from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.data import FORMATS
-from alignstudy.data.select.calibration import CalibrationSettings
+from alignstudy.data.select.held_out import CalibrationSettings, ValidationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings, filled_in
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.data.select.validation import ValidationSettings
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings

@@ -16,13 +16,16 @@ from alignstudy.data.contamination.exclusion import (
     EvaluationDialogues,
 )
 from alignstudy.data.contamination.overlap import Overlap, overlap
-from alignstudy.data.select.calibration import CalibrationSettings, select_calibration
 from alignstudy.data.select.collect import collect
-from alignstudy.data.select.held_out import HeldOutPairs
+from alignstudy.data.select.held_out import (
+    CalibrationSettings,
+    HeldOutPairs,
+    ValidationSettings,
+    select_held_out,
+)
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.data.select.validation import ValidationSettings, select_validation
 from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import Audit, Pair, Prompt, Quarantined, read_rows, write_rows
@@ -89,16 +92,14 @@ class SelectPrompts(Stage):
         audits, taken = list(selected.audits), selected.dialogues
         if self.calibration is not None:
             axes = [axis for axis in self.settings.sets if axis.name in self.calibrated]
-            found = select_calibration(
+            found = select_held_out(
                 path, self.calibration, axes=axes, fmt=self.format, exclude=taken
             )
             audits += _write_pairs(found, CALIBRATION_PAIRS, job.out)
             taken = taken | found.dialogues
         if self.validation is not None:
             axes = [axis for axis in self.settings.sets if self.validation.has(axis)]
-            held = select_validation(
-                path, self.validation, axes=axes, fmt=self.format, exclude=taken
-            )
+            held = select_held_out(path, self.validation, axes=axes, fmt=self.format, exclude=taken)
             audits += _write_pairs(held, VALIDATION_PAIRS, job.out)
         write_rows(job.out / AUDITS, audits)
         return {"prompts": len(selected.prompts)}

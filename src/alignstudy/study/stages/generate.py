@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
-from alignstudy.judges.cache import ScoreCache, cached
+from alignstudy.judges.cache import CachedJudge, ScoreCache
 from alignstudy.records import Response, Score, StopReason, read_rows, write_rows
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import NotCountableError, token_lengths
@@ -126,7 +126,7 @@ class ScoreResponses(JudgeStage):
         ]
         answered = [r for r in responses if r.stop_reason is not StopReason.TOO_LONG]
         inputs = {name: v for name, v in self.fingerprint_inputs.items() if name != "responses"}
-        judge = cached(self.judge.build(job), ScoreCache(job.scores), digest(inputs))
+        judge = CachedJudge(self.judge.build(job), ScoreCache(job.scores), digest(inputs))
         items = [(response.prompt, response.text) for response in answered]
         scores = judge.score(items, progress=job.progress)
         given = dict(zip((r.prompt_id for r in answered), scores, strict=True))
