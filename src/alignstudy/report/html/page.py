@@ -23,8 +23,7 @@ from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables.run import facts_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
-from alignstudy.report.text.known_defects import known_defects
-from alignstudy.report.text.limitations import limitations
+from alignstudy.report.text.limitations import known_defects, limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
 from alignstudy.settings import as_yaml

@@ -9,10 +9,10 @@ from alignstudy.report.html.untrusted import visible
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*{}\[\]|~#$!]|(?<![^\W_])_|_(?![^\W_])")
-_NUMBERS = re.compile(r"\[[-\u2212+]?[\d.,]+, [-\u2212+]?[\d.,]+\](?![(:\[])")
+_NUMBERS = re.compile(r"(\[[-\u2212+]?[\d.,]+, [-\u2212+]?[\d.,]+\])(?![(:\[])")
 # Renderers make links of bare addresses, and mentions of "@name", after they took escapes away;
 # a code span around the mark that gives them away is what they leave alone.
-_TRIGGERS = re.compile(r"://|(?<![\w.])www\.|@|(?<=:)/(?=/)|(?i:(?<=mailto)|(?<=xmpp)):")
+_TRIGGERS = re.compile(r"(://|(?<![\w.])www\.|@|(?<=:)/(?=/)|(?i:(?<=mailto)|(?<=xmpp)):)")
 _AT_START = re.compile(r"^(?:[-+=](?=[-+=\s]|$)|\d+(?=[.)](?:\s|$)))")
 
 
@@ -22,12 +22,8 @@ def inert(text: str) -> str:
     Intervals as this package writes them, `[1.0, 2.0]`, keep their brackets.
     """
     line = " ".join(visible(text).replace(NO_BREAK, " ").split())
-    pieces, end = [], 0
-    for found in _NUMBERS.finditer(line):
-        pieces += [_escaped(line[end : found.start()]), found[0]]
-        end = found.end()
-    pieces.append(_escaped(line[end:]))
-    text = "".join(pieces)
+    pieces = enumerate(_NUMBERS.split(line))  # what the expression found is in odd places
+    text = "".join(piece if place % 2 else _escaped(piece) for place, piece in pieces)
     # The start of a line must not make a list, a heading or a rule.
     start = _AT_START.match(text)
     if start is None:
@@ -38,11 +34,8 @@ def inert(text: str) -> str:
 
 def _escaped(text: str) -> str:
     """Escape what means something inside a line."""
-    parts, end = [], 0
-    for found in _TRIGGERS.finditer(text):
-        parts += [_marks(text[end : found.start()]), f"`{found[0]}`"]
-        end = found.end()
-    return "".join((*parts, _marks(text[end:])))
+    pieces = enumerate(_TRIGGERS.split(text))
+    return "".join(f"`{piece}`" if place % 2 else _marks(piece) for place, piece in pieces)
 
 
 def _marks(text: str) -> str:
