@@ -17,7 +17,6 @@ from typing import Any
 
 from alignstudy.formatting import listing, plural
 from alignstudy.report.html.sections import TITLES, sections
-from alignstudy.report.html.untrusted import visible, visible_values
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables.run import facts_table
@@ -26,6 +25,7 @@ from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.limitations import known_defects, limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
+from alignstudy.report.untrusted import visible, visible_values
 from alignstudy.settings import as_yaml
 
 _NUM_STATIC_PROMPTS = 20

@@ -18,7 +18,7 @@ from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import ScoredResponse
 from alignstudy.report.exports import counts
-from alignstudy.report.html.untrusted import visible
+from alignstudy.report.untrusted import visible
 
 MAX_RESPONSES = 12_000
 """More would make a file that browsers open slowly; the rest is in the run's responses folder."""

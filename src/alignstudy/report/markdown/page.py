@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables import comparisons, judges, results, robustness
 from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.write import markdown_table
@@ -18,6 +17,7 @@ from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
+from alignstudy.report.untrusted import inert
 
 
 def render_markdown(inputs: ReportInputs) -> str:

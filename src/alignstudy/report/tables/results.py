@@ -18,7 +18,6 @@ from alignstudy.report.tables.table import (
     numeric,
     rounded,
 )
-from alignstudy.report.text.stamps import is_stamped
 from alignstudy.stats.power.planning import ALPHA
 
 
@@ -73,7 +72,7 @@ def _estimates(
     columns = [
         numeric(
             f"{metric.heading} (judge below floor)"
-            if is_stamped(findings, analysis.judge, metric)
+            if any(findings.is_below_floor(analysis.judge, axis) for axis in metric.axes)
             else metric.heading,
             f"estimates.{metric.name}",
             estimated(metric.digits),

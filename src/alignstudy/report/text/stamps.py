@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import NO_BREAK, interval, listing, percent, short
-from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality
 from alignstudy.report.inputs import ReportInputs
@@ -13,11 +12,6 @@ from alignstudy.report.inputs import ReportInputs
 def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
     """Return the axes on which a judge lies below its floor; verdicts go by the same rule."""
     return tuple(axis for axis in findings.first.axes if findings.is_below_floor(judge, axis.name))
-
-
-def is_stamped(findings: Findings, judge: str, metric: Metric) -> bool:
-    """Return whether a metric rests on an axis where its judge is below its floor."""
-    return any(findings.is_below_floor(judge, axis) for axis in metric.axes)
 
 
 def run_stamp(inputs: ReportInputs) -> str:
