@@ -177,9 +177,8 @@ def _by_judge(findings: Findings, analysis: Analysis) -> dict[str, tuple[Table, 
 
 def _block(*tables: Table, folded: Table | None = None) -> Block:
     """Put tables together: empty ones left out, long ones folded, and one in any case."""
-    filled = [table for table in tables if table.rows]
-    long = [table for table in filled if len(table.rows) > LONG]
+    long = [table for table in tables if len(table.rows) > LONG]
     if folded is not None and folded.rows:
         long.append(folded)
-    short = tuple(table for table in filled if len(table.rows) <= LONG)
+    short = tuple(table for table in tables if 0 < len(table.rows) <= LONG)
     return Block(tables=short, folded=tuple(long))

@@ -114,15 +114,11 @@ def _kept(
 
     An axis with fewer than its share leaves room to the others.
     """
-    wanted = set(first)
     by_axis = {axis: [key for key in grouped if key[0] == axis] for axis in axes}
-    room = most
     chosen: set[tuple[str, str]] = set()
     for place, axis in enumerate(sorted(axes, key=lambda one: len(by_axis[one]))):
-        share = room // (len(axes) - place)
-        ranked = sorted(by_axis[axis], key=lambda key: key[1] not in wanted)[:share]
-        chosen.update(ranked)
-        room -= len(ranked)
+        share = (most - len(chosen)) // (len(axes) - place)
+        chosen.update(sorted(by_axis[axis], key=lambda key: key[1] not in first)[:share])
     return [key for axis in axes for key in by_axis[axis] if key in chosen]
 
 

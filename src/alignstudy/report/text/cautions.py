@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.notes import MOST_APART
@@ -138,22 +138,16 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
 def _hygiene(analysis: Analysis) -> Iterator[str]:
     """Warn of responses that run on or repeat themselves; notes tell where models differ in it."""
     for axis in analysis.axes:
-        name = f"{axis.prompts} prompts"
         rows = {m.model: m.hygiene[axis.name] for m in analysis.models if axis.name in m.hygiene}
         tags = {model: row.role_tag for model, row in rows.items()}
-        if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
-            yield from _share(name, "run on into a further turn", tags, ROLE_TAG_SHARE)
         loops = {model: row.repetition for model, row in rows.items()}
-        yield from _share(
-            name, "repeat themselves (over 30\u00a0% of the 4-grams)", loops, REPETITION_SHARE
-        )
-
-
-def _share(name: str, what: str, shares: Mapping[str, float], limit: float) -> Iterator[str]:
-    """Warn of a share above a limit, model by model."""
-    if any(share > limit for share in shares.values()):
-        who = listing([f"{model} {percent(share, 0)}" for model, share in shares.items()])
-        yield f"On {name}, responses that {what}: {who}."
+        found = {"repeat themselves (over 30\u00a0% of the 4-grams)": (loops, REPETITION_SHARE)}
+        if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
+            found = {"run on into a further turn": (tags, ROLE_TAG_SHARE), **found}
+        for what, (shares, limit) in found.items():
+            if any(share > limit for share in shares.values()):
+                who = listing([f"{model} {percent(share, 0)}" for model, share in shares.items()])
+                yield f"On {axis.prompts} prompts, responses that {what}: {who}."
 
 
 def _unmoved(inputs: ReportInputs) -> Iterator[str]:

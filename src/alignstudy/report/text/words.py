@@ -48,6 +48,13 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JS
     return found
 
 
+def prompts_in_words(inputs: ReportInputs) -> str:
+    """Return how many prompts of each axis have a response; "" if none has."""
+    asked = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in inputs.responses})
+    axes = [axis for axis in inputs.analyses[0].axes if asked[axis.name]]
+    return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes])
+
+
 def _models(settings: Mapping[str, Any], analysis: Analysis) -> Iterator[str]:
     """Return which models are compared, on which base they stand, and what they learned from."""
     recipes = setting(settings, "recipes") or {}
@@ -78,11 +85,9 @@ def _models(settings: Mapping[str, Any], analysis: Analysis) -> Iterator[str]:
 
 def _responses(inputs: ReportInputs) -> Iterator[str]:
     """Return how many prompts there were, and how responses were made."""
-    asked = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in inputs.responses})
-    axes = [axis for axis in inputs.analyses[0].axes if asked[axis.name]]
-    if axes:
-        sizes = [plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes]
-        yield f"Every model answered the same {listing(sizes)}."
+    asked = prompts_in_words(inputs)
+    if asked:
+        yield f"Every model answered the same {asked}."
     cap = setting(inputs.settings, "generation.max_new_tokens")
     if cap is None:
         return
