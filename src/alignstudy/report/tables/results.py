@@ -85,14 +85,12 @@ def _estimates(
 
 def _methods(analysis: Analysis, metrics: Sequence[Metric]) -> str:
     """Say by which method each column's intervals were made."""
-    made = []
-    for metric in metrics:
-        estimates = [model.estimates.get(metric.name) for model in analysis.models]
-        found = {item.method: item.level for item in estimates if item is not None}
-        made += [
-            f"{metric.title} {100 * level:g}{NO_BREAK}% {method.replace('wilson', 'Wilson')}"
-            for method, level in found.items()
-        ]
+    made = dict.fromkeys(
+        f"{metric.title} {100 * item.level:g}{NO_BREAK}% {item.method.replace('wilson', 'Wilson')}"
+        for metric in metrics
+        for model in analysis.models
+        if (item := model.estimates.get(metric.name)) is not None
+    )
     return f" Intervals: {', '.join(made)}." if made else ""
 
 

@@ -8,6 +8,7 @@ thing said.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -67,7 +68,7 @@ def answer(findings: Findings) -> Answer:
     stamp = stamp_in_words(findings)
     lead = lead_in_words(first, metric)
     if findings.verdicts:
-        found = [_claims_in_words(findings.verdicts), *_verdict_sentences(findings.verdicts)]
+        found = _from_verdicts(findings.verdicts)
     else:
         found = _from_comparisons(first, metric)
     room = MOST_SENTENCES - (2 if stamp else 1)
@@ -79,23 +80,19 @@ def answer(findings: Findings) -> Answer:
     return Answer(headline=" ".join(filter(None, (stamp, lead))), sentences=tuple(kept))
 
 
-def _claims_in_words(verdicts: Sequence[Verdict]) -> str:
-    """Return how many claims were stated and what became of them."""
-    amounts = [(sum(item.verdict == name for item in verdicts), name) for name in VERDICTS]
-    if len(verdicts) == 1:
-        return f"The claim that was stated ({verdicts[0].claim}) is {verdicts[0].verdict}."
-    said = [f"{amount} {name}" for amount, name in amounts if amount]
-    verb = "is" if said[0].startswith("1 ") else "are"
+def _from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what became of the claims; then by kind of verdict the first, with their evidence."""
+    amounts = Counter(item.verdict for item in verdicts)
+    first, *rest = [name for name in VERDICTS if amounts[name]]
     claims = plural(len(verdicts), "claim")
-    if len(said) == 1:
-        return f"All {claims} that were stated are {said[0].split(' ', 1)[1]}."
-    first, rest = said[0].replace(" ", f" {verb} ", 1), listing(said[1:])
-    return f"Of {claims} that were stated, {first}, {rest}."
-
-
-def _verdict_sentences(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return a sentence for each kind of verdict: the first claims with their evidence."""
-    sentences = []
+    if len(verdicts) == 1:
+        sentences = [f"The claim that was stated ({verdicts[0].claim}) is {first}."]
+    elif not rest:
+        sentences = [f"All {claims} that were stated are {first}."]
+    else:
+        verb = "is" if amounts[first] == 1 else "are"
+        others = listing([f"{amounts[name]} {name}" for name in rest])
+        sentences = [f"Of {claims} that were stated, {amounts[first]} {verb} {first}, {others}."]
     for names, heading in _GROUPS:
         group = [item for item in verdicts if item.verdict in names]
         said = []
