@@ -7,16 +7,7 @@ from collections.abc import Sequence
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.formatting import (
-    ABSENT,
-    NO_BREAK,
-    count,
-    interval,
-    number,
-    p_value,
-    percent,
-    short,
-)
+from alignstudy.formatting import ABSENT, NO_BREAK, count, interval, number, p_value, percent, short
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import ScoredResponse
 from alignstudy.records.robustness import Power

@@ -118,8 +118,7 @@ def improvement_table(analysis: Analysis) -> Table:
 
 def _improvement(item: Improvement) -> Cell:
     relative = item.relative_percent
-    known = relative is not None
-    detail = f"{number(relative, 2, signed=True)}{NO_BREAK}%" if known else "base is 0"
+    detail = "base is 0" if relative is None else f"{number(relative, 2, signed=True)}{NO_BREAK}%"
     return Cell(number(item.points, 1, signed=True), detail)
 
 
