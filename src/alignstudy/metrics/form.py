@@ -91,7 +91,9 @@ def echoes(prompt: str, response: str) -> bool:
     Either the whole turn stands in the response, or the response stands in the turn. Case,
     punctuation and role tags at the response's beginning don't matter.
     """
-    turn = _plain(_last_turn(prompt))
+    # The last turn that has any words; of a text without role tags, all.
+    spoken = [turn.text for turn in parse_turns(prompt) if turn.text] or [prompt]
+    turn = _plain(spoken[-1])
     answer = _plain(_TAGS.sub("", response))
     if turn.count(" ") - 1 >= FEWEST_WORDS and turn in answer:
         return True
@@ -108,12 +110,6 @@ def echo_share(prompts: Sequence[str], responses: Sequence[str]) -> float:
         raise MetricError(f"echo_share needs pairs: {len(prompts)} prompts, {len(responses)} texts")
     flags = [echoes(prompt, text) for prompt, text in zip(prompts, responses, strict=True)]
     return share(flags)
-
-
-def _last_turn(prompt: str) -> str:
-    """Return the words of the last turn that has any; of a text without role tags, all."""
-    spoken = [turn.text for turn in parse_turns(prompt) if turn.text]
-    return spoken[-1] if spoken else prompt
 
 
 def _plain(text: str) -> str:

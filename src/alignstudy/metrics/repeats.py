@@ -93,8 +93,10 @@ def longest_stretch(found: Sequence[str]) -> int:
     """
     longest = 0
     for period in _periods(found):
-        run = _longest_run(found, period)
-        longest = max(longest, run + period if run >= period else 0)
+        run = 0  # of words that each come again a period later
+        for first, second in zip(found, found[period:], strict=False):
+            run = run + 1 if first == second else 0
+            longest = max(longest, run + period if run >= period else 0)
     return longest
 
 
@@ -121,15 +123,6 @@ def _periods(found: Sequence[str]) -> set[int]:
     return doubled | {distance for distance in distances if distance <= most}
 
 
-def _longest_run(found: Sequence[str], period: int) -> int:
-    """Return the longest run of words that each come again a period later."""
-    longest = run = 0
-    for first, second in zip(found, found[period:], strict=False):
-        run = run + 1 if first == second else 0
-        longest = max(longest, run)
-    return longest
-
-
 def distinct(
     said: Iterable[Sequence[str]], *, size: int, budget: int | None = None
 ) -> float | None:
@@ -153,23 +146,14 @@ def distinct(
     """
     if size < 1 or (budget is not None and budget < 0):
         raise MetricError(f"distinct is not defined for size {size} and budget {budget}")
-    total, seen = 0, set()
-    for found in _within(said, budget):
-        grams = ngrams([word.lower() for word in found], size)
+    total, seen, left = 0, set(), budget
+    for found in said:
+        grams = ngrams([word.lower() for word in found[:left]], size)
         total += len(grams)
         seen.update(grams)
-    return len(seen) / total if total else None
-
-
-def _within(said: Iterable[Sequence[str]], budget: int | None) -> Iterable[Sequence[str]]:
-    """Return the words of each response until the budget is spent."""
-    left = budget
-    for found in said:
-        yield found if left is None else found[:left]
         if left is not None:
             left -= min(left, len(found))
-            if left == 0:
-                return
+    return len(seen) / total if total else None
 
 
 REPETITION = Metric(kind="repetition", title="repetitive responses", of=repetitive_share)

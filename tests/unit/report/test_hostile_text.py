@@ -16,11 +16,10 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.cli.console import safe
 from alignstudy.report.figures import write_figures
 from alignstudy.report.html.page import render_report
-from alignstudy.report.html.untrusted import visible
 from alignstudy.report.markdown.page import render_markdown
-from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables.table import Table
 from alignstudy.report.tables.write import csv_text
+from alignstudy.report.untrusted import inert, visible
 
 BAD = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 IDS = range(len(HOSTILE))

@@ -13,8 +13,8 @@ import alignstudy.report.html
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.report.html.page import render_report
-from alignstudy.report.html.untrusted import visible
 from alignstudy.report.html.viewer import viewer_data
+from alignstudy.report.untrusted import visible
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from report_fixtures import JUDGE, analysed, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.report.markdown.page import render_markdown
-from alignstudy.report.markdown.text import inert
 from alignstudy.report.tables.table import Cell, Column, Table, numeric
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
+from alignstudy.report.untrusted import inert
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 

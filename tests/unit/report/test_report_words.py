@@ -10,18 +10,9 @@ from alignstudy.formatting import duration, listing, number, p_in_words, p_value
 from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.records.robustness import Power
-from alignstudy.report.tables import (
-    claims,
-    comparisons,
-    cost,
-    form,
-    judges,
-    results,
-    robustness,
-    run,
-)
+from alignstudy.report.tables import comparisons, judges, results, robustness, run
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
-from alignstudy.report.text.known_defects import known_defects
+from alignstudy.report.text.limitations import known_defects
 from alignstudy.report.text.words import study_in_words
 
 AXES = ("harmless", "helpful")
@@ -234,11 +225,11 @@ class TestTables:
             results.improvement_table(analysis),
             comparisons.comparisons_table(analysis, comparisons.mean_first(analysis)),
             comparisons.comparisons_table(analysis, analysis.scores),
-            form.hygiene_table(analysis),
-            form.wording_table(analysis),
+            results.hygiene_table(analysis),
+            results.wording_table(analysis),
             robustness.thresholds_table(given.analyses),
             run.records_table(({"a": 1}, {"b": "x", "a": None}), title="t"),
-            cost.costs_table(({"stage": "a", "seconds": 75.0}, {"tokens": 3})),
+            run.costs_table(({"stage": "a", "seconds": 75.0}, {"tokens": 3})),
             run.audit_table(given.audits),
             run.training_table(given.training),
             run.facts_table({"a": {"b": [1, 2], "c": [{"d": None}]}}, "Fact", title="t"),
@@ -281,7 +272,7 @@ class TestTables:
         assert (cells[9].text, cells[9].detail) == ("1,087", "\u2265\u00a014.2 seen")
 
     def test_times_are_written_for_people(self):
-        table = cost.costs_table(({"stage": "train", "seconds": 7500.0, "tokens": 12345},))
+        table = run.costs_table(({"stage": "train", "seconds": 7500.0, "tokens": 12345},))
         assert table.heads == ("Stage", "Time", "Tokens")
         assert self.cells(table) == [["train", "2\u00a0h 5\u00a0min", "12,345"]]
 
@@ -326,7 +317,7 @@ class TestTables:
     def test_parts_of_a_claim_follow_it(self):
         part = Verdict(claim="p", verdict="contradicted", evidence="")
         whole = Verdict(claim="w", verdict="contradicted", evidence="e", parts=(part,))
-        rows = claims.verdicts_table((whole,)).cells
+        rows = comparisons.verdicts_table((whole,)).cells
         assert [row[0].text for row in rows] == ["w", "part: p"]
         assert {row[1].kind for row in rows} == {"bad"}
 

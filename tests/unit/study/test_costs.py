@@ -15,7 +15,7 @@ from alignstudy.report.stored import (
     write_findings,
     write_report_data,
 )
-from alignstudy.report.tables import cost
+from alignstudy.report.tables import run
 from alignstudy.study.cost import meter as metering
 from alignstudy.study.cost.meter import Meter, cost_row
 from alignstudy.study.graph.stage import Stage
@@ -128,7 +128,7 @@ COSTS = (
 
 
 def test_costs_have_units_and_what_is_not_known_is_said_not_shown():
-    table = cost.costs_table(COSTS, ("Saved much.",))
+    table = run.costs_table(COSTS, ("Saved much.",))
     heads = ("Stage", "Time", "Processor time", "Tokens", "FLOPs", "Peak memory", "Made before")
     assert table.heads == heads
     first, second = ([cell.text.replace("\u00a0", " ") for cell in row] for row in table.cells)
@@ -141,13 +141,8 @@ def test_costs_have_units_and_what_is_not_known_is_said_not_shown():
     assert note.endswith("Saved much.")
 
 
-def test_the_energy_that_older_runs_counted_is_left_out():
-    table = cost.costs_table([{**row, "joules": 1500.0} for row in COSTS])
-    assert "Joules" not in table.heads
-
-
 def test_no_costs_are_no_table():
-    table = cost.costs_table(())
+    table = run.costs_table(())
     assert (table.rows, table.note) == ([], "")
 
 
@@ -174,4 +169,4 @@ def test_a_report_can_be_made_again_with_its_costs_and_from_a_run_of_before_ther
     (tmp_path / REPORT_DATA).write_text(json.dumps(data))
     old = read_report_inputs(tmp_path)
     assert old.cost_notes == ()
-    assert cost.costs_table(old.costs).heads == ("Stage", "Time", "Tokens", "Device")
+    assert run.costs_table(old.costs).heads == ("Stage", "Time", "Tokens", "Device")

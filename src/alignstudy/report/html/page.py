@@ -11,22 +11,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from alignstudy.formatting import listing, plural
 from alignstudy.report.html.sections import TITLES, sections
-from alignstudy.report.html.untrusted import visible, visible_values
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables.run import facts_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
-from alignstudy.report.text.known_defects import known_defects
-from alignstudy.report.text.limitations import limitations
+from alignstudy.report.text.limitations import known_defects, limitations
 from alignstudy.report.text.stamps import run_stamp
-from alignstudy.report.text.words import study_in_words
+from alignstudy.report.text.words import prompts_in_words, study_in_words
+from alignstudy.report.untrusted import visible, visible_values
 from alignstudy.settings import as_yaml
 
 _NUM_STATIC_PROMPTS = 20
@@ -90,6 +88,13 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     }
     num_prompts = Counter(axis for axis, _ in {(r.axis, r.prompt_id) for r in inputs.responses})
     most = max(num_prompts.values(), default=0)
+    judges = [analysis.judge for analysis in inputs.analyses]
+    in_short = (
+        plural(len(inputs.findings.first.models), "model"),
+        prompts_in_words(inputs),
+        f"{'judge' if len(judges) == 1 else 'judges'} {listing(judges)}",
+        f"protocol {inputs.protocol}" if inputs.protocol else "",
+    )
     # The rigorous protocol fixes the published study's defects.
     is_paper = inputs.protocol == "paper"
     return {
@@ -97,7 +102,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "stamps": tuple(filter(None, [run_stamp(inputs)])),
         "words": study_in_words(inputs),
         "contents": [(name, title) for name, title in TITLES.items() if name in there],
-        "in_short": _in_short(inputs, num_prompts),
+        "in_short": " \u00b7 ".join(filter(None, in_short)),
         "answer": answer(inputs.findings),
         "sections": found,
         "cautions": cautions(inputs),
@@ -110,21 +115,3 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "settings": as_yaml(inputs.settings) if inputs.settings else "",
         "long_facts": _LONG_FACTS,
     }
-
-
-def _in_short(inputs: ReportInputs, num_prompts: Mapping[str, int]) -> str:
-    """Return a line on what was compared: models, prompts, judges."""
-    first = inputs.findings.first
-    judges = [analysis.judge for analysis in inputs.analyses]
-    sets = [
-        plural(num_prompts[axis.name], f"{axis.prompts} prompt")
-        for axis in first.axes
-        if num_prompts[axis.name]
-    ]
-    parts = (
-        plural(len(first.models), "model"),
-        listing(sets),
-        f"{'judge' if len(judges) == 1 else 'judges'} {listing(judges)}",
-        f"protocol {inputs.protocol}" if inputs.protocol else "",
-    )
-    return " \u00b7 ".join(filter(None, parts))

@@ -7,16 +7,7 @@ from dataclasses import dataclass, field, replace
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
-from alignstudy.report.tables import (
-    claims,
-    comparisons,
-    cost,
-    form,
-    judges,
-    results,
-    robustness,
-    run,
-)
+from alignstudy.report.tables import comparisons, judges, results, robustness, run
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.stamps import judge_stamps
 
@@ -138,7 +129,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Table, ...]]:
     """Return section -> its tables that are not of one judge."""
     findings, first = inputs.findings, inputs.findings.first
     return {
-        "claims": (claims.verdicts_table(findings.verdicts, inputs.responses),),
+        "claims": (comparisons.verdicts_table(findings.verdicts, inputs.responses),),
         "judges": (
             judges.accuracy_table(findings.qualities),
             judges.calibration_table(findings.qualities),
@@ -147,8 +138,8 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Table, ...]]:
             judges.leave_one_out_table(findings.leave_one_out),
         ),
         "hygiene": (
-            form.hygiene_table(first),
-            form.wording_table(first),
+            results.hygiene_table(first),
+            results.wording_table(first),
             robustness.sensitivities_table(first),
         ),
         "thresholds": (
@@ -158,7 +149,7 @@ def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Table, ...]]:
         "policy": (run.divergence_table(findings.divergences),),
         "training": (run.training_table(inputs.training), run.guards_table(inputs.training)),
         "data": (run.audit_table(inputs.audits), run.exclusions_table(inputs.audits)),
-        "cost": (cost.costs_table(inputs.costs, inputs.cost_notes),),
+        "cost": (run.costs_table(inputs.costs, inputs.cost_notes),),
     }
 
 
@@ -186,9 +177,8 @@ def _by_judge(findings: Findings, analysis: Analysis) -> dict[str, tuple[Table, 
 
 def _block(*tables: Table, folded: Table | None = None) -> Block:
     """Put tables together: empty ones left out, long ones folded, and one in any case."""
-    filled = [table for table in tables if table.rows]
-    long = [table for table in filled if len(table.rows) > LONG]
+    long = [table for table in tables if len(table.rows) > LONG]
     if folded is not None and folded.rows:
         long.append(folded)
-    short = tuple(table for table in filled if len(table.rows) <= LONG)
+    short = tuple(table for table in tables if 0 < len(table.rows) <= LONG)
     return Block(tables=short, folded=tuple(long))

@@ -1,18 +1,24 @@
-"""The rows of the report's viewer: every prompt with all models' responses side by side."""
+"""The rows of the report's viewer: every prompt with all models' responses side by side.
+
+Tables and figures link to them within the page: `#sample=...`, `#samples?...`.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from alignstudy.analysis.hygiene import FLAGS
-from alignstudy.analysis.results import Analysis
+from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.analysis.score_matrix import rating
 from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.metric import Metric
 from alignstudy.records import ScoredResponse
 from alignstudy.report.exports import counts
-from alignstudy.report.html.links import prompt_names
+from alignstudy.report.untrusted import visible
 
 MAX_RESPONSES = 12_000
 """More would make a file that browsers open slowly; the rest is in the run's responses folder."""
@@ -108,15 +114,11 @@ def _kept(
 
     An axis with fewer than its share leaves room to the others.
     """
-    wanted = set(first)
     by_axis = {axis: [key for key in grouped if key[0] == axis] for axis in axes}
-    room = most
     chosen: set[tuple[str, str]] = set()
     for place, axis in enumerate(sorted(axes, key=lambda one: len(by_axis[one]))):
-        share = room // (len(axes) - place)
-        ranked = sorted(by_axis[axis], key=lambda key: key[1] not in wanted)[:share]
-        chosen.update(ranked)
-        room -= len(ranked)
+        share = (most - len(chosen)) // (len(axes) - place)
+        chosen.update(sorted(by_axis[axis], key=lambda key: key[1] not in first)[:share])
     return [key for axis in axes for key in by_axis[axis] if key in chosen]
 
 
@@ -168,3 +170,34 @@ def _near(responses: Sequence[ScoredResponse], axis: str, judge: str) -> float:
     ]
     spread = statistics.pstdev(found) if len(found) > 1 else 0.0
     return round(NEAR * min(1.0, spread) if spread > 0 else NEAR, 4)
+
+
+def prompt_names(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Number the prompts of each axis in their order, by the word for them."""
+    counts: Counter[str] = Counter()
+    found = {}
+    for axis, prompt_id in dict.fromkeys(keys):
+        counts[axis] += 1
+        found[axis, prompt_id] = f"{axis_named(axis).prompts.capitalize()} {counts[axis]}"
+    return found
+
+
+def sample_link(axis: str, prompt_id: str) -> str:
+    """Return the fragment that leads to a prompt in the viewer: `#sample=<axis>/<id>`."""
+    return f"#sample={axis}/{_quoted(prompt_id)}"
+
+
+def pair_link(item: Comparison, metric: Metric) -> str:
+    """Return the fragment that shows the prompts on which two models differ most.
+
+    For rates, those where they get different labels; for scores, the largest differences first.
+    """
+    axis = f"axis={metric.axes[0]}&" if len(metric.axes) == 1 else ""
+    show, order = ("pair", "given") if metric.is_rate else ("every", "gap")
+    names = f"a={_quoted(item.model)}&b={_quoted(item.reference)}"
+    return f"#samples?{axis}show={show}&order={order}&{names}"
+
+
+def _quoted(text: str) -> str:
+    """Write text for an address, as the page shows it: `visible` is what its data hold too."""
+    return quote(visible(text), safe="")

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables import claims, comparisons, form, judges, results, robustness
-from alignstudy.report.tables.cost import costs_table
+from alignstudy.report.tables import comparisons, judges, results, robustness
+from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
+from alignstudy.report.untrusted import inert
 
 
 def render_markdown(inputs: ReportInputs) -> str:
@@ -33,7 +33,7 @@ def render_markdown(inputs: ReportInputs) -> str:
     differences = comparisons.comparisons_table(first, comparisons.mean_first(first))
     # The leading judge's figures only.
     sections = {
-        "Claims": [claims.verdicts_table(findings.verdicts).without("Prompts that decide")],
+        "Claims": [comparisons.verdicts_table(findings.verdicts).without("Prompts that decide")],
         "Metrics": [results.rates_table(findings, first), results.scores_table(findings, first)],
         "Differences between models": [differences.without("p", "Win rate")],
         "What the judges are worth": [
@@ -42,7 +42,7 @@ def render_markdown(inputs: ReportInputs) -> str:
             judges.agreements_table(findings.agreements),
         ],
         "Form of the responses": [
-            form.hygiene_table(first),
+            results.hygiene_table(first),
             robustness.pair_sweeps_table(first),
         ],
     }

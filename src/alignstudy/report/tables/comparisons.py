@@ -1,16 +1,27 @@
-"""Tables of paired comparisons."""
+"""Tables of paired comparisons, and of the claims that rest on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 
+from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.formatting import NO_BREAK, count, interval, number, p_value, percent, short
+from alignstudy.formatting import ABSENT, NO_BREAK, count, interval, number, p_value, percent, short
 from alignstudy.metrics.metric import Metric
+from alignstudy.records import ScoredResponse
 from alignstudy.records.robustness import Power
-from alignstudy.report.html.links import pair_link
+from alignstudy.report.html.viewer import pair_link, prompt_names, sample_link
 from alignstudy.report.tables.table import Cell, Column, Table, estimated, for_files, numeric
 from alignstudy.stats.power.planning import ALPHA
+
+_KINDS = {
+    "supported": "good",
+    "equivalent": "good",
+    "contradicted": "bad",
+    "unmeasurable": "plain",
+}
+_MOST_LINKS = 6
 
 
 def mean_first(analysis: Analysis) -> list[Metric]:
@@ -24,6 +35,12 @@ def comparisons_table(analysis: Analysis, metrics: Sequence[Metric] | None = Non
     if metrics is not None:
         rows = tuple(item for metric in metrics for item in rows if item.metric == metric.name)
     of_rates = metrics is None or any(metric.is_rate for metric in metrics)
+    tests = dict.fromkeys(
+        f"{analysis.metric(item.metric).short} by {item.test}"
+        for item in rows
+        if item.p_value is not None
+    )
+    told = f" Tests: {', '.join(tests)}." if tests else ""
     return Table.of(
         rows,
         *_on_page(analysis),
@@ -36,18 +53,8 @@ def comparisons_table(analysis: Analysis, metrics: Sequence[Metric] | None = Non
         f" rates, the judge's unit for scores. Real: Holm-corrected p below {ALPHA}. Win rate: ties"
         " count one half; below it Cohen's d_z for scores. To show it: paired prompts (a set,"
         " for CAS) for 80 % power at the observed difference; below it the smallest difference"
-        f" that the prompts at hand would show.{_tests(analysis, rows)}",
+        f" that the prompts at hand would show.{told}",
     )
-
-
-def _tests(analysis: Analysis, comparisons: Iterable[Comparison]) -> str:
-    """Say by which tests p-values were made."""
-    made = {
-        f"{analysis.metric(item.metric).short} by {item.test}": None
-        for item in comparisons
-        if item.p_value is not None
-    }
-    return f" Tests: {', '.join(made)}." if made else ""
 
 
 def _verdict(item: Comparison, metric: Metric) -> Cell:
@@ -115,3 +122,51 @@ _COMPARISON_IN_FILES = (
     *for_files(n_needed="power.n_needed"),
     *for_files("p_equivalent", "margin", "num_clusters"),
 )
+
+
+def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredResponse] = ()) -> Table:
+    """A row a claim, and one for each part of a claim that has several.
+
+    Args:
+        verdicts: In the study's order.
+        responses: The samples that prompts are linked to; without them there are no links.
+    """
+    # Prompt id -> name and link of its samples; an id may stand on both axes.
+    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for (axis, prompt_id), name in prompt_names((r.axis, r.prompt_id) for r in responses).items():
+        places[prompt_id].append((name, sample_link(axis, prompt_id)))
+    rows = []
+    for whole in verdicts:
+        for item in (whole, *whole.parts):
+            links = tuple(link for prompt_id in item.prompts for link in places[prompt_id])
+            rest = len(links) - _MOST_LINKS
+            more = f"and {rest} more" if rest > 0 else ""
+            deciding = Cell("" if links else ABSENT, more, links=links[:_MOST_LINKS])
+            part = "" if item is whole else item.claim
+            rows.append({"claim": whole.claim, "part": part, "verdict": item, "links": deciding})
+    return Table.of(
+        rows,
+        *for_files("claim", "part"),
+        Column("Claim", lambda row: f"part: {row['part']}" if row["part"] else row["claim"]),
+        Column(
+            "Verdict",
+            "verdict.verdict",
+            lambda verdict: Cell(verdict, kind=_KINDS.get(verdict, "open")),
+            name="verdict",
+        ),
+        *for_files(n_needed="verdict.n_needed"),
+        Column("Evidence", "verdict.evidence", name="evidence"),
+        numeric("Prompts needed", "verdict.n_needed"),
+        Column("Prompts that decide", "links"),
+        name="claims",
+        caption="Claims that were stated before the run, and what the data say of them",
+        note="Supported: shown after correction, beyond the margin, by every judge above its floor."
+        " Contradicted: the same in the other direction, or untrue in the sample."
+        " Equivalent: shown to lie within the margin."
+        " Underpowered: not shown, and with so few prompts a difference as large as the"
+        " observed one would be missed more often than once in five times."
+        " Not supported: not shown although there were prompts enough."
+        " Unmeasurable: a judge below its floor, or a figure that was not measured."
+        " Prompts needed: a set, for 80 % power at the observed difference.",
+        title="Claims that were stated, and what the data say",
+    )

@@ -1,4 +1,4 @@
-"""Tables of results: rates, mean scores, improvement, comparisons, all models at once."""
+"""Tables of results: rates, mean scores, improvement, all models at once, form of responses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from typing import Any
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Improvement, ModelFigures, Omnibus
-from alignstudy.formatting import (
-    ABSENT,
-    NO_BREAK,
-    listing,
-    number,
-    p_value,
-)
+from alignstudy.formatting import ABSENT, NO_BREAK, listing, number, p_value
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.tables.table import (
     Cell,
@@ -24,7 +18,6 @@ from alignstudy.report.tables.table import (
     numeric,
     rounded,
 )
-from alignstudy.report.text.stamps import is_stamped
 from alignstudy.stats.power.planning import ALPHA
 
 
@@ -79,7 +72,7 @@ def _estimates(
     columns = [
         numeric(
             f"{metric.heading} (judge below floor)"
-            if is_stamped(findings, analysis.judge, metric)
+            if any(findings.is_below_floor(analysis.judge, axis) for axis in metric.axes)
             else metric.heading,
             f"estimates.{metric.name}",
             estimated(metric.digits),
@@ -92,14 +85,12 @@ def _estimates(
 
 def _methods(analysis: Analysis, metrics: Sequence[Metric]) -> str:
     """Say by which method each column's intervals were made."""
-    made = []
-    for metric in metrics:
-        estimates = [model.estimates.get(metric.name) for model in analysis.models]
-        found = {item.method: item.level for item in estimates if item is not None}
-        made += [
-            f"{metric.title} {100 * level:g}{NO_BREAK}% {method.replace('wilson', 'Wilson')}"
-            for method, level in found.items()
-        ]
+    made = dict.fromkeys(
+        f"{metric.title} {100 * item.level:g}{NO_BREAK}% {item.method.replace('wilson', 'Wilson')}"
+        for metric in metrics
+        for model in analysis.models
+        if (item := model.estimates.get(metric.name)) is not None
+    )
     return f" Intervals: {', '.join(made)}." if made else ""
 
 
@@ -127,8 +118,7 @@ def improvement_table(analysis: Analysis) -> Table:
 
 def _improvement(item: Improvement) -> Cell:
     relative = item.relative_percent
-    known = relative is not None
-    detail = f"{number(relative, 2, signed=True)}{NO_BREAK}%" if known else "base is 0"
+    detail = "base is 0" if relative is None else f"{number(relative, 2, signed=True)}{NO_BREAK}%"
     return Cell(number(item.points, 1, signed=True), detail)
 
 
@@ -202,3 +192,57 @@ def best_shares_table(analysis: Analysis) -> Table:
         note="Share of bootstrap draws of the prompts in which the model has the highest value.",
         title="How often each model comes first when prompts are drawn anew",
     )
+
+
+def hygiene_table(analysis: Analysis) -> Table:
+    """How well-formed the responses are."""
+    return _hygiene(
+        analysis,
+        numeric("Empty", "hygiene.empty", rounded(1, unit="%")),
+        numeric("Cut at the limit", "hygiene.cap", rounded(1, unit="%")),
+        numeric("Further turn", "hygiene.role_tag", rounded(1, unit="%")),
+        numeric("Repetition", "hygiene.repetition", rounded(1, unit="%")),
+        numeric("Loop", "hygiene.loop", rounded(1, unit="%")),
+        numeric("Echo", "hygiene.echo", rounded(1, unit="%")),
+        numeric("Mean words", "hygiene.mean_words", rounded(1)),
+        numeric("n", "hygiene.n"),
+        title="Shares of responses that are not well-formed",
+        note="Cut at the limit: by the generator's own count. Further turn: the text goes on with a"
+        " role tag. Repetition: over 30 % of the 4-grams are repeats; loop: over 50 %. Echo:"
+        f" repeats the prompt's last turn. {ABSENT}: not known.",
+    )
+
+
+def wording_table(analysis: Analysis) -> Table:
+    """How varied the responses are, and what kind of answer they give."""
+    return _hygiene(
+        analysis,
+        numeric("Refuses", "hygiene.refusal", rounded(1, unit="%")),
+        numeric("Evades", "hygiene.evasive", rounded(1, unit="%")),
+        numeric("Incoherent", "hygiene.incoherent", rounded(1, unit="%")),
+        numeric("Answers", "hygiene.comply", rounded(1, unit="%")),
+        numeric(
+            "Distinct 1/2/3",
+            "hygiene",
+            lambda h: " / ".join(number(d, 2) for d in (h.distinct_1, h.distinct_2, h.distinct_3)),
+        ),
+        numeric("Longest loop", "hygiene.longest_loop", rounded(1)),
+        numeric("Compressed to", "hygiene.compression", rounded(2)),
+        title="Kinds of answers, and how varied they are",
+        note="Refusing, evading and incoherent by versioned patterns, not by a judge: on benign"
+        " prompts a refusal is an over-refusal. Distinct: different words (pairs, triples) over"
+        " all, at an equal budget of words for every model. Longest loop: mean length in words"
+        " of the longest stretch that repeats itself.",
+    )
+
+
+def _hygiene(analysis: Analysis, *columns: Column, title: str, note: str) -> Table:
+    """Lay out hygiene, a row a prompt set and model."""
+    rows = tuple(
+        {"model": model.model, "prompts": axis.prompts, "hygiene": model.hygiene[axis.name]}
+        for axis in analysis.axes
+        for model in analysis.models
+        if axis.name in model.hygiene
+    )
+    names = (Column("Model", "model"), Column("Prompts", "prompts"))
+    return Table(columns=(*names, *columns), rows=rows, note=note, title=title)

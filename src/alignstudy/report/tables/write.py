@@ -13,9 +13,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from alignstudy.analysis.findings import Findings
-from alignstudy.report.markdown.text import inert
-from alignstudy.report.tables import claims, comparisons, results, robustness
+from alignstudy.report.tables import comparisons, results, robustness
 from alignstudy.report.tables.table import Cell, Column, Table
+from alignstudy.report.untrusted import inert
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 
@@ -61,7 +61,7 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         robustness.values_by_seed_table(first),
         robustness.sensitivities_table(first),
         results.judges_table(findings.analyses),
-        claims.verdicts_table(findings.verdicts),
+        comparisons.verdicts_table(findings.verdicts),
     )
     return always + tuple(table for table in others if table.rows)
 

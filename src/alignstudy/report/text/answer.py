@@ -8,10 +8,12 @@ thing said.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from alignstudy.analysis.claims.claims import VERDICTS, Verdict
 from alignstudy.analysis.comparisons.orientation import (
     between,
     differences,
@@ -27,12 +29,18 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison
 from alignstudy.formatting import NO_BREAK, count, interval, listing, number, p_in_words, plural
 from alignstudy.metrics.metric import Metric
-from alignstudy.report.text.answer_claims import claims_in_words, verdict_sentences
 from alignstudy.report.text.stamps import accuracy_in_words, stamp_in_words
 from alignstudy.stats.power.planning import ALPHA
 
 MOST_SENTENCES = 6
-_MOST_NAMED = 3
+_MOST_NAMED, _MOST_QUOTED = 3, 2
+_GROUPS = (
+    (("supported",), "Supported"),
+    (("contradicted",), "Contradicted"),
+    (("underpowered", "not supported"), "Not shown, either way"),
+    (("equivalent",), "Equivalent, within the margin"),
+    (("unmeasurable",), "Not measurable with these judges"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +68,7 @@ def answer(findings: Findings) -> Answer:
     stamp = stamp_in_words(findings)
     lead = lead_in_words(first, metric)
     if findings.verdicts:
-        found = [claims_in_words(findings.verdicts), *verdict_sentences(findings.verdicts)]
+        found = _from_verdicts(findings.verdicts)
     else:
         found = _from_comparisons(first, metric)
     room = MOST_SENTENCES - (2 if stamp else 1)
@@ -70,6 +78,34 @@ def answer(findings: Findings) -> Answer:
     last = [sentence for sentence in (worth, _trade_off(first)) if sentence]
     kept = [*found[: max(1, room - len(last))], *last][:room]
     return Answer(headline=" ".join(filter(None, (stamp, lead))), sentences=tuple(kept))
+
+
+def _from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what became of the claims; then by kind of verdict the first, with their evidence."""
+    amounts = Counter(item.verdict for item in verdicts)
+    first, *rest = [name for name in VERDICTS if amounts[name]]
+    claims = plural(len(verdicts), "claim")
+    if len(verdicts) == 1:
+        sentences = [f"The claim that was stated ({verdicts[0].claim}) is {first}."]
+    elif not rest:
+        sentences = [f"All {claims} that were stated are {first}."]
+    else:
+        verb = "is" if amounts[first] == 1 else "are"
+        others = listing([f"{amounts[name]} {name}" for name in rest])
+        sentences = [f"Of {claims} that were stated, {amounts[first]} {verb} {first}, {others}."]
+    for names, heading in _GROUPS:
+        group = [item for item in verdicts if item.verdict in names]
+        said = []
+        for item in group[:_MOST_QUOTED]:
+            evidence = item.brief
+            if item.n_needed is not None and item.verdict == "underpowered":
+                evidence += f"; it would take {count(item.n_needed)} prompts a set"
+            said.append(f"{item.claim} ({evidence})" if evidence else item.claim)
+        if len(group) > len(said):
+            said.append(f"and {len(group) - len(said)} more, in the table of claims")
+        if said:
+            sentences.append(f"{heading}: {'; '.join(said)}.")
+    return sentences
 
 
 def _from_comparisons(analysis: Analysis, metric: Metric) -> list[str]:

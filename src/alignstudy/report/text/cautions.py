@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.notes import MOST_APART
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.metrics.axes import axis_named
-from alignstudy.records.evidence import JudgeQuality, TrainingRecord
 from alignstudy.report.inputs import ReportInputs
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
@@ -25,18 +23,27 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
     baselines = {item.judge for item in inputs.findings.qualities if item.is_baseline}
     heeded = [a for a in inputs.analyses if a is first or a.judge not in baselines]
     noted = [note for analysis in heeded for note in analysis.notes]
-    calibrations = [row for row in inputs.calibrations if row.get("judge") not in baselines]
     found = [
-        *_failed_guards(inputs.training),
-        *_calibrations(calibrations),
+        f"Guard {guard.guard} did not pass in {record.recipe}, and the study asked to go on:"
+        f" {guard.detail.rstrip('.')}."
+        for record in inputs.training
+        for guard in record.guards
+        if not guard.passed
+    ]
+    found += [
+        *_calibrations(inputs, baselines),
         *(_sentence(text, models) for text in (*inputs.warnings, *noted)),
-        *_qualities(inputs.findings.qualities),
-        *_lengths(inputs),
+        *_judges(inputs),
         *_power(first),
         *_thresholds(inputs.analyses),
         *_hygiene(first),
-        *_unmoved(inputs.training),
-        *_quarantined(inputs),
+        *_unmoved(inputs),
+    ]
+    found += [
+        f"{count(len(audit.quarantined))} of {count(audit.read)} rows of {audit.part} could not be"
+        " used; the data audit gives the reasons."
+        for audit in inputs.audits
+        if audit.read and 100 * len(audit.quarantined) / audit.read > QUARANTINED_SHARE
     ]
     return tuple(dict.fromkeys(found))
 
@@ -49,21 +56,12 @@ def _sentence(text: str, models: Sequence[str]) -> str:
     return f"{start}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
-def _failed_guards(training: Sequence[TrainingRecord]) -> Iterator[str]:
-    for record in training:
-        for guard in record.guards:
-            if not guard.passed:
-                yield (
-                    f"Guard {guard.guard} did not pass in {record.recipe}, and the study asked to"
-                    f" go on: {guard.detail.rstrip('.')}."
-                )
-
-
-def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _calibrations(inputs: ReportInputs, baselines: Collection[str]) -> Iterator[str]:
     """Warn of a judge that hardly tells chosen from rejected answers."""
-    for row in calibrations:
+    for row in inputs.calibrations:
         accuracy = row.get("balanced_accuracy")
-        if isinstance(accuracy, (int, float)) and accuracy < JUDGE_FLOOR:
+        is_heeded = row.get("judge") not in baselines
+        if is_heeded and isinstance(accuracy, (int, float)) and accuracy < JUDGE_FLOOR:
             judge = f"the judge {row['judge']}" if row.get("judge") else "the judge"
             yield (
                 f"On labelled pairs ({row.get('axis', 'one axis')}) {judge} is right in"
@@ -72,19 +70,18 @@ def _calibrations(calibrations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _qualities(qualities: Sequence[JudgeQuality]) -> Iterator[str]:
-    """Return what a reader has to know of each judge."""
-    for quality in qualities:
+def _judges(inputs: ReportInputs) -> Iterator[str]:
+    """Return what a reader has to know of each judge; then which prefer the longer response.
+
+    A judge rewards length if it prefers the longer response surely more often than people do.
+    """
+    for quality in inputs.findings.qualities:
         yield from (f"{quality.judge}: {note.rstrip('.')}." for note in quality.notes)
         if quality.batch_effect is not None and quality.batch_effect > 0:
             yield (
                 f"{quality.judge}: a score changes by up to {quality.batch_effect:.2g} with what"
                 " else is scored in the same batch."
             )
-
-
-def _lengths(inputs: ReportInputs) -> Iterator[str]:
-    """Warn of a judge that prefers the longer response surely more often than people do."""
     for quality in inputs.findings.qualities:
         for item in quality.length:
             if item.judge_longer.low > item.human_longer.high:
@@ -141,27 +138,21 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
 def _hygiene(analysis: Analysis) -> Iterator[str]:
     """Warn of responses that run on or repeat themselves; notes tell where models differ in it."""
     for axis in analysis.axes:
-        name = f"{axis.prompts} prompts"
         rows = {m.model: m.hygiene[axis.name] for m in analysis.models if axis.name in m.hygiene}
         tags = {model: row.role_tag for model, row in rows.items()}
-        if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
-            yield from _share(name, "run on into a further turn", tags, ROLE_TAG_SHARE)
         loops = {model: row.repetition for model, row in rows.items()}
-        yield from _share(
-            name, "repeat themselves (over 30\u00a0% of the 4-grams)", loops, REPETITION_SHARE
-        )
+        found = {"repeat themselves (over 30\u00a0% of the 4-grams)": (loops, REPETITION_SHARE)}
+        if tags and max(tags.values()) - min(tags.values()) <= MOST_APART:  # else it is a note
+            found = {"run on into a further turn": (tags, ROLE_TAG_SHARE), **found}
+        for what, (shares, limit) in found.items():
+            if any(share > limit for share in shares.values()):
+                who = listing([f"{model} {percent(share, 0)}" for model, share in shares.items()])
+                yield f"On {axis.prompts} prompts, responses that {what}: {who}."
 
 
-def _share(name: str, what: str, shares: Mapping[str, float], limit: float) -> Iterator[str]:
-    """Warn of a share above a limit, model by model."""
-    if any(share > limit for share in shares.values()):
-        who = listing([f"{model} {percent(share, 0)}" for model, share in shares.items()])
-        yield f"On {name}, responses that {what}: {who}."
-
-
-def _unmoved(training: Sequence[TrainingRecord]) -> Iterator[str]:
+def _unmoved(inputs: ReportInputs) -> Iterator[str]:
     """Warn of a DPO whose loss stayed at ln 2, where it starts."""
-    for record in training:
+    for record in inputs.training:
         logged = [p["loss"] for p in record.curve if isinstance(p.get("loss"), (int, float))]
         if record.method != "dpo" or record.final_loss is None or not logged:
             continue
@@ -169,14 +160,4 @@ def _unmoved(training: Sequence[TrainingRecord]) -> Iterator[str]:
             yield (
                 f"The last loss of {record.recipe} is {number(record.final_loss, 3)}, close to"
                 " ln 2 = 0.693 where DPO starts: it hardly moved the model."
-            )
-
-
-def _quarantined(inputs: ReportInputs) -> Iterator[str]:
-    for audit in inputs.audits:
-        bad = len(audit.quarantined)
-        if audit.read and 100 * bad / audit.read > QUARANTINED_SHARE:
-            yield (
-                f"{count(bad)} of {count(audit.read)} rows of {audit.part} could not be used; the"
-                " data audit gives the reasons."
             )

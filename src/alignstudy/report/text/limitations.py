@@ -1,108 +1,140 @@
-"""What a study's figures can't say, by rule from how it was made."""
+"""What a study's figures can't say, by rule from how it was made.
+
+The paper protocol repeats the published study (arXiv:2509.09055) to the letter so that its numbers
+can be checked; none of its defects is fixed silently, all are named in every report that uses it.
+Their words are in `templates/known_defects.yaml`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.formatting import listing, plural
 from alignstudy.metrics.figures import combined, rate_of
-from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.text.words import setting
+
+_ENOUGH_PROMPTS, _LOW_CAP = 200, 64
 
 
 def limitations(inputs: ReportInputs) -> tuple[str, ...]:
     """Return the limits of what the figures say, a sentence or two each."""
-    found = [
-        _seeds(inputs),
-        _judges(inputs),
-        _multiplicity(inputs),
-        _prompts(inputs),
-        _decoding(inputs),
-        _axes(inputs.findings.first.axes),
-    ]
-    return tuple(sentence for sentence in found if sentence)
+    return (*_of_the_figures(inputs), *_of_the_prompts(inputs))
 
 
-def _axes(axes: Sequence[Axis]) -> str:
-    """Return what the rates don't look at."""
+def _of_the_figures(inputs: ReportInputs) -> Iterator[str]:
+    """Return what intervals, judges and corrected tests don't cover."""
+    first, findings = inputs.findings.first, inputs.findings
+    most = max((model.num_seeds for model in first.models), default=0)
+    if most > 1:
+        yield (
+            f"The spread between training runs is estimated from {most} seeds a recipe, which tells"
+            " it only roughly."
+        )
+    elif len(first.models) > 1:
+        yield (
+            "Each model is one training run: intervals and tests cover the choice of prompts, not"
+            " the chance in training; other seeds may give another order."
+        )
+    assessed = {PANEL, *(quality.judge for quality in findings.qualities)}
+    unknown = [item.judge for item in inputs.analyses if item.judge not in assessed]
+    agree = "agrees" if len(unknown) == 1 else "agree"
+    tail = f" How well {listing(unknown)} {agree} with people was not measured here."
+    yield f"Every metric is a judge's opinion of a text, not a person's.{tail if unknown else ''}"
+    made = (item for item in first.comparisons if item.family and item.p_holm is not None)
+    families = Counter(item.family for item in made)
+    if families:
+        said = [f"{name} ({plural(amount, 'test')})" for name, amount in families.items()]
+        yield (
+            f"p-values are corrected by Holm within each family of comparisons, {listing(said)},"
+            " and not across families; other tests in this report are not corrected."
+        )
+
+
+def _of_the_prompts(inputs: ReportInputs) -> Iterator[str]:
+    """Return what one source of prompts, one way of decoding and these axes leave out."""
+    num_prompts = len({(row.axis, row.prompt_id) for row in inputs.responses})
+    if num_prompts:
+        yield (
+            f"The figures hold for {plural(num_prompts, 'prompt')} of one source: its language, its"
+            " topics, its kind of harm. They say nothing of other prompts."
+        )
+    generation = inputs.settings.get("generation")
+    if isinstance(generation, dict) and isinstance(generation.get("do_sample"), bool):
+        how = "one sample" if generation["do_sample"] else "the greedy response"
+        yield f"Each model gave {how} to each prompt; other ways of decoding were not looked at."
+    axes = inputs.findings.first.axes
     said = [
         f"{rate_of(axis).title} {'is ' if at == 0 else ''}about the {axis.prompts}"
         f" {'prompts' if at == 0 else 'ones'} alone"
         for at, axis in enumerate(axes)
     ]
-    unseen = [axis.unseen for axis in axes if axis.unseen] or ["anything else"]
-    blind = f"{'neither' if len(axes) == 2 else 'none'} tells of {listing(unseen, word='or of')}"
     if len(axes) < 2:
-        return f"{listing(said)}: it tells of nothing else."
-    alike = "the two" if len(axes) == 2 else "them"
-    return (
-        f"{listing(said)}: {blind}, and {combined(axes).title} weighs {alike} alike by convention."
+        yield f"{listing(said)}: it tells of nothing else."
+        return
+    unseen = [axis.unseen for axis in axes if axis.unseen] or ["anything else"]
+    none, alike = ("neither", "the two") if len(axes) == 2 else ("none", "them")
+    yield (
+        f"{listing(said)}: {none} tells of {listing(unseen, word='or of')}, and"
+        f" {combined(axes).title} weighs {alike} alike by convention."
     )
 
 
-def _seeds(inputs: ReportInputs) -> str:
-    """Return what the intervals don't cover."""
-    models = inputs.findings.first.models
-    most = max((model.num_seeds for model in models), default=0)
-    if most > 1:
-        return (
-            f"The spread between training runs is estimated from {most} seeds a recipe, which tells"
-            " it only roughly."
-        )
-    if len(models) < 2:
-        return ""
-    return (
-        "Each model is one training run: intervals and tests cover the choice of prompts, not the"
-        " chance in training; other seeds may give another order."
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """A known defect of the published protocol.
+
+    Attributes:
+        name: A few words.
+        what: What is done.
+        effect: What it does to the numbers.
+    """
+
+    name: str
+    what: str
+    effect: str
+
+
+def known_defects(settings: Mapping[str, Any], *, num_prompts: int) -> tuple[Defect, ...]:
+    """Return the defects that a study under the paper protocol has.
+
+    Those that a study can avoid by its settings are left out where it does; of a study without
+    settings (ratings read from a folder) all are given.
+
+    Args:
+        settings: The study as resolved; {} if there is none.
+        num_prompts: Prompts of the larger axis.
+    """
+    holds = {name: not settings or test(settings) for name, test in _CONDITIONS.items()}
+    holds["few prompts"] = num_prompts < _ENOUGH_PROMPTS
+    file = files("alignstudy.report.html").joinpath("templates/known_defects.yaml")
+    found = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    return tuple(
+        Defect(name=item["name"], what=item["what"], effect=item["effect"])
+        for item in found
+        if "if" not in item or holds[item["if"]]
     )
 
 
-def _judges(inputs: ReportInputs) -> str:
-    names = [analysis.judge for analysis in inputs.analyses]
-    assessed = {quality.judge for quality in inputs.findings.qualities}
-    unknown = [name for name in names if name not in assessed and name != PANEL]
-    tail = (
-        f" How well {listing(unknown)} {'agrees' if len(unknown) == 1 else 'agree'} with people was"
-        " not measured here."
-        if unknown
-        else ""
-    )
-    return f"Every metric is a judge's opinion of a text, not a person's.{tail}"
+def _dropout_is_kept(settings: Mapping[str, Any]) -> bool:
+    methods = setting(settings, "methods")
+    kept = (m["method"] == "dpo" and m.get("dropout") == "keep" for m in (methods or {}).values())
+    return methods is None or any(kept)
 
 
-def _multiplicity(inputs: ReportInputs) -> str:
-    """Name the families of comparisons that were corrected together."""
-    made = inputs.findings.first.comparisons
-    families = dict.fromkeys(
-        item.family for item in made if item.family and item.p_holm is not None
-    )
-    said = [
-        f"{name} ({plural(sum(c.family == name and c.p_holm is not None for c in made), 'test')})"
-        for name in families
-    ]
-    if not said:
-        return ""
-    return (
-        f"p-values are corrected by Holm within each family of comparisons, {listing(said)}, and"
-        " not across families; other tests in this report are not corrected."
-    )
-
-
-def _prompts(inputs: ReportInputs) -> str:
-    rows = {(row.axis, row.prompt_id) for row in inputs.responses}
-    if not rows:
-        return ""
-    return (
-        f"The figures hold for {plural(len(rows), 'prompt')} of one source: its language, its"
-        " topics, its kind of harm. They say nothing of other prompts."
-    )
-
-
-def _decoding(inputs: ReportInputs) -> str:
-    """Return that one way of decoding was looked at."""
-    generation = inputs.settings.get("generation")
-    if not isinstance(generation, dict) or not isinstance(generation.get("do_sample"), bool):
-        return ""
-    how = "one sample" if generation["do_sample"] else "the greedy response"
-    return f"Each model gave {how} to each prompt; other ways of decoding were not looked at."
+_CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "few new tokens": lambda study: (setting(study, "generation.max_new_tokens") or 0) <= _LOW_CAP,
+    "thresholds by hand": lambda study: not setting(study, "thresholds.calibrated"),
+    "judge of the same preferences": lambda study: (
+        "openassistant/reward-model" in str(setting(study, "judges")).lower()
+    ),
+    "one seed": lambda study: len(setting(study, "seeds") or ()) < 2,
+    "dropout kept": _dropout_is_kept,
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import NO_BREAK, interval, listing, percent, short
-from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality
 from alignstudy.report.inputs import ReportInputs
@@ -15,11 +14,6 @@ def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
     return tuple(axis for axis in findings.first.axes if findings.is_below_floor(judge, axis.name))
 
 
-def is_stamped(findings: Findings, judge: str, metric: Metric) -> bool:
-    """Return whether a metric rests on an axis where its judge is below its floor."""
-    return any(findings.is_below_floor(judge, axis) for axis in metric.axes)
-
-
 def run_stamp(inputs: ReportInputs) -> str:
     """Return that a run isn't whole; "" if it is."""
     partial = inputs.partial.strip().rstrip(".")
@@ -28,15 +22,17 @@ def run_stamp(inputs: ReportInputs) -> str:
 
 def judge_stamps(findings: Findings) -> tuple[str, ...]:
     """Return which judges are below their floor, on which axes, and what that touches."""
-    found = []
-    for judge in (a.judge for a in findings.analyses if not findings.is_baseline(a.judge)):
-        for axis in stamped_axes(findings, judge):
-            rates = [rate.title for rate in findings.first.rates if axis.name in rate.axes]
-            found.append(
-                f"Judge below floor: on {axis.prompts} prompts {listing([*rates, 'scores'])} by the"
-                f" judge {judge} say little."
-            )
-    return tuple(found)
+    first = findings.first
+    rates = {
+        a.name: [rate.title for rate in first.rates if a.name in rate.axes] for a in first.axes
+    }
+    return tuple(
+        f"Judge below floor: on {axis.prompts} prompts {listing([*rates[axis.name], 'scores'])} by"
+        f" the judge {judge} say little."
+        for judge in (item.judge for item in findings.analyses)
+        if not findings.is_baseline(judge)
+        for axis in stamped_axes(findings, judge)
+    )
 
 
 def stamp_in_words(findings: Findings) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alignstudy.analysis.judge_panel.combine import PANEL
@@ -27,12 +28,12 @@ _PROTOCOLS = {
 
 def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     """Return what was compared, on what data, by which judge and protocol, in short paragraphs."""
-    settings, first = inputs.settings, inputs.analyses[0]
+    first = inputs.analyses[0]
     paragraphs = (
-        (_compared(settings, first), _data(settings), _seeds(first)),
-        (_prompts(inputs), _generation(settings), _PROTOCOLS.get(inputs.protocol or "", "")),
-        (_judges(inputs, settings), *(_threshold(first, axis) for axis in first.axes)),
-        (_validation(inputs), _claims(inputs)),
+        _models(inputs.settings, first),
+        (*_responses(inputs), _PROTOCOLS.get(inputs.protocol or "", "")),
+        (_judges(inputs), *(_threshold(first, axis) for axis in first.axes)),
+        _evidence(inputs),
         (_definitions(first),),
     )
     said = (" ".join(filter(None, sentences)) for sentences in paragraphs)
@@ -47,8 +48,15 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JS
     return found
 
 
-def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
-    """Return which models are compared, and on which base they stand."""
+def prompts_in_words(inputs: ReportInputs) -> str:
+    """Return how many prompts of each axis have a response; "" if none has."""
+    asked = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in inputs.responses})
+    axes = [axis for axis in inputs.analyses[0].axes if asked[axis.name]]
+    return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes])
+
+
+def _models(settings: Mapping[str, Any], analysis: Analysis) -> Iterator[str]:
+    """Return which models are compared, on which base they stand, and what they learned from."""
     recipes = setting(settings, "recipes") or {}
     named = []
     for model in analysis.models:
@@ -56,111 +64,89 @@ def _compared(settings: Mapping[str, Any], analysis: Analysis) -> str:
         done = ", then ".join(methods) or "not trained further"
         named.append(model.model if done == model.model else f"{model.model} ({done})")
     verb = "is evaluated" if len(named) == 1 else "are compared"
-    base = _base(settings)
-    tail = f" The base is {base}." if base else ""
-    return f"{plural(len(named), 'model')} {verb}: {listing(named)}.{tail}"
-
-
-def _base(settings: Mapping[str, Any]) -> str:
-    """Name the base model: a hub id, a folder, or an architecture trained from scratch."""
+    yield f"{plural(len(named), 'model')} {verb}: {listing(named)}."
     path, revision = setting(settings, "base.path"), setting(settings, "base.revision")
-    if path:
-        return f"{path} (revision {revision})" if revision else str(path)
     kind = setting(settings, "base.scratch.architecture.model_type")
-    return f"a small {kind} model, pretrained from scratch in this study" if kind else ""
-
-
-def _data(settings: Mapping[str, Any]) -> str:
-    """Return what they learned from."""
+    if path:
+        yield f"The base is {path} (revision {revision})." if revision else f"The base is {path}."
+    elif kind:
+        yield f"The base is a small {kind} model, pretrained from scratch in this study."
     source = setting(settings, "data.source")
-    if not source:
-        return ""
-    if source == "world":
-        source = "a small world of dialogues that alignstudy generates"
-    subsets = setting(settings, "data.train.subsets")
-    split = setting(settings, "data.train.split")
-    parts = f": {listing(subsets)}" if subsets else ""
-    return f"Preference data: {source}{parts}{f' (split {split})' if split else ''}."
+    if source:
+        subsets, split = (setting(settings, f"data.train.{name}") for name in ("subsets", "split"))
+        whole = "a small world of dialogues that alignstudy generates"
+        parts = f": {listing(subsets)}" if subsets else ""
+        tail = f" (split {split})" if split else ""
+        yield f"Preference data: {whole if source == 'world' else source}{parts}{tail}."
+    most = max((model.num_seeds for model in analysis.models), default=0)
+    if most > 1:
+        yield f"Each recipe was trained with {most} seeds."
 
 
-def _prompts(inputs: ReportInputs) -> str:
-    """Return how many prompts there were."""
-    sizes = []
-    for axis in inputs.analyses[0].axes:
-        ids = {row.prompt_id for row in inputs.responses if row.axis == axis.name}
-        if ids:
-            sizes.append(plural(len(ids), f"{axis.prompts} prompt"))
-    return f"Every model answered the same {listing(sizes)}." if sizes else ""
-
-
-def _generation(settings: Mapping[str, Any]) -> str:
-    """Return how responses were made."""
-    cap = setting(settings, "generation.max_new_tokens")
+def _responses(inputs: ReportInputs) -> Iterator[str]:
+    """Return how many prompts there were, and how responses were made."""
+    asked = prompts_in_words(inputs)
+    if asked:
+        yield f"Every model answered the same {asked}."
+    cap = setting(inputs.settings, "generation.max_new_tokens")
     if cap is None:
-        return ""
-    how, temperature = "by greedy decoding", setting(settings, "generation.temperature")
-    if setting(settings, "generation.do_sample"):
+        return
+    how, temperature = "by greedy decoding", setting(inputs.settings, "generation.temperature")
+    if setting(inputs.settings, "generation.do_sample"):
         how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
-    return f"Responses were made {how} with at most {cap} new tokens."
+    yield f"Responses were made {how} with at most {cap} new tokens."
 
 
-def _judges(inputs: ReportInputs, settings: Mapping[str, Any]) -> str:
+def _judges(inputs: ReportInputs) -> str:
     """Name the judges; the leading one's scores, or the panel's, make the main tables."""
+    findings, settings = inputs.findings, inputs.settings
     names = [analysis.judge for analysis in inputs.analyses]
     if names == [JUDGE]:
         return "Scores are the ratings that came with the responses."
+    is_panel = PANEL in names
+    lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
+    if is_panel:
+        # Its judges are those analysed by themselves, compared or assessed.
+        names += [name for item in findings.agreements for name in (item.first, item.second)]
+        names += [quality.judge for quality in findings.qualities]
+        names = [name for name in dict.fromkeys(names) if name != PANEL]
     by_name = {entry["name"]: entry for entry in setting(settings, "judges") or ()}
-    if PANEL in names:
-        said = [_judge(name, by_name.get(name, {})) for name in _members(inputs)]
-        lead = "; figures and warnings are by the panel" if names[0] == PANEL else ""
-        who = f"The judges are {listing(said)}. " if said else ""
+    said = listing([_judge(name, by_name.get(name, {})) for name in names])
+    if is_panel:
+        who = f"The judges are {said}. " if said else ""
         if settings and not setting(settings, "panel"):
             return f"{who}On each axis the judge leads that the study names for it{lead}."
         return f"{who}The panel puts their scores together{lead}."
-    said = [_judge(name, by_name.get(name, {})) for name in names]
-    if len(said) == 1:
-        return f"The judge is {said[0]}."
-    return f"The judges are {listing(said)}; figures and warnings are by the first."
+    if len(names) == 1:
+        return f"The judge is {said}."
+    return f"The judges are {said}; figures and warnings are by the first."
 
 
-def _members(inputs: ReportInputs) -> list[str]:
-    """Name the judges of a panel: those analysed by themselves, compared or assessed."""
-    findings = inputs.findings
-    names = [analysis.judge for analysis in findings.analyses]
-    names += [name for item in findings.agreements for name in (item.first, item.second)]
-    names += [quality.judge for quality in findings.qualities]
-    return [name for name in dict.fromkeys(names) if name != PANEL]
-
-
-def _validation(inputs: ReportInputs) -> str:
-    """Return on how many preference pairs judges were tried out."""
+def _evidence(inputs: ReportInputs) -> Iterator[str]:
+    """Return on how many preference pairs judges were tried out, and how many claims stated."""
     qualities = inputs.findings.qualities
-    if not qualities:
-        return ""
-    sizes = []
-    for axis in inputs.analyses[0].axes:
-        found = [q.accuracy(axis.name) for q in qualities]
-        most = max((accuracy.n for accuracy in found if accuracy), default=0)
-        if most:
-            sizes.append(f"{plural(most, 'pair')} on {axis.prompts} prompts")
-    who = "The judge was" if len(qualities) == 1 else "Each judge was"
-    tail = f": {listing(sizes)}" if sizes else ""
-    return (
-        f"{who} tried out on preference pairs of people that hold no evaluation prompt{tail}; below"
-        f" {short(qualities[0].floor, 1)}\u00a0% agreement its figures are stamped."
-    )
-
-
-def _claims(inputs: ReportInputs) -> str:
-    """Return how many claims were stated."""
+    if qualities:
+        sizes = []
+        for axis in inputs.analyses[0].axes:
+            found = [q.accuracy(axis.name) for q in qualities]
+            most = max((accuracy.n for accuracy in found if accuracy), default=0)
+            if most:
+                sizes.append(f"{plural(most, 'pair')} on {axis.prompts} prompts")
+        who = "The judge was" if len(qualities) == 1 else "Each judge was"
+        tail = f": {listing(sizes)}" if sizes else ""
+        yield (
+            f"{who} tried out on preference pairs of people that hold no evaluation prompt{tail};"
+            f" below {short(qualities[0].floor, 1)}\u00a0% agreement its figures are stamped."
+        )
     amount = len(inputs.findings.verdicts)
-    if not amount:
-        return "No claim was stated beforehand." if inputs.settings else ""
-    verb = "was" if amount == 1 else "were"
-    return (
-        f"{plural(amount, 'claim')} {verb} stated before the figures were made;"
-        f" {'its verdict is' if amount == 1 else 'their verdicts are'} under Claims."
-    )
+    if amount:
+        was, theirs = ("was", "its verdict is") if amount == 1 else ("were", "their verdicts are")
+        yield (
+            f"{plural(amount, 'claim')} {was} stated before the figures were made; {theirs} under"
+            " Claims."
+        )
+    elif inputs.settings:
+        yield "No claim was stated beforehand."
 
 
 def _judge(name: str, entry: Mapping[str, Any]) -> str:
@@ -198,9 +184,3 @@ def _definitions(analysis: Analysis) -> str:
         whole = "the two" if len(shares) == 2 else "these"
         shares.append(f"{combined(analysis.axes).title} the mean of {whole}")
     return f"{', '.join(shares)}; all in percent."
-
-
-def _seeds(analysis: Analysis) -> str:
-    """Return how often each recipe was trained."""
-    most = max((model.num_seeds for model in analysis.models), default=0)
-    return f"Each recipe was trained with {most} seeds." if most > 1 else ""
