@@ -21,7 +21,7 @@ from alignstudy.errors import (
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
-from alignstudy.study.cost.estimate import kept_work
+from alignstudy.study.cost.estimate import planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.run.store import Artefact, Store, disk_faults
@@ -164,7 +164,7 @@ class Runner:
             return {**facts, "resumed": True}
         if found.get("texts") == 0:  # a judge whose scores were all kept from before
             return facts
-        return {**facts, "work": kept_work(stage, self.store)}
+        return {**facts, "work": work_record(stage, planned_flops(stage, self.store))}
 
     def _job(self, fresh: Path, work: Path) -> StageJob:
         return StageJob(

@@ -59,7 +59,7 @@ class Generate(Stage):
         write_rows(job.out / RESPONSES, responses)
         return {"tokens": sum(response.num_tokens for response in responses)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the prompts' tokens, and responses as long as they may be."""
         prompts = read_prompts(folder_of(self.prompts))
         folder = folder_of(self.model)
@@ -145,7 +145,7 @@ class ScoreResponses(JudgeStage):
         write_rows(job.out / SCORES, rows)
         return {"missing": sum(row.score is None for row in rows), **read_by(judge.asked)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count a pass over each prompt, with a response as long as it may be."""
         asked = self.responses
         prompts = [p for p in read_prompts(folder_of(asked.prompts)) if p.axis in self.judge.axes]

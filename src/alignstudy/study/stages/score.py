@@ -153,7 +153,7 @@ class Calibrate(JudgeStage):
         write_json(job.out / CALIBRATION, found)
         return read_by(judge)
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count both responses of each pair, once more for every rendering that is tried."""
         pairs = _measured(read_calibration(folder_of(self.prompts)), self.judge)
         tried = len(RENDERINGS) if getattr(self.judge.settings, "rendering", "") == AUTO else 0
@@ -262,7 +262,7 @@ class Assess(JudgeStage):
         write_json(job.out / QUALITY, quality_to_json(quality))
         return {"below_floor": list(quality.below_floor), **read_by(judge)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count both responses of each pair, and control texts that are as long."""
         pairs = _measured(read_validation(folder_of(self.prompts)), self.judge)
         texts, asked = _texts(pairs, self.protocol), self.settings
