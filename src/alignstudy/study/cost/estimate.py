@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.formatting import plural, quantity
-from alignstudy.runtime.peak_memory import free_device_bytes
+from alignstudy.runtime.device import free_device_bytes
 from alignstudy.runtime.pool import free_memory
 from alignstudy.study.cost.token_lengths import NotCountableError
 from alignstudy.study.cost.work import total_flops

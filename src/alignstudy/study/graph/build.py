@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.study.graph.divergence import divergence_stages
-from alignstudy.study.graph.exports import judge_exports, model_exports, text_exports
+from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
@@ -111,10 +111,15 @@ class _Builder:
             sources={role: source.digest for role, source in self.located.found.items()},
             absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
         )
-        trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
+        trained = [self._judge(judge) for judge in settings.judges if judge.train]
         exports = (
             *model_exports(models, base=self.base),
-            *judge_exports(trained),
+            # folders that another study can name: `judge/NAME` is shown as `judges/NAME`
+            *(
+                Export(stage=stage, source="", target=stage.name.replace("judge/", "judges/", 1))
+                for stage in trained
+                if isinstance(stage, Stage)
+            ),
             *text_exports(self.prompts, compare, publish, preview),
         )
         return Graph(

@@ -30,13 +30,11 @@ class Export:
         stage: Whose artefact it comes from.
         source: File or folder in the artefact; "" is the whole artefact.
         target: Where it goes in the run folder.
-        names: For a folder, the files to take; empty: all but the manifest.
     """
 
     stage: Stage
     source: str
     target: str
-    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +110,9 @@ class RunFolder:
             if source.is_file():
                 _place(source, target)
                 return
-            names = export.names or tuple(artefact.manifest["files"])
             prefix = f"{export.source}/" if export.source else ""
-            inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            files = [name for name in artefact.manifest["files"] if name.startswith(prefix)]
+            inner = [name.removeprefix(prefix) for name in files]
             for name in inner:
                 _place(source / name, target / name)
             _remove_others(target, set(inner))

@@ -134,7 +134,7 @@ class Runner:
 
     @contextmanager
     def _stage_lock(self, stage: Stage) -> Iterator[None]:
-        path = self.store.lock_file(stage.key)
+        path = self.store.root / "locks" / f"{stage.key}.lock"
         with disk_faults(f"the store at {self.store.root}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
@@ -170,8 +170,8 @@ class Runner:
         return StageJob(
             out=fresh,
             work=work,
-            scores=self.store.scores_file(),
-            references=self.store.references_file(),
+            scores=self.store.root / "scores" / "scores.sqlite",
+            references=self.store.root / "references" / "references.sqlite",
             workers=1 if self.beside else self.workers,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=lambda it: {**self.make(it).facts, "reused": it.key not in self.made},

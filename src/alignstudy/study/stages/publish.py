@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -77,8 +77,8 @@ class Publish(Stage):
             ),
             audit_facts={
                 stage.part: {
-                    **_read_json(job, stage, FACTS),
-                    "overlap with evaluation prompts": _read_json(job, stage, OVERLAP),
+                    **json.loads(_text(job, stage, FACTS)),
+                    "overlap with evaluation prompts": json.loads(_text(job, stage, OVERLAP)),
                 }
                 for stage in self.parts
             },
@@ -138,7 +138,9 @@ class Publish(Stage):
         """Return where a judge is not independent, or ranks the wrong way round."""
         baselines = {judge.name for judge in self.study.judges if judge.settings.use in BASELINES}
         for facts in self._calibrations(job):
-            if facts["judge"] not in baselines and _looks_reversed(facts):
+            # Surely worse than a coin: a few pairs below half don't show it.
+            is_reversed = effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
+            if facts["judge"] not in baselines and is_reversed:
                 yield (
                     f"judge {facts['judge']} scores the rejected response higher on"
                     f" {100 * (1 - facts['pair_accuracy']):.0f}% of {facts['n']} labelled pairs"
@@ -183,17 +185,8 @@ def _chain(model: Stage) -> list[Stage]:
     return chain
 
 
-def _looks_reversed(facts: Mapping[str, Any]) -> bool:
-    """Whether a judge surely ranks worse than a coin; a few pairs below half don't show it."""
-    return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
-
-
 def _text(job: StageJob, stage: Stage, name: str) -> str:
     return (job.folder_of(stage) / name).read_text(encoding="utf-8")
-
-
-def _read_json(job: StageJob, stage: Stage, name: str) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(_text(job, stage, name))
 
 
 def _record(end: ChainEnd, job: StageJob) -> TrainingRecord:

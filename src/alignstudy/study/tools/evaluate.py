@@ -73,7 +73,11 @@ def evaluate(
     asked = {axis_named(key).name: float(each) for key, each in (thresholds or {}).items()}
     with folder.locked(), uncollected():
         rows = read_ratings(source)
-        axes, own = _axes(rows, own_findings(source.resolve().parent / STATISTICS))
+        axes, own = axes_of(row.axis for row in rows), dict[str, Thresholds]()
+        around = own_findings(source.resolve().parent / STATISTICS)
+        if around is not None:
+            known = {axis.name: axis for axis in around.first.axes}
+            axes, own = tuple(known.get(a.name, a) for a in axes), own_thresholds(around)
         base = find_base(rows, base)
         stated = () if claims is None else _claims_of(Path(claims).expanduser(), rows, axes)
         sweep = SweepSettings()
@@ -129,17 +133,6 @@ def _claims_of(
                 hint=f"choose among: {', '.join(sorted(models))}",
             )
     return claims
-
-
-def _axes(
-    rows: Sequence[ScoredResponse], own: Findings | None
-) -> tuple[tuple[Axis, ...], dict[str, Thresholds]]:
-    """Return the axes of the rows, and the thresholds of the run that they lie in."""
-    found = axes_of(row.axis for row in rows)
-    if own is None:
-        return found, {}
-    known = {axis.name: axis for axis in own.first.axes}
-    return tuple(known.get(axis.name, axis) for axis in found), own_thresholds(own)
 
 
 def _thresholds(
