@@ -221,16 +221,13 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app(args=arguments, standalone_mode=True)
-    except AlignstudyError as error:
+    except (AlignstudyError, KeyboardInterrupt) as error:
         from alignstudy.cli import console
 
+        if isinstance(error, KeyboardInterrupt):
+            error = InterruptedRunError("interrupted", hint="run the same command again")
         console.say_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        from alignstudy.cli import console
-
-        console.say_error(InterruptedRunError("interrupted", hint="run the same command again"))
-        sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)

@@ -31,20 +31,6 @@ class Cost:
     peak_memory: int | None = None
     device_memory: int | None = None
 
-    def facts(self, *, beside: bool) -> dict[str, Any]:
-        """Return what is kept with the artefact; what the machine doesn't report is null.
-
-        Args:
-            beside: Whether other stages ran at the same time.
-        """
-        return {
-            "seconds": round(self.seconds, 3),
-            "cpu_seconds": round(self.cpu_seconds, 3),
-            "peak_memory": self.peak_memory,
-            "device_memory": self.device_memory,
-            **({"beside": True} if beside else {}),
-        }
-
 
 class Meter:
     """Measures stretches of work, also one inside another: no second is counted twice.
@@ -74,8 +60,8 @@ class Meter:
         finally:
             inside = self._inside.pop()
             seconds, processors = time.monotonic() - clock, sum(os.times()[:4]) - processors
-            cost.seconds = seconds - inside.seconds
-            cost.cpu_seconds = processors - inside.cpu_seconds
+            cost.seconds = round(seconds - inside.seconds, 3)
+            cost.cpu_seconds = round(processors - inside.cpu_seconds, 3)
             cost.device_memory = device_peak(self._device) or None
             if self._can_reset:
                 cost.peak_memory = process_peak()

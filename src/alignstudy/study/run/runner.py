@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +85,8 @@ class Runner:
                     **found,
                     "name": stage.name,
                     "started": started.isoformat(timespec="seconds"),
-                    **cost.facts(beside=self.beside),
+                    **asdict(cost),
+                    **({"beside": True} if self.beside else {}),
                     "device": self.device if stage.numeric else "",
                     **self._work(stage, fresh, found, resumed=resumed),
                 }

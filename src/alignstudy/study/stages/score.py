@@ -172,8 +172,8 @@ class Calibrate(JudgeStage):
             scores[name] = list(zip(given[::2], given[1::2], strict=True))
         chosen, accuracies = choose_rendering(scores)
         settings = self.judge.settings.model_copy(update={"rendering": chosen})
-        spec = replace(self.judge, settings=settings)
-        return spec, {"chosen": chosen, "accuracy": accuracies}
+        found = {"chosen": chosen, "accuracy": accuracies}
+        return replace(self.judge, settings=settings), found
 
 
 def read_by(judge: Judge) -> dict[str, Any]:
@@ -247,12 +247,16 @@ class Assess(JudgeStage):
         Raises:
             GuardError: If the judge ranks the wrong way round.
         """
-        judge = self.judge.build(job)
+        judge, limits = self.judge.build(job), dict(self.limits)
+        if self.calibration is not None:
+            facts = read_calibration_result(job.folder_of(self.calibration))
+            for axis in (axis for axis in self.judge.axes if axis not in limits):
+                limits[axis] = facts.get(axis, {}).get("threshold")
         quality = assess(
             judge,
             self.label,
             _measured(read_validation(job.folder_of(self.prompts)), self.judge),
-            thresholds=self._thresholds(job),
+            thresholds=limits,
             protocol=self.protocol,
             settings=self.settings,
             progress=job.progress,
@@ -269,14 +273,6 @@ class Assess(JudgeStage):
         controls = len(PROBES) * sum(min(asked.probes, len(rows)) for rows in pairs.values())
         times = 1.0 + (controls + 2 * asked.batch_check) / max(1, len(texts))
         return self.passes_over(texts, folder_of, times=times)
-
-    def _thresholds(self, job: StageJob) -> Limits:
-        found: Limits = dict(self.limits)
-        if self.calibration is not None:
-            facts = read_calibration_result(job.folder_of(self.calibration))
-            for axis in (axis for axis in self.judge.axes if axis not in found):
-                found[axis] = facts.get(axis, {}).get("threshold")
-        return found
 
 
 def read_quality(folder: Path) -> JudgeQuality:

@@ -15,7 +15,7 @@ from alignstudy.report.stored import STATISTICS
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
-from alignstudy.study.tools.report import inputs_of, uncollected, write_run
+from alignstudy.study.tools.report import uncollected, write_run
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
@@ -76,7 +76,7 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
     )
     rows, findings = analyze_run(rows, question)
     provenance = {"runs": {name: str(path) for name, path in paths.items()}}
-    write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
+    write_run(folder, " and ".join(found), rows, findings, provenance)
 
 
 def _refuse_other_thresholds(

@@ -29,7 +29,7 @@ from alignstudy.study.settings.axes import SweepSettings
 from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.load import load_settings
 from alignstudy.study.settings.yaml_file import read_yaml
-from alignstudy.study.tools.report import inputs_of, uncollected, write_run
+from alignstudy.study.tools.report import uncollected, write_run
 
 PUBLISHED = "372ca8eb32c9cdd5025753bc422f2160cda6e9aa2502fc009e9e054000152211"
 """Digest of the published study's prompts and ratings, model by model."""
@@ -98,7 +98,7 @@ def evaluate(
         rows, findings = analyze_run(rows, question)
         provenance = {"ratings": str(source), "ratings_sha256": digest_of(source)}
         name = source.resolve().name
-        write_run(folder, inputs_of(name, rows, findings, provenance, protocol=protocol))
+        write_run(folder, name, rows, findings, provenance, protocol=protocol)
     return Run(folder=folder.path)
 
 
