@@ -10,7 +10,6 @@ from alignstudy.cli import console
 from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
 from alignstudy.study.run.plan import PlanLine
-from alignstudy.study.run.plan import as_json as plan_json
 
 UNKNOWN = "not known yet"
 
@@ -21,7 +20,16 @@ def as_json(
     """Write a plan for scripts: each new stage with its estimate, and the totals."""
     totals = found.to_json()
     by_stage = {each.pop("stage"): each for each in totals.pop("stages")}
-    stages = [{**line, "estimate": by_stage.get(line["stage"])} for line in plan_json(lines)]
+    stages = [
+        {
+            "stage": line.stage.name,
+            "state": line.state,
+            "why": line.why,
+            "key": line.stage.key,
+            "estimate": by_stage.get(line.stage.name),
+        }
+        for line in lines
+    ]
     return {"folder": str(folder), "fetch": list(missing), "stages": stages, "estimate": totals}
 
 
