@@ -112,19 +112,14 @@ class RunFolder:
                 return
             prefix = f"{export.source}/" if export.source else ""
             files = [name for name in artefact.manifest["files"] if name.startswith(prefix)]
-            inner = [name.removeprefix(prefix) for name in files]
+            inner = {name.removeprefix(prefix) for name in files}
             for name in inner:
                 _place(source / name, target / name)
-            _remove_others(target, set(inner))
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier run showed in a folder that this run doesn't."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(folder).as_posix() not in names:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+            for path in sorted(target.rglob("*"), reverse=True):  # what an earlier run showed
+                if path.is_file() and path.relative_to(target).as_posix() not in inner:
+                    path.unlink()
+                elif path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
 
 
 def _place(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
 from alignstudy.study.cost.estimate import planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
-from alignstudy.study.graph.stage import Stage, StageJob, in_order
+from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.run.store import Artefact, Store, disk_faults
 
 _ENVIRONMENT_ERRNOS = {
@@ -100,10 +100,6 @@ class Runner:
             self.made[stage.key] = stage.name
             self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
         return self._done[stage.key]
-
-    def missing(self, goals: Iterable[Stage]) -> list[Stage]:
-        """List the stages that `make` would run for these, each after those that it needs."""
-        return in_order(goals, known=self.adopt)
 
     def adopt(self, stage: Stage) -> bool:
         """Take over a verified artefact, whoever made it; return whether there is one.

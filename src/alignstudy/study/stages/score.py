@@ -26,9 +26,10 @@ from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.settings.axes import Limits
 from alignstudy.study.stages.data import (
+    CALIBRATION_PAIRS,
+    VALIDATION_PAIRS,
     SelectPrompts,
-    read_calibration,
-    read_validation,
+    read_pairs,
     write_json,
 )
 
@@ -142,7 +143,7 @@ class Calibrate(JudgeStage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write calibration.json: threshold and accuracy by axis, and the rendering if chosen."""
-        pairs = _measured(read_calibration(job.folder_of(self.prompts)), self.judge)
+        pairs = _measured(self, job.folder_of, CALIBRATION_PAIRS)
         spec, found = self.judge, {}
         if getattr(spec.settings, "rendering", "") == AUTO:
             spec, found["rendering"] = self._with_rendering(pairs, job)
@@ -155,7 +156,7 @@ class Calibrate(JudgeStage):
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count both responses of each pair, once more for every rendering that is tried."""
-        pairs = _measured(read_calibration(folder_of(self.prompts)), self.judge)
+        pairs = _measured(self, folder_of, CALIBRATION_PAIRS)
         tried = len(RENDERINGS) if getattr(self.judge.settings, "rendering", "") == AUTO else 0
         return self.passes_over(_texts(pairs, self.protocol), folder_of, times=1.0 + tried)
 
@@ -182,9 +183,10 @@ def read_by(judge: Judge) -> dict[str, Any]:
     return {name: getattr(judge, own) for name, own in names.items() if hasattr(judge, own)}
 
 
-def _measured(pairs: dict[str, list[Pair]], judge: JudgeSpec) -> dict[str, list[Pair]]:
-    """Return the pairs of the axes that a judge may score."""
-    return {axis: rows for axis, rows in pairs.items() if axis in judge.axes}
+def _measured(stage: Calibrate | Assess, folder_of: FolderOf, part: str) -> dict[str, list[Pair]]:
+    """Read the pairs of the axes that a stage's judge may score."""
+    pairs = read_pairs(folder_of(stage.prompts), part)
+    return {axis: rows for axis, rows in pairs.items() if axis in stage.judge.axes}
 
 
 def _texts(pairs: dict[str, list[Pair]], protocol: Protocol) -> list[Text]:
@@ -255,7 +257,7 @@ class Assess(JudgeStage):
         quality = assess(
             judge,
             self.label,
-            _measured(read_validation(job.folder_of(self.prompts)), self.judge),
+            _measured(self, job.folder_of, VALIDATION_PAIRS),
             thresholds=limits,
             protocol=self.protocol,
             settings=self.settings,
@@ -268,7 +270,7 @@ class Assess(JudgeStage):
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count both responses of each pair, and control texts that are as long."""
-        pairs = _measured(read_validation(folder_of(self.prompts)), self.judge)
+        pairs = _measured(self, folder_of, VALIDATION_PAIRS)
         texts, asked = _texts(pairs, self.protocol), self.settings
         controls = len(PROBES) * sum(min(asked.probes, len(rows)) for rows in pairs.values())
         times = 1.0 + (controls + 2 * asked.batch_check) / max(1, len(texts))
