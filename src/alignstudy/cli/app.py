@@ -54,9 +54,9 @@ def run(
 @app.command()
 def plan(study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False) -> None:
     """Show for every stage whether it is cached or new, why, and what it would take here."""
-    from alignstudy.cli import verbs
+    from alignstudy.cli import planning, verbs
 
-    verbs.show_plan(verbs.load(study, out, set_, offline=True), as_json=as_json)
+    planning.show_plan(verbs.load(study, out, set_, offline=True), as_json=as_json)
 
 
 @app.command()
