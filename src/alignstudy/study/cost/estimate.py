@@ -76,7 +76,7 @@ class StudyEstimate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the same for scripts: seconds and bytes; null: not known yet."""
-        return {**asdict(self), "stages": [asdict(stage) for stage in self.stages]}
+        return asdict(self)
 
 
 def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEstimate:

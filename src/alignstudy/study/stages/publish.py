@@ -84,7 +84,7 @@ class Publish(Stage):
             },
             calibrations=self._calibrations(job),
             preview="" if self.preview is None else _text(job, self.preview, PREVIEW),
-            warnings=self._warnings(job),
+            warnings=(*self._judge_warnings(job), *self._merge_warnings(job)),
             provenance=self._provenance(job),
             costs=tuple(
                 cost_row(stage.name, job.facts_of(stage))
@@ -112,11 +112,9 @@ class Publish(Stage):
             )
 
     def _calibrations(self, job: StageJob) -> tuple[dict[str, Any], ...]:
-        found = []
-        compare = self.compare
-        for judge, limits, stage in zip(
-            compare.judges, compare.limits, compare.calibrations, strict=False
-        ):
+        found, compare = [], self.compare
+        judges = zip(compare.judges, compare.limits, compare.calibrations, strict=False)
+        for judge, limits, stage in judges:
             if stage is None:
                 continue
             for axis, facts in read_calibration_result(job.folder_of(stage)).items():
@@ -125,14 +123,12 @@ class Publish(Stage):
                     found.append({"judge": judge, "axis": axis, **facts})
         return tuple(found)
 
-    def _warnings(self, job: StageJob) -> tuple[str, ...]:
+    def _merge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return which guards ran at merges, which belong to no training."""
-        found = [*self._judge_warnings(job)]
         for merge in self.merges:
             for guard in read_result(merge, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
-                found.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
-        return tuple(found)
+                yield f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}"
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return where a judge is not independent, or ranks the wrong way round."""
