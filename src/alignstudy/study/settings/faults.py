@@ -89,9 +89,8 @@ def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> se
     kinds: list[Any] = [model]
     for part in location:
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
-    return {name for kind in kinds for item in _models(kind) for name in item.model_fields} - {
-        "settings"
-    }
+    keys = {name for kind in kinds for item in _models(kind) for name in item.model_fields}
+    return keys - {"settings"}
 
 
 def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an annotation
