@@ -53,13 +53,10 @@ def run(
 
 @app.command()
 def plan(study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False) -> None:
-    """Show for every stage whether it is cached or new, why, and what it would take here.
+    """Show for every stage whether it is cached or new, why, and what it would take here."""
+    from alignstudy.cli import planning, verbs
 
-    Nothing is run but a probe of this machine, a second or two, where something is new.
-    """
-    from alignstudy.cli import verbs
-
-    verbs.show_plan(verbs.load(study, out, set_, offline=True), as_json=as_json)
+    planning.show_plan(verbs.load(study, out, set_, offline=True), as_json=as_json)
 
 
 @app.command()
@@ -224,16 +221,13 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app(args=arguments, standalone_mode=True)
-    except AlignstudyError as error:
+    except (AlignstudyError, KeyboardInterrupt) as error:
         from alignstudy.cli import console
 
+        if isinstance(error, KeyboardInterrupt):
+            error = InterruptedRunError("interrupted", hint="run the same command again")
         console.say_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        from alignstudy.cli import console
-
-        console.say_error(InterruptedRunError("interrupted", hint="run the same command again"))
-        sys.exit(InterruptedRunError.exit_code)
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from alignstudy.cli import console
 from alignstudy.formatting import duration, plural, quantity
+from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
 from alignstudy.study.run.plan import PlanLine
-from alignstudy.study.run.plan import as_json as plan_json
 
 UNKNOWN = "not known yet"
 
 
-def as_json(
-    folder: Path, missing: Sequence[str], lines: list[PlanLine], found: StudyEstimate
-) -> dict[str, Any]:
-    """Write a plan for scripts: each new stage with its estimate, and the totals."""
-    totals = found.to_json()
-    by_stage = {each.pop("stage"): each for each in totals.pop("stages")}
-    stages = [{**line, "estimate": by_stage.get(line["stage"])} for line in plan_json(lines)]
-    return {"folder": str(folder), "fetch": list(missing), "stages": stages, "estimate": totals}
+def show_plan(study: Study, *, as_json: bool) -> None:
+    """Print a plan, and what its new stages would take on this machine."""
+    lines, located = study.plan()
+    found = study.estimate(lines)
+    missing = [f"{source.name}@{source.revision or 'main'}" for source in located.missing.values()]
+    if as_json:
+        totals = found.to_json()
+        by_stage = {each.pop("stage"): each for each in totals.pop("stages")}
+        stages = [
+            {
+                "stage": line.stage.name,
+                "state": line.state,
+                "why": line.why,
+                "key": line.stage.key,
+                "estimate": by_stage.get(line.stage.name),
+            }
+            for line in lines
+        ]
+        whole = {"folder": str(study.folder), "fetch": missing}
+        console.say_json({**whole, "stages": stages, "estimate": totals})
+        return
+    for name in missing:
+        console.say(f"fetch {console.safe(name)} from the hub")
+    say_stages(lines, found)
+    counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
+    console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
+    say_totals(found)
+    console.say(f"writes: {console.safe(study.folder)}")
+    console.say(f"store: {console.safe(study.store.root)}")
 
 
 def say_stages(lines: Sequence[PlanLine], found: StudyEstimate) -> None:

@@ -127,27 +127,7 @@ def _cell(row: dict[str, str], name: str) -> str:
     return f"{float(value):.1f}{interval}"
 
 
-def show_plan(study: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, imported late
-    """Print a plan, and what its new stages would take on this machine."""
-    from alignstudy.cli import planning
-
-    lines, located = study.plan()
-    found = study.estimate(lines)
-    missing = [f"{source.name}@{source.revision or 'main'}" for source in located.missing.values()]
-    if as_json:
-        console.say_json(planning.as_json(study.folder, missing, lines, found))
-        return
-    for name in missing:
-        console.say(f"fetch {console.safe(name)} from the hub")
-    planning.say_stages(lines, found)
-    counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
-    console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
-    planning.say_totals(found)
-    console.say(f"writes: {console.safe(study.folder)}")
-    console.say(f"store: {console.safe(study.store.root)}")
-
-
-def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as above
+def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, imported late
     """Print what a check found."""
     if as_json:
         console.say_json(found.to_json())

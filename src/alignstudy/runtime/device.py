@@ -66,3 +66,10 @@ def set_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def free_device_bytes(device: str) -> int:
+    """Return the free bytes of an accelerator."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0])

@@ -210,7 +210,6 @@ class _Record:
 
     def _text(self, status: str, started: datetime, last: dict[str, Any]) -> str:
         settings, runner = self.study.settings, self.runner
-        measured = {"workers": runner.workers} if runner else {}
         found = self.located.found if self.located else {}
         record = {
             "study": settings.study,
@@ -223,7 +222,7 @@ class _Record:
             "seeds": list(settings.seeds),
             "device": device_class(settings),
             "versions": versions(),
-            "machine": {**machine(), **measured},
+            "machine": machine() | ({"workers": runner.workers} if runner else {}),
             "sources": {
                 role: {"name": item.source.name, "commit": item.commit, "digest": item.digest}
                 for role, item in found.items()

@@ -55,7 +55,7 @@ def evaluated(folder, text):
 @pytest.fixture
 def unwritten(monkeypatch):
     """Only the numbers are made: no table, figure or page."""
-    monkeypatch.setattr(tool, "write_run", lambda *_: None)
+    monkeypatch.setattr(tool, "write_run", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("unwritten")

@@ -57,7 +57,9 @@ def test_a_stretch_that_fails_inside_another_leaves_the_outer_one_right():
     assert 0 <= outer.seconds < 0.2
 
 
-@pytest.mark.skipif(not metering.reset_peak(), reason="this system keeps no peak that can be reset")
+@pytest.mark.skipif(
+    not metering.reset_peak("cpu"), reason="this system keeps no peak that can be reset"
+)
 def test_each_stretch_has_its_own_peak():
     meter = Meter("cpu")
     with meter.measured() as large:

@@ -7,7 +7,7 @@ import pytest
 
 from alignstudy import Study
 from alignstudy.study.cost import estimate as estimating
-from alignstudy.study.cost.history import History, predict, work_record
+from alignstudy.study.cost.estimate import History, predict, work_record
 from alignstudy.study.graph.stage import in_order
 from alignstudy.study.run.store import Store
 

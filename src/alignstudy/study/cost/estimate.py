@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.formatting import plural, quantity
-from alignstudy.runtime.peak_memory import free_device_bytes
+from alignstudy.runtime.device import free_device_bytes
 from alignstudy.runtime.pool import free_memory
-from alignstudy.study.cost.history import History, predict, work_record
 from alignstudy.study.cost.token_lengths import NotCountableError
 from alignstudy.study.cost.work import total_flops
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.provenance import machine
 from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.run.store import Store
 
-SAMPLE = 400
-"""Rows whose tokens are counted where a time is predicted."""
+LATEST = 8
+"""Earlier runs that a median is taken over."""
+SIMILAR = 4.0
+"""Models whose numbers of parameters differ by a larger factor are not compared."""
 LIBRARIES = 750e6
 """Bytes that a process holds with torch, transformers and TRL loaded."""
 
@@ -71,7 +76,7 @@ class StudyEstimate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the same for scripts: seconds and bytes; null: not known yet."""
-        return {**asdict(self), "stages": [asdict(stage) for stage in self.stages]}
+        return asdict(self)
 
 
 def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEstimate:
@@ -87,7 +92,7 @@ def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEs
     if not new:
         return StudyEstimate(free_disk=free_disk)
     history = History(store.root)
-    found = tuple(_of_stage(stage, store, history, device) for stage in new)
+    found = tuple(history.estimate(stage, store, device) for stage in new)
     memory = max(each.memory or 0.0 for each in found)
     disk = sum(each.disk or 0.0 for each in found)
     disk += max(each.working_disk or 0.0 for each in found)
@@ -113,37 +118,95 @@ def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEs
     )
 
 
-def _of_stage(stage: Stage, store: Store, history: History, device: str) -> StageEstimate:
-    runs, size = history.like(stage), stage.footprint()
-    seconds = predict(runs, planned_flops(stage, store, sample=SAMPLE)) if runs else None
-    libraries = LIBRARIES if device == "cpu" or not stage.numeric else 0.0
-    return StageEstimate(
-        stage=stage.name,
-        seconds=None if seconds is None else round(seconds, 2),
-        memory=None if size is None else round(size.memory + libraries),
-        disk=None if size is None else round(size.disk),
-        working_disk=None if size is None else round(size.working_disk),
-        basis=plural(len(runs), "earlier run") if runs else "",
-    )
+class _Run(NamedTuple):
+    started: str
+    like: str
+    seconds: float
+    parameters: float
+    flops: float
 
 
-def planned_flops(stage: Stage, store: Store, *, sample: int | None = None) -> float | None:
-    """Count a stage's FLOPs before it runs; None where they aren't counted, or can't be yet.
+class History:
+    """Times of the stages that ran on this machine and whose artefacts lie in a store.
+
+    Artefacts that can't be read, or don't say it, are passed over.
 
     Args:
-        stage: The stage.
-        store: Where its finished inputs lie.
-        sample: Training rows that lengths are measured on; None: all.
+        root: Of the store.
     """
+
+    def __init__(self, root: Path) -> None:
+        found = (_run(path) for path in (root / "store").glob("*/*/manifest.json"))
+        self._runs = sorted(run for run in found if run is not None)
+
+    def like(self, stage: Stage) -> list[_Run]:
+        """Return the latest runs of stages like this one, with models of similar size."""
+        asked = work_record(stage, None)
+        return [
+            run
+            for run in self._runs
+            if run.like == asked["like"]
+            and 1 / SIMILAR <= run.parameters / asked["parameters"] <= SIMILAR
+        ][-LATEST:]
+
+    def estimate(self, stage: Stage, store: Store, device: str) -> StageEstimate:
+        """Estimate one new stage."""
+        runs, size = self.like(stage), stage.footprint()
+        seconds = predict(runs, planned_flops(stage, store)) if runs else None
+        libraries = LIBRARIES if device == "cpu" or not stage.numeric else 0.0
+        return StageEstimate(
+            stage=stage.name,
+            seconds=None if seconds is None else round(seconds, 2),
+            memory=None if size is None else round(size.memory + libraries),
+            disk=None if size is None else round(size.disk),
+            working_disk=None if size is None else round(size.working_disk),
+            basis=plural(len(runs), "earlier run") if runs else "",
+        )
+
+
+def work_record(stage: Stage, flops: float | None) -> dict[str, Any]:
+    """Return what is kept with a finished stage, so that later ones can be compared with it."""
+    size = stage.footprint()
+    return {
+        "like": f"{stage.likeness()} on {machine()['processor']}, {machine()['cores']} cores",
+        "parameters": size.shape.parameters if size and size.shape else 1,
+        "planned_flops": flops or 0.0,
+    }
+
+
+def predict(runs: list[_Run], flops: float | None) -> float | None:
+    """Predict the seconds of a stage; None where nothing like it ran.
+
+    Args:
+        runs: Of stages like it.
+        flops: That are planned: seconds are in proportion to them. None: it has no model, or they
+            can't be counted yet; then it takes what the others took.
+    """
+    sized = [run.seconds / run.flops for run in runs if run.flops]
+    if flops and sized:
+        return flops * median(sized)
+    return median(run.seconds for run in runs) if runs else None
+
+
+def _run(path: Path) -> _Run | None:
+    """Read an artefact's record; None where it has none, or one of another kind or release."""
     try:
-        return total_flops(stage.planned_work(lambda needed: _folder(needed, store), sample=sample))
+        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
+        work, started = facts["work"], str(facts["started"])
+        numbers = facts["seconds"], work["parameters"], work["planned_flops"]
+        run = _Run(started, str(work["like"]), *map(float, numbers))
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return None
+    sane = all(map(isfinite, run[2:])) and run.seconds > 0 and run.flops >= 0
+    return run if sane else None
+
+
+def planned_flops(stage: Stage, store: Store) -> float | None:
+    """Count a stage's FLOPs before it runs; None where they aren't counted, or can't be yet."""
+    try:
+        return total_flops(stage.planned_work(lambda needed: _folder(needed, store)))
     except (NotCountableError, AlignstudyError, OSError, ValueError, LookupError, TypeError):
         return None  # a damaged input is told where it is used; here its tokens aren't known
-
-
-def kept_work(stage: Stage, store: Store) -> dict[str, Any]:
-    """Return what is kept with a stage that ran, for the estimates of later ones."""
-    return work_record(stage, planned_flops(stage, store, sample=SAMPLE))
 
 
 def _folder(stage: Stage, store: Store) -> Path:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from alignstudy.runtime.peak_memory import device_peak, lifetime_peak, process_peak, reset_peak
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass
@@ -28,20 +30,6 @@ class Cost:
     cpu_seconds: float = 0.0
     peak_memory: int | None = None
     device_memory: int | None = None
-
-    def facts(self, *, beside: bool) -> dict[str, Any]:
-        """Return what is kept with the artefact; what the machine doesn't report is null.
-
-        Args:
-            beside: Whether other stages ran at the same time.
-        """
-        return {
-            "seconds": round(self.seconds, 3),
-            "cpu_seconds": round(self.cpu_seconds, 3),
-            "peak_memory": self.peak_memory,
-            "device_memory": self.device_memory,
-            **({"beside": True} if beside else {}),
-        }
 
 
 class Meter:
@@ -66,14 +54,14 @@ class Meter:
         if not self._inside:
             self._can_reset = reset_peak(self._device)
         self._inside.append(Cost())
-        clock, processors, before = time.monotonic(), _processor_seconds(), lifetime_peak()
+        clock, processors, before = time.monotonic(), sum(os.times()[:4]), lifetime_peak()
         try:
             yield cost
         finally:
             inside = self._inside.pop()
-            seconds, processors = time.monotonic() - clock, _processor_seconds() - processors
-            cost.seconds = seconds - inside.seconds
-            cost.cpu_seconds = processors - inside.cpu_seconds
+            seconds, processors = time.monotonic() - clock, sum(os.times()[:4]) - processors
+            cost.seconds = round(seconds - inside.seconds, 3)
+            cost.cpu_seconds = round(processors - inside.cpu_seconds, 3)
             cost.device_memory = device_peak(self._device) or None
             if self._can_reset:
                 cost.peak_memory = process_peak()
@@ -85,21 +73,59 @@ class Meter:
                 self._inside[-1].cpu_seconds += processors
 
 
-def _processor_seconds() -> float:
-    spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system
+def reset_peak(device: str) -> bool:
+    """Begin a stretch: forget earlier peaks.
+
+    Returns:
+        Whether the process' own peak could be forgotten (Linux lets a process do that).
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def process_peak() -> int | None:
+    """This process' peak resident bytes since `reset_peak`; None where Linux doesn't tell."""
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(found[0]) * 1024 if found else None
+
+
+def lifetime_peak() -> int | None:
+    """This process' peak resident bytes since it began; None where there is no such count."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def device_peak(device: str) -> int | None:
+    """Return the bytes that tensors held at most on an accelerator since `reset_peak`."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(device))
 
 
 def cost_row(stage: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stage's row of the cost table; what its facts don't hold is None."""
+    measured = ("cpu_seconds", "tokens", "flops", "peak_memory", "device_memory")
     row = {
         "stage": stage,
         "seconds": facts["seconds"],
-        "cpu_seconds": facts.get("cpu_seconds"),
-        "tokens": facts.get("tokens"),
-        "flops": facts.get("flops"),
-        "peak_memory": facts.get("peak_memory"),
-        "device_memory": facts.get("device_memory"),
+        **{name: facts.get(name) for name in measured},
         "device": facts.get("device", ""),
         "reused": bool(facts.get("reused")),
     }

@@ -92,19 +92,15 @@ class ModelShape:
 
 def shape_of_architecture(asked: ArchitectureSettings, *, vocabulary: int) -> ModelShape:
     """Return the shape of a model that is trained from scratch."""
-    writes = asked.model_type == "opt"
-    return ModelShape(
-        hidden=asked.hidden_size,
-        layers=asked.num_hidden_layers,
-        heads=asked.num_attention_heads,
-        ffn=asked.ffn_dim,
-        keys=asked.hidden_size,
-        vocabulary=vocabulary,
-        embedding=asked.word_embed_proj_dim or asked.hidden_size,
-        positions=asked.max_position_embeddings + 2 if writes else 0,
-        span=0 if writes else 2 * min(256, asked.max_position_embeddings),
-        writes=writes,
-    )
+    config = {**asked.model_dump(), "vocab_size": vocabulary}
+    if asked.model_type == "opt":
+        config["max_position_embeddings"] += 2  # its table begins two rows earlier
+    else:
+        config |= {"position_biased_input": False, "position_buckets": 256}
+        config["architectures"] = ["DebertaV2ForSequenceClassification"]
+    found = shape_of_config(config)
+    assert found is not None
+    return found
 
 
 def read_shape(folder: Path) -> ModelShape | None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Text = str | tuple[str, str]
 
+SAMPLE = 400
+"""Rows whose tokens are counted, about: evenly spread over more."""
+
 
 class NotCountableError(Exception):
     """What a stage will process can't be counted: something isn't made yet, or not readable."""
@@ -82,11 +85,7 @@ class RowTokens:
 
 
 def row_tokens(
-    settings: TrainingSettings,
-    rows: Sequence[Pair] | Sequence[Document],
-    folder: Path,
-    *,
-    sample: int | None = None,
+    settings: TrainingSettings, rows: Sequence[Pair] | Sequence[Document], folder: Path
 ) -> RowTokens:
     """Count rows as a method reads them, cut at its `max_length`.
 
@@ -94,13 +93,12 @@ def row_tokens(
         settings: Of the method.
         rows: All of them.
         folder: Of the model: its tokenizer.
-        sample: Rows that are measured, evenly spread; None: all.
 
     Raises:
         NotCountableError: If no row is left, or the tokenizer can't be read.
     """
-    step, end = 1 if sample is None else max(1, len(rows) // sample), end_token(folder)
-    measured = [_texts(row, settings, end) for row in rows[::step]]
+    end = end_token(folder)
+    measured = [_texts(row, settings, end) for row in rows[:: max(1, len(rows) // SAMPLE)]]
     flat = [text for prompt, texts in measured for text in (prompt, *texts)]
     found = iter(token_lengths(folder, flat, special=True))
     method, most = METHODS.load(settings.method), settings.max_length

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignstudy.methods.base import TrainingSettings
-from alignstudy.study.graph.divergence import divergence_stages
-from alignstudy.study.graph.exports import judge_exports, model_exports, text_exports
+from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
@@ -16,11 +15,15 @@ from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.study import WORLD, StudySettings
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
+from alignstudy.study.stages.divergence import Diagnose
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.score import JudgeModel
 from alignstudy.study.stages.train import ImportBase, Merge, ScratchModel, Train
+
+PREFERENCE_METHODS = frozenset({"dpo"})
+"""Methods whose implicit reward is beta times the log-ratio to what they started from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,11 @@ class _Builder:
         trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
         exports = (
             *model_exports(models, base=self.base),
-            *judge_exports(trained),
+            *(  # folders that another study can name
+                Export(stage=stage, source="", target=f"judges/{name}")
+                for name, stage in trained.items()
+                if isinstance(stage, Stage)
+            ),
             *text_exports(self.prompts, compare, publish, preview),
         )
         return Graph(
@@ -236,14 +243,7 @@ class _Builder:
             claims=settings.claims,
             margins=settings.margins,
             assessments=judging.assessments,
-            diagnoses=divergence_stages(
-                settings,
-                models,
-                base=self.base,
-                prompts=self.prompts,
-                device_class=self.device_class,
-                started_from=lambda labels, seed: self._full_weights(self._chain(labels, seed)),
-            ),
+            diagnoses=tuple(self._diagnoses(models).values()),
             empty_fails=tuple(
                 axis.name
                 for axis in settings.analysed
@@ -251,6 +251,35 @@ class _Builder:
             ),
             absent=tuple(self.located.absent),
         )
+
+    def _diagnoses(self, models: dict[tuple[str, int], Stage]) -> dict[tuple[str, str], Diagnose]:
+        """Return what measures how far each model moved; the base, which no seed changes, once."""
+        study, settings = self.settings, self.settings.diagnostics
+        found: dict[tuple[str, str], Diagnose] = {}
+        if settings is None:
+            return found
+        for (recipe, seed), model in models.items():
+            if (recipe, model.key) in found:
+                continue
+            labels = study.recipes[recipe]
+            method = study.methods[labels[-1]] if labels else None
+            prefers = method is not None and method.method in PREFERENCE_METHODS
+            measured = method if prefers and study.validation is not None else None
+            started = self._full_weights(self._chain(labels[:-1], seed)) if measured else None
+            found[recipe, model.key] = Diagnose(
+                name=f"diagnose/{recipe}/seed-{seed}",
+                device_class=self.device_class,
+                label=recipe,
+                seed=seed,
+                model=model,
+                base=None if model is self.base else self.base,
+                reference=started,
+                max_length=measured.max_length if measured is not None else None,
+                prompts=self.prompts,
+                settings=settings,
+                max_new_tokens=settings.max_new_tokens or study.generation.max_new_tokens,
+            )
+        return found
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:
         """Return a judge's weights: from its source, trained here, or none for a rule."""

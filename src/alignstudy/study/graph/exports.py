@@ -11,7 +11,6 @@ from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.publish import Publish
-from alignstudy.study.stages.score import JudgeModel
 from alignstudy.study.tools.report import MARKDOWN, REPORT
 
 
@@ -26,31 +25,18 @@ def model_exports(models: Mapping[tuple[str, int], Stage], *, base: Stage) -> li
     return list(exports.values())
 
 
-def judge_exports(judges: Mapping[str, JudgeModel]) -> list[Export]:
-    """Show the judges that were trained here: folders that another study can name."""
-    return [
-        Export(stage=stage, source="", target=f"judges/{name}")
-        for name, stage in judges.items()
-        if isinstance(stage, Stage)
-    ]
-
-
 def text_exports(
     prompts: SelectPrompts, compare: Compare, publish: Publish, preview: Preview | None
 ) -> list[Export]:
     """Show what people read."""
-    exports = [
-        Export(stage=prompts, source="prompts", target="data/prompts"),
-        Export(stage=compare, source="responses", target="responses"),
-        Export(stage=compare, source="classification", target="classification"),
-        Export(stage=compare, source="tables", target="tables"),
-        Export(stage=compare, source=STATISTICS, target=STATISTICS),
-        Export(stage=publish, source="figures", target="figures"),
-        Export(stage=publish, source="audit.json", target="data/audit.json"),
-        Export(stage=publish, source=REPORT_DATA, target=REPORT_DATA),
-        Export(stage=publish, source=MARKDOWN, target=MARKDOWN),
-        Export(stage=publish, source=REPORT, target=REPORT),
+    parts = [
+        (prompts, "prompts", "data/prompts"),
+        *((compare, name, name) for name in ("responses", "classification", "tables", STATISTICS)),
+        (publish, "figures", "figures"),
+        (publish, "audit.json", "data/audit.json"),
+        *((publish, name, name) for name in (REPORT_DATA, MARKDOWN, REPORT)),
     ]
+    exports = [Export(stage=stage, source=name, target=target) for stage, name, target in parts]
     if preview is not None:
         exports.append(Export(stage=preview, source=PREVIEW, target="data/preview.md"))
     return exports

@@ -40,10 +40,6 @@ def fingerprint_value(value: object) -> Any:  # noqa: ANN401 - JSON
     key = getattr(value, "key", None)
     if is_dataclass(value) and isinstance(key, str):
         return key
-    return _plain(value)
-
-
-def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
     if value is None or isinstance(value, bool | int | float | str):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, tuple | list):

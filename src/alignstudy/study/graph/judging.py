@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class JudgeStages:
                 name=f"calibrate/{self.names[at]}",
                 device_class=self.device_class,
                 prompts=self.prompts,
-                judge=self._plain_spec(at),
+                judge=self._spec(at, calibrated=False),
                 protocol=self.settings.prompts.protocol,
             )
             if not set(limits) >= set(self.settings.calibrated) or self._is_auto(at)
@@ -107,14 +107,8 @@ class JudgeStages:
             for at, (judge, _) in enumerate(self.judges)
         )
 
-    def _spec(self, at: int) -> JudgeSpec:
+    def _spec(self, at: int, *, calibrated: bool = True) -> JudgeSpec:
         """Return a judge; one whose rendering is chosen reads the choice from its calibration."""
-        plain = self._plain_spec(at)
-        if not self._is_auto(at):
-            return plain
-        return replace(plain, calibration=self.calibrations[at])
-
-    def _plain_spec(self, at: int) -> JudgeSpec:
         judge, model = self.judges[at]
         return JudgeSpec(
             settings=judge.settings,
@@ -122,4 +116,5 @@ class JudgeStages:
             axes=measured_axes(judge.settings, self.settings.tested),
             code=code_of(judge.settings, self.folder),
             folder=self.folder if model is None else None,
+            calibration=self.calibrations[at] if calibrated and self._is_auto(at) else None,
         )

@@ -82,13 +82,12 @@ class Stage:
         """Make the artefact in `job.out`; return facts worth keeping (not part of the key)."""
         raise NotImplementedError
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count what will go through models; [] of a stage that runs none, or isn't counted.
 
         Args:
             folder_of: Returns a finished input's folder; of a model that isn't made yet one with
                 the same configuration and tokenizer.
-            sample: Rows that lengths are measured on, evenly spread; None: all, an exact count.
 
         Raises:
             NotCountableError: If an input that decides it isn't made yet.

@@ -22,7 +22,7 @@ from typing import Any
 from alignstudy.errors import AlignstudyError, InterruptedRunError
 from alignstudy.progress import NotesTo
 from alignstudy.runtime.pool import WorkerPool
-from alignstudy.study.graph.stage import Stage
+from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
 
@@ -48,7 +48,7 @@ def make_in_parallel(runner: Runner, goals: Sequence[Stage]) -> None:
     """
     if runner.workers < 2 or runner.device != "cpu":
         return
-    stages = runner.missing(goals)
+    stages = in_order(goals, known=runner.adopt)
     if sum(stage.numeric for stage in stages) >= 2:
         _StageExecutor(runner, stages).run()
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from alignstudy.study.graph.fingerprint import changes
 from alignstudy.study.graph.stage import Stage, in_order
@@ -67,11 +67,3 @@ def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:
         short = re.sub(r"(?<=\d)e([+-])0+(\d)", r"e\1\2", change).removeprefix("settings.")
         words.append(f"{name} changes" if name else short)
     return "; ".join(dict.fromkeys(words))
-
-
-def as_json(lines: list[PlanLine]) -> list[dict[str, Any]]:
-    """Write a plan for scripts."""
-    return [
-        {"stage": line.stage.name, "state": line.state, "why": line.why, "key": line.stage.key}
-        for line in lines
-    ]

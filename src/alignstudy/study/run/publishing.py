@@ -29,12 +29,8 @@ def show_all(folder: RunFolder, exports: Sequence[Export], runner: Runner) -> No
             config = json.loads((folder.path / name).read_text(encoding="utf-8"))
             config["base_model_name_or_path"] = str(folder.path / places[stage.parent.key])
             folder.write(name, json.dumps(config, indent=2) + "\n")
-    _remove_other_models(folder, {export.target for export in wanted if export.source == ""})
-
-
-def _remove_other_models(folder: RunFolder, targets: set[str]) -> None:
-    """Remove models that an earlier version of the study showed and this one doesn't have."""
-    shown = {folder.path / target for target in targets}
+    # Models that an earlier version of the study showed, and this one doesn't have:
+    shown = {folder.path / export.target for export in wanted if export.source == ""}
     keep = shown | {parent for path in shown for parent in path.parents}
     models = folder.path / "models"
     if not shown or not models.is_dir():

@@ -30,13 +30,11 @@ class Export:
         stage: Whose artefact it comes from.
         source: File or folder in the artefact; "" is the whole artefact.
         target: Where it goes in the run folder.
-        names: For a folder, the files to take; empty: all but the manifest.
     """
 
     stage: Stage
     source: str
     target: str
-    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,21 +110,16 @@ class RunFolder:
             if source.is_file():
                 _place(source, target)
                 return
-            names = export.names or tuple(artefact.manifest["files"])
             prefix = f"{export.source}/" if export.source else ""
-            inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+            files = [name for name in artefact.manifest["files"] if name.startswith(prefix)]
+            inner = {name.removeprefix(prefix) for name in files}
             for name in inner:
                 _place(source / name, target / name)
-            _remove_others(target, set(inner))
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier run showed in a folder that this run doesn't."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_file() and path.relative_to(folder).as_posix() not in names:
-            path.unlink()
-        elif path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+            for path in sorted(target.rglob("*"), reverse=True):  # what an earlier run showed
+                if path.is_file() and path.relative_to(target).as_posix() not in inner:
+                    path.unlink()
+                elif path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
 
 
 def _place(source: Path, target: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,9 @@ from alignstudy.errors import (
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
-from alignstudy.study.cost.estimate import kept_work
+from alignstudy.study.cost.estimate import planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
-from alignstudy.study.graph.stage import Stage, StageJob, in_order
+from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.run.store import Artefact, Store, disk_faults
 
 _ENVIRONMENT_ERRNOS = {
@@ -85,7 +85,8 @@ class Runner:
                     **found,
                     "name": stage.name,
                     "started": started.isoformat(timespec="seconds"),
-                    **cost.facts(beside=self.beside),
+                    **asdict(cost),
+                    **({"beside": True} if self.beside else {}),
                     "device": self.device if stage.numeric else "",
                     **self._work(stage, fresh, found, resumed=resumed),
                 }
@@ -99,10 +100,6 @@ class Runner:
             self.made[stage.key] = stage.name
             self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
         return self._done[stage.key]
-
-    def missing(self, goals: Iterable[Stage]) -> list[Stage]:
-        """List the stages that `make` would run for these, each after those that it needs."""
-        return in_order(goals, known=self.adopt)
 
     def adopt(self, stage: Stage) -> bool:
         """Take over a verified artefact, whoever made it; return whether there is one.
@@ -134,7 +131,7 @@ class Runner:
 
     @contextmanager
     def _stage_lock(self, stage: Stage) -> Iterator[None]:
-        path = self.store.lock_file(stage.key)
+        path = self.store.root / "locks" / f"{stage.key}.lock"
         with disk_faults(f"the store at {self.store.root}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path)
@@ -164,14 +161,14 @@ class Runner:
             return {**facts, "resumed": True}
         if found.get("texts") == 0:  # a judge whose scores were all kept from before
             return facts
-        return {**facts, "work": kept_work(stage, self.store)}
+        return {**facts, "work": work_record(stage, planned_flops(stage, self.store))}
 
     def _job(self, fresh: Path, work: Path) -> StageJob:
         return StageJob(
             out=fresh,
             work=work,
-            scores=self.store.scores_file(),
-            references=self.store.references_file(),
+            scores=self.store.root / "scores" / "scores.sqlite",
+            references=self.store.root / "references" / "references.sqlite",
             workers=1 if self.beside else self.workers,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=lambda it: {**self.make(it).facts, "reused": it.key not in self.made},

@@ -60,18 +60,6 @@ class Store:
         """Return the folder where a stage keeps checkpoints until it is done."""
         return self.root / "work" / key
 
-    def lock_file(self, key: str) -> Path:
-        """Return the lock under which one process at a time makes an artefact."""
-        return self.root / "locks" / f"{key}.lock"
-
-    def scores_file(self) -> Path:
-        """Return the file in which judges' scores are kept by judge and text."""
-        return self.root / "scores" / "scores.sqlite"
-
-    def references_file(self) -> Path:
-        """Return the file in which reference log-probabilities are kept by weights and tokens."""
-        return self.root / "references" / "references.sqlite"
-
     def peek(self, kind: str, key: str) -> Artefact | None:
         """Find an artefact by its manifest, its files not hashed: enough to plan with."""
         folder = self.folder(kind, key)

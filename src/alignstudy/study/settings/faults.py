@@ -85,14 +85,12 @@ def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa:
 
 
 def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Return the keys that the settings at a location hold."""
+    """Return the keys that the settings at a location hold; a judge's own stand beside its name."""
     kinds: list[Any] = [model]
     for part in location:
         kinds = [inner for kind in kinds for inner in _inside(kind, part)]
     keys = {name for kind in kinds for item in _models(kind) for name in item.model_fields}
-    if any("settings" in item.model_fields for kind in kinds for item in _models(kind)):
-        keys.discard("settings")
-    return keys
+    return keys - {"settings"}
 
 
 def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an annotation

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, model_validator
 
 from alignstudy.data.select.selection import RowSelection
@@ -54,7 +52,14 @@ class JudgeEntry(Settings):
             given = {"preset": given} if given in PRESETS else {"path": given}
         if not isinstance(given, dict) or "settings" in given:
             return given
-        given = _from_preset(given)
+        if given.get("preset") is not None:  # what stands next to its name changes it
+            rest = dict(given)
+            name = rest.pop("preset")
+            if name not in PRESETS:
+                raise ValueError(f"no judge preset '{name}'; known: {', '.join(PRESETS)}")
+            preset = PRESETS[name]
+            chosen = preset.settings.model_dump(mode="json", exclude_defaults=True)
+            given = {"name": name, "path": preset.path, **chosen, **rest}
         outer = {name: given[name] for name in given if name in cls.model_fields}
         inner = {"use": "seqcls", **{n: v for n, v in given.items() if n not in outer}}
         path = str(given.get("path") or inner["use"])
@@ -73,16 +78,3 @@ class JudgeEntry(Settings):
         """The preference data that a known judge was trained on; () where nothing is known."""
         known = (preset for preset in PRESETS.values() if preset.path == self.path)
         return next((tuple(preset.trained_on) for preset in known), ())
-
-
-def _from_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Write a preset out; what stands next to its name changes it."""
-    name = given.get("preset")
-    if name is None:
-        return given
-    rest = {key: value for key, value in given.items() if key != "preset"}
-    if name not in PRESETS:
-        raise ValueError(f"no judge preset '{name}'; known: {', '.join(PRESETS)}")
-    preset = PRESETS[name]
-    chosen = preset.settings.model_dump(mode="json", exclude_defaults=True)
-    return {"name": name, "path": preset.path, **chosen, **rest}

@@ -157,34 +157,24 @@ class StudySettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _tokens_by_protocol(cls, given: object) -> object:
-        """Fill in how long responses may be: as published, or long enough to end by themselves."""
+    def _filled_in_by_protocol(cls, given: object) -> object:
+        """Fill in how long responses may be, and the prompts of the axes that are listed."""
         if not isinstance(given, dict):
             return given
-        asked, prompts = given.get("generation", {}), given.get("prompts", {})
-        if not isinstance(asked, dict) or not isinstance(prompts, dict):
-            return given
-        cap = NEW_TOKENS.get(str(prompts.get("protocol", "rigorous")), NEW_TOKENS["rigorous"])
-        return {**given, "generation": {"max_new_tokens": cap, **asked}}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _prompts_by_protocol(cls, given: object) -> object:
-        """Fill in what the protocol has for the axes that are listed."""
-        if not isinstance(given, dict) or not isinstance(given.get("axes"), dict):
-            return given
-        prompts = given.get("prompts", {})
+        whole, prompts, asked = {**given}, given.get("prompts", {}), given.get("generation", {})
         protocol = prompts.get("protocol", "rigorous") if isinstance(prompts, dict) else ""
-        axes = {key: {} if each is None else each for key, each in given["axes"].items()}
-        asked = {
-            key: each.get("prompts", {}) for key, each in axes.items() if isinstance(each, dict)
-        }
-        filled = filled_in(asked, protocol)
-        whole = {
-            key: {**each, "prompts": filled[key]} if key in asked else each
-            for key, each in axes.items()
-        }
-        return {**given, "axes": whole}
+        if isinstance(asked, dict) and isinstance(prompts, dict):
+            cap = NEW_TOKENS.get(str(protocol), NEW_TOKENS["rigorous"])
+            whole["generation"] = {"max_new_tokens": cap, **asked}
+        if isinstance(given.get("axes"), dict):
+            axes = {key: {} if each is None else each for key, each in given["axes"].items()}
+            named = {key: each for key, each in axes.items() if isinstance(each, dict)}
+            filled = filled_in(
+                {key: each.get("prompts", {}) for key, each in named.items()}, protocol
+            )
+            changed = {key: {**each, "prompts": filled[key]} for key, each in named.items()}
+            whole["axes"] = {**axes, **changed}
+        return whole
 
     @field_validator("base", mode="before")
     @classmethod

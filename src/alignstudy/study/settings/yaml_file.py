@@ -147,13 +147,8 @@ def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any
             plain[name] = _plain(item, (*path, name), lines, origin)
         return plain
     if isinstance(value, CommentedSeq):
-        for at in range(len(value)):
-            lines[(*path, at)] = value.lc.item(at)[0] + 1
+        lines |= {(*path, at): value.lc.item(at)[0] + 1 for at in range(len(value))}
         return [_plain(item, (*path, at), lines, origin) for at, item in enumerate(value)]
-    return _scalar(value, path, origin)
-
-
-def _scalar(value: Any, path: Path_, origin: str) -> Any:  # noqa: ANN401 - a YAML scalar
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -176,21 +171,16 @@ def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
         if not equals or "" in path:
             raise SettingsError(f"--set {setting}: not `key=value`", hint="--set seeds=[1]")
         value = parse_yaml(f"value: {text or 'null'}", f"--set {name}").data["value"]
-        _put(data, path, value, setting)
+        section: Any = data
+        for part in path[:-1]:
+            if isinstance(section, dict) and section.get(part) is None:
+                section[part] = {}
+            section = _item(section, part, setting)
+        if not isinstance(section, dict):
+            _item(section, path[-1], setting)
+        section[path[-1]] = value
         paths.add(path)
     return YamlFile(file.origin, data, file.lines, file.overrides | paths)
-
-
-def _put(data: Any, path: Path_, value: Any, setting: str) -> None:  # noqa: ANN401
-    """Set the value at a path, making sections on the way."""
-    section, last = data, path[-1]
-    for part in path[:-1]:
-        if isinstance(section, dict) and section.get(part) is None:
-            section[part] = {}
-        section = _item(section, part, setting)
-    if not isinstance(section, dict):
-        _item(section, last, setting)
-    section[last] = value
 
 
 def _item(section: Any, part: str | int, setting: str) -> Any:  # noqa: ANN401 - a YAML value

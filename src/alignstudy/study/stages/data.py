@@ -116,17 +116,8 @@ def read_prompts(folder: Path) -> list[Prompt]:
     return list(read_rows(folder / PROMPTS, Prompt))
 
 
-def read_calibration(folder: Path) -> dict[str, list[Pair]]:
-    """Read the calibration pairs of a finished SelectPrompts, by axis."""
-    return _read_pairs(folder, CALIBRATION_PAIRS)
-
-
-def read_validation(folder: Path) -> dict[str, list[Pair]]:
-    """Read the validation pairs of a finished SelectPrompts, by axis."""
-    return _read_pairs(folder, VALIDATION_PAIRS)
-
-
-def _read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
+def read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
+    """Read the pairs of one part of a finished SelectPrompts, by axis."""
     names = {path.stem.removeprefix(f"{part}-"): path for path in folder.glob(f"{part}-*.jsonl")}
     return {
         axis.name: list(read_rows(names[axis.name], Pair))
@@ -152,11 +143,9 @@ class CollectRows(Stage):
         folder = job.folder_of(self.prompts)
         prompts = read_prompts(folder)
         held_out = EvaluationDialogues.of_prompts(prompts)
-        for pairs, reason in (
-            (read_calibration(folder), SHARES_CALIBRATION),
-            (read_validation(folder), SHARES_VALIDATION),
-        ):
-            rows = (pair for found in pairs.values() for pair in found)
+        reasons = {CALIBRATION_PAIRS: SHARES_CALIBRATION, VALIDATION_PAIRS: SHARES_VALIDATION}
+        for part, reason in reasons.items():
+            rows = (pair for found in read_pairs(folder, part).values() for pair in found)
             held_out = held_out | EvaluationDialogues.of_pairs(rows, reason=reason)
         collected = collect(
             _path(self.source, job),

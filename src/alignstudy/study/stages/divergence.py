@@ -13,7 +13,13 @@ from alignstudy.records import Estimate
 from alignstudy.records.evidence import Divergence
 from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
-from alignstudy.study.stages.data import SelectPrompts, read_prompts, read_validation, write_json
+from alignstudy.study.stages.data import (
+    VALIDATION_PAIRS,
+    SelectPrompts,
+    read_pairs,
+    read_prompts,
+    write_json,
+)
 from alignstudy.study.stages.train import weights_of
 
 DIVERGENCE = "divergence.json"
@@ -58,7 +64,9 @@ class Diagnose(Stage):
             progress=job.progress,
         )
         if self.reference is not None:
-            pairs = [pair for rows in read_validation(folder).values() for pair in rows]
+            pairs = [
+                pair for rows in read_pairs(folder, VALIDATION_PAIRS).values() for pair in rows
+            ]
             accuracy = implicit_accuracy(
                 weights_of(self.model, job),
                 weights_of(self.reference, job),

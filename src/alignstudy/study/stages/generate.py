@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -59,7 +59,7 @@ class Generate(Stage):
         write_rows(job.out / RESPONSES, responses)
         return {"tokens": sum(response.num_tokens for response in responses)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the prompts' tokens, and responses as long as they may be."""
         prompts = read_prompts(folder_of(self.prompts))
         folder = folder_of(self.model)
@@ -130,22 +130,14 @@ class ScoreResponses(JudgeStage):
         items = [(response.prompt, response.text) for response in answered]
         scores = judge.score(items, progress=job.progress)
         given = dict(zip((r.prompt_id for r in answered), scores, strict=True))
-        rows = []
-        for response in responses:
-            found = given.get(response.prompt_id, UNANSWERED)
-            rows.append(
-                Score(
-                    prompt_id=response.prompt_id,
-                    axis=response.axis,
-                    score=found.score,
-                    failure=found.failure,
-                    flags=found.flags,
-                )
-            )
+        rows = [
+            Score(prompt_id=r.prompt_id, axis=r.axis, **asdict(given.get(r.prompt_id, UNANSWERED)))
+            for r in responses
+        ]
         write_rows(job.out / SCORES, rows)
         return {"missing": sum(row.score is None for row in rows), **read_by(judge.asked)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count a pass over each prompt, with a response as long as it may be."""
         asked = self.responses
         prompts = [p for p in read_prompts(folder_of(asked.prompts)) if p.axis in self.judge.axes]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -77,14 +77,14 @@ class Publish(Stage):
             ),
             audit_facts={
                 stage.part: {
-                    **_read_json(job, stage, FACTS),
-                    "overlap with evaluation prompts": _read_json(job, stage, OVERLAP),
+                    **json.loads(_text(job, stage, FACTS)),
+                    "overlap with evaluation prompts": json.loads(_text(job, stage, OVERLAP)),
                 }
                 for stage in self.parts
             },
             calibrations=self._calibrations(job),
             preview="" if self.preview is None else _text(job, self.preview, PREVIEW),
-            warnings=self._warnings(job),
+            warnings=(*self._judge_warnings(job), *self._merge_warnings(job)),
             provenance=self._provenance(job),
             costs=tuple(
                 cost_row(stage.name, job.facts_of(stage))
@@ -112,11 +112,9 @@ class Publish(Stage):
             )
 
     def _calibrations(self, job: StageJob) -> tuple[dict[str, Any], ...]:
-        found = []
-        compare = self.compare
-        for judge, limits, stage in zip(
-            compare.judges, compare.limits, compare.calibrations, strict=False
-        ):
+        found, compare = [], self.compare
+        judges = zip(compare.judges, compare.limits, compare.calibrations, strict=False)
+        for judge, limits, stage in judges:
             if stage is None:
                 continue
             for axis, facts in read_calibration_result(job.folder_of(stage)).items():
@@ -125,20 +123,20 @@ class Publish(Stage):
                     found.append({"judge": judge, "axis": axis, **facts})
         return tuple(found)
 
-    def _warnings(self, job: StageJob) -> tuple[str, ...]:
+    def _merge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return which guards ran at merges, which belong to no training."""
-        found = [*self._judge_warnings(job)]
         for merge in self.merges:
             for guard in read_result(merge, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
-                found.append(f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}")
-        return tuple(found)
+                yield f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}"
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return where a judge is not independent, or ranks the wrong way round."""
         baselines = {judge.name for judge in self.study.judges if judge.settings.use in BASELINES}
         for facts in self._calibrations(job):
-            if facts["judge"] not in baselines and _looks_reversed(facts):
+            # Surely worse than a coin: a few pairs below half don't show it.
+            is_reversed = effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
+            if facts["judge"] not in baselines and is_reversed:
                 yield (
                     f"judge {facts['judge']} scores the rejected response higher on"
                     f" {100 * (1 - facts['pair_accuracy']):.0f}% of {facts['n']} labelled pairs"
@@ -183,17 +181,8 @@ def _chain(model: Stage) -> list[Stage]:
     return chain
 
 
-def _looks_reversed(facts: Mapping[str, Any]) -> bool:
-    """Whether a judge surely ranks worse than a coin; a few pairs below half don't show it."""
-    return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
-
-
 def _text(job: StageJob, stage: Stage, name: str) -> str:
     return (job.folder_of(stage) / name).read_text(encoding="utf-8")
-
-
-def _read_json(job: StageJob, stage: Stage, name: str) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(_text(job, stage, name))
 
 
 def _record(end: ChainEnd, job: StageJob) -> TrainingRecord:

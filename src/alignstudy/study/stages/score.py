@@ -26,9 +26,10 @@ from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.settings.axes import Limits
 from alignstudy.study.stages.data import (
+    CALIBRATION_PAIRS,
+    VALIDATION_PAIRS,
     SelectPrompts,
-    read_calibration,
-    read_validation,
+    read_pairs,
     write_json,
 )
 
@@ -142,7 +143,7 @@ class Calibrate(JudgeStage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write calibration.json: threshold and accuracy by axis, and the rendering if chosen."""
-        pairs = _measured(read_calibration(job.folder_of(self.prompts)), self.judge)
+        pairs = _measured(self, job.folder_of, CALIBRATION_PAIRS)
         spec, found = self.judge, {}
         if getattr(spec.settings, "rendering", "") == AUTO:
             spec, found["rendering"] = self._with_rendering(pairs, job)
@@ -153,9 +154,9 @@ class Calibrate(JudgeStage):
         write_json(job.out / CALIBRATION, found)
         return read_by(judge)
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count both responses of each pair, once more for every rendering that is tried."""
-        pairs = _measured(read_calibration(folder_of(self.prompts)), self.judge)
+        pairs = _measured(self, folder_of, CALIBRATION_PAIRS)
         tried = len(RENDERINGS) if getattr(self.judge.settings, "rendering", "") == AUTO else 0
         return self.passes_over(_texts(pairs, self.protocol), folder_of, times=1.0 + tried)
 
@@ -172,8 +173,8 @@ class Calibrate(JudgeStage):
             scores[name] = list(zip(given[::2], given[1::2], strict=True))
         chosen, accuracies = choose_rendering(scores)
         settings = self.judge.settings.model_copy(update={"rendering": chosen})
-        spec = replace(self.judge, settings=settings)
-        return spec, {"chosen": chosen, "accuracy": accuracies}
+        found = {"chosen": chosen, "accuracy": accuracies}
+        return replace(self.judge, settings=settings), found
 
 
 def read_by(judge: Judge) -> dict[str, Any]:
@@ -182,9 +183,10 @@ def read_by(judge: Judge) -> dict[str, Any]:
     return {name: getattr(judge, own) for name, own in names.items() if hasattr(judge, own)}
 
 
-def _measured(pairs: dict[str, list[Pair]], judge: JudgeSpec) -> dict[str, list[Pair]]:
-    """Return the pairs of the axes that a judge may score."""
-    return {axis: rows for axis, rows in pairs.items() if axis in judge.axes}
+def _measured(stage: Calibrate | Assess, folder_of: FolderOf, part: str) -> dict[str, list[Pair]]:
+    """Read the pairs of the axes that a stage's judge may score."""
+    pairs = read_pairs(folder_of(stage.prompts), part)
+    return {axis: rows for axis, rows in pairs.items() if axis in stage.judge.axes}
 
 
 def _texts(pairs: dict[str, list[Pair]], protocol: Protocol) -> list[Text]:
@@ -247,12 +249,16 @@ class Assess(JudgeStage):
         Raises:
             GuardError: If the judge ranks the wrong way round.
         """
-        judge = self.judge.build(job)
+        judge, limits = self.judge.build(job), dict(self.limits)
+        if self.calibration is not None:
+            facts = read_calibration_result(job.folder_of(self.calibration))
+            for axis in (axis for axis in self.judge.axes if axis not in limits):
+                limits[axis] = facts.get(axis, {}).get("threshold")
         quality = assess(
             judge,
             self.label,
-            _measured(read_validation(job.folder_of(self.prompts)), self.judge),
-            thresholds=self._thresholds(job),
+            _measured(self, job.folder_of, VALIDATION_PAIRS),
+            thresholds=limits,
             protocol=self.protocol,
             settings=self.settings,
             progress=job.progress,
@@ -262,21 +268,13 @@ class Assess(JudgeStage):
         write_json(job.out / QUALITY, quality_to_json(quality))
         return {"below_floor": list(quality.below_floor), **read_by(judge)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count both responses of each pair, and control texts that are as long."""
-        pairs = _measured(read_validation(folder_of(self.prompts)), self.judge)
+        pairs = _measured(self, folder_of, VALIDATION_PAIRS)
         texts, asked = _texts(pairs, self.protocol), self.settings
         controls = len(PROBES) * sum(min(asked.probes, len(rows)) for rows in pairs.values())
         times = 1.0 + (controls + 2 * asked.batch_check) / max(1, len(texts))
         return self.passes_over(texts, folder_of, times=times)
-
-    def _thresholds(self, job: StageJob) -> Limits:
-        found: Limits = dict(self.limits)
-        if self.calibration is not None:
-            facts = read_calibration_result(job.folder_of(self.calibration))
-            for axis in (axis for axis in self.judge.axes if axis not in found):
-                found[axis] = facts.get(axis, {}).get("threshold")
-        return found
 
 
 def read_quality(folder: Path) -> JudgeQuality:

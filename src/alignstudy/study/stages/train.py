@@ -122,7 +122,7 @@ class Train(Stage):
         facts = {"steps": result.steps, "tokens": result.num_tokens}
         return {**facts, "weights_sha256": weights_digest(job.out)}
 
-    def planned_work(self, folder_of: FolderOf, *, sample: int | None = None) -> list[Passes]:
+    def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the tokens of the rows, forward and backward, and the reference's passes.
 
         Padding, and prompts that two responses share, are known when it has run.
@@ -130,7 +130,7 @@ class Train(Stage):
         settings, method = self.settings, METHODS.load(self.settings.method)
         folder = folder_of(self.parent)
         rows = read_part(self.rows, folder_of(self.rows))
-        found = row_tokens(settings, rows, folder, sample=sample)
+        found = row_tokens(settings, rows, folder)
         in_epoch = ceil(found.rows / settings.effective_batch_size)
         epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
         seen = epochs * found.rows + min(found.rows, rest * settings.effective_batch_size)

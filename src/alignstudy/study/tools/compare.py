@@ -15,7 +15,7 @@ from alignstudy.report.stored import STATISTICS
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
-from alignstudy.study.tools.report import inputs_of, uncollected, write_run
+from alignstudy.study.tools.report import uncollected, write_run
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
@@ -57,13 +57,19 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
         if all(judge in thresholds for _, thresholds in found.values())
     ]
     if not judges:
-        listed = "; ".join(f"{name}: {', '.join(given)}" for name, (_, given) in found.items())
         raise InputError(
             "the runs have no judge in common",
-            why=listed,
+            why="; ".join(f"{name}: {', '.join(given)}" for name, (_, given) in found.items()),
             hint="score both with one judge: a new judge is one line, nothing is generated again",
         )
-    _refuse_other_thresholds(found, judges)
+    for judge in judges:
+        limits = {name: _rule_in_words(each[judge]) for name, (_, each) in found.items()}
+        if len(set(limits.values())) > 1:
+            raise InputError(
+                f"judge {judge} has other thresholds in each run",
+                why="; ".join(f"{name}: {words}" for name, words in limits.items()),
+                hint="run one of them again with `--set thresholds={AXIS: ..}`",
+            )
     rows = _side_by_side({name: given for name, (given, _) in found.items()}, judges)
     first_thresholds = next(iter(found.values()))[1]
     bases = {name: find_base(given) for name, (given, _) in found.items()}
@@ -76,20 +82,7 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
     )
     rows, findings = analyze_run(rows, question)
     provenance = {"runs": {name: str(path) for name, path in paths.items()}}
-    write_run(folder, inputs_of(" and ".join(found), rows, findings, provenance, protocol=None))
-
-
-def _refuse_other_thresholds(
-    found: dict[str, tuple[list[ScoredResponse], dict[str, Thresholds]]], judges: Sequence[str]
-) -> None:
-    for judge in judges:
-        limits = {name: _rule_in_words(each[judge]) for name, (_, each) in found.items()}
-        if len(set(limits.values())) > 1:
-            raise InputError(
-                f"judge {judge} has other thresholds in each run",
-                why="; ".join(f"{name}: {words}" for name, words in limits.items()),
-                hint="run one of them again with `--set thresholds={AXIS: ..}`",
-            )
+    write_run(folder, " and ".join(found), rows, findings, provenance)
 
 
 def _rule_in_words(thresholds: Thresholds) -> str:

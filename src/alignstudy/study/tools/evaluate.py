@@ -29,7 +29,7 @@ from alignstudy.study.settings.axes import SweepSettings
 from alignstudy.study.settings.faults import cross_error, settings_error
 from alignstudy.study.settings.load import load_settings
 from alignstudy.study.settings.yaml_file import read_yaml
-from alignstudy.study.tools.report import inputs_of, uncollected, write_run
+from alignstudy.study.tools.report import uncollected, write_run
 
 PUBLISHED = "372ca8eb32c9cdd5025753bc422f2160cda6e9aa2502fc009e9e054000152211"
 """Digest of the published study's prompts and ratings, model by model."""
@@ -73,7 +73,11 @@ def evaluate(
     asked = {axis_named(key).name: float(each) for key, each in (thresholds or {}).items()}
     with folder.locked(), uncollected():
         rows = read_ratings(source)
-        axes, own = _axes(rows, own_findings(source.resolve().parent / STATISTICS))
+        axes, own = axes_of(row.axis for row in rows), dict[str, Thresholds]()
+        around = own_findings(source.resolve().parent / STATISTICS)
+        if around is not None:
+            known = {axis.name: axis for axis in around.first.axes}
+            axes, own = tuple(known.get(a.name, a) for a in axes), own_thresholds(around)
         base = find_base(rows, base)
         stated = () if claims is None else _claims_of(Path(claims).expanduser(), rows, axes)
         sweep = SweepSettings()
@@ -94,7 +98,7 @@ def evaluate(
         rows, findings = analyze_run(rows, question)
         provenance = {"ratings": str(source), "ratings_sha256": digest_of(source)}
         name = source.resolve().name
-        write_run(folder, inputs_of(name, rows, findings, provenance, protocol=protocol))
+        write_run(folder, name, rows, findings, provenance, protocol=protocol)
     return Run(folder=folder.path)
 
 
@@ -129,17 +133,6 @@ def _claims_of(
                 hint=f"choose among: {', '.join(sorted(models))}",
             )
     return claims
-
-
-def _axes(
-    rows: Sequence[ScoredResponse], own: Findings | None
-) -> tuple[tuple[Axis, ...], dict[str, Thresholds]]:
-    """Return the axes of the rows, and the thresholds of the run that they lie in."""
-    found = axes_of(row.axis for row in rows)
-    if own is None:
-        return found, {}
-    known = {axis.name: axis for axis in own.first.axes}
-    return tuple(known.get(axis.name, axis) for axis in found), own_thresholds(own)
 
 
 def _thresholds(

@@ -76,16 +76,17 @@ def rebuild(run: str | Path) -> Run:
     return Run(folder=path)
 
 
-def inputs_of(
+def write_run(
+    folder: RunFolder,
     name: str,
     rows: Sequence[ScoredResponse],
     findings: Findings,
     provenance: dict[str, Any],
     *,
-    protocol: Literal["paper", "rigorous"] | None,
-) -> ReportInputs:
-    """Return a report's inputs where nothing was trained."""
-    return ReportInputs(
+    protocol: Literal["paper", "rigorous"] | None = None,
+) -> None:
+    """Write a run folder where nothing was trained; a fault leaves it as it was."""
+    inputs = ReportInputs(
         study=name,
         settings={},
         protocol=protocol,
@@ -93,10 +94,6 @@ def inputs_of(
         responses=tuple(rows),
         provenance={"alignstudy": __version__, **provenance},
     )
-
-
-def write_run(folder: RunFolder, inputs: ReportInputs) -> None:
-    """Write a whole run folder: made elsewhere first, so that a fault writes nothing."""
     with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
         write_findings(inputs.findings, inputs.responses, made)
