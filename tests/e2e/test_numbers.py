@@ -92,7 +92,7 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
         if line["stage"] == "prompts"
     )
     prompts = Store(finished.home).folder("prompts", key)
-    for axis in AXES:
+    for axis in AXES.values():
         rows = read_lines(prompts / f"calibration-{axis}.jsonl")
         sides = {
             name: judged(finished, [(row["prompt"], row[name].strip()) for row in rows])
@@ -104,7 +104,7 @@ def test_thresholds_are_the_best_on_the_calibration_pairs(finished):
             return right / (2 * len(sides["chosen"]))
 
         best = max(accuracy(at) for at in [*sides["chosen"], *sides["rejected"]])
-        assert accuracy(thresholds[axis]) == pytest.approx(best)
+        assert accuracy(thresholds["values"][axis]) == pytest.approx(best)
         assert f"{len(rows)} labelled pairs" in thresholds["origin"][axis]
 
 
@@ -178,12 +178,12 @@ def test_an_idle_setting_is_refused(tmp_path):
 
 
 def test_the_table_is_made_of_the_exported_ratings(finished):
-    limits = json.loads((finished.run / "statistics.json").read_text())["thresholds"]
+    limits = json.loads((finished.run / "statistics.json").read_text())["thresholds"]["values"]
     table = pd.read_csv(finished.run / "tables" / "metrics.csv").set_index("model")
     for path in (finished.run / "responses").glob("*.json"):
         model, _, name = path.stem.rpartition("_")
         ratings = [row["rating"] for row in json.loads(Path(path).read_text())]
-        rate = 100 * sum(r > limits[AXES[name].value] for r in ratings) / len(ratings)
+        rate = 100 * sum(r > limits[AXES[name]] for r in ratings) / len(ratings)
         assert table.loc[model, "hmr" if name == "harmful" else "hpr"] == pytest.approx(rate)
 
 

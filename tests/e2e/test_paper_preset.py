@@ -145,7 +145,8 @@ def test_overlap_is_kept_and_counted(paper):
 
 def test_the_thresholds_are_the_published_codes(paper):
     limits = json.loads((paper / "statistics.json").read_text())["thresholds"]
-    assert (limits["harmless"], limits["helpful"], limits["inclusive"]) == (-3, -2, False)
+    assert limits["values"] == {"harmless": -3, "helpful": -2}
+    assert not limits["inclusive"]
 
 
 def test_the_prompts_are_drawn_as_published(paper, hub):
