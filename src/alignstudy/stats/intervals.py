@@ -10,16 +10,21 @@ from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
 
 
-def normal_quantile(level: float) -> float:
-    """Return z such that a standard normal lies within +-z with probability `level`.
+def check_level(level: float) -> None:
+    """Refuse a level that is not between 0 and 1.
 
     Raises:
-        MetricError: If `level` is not between 0 and 1.
+        MetricError: Naming it.
     """
     if not 0.0 < level < 1.0:
         raise MetricError(
             f"an interval's level lies between 0 and 1, not {level}", hint="give 0.95 for 95 %"
         )
+
+
+def normal_quantile(level: float) -> float:
+    """Return z such that a standard normal lies within +-z with probability `level`."""
+    check_level(level)
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
 

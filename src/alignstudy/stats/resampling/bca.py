@@ -7,8 +7,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
+from alignstudy.stats.intervals import check_level
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.resampling.clusters import sums_by_cluster
 
@@ -46,10 +46,7 @@ def bca_means(
 
     Source: Efron 1987, doi:10.1080/01621459.1987.10478410, sections 3 and 6.
     """
-    if not 0.0 < level < 1.0:
-        raise MetricError(
-            f"an interval's level lies between 0 and 1, not {level}", hint="give 0.95 for 95 %"
-        )
+    check_level(level)
     matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
     replicates = bootstrap_means(matrix, draws=draws, rng=rng, clusters=clusters)
     found = []
