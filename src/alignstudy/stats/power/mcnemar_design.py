@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.power.planning import ALPHA, MOST, POWER, check_probability, smallest
+from alignstudy.stats.power.planning import ALPHA, MOST, POWER, smallest
 
 
 def mcnemar_power(p_win: float, p_loss: float, n: int, *, alpha: float = ALPHA) -> float:
@@ -38,7 +38,8 @@ def mcnemar_power(p_win: float, p_loss: float, n: int, *, alpha: float = ALPHA) 
     Source: Duffy 1984, "Asymptotic and exact power for the McNemar test and its analogue with R
         controls per case", Biometrics 40, 1005-1015.
     """
-    check_probability(alpha=alpha)
+    if not 0.0 < alpha < 1.0:
+        raise MetricError(f"alpha is {alpha}, not a probability", hint="give one between 0 and 1")
     _check_discordance(p_win, p_loss, n)
     return _Discordant(p_win + p_loss, n, alpha).power(p_win - p_loss)
 
