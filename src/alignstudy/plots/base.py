@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,12 +129,7 @@ class FigureData:
             return [], np.empty((2, 0))
         both = np.stack(rows)
         there = np.asarray(~np.isnan(both).any(axis=0))
-        ids = [
-            name
-            for name, kept in zip(self.panels[axis.name].prompt_ids, there, strict=True)
-            if kept
-        ]
-        return ids, both[:, there]
+        return list(compress(self.panels[axis.name].prompt_ids, there)), both[:, there]
 
     def numbers_of_scores(self) -> str:
         """Return how many scores there are for each model and axis."""

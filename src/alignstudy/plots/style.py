@@ -104,10 +104,10 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, *, width: float = WIDTH) -> Figure:
+def new_figure(height: float) -> Figure:
     """Make an empty figure, in inches, on a canvas of its own: no pyplot, nothing global."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.05)
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(WIDTH, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

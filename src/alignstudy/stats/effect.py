@@ -36,7 +36,7 @@ def cohens_dz(differences: NDArray[np.float64]) -> float | None:
     return float(values.mean() / values.std(ddof=1))
 
 
-def win_rate_interval(wins: int, losses: int, ties: int, level: float = 0.95) -> Estimate:
+def win_rate_interval(wins: int, losses: int, ties: int) -> Estimate:
     """Share of prompts on which the model did better, ties counting one half, in percent.
 
     The win rate is 50 plus half the difference of two paired shares (better, worse), so Tango's
@@ -46,7 +46,6 @@ def win_rate_interval(wins: int, losses: int, ties: int, level: float = 0.95) ->
         wins: Prompts on which the model did better.
         losses: Prompts on which the reference did better.
         ties: Prompts on which they did equally well.
-        level: Coverage.
 
     Returns:
         0 to 100, method "tango".
@@ -62,12 +61,11 @@ def win_rate_interval(wins: int, losses: int, ties: int, level: float = 0.95) ->
             why="a count is not negative",
             hint="count the prompts on which both did equally well",
         )
-    difference = tango(wins, losses, wins + losses + ties, level)
+    difference = tango(wins, losses, wins + losses + ties)
     return Estimate(
         value=50.0 + difference.value / 2.0,
         low=50.0 + difference.low / 2.0,
         high=50.0 + difference.high / 2.0,
         n=difference.n,
         method=difference.method,
-        level=level,
     )

@@ -9,6 +9,9 @@ from statistics import NormalDist
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
 
+LEVEL = 0.95
+"""Coverage of intervals."""
+
 
 def normal_quantile(level: float) -> float:
     """Return z such that a standard normal lies within +-z with probability `level`.
@@ -23,7 +26,7 @@ def normal_quantile(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2.0)
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+def wilson(successes: int, n: int, level: float = LEVEL) -> Estimate:
     """Wilson's score interval of a rate, in percent.
 
     Valid at 0 and 100 % too: 0 of 50 gives [0, 7.1].
@@ -50,7 +53,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     )
 
 
-def wilson_ends(rate: float, n: float, level: float) -> tuple[float, float]:
+def wilson_ends(rate: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     """Return the ends of Wilson's interval in percent, of a rate from 0 to 1 on n observations."""
     z = normal_quantile(level)
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
@@ -73,7 +76,7 @@ def check_paired(wins: int, losses: int, n: int) -> None:
         )
 
 
-def tango(wins: int, losses: int, n: int, level: float = 0.95) -> Estimate:
+def tango(wins: int, losses: int, n: int, level: float = LEVEL) -> Estimate:
     """Tango's score interval of the difference of two paired rates, in percentage points.
 
     Args:

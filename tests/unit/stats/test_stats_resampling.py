@@ -185,10 +185,9 @@ def test_bca_says_where_it_is_undefined(rng):
     # One draw lies on one side of the mean: no bias correction.
     [fallen] = bca_means(np.array([[0.0, 0.1, 7.0]]), draws=1, rng=rng)
     assert fallen.method == "bootstrap"
-    assert bca_levels(5.0, np.arange(4.0), np.arange(3.0), level=0.95) is None
-    for arguments in ({"draws": 0}, {"draws": 5, "level": 1.0}):
-        with pytest.raises(MetricError):
-            bca_means(np.ones((1, 3)), rng=rng, **arguments)
+    assert bca_levels(5.0, np.arange(4.0), np.arange(3.0)) is None
+    with pytest.raises(MetricError):
+        bca_means(np.ones((1, 3)), draws=0, rng=rng)
 
 
 def test_one_seed_is_a_bootstrap_over_prompts():

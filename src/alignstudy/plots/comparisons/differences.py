@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alignstudy.analysis.results import Comparison
 from alignstudy.formatting import listing
-from alignstudy.metrics.metric import Metric
 from alignstudy.plots.base import (
     FigureData,
     NothingToShow,
@@ -36,10 +32,25 @@ def draw(data: FigureData) -> Plot:
         raise NothingToShow("differences: no model was compared with a reference")
     figure = new_figure(2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models))))
     columns = max(len(analysis.rates), len(analysis.scores))
+    styles = [model_style(data.models, model) for model in models]
     grid: Any = figure.subplots(2, columns, squeeze=False)
     for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):
         for axes, metric in zip(panels, metrics, strict=False):
-            _draw_panel(axes, data, metric, found[metric])
+            items = found[metric]
+            axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
+            if any(items):
+                axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
+            axes.margins(x=0.14)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            draw_estimates(
+                axes,
+                [item.difference if item else None for item in items],
+                styles,
+                digits=metric.digits,
+                hollow=[item is not None and not item.is_shown for item in items],
+                signed=True,
+            )
+            label_rows(axes, models)
         for axes in panels[1:]:
             axes.set_yticks([])
         for axes in panels[len(metrics) :]:
@@ -60,23 +71,3 @@ def draw(data: FigureData) -> Plot:
             + intervals_in_words(item.difference for item in shown)
         ),
     )
-
-
-def _draw_panel(
-    axes: Axes, data: FigureData, metric: Metric, items: Sequence[Comparison | None]
-) -> None:
-    """Draw the differences of one metric."""
-    axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
-    if any(items):
-        axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
-    axes.margins(x=0.14)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    draw_estimates(
-        axes,
-        [item.difference if item else None for item in items],
-        [model_style(data.models, model) for model in data.compared],
-        digits=metric.digits,
-        hollow=[item is not None and not item.is_shown for item in items],
-        signed=True,
-    )
-    label_rows(axes, data.compared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from alignstudy.metrics.figures import rate_of
 from alignstudy.plots.base import (
@@ -146,5 +146,4 @@ def _draw_panel(axes: Axes, data: FigureData, pairs: list[_Pair]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", rotation=0, labelsize=9)

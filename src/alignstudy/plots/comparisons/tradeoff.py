@@ -19,7 +19,6 @@ from alignstudy.plots.base import FigureData, NothingToShow, Plot, numbers_of_pr
 from alignstudy.plots.panels import MOST_BESIDE
 from alignstudy.plots.style import (
     MUTED,
-    ModelStyle,
     add_legend,
     draw_marker,
     model_style,
@@ -118,7 +117,11 @@ def _details(data: FigureData) -> dict[str, str]:
 def _draw_panel(
     axes: Axes, data: FigureData, points: Sequence[_Point], front: Sequence[_Point]
 ) -> None:
-    """Draw all models in one pair of rates."""
+    """Draw all models in one pair of rates, each with an ellipse.
+
+    An ellipse holds 95 % of the draws of a normal distribution.
+    """
+    radius = math.sqrt(-2.0 * math.log(1.0 - _LEVEL))
     axes.grid(visible=True, axis="both")
     _draw_ground(axes, points, front)
     places = [(point.x, point.y) for point in points]
@@ -126,7 +129,16 @@ def _draw_panel(
         # Models at one place are drawn around each other, not over each other.
         size = 10 + 5 * places[number + 1 :].count(places[number])
         style = model_style(data.models, point.model)
-        _draw_point(axes, point, style, size=size, hollow=point not in front)
+        covariance = point.correlation * point.sd_x * point.sd_y
+        values, vectors = np.linalg.eigh([[point.sd_x**2, covariance], [covariance, point.sd_y**2]])
+        minor, major = 2.0 * radius * np.sqrt(np.maximum(values, 0.0))
+        angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
+        for fill, opacity, width in ((True, 0.10, 0.0), (False, 0.9, 1.4)):
+            shape = Ellipse((point.x, point.y), major, minor, angle=angle, fill=fill, alpha=opacity)
+            shape.set(facecolor=style.colour, edgecolor=style.colour, linewidth=width, zorder=2)
+            axes.add_patch(shape)
+        hollow = point not in front
+        draw_marker(axes, point.x, point.y, style, size=size, hollow=hollow, edge=2.0)
 
 
 def _points(data: FigureData, x: Axis, y: Axis, rng: np.random.Generator) -> list[_Point]:
@@ -188,7 +200,7 @@ def _draw_ground(axes: Axes, points: Sequence[_Point], front: Sequence[_Point]) 
         spare = max(0.0, _LEAST_SPAN - (high - low)) / 2
         low = max(-3.0, min(low - spare, 103.0 - _LEAST_SPAN))
         high = min(103.0, max(high + spare, low + _LEAST_SPAN))
-        ticks = [tick for tick in scale.get_major_locator().tick_values(low, high)]
+        ticks = scale.get_major_locator().tick_values(low, high)
         scale.set_ticks([tick for tick in ticks if low <= tick <= high and 0 <= tick <= 100])
         scale.axes.set(**{f"{scale.axis_name}lim": (low, high)})
     (left, _), (bottom, _) = axes.get_xlim(), axes.get_ylim()
@@ -202,28 +214,3 @@ def _draw_ground(axes: Axes, points: Sequence[_Point], front: Sequence[_Point]) 
     axes.fill(xs, ys, facecolor="#f3f5f7", edgecolor="none", zorder=0.5)
     dashes = (0, (2, 2))
     axes.plot(xs[:-1], ys[:-1], color=MUTED, linewidth=1.0, linestyle=dashes, zorder=1.5)
-
-
-def _draw_point(axes: Axes, point: _Point, style: ModelStyle, *, size: float, hollow: bool) -> None:
-    """Draw a model's rates, and the ellipse that holds 95 % of a normal distribution's draws."""
-    radius = math.sqrt(-2.0 * math.log(1.0 - _LEVEL))
-    covariance = point.correlation * point.sd_x * point.sd_y
-    values, vectors = np.linalg.eigh([[point.sd_x**2, covariance], [covariance, point.sd_y**2]])
-    minor, major = 2.0 * radius * np.sqrt(np.maximum(values, 0.0))
-    angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
-    for fill, opacity, width in ((True, 0.10, 0.0), (False, 0.9, 1.4)):
-        axes.add_patch(
-            Ellipse(
-                (point.x, point.y),
-                major,
-                minor,
-                angle=angle,
-                fill=fill,
-                alpha=opacity,
-                facecolor=style.colour,
-                edgecolor=style.colour,
-                linewidth=width,
-                zorder=2,
-            )
-        )
-    draw_marker(axes, point.x, point.y, style, size=size, hollow=hollow, edge=2.0)

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -70,13 +69,15 @@ def draw(data: FigureData) -> Plot:
 
 
 def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis) -> None:
-    """Draw the panels of one axis on one scale."""
+    """Draw the panels of one axis on one scale: points about the diagonal, and how many above."""
     scores = np.concatenate([pairs[axis, model][1].ravel() for model in data.compared])
     low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.5, 0.5)
     room = 0.06 * (high - low) or 0.5
     low, high = low - room, high + room
     ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    num_columns = panels.shape[1]
+    threshold, num_columns = data.threshold(axis), panels.shape[1]
+    dashes: dict[str, Any] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (4, 3))}
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
     for number, axes in enumerate(panels.flatten()):
         if number >= len(data.compared):
             axes.set_axis_off()
@@ -89,40 +90,21 @@ def _draw_axis(panels: NDArray[Any], data: FigureData, pairs: _Pairs, axis: Axis
             labelleft=number % num_columns == 0,
             labelbottom=number + num_columns >= len(data.compared),
         )
-        _, both = pairs[axis, model]
-        if both.size:
-            _draw_panel(axes, data, both, axis, model)
-        else:
+        _, (ours, theirs) = pairs[axis, model]
+        if not ours.size:
             not_measured(axes)
+            continue
+        axes.axline((0, 0), slope=1, color=MUTED, linewidth=1.0, zorder=2)
+        if threshold is not None:
+            axes.axvline(threshold, zorder=2, **dashes)
+            axes.axhline(threshold, zorder=2, **dashes)
+        many, style = ours.size > MANY_POINTS, model_style(data.models, model)
+        draw_cloud(axes, ours, theirs, style, many=many, alpha=0.6)
+        text: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 10, "zorder": 5}
+        above, below = f"\u25b2 {(theirs > ours).sum()}", f"\u25bc {(theirs < ours).sum()}"
+        axes.text(0.04, 0.96, above, ha="left", va="top", bbox=box, **text)
+        axes.text(0.96, 0.04, below, ha="right", va="bottom", bbox=box, **text)
     for axes in panels[:, 0]:
         axes.set_ylabel(f"{axis_title(axis)}:\nthe model's score")
     for axes in panels[-1]:
         axes.set_xlabel(f"score of {wrap_label(data.reference)}")
-
-
-def _draw_panel(
-    axes: Axes, data: FigureData, both: NDArray[np.float64], axis: Axis, model: str
-) -> None:
-    """Draw one model's points about the diagonal, the thresholds, and how many lie above."""
-    axes.axline((0, 0), slope=1, color=MUTED, linewidth=1.0, zorder=2)
-    threshold = data.threshold(axis)
-    if threshold is not None:
-        dashes: dict[str, Any] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (4, 3))}
-        axes.axvline(threshold, zorder=2, **dashes)
-        axes.axhline(threshold, zorder=2, **dashes)
-    many, style = both.shape[1] > MANY_POINTS, model_style(data.models, model)
-    draw_cloud(axes, both[0], both[1], style, many=many, alpha=0.6)
-    above, below = int((both[1] > both[0]).sum()), int((both[1] < both[0]).sum())
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
-    for x, y, text in ((0.04, 0.96, f"\u25b2 {above}"), (0.96, 0.04, f"\u25bc {below}")):
-        axes.text(
-            x,
-            y,
-            text,
-            transform=axes.transAxes,
-            fontsize=10,
-            bbox=box,
-            zorder=5,
-            ha="left" if x < 0.5 else "right",
-            va="top" if y > 0.5 else "bottom",
-        )

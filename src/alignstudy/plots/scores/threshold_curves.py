@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -66,7 +65,21 @@ def draw(data: FigureData) -> Plot:
     )
     return Plot(
         figure=figure,
-        data=[row for sweep in found.values() for row in _rows(sweep, data.models)],
+        data=[
+            {
+                "axis": sweep.axis,
+                "threshold": threshold,
+                "model": model,
+                "rate": sweep.rates[model][i],
+                "low": sweep.low[model][i],
+                "high": sweep.high[model][i],
+                "leads": model in sweep.leaders[i],
+            }
+            for sweep in found.values()
+            for model in data.models
+            if model in sweep.rates
+            for i, threshold in enumerate(sweep.thresholds)
+        ],
         title="Rates by threshold",
         caption=(
             "Share of responses whose score lies above a threshold. Bands: 95\u00a0% intervals"
@@ -77,24 +90,6 @@ def draw(data: FigureData) -> Plot:
             " axis."
         ),
     )
-
-
-def _rows(sweep: Sweep, models: Sequence[str]) -> list[dict[str, Any]]:
-    """Return every rate as a row of the figure's data."""
-    return [
-        {
-            "axis": sweep.axis,
-            "threshold": threshold,
-            "model": model,
-            "rate": sweep.rates[model][i],
-            "low": sweep.low[model][i],
-            "high": sweep.high[model][i],
-            "leads": model in sweep.leaders[i],
-        }
-        for model in models
-        if model in sweep.rates
-        for i, threshold in enumerate(sweep.thresholds)
-    ]
 
 
 def _draw_curves(axes: Axes, data: FigureData, sweep: Sweep) -> None:

@@ -14,14 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.power.planning import (
-    ALPHA,
-    MOST,
-    POWER,
-    check_probability,
-    crossing,
-    smallest,
-)
+from alignstudy.stats.power.planning import ALPHA, MOST, POWER, smallest
 
 
 def mcnemar_power(p_win: float, p_loss: float, n: int, *, alpha: float = ALPHA) -> float:
@@ -45,7 +38,8 @@ def mcnemar_power(p_win: float, p_loss: float, n: int, *, alpha: float = ALPHA) 
     Source: Duffy 1984, "Asymptotic and exact power for the McNemar test and its analogue with R
         controls per case", Biometrics 40, 1005-1015.
     """
-    check_probability(alpha=alpha)
+    if not 0.0 < alpha < 1.0:
+        raise MetricError(f"alpha is {alpha}, not a probability", hint="give one between 0 and 1")
     _check_discordance(p_win, p_loss, n)
     return _Discordant(p_win + p_loss, n, alpha).power(p_win - p_loss)
 
@@ -103,15 +97,7 @@ def _critical(numbers: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:
         critical = critical - too_many
 
 
-def mcnemar_n(
-    p_win: float,
-    p_loss: float,
-    *,
-    power: float = POWER,
-    alpha: float = ALPHA,
-    most: int = MOST,
-    exact: bool = False,
-) -> int | None:
+def mcnemar_n(p_win: float, p_loss: float) -> int | None:
     """Paired prompts that McNemar's test needs for a difference of two paired rates.
 
     Connor's formula: (z_a sqrt(d) + z_b sqrt(d - e^2))^2 / e^2, with d = p_win + p_loss and
@@ -120,14 +106,9 @@ def mcnemar_n(
     Args:
         p_win: Probability that only the model succeeds on a prompt.
         p_loss: Probability that only the reference does.
-        power: Wanted, 0 to 1.
-        alpha: Two-sided level of the test.
-        most: Larger numbers are not given.
-        exact: Whether to go on from there to where the exact test's power (`mcnemar_power`)
-            crosses `power`.
 
     Returns:
-        The number; None where the rates are equal or it is above `most`.
+        The number; None where the rates are equal or it is above ten million.
 
     Raises:
         MetricError: If a probability is impossible.
@@ -135,52 +116,41 @@ def mcnemar_n(
     Source: Connor 1987, "Sample size for testing differences in proportions for the paired-sample
         design", Biometrics 43, 207-211; Miettinen 1968.
     """
-    check_probability(alpha=alpha, power=power)
     _check_discordance(p_win, p_loss, 1)
     discordance, difference = p_win + p_loss, abs(p_win - p_loss)
     if difference == 0.0:
         return None
-    z_alpha, z_beta = NormalDist().inv_cdf(1.0 - alpha / 2.0), NormalDist().inv_cdf(power)
+    z_alpha, z_beta = NormalDist().inv_cdf(1.0 - ALPHA / 2.0), NormalDist().inv_cdf(POWER)
     spread = z_alpha * math.sqrt(discordance) + z_beta * math.sqrt(
         max(discordance - difference**2, 0.0)
     )
     wanted = (spread / difference) ** 2
-    if not wanted <= most:
+    if not wanted <= MOST:
         return None
     # Fewer discordant prompts than this, all on one side, can't reject at this level.
-    least = 1 + math.ceil(-math.log2(alpha) - 1e-9)
-    number = max(least, math.ceil(wanted - 1e-9))
-    if exact:
-        number = crossing(
-            lambda n: mcnemar_power(p_win, p_loss, n, alpha=alpha) >= power, start=number
-        )
-    return number if number <= most else None
+    least = 1 + math.ceil(-math.log2(ALPHA) - 1e-9)
+    return max(least, math.ceil(wanted - 1e-9))
 
 
-def mcnemar_detectable(
-    discordance: float, n: int, *, power: float = POWER, alpha: float = ALPHA
-) -> float | None:
+def mcnemar_detectable(discordance: float, n: int) -> float | None:
     """Smallest difference of two paired rates that McNemar's exact test finds.
 
     Args:
         discordance: Share of prompts on which only one of the two succeeds, 0 to 1.
         n: Paired prompts.
-        power: Wanted, 0 to 1.
-        alpha: Two-sided level of the test.
 
     Returns:
         The difference's size, 0 to `discordance`; None where even all discordant prompts on one
         side are not enough.
 
     Raises:
-        MetricError: If a probability or `n` is impossible.
+        MetricError: If the discordance or `n` is impossible.
     """
-    check_probability(alpha=alpha, power=power)
     _check_discordance(discordance, 0.0, n)
-    design = _Discordant(discordance, n, alpha)
-    if design.power(discordance) < power:
+    design = _Discordant(discordance, n, ALPHA)
+    if design.power(discordance) < POWER:
         return None
-    return smallest(lambda difference: design.power(difference) >= power, most=discordance)
+    return smallest(lambda difference: design.power(difference) >= POWER, most=discordance)
 
 
 def _check_discordance(p_win: float, p_loss: float, n: int) -> None:

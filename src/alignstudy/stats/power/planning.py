@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from alignstudy.errors import MetricError
-
 POWER = 0.8
 """The power that a study should have, unless it says otherwise."""
 
@@ -45,16 +43,3 @@ def smallest(enough: Callable[[float], bool], *, most: float) -> float:
         middle = (low + high) / 2.0
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def check_probability(**named: float) -> None:
-    """Refuse what does not lie between 0 and 1.
-
-    Raises:
-        MetricError: Naming it.
-    """
-    for name, value in named.items():
-        if not 0.0 < value < 1.0:
-            raise MetricError(
-                f"{name} is {value}, not a probability", hint="give one between 0 and 1"
-            )

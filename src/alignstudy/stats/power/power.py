@@ -17,7 +17,7 @@ from alignstudy.records.robustness import Power
 from alignstudy.stats.intervals import check_paired
 from alignstudy.stats.power.mcnemar_design import mcnemar_detectable, mcnemar_n, mcnemar_power
 from alignstudy.stats.power.mean_design import mean_n, mean_power, normal_n, normal_power
-from alignstudy.stats.power.planning import ALPHA, POWER, smallest
+from alignstudy.stats.power.planning import POWER, smallest
 
 
 def rate_power(wins: int, losses: int, n: int) -> Power:
@@ -101,13 +101,11 @@ def stratified_power(strata: Sequence[NDArray[np.float64]]) -> Power:
         return _power_without_spread(difference)
     sizes = [part.size for part in parts]
     error = math.sqrt(sum(v / n for v, n in zip(variances, sizes, strict=True))) / len(parts)
-    unit = smallest(lambda shift: normal_power(shift, ALPHA) >= POWER, most=100.0)
+    unit = smallest(lambda shift: normal_power(shift) >= POWER, most=100.0)
     return Power(
-        power=100.0 * normal_power(abs(difference) / error, ALPHA),
+        power=100.0 * normal_power(abs(difference) / error),
         detectable=unit * error,
-        n_needed=normal_n(
-            abs(difference), math.sqrt(sum(variances)) / len(parts), power=POWER, alpha=ALPHA
-        ),
+        n_needed=normal_n(abs(difference), math.sqrt(sum(variances)) / len(parts)),
     )
 
 

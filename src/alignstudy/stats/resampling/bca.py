@@ -7,8 +7,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
+from alignstudy.stats.intervals import LEVEL
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.resampling.clusters import sums_by_cluster
 
@@ -23,7 +23,6 @@ def bca_means(
     draws: int,
     rng: np.random.Generator,
     clusters: NDArray[np.int64] | None = None,
-    level: float = 0.95,
 ) -> list[Estimate]:
     """Means with BCa intervals over prompts, or over clusters of prompts.
 
@@ -38,25 +37,19 @@ def bca_means(
         draws: Number of resamples.
         rng: Source of the draws.
         clusters: One label a prompt, shape (n,); a cluster is drawn whole.
-        level: Coverage.
 
     Raises:
-        MetricError: If a row has no value at all, `draws` is below 1, the labels don't fit, or
-            `level` is no probability.
+        MetricError: If a row has no value at all, `draws` is below 1, or the labels don't fit.
 
     Source: Efron 1987, doi:10.1080/01621459.1987.10478410, sections 3 and 6.
     """
-    if not 0.0 < level < 1.0:
-        raise MetricError(
-            f"an interval's level lies between 0 and 1, not {level}", hint="give 0.95 for 95 %"
-        )
     matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
     replicates = bootstrap_means(matrix, draws=draws, rng=rng, clusters=clusters)
     found = []
     for row, drawn in zip(matrix, replicates.T, strict=True):
         there = ~np.isnan(row)
         labels = None if clusters is None else np.asarray(clusters)[there]
-        found.append(_estimate(row[there], labels, drawn, level))
+        found.append(_estimate(row[there], labels, drawn))
     return found
 
 
@@ -64,7 +57,6 @@ def _estimate(
     row: NDArray[np.float64],
     labels: NDArray[np.int64] | None,
     replicates: NDArray[np.float64],
-    level: float,
 ) -> Estimate:
     """Return one row's mean with the best interval that is defined."""
     mean = float(row.mean())
@@ -78,22 +70,16 @@ def _estimate(
         left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
     # Rounding alone makes the means of equal numbers differ in their last bits.
     if np.ptp(left_out) <= 1e-12 * float(np.abs(row).max()):
-        return Estimate(value=mean, low=mean, high=mean, n=row.size, method=NO_SPREAD, level=level)
-    levels = bca_levels(mean, replicates, left_out, level=level)
+        return Estimate(value=mean, low=mean, high=mean, n=row.size, method=NO_SPREAD)
+    levels = bca_levels(mean, replicates, left_out)
     if levels is None:
-        return percentile_estimate(mean, replicates, n=row.size, method=PERCENTILE, level=level)
+        return percentile_estimate(mean, replicates, n=row.size, method=PERCENTILE)
     low, high = np.quantile(replicates, levels)
-    return Estimate(
-        value=mean, low=float(low), high=float(high), n=row.size, method=BCA, level=level
-    )
+    return Estimate(value=mean, low=float(low), high=float(high), n=row.size, method=BCA)
 
 
 def bca_levels(
-    value: float,
-    replicates: NDArray[np.float64],
-    left_out: NDArray[np.float64],
-    *,
-    level: float,
+    value: float, replicates: NDArray[np.float64], left_out: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """Quantiles of the replicates that end the BCa interval.
 
@@ -101,7 +87,6 @@ def bca_levels(
         value: The estimate.
         replicates: Bootstrap replicates of it, shape (draws,).
         left_out: Jackknife values of it, shape (units,), not all alike.
-        level: Coverage.
 
     Returns:
         Lower and upper level, 0 to 1; None where the bias correction is infinite or the
@@ -118,7 +103,7 @@ def bca_levels(
     scale = float((influence**2).sum())
     acceleration = float((influence**3).sum()) / (6.0 * scale**1.5)
     ends = []
-    for share in ((1.0 - level) / 2.0, (1.0 + level) / 2.0):
+    for share in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0):
         shifted = bias + normal.inv_cdf(share)
         if acceleration * shifted >= 1.0:
             return None

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
 from alignstudy.records import Estimate
+from alignstudy.stats.intervals import LEVEL
 from alignstudy.stats.resampling.clusters import checked_labels, sums_by_cluster
 
 _CELLS = 300_000
@@ -106,12 +107,7 @@ def resampled_sums(
 
 
 def percentile_estimate(
-    value: float,
-    replicates: NDArray[np.float64],
-    *,
-    n: int,
-    method: str = "bootstrap",
-    level: float = 0.95,
+    value: float, replicates: NDArray[np.float64], *, n: int, method: str = "bootstrap"
 ) -> Estimate:
     """Return an estimate with the percentile interval of its bootstrap replicates.
 
@@ -120,9 +116,8 @@ def percentile_estimate(
         replicates: Bootstrap replicates of it, shape (draws,).
         n: Number of prompts.
         method: What the estimate says of its interval.
-        level: Coverage.
 
     Source: Efron and Tibshirani 1993, chapter 13.
     """
-    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value=value, low=float(low), high=float(high), n=n, method=method, level=level)
+    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value=value, low=float(low), high=float(high), n=n, method=method)

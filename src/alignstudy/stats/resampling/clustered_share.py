@@ -10,7 +10,7 @@ from alignstudy.records import Estimate
 from alignstudy.stats.intervals import wilson_ends
 
 
-def clustered_share(hits: NDArray[np.float64], level: float = 0.95) -> Estimate:
+def clustered_share(hits: NDArray[np.float64]) -> Estimate:
     """Share of hits in percent, with Wilson's interval at the effective sample size.
 
     Observations of one cluster (the pairs of models on one prompt) resemble each other, so that n
@@ -20,7 +20,6 @@ def clustered_share(hits: NDArray[np.float64], level: float = 0.95) -> Estimate:
 
     Args:
         hits: 1 for a hit, 0 for a miss, NaN for no observation; shape (k, clusters).
-        level: Coverage.
 
     Returns:
         0 to 100; `n` counts observations, not clusters.
@@ -43,19 +42,16 @@ def clustered_share(hits: NDArray[np.float64], level: float = 0.95) -> Estimate:
         variance = float((excess**2).sum()) / n**2 * clusters / (clusters - 1)
         worth = rate * (1 - rate) / variance if variance > 0.0 else n
         effective = min(max(worth, clusters), n)
-    low, high = effective_wilson(rate, effective, level)
-    return Estimate(
-        value=100.0 * rate, low=low, high=high, n=n, method="wilson, clustered", level=level
-    )
+    low, high = effective_wilson(rate, effective)
+    return Estimate(value=100.0 * rate, low=low, high=high, n=n, method="wilson, clustered")
 
 
-def effective_wilson(rate: float, n: float, level: float = 0.95) -> tuple[float, float]:
+def effective_wilson(rate: float, n: float) -> tuple[float, float]:
     """Wilson's interval in percent where hits or observations need not be whole numbers.
 
     Args:
         rate: Share of hits, 0 to 1; ties may have counted one half.
         n: Number of observations, or what they are worth, above 0.
-        level: Coverage.
 
     Raises:
         MetricError: If the rate is impossible or there are no observations.
@@ -64,4 +60,4 @@ def effective_wilson(rate: float, n: float, level: float = 0.95) -> tuple[float,
     """
     if n <= 0 or not 0.0 <= rate <= 1.0:
         raise MetricError(f"a rate of {rate} on {n} observations has no interval")
-    return wilson_ends(rate, n, level)
+    return wilson_ends(rate, n)
