@@ -15,11 +15,7 @@ from pydantic import Field
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.implicit import implicit_accuracy
-from alignstudy.generation.logprobs import (
-    TokenScores,
-    default_batch_size,
-    token_scores,
-)
+from alignstudy.generation.logprobs import TokenScores, default_batch_size, token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample
 from alignstudy.models.load import load_plain_lm
 from alignstudy.models.tokenizers import load_tokenizer, text_stays_open

@@ -140,6 +140,5 @@ def _eos_and_pad(
             f"neither tokenizer nor model of {model.config.name_or_path} says what ends a text",
             hint="name its eos_token in special_tokens_map.json",
         )
-    return frozenset(
-        [configured] if isinstance(configured, int) else configured
-    ), tokenizer.pad_token_id
+    ends = [configured] if isinstance(configured, int) else configured
+    return frozenset(ends), tokenizer.pad_token_id

@@ -60,10 +60,13 @@ def audit_data(
     """
     files = find_files(source)
     if files[0].split is None:
-        parts = [_Part("", split, True) for split in MADE_SPLITS]
+        parts = [_Part("", split, RowSelection(split=split)) for split in MADE_SPLITS]
     else:
         names = dict.fromkeys((file.subset, file.split or "") for file in files)
-        parts = [_Part(subset, split, False) for subset, split in names]
+        parts = [
+            _Part(subset, split, RowSelection(subsets=(subset,), split=split))
+            for subset, split in names
+        ]
     survey = _Survey()
     splits = tuple(_read_part(source, part, fmt, survey) for part in parts)
     return DataAudit(
@@ -82,12 +85,7 @@ def audit_data(
 class _Part:
     subset: str
     split: str
-    is_single_file: bool
-
-    @property
-    def selection(self) -> RowSelection:
-        """All its rows."""
-        return RowSelection(subsets=() if self.is_single_file else (self.subset,), split=self.split)
+    selection: RowSelection
 
 
 @dataclass

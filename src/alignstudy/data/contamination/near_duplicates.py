@@ -56,8 +56,14 @@ def cluster_prompts(texts: Mapping[str, str]) -> dict[str, str]:
     firsts = [number for number in range(len(names)) if groups.first(number) == number]
     for one, other in _similar([" ".join(words[number]) for number in firsts], groups, firsts):
         groups.join(one, other)
-    for one, other in _same_dialogue(list(texts.values()), words):
-        groups.join(one, other)
+    index = DialogueIndex()
+    for number, text in enumerate(texts.values()):
+        index.add(text, str(number))
+    for number, text in enumerate(texts.values()):
+        # One of the two is the beginning of the other's dialogue.
+        for other in map(int, index.sharing(dialogue_turns(text))):
+            if min(len(words[number]), len(words[other])) >= MIN_SHARED_WORDS:
+                groups.join(number, other)
     return {name: names[groups.first(number)] for number, name in enumerate(names)}
 
 
@@ -96,19 +102,6 @@ class _Groups:
         """Make two sets one."""
         low, high = sorted((self.first(one), self.first(other)))
         self._parents[high] = low
-
-
-def _same_dialogue(
-    texts: Sequence[str], words: Sequence[tuple[str, ...]]
-) -> Iterator[tuple[int, int]]:
-    """Return pairs of which one is the beginning of the other's dialogue."""
-    index = DialogueIndex()
-    for number, text in enumerate(texts):
-        index.add(text, str(number))
-    for number, text in enumerate(texts):
-        for other in map(int, index.sharing(dialogue_turns(text))):
-            if min(len(words[number]), len(words[other])) >= MIN_SHARED_WORDS:
-                yield number, other
 
 
 def _similar(

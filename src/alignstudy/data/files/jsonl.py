@@ -91,17 +91,14 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
                     )
                 is_middle = len(line) > MAX_LINE_BYTES and not line.endswith(b"\n")
     except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, EOFError):
+            why = "the gzip file is cut short: its end is missing"
+        elif isinstance(error, gzip.BadGzipFile | zlib.error):
+            why = f"the gzip file is corrupt ({error})"
         raise DataError(
             f"{name}:{number + 1}: the file can't be read further",
-            why=_why(error),
+            why=why,
             hint="fetch or write the file again, or take it out of the source",
             kept=f"nothing was changed; {number} lines before it were readable",
         ) from error
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, EOFError):
-        return "the gzip file is cut short: its end is missing"
-    if isinstance(error, gzip.BadGzipFile | zlib.error):
-        return f"the gzip file is corrupt ({error})"
-    return getattr(error, "strerror", None) or str(error)

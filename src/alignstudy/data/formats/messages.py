@@ -82,26 +82,21 @@ def turns_of(messages: object, where: str) -> tuple[list[Turn], int]:
     system: list[str] = []
     turns: list[Turn] = []
     for number, message in enumerate(_list_of(messages, where), start=1):
-        role, text = _message(message, f"message {number} of {where}")
-        if role is None:
+        place = f"message {number} of {where}"
+        if not isinstance(message, dict) or "role" not in message or "content" not in message:
+            raise UnusableRow(f"{place} is not an object with role and content")
+        role = message["role"]
+        if not isinstance(role, str) or role not in {"system", *ROLES}:
+            raise UnusableRow(f"{place} has the unknown role {str(role)[:40]!r}")
+        text = checked_text(message["content"], f"content of {place}").strip()
+        check_no_tag(text, place)
+        if role == "system":
             system.append(text)
         else:
-            turns.append(Turn(role, text))
+            turns.append(Turn(ROLES[role], text))
     if system and turns:
         turns[0] = Turn(turns[0].role, "\n\n".join([*system, turns[0].text]))
     return turns, len(system)
-
-
-def _message(message: object, where: str) -> tuple[Role | None, str]:
-    """Return role (None: system) and words of a message."""
-    if not isinstance(message, dict) or "role" not in message or "content" not in message:
-        raise UnusableRow(f"{where} is not an object with role and content")
-    role = message["role"]
-    if not isinstance(role, str) or role not in {"system", *ROLES}:
-        raise UnusableRow(f"{where} has the unknown role {str(role)[:40]!r}")
-    text = checked_text(message["content"], f"content of {where}").strip()
-    check_no_tag(text, where)
-    return ROLES.get(role), text
 
 
 def _split(turns: Sequence[Turn], where: str) -> tuple[Sequence[Turn], str]:

@@ -62,7 +62,11 @@ def write_world(settings: WorldSettings, folder: Path) -> None:
             drawn = mixed(questions(axis, pool, **sizes), number, rng)
             rows = [_pair(question, rng) for question in drawn]
             if pool == "train":
-                _break_some(rows)
+                step = len(rows) // BROKEN_PAIRS
+                for at in range(step // 2, step * BROKEN_PAIRS, step):
+                    chosen = rows[at]["chosen"]
+                    rejected = chosen if at // step % 2 else rows[at - 1]["rejected"]
+                    rows[at] = {"chosen": chosen, "rejected": rejected}
             _write(folder / subset / f"{pool}.jsonl.gz", rows)
         rng = Random(f"{seed} test answers {axis.name}")
         asked = test_questions(axis, settings.num_test, **sizes)
@@ -91,16 +95,6 @@ def _text(question: Question, others: Sequence[Question], rng: Random) -> str:
         other = rng.choice(others)
         text += f"{HUMAN_TAG} {other.text}{CUE} {other.bad(rng)}"
     return text
-
-
-def _break_some(rows: list[Row]) -> None:
-    """Break a few pairs, evenly spread."""
-    step = len(rows) // BROKEN_PAIRS
-    for number in range(BROKEN_PAIRS):
-        at = number * step + step // 2
-        chosen = rows[at]["chosen"]
-        rejected = chosen if number % 2 else rows[at - 1]["rejected"]
-        rows[at] = {"chosen": chosen, "rejected": rejected}
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:

@@ -36,14 +36,11 @@ def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
     """
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     if pad is None or end is None or pad == end:
+        state = f"pads with its end token (id {pad})"
         if pad is None:
             state = "has no pad token"
-        else:
-            state = (
-                f"pads with its end token (id {pad})"
-                if pad == end
-                else "has no end-of-sequence token"
-            )
+        elif end is None:
+            state = "has no end-of-sequence token"
         raise GuardError(
             f"the tokenizer {state}",
             why="where padding looks like the end, the end isn't learnt, or padding is",

@@ -175,12 +175,27 @@ def _computed_references(
     precision: Precision,
 ) -> References:
     """Compute every pair's values by the model as it is before training, or read the kept ones."""
-    assert isinstance(job.settings, DPOSettings)
-    kept = job.references if has_weights(job.parent) else None  # drawn weights have no digest
+    import torch
 
+    assert isinstance(job.settings, DPOSettings)
+    backends: Any = torch.backends
+    filed = has_weights(job.parent)
+    config = job.parent / "config.json"
+    identity = {  # all that a log-probability depends on beside the tokens
+        "weights": weights_digest(job.parent) if filed else "",
+        "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+        "precision": precision,
+        "device": job.device if job.device == "cpu" else device_name(job.device),
+        "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+        "kernels": str(backends.mkldnn.matmul.fp32_precision),
+        "layout": str(trainer.lean),
+        "attention": str(trainer.model.config._attn_implementation),
+        "alignstudy": __version__,
+        "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
+    }
     reference = Reference(
         log_probs=partial(target_log_probs, trainer),
-        identity=_identity(job, trainer, precision),
+        identity=json.dumps(identity, sort_keys=True),
         pad_token_id=int(tokenizer.pad_token_id),
         device=job.device,
         rows_at_once=1 if job.device == "cpu" else 16,
@@ -192,31 +207,10 @@ def _computed_references(
             return reference_logps(
                 reference,
                 encoded,
-                path=kept,
+                path=job.references if filed else None,  # drawn weights have no digest
                 ld_alpha=job.settings.ld_alpha,
                 progress=job.progress,
                 should_stop=job.should_stop,
             )
     finally:
         trainer.model.train(was_training)
-
-
-def _identity(job: TrainJob, trainer: Trainer, precision: Precision) -> str:
-    """Write down all that a reference's log-probability depends on beside the tokens."""
-    import torch
-
-    backends: Any = torch.backends
-    config = job.parent / "config.json"
-    found = {
-        "weights": weights_digest(job.parent) if has_weights(job.parent) else "",
-        "config": hashlib.sha256(config.read_bytes()).hexdigest(),
-        "precision": precision,
-        "device": job.device if job.device == "cpu" else device_name(job.device),
-        "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
-        "kernels": str(backends.mkldnn.matmul.fp32_precision),
-        "layout": str(trainer.lean),
-        "attention": str(trainer.model.config._attn_implementation),
-        "alignstudy": __version__,
-        "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
-    }
-    return json.dumps(found, sort_keys=True)

@@ -12,7 +12,6 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from alignstudy.sources import sha256_of
 
@@ -81,7 +80,10 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
         if not (folder / SEAL).is_file():
             shutil.rmtree(folder)
             continue
-        record = _read_seal(folder)
+        try:
+            record = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        except ValueError:
+            record = None
         fault = _fault(folder, record, digest)
         if fault is None:
             found = Checkpoint(
@@ -115,9 +117,10 @@ def _numbered(work: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def _fault(folder: Path, record: dict[str, Any], digest: str) -> tuple[str, str] | None:
+def _fault(folder: Path, record: object, digest: str) -> tuple[str, str] | None:
     """Return why a sealed checkpoint can't be used, with the suffix that it is set aside under."""
-    if not {"digest", "versions", "files", "num_tokens", "seconds"} <= set(record):
+    needed = {"digest", "versions", "files", "num_tokens", "seconds"}
+    if not isinstance(record, dict) or not needed <= set(record):
         return "damaged", f"{SEAL} is unreadable"
     if record["digest"] != digest:
         return "other-job", "it belongs to other settings, data or weights"
@@ -133,14 +136,6 @@ def _fault(folder: Path, record: dict[str, Any], digest: str) -> tuple[str, str]
     if damaged:
         return "damaged", f"{', '.join(damaged)} changed since it was written"
     return None
-
-
-def _read_seal(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _versions() -> dict[str, str]:

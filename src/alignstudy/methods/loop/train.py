@@ -35,7 +35,6 @@ from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
 from alignstudy.methods.pretrain import PretrainSettings
-from alignstudy.methods.reference.cache import References
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.weights.save import save_trained
@@ -91,7 +90,10 @@ def train(job: TrainJob) -> TrainResult:
         outcomes += _measure(job, ready, encoded, precision, int(tokenizer.eos_token_id))
         seconds = _run(job, ready.trainer, found)
         save_trained(ready.trainer.model, job)
-    state = ready.trainer.state
+    trainer, references = ready.trainer, ready.references
+    state, tally = trainer.state, trainer.tally
+    # A reference that wasn't asked beforehand was asked in every step.
+    live = trainer.rows_read if getattr(trainer, "precompute_ref_logps", None) is False else 0
     write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
@@ -99,13 +101,22 @@ def train(job: TrainJob) -> TrainResult:
     return TrainResult(
         steps=state.global_step,
         epochs=float(state.epoch),
-        num_tokens=int(ready.trainer._total_train_tokens),
+        num_tokens=int(trainer._total_train_tokens),
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=tuple(outcomes),
-        notes=(*lost, *resumed, *ready.notes, *merged, *ready.trainer.memory_notes),
+        notes=(*lost, *resumed, *ready.notes, *merged, *trainer.memory_notes),
         counts=encoded.counts,
-        work=_work_done(ready.trainer, ready.references),
+        work=WorkDone(
+            real_tokens=trainer.real_tokens,
+            # Packed rows have no padding.
+            processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
+            scored_tokens=tally.scored_tokens,
+            micro_batches=trainer.pieces_done,
+            reference_pairs=references.computed if references else live,
+            reference_reused=references.reused if references else 0,
+            out_of_memory=trainer.halvings,
+        ),
     )
 
 
@@ -123,22 +134,6 @@ def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: in
                     mean = sum(values) / len(values)
                     line[ours] = values[-1] if theirs in _AT_THE_STEP else mean
             file.write(json.dumps(line) + "\n")
-
-
-def _work_done(trainer: Trainer, references: References | None) -> WorkDone:
-    """Count what was computed; packed rows have no padding."""
-    tally = trainer.tally
-    # A reference that wasn't asked beforehand was asked in every step.
-    live = trainer.rows_read if getattr(trainer, "precompute_ref_logps", None) is False else 0
-    return WorkDone(
-        real_tokens=trainer.real_tokens,
-        processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
-        scored_tokens=tally.scored_tokens,
-        micro_batches=trainer.pieces_done,
-        reference_pairs=references.computed if references else live,
-        reference_reused=references.reused if references else 0,
-        out_of_memory=trainer.halvings,
-    )
 
 
 def encode(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> Encoded:

@@ -126,7 +126,4 @@ def _spans(pair: TokenPair) -> tuple[slice, slice]:
     """Return where the two responses' log-probabilities stand in their rows."""
     prompt, chosen, rejected = map(len, pair)
     start = max(prompt - 1, 0)
-    return (
-        slice(start, max(prompt + chosen - 1, 0)),
-        slice(start, max(prompt + rejected - 1, 0)),
-    )
+    return slice(start, max(prompt + chosen - 1, 0)), slice(start, max(prompt + rejected - 1, 0))
