@@ -34,14 +34,10 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     for name in missing:
         console.say(f"fetch {console.safe(name)} from the hub")
     estimates = {each.stage: each for each in found.stages}
-    rows = (
-        [
-            [line.stage.name, line.state, *_cells(estimates.get(line.stage.name)), line.why]
-            for line in lines
-        ]
-        if estimates
-        else [[line.stage.name, line.state, line.why] for line in lines]
-    )
+    rows = [
+        [line.stage.name, line.state, *_cells(line.stage.name, estimates), line.why]
+        for line in lines
+    ]
     columns = ["time", "memory", "disk"] if estimates else []
     console.say_table(["stage", "state", *columns, "why"], rows)
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
@@ -51,9 +47,11 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     console.say(f"store: {console.safe(study.store.root)}")
 
 
-def _cells(found: StageEstimate | None) -> list[str]:
+def _cells(stage: str, estimates: dict[str, StageEstimate]) -> list[str]:
+    """Write a stage's estimate; no cells where no stage is new."""
+    found = estimates.get(stage)
     if found is None:
-        return [""] * 3
+        return [""] * 3 if estimates else []
     return [
         UNKNOWN if found.seconds is None else f"{duration(found.seconds)} ({found.basis})",
         UNKNOWN if found.memory is None else quantity(found.memory, "B"),
