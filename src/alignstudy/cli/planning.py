@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from alignstudy.cli import console
 from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
-from alignstudy.study.run.plan import PlanLine
 
 UNKNOWN = "not known yet"
 
@@ -36,7 +33,13 @@ def show_plan(study: Study, *, as_json: bool) -> None:
         return
     for name in missing:
         console.say(f"fetch {console.safe(name)} from the hub")
-    say_stages(lines, found)
+    estimates = {each.stage: each for each in found.stages}
+    rows = [
+        [line.stage.name, line.state, *_cells(line.stage.name, estimates), line.why]
+        for line in lines
+    ]
+    columns = ["time", "memory", "disk"] if estimates else []
+    console.say_table(["stage", "state", *columns, "why"], rows)
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
     say_totals(found)
@@ -44,20 +47,11 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     console.say(f"store: {console.safe(study.store.root)}")
 
 
-def say_stages(lines: Sequence[PlanLine], found: StudyEstimate) -> None:
-    """Print the stages; estimates only where one is new."""
-    by_stage = {each.stage: each for each in found.stages}
-    columns = ["time", "memory", "disk"] if by_stage else []
-    rows = [
-        [line.stage.name, line.state, *(_cells(found_of) if by_stage else ()), line.why]
-        for line, found_of in ((line, by_stage.get(line.stage.name)) for line in lines)
-    ]
-    console.say_table(["stage", "state", *columns, "why"], rows)
-
-
-def _cells(found: StageEstimate | None) -> list[str]:
+def _cells(stage: str, estimates: dict[str, StageEstimate]) -> list[str]:
+    """Write a stage's estimate; no cells where no stage is new."""
+    found = estimates.get(stage)
     if found is None:
-        return [""] * 3
+        return [""] * 3 if estimates else []
     return [
         UNKNOWN if found.seconds is None else f"{duration(found.seconds)} ({found.basis})",
         UNKNOWN if found.memory is None else quantity(found.memory, "B"),

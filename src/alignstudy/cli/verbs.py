@@ -64,7 +64,20 @@ def show_run(run: Run, *, as_json: bool) -> None:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     if as_json:
-        console.say_json(_run_json(run, rows))
+        statistics = run.statistics if run.has_statistics else {}
+        console.say_json(
+            {
+                "folder": str(run.folder),
+                "report": str(run.report) if run.report.is_file() else None,
+                "executed": list(run.executed),
+                "stages": run.stages,
+                "notes": list(run.notes),
+                "answer": statistics.get("answer"),
+                "verdicts": statistics.get("verdicts", []),
+                "comparisons": statistics.get("comparisons", []),
+                "metrics": [{name: _number(cell) for name, cell in row.items()} for row in rows],
+            }
+        )
         return
     if run.stages:
         cached = run.stages - len(run.executed)
@@ -94,21 +107,6 @@ def _say_answer(statistics: dict[str, Any]) -> None:
             ["claim", "verdict", "evidence (whole in the report)"],
             [(row["claim"], row["verdict"], row["evidence"].split("; ")[0]) for row in verdicts],
         )
-
-
-def _run_json(run: Run, rows: list[dict[str, str]]) -> dict[str, Any]:
-    statistics = run.statistics if run.has_statistics else {}
-    return {
-        "folder": str(run.folder),
-        "report": str(run.report) if run.report.is_file() else None,
-        "executed": list(run.executed),
-        "stages": run.stages,
-        "notes": list(run.notes),
-        "answer": statistics.get("answer"),
-        "verdicts": statistics.get("verdicts", []),
-        "comparisons": statistics.get("comparisons", []),
-        "metrics": [{name: _number(cell) for name, cell in row.items()} for row in rows],
-    }
 
 
 def _number(cell: str) -> float | str | None:

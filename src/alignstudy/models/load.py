@@ -157,17 +157,7 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    _check_report(folder, model, report)
-    # Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
-    # the same weights in two files would give results that differ in the last bit.
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.data_ptr() % 64:
-            tensor.data = tensor.data.clone()
-    return model
-
-
-def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) -> None:
-    """Refuse weights that were made up, and layers that the configuration leaves out."""
+    # Weights that were made up are refused, and layers that the configuration leaves out.
     mismatched = [str(item[0]) for item in report["mismatched_keys"]]
     # Named like the model's own but for a number: of layers that config.json doesn't build.
     own = {_numberless(name) for name in model.state_dict()}
@@ -188,6 +178,12 @@ def _check_report(folder: Path, model: PreTrainedModel, report: dict[str, Any]) 
             hint="use a checkpoint of this class (a reward model has a trained head), and the"
             " config.json that belongs to it",
         )
+    # Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
+    # the same weights in two files would give results that differ in the last bit.
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
+    return model
 
 
 def _numberless(name: str) -> str:

@@ -31,7 +31,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     check_no_code(folder)
-    _check_merges(folder)
+    # Half a BPE tokenizer, without merges, would split into letters, silently.
+    files = [folder / name for name in ("vocab.json", "merges.txt")]
+    held = [file.name for file in files if file.is_file() and file.stat().st_size > 0]
+    if len(held) == 1 and not (folder / "tokenizer.json").is_file():
+        raise InputError(
+            f"{folder} holds half a tokenizer",
+            why=f"there is only {held[0]} (or the other is empty)",
+            hint=NEEDED,
+        )
     try:
         with named_faults(folder):
             tokenizer = AutoTokenizer.from_pretrained(
@@ -86,18 +94,6 @@ def text_stays_open(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
     return GuardOutcome(
         guard="text_stays_open", passed=True, detail="the tokenizer appends no token to a text"
     )
-
-
-def _check_merges(folder: Path) -> None:
-    """Refuse half a BPE tokenizer: without merges it would split into letters, silently."""
-    files = [folder / name for name in ("vocab.json", "merges.txt")]
-    held = [file.name for file in files if file.is_file() and file.stat().st_size > 0]
-    if len(held) == 1 and not (folder / "tokenizer.json").is_file():
-        raise InputError(
-            f"{folder} holds half a tokenizer",
-            why=f"there is only {held[0]} (or the other is empty)",
-            hint=NEEDED,
-        )
 
 
 def well_formed(text: str) -> str:

@@ -210,6 +210,16 @@ class _Record:
 
     def _text(self, status: str, started: datetime, last: dict[str, Any]) -> str:
         settings, runner = self.study.settings, self.runner
+        # A stage that was not reached keeps the last run's line.
+        former = {line["stage"]: line for line in last.get("stages", []) if "stage" in line}
+        lines = []
+        for stage in self.stages:
+            artefact = self.study.store.peek(stage.kind, stage.key)
+            if artefact is not None:
+                facts = {k: v for k, v in artefact.facts.items() if k != "work"}
+                lines.append({"stage": stage.name, "key": stage.key, **facts})
+            elif stage.name in former:
+                lines.append(former[stage.name])
         found = self.located.found if self.located else {}
         record = {
             "study": settings.study,
@@ -229,22 +239,9 @@ class _Record:
             },
             "executed": list(runner.executed) if runner else [],
             "notes": list(runner.notes) if runner else [],
-            "stages": self._stages(last),
+            "stages": lines or list(former.values()),
         }
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-    def _stages(self, last: dict[str, Any]) -> list[dict[str, Any]]:
-        """List the finished stages; one that wasn't reached keeps the last run's line."""
-        former = {line["stage"]: line for line in last.get("stages", []) if "stage" in line}
-        lines = []
-        for stage in self.stages:
-            artefact = self.study.store.peek(stage.kind, stage.key)
-            if artefact is not None:
-                facts = {k: v for k, v in artefact.facts.items() if k != "work"}
-                lines.append({"stage": stage.name, "key": stage.key, **facts})
-            elif stage.name in former:
-                lines.append(former[stage.name])
-        return lines or list(former.values())
 
 
 def worker_count(settings: StudySettings) -> int:

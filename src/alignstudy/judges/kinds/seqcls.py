@@ -113,7 +113,17 @@ class SeqClsJudge:
     ) -> None:
         self._settings, self._folder, self._device = settings, folder, device
         self.texts_read = self.tokens_read = 0
-        _refuse_code(folder)
+        try:
+            check_no_code(folder)
+        except GuardError as error:
+            raise GuardError(
+                error.what,
+                why=error.why,
+                hint="load it in a function of your own, whose code you have read, and name that"
+                " function: {use: python, call: my_module:rate}; or use a judge whose architecture"
+                " transformers knows (`alignstudy list judges`), or remove 'auto_map' if this one"
+                " is",
+            ) from error
         tokenizer = load_tokenizer(folder)
         self._padding = tokenizer.pad_token_id
         self._model = self._load(settings.dtype)
@@ -277,17 +287,3 @@ def _encoder(
         max_length=settings.max_length,
         rendering=settings.rendering,
     )
-
-
-def _refuse_code(folder: Path) -> None:
-    """Refuse a model that brings code of its own, and name the way to use it all the same."""
-    try:
-        check_no_code(folder)
-    except GuardError as error:
-        raise GuardError(
-            error.what,
-            why=error.why,
-            hint="load it in a function of your own, whose code you have read, and name that"
-            " function: {use: python, call: my_module:rate}; or use a judge whose architecture"
-            " transformers knows (`alignstudy list judges`), or remove 'auto_map' if this one is",
-        ) from error

@@ -71,6 +71,8 @@ def assess(
     shifts, odd = probe_shifts(
         judge, found, thresholds, settings, inclusive=inclusive, progress=progress
     )
+    each = -(-settings.batch_check // max(len(found), 1))
+    items = [item for scored in found for item in scored.items[:each]][: settings.batch_check]
     return JudgeQuality(
         judge=name,
         accuracies=measured,
@@ -79,16 +81,15 @@ def assess(
         length=tuple(filter(None, map(length_preference, found))),
         probes=shifts,
         floor=settings.floor,
-        below_floor=_below(settings.floor, tuple(pairs_by_axis), overall),
-        batch_effect=_batch_effect(judge, found, settings.batch_check),
+        below_floor=tuple(
+            axis
+            for axis in pairs_by_axis
+            if axis not in overall or overall[axis].low <= settings.floor
+        ),
+        batch_effect=batch_effect(judge, items, most=settings.batch_check) if items else None,
         is_baseline=judge.name in BASELINES,
         notes=(*notes, *directions, *_missing(found), *odd),
     )
-
-
-def _below(floor: float, axes: Sequence[str], overall: Mapping[str, Estimate]) -> tuple[str, ...]:
-    """Return the axes whose accuracy was not measured, or doesn't surely lie above the floor."""
-    return tuple(axis for axis in axes if axis not in overall or overall[axis].low <= floor)
 
 
 def _directions(
@@ -132,13 +133,6 @@ def _reliability(
             observed = Estimate(value=share, low=low, high=high, n=n, method="wilson")
             rows.append(ReliabilityBin(axis=scored.axis, predicted=predicted, observed=observed))
     return tuple(rows), ece
-
-
-def _batch_effect(judge: Judge, found: Sequence[ScoredPairs], most: int) -> float | None:
-    """Measure on items of all axes how far scores move with the batch."""
-    each = -(-most // max(len(found), 1))
-    items = [item for scored in found for item in scored.items[:each]][:most]
-    return batch_effect(judge, items, most=most) if items else None
 
 
 def _missing(found: Sequence[ScoredPairs]) -> list[str]:

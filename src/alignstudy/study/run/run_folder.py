@@ -52,7 +52,17 @@ class RunFolder:
             EnvironmentFault: If the folder can't be written.
             InputError: If it is a file, or a folder that holds something else.
         """
-        self._refuse_foreign()
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--out {self.path} is a file", hint="name a folder")
+        ours = {PROVENANCE, _LOCK}
+        names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
+        if names and not names & ours:
+            raise InputError(
+                f"{self.path} is not an alignstudy run",
+                why=f"it holds other files ({sorted(names)[0]}, ...)",
+                hint="name a new or empty folder with --out",
+                kept="its files; nothing was written",
+            )
         with disk_faults(f"the run folder {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / _LOCK)
@@ -69,19 +79,6 @@ class RunFolder:
             yield
         finally:
             lock.release()
-
-    def _refuse_foreign(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"--out {self.path} is a file", hint="name a folder")
-        ours = {PROVENANCE, _LOCK}
-        names = {item.name for item in self.path.iterdir()} if self.path.is_dir() else set()
-        if names and not names & ours:
-            raise InputError(
-                f"{self.path} is not an alignstudy run",
-                why=f"it holds other files ({sorted(names)[0]}, ...)",
-                hint="name a new or empty folder with --out",
-                kept="its files; nothing was written",
-            )
 
     def provenance(self) -> dict[str, Any]:
         """Return the last run's record; empty if there was none that can be read."""

@@ -211,11 +211,8 @@ def _length_faults(study: StudySettings) -> Iterator[Fault]:
     for path, length, shape, where in asked:
         most = shape.max_position_embeddings
         if length is not None and length > most:
-            text = f"is {length}, and the model reads {most}"
-            yield (
-                (*path, "max_length"),
-                f"{text} (`{where}.architecture.max_position_embeddings`)",
-            )
+            source = f"`{where}.architecture.max_position_embeddings`"
+            yield (*path, "max_length"), f"is {length}, and the model reads {most} ({source})"
 
 
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:

@@ -134,9 +134,7 @@ class Publish(Stage):
         """Return where a judge is not independent, or ranks the wrong way round."""
         baselines = {judge.name for judge in self.study.judges if judge.settings.use in BASELINES}
         for facts in self._calibrations(job):
-            # Surely worse than a coin: a few pairs below half don't show it.
-            is_reversed = effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
-            if facts["judge"] not in baselines and is_reversed:
+            if facts["judge"] not in baselines and _looks_reversed(facts):
                 yield (
                     f"judge {facts['judge']} scores the rejected response higher on"
                     f" {100 * (1 - facts['pair_accuracy']):.0f}% of {facts['n']} labelled pairs"
@@ -179,6 +177,11 @@ def _chain(model: Stage) -> list[Stage]:
         chain.append(model)
         model = model.parent if isinstance(model, Train) else model.adapter
     return chain
+
+
+def _looks_reversed(facts: dict[str, Any]) -> bool:
+    """Whether a judge is surely worse than a coin: a few pairs below half don't show it."""
+    return effective_wilson(facts["pair_accuracy"], facts["n"])[1] < 50.0
 
 
 def _text(job: StageJob, stage: Stage, name: str) -> str:
