@@ -52,31 +52,18 @@ def bootstrap_means(
             hint="leave out what has no score, and ask for at least one draw",
         )
     whole = None if clusters is None else checked_labels(clusters, matrix.shape[1])
-    if (present == present[0]).all():
-        columns = np.flatnonzero(present[0])
-        labels = None if whole is None else whole[columns]
-        return _group_means(matrix[:, columns], labels, draws, rng)
     means = np.empty((draws, len(matrix)))
     masks, group_of = np.unique(present, axis=0, return_inverse=True)
     for group, mask in enumerate(masks):
         rows, columns = np.flatnonzero(group_of.reshape(-1) == group), np.flatnonzero(mask)
-        labels = None if whole is None else whole[columns]
-        means[:, rows] = _group_means(matrix[np.ix_(rows, columns)], labels, draws, rng)
+        part = matrix[np.ix_(rows, columns)]
+        if whole is None:
+            means[:, rows] = resampled_sums(part, draws=draws, rng=rng) / columns.size
+            continue
+        sums, sizes = sums_by_cluster(part, whole[columns])
+        drawn = resampled_sums(np.vstack([sums, sizes]), draws=draws, rng=rng)
+        means[:, rows] = drawn[:, :-1] / drawn[:, -1:]
     return means
-
-
-def _group_means(
-    matrix: NDArray[np.float64],
-    labels: NDArray[np.int64] | None,
-    draws: int,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Resample complete rows together."""
-    if labels is None:
-        return np.asarray(resampled_sums(matrix, draws=draws, rng=rng) / matrix.shape[1])
-    sums, sizes = sums_by_cluster(matrix, labels)
-    drawn = resampled_sums(np.vstack([sums, sizes]), draws=draws, rng=rng)
-    return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
 
 def resampled_sums(
