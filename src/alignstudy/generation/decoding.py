@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alignstudy import dialogue
 from alignstudy.models.tokenizers import well_formed
@@ -35,12 +35,7 @@ class StopAtStrings:
         self._tail = max((len(text.encode()) for text in strings), default=0) + 1
         self.ended_at: dict[int, int] = {}
 
-    def __call__(
-        self,
-        input_ids: torch.Tensor,
-        scores: object,
-        **_: Any,  # noqa: ANN401
-    ) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
         """Return which rows of `input_ids` (rows, tokens) have ended."""
         import torch
 

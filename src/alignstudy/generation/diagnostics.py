@@ -8,9 +8,9 @@ negative; k3 = r - 1 - log r is unbiased, never negative, and varies less.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from alignstudy.errors import GuardError, InputError
@@ -25,9 +25,6 @@ from alignstudy.records.evidence import Divergence
 from alignstudy.runtime.device import context_length
 from alignstudy.settings import Settings
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["DiagnosticSettings", "diverge", "implicit_accuracy"]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alignstudy import dialogue
 from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.decoding import fitting_tokens
 from alignstudy.generation.packed import MOST_ROWS
+from alignstudy.generation.settings import GenerationSettings
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.models.batching import length_batches
 from alignstudy.models.folder import named_faults
@@ -21,9 +21,6 @@ from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
 from alignstudy.runtime.device import context_length
 from alignstudy.runtime.pool import WorkerPool, workers_that_pay
-
-if TYPE_CHECKING:
-    from alignstudy.generation.settings import GenerationSettings
 
 _GPU_ROWS = 64
 

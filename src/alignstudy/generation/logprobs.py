@@ -8,15 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from alignstudy.generation.sampling import Continuation
 from alignstudy.models.batching import run_halving
 from alignstudy.progress import Progress
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from transformers import PreTrainedModel
-
-    from alignstudy.generation.sampling import Continuation
 
 MOST_CELLS = 32_000_000
 """Logits (rows, positions, vocabulary) in memory at once; 128 MB in float32."""

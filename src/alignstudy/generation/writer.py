@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -20,8 +20,6 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Prompt, Response, StopReason, Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Protocol = Literal["paper", "rigorous"]

@@ -168,9 +168,8 @@ def aot_loss(logps: PairLogps, options: LossOptions) -> Floats:
     import numpy as np
 
     policy = np.sort(logps.chosen - logps.rejected)
-    return _smoothed(
-        options.beta * (policy - np.sort(logps.ref_chosen - logps.ref_rejected)), options
-    )
+    reference = np.sort(logps.ref_chosen - logps.ref_rejected)
+    return _smoothed(options.beta * (policy - reference), options)
 
 
 def aot_unpaired_loss(logps: PairLogps, options: LossOptions) -> Floats:

@@ -65,11 +65,8 @@ def end_is_learnt(
     Raises:
         GuardError: Naming the rows.
     """
-    checked = [
-        (row, last)
-        for row, last, cut in zip(row_ids, last_targets, truncated, strict=True)
-        if not cut
-    ]
+    rows = zip(row_ids, last_targets, truncated, strict=True)
+    checked = [(row, last) for row, last, cut in rows if not cut]
     faulty = [row for row, last in checked if last != end]
     if faulty:
         raise GuardError(

@@ -78,8 +78,6 @@ def reference_difference(trainer: Trainer) -> float:
     Returns:
         The largest difference on the probe, relative to the sum (at least 1).
     """
-    import torch
-
     batch = probe_batch(trainer)
     kept = [batch["ref_chosen_logps"], batch["ref_rejected_logps"]]
     was_training = trainer.model.training
@@ -89,7 +87,6 @@ def reference_difference(trainer: Trainer) -> float:
     return max(
         float(((ours - theirs).abs() / theirs.abs().clamp_min(1)).max())
         for ours, theirs in zip(kept, live, strict=True)
-        if isinstance(theirs, torch.Tensor)
     )
 
 

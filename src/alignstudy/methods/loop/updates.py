@@ -219,11 +219,7 @@ def _combined(
     return combined
 
 
-def enable_shared_prefixes(
-    trainer: Trainer,
-    job: TrainJob,
-    model: Any,  # noqa: ANN401
-) -> None:
+def enable_shared_prefixes(trainer: Trainer, job: TrainJob, model: Any) -> None:  # noqa: ANN401
     """Make updates go in pieces and, where log-probabilities are asked for, on shared prefixes.
 
     The trainer's class does its updates by `MicroBatching`; the model is without PEFT's wrapper.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.errors import GuardError, InterruptedRunError
+from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.reference.values import (
     TokenPair,
     packed_values,
@@ -24,13 +25,11 @@ from alignstudy.methods.reference.values import (
     response_sums,
 )
 from alignstudy.models.batching import run_halving
+from alignstudy.progress import Progress
 from alignstudy.runtime.keyed_file import KeyedFile
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from alignstudy.methods.batches.encode import Encoded
-    from alignstudy.progress import Progress
 
 CHUNK = 64
 """Pairs are stored after so many: what was computed before a kill is not recomputed."""
