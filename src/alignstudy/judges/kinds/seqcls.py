@@ -182,12 +182,28 @@ class SeqClsJudge:
         distinct = list(copies)
         encoded = [self._encoder.encode(prompt, response) for prompt, response in distinct]
         scores: dict[tuple[str, str], JudgeScore] = {}
-        for batch, given in self._scored(encoded, progress.note):
-            scores |= {distinct[at]: score for at, score in zip(batch, given, strict=True)}
+        sound = [at for at, row in enumerate(encoded) if not row.fault]
+        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
+        found = length_batches(
+            lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
+        )
+        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
+        batches = [[sound[at] for at in batch] for batch in found] + faulty
+        tasks = [[encoded[at] for at in batch] for batch in batches]
+        if self._pool is None:
+            load = partial(load_scorer, self._settings, self._folder)
+            self._pool = scoring_pool(load, self._model, tasks, workers=self._workers)
+        if self._pool is None:
+            given: Iterator[list[JudgeScore]] = (
+                self.score_rows(rows, progress.note) for rows in tasks
+            )
+        else:
+            given = self._pool.map(tasks, note=progress.note)
+        for batch, marks in zip(batches, given, strict=True):
+            scores |= {distinct[at]: score for at, score in zip(batch, marks, strict=True)}
             progress.advance(sum(copies[distinct[at]] for at in batch))
-        read = [len(row.inputs["input_ids"]) for row in encoded if not row.fault]
-        self.texts_read += len(read)
-        self.tokens_read += sum(read)
+        self.texts_read += len(lengths)
+        self.tokens_read += sum(lengths)
         progress.finish()
         return [scores[item] for item in items]
 
@@ -201,27 +217,6 @@ class SeqClsJudge:
             return [self._judged(rows[0], math.nan)]
         numbers = run_halving(rows, self._run, note=note)
         return [self._judged(row, number) for row, number in zip(rows, numbers, strict=True)]
-
-    def _scored(
-        self, encoded: Sequence[Encoded], note: Callable[[str], None]
-    ) -> Iterator[tuple[list[int], list[JudgeScore]]]:
-        """Return the scores of each batch with its row numbers, as batches finish."""
-        sound = [at for at, row in enumerate(encoded) if not row.fault]
-        lengths = [len(encoded[at].inputs["input_ids"]) for at in sound]
-        found = length_batches(
-            lengths, batch_size=self._batch_size, max_batch_tokens=MAX_BATCH_TOKENS
-        )
-        faulty = [[at] for at, row in enumerate(encoded) if row.fault]
-        batches = [[sound[at] for at in batch] for batch in found] + faulty
-        tasks = [[encoded[at] for at in batch] for batch in batches]
-        if self._pool is None:
-            load = partial(load_scorer, self._settings, self._folder)
-            self._pool = scoring_pool(load, self._model, tasks, workers=self._workers)
-        if self._pool is None:
-            given: Iterator[list[JudgeScore]] = (self.score_rows(rows, note) for rows in tasks)
-        else:
-            given = self._pool.map(tasks, note=note)
-        yield from zip(batches, given, strict=True)
 
     def _run(self, rows: Sequence[Encoded], model: PreTrainedModel | None = None) -> list[float]:
         """Return the scores of one batch, the higher the better."""

@@ -62,7 +62,10 @@ class Meter:
             seconds, processors = time.monotonic() - clock, sum(os.times()[:4]) - processors
             cost.seconds = round(seconds - inside.seconds, 3)
             cost.cpu_seconds = round(processors - inside.cpu_seconds, 3)
-            cost.device_memory = device_peak(self._device) or None
+            if self._device.startswith("cuda"):
+                import torch
+
+                cost.device_memory = int(torch.cuda.max_memory_allocated(self._device)) or None
             if self._can_reset:
                 cost.peak_memory = process_peak()
             else:  # the highest since the process began is this stretch's only if it rose
@@ -108,15 +111,6 @@ def lifetime_peak() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def device_peak(device: str) -> int | None:
-    """Return the bytes that tensors held at most on an accelerator since `reset_peak`."""
-    if not device.startswith("cuda"):
-        return None
-    import torch
-
-    return int(torch.cuda.max_memory_allocated(device))
 
 
 def cost_row(stage: str, facts: Mapping[str, Any]) -> dict[str, Any]:

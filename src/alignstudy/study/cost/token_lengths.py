@@ -42,16 +42,6 @@ def token_lengths(folder: Path, texts: Sequence[Text], *, special: bool = False)
     return [len(encoding.ids) for encoding in found]
 
 
-def end_token(folder: Path) -> str:
-    """Return the text of the token that ends a sequence; "" where the folder doesn't state it."""
-    try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        found = config.get("eos_token")
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return str(found.get("content", "")) if isinstance(found, dict) else found or ""
-
-
 def _tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -97,7 +87,13 @@ def row_tokens(
     Raises:
         NotCountableError: If no row is left, or the tokenizer can't be read.
     """
-    end = end_token(folder)
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        stated = config.get("eos_token")
+    except (OSError, ValueError, AttributeError):
+        stated = ""
+    # What ends a sequence is a text, or a record that holds it.
+    end = str(stated.get("content", "")) if isinstance(stated, dict) else stated or ""
     measured = [_texts(row, settings, end) for row in rows[:: max(1, len(rows) // SAMPLE)]]
     flat = [text for prompt, texts in measured for text in (prompt, *texts)]
     found = iter(token_lengths(folder, flat, special=True))

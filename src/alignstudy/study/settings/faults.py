@@ -45,15 +45,19 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
     key = dotted(path) or "the study"
     where = file.where(path)
     if item["type"] == "extra_forbidden":
-        known = sorted(_allowed_keys(model, item["loc"][:-1]))
+        kinds: list[Any] = [model]
+        for part in item["loc"][:-1]:
+            kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+        names = {name for kind in kinds for each in _models(kind) for name in each.model_fields}
+        known = sorted(names - {"settings"})  # a judge's own keys stand beside its name
         return f"{where}: unknown key '{key}'{_nearest(str(path[-1]), known)}"
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
     if item["type"] == "union_tag_invalid":
         facts = item["ctx"]
-        kind, tag = str(facts["discriminator"]).strip("'"), str(facts["tag"])
+        union, tag = str(facts["discriminator"]).strip("'"), str(facts["tag"])
         known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
-        what = "judge" if kind == "use" else kind
+        what = "judge" if union == "use" else union
         return f"{where}: '{key}': unknown {what} '{tag}'{_nearest(tag, known)}"
     text = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
@@ -82,15 +86,6 @@ def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa:
             continue
         path.append(part)
     return tuple(path)
-
-
-def _allowed_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Return the keys that the settings at a location hold; a judge's own stand beside its name."""
-    kinds: list[Any] = [model]
-    for part in location:
-        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
-    keys = {name for kind in kinds for item in _models(kind) for name in item.model_fields}
-    return keys - {"settings"}
 
 
 def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an annotation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.study.api import accelerator
@@ -32,17 +31,14 @@ def examine() -> list[Line]:
         found.append(("device", "ok", accelerator() or "cpu"))
     except (AlignstudyError, ImportError) as error:
         found.append(("device", "missing", str(error).splitlines()[0]))
-    found.append(_store())
-    offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
-    state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
-    return [*found, ("hub", "note" if offline else "ok", state)]
-
-
-def _store() -> Line:
     root = home()
     existing = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
-    if not os.access(existing, os.W_OK):
-        return ("store", "missing", f"{root} can't be written: set ALIGNSTUDY_HOME")
-    size = sum(p.stat().st_size for p in Path(root).rglob("*") if p.is_file()) / 1e9
-    return ("store", "ok", f"{root}: {size:.1f} GB used, {free:.0f} GB free")
+    if os.access(existing, os.W_OK):
+        size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) / 1e9
+        found.append(("store", "ok", f"{root}: {size:.1f} GB used, {free:.0f} GB free"))
+    else:
+        found.append(("store", "missing", f"{root} can't be written: set ALIGNSTUDY_HOME"))
+    offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
+    state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
+    return [*found, ("hub", "note" if offline else "ok", state)]
