@@ -6,16 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignstudy.methods import METHODS
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import rejected_of
 from alignstudy.methods.reward_model import judge_texts
 from alignstudy.records import Document, Pair
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 Text = str | tuple[str, str]
 
@@ -38,11 +35,6 @@ def token_lengths(folder: Path, texts: Sequence[Text], *, special: bool = False)
     Raises:
         NotCountableError: If the folder has no tokenizer that can be read so.
     """
-    found = _tokenizer(folder).encode_batch_fast(list(texts), add_special_tokens=special)
-    return [len(encoding.ids) for encoding in found]
-
-
-def _tokenizer(folder: Path) -> Tokenizer:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     path, words, merges = (folder / n for n in ("tokenizer.json", "vocab.json", "merges.txt"))
@@ -51,12 +43,13 @@ def _tokenizer(folder: Path) -> Tokenizer:
             tokenizer = Tokenizer.from_file(str(path))
             tokenizer.no_truncation()
             tokenizer.no_padding()
-            return tokenizer
-        tokenizer = Tokenizer(models.BPE.from_file(str(words), str(merges)))
+        else:
+            tokenizer = Tokenizer(models.BPE.from_file(str(words), str(merges)))
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     except Exception as error:  # tokenizers' readers raise nothing narrower
         raise NotCountableError(f"{folder} holds no tokenizer file that can be read") from error
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return tokenizer
+    found = tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
+    return [len(encoding.ids) for encoding in found]
 
 
 @dataclass(frozen=True, kw_only=True)

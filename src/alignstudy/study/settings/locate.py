@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +39,8 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
     Raises:
         InputError: If a local path doesn't exist.
         NotFetchedError: If fetching was asked for and failed. A judge that can't be fetched is
-            left out while another one remains.
+            left out while another one remains, and prompts of each axis keep the panel's, or the
+            first, judge.
     """
     found, missing = {}, {}
     absent: dict[str, str] = {}
@@ -57,16 +57,7 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             missing[role] = source
             digest = f"not fetched: {source.name}@{source.revision or 'main'}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
-    _refuse_gaps(settings, absent)
-    return Located(found=found, missing=missing, absent=absent)
-
-
-def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
-    """Refuse before anything is trained if the judges that are left can't fill the tables.
-
-    Raises:
-        NotFetchedError: If prompts of an axis are left without the panel's, or the first, judge.
-    """
+    # Refused before anything is trained: judges that are left but can't fill the tables.
     there = [judge for judge in settings.judges if judge.name not in absent]
     for axis in settings.tested if absent else ():
         if settings.leading is None:
@@ -81,6 +72,7 @@ def _refuse_gaps(settings: StudySettings, absent: Mapping[str, str]) -> None:
                 " measures both kinds of prompts next in `judges`, or in the panel",
                 kept="every finished stage",
             )
+    return Located(found=found, missing=missing, absent=absent)
 
 
 def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
