@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.generation.implicit import implicit_accuracy
 from alignstudy.generation.logprobs import TokenScores, default_batch_size, token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample
 from alignstudy.models.load import load_plain_lm
@@ -25,8 +24,6 @@ from alignstudy.records.evidence import Divergence
 from alignstudy.runtime.device import context_length
 from alignstudy.settings import Settings
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
-
-__all__ = ["DiagnosticSettings", "diverge", "implicit_accuracy"]
 
 NEW_TOKENS = 50
 """Most tokens of a sample where neither the settings nor the caller say."""

@@ -7,19 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from alignstudy.judges.base import (
-    MAX_INCOMPLETE_SHARE,
-    Judge,
-    JudgeScore,
-    batch_effect,
-    measured_axes,
-)
+from alignstudy.judges.base import Judge, JudgeScore
 from alignstudy.judges.kinds.constant import ConstantSettings
 from alignstudy.judges.kinds.length import LengthSettings
 from alignstudy.judges.kinds.python_source import PythonSettings, source_digest
 from alignstudy.judges.kinds.rules import RulesSettings
 from alignstudy.judges.kinds.seqcls import SeqClsSettings
-from alignstudy.judges.quality.calibrate import Calibration, best_threshold
 from alignstudy.metrics.refusal import PATTERNS_VERSION
 from alignstudy.registry import Registry
 
@@ -78,9 +71,6 @@ def code_of(settings: AnySettings, folder: Path | None = None) -> str:
 
 __all__ = [
     "JUDGES",
-    "MAX_INCOMPLETE_SHARE",
-    "AnySettings",
-    "Calibration",
     "ConstantSettings",
     "Judge",
     "JudgeScore",
@@ -89,9 +79,6 @@ __all__ = [
     "PythonSettings",
     "RulesSettings",
     "SeqClsSettings",
-    "batch_effect",
-    "best_threshold",
     "build",
     "code_of",
-    "measured_axes",
 ]

@@ -4,14 +4,7 @@ One file a method: its settings. `loop/trained_by_trl.py` names the methods; onl
 `loop/trl_adapter.py` imports TRL.
 """
 
-from alignstudy.methods.base import (
-    LoRASettings,
-    Method,
-    PreviewExample,
-    TrainingSettings,
-    TrainJob,
-    TrainResult,
-)
+from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
 from alignstudy.registry import Registry
 
 METHODS = Registry(
@@ -28,9 +21,6 @@ METHODS = Registry(
 __all__ = [
     "METHODS",
     "LoRASettings",
-    "Method",
-    "PreviewExample",
     "TrainJob",
-    "TrainResult",
     "TrainingSettings",
 ]

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, GuardError, InputError
-from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, implicit_accuracy
+from alignstudy.generation.diagnostics import DiagnosticSettings, diverge
+from alignstudy.generation.implicit import implicit_accuracy
 from alignstudy.generation.logprobs import token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample
 from alignstudy.methods.batches.encode import encode_preferences, preference_ids

@@ -5,7 +5,8 @@ import math
 import pytest
 from models_fixtures import CORPUS, write_deberta_like_hub
 
-from alignstudy.judges import SeqClsSettings, batch_effect, build
+from alignstudy.judges import SeqClsSettings, build
+from alignstudy.judges.base import batch_effect
 from alignstudy.judges.cache import CachedJudge, ScoreCache
 
 torch = pytest.importorskip("torch")

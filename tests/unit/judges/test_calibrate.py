@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import MetricError
-from alignstudy.judges import best_threshold
+from alignstudy.judges.quality.calibrate import best_threshold
 
 SCORES = st.one_of(
     st.integers(-4, 4).map(float), st.floats(-1e300, 1e300, allow_nan=False, allow_subnormal=True)

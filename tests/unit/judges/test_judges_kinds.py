@@ -9,9 +9,9 @@ from alignstudy.judges import (
     JudgeSettings,
     LengthSettings,
     SeqClsSettings,
-    batch_effect,
     build,
 )
+from alignstudy.judges.base import batch_effect
 
 ITEMS = [("Hi", "one two  three\nfour"), ("Hi", ""), ("", "  ")]
 

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.judges import JudgeScore, PythonSettings, build, code_of, source_digest
+from alignstudy.judges import JudgeScore, PythonSettings, build, code_of
+from alignstudy.judges.kinds.python_source import source_digest
 
 ITEMS = [("Hi", "one"), ("Hi", "three"), ("Hi", "")]
 

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from alignstudy.judges import JudgeSettings, RulesSettings, build, code_of, measured_axes
+from alignstudy.judges import JudgeSettings, RulesSettings, build, code_of
+from alignstudy.judges.base import measured_axes
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.metrics.refusal import PATTERNS_VERSION
 

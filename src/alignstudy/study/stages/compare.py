@@ -16,7 +16,7 @@ from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Thresholds
 from alignstudy.data.contamination.leaks import leaks
-from alignstudy.judges import MAX_INCOMPLETE_SHARE
+from alignstudy.judges.base import MAX_INCOMPLETE_SHARE
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import (
     Axis,

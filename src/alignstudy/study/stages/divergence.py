@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, implicit_accuracy
+from alignstudy.generation.diagnostics import DiagnosticSettings, diverge
+from alignstudy.generation.implicit import implicit_accuracy
 from alignstudy.methods.batches.encode import preference_ids
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import Divergence
