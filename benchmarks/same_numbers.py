@@ -37,9 +37,12 @@ RENAMED: dict[str, str] = {
 """Regular expressions of old paths -> what the matched part is called now."""
 
 IGNORED = re.compile(
-    "seconds|cpu_seconds|started|ended|.*_memory|joules|costs?|schema|versions?|path"
+    "seconds|cpu_seconds|started|ended|.*_memory|joules|costs?|schema|versions?|path|empty_fails"
 )
-"""Keys of times, memory, cost, versions and paths: what lies under them isn't compared."""
+"""Keys of times, memory, cost, versions and paths: what lies under them isn't compared.
+
+`empty_fails` was a truth value in release 0.3 and lists axes since.
+"""
 
 FILES = (
     "statistics.json",
