@@ -67,12 +67,12 @@ def assess(
     measured = tuple(row for scored in found for row in accuracies(scored))
     overall = {row.axis: row.accuracy for row in measured if row.subset == "all"}
     directions = _directions(judge, name, overall, settings)
+    low = {axis: accuracy.low for axis, accuracy in overall.items()}  # unmeasured: below the floor
     bins, ece = _reliability(found, settings.bins)
     shifts, odd = probe_shifts(
         judge, found, thresholds, settings, inclusive=inclusive, progress=progress
     )
-    each = -(-settings.batch_check // max(len(found), 1))
-    items = [item for scored in found for item in scored.items[:each]][: settings.batch_check]
+    items = [i for each in found for i in each.items[: -(-settings.batch_check // len(found))]]
     return JudgeQuality(
         judge=name,
         accuracies=measured,
@@ -81,11 +81,7 @@ def assess(
         length=tuple(filter(None, map(length_preference, found))),
         probes=shifts,
         floor=settings.floor,
-        below_floor=tuple(
-            axis
-            for axis in pairs_by_axis
-            if axis not in overall or overall[axis].low <= settings.floor
-        ),
+        below_floor=tuple(axis for axis in pairs_by_axis if low.get(axis, 0) <= settings.floor),
         batch_effect=batch_effect(judge, items, most=settings.batch_check) if items else None,
         is_baseline=judge.name in BASELINES,
         notes=(*notes, *directions, *_missing(found), *odd),
