@@ -13,7 +13,7 @@ test: $(VENV)/.installed-dev ## the test suite (minutes, no network)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
 
 e2e: $(VENV)/.installed-dev ## whole studies, killed processes, notebooks
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests -m e2e
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests -m e2e
 
 bench: $(VENV)/.installed-dev ## the notebooks' way against ours (under 15 minutes on 2 cores)
 	$(BIN)/python benchmarks/cpu.py
