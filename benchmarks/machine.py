@@ -20,7 +20,8 @@ def hardware() -> dict[str, Any]:
     """Describe the machine; nothing that names it among others."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    cpu = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    parts = (line.partition(":") for line in lines if ":" in line)
+    cpu = {key.strip(): value.strip() for key, _, value in parts}
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": cpu.get("model name", platform.processor() or platform.machine()),

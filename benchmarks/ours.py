@@ -194,7 +194,7 @@ def generate(
     timeline = Timeline()
     prompts = [Prompt(id=str(at), axis="helpful", text=text) for at, text in enumerate(texts)]
     settings = generation.GenerationSettings(max_new_tokens=max_new_tokens)
-    how = {"protocol": "paper", "seed": 0, "device": device, "workers": workers}
+    how: dict[str, Any] = {"protocol": "paper", "seed": 0, "device": device, "workers": workers}
     weights = Weights(folder=folder)
     responses = generation.generate(weights, prompts, settings, progress=timeline, **how)
     sample = timeline.total("generate")
@@ -250,7 +250,7 @@ def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
     for name in PREPARED:
         study.run(only=name)
     goals, settings = study.graph(study.located(fetch=False)).goals, study.settings
-    stages = {stage.name: stage for stage in in_order(goals)}
+    stages: dict[str, Any] = {stage.name: stage for stage in in_order(goals)}
     base, judge, rows, prompts = (
         study.store.folder(stages[name].kind, stages[name].key) for name in PREPARED
     )
@@ -284,6 +284,5 @@ def evaluate(folder: Path, out: Path, thresholds: Mapping[str, float]) -> tuple[
     """Evaluate the ratings in a folder; return the tables of rates and of comparisons."""
     import alignstudy
 
-    limits = (thresholds["harmless"], thresholds["helpful"])
-    found = alignstudy.evaluate(folder, out=out, base="notebook", thresholds=limits)
+    found = alignstudy.evaluate(folder, out=out, base="notebook", thresholds=thresholds)
     return found.table("metrics"), found.table("comparisons")

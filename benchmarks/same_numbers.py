@@ -174,7 +174,7 @@ def compare(
         if len(values) == 1:
             state = "only old" if path in former else "only new"
         else:
-            same = _same(*values, *_limits(path, tolerance, scores))
+            same = _same(former[path], new[path], *_limits(path, tolerance, scores))
             state = "same" if same else "differ"
         counts["numbers" if numeric else "texts", state] += 1
         if state != "same":
