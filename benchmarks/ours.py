@@ -127,13 +127,13 @@ def train(
     """
     from alignstudy.errors import InterruptedRunError
     from alignstudy.methods import METHODS, TrainJob
+    from alignstudy.methods.loop.train import train
 
     timeline, counters = Timeline(), {}
     deadline = time.monotonic() + most_seconds
-    trainer = METHODS.load(method)
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as work:
         job = TrainJob(
-            settings=trainer.settings(**{"save_steps": NEVER} | settings),
+            settings=METHODS.load(method).settings_type(**{"save_steps": NEVER} | settings),
             parent=parent,
             rows=list(rows),
             seed=42,
@@ -146,7 +146,7 @@ def train(
             should_stop=lambda: time.monotonic() > deadline,
         )
         try:
-            counters = _counters(trainer.train(job))
+            counters = _counters(train(job))
         except InterruptedRunError:
             if most_seconds == math.inf:
                 raise

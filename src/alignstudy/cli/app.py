@@ -172,7 +172,7 @@ def show(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="methods, judges, metrics, presets, formats or figures.")
+        str, typer.Argument(help="methods, losses, judges, metrics, presets, formats or figures.")
     ],
     as_json: Json = False,
 ) -> None:

@@ -141,7 +141,7 @@ def show_list(kind: str, *, as_json: bool) -> None:
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
-    from alignstudy.methods import METHODS
+    from alignstudy.methods import LOSSES, METHODS
     from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
     from alignstudy.study.settings.load import preset_names, preset_text
@@ -156,10 +156,12 @@ def show_list(kind: str, *, as_json: bool) -> None:
     if kind == "presets":
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
         rows = [(name, head.lstrip("# ")) for name, head in heads.items()]
+    elif kind == "losses":
+        rows = [(name, (loss.function.__doc__ or "").strip()) for name, loss in LOSSES.items()]
     elif kind in tables:
         rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
     else:
-        raise UnknownNameError("kind", kind, [*tables, "presets"])
+        raise UnknownNameError("kind", kind, [*tables, "losses", "presets"])
     if kind == "judges":
         rows += [(name, preset.summary) for name, preset in PRESETS.items()]
     if as_json:

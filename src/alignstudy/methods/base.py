@@ -1,20 +1,17 @@
-"""What every training method shares: its settings, what it is given, what it gives back."""
+"""What trainings share: their settings, what they are given, what they give back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Document, GuardOutcome, Pair
 from alignstudy.settings import Many, Settings
-
-Trainer = Any
-"""One of TRL's trainers: only one module knows its types."""
 
 METRICS_FILE = "metrics.jsonl"
 """One JSON line a logged step, next to the trained weights."""
@@ -25,11 +22,11 @@ class LoRASettings(Settings):
 
     r: int = Field(default=8, ge=1, description="rank of the update")
     lora_alpha: float = Field(default=16, gt=0, description="the update is scaled by lora_alpha/r")
-    lora_dropout: float = Field(
-        default=0.05,
+    lora_dropout: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
-        description="dropout on the adapter's input, whatever `dropout` is: that is the model's",
+        description="dropout on the adapter's input; null: 0 with `dropout: off`, else 0.05",
     )
     target_modules: Many[str] = Field(
         default=("q_proj", "v_proj"), min_length=1, description="names of the adapted layers"
@@ -89,6 +86,12 @@ class TrainingSettings(Settings):
     group_by_length: bool = Field(
         default=False, description="batches of rows of similar length: less padding, another order"
     )
+    router_aux_loss_coef: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the load-balancing loss of a mixture of experts' router; 0: none,"
+        " whatever the model's configuration says",
+    )
     lora: LoRASettings | None = Field(default=None, description="null: train the full weights")
     save_steps: int | None = Field(
         default=None,
@@ -97,6 +100,13 @@ class TrainingSettings(Settings):
         " but not within 20 seconds of the last",
     )
     logging_steps: int = Field(default=1, ge=1, description="steps per line of metrics.jsonl")
+
+    @property
+    def lora_dropout(self) -> float:
+        """Dropout on an adapter's input."""
+        if self.lora is not None and self.lora.lora_dropout is not None:
+            return self.lora.lora_dropout
+        return 0.0 if self.dropout == "off" else 0.05
 
     @property
     def effective_batch_size(self) -> int:
@@ -131,14 +141,15 @@ class TrainJob:
 
     Attributes:
         settings: The method's own settings class.
-        parent: Folder of full weights in Hugging Face layout. For `pretrain` and `reward_model` a
-            folder with config.json and tokenizer will do: weights then come from `seed`.
-        rows: What to train on; `Document` for `pretrain`, `Pair` otherwise.
+        parent: Folder of full weights in Hugging Face layout. A folder with config.json and
+            tokenizer alone will do where weights are to come from `seed`.
+        rows: What to train on: `Document` or `Pair`, as the method reads.
         seed: Of initial weights, adapter, order of rows and dropout.
         out: Empty existing folder that the trained model goes into.
         work: Folder that outlives a kill; checkpoints lie there.
         digest: Identity of this job; a checkpoint of another digest is never resumed.
         device: "cpu" or "cuda".
+        reference: Folder of the full weights that log-ratios are against; None: the parent.
         references: File of reference log-probabilities, shared with other jobs; None: none are
             kept beyond this job.
         should_stop: Asked after every step; True saves a checkpoint and ends the run.
@@ -152,6 +163,7 @@ class TrainJob:
     work: Path
     digest: str
     device: str = "cpu"
+    reference: Path | None = None
     references: Path | None = None
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
@@ -212,33 +224,10 @@ class PreviewExample:
     Attributes:
         tokens: Decoded one by one, special tokens included, padding not.
         in_loss: Whether the token is a target of the loss.
+        part: Which of the row's texts: "text", "chosen", "rejected", "mismatched".
     """
 
     row_id: str
     tokens: tuple[str, ...]
     in_loss: tuple[bool, ...]
-    part: Literal["text", "chosen", "rejected"]
-
-
-class Method(Protocol):
-    """A way to train; the entries of `METHODS` are classes that look like this.
-
-    Attributes:
-        settings: The settings class that a study's `methods:` entry is read with.
-        needs_pairs: Whether rows are `Pair`; `Document` otherwise.
-        needs_rejected: Whether every pair must have a rejected response.
-        trains: What kind of model comes out.
-    """
-
-    settings: ClassVar[type[TrainingSettings]]
-    needs_pairs: ClassVar[bool]
-    needs_rejected: ClassVar[bool]
-    trains: ClassVar[Literal["causal_lm", "classifier"]]
-
-    @staticmethod
-    def train(job: TrainJob) -> TrainResult:
-        """Train, and fill `job.out` with the model."""
-
-    @staticmethod
-    def preview(job: TrainJob) -> list[PreviewExample]:
-        """Show the first three rows as the trainer would see them; no weights are read."""
+    part: str

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from alignstudy.methods.base import TrainingSettings
-from alignstudy.methods.loss_formulas import Divergence, LossOptions
-from alignstudy.methods.losses import LOSSES
+from alignstudy.methods.losses import LOSSES, Divergence, Loss, divergence_of
+from alignstudy.methods.method import Objective
+from alignstudy.methods.model_outputs import PairLogps
+from alignstudy.methods.preference import ComparesPairs, PreferenceSettings
 from alignstudy.settings import Many
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class DPOSettings(TrainingSettings):
-    """How to optimize preferences against a reference, which is always the parent model."""
+
+class DPOSettings(PreferenceSettings):
+    """How to optimize preferences by a loss on whole pairs."""
 
     method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
-    learning_rate: float = Field(default=5e-6, gt=0, description="peak learning rate")
-    dropout: Literal["off", "keep"] = Field(
-        default="off",
-        description="off: every dropout of the model is 0, so that policy and reference are"
-        " compared without noise; keep: its configuration's (the published study)",
-    )
-    beta: float = Field(
-        default=0.1, gt=0, description="strength of the KL penalty to the reference"
-    )
     loss_type: Many[str] = Field(
         default=("sigmoid",),
         min_length=1,
@@ -37,38 +32,29 @@ class DPOSettings(TrainingSettings):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=0.5, description="share of flipped preferences that the loss assumes"
     )
-    ld_alpha: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
-    )
     f_divergence_type: Divergence = Field(
         default="reverse_kl", description="divergence from the reference (arXiv 2309.16240)"
     )
-    f_alpha_divergence_coef: float = Field(default=0.5, description="alpha of alpha_divergence")
-    discopop_tau: float = Field(default=0.05, gt=0, description="temperature of discopop's blend")
-    prefix_sharing: Literal["auto", "off"] = Field(
-        default="auto",
-        description="auto: a pair's prompt is computed once for both responses, unless the model's"
-        " own dropout is on; off: twice",
+    f_alpha_divergence_coef: float = Field(
+        default=0.5, description="of alpha_divergence, TRL's convention: 1 less the paper's alpha"
     )
+    discopop_tau: float = Field(default=0.05, gt=0, description="temperature of discopop's blend")
+    simpo_gamma: float = Field(default=0.5, ge=0, description="SimPO's target margin, times beta")
 
     @property
-    def in_order(self) -> bool:
-        """Whether a loss depends on which rows share a micro-batch."""
-        return any(name == "sft" or LOSSES[name].sorts_batch for name in self.loss_type)
+    def losses(self) -> tuple[Loss, ...]:
+        """The losses that are added."""
+        return tuple(LOSSES[name] for name in self.loss_type)
 
-    @property
-    def options(self) -> LossOptions:
-        """The numbers that the loss formulas depend on."""
-        return LossOptions(
-            beta=self.beta,
-            label_smoothing=self.label_smoothing,
-            f_divergence_type=self.f_divergence_type,
-            f_alpha_divergence_coef=self.f_alpha_divergence_coef,
-            discopop_tau=self.discopop_tau,
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _a_loss_has_defaults_of_its_own(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        named = given.get("loss_type", "sigmoid")
+        names = (named,) if isinstance(named, str) else named
+        own = [LOSSES[n].defaults for n in names if isinstance(n, str) and n in LOSSES]
+        return {**{key: value for each in own for key, value in each.items()}, **given}
 
     @field_validator("loss_type", mode="before")
     @classmethod
@@ -99,41 +85,82 @@ class DPOSettings(TrainingSettings):
         return self
 
     @model_validator(mode="after")
-    def _smoothing_has_an_effect(self) -> DPOSettings:
-        needs = {name: loss.label_smoothing for name, loss in LOSSES.items()}
-        asked = [needs[name] for name in self.loss_type]
-        if self.label_smoothing and set(asked) == {"ignored"}:
-            users = [name for name, need in needs.items() if need != "ignored"]
-            raise ValueError(
-                f"label_smoothing is ignored by {', '.join(self.loss_type)}; it has a meaning in"
-                f" {', '.join(users)}"
-            )
-        if "required" in asked and not self.label_smoothing:
-            needing = [name for name in self.loss_type if needs[name] == "required"]
-            raise ValueError(f"{', '.join(needing)} needs label_smoothing above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _divergence_has_an_effect(self) -> DPOSettings:
-        others = [
-            name for name in self.loss_type if name != "sft" and not LOSSES[name].f_divergence
+    def _every_setting_has_an_effect(self) -> DPOSettings:
+        """Refuse what no loss heeds, and what one needs and hasn't."""
+        named, losses = ", ".join(self.loss_type), self.losses
+        heeded = {name for loss in losses for name in loss.heeds}
+        for name, idle in _IDLE.items():
+            if getattr(self, name) != idle and _PARAMETERS.get(name, name) not in heeded:
+                of = [n for n, loss in LOSSES.items() if _PARAMETERS.get(name, name) in loss.heeds]
+                raise ValueError(
+                    f"{name} is ignored by {named}; it has a meaning in {', '.join(of)}"
+                )
+        deaf = [
+            name
+            for name, loss in zip(self.loss_type, losses, strict=True)
+            if loss.needs_reference and "f" not in loss.heeds
         ]
-        if self.f_divergence_type != "reverse_kl" and others:
-            raise ValueError(f"f_divergence_type is ignored by {', '.join(others)}")
+        if self.f_divergence_type != "reverse_kl" and deaf:
+            raise ValueError(f"f_divergence_type is ignored by {', '.join(deaf)}")
         if self.f_alpha_divergence_coef != 0.5 and self.f_divergence_type != "alpha_divergence":
             raise ValueError(
                 "f_alpha_divergence_coef is ignored unless f_divergence_type: alpha_divergence"
             )
-        if self.discopop_tau != 0.05 and "discopop" not in self.loss_type:
-            raise ValueError("discopop_tau is ignored unless discopop is among the losses")
+        for name, loss in zip(self.loss_type, losses, strict=True):
+            lacking = [needed for needed in loss.needs if not getattr(self, needed)]
+            if lacking:
+                raise ValueError(f"{name} needs {lacking[0]} above 0")
+        if self.reference != "parent" and not any(loss.needs_reference for loss in losses):
+            raise ValueError(f"reference is ignored by {named}, which needs none")
         return self
 
     @model_validator(mode="after")
     def _sorted_batches_have_rows(self) -> DPOSettings:
-        sorting = [name for name in self.loss_type if LOSSES[name].sorts_batch]
+        sorting = [name for name in self.loss_type if LOSSES[name].couples_rows == "order"]
         if sorting and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
             raise ValueError(
                 f"{', '.join(sorting)} sorts inside the micro-batch: with"
                 " one row in it, it is plain DPO"
             )
         return self
+
+
+_IDLE: dict[str, object] = {
+    "label_smoothing": 0.0,
+    "f_divergence_type": "reverse_kl",
+    "discopop_tau": 0.05,
+    "simpo_gamma": 0.5,
+}
+"""Settings of single losses, with the values that have no effect where no loss takes them."""
+
+_PARAMETERS = {"f_divergence_type": "f"}
+"""Setting -> what a loss takes it as, where the name is another."""
+
+
+class DPO(ComparesPairs[DPOSettings]):
+    """Direct preference optimization and its relatives, by loss: chosen likelier than rejected."""
+
+    settings_type = DPOSettings
+
+    @property
+    def objective(self) -> Objective:
+        """The weighted sum of the losses that the study names."""
+        losses = self.settings.losses
+        return Objective(
+            loss=self._loss,
+            couples_rows=any(loss.couples_rows for loss in losses),
+            needs_reference=any(loss.needs_reference for loss in losses),
+        )
+
+    def _loss(self, batch: PairLogps) -> Tensor:
+        asked = self.settings
+        given = {
+            **{name: getattr(asked, name) for name in ("beta", *_IDLE)},
+            "f": divergence_of(asked.f_divergence_type, asked.f_alpha_divergence_coef),
+        }
+        weights = asked.loss_weights or (1.0,) * len(asked.losses)
+        terms = [
+            weight * loss.function(batch, **{name: given[name] for name in loss.heeds})
+            for weight, loss in zip(weights, asked.losses, strict=True)
+        ]
+        return sum(terms[1:], start=terms[0])

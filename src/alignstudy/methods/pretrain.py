@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods.batches.encode import Encoded, encode_texts
+from alignstudy.methods.sft import LearnsTexts
+from alignstudy.records import Document
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class PretrainSettings(TrainingSettings):
@@ -29,3 +36,16 @@ class PretrainSettings(TrainingSettings):
         default=True, description="batches of rows of like length: less padding, another order"
     )
     lora: None = Field(default=None, description="always null: full weights are trained")
+
+
+class Pretrain(LearnsTexts[PretrainSettings]):
+    """Pretraining: a language model learns plain documents, from random weights or given ones."""
+
+    settings_type = PretrainSettings
+    rows = "documents"
+    in_recipes = False
+
+    def encode(self, rows: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        """Encode whole documents, every token a target."""
+        texts = [(row.id, row.text) for row in rows]
+        return encode_texts(texts, tokenizer, max_length=self.settings.max_length)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from alignstudy.dialogue import CUE
 from alignstudy.methods.base import TrainingSettings
-from alignstudy.methods.batches.encode import rejected_of
+from alignstudy.methods.batches.encode import Encoded, rejected_of
+from alignstudy.methods.batches.judgements import encode_judgements
+from alignstudy.methods.method import Figures, Method, Objective
+from alignstudy.methods.model_outputs import PairScores
 from alignstudy.records import Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 class RewardModelSettings(TrainingSettings):
@@ -43,3 +51,37 @@ def judge_texts(row: Pair, prompt_form: Literal["cue", "bare"]) -> tuple[str, st
     """
     prompt = row.prompt if prompt_form == "cue" else row.prompt.removesuffix(CUE).strip()
     return prompt, row.chosen.strip(), rejected_of(row).strip()
+
+
+class RewardModel(Method[RewardModelSettings]):
+    """Reward modelling: a one-logit classifier learns which response people preferred."""
+
+    settings_type = RewardModelSettings
+    trains = "classifier"
+    in_recipes = False
+
+    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        """Encode (prompt, response) as the judge will be asked."""
+        shown = [(row.id, *judge_texts(row, self.settings.prompt_form)) for row in rows]
+        return encode_judgements(shown, tokenizer, max_length=self.settings.max_length)
+
+    @property
+    def objective(self) -> Objective:
+        """The Bradley-Terry loss of a pair's scores."""
+        return Objective(loss=self._loss)
+
+    def _loss(self, batch: PairScores) -> Tensor:
+        from torch.nn.functional import logsigmoid
+
+        losses = -logsigmoid(batch.chosen - batch.rejected)
+        weight = self.settings.center_rewards_coefficient
+        return losses if weight is None else losses + weight * (batch.chosen + batch.rejected) ** 2
+
+    def figures(self, batch: PairScores, losses: Tensor) -> Figures:
+        """Return the share of pairs ranked as people did, margin and mean of the scores."""
+        chosen, rejected, pairs = batch.chosen.detach(), batch.rejected.detach(), len(losses)
+        return {
+            "accuracy": ((chosen > rejected).sum(), pairs),
+            "margin": ((chosen - rejected).sum(), pairs),
+            "mean_reward": (chosen.sum() + rejected.sum(), 2 * pairs),
+        }

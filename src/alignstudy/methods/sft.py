@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods.batches.encode import Encoded, encode_responses, encode_texts
+from alignstudy.methods.guards.checks import cue_is_shared
+from alignstudy.methods.method import Figures, Method, Objective, SettingsType
+from alignstudy.methods.model_outputs import TextLogps
+from alignstudy.records import GuardOutcome, Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 class SFTSettings(TrainingSettings):
@@ -31,3 +41,47 @@ class SFTSettings(TrainingSettings):
         if self.packing and self.per_device_train_batch_size == "auto":
             raise ValueError("packed rows all have one length: give per_device_train_batch_size")
         return self
+
+
+class LearnsTexts(Method[SettingsType]):
+    """What methods share that raise the likelihood of texts."""
+
+    branches = ("text",)
+
+    @property
+    def objective(self) -> Objective:
+        """Negative log-likelihood, a mean over an update's targets."""
+        return Objective(loss=negative_log_likelihood, mean_over="targets")
+
+    def figures(self, batch: TextLogps, losses: Tensor) -> Figures:
+        """Return how many targets no other token is likelier than."""
+        del losses
+        return {"mean_token_accuracy": (batch.hits.sum(), batch.targets.sum())}
+
+
+class SFT(LearnsTexts[SFTSettings]):
+    """Supervised fine-tuning: the likelihood of chosen responses is raised."""
+
+    settings_type = SFTSettings
+    rows = "demonstrations"
+
+    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        """Encode prompt and chosen response; targets as `loss_on` says."""
+        if self.settings.loss_on == "response":
+            return encode_responses(rows, tokenizer, max_length=self.settings.max_length)
+        dialogues = [(row.id, row.prompt + row.chosen) for row in rows]
+        return encode_texts(dialogues, tokenizer, max_length=self.settings.max_length)
+
+    @property
+    def packs(self) -> bool:
+        """Whether the study asks for packed rows."""
+        return self.settings.packing
+
+    def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
+        """Return whether responses follow the tokens after which generation asks."""
+        return (cue_is_shared(counts),) if self.settings.loss_on == "response" else ()
+
+
+def negative_log_likelihood(batch: TextLogps) -> Tensor:
+    """Return each text's negative log-likelihood, a sum over its targets, in nats."""
+    return batch.nll

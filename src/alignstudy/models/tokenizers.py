@@ -68,6 +68,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return what rows are padded with: any token will do, since padding is masked by its place."""
+    pad = tokenizer.pad_token_id
+    return int(pad if pad is not None else tokenizer.eos_token_id or 0)
+
+
 def text_stays_open(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
     """Refuse a language model's tokenizer that ends every text itself.
 

@@ -16,12 +16,17 @@ from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalL
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from trl.trainer.utils import add_fused_lm_head
 
-from alignstudy.errors import GuardError
 from alignstudy.methods.batches.encode import encode_preferences
 from alignstudy.methods.reference.values import padded_batch
 from alignstudy.methods.scoring import shared_forward, token_scores
 from alignstudy.methods.scoring.layout import may_attend
-from alignstudy.methods.scoring.shared_forward import JOINED, Tally, install, use_joined_attention
+from alignstudy.methods.scoring.shared_forward import (
+    JOINED,
+    ScoringRoute,
+    Tally,
+    install,
+    use_joined_attention,
+)
 from alignstudy.methods.scoring.token_scores import score_targets
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Pair
@@ -148,7 +153,7 @@ def seamed(kind, dtype, *, attention="sdpa", pairs, flat):
     if flat == JOINED:
         assert use_joined_attention(model)
     tally = Tally()
-    install(model, pairs=pairs, flat=bool(flat), tally=tally)
+    install(model, ScoringRoute(pairs=pairs, flat=bool(flat)), tally=tally)
     return model, tally
 
 
@@ -500,8 +505,8 @@ def test_attention_that_is_not_sdpa_is_left_as_it_is():
     assert shared_forward.attention_of(model) == "eager"
 
 
-def test_attention_that_takes_no_mask_is_refused():
-    model = deepcopy(stock("opt", torch.float32))
+def test_attention_that_takes_no_mask_gets_none():
+    model, _ = seamed("opt", torch.float32, pairs=True, flat=True)
     model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(GuardError, match="takes no mask of ours"):
-        install(model, pairs=True, flat=True, tally=Tally())
+    with pytest.raises(ValueError, match="takes no mask of ours"):
+        model(**batch_of(as_rows(PAIRS)), fused_lm_head=True)

@@ -27,17 +27,18 @@ from trl import (
 from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import EnvironmentFault
-from alignstudy.methods import METHODS, LoRASettings
-from alignstudy.methods.batches.encode import encode_judgements
+from alignstudy.methods import LoRASettings
+from alignstudy.methods.batches.judgements import encode_judgements
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop import trl_adapter as _trl
 from alignstudy.methods.loop import updates as lean
 from alignstudy.methods.loop.assembly import assemble
+from alignstudy.methods.loop.train import train
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.scoring import shared_forward
-from alignstudy.methods.scoring.shared_forward import BLOCK, Tally, install
+from alignstudy.methods.scoring.shared_forward import BLOCK, ScoringRoute, Tally, install
 from alignstudy.methods.sft import SFTSettings
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair
@@ -110,7 +111,7 @@ def ours(settings, parent, root, **changes):
             "write_metrics",
             lambda log, *a, **k: (logged.extend(log), write(log, *a, **k)),
         )
-        result = METHODS.load(settings.method).train(job)
+        result = train(job)
     steps = [entry for entry in logged if "loss" in entry]
     return Run(steps, fx.weights_of(job.out), result)
 
@@ -205,25 +206,15 @@ BY_ROWS = {  # a mean over rows is the same whatever the micro-batches
 }
 OF_ONE_BATCH = {  # stock averages its micro-batches' values: the same only where there is one
     "mean_token_accuracy": (0, 1e-6),
-    "min_reward": (0, 1e-5),
-    "max_reward": (0, 1e-5),
 }
 
 
-OF_ITS_HEAD = {  # never shown; our head for a CPU doesn't measure them
-    "entropy": (1e-5, 0),
-    "logits/chosen": (1e-4, 1e-5),
-    "logits/rejected": (1e-4, 1e-5),
-}
-
-
-def assert_equal_runs(one, other, *, whole_updates, its_head=False):
+def assert_equal_runs(one, other, *, whole_updates):
     """Compare losses within 1e-5, all other figures, and the weights."""
     assert len(one.steps) == len(other.steps) >= 10
     assert one.curve("loss") == pytest.approx(other.curve("loss"), rel=0, abs=1e-5)
     assert max(one.curve("loss")) - min(one.curve("loss")) > 5e-3  # something was learnt
     compared = BY_ROWS | (OF_ONE_BATCH if whole_updates else {})
-    compared |= OF_ITS_HEAD if its_head else {}
     for name in compared.keys() & other.steps[0].keys():
         relative, absolute = compared[name]
         mine, theirs = one.curve(name), other.curve(name)
@@ -314,7 +305,7 @@ def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(shared_forward, "holds_logits", lambda *_: False)
     monkeypatch.setattr(lean, "use_joined_attention", lambda _: False)
     monkeypatch.setattr(
-        lean, "install", lambda *a, **given: install(*a, **(given | {"flat": True}))
+        lean, "ScoringRoute", lambda **given: ScoringRoute(**(given | {"flat": True}))
     )
 
 
@@ -322,7 +313,7 @@ def test_preferences_in_one_flat_row_too(opt, tmp_path, as_on_a_gpu):
     settings = DPOSettings(**(SMALL | sizes(8, 1)), lora=LORA, max_steps=10)
     mine = ours(settings, opt, tmp_path / "ours")
     theirs = stock_preferences(settings, opt, tmp_path / "stock", 8, 1)
-    assert_equal_runs(mine, theirs, whole_updates=True, its_head=True)
+    assert_equal_runs(mine, theirs, whole_updates=True)
 
 
 # Supervised fine-tuning, pretraining, reward modelling.
@@ -354,7 +345,7 @@ def test_fine_tuning_in_one_flat_row_too(opt, tmp_path, as_on_a_gpu):
         settings, opt, tmp_path / "stock", micro=8, accumulate=1, rows=make_rows(17),
         packing=False, completion_only_loss=True,
     )  # fmt: skip
-    assert_equal_runs(mine, theirs, whole_updates=True, its_head=True)
+    assert_equal_runs(mine, theirs, whole_updates=True)
 
 
 def test_pretraining_is_stock_s(opt, tmp_path):
@@ -553,7 +544,7 @@ def test_kept_references_change_no_bit(opt, tmp_path):
         ours(settings, opt, tmp_path / str(at), references=file)
         for at, file in enumerate((kept, kept, None))
     )
-    assert first.result.work.reference_pairs == apart.result.work.reference_pairs == 20
+    assert first.result.work.reference_pairs == apart.result.work.reference_pairs == 16
     assert second.result.work.reference_pairs == 0
     assert_same_bits(first, second)
     assert_same_bits(first, apart)
@@ -570,7 +561,8 @@ ERRORS = [
 
 def texts_in(given):
     """Count the texts of a joined row: each begins at position 0."""
-    return int((given["position_ids"] == 0).sum())
+    places = given.get("position_ids")  # not given where each row is a text
+    return len(given["input_ids"]) if places is None else int((places == 0).sum())
 
 
 def limit_memory(monkeypatch, fits, *, error=ERRORS[0]):
@@ -681,7 +673,7 @@ def test_packed_dialogues_are_each_alone(lora, opt, tmp_path):
     models = [without_dropout(opt) for _ in range(2)]
     add_fused_lm_head(models[0])
     tally = Tally()
-    install(models[0], pairs=False, flat=True, tally=tally)
+    install(models[0], ScoringRoute(flat=True), tally=tally)
     if lora:
         models = [adapted(model) for model in models]
     rows = list(zip(columns["input_ids"], columns["labels"], strict=True))

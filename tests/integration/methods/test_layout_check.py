@@ -6,8 +6,9 @@ import methods_fixtures as fx
 import pytest
 import torch
 
-from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.loop.train import train as run_training
 from alignstudy.methods.weights.save import copy_tokenizer
 
 SIZES = {
@@ -39,7 +40,7 @@ def train(parent, root, *, sharing="auto"):
     settings = DPOSettings(
         max_length=64, learning_rate=1e-2, max_steps=3, prefix_sharing=sharing, lora=lora
     )
-    return METHODS.load("dpo").train(fx.make_job(settings, parent, root))
+    return run_training(fx.make_job(settings, parent, root))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_window_is_not_lost_by_sharing_prompts(name, sizes, tmp_path):
     ours = train(parent, tmp_path / "auto")
     plain = train(parent, tmp_path / "off", sharing="off")
     assert "prompts are not shared" in ours.notes[0]
-    assert "layouts_agree" not in {outcome.guard for outcome in ours.guards}
+    assert "log_probs_are_the_models" in {outcome.guard for outcome in ours.guards}
     assert ours.work.processed_tokens == plain.work.processed_tokens
     assert ours.final_loss == plain.final_loss
     joins = name == "Mistral"  # the other's attention takes no part in SDPA's interface
@@ -69,7 +70,7 @@ def test_rows_that_a_model_cannot_join_are_padded_and_prompts_still_shared(tmp_p
     padded = train(opt, tmp_path / "padded")
     assert joined.notes == ()
     assert padded.notes[0].startswith("rows are not joined: the model can't: RuntimeError")
-    assert "layouts_agree" in {outcome.guard for outcome in padded.guards}
+    assert "log_probs_are_the_models" in {outcome.guard for outcome in padded.guards}
     assert padded.work.processed_tokens > joined.work.processed_tokens
     assert padded.work.processed_tokens < joined.work.real_tokens
     assert padded.final_loss == pytest.approx(joined.final_loss, abs=1e-5)
@@ -81,6 +82,6 @@ def test_without_a_window_prompts_are_shared_and_the_guard_tells_how_exactly(tmp
     ours = train(parent, tmp_path / "auto")
     plain = train(parent, tmp_path / "off", sharing="off")
     told = {outcome.guard: outcome.detail for outcome in ours.guards}
-    assert "differ by" in told["layouts_agree"]
+    assert "differ from those of the model's own" in told["log_probs_are_the_models"]
     assert ours.work.processed_tokens < plain.work.processed_tokens
     assert ours.final_loss == pytest.approx(plain.final_loss, abs=1e-5)

@@ -4,27 +4,28 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import methods_fixtures as fx
-import numpy as np
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods import LoRASettings, method_of
 from alignstudy.methods.batches.encode import (
-    encode_judgements,
     encode_preferences,
     encode_responses,
 )
+from alignstudy.methods.batches.judgements import encode_judgements
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.guards.checks import reference_is_parent
 from alignstudy.methods.guards.probes import dropout_difference, first_preferences, probe_batch
 from alignstudy.methods.loop import assembly
 from alignstudy.methods.loop import train as training
-from alignstudy.methods.loss_formulas import LossOptions
-from alignstudy.methods.losses import LOSSES, preference_loss
+from alignstudy.methods.loop.preview import preview
+from alignstudy.methods.loop.train import train
+from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.weights import initial
@@ -42,7 +43,7 @@ def opt(tmp_path_factory):
 
 
 def run(settings, parent, root, **changes):
-    return METHODS.load(settings.method).train(fx.make_job(settings, parent, root, **changes))
+    return train(fx.make_job(settings, parent, root, **changes))
 
 
 def build(settings, parent, root, *, dropout=0.0, **changes):
@@ -61,12 +62,21 @@ def build(settings, parent, root, *, dropout=0.0, **changes):
 def test_first_loss_of_every_kind_is_what_it_is_at_margin_0(opt, tmp_path):
     trainer = build(DPOSettings(**SMALL, lora=LORA), opt, tmp_path)
     for name, loss in LOSSES.items():
-        smoothing = 0.0 if loss.label_smoothing == "ignored" else 0.1
-        trainer.loss_types, trainer.label_smoothing = [name], smoothing
-        found, logps = first_preferences(trainer, training=True)
-        options = LossOptions(label_smoothing=smoothing)
-        outcome = reference_is_parent(found, logps, names=[name], weights=None, options=options)
-        assert outcome.passed, name
+        if loss.needs_reference:
+            ask(trainer, name)
+            found, said = first_preferences(trainer, training=True)
+            objective = trainer.objective.loss
+            assert reference_is_parent(found, said, objective=objective, beta=0.1).passed, name
+
+
+def ask(trainer, loss, **options):
+    """Have a trainer compute another loss."""
+    smoothing = {"label_smoothing": 0.1} if LOSSES[loss].needs else {}
+    names = ("sigmoid", "sft") if loss == "sft" else (loss,)
+    settings = DPOSettings(**SMALL, lora=LORA, loss_type=names, **smoothing, **options)
+    trainer.method = method_of(settings)
+    trainer.objective = trainer.method.objective
+    return settings
 
 
 def test_guards_of_a_run_with_two_losses_and_full_weights(opt, tmp_path):
@@ -75,32 +85,65 @@ def test_guards_of_a_run_with_two_losses_and_full_weights(opt, tmp_path):
     assert passed == dict.fromkeys(
         (
             *("padding_is_not_end", "text_stays_open", "dropout_is_off", "end_is_learnt"),
-            *("cue_is_shared", "layouts_agree", "reference_is_parent", "references_are_fresh"),
+            *(
+                "cue_is_shared",
+                "log_probs_are_the_models",
+                "reference_is_parent",
+                "references_are_fresh",
+            ),
         ),
         True,
     )
 
 
-def test_every_loss_formula_agrees_with_the_trainer_away_from_the_start(opt, tmp_path):
+def test_every_loss_is_trls_away_from_the_start(opt, tmp_path):
+    """Of TRL's own trainer, on the same log-probabilities: to the bit, or within rounding."""
     trainer = build(DPOSettings(**SMALL, lora=LORA), opt, tmp_path)
     with torch.no_grad():
         for name, parameter in trainer.model.named_parameters():
             if "lora_B" in name:
                 torch.manual_seed(len(name))
                 parameter.normal_(0, 0.3)
-    for name, loss in LOSSES.items():
-        smoothing = 0.0 if loss.label_smoothing == "ignored" else 0.1
+    batch, equal = probe_batch(trainer), {}
+    for name in [name for name in LOSSES if name in TRLS]:
         divergences = ["reverse_kl"]
-        if loss.f_divergence:
+        if "f" in LOSSES[name].heeds:
             divergences += ["forward_kl", "js_divergence", "alpha_divergence"]
         for divergence in divergences:
-            trainer.loss_types, trainer.label_smoothing = [name], smoothing
-            trainer.f_divergence_type = divergence
-            found, logps = first_preferences(trainer, training=False)
-            assert np.abs(logps.chosen - logps.ref_chosen).max() > 0.1
-            options = LossOptions(label_smoothing=smoothing, f_divergence_type=divergence)
-            expected = preference_loss([name], logps, options)
-            assert found == pytest.approx(expected, rel=2e-4, abs=1e-5), (name, divergence)
+            settings = ask(trainer, name, f_divergence_type=divergence)
+            with torch.no_grad():
+                said, _ = trainer.read(trainer.model, batch)
+                assert float(said.a.abs().max()) > 0.1
+                ours = trainer.objective.loss(said).mean()
+                theirs = trls_loss(trainer, batch, settings)
+            assert float(ours) == pytest.approx(theirs, rel=1e-6, abs=1e-7), (name, divergence)
+            equal[name, divergence] = float(ours) == theirs
+    assert sum(equal.values()) > len(equal) / 2
+
+
+TRLS = {
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot"),
+    *("aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+}
+
+
+def trls_loss(trainer, batch, settings):
+    """What `DPOTrainer._compute_loss` makes of a model's log-probabilities."""
+    from collections import defaultdict
+
+    from trl import DPOTrainer
+
+    stock = SimpleNamespace(
+        model=trainer.model, ref_model=None, accelerator=trainer.accelerator, args=trainer.args,
+        aux_loss_enabled=False, ld_alpha=None, precompute_ref_logps=False, use_weighting=False,
+        f_divergence_type=settings.f_divergence_type, beta=settings.beta,
+        f_alpha_divergence_coef=settings.f_alpha_divergence_coef,
+        loss_types=list(settings.loss_type), loss_weights=[1.0] * len(settings.loss_type),
+        label_smoothing=settings.label_smoothing, _metrics=defaultdict(lambda: defaultdict(list)),
+        _total_train_tokens=0, _tp_size=1,
+    )  # fmt: skip
+    stock.args.discopop_tau = settings.discopop_tau
+    return float(DPOTrainer._compute_loss(stock, trainer.model, dict(batch), False))
 
 
 @pytest.mark.parametrize("lora", [LORA, None])
@@ -215,7 +258,7 @@ def test_a_tokenizer_that_ends_every_text_is_refused_in_training_and_generation(
         with pytest.raises(GuardError, match=words):
             run(settings, folder, tmp_path / loss_on)
         with pytest.raises(GuardError, match=words):
-            METHODS.load("sft").preview(fx.make_job(settings, folder, tmp_path / "preview"))
+            preview(fx.make_job(settings, folder, tmp_path / "preview"))
     prompt = Prompt(id="p", axis="harmless", text=fx.make_pairs(1)[0].prompt)
     with pytest.raises(GuardError, match=words) as caught:
         generate(
@@ -290,7 +333,7 @@ def test_non_finite_values_stop_at_their_step_with_the_rows_of_all_micro_batches
     settings = SFTSettings(
         max_length=64, per_device_train_batch_size=2, gradient_accumulation_steps=2, save_steps=1
     )
-    plain, seen = _trl._SFT.compute_loss, []
+    plain, seen = _trl._LM.compute_loss, []
 
     def poisoned(self, model, inputs, *given, **more):
         seen.append(inputs["input_ids"].clone())
@@ -299,7 +342,7 @@ def test_non_finite_values_stop_at_their_step_with_the_rows_of_all_micro_batches
             return loss
         return loss * float("nan") if what == "loss" else _InfiniteGradient.apply(loss)
 
-    monkeypatch.setattr(_trl._SFT, "compute_loss", poisoned)
+    monkeypatch.setattr(_trl._LM, "compute_loss", poisoned)
     with pytest.raises(GuardError, match=f"the {what} is (nan|inf) in step 2") as caught:
         run(settings, opt, tmp_path)
     assert caught.value.kept == "the checkpoint of step 1"
@@ -334,6 +377,7 @@ def test_our_encoding_is_what_the_trainer_itself_would_have_made(opt, tmp_path):
         "chosen": [p.chosen for p in rows],
         "rejected": [p.rejected for p in rows],
     }
+    trainer._is_vision_dataset = False
     theirs = DPOTrainer._prepare_dataset(
         trainer, datasets.Dataset.from_dict(texts), tokenizer, trainer.args, "train"
     )
@@ -374,7 +418,7 @@ def test_preview_shows_tokens_and_mask_as_collated_without_reading_weights(opt, 
     bare = fx.write_scratch(tmp_path / "bare")
     pair = fx.make_pairs(1)[0]
     shown = {
-        name: METHODS.load(settings.method).preview(fx.make_job(settings, bare, tmp_path / name))
+        name: preview(fx.make_job(settings, bare, tmp_path / name))
         for name, settings in {
             "response": SFTSettings(max_length=64),
             "dialogue": SFTSettings(max_length=64, loss_on="dialogue"),
@@ -395,6 +439,6 @@ def test_preview_shows_tokens_and_mask_as_collated_without_reading_weights(opt, 
     assert learnt == f"{pair.rejected}</s>"
     judge = fx.write_scratch(tmp_path / "judge", "deberta-v2")
     settings = RewardModelSettings(max_length=64)
-    example = METHODS.load("reward_model").preview(fx.make_job(settings, judge, tmp_path / "rm"))[0]
+    example = preview(fx.make_job(settings, judge, tmp_path / "rm"))[0]
     assert "".join(example.tokens) == f"[CLS]{pair.prompt}[SEP]{pair.chosen.strip()}[SEP]"
     assert all(example.in_loss)

@@ -2,10 +2,13 @@
 
 import methods_fixtures as fx
 import pytest
+import torch
 
-from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods import METHODS, LoRASettings, method_of
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.methods.loop import train as training
+from alignstudy.methods.loop.train import train
+from alignstudy.methods.model_outputs import PairLogps, PairScores
 from alignstudy.methods.weights import initial
 from alignstudy.models.load import load_causal_lm, load_classifier
 from alignstudy.models.tokenizers import load_tokenizer
@@ -26,29 +29,26 @@ COMMON = {
 }
 """Values that are no method's defaults, found under the same names in the trainer's arguments."""
 LORA = LoRASettings(r=3, lora_alpha=5, lora_dropout=0.25, target_modules=("fc1",))
-CASES = [
-    ("pretrain", {}),
-    ("sft", {"packing": True}),
-    ("reward_model", {"center_rewards_coefficient": 0.01}),
-    (
-        "dpo",
-        {"loss_type": ("hinge", "sft"), "loss_weights": (1.5, 0.5), "beta": 0.3, "ld_alpha": 0.5},
-    ),
-    ("dpo", {"loss_type": ("robust",), "label_smoothing": 0.2}),
-    (
-        "dpo",
-        {
-            "loss_type": ("discopop",),
-            "discopop_tau": 0.07,
-            "f_divergence_type": "alpha_divergence",
-            "f_alpha_divergence_coef": 0.7,
-        },
-    ),
+OBJECTIVES = [
+    ("dpo", {}, {"beta": 0.3}),
+    ("dpo", {}, {"loss_type": ("hinge",)}),
+    ("dpo", {"loss_type": ("hinge", "sft")}, {"loss_weights": (1.5, 0.5)}),
+    ("dpo", {"loss_type": "robust", "label_smoothing": 0.1}, {"label_smoothing": 0.2}),
+    ("dpo", {"loss_type": "discopop"}, {"discopop_tau": 0.07}),
+    ("dpo", {}, {"f_divergence_type": "js_divergence"}),
+    ("dpo", {"f_divergence_type": "alpha_divergence"}, {"f_alpha_divergence_coef": 0.7}),
+    ("dpo", {"loss_type": "simpo"}, {"simpo_gamma": 1.1}),
+    ("kto", {}, {"beta": 0.3}),
+    ("kto", {}, {"desirable_weight": 1.2}),
+    ("kto", {}, {"undesirable_weight": 1.2}),
+    ("reward_model", {}, {"center_rewards_coefficient": 0.01}),
 ]
+"""Method, settings, and one more setting that its loss heeds."""
 BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 """The trainer is given their product as one batch, but for packed rows."""
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
-    *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing"),
+    *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing", "packing"),
+    *("ld_alpha", "reference", "router_aux_loss_coef"),
 }
 """Settings with tests of their own below."""
 
@@ -77,29 +77,49 @@ def build(settings, folders, root):
         return _trl.build(job, training.encode(job, tokenizer), model=model, tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize(("name", "special"), CASES)
-def test_settings_reach_the_trainers_arguments(name, special, folders, tmp_path):
-    kind = METHODS.load(name).settings
-    lora = {"lora": LORA} if name == "dpo" else {}
-    args = build(kind(**COMMON, **special, **lora), folders, tmp_path).args
-    for field, value in {**COMMON, **special}.items():
+@pytest.mark.parametrize("name", [*METHODS, "packed sft"])
+def test_settings_reach_the_trainers_arguments(name, folders, tmp_path):
+    packing = {"packing": True} if name == "packed sft" else {}
+    kind = METHODS.load(name.removeprefix("packed ")).settings_type
+    args = build(kind(**COMMON, **packing), folders, tmp_path).args
+    for field, value in {**COMMON, **packing}.items():
         assert value != kind.model_fields[field].default, f"{field} must be changed here"
-        expected = list(value) if isinstance(value, tuple) else value
-        if field not in BATCHES or special.get("packing"):
-            assert getattr(args, field) == expected, field
-    if not special.get("packing"):
+        if field not in BATCHES or packing:
+            assert getattr(args, field) == value, field
+    if not packing:
         rows = COMMON["per_device_train_batch_size"] * COMMON["gradient_accumulation_steps"]
         assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (rows, 1)
 
 
+@pytest.mark.parametrize(("name", "settings", "more"), OBJECTIVES)
+def test_settings_reach_the_loss(name, settings, more):
+    kind = METHODS.load(name).settings_type
+    plain, changed = (
+        method_of(kind(**given)).objective.loss(said_of(name))
+        for given in (settings, settings | more)
+    )
+    assert not torch.allclose(plain, changed)
+
+
+def said_of(name):
+    values = torch.tensor([-10.0, -9.0])
+    if name == "reward_model":
+        return PairScores(chosen=values, rejected=values - 1)
+    return PairLogps(
+        chosen=values, rejected=values - 2, ref_chosen=values - 1, ref_rejected=values - 1.5,
+        chosen_tokens=values * 0 + 5, rejected_tokens=values * 0 + 7, chosen_nll=-values,
+        chosen_hits=values, mismatched=values + 0.3, ref_mismatched=values,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_no_setting_is_forgotten_here(name):
-    tried = set(COMMON).union(*(special for method, special in CASES if method == name))
-    assert set(METHODS.load(name).settings.model_fields) <= tried | ELSEWHERE
+    tried = set(COMMON).union(*({**two, **more} for n, two, more in OBJECTIVES if n == name))
+    assert set(METHODS.load(name).settings_type.model_fields) <= tried | ELSEWHERE
 
 
 def test_steps_follow_epochs_unless_given(folders, tmp_path):
-    settings = METHODS.load("sft").settings(max_length=64, per_device_train_batch_size=4)
+    settings = METHODS.load("sft").settings_type(max_length=64, per_device_train_batch_size=4)
     three = settings.model_copy(update={"num_train_epochs": 3})
     assert build(settings, folders, tmp_path / "a").args.max_steps == 3
     assert build(three, folders, tmp_path / "b").args.max_steps == 9
@@ -107,14 +127,14 @@ def test_steps_follow_epochs_unless_given(folders, tmp_path):
 
 def test_lora_settings_reach_peft(folders, tmp_path):
     for name in ("sft", "dpo"):
-        settings = METHODS.load(name).settings(max_length=64, lora=LORA)
+        settings = METHODS.load(name).settings_type(max_length=64, lora=LORA)
         config = build(settings, folders, tmp_path / name).model.peft_config["default"]
         for field in LoRASettings.model_fields:
             value = getattr(settings.lora, field)
             found = getattr(config, field)
             assert (found == set(value)) if isinstance(value, tuple) else (found == value), field
     assert not hasattr(
-        build(METHODS.load("sft").settings(max_length=64), folders, tmp_path / "full").model,
+        build(METHODS.load("sft").settings_type(max_length=64), folders, tmp_path / "full").model,
         "peft_config",
     )
 
@@ -122,10 +142,10 @@ def test_lora_settings_reach_peft(folders, tmp_path):
 @pytest.mark.parametrize("name", METHODS)
 def test_dropout_is_set_before_the_model_is_built(name, folders, tmp_path):
     for asked, probability in (("off", 0.0), ("keep", 0.1)):
-        settings = METHODS.load(name).settings(max_length=64, dropout=asked)
+        settings = METHODS.load(name).settings_type(max_length=64, dropout=asked)
         model = build(
             settings.model_copy(
-                update={"lora": LoRASettings(lora_dropout=0.3) if name == "dpo" else None}
+                update={"lora": LoRASettings(lora_dropout=0.3) if name in ("dpo", "kto") else None}
             ),
             folders,
             tmp_path / asked,
@@ -140,14 +160,14 @@ def test_dropout_is_set_before_the_model_is_built(name, folders, tmp_path):
             if type(module).__name__ == "OPTDecoderLayer"
         }
         assert max(dropouts) == pytest.approx(probability)
-        if name == "dpo":
+        if name in ("dpo", "kto"):
             assert model.get_submodule(
                 "base_model.model.model.decoder.layers.0.self_attn.q_proj.lora_dropout.default"
             ).p == pytest.approx(0.3)
 
 
 def test_grouping_what_is_learnt_prompt_form_and_logging_have_their_effect(folders, tmp_path):
-    sft, reward = METHODS.load("sft").settings, METHODS.load("reward_model").settings
+    sft, reward = METHODS.load("sft").settings_type, METHODS.load("reward_model").settings_type
     assert build(sft(max_length=64), folders, tmp_path / "a").lengths is None
     grouped = build(sft(max_length=64, group_by_length=True), folders, tmp_path / "b")
     assert type(grouped._get_train_sampler()).__name__ == "GroupedByLength"
@@ -174,12 +194,12 @@ def test_grouping_what_is_learnt_prompt_form_and_logging_have_their_effect(folde
         folders["opt"],
         tmp_path / "log",
     )
-    METHODS.load("sft").train(job)
+    train(job)
     assert [line["step"] for line in fx.read_metrics(job.out)] == [2, 4, 5]
 
 
 def test_nothing_is_reported_pushed_or_hidden(folders, tmp_path):
-    args = build(METHODS.load("sft").settings(max_length=64), folders, tmp_path).args
+    args = build(METHODS.load("sft").settings_type(max_length=64), folders, tmp_path).args
     assert args.report_to == []
     assert (args.push_to_hub, args.logging_nan_inf_filter, args.save_total_limit) == (
         False,

@@ -11,8 +11,10 @@ import methods_fixtures as fx
 import pytest
 
 from alignstudy.errors import InterruptedRunError
-from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.kto import KTOSettings
+from alignstudy.methods.loop.train import train
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
@@ -30,6 +32,8 @@ CASES = {
     "sft lora": SFTSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
     "dpo lora": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
     "dpo full": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3),
+    "kto lora": KTOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
+    "simpo": DPOSettings(**COMMON, loss_type="simpo", num_train_epochs=2, save_steps=3),
     "pretrain": PretrainSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "reward model": RewardModelSettings(
         **COMMON, num_train_epochs=2, save_steps=3, dropout="keep", lr_scheduler_type="cosine"
@@ -44,6 +48,7 @@ def parents(tmp_path_factory):
     return {
         "sft": opt,
         "dpo": opt,
+        "kto": opt,
         "pretrain": fx.write_scratch(root / "scratch"),
         "reward_model": fx.write_scratch(root / "judge", "deberta-v2"),
     }
@@ -72,10 +77,6 @@ class Counter:
 def job_of(settings, parents, root, **changes):
     rows = fx.make_documents() if settings.method == "pretrain" else fx.make_pairs()
     return fx.make_job(settings, parents[settings.method], root, rows=rows, **changes)
-
-
-def train(job):
-    return METHODS.load(job.settings.method).train(job)
 
 
 def files(out):
@@ -228,10 +229,9 @@ def test_killed_after_the_last_step_within_an_epoch_is_the_same_to_the_bit(
 def test_checkpoints_come_too_soon_only_where_nobody_asked_for_them(
     least, asked, sealed, parents, tmp_path, monkeypatch
 ):
-    from alignstudy.methods.loop import checkpoints
-    from alignstudy.methods.loop import trl_adapter as _trl
+    from alignstudy.methods.loop import callback, checkpoints
 
-    monkeypatch.setattr(_trl, "SAVE_SECONDS", least)
+    monkeypatch.setattr(callback, "SAVE_SECONDS", least)
     steps = []
     monkeypatch.setattr(checkpoints, "seal", lambda *_, step, **__: steps.append(step))
     settings = SFTSettings(**COMMON, max_steps=5, save_steps=asked)
@@ -249,14 +249,13 @@ def test_a_stop_is_saved_however_soon_it_comes(parents, tmp_path):
 def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from alignstudy.methods.loop import checkpoints
-    from alignstudy.methods.loop import trl_adapter as _trl
+    from alignstudy.methods.loop import callback, checkpoints
 
     sealed = []
     monkeypatch.setattr(checkpoints, "seal", lambda folder, **_: sealed.append(folder.name))
     job = job_of(CASES["sft lora"], parents, tmp_path)
-    trainer = SimpleNamespace(_total_train_tokens=0)
-    conductor = _trl.ProgressAndCheckpointCallback(job, trainer, seconds_before=0.0)
+    trainer = SimpleNamespace(tokens_read=0)
+    conductor = callback.ProgressAndCheckpointCallback(job, trainer, seconds_before=0.0)
     args = SimpleNamespace(output_dir=str(job.work), max_steps=3)
     for step in (2, 3, 4):
         conductor.on_save(args, SimpleNamespace(global_step=step))
@@ -269,8 +268,8 @@ KILLED = textwrap.dedent("""
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
     import methods_fixtures as fx
-    from alignstudy.methods import METHODS
     from alignstudy.methods.loop import checkpoints
+    from alignstudy.methods.loop.train import train
     from test_methods_resume import CASES
 
     name, parent, root, moment = sys.argv[2:]
@@ -293,7 +292,7 @@ KILLED = textwrap.dedent("""
                 checkpoints.seal = die  # all files written, not yet sealed
 
     job = fx.make_job(settings, pathlib.Path(parent), pathlib.Path(root), progress=Plug())
-    METHODS.load(settings.method).train(job)
+    train(job)
     print("finished, which it should not")
 """)
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from alignstudy.errors import DataError, EnvironmentFault, GuardError, InputError
-from alignstudy.methods import METHODS, LoRASettings
+from alignstudy.methods import LoRASettings
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.loop.train import train
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
@@ -36,7 +37,7 @@ def deberta(tmp_path_factory):
 
 def run(settings: TrainingSettings, parent, root, **changes):
     job = fx.make_job(settings, parent, root, **changes)
-    return METHODS.load(settings.method).train(job), job.out
+    return train(job), job.out
 
 
 def same(one, other):
@@ -75,13 +76,13 @@ def test_of_a_small_model_s_training_older_objects_are_left_alone_and_then_not(
 ):
     import gc
 
+    from alignstudy.methods.loop import callback
     from alignstudy.methods.loop import train as training
-    from alignstudy.methods.loop import trl_adapter as _trl
 
     monkeypatch.setattr(training, "SMALL", 2**24 if small else 1)
     frozen = []
     monkeypatch.setattr(
-        _trl.ProgressAndCheckpointCallback,
+        callback.ProgressAndCheckpointCallback,
         "on_step_end",
         lambda *_, **__: frozen.append(gc.get_freeze_count()),
     )

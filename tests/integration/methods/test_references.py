@@ -109,7 +109,7 @@ def asked(
 
 
 def sums(found):
-    return list(zip(found.chosen, found.rejected, strict=True))
+    return list(zip(found.sums["chosen"], found.sums["rejected"], strict=True))
 
 
 def in_float64(model, prompt, response, weights=None):
@@ -131,9 +131,13 @@ def test_sums_are_those_of_a_float64_brute_force(model):
     pairs = [*drawn(8), ([5], [7], []), ([], [8, 9, 10], [11]), (list(range(4, 50)), [6] * 40, [9])]
     found = asked(Tiny(model), pairs)
     for row, (prompt, chosen, rejected) in enumerate(pairs):
-        assert found.chosen[row] == pytest.approx(in_float64(model, prompt, chosen), rel=2e-6)
-        assert found.rejected[row] == pytest.approx(in_float64(model, prompt, rejected), rel=2e-6)
-    assert found.rejected[8] == 0.0
+        assert found.sums["chosen"][row] == pytest.approx(
+            in_float64(model, prompt, chosen), rel=2e-6
+        )
+        assert found.sums["rejected"][row] == pytest.approx(
+            in_float64(model, prompt, rejected), rel=2e-6
+        )
+    assert found.sums["rejected"][8] == 0.0
     assert all(np.float32(each) == each for pair in sums(found) for each in pair)
 
 
@@ -187,7 +191,7 @@ def test_sums_are_trls(model, ld_alpha, tmp_path):
     silent = Tiny(model)
     found = asked(silent, pairs, tmp_path / "file", ld_alpha=ld_alpha)
     assert silent.pairs == 0  # every weight is served by the same values
-    for ours, trls in zip((found.chosen, found.rejected), theirs, strict=True):
+    for ours, trls in zip((found.sums["chosen"], found.sums["rejected"]), theirs, strict=True):
         assert ours == pytest.approx(trls.tolist(), rel=1e-6)
 
 
@@ -196,9 +200,9 @@ def test_ld_alpha_weights_the_tail_of_the_longer_response(model):
     found = asked(Tiny(model), [(prompt, chosen, rejected)], ld_alpha=0.25)
     weights = [1.0, 1.0, 0.25, 0.25, 0.25]
     expected = in_float64(model, prompt, chosen, weights)
-    assert found.chosen[0] == pytest.approx(expected, rel=2e-6)
+    assert found.sums["chosen"][0] == pytest.approx(expected, rel=2e-6)
     assert abs(expected - in_float64(model, prompt, chosen)) > 0.1
-    assert found.rejected[0] == pytest.approx(in_float64(model, prompt, rejected), rel=2e-6)
+    assert found.sums["rejected"][0] == pytest.approx(in_float64(model, prompt, rejected), rel=2e-6)
 
 
 def test_a_second_run_computes_nothing_and_says_so(model, tmp_path):
@@ -329,8 +333,8 @@ def test_several_at_once_are_the_same_numbers_up_to_rounding(model):
     widths = [batch["input_ids"].shape[1] for batch in tiny.batches]
     assert widths == sorted(widths, reverse=True)  # of like length, the longest first
     alone = asked(Tiny(model), pairs)
-    assert many.chosen == pytest.approx(alone.chosen, rel=1e-5, abs=1e-5)
-    assert many.rejected == pytest.approx(alone.rejected, rel=1e-5, abs=1e-5)
+    assert many.sums["chosen"] == pytest.approx(alone.sums["chosen"], rel=1e-5, abs=1e-5)
+    assert many.sums["rejected"] == pytest.approx(alone.sums["rejected"], rel=1e-5, abs=1e-5)
 
 
 def test_lack_of_memory_halves_the_batch(model):
@@ -342,7 +346,9 @@ def test_lack_of_memory_halves_the_batch(model):
 
     heard = Heard()
     found = asked(Small(model), drawn(8), rows_at_once=8, progress=heard)
-    assert found.chosen == pytest.approx(asked(Tiny(model), drawn(8)).chosen, rel=1e-5, abs=1e-5)
+    assert found.sums["chosen"] == pytest.approx(
+        asked(Tiny(model), drawn(8)).sums["chosen"], rel=1e-5, abs=1e-5
+    )
     assert heard.notes[0] == "out of memory with 8 rows at once: going on with 4"
     assert heard.done == 8
 
@@ -422,7 +428,7 @@ found = reference_logps(
     truncated=(), counts={}), path=Path(path), ld_alpha=None, progress=SILENT,
     should_stop=lambda: False,
 )
-print(json.dumps([found.chosen, found.rejected, found.computed, found.reused]))
+print(json.dumps([found.sums["chosen"], found.sums["rejected"], found.computed, found.reused]))
 """
 
 

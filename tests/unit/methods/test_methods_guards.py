@@ -3,31 +3,33 @@
 import math
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import torch
 
 from alignstudy.errors import GuardError
+from alignstudy.methods import method_of
+from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.guards import checks as guards
-from alignstudy.methods.loss_formulas import LossOptions, PairLogps
+from alignstudy.methods.model_outputs import PairLogps
 
 
 def at_start(shift=0.0):
-    chosen, rejected = np.array([-10.0, -20.0]), np.array([-12.0, -9.0])
+    chosen, rejected = torch.tensor([-10.0, -20.0]), torch.tensor([-12.0, -9.0])
     return PairLogps(
-        chosen=chosen + np.array([shift, 0]),
+        chosen=chosen + torch.tensor([shift, 0]),
         rejected=rejected,
         ref_chosen=chosen,
         ref_rejected=rejected,
-        chosen_tokens=np.array([5.0, 6.0]),
-        rejected_tokens=np.array([5.0, 6.0]),
-        chosen_nll=1.5,
+        chosen_tokens=torch.tensor([5.0, 5.0]),
+        rejected_tokens=torch.tensor([5.0, 6.0]),
+        chosen_nll=torch.tensor([7.5, 7.5]),
+        chosen_hits=torch.tensor([0, 0]),
     )
 
 
-def check_reference(loss, logps, names=("sigmoid",), **options):
-    return guards.reference_is_parent(
-        loss, logps, names=names, weights=None, options=LossOptions(**options)
-    )
+def check_reference(loss, logps, names=("sigmoid",)):
+    objective = method_of(DPOSettings(loss_type=names)).objective
+    return guards.reference_is_parent(loss, logps, objective=objective.loss, beta=0.1)
 
 
 def test_a_training_that_starts_at_its_reference_passes():

@@ -21,7 +21,10 @@ SETTINGS = {
     "study": "s",
     "base": {"path": "facebook/opt-350m", "revision": None, "scratch": None},
     "data": {"source": "Anthropic/hh-rlhf", "train": {"subsets": ["a", "b"], "split": "train"}},
-    "methods": {"sft": {"method": "sft"}, "dpo": {"method": "dpo", "dropout": "keep"}},
+    "methods": {
+        "sft": {"method": "sft"},
+        "dpo": {"method": "dpo", "dropout": "keep", "reference": "parent"},
+    },
     "recipes": {"base": [], "sft": ["sft"], "sft_dpo": ["sft", "dpo"]},
     "seeds": [0],
     "generation": {"max_new_tokens": 50, "do_sample": False},
@@ -41,7 +44,10 @@ def training(**changes):
         "num_tokens": 12345,
         "seconds": 75.0,
         "final_loss": 0.69,
-        "curve": ({"step": 1, "loss": 0.6931}, {"step": 10, "loss": 0.69}),
+        "curve": (
+            {"step": 1, "loss": 0.6931, "implicit_reward_margin": 0.0},
+            {"step": 10, "loss": 0.69, "implicit_reward_margin": 0.01},
+        ),
     }
     return TrainingRecord(**(given | changes))
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress, count
 from operator import ne
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.dialogue import CUE, drop_oldest_turns
+from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, GuardError
 from alignstudy.records import Pair
 
@@ -42,9 +42,18 @@ class Encoded:
     truncated: tuple[bool, ...]
     counts: dict[str, int]
 
+    def rows(self, numbers: Sequence[int]) -> Encoded:
+        """Return some of the rows; what was counted was counted of all."""
+        return Encoded(
+            columns={name: [all_[n] for n in numbers] for name, all_ in self.columns.items()},
+            row_ids=tuple(self.row_ids[n] for n in numbers),
+            truncated=tuple(self.truncated[n] for n in numbers),
+            counts=self.counts,
+        )
+
 
 @dataclass
-class _Rows:
+class EncodedRows:
     """Encoded rows while they are gathered."""
 
     special_tokens: tuple[str, ...]
@@ -54,6 +63,7 @@ class _Rows:
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, row_id: str, *, truncated: bool, **values: list[int]) -> None:
+        """Take a row in, its token ids by column."""
         for name, ids in values.items():
             self.columns.setdefault(name, []).append(ids)
         self.row_ids.append(row_id)
@@ -65,6 +75,11 @@ class _Rows:
         self.counts["special_token_in_text"] += any(token in text for token in self.special_tokens)
 
     def done(self, num_rows: int) -> Encoded:
+        """Return what was gathered.
+
+        Raises:
+            DataError: If that is no row.
+        """
         if not self.row_ids:
             raise DataError(
                 "no row is left",
@@ -90,7 +105,7 @@ def encode_texts(
     Raises:
         DataError: If there is no row.
     """
-    gathered = _Rows(tuple(tokenizer.all_special_tokens))
+    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
     encoded = _token_ids([text + _eos(tokenizer) for _, text in texts], tokenizer)
     for (row_id, text), ids in zip(texts, encoded, strict=True):
         gathered.note_text(text)
@@ -108,7 +123,7 @@ def encode_responses(
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
         DataError: If no row is left.
     """
-    gathered = _Rows(tuple(tokenizer.all_special_tokens))
+    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
     responses = [[row.chosen for row in rows]]
     for row, border, (ids,) in _bordered(rows, responses, tokenizer, max_length, gathered):
         labels = [IGNORED] * border + ids[border:]
@@ -131,7 +146,7 @@ def encode_preferences(
         DataError: If a pair has no rejected response, or no row is left.
     """
     check_cue(rows)
-    gathered = _Rows(tuple(tokenizer.all_special_tokens))
+    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
     responses = [[row.chosen for row in rows], [rejected_of(row) for row in rows]]
     for row, border, texts in _bordered(rows, responses, tokenizer, max_length, gathered):
         chosen, rejected = texts
@@ -143,6 +158,25 @@ def encode_preferences(
             rejected_ids=rejected[border:max_length],
         )
     return gathered.done(len(rows))
+
+
+def with_mismatched(encoded: Encoded, *, max_length: int) -> Encoded:
+    """Add to each prompt the response to another, as `mismatched_ids`.
+
+    It is the response of the row before: of rows with an even number the chosen one, else the
+    rejected one. Which they are depends on the rows alone, so that a reference's values can be
+    kept.
+
+    Raises:
+        DataError: If there is one row only.
+    """
+    prompts, responses = encoded.columns["prompt_ids"], []
+    if len(prompts) < 2:
+        raise DataError("one row has no other row's response", hint="train on 2 rows or more")
+    for number, prompt in enumerate(prompts):
+        other = encoded.columns["rejected_ids" if number % 2 else "chosen_ids"][number - 1]
+        responses.append(other[: max_length - len(prompt)])
+    return replace(encoded, columns={**encoded.columns, "mismatched_ids": responses})
 
 
 def preference_ids(
@@ -158,7 +192,7 @@ def _bordered(
     responses: Sequence[Sequence[str]],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-    gathered: _Rows,
+    gathered: EncodedRows,
 ) -> Iterator[tuple[Pair, int, list[list[int]]]]:
     """Yield rows with their prompt's tokens and their whole texts; count those left out."""
     check_cue(rows)
@@ -182,55 +216,6 @@ def _bordered(
             continue
         gathered.counts["merged_at_border"] += border < len(prompt)
         yield row, border, whole
-
-
-def encode_judgements(
-    rows: Sequence[tuple[str, str, str, str]],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int,
-) -> Encoded:
-    """Encode (id, prompt, chosen, rejected) for a classifier that reads (prompt, response) pairs.
-
-    A row that is too long loses the *beginning* of its prompt; one whose response leaves
-    no room for a prompt is left out and counted.
-
-    Raises:
-        DataError: If no row is left.
-    """
-    gathered = _Rows(tuple(tokenizer.all_special_tokens))
-    for row_id, prompt, chosen, rejected in rows:
-        gathered.note_text(prompt + chosen + rejected)
-        better = _judge_ids(tokenizer, prompt, chosen, max_length)
-        worse = _judge_ids(tokenizer, prompt, rejected, max_length)
-        if better is None or worse is None:
-            gathered.counts["too_long"] += 1
-            continue
-        cut = better[1] or worse[1]
-        gathered.add(row_id, truncated=cut, chosen_ids=better[0], rejected_ids=worse[0])
-    return gathered.done(len(rows))
-
-
-def _judge_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int
-) -> tuple[list[int], bool] | None:
-    """Encode one (prompt, response) pair, and whether it was cut; None if no prompt fits.
-
-    Too long a prompt loses its oldest turns, then its first tokens, as it does when judged.
-    """
-    rest: str | None = prompt
-    while rest is not None:
-        encoding = tokenizer(rest, response, verbose=False)
-        ids: list[int] = encoding["input_ids"]
-        if len(ids) <= max_length:
-            return ids, rest is not prompt
-        rest = drop_oldest_turns(rest)
-    of_prompt = [at for at, part in enumerate(encoding.sequence_ids()) if part == 0]
-    surplus = len(ids) - max_length
-    if surplus >= len(of_prompt):
-        return None
-    start = of_prompt[0]
-    return ids[:start] + ids[start + surplus :], True
 
 
 def rejected_of(row: Pair) -> str:

@@ -6,16 +6,16 @@ or raises with the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import GuardError
-from alignstudy.methods.loss_formulas import LossOptions, PairLogps
-from alignstudy.methods.losses import at_reference, preference_loss
+from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 MARGIN_TOLERANCE = 1e-4
@@ -142,31 +142,24 @@ def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
 
 
 def reference_is_parent(
-    loss: float,
-    logps: PairLogps,
-    *,
-    names: Sequence[str],
-    weights: Sequence[float] | None,
-    options: LossOptions,
+    loss: float, said: PairLogps, *, objective: Callable[[PairLogps], Tensor], beta: float
 ) -> GuardOutcome:
     """Refuse a preference training that doesn't start at its reference.
 
     Args:
         loss: The trainer's own loss on the probe pairs before the first step.
-        logps: Their log-probabilities under policy and reference.
-        names: The losses that are added.
-        weights: One a loss; None: 1 each.
-        options: The losses' numbers.
+        said: Their log-probabilities under policy and reference.
+        objective: The loss that trains; what it is at the reference, it says itself.
+        beta: What implicit rewards are scaled by.
 
     Raises:
         GuardError: If a margin isn't 0, or the loss isn't what it is at margin 0.
     """
-    expected = preference_loss(names, at_reference(logps), options, weights=weights)
-    ratios = (logps.chosen - logps.ref_chosen) - (logps.rejected - logps.ref_rejected)
-    margin = float(abs(options.beta * ratios).max())
+    expected = float(objective(said.at_reference()).mean())
+    margin = float((beta * (said.a - said.b)).abs().max())
     seen = (
         f"loss {loss:.6f}, expected {expected:.6f}; largest implicit reward margin {margin:.2g}"
-        f" on {len(ratios)} pairs"
+        f" on {len(said.chosen)} pairs"
     )
     close = abs(loss - expected) <= MARGIN_TOLERANCE * max(1.0, abs(expected))
     if not (close and margin < MARGIN_TOLERANCE):

@@ -13,8 +13,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.base import Trainer
 from alignstudy.methods.guards.probes import PROBE_ROWS, probe_batch
+from alignstudy.methods.trainer import Trainer
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _train(
             optimizer.zero_grad()
             with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
                 loss = trainer.compute_loss(model, batch)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
             if step == 0:  # zeros where the loss doesn't depend on a weight
                 gradient = [

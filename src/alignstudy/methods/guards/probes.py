@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.methods.base import Trainer
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.loss_formulas import PairLogps
+from alignstudy.methods.model_outputs import PairLogps
+from alignstudy.methods.scoring.reading import adapter_off
+from alignstudy.methods.trainer import Batch, Trainer
 
 if TYPE_CHECKING:
     import torch
@@ -18,118 +19,78 @@ PROBE_ROWS = 8
 """Rows that the guards measure on."""
 
 
-def probe_batch(trainer: Trainer, *, num_rows: int = PROBE_ROWS) -> dict[str, Any]:
+def probe_batch(trainer: Trainer, *, num_rows: int = PROBE_ROWS) -> Batch:
     """Collate the trainer's first rows as it would itself, on its device."""
     rows = [trainer.train_dataset[row] for row in range(min(num_rows, len(trainer.train_dataset)))]
-    batch: dict[str, Any] = trainer._prepare_inputs(trainer.data_collator(rows))
+    batch = trainer.prepare(trainer.data_collator(rows))
     batch.pop("row")
     return batch
 
 
-def last_targets(batch: Mapping[str, Any]) -> list[int]:
-    """Return the last token of every row of a collated batch that the loss sees."""
-    ids = batch["input_ids"]
+def last_targets(batch: Batch, *, compared: int, branches: int) -> list[int]:
+    """Return the last token of every row of a collated batch that the loss sees.
+
+    Args:
+        batch: Whose rows come one branch after the other.
+        compared: Of how many branches; the first ones.
+        branches: How many there are.
+    """
+    ids = batch["input_ids"][: len(batch["input_ids"]) * compared // branches]
     seen = batch["labels"] != IGNORED if "labels" in batch else batch["completion_mask"] == 1
-    last = [row.nonzero().max() for row in seen]
-    return [int(ids[row, position]) for row, position in enumerate(last)]
+    last = [int(row.nonzero().max()) for row in seen[: len(ids)]]
+    return [int(row[position]) for row, position in zip(ids, last, strict=True)]
 
 
 def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, PairLogps]:
-    """Measure a DPO trainer's own loss, and log-probabilities, on the probe.
+    """Measure a preference trainer's own loss, and log-probabilities, on the probe.
 
     Args:
-        trainer: A DPO trainer before its first step.
+        trainer: Before its first step; its reference is the model that it starts from.
         training: Whether the model is put into training mode, as in a step.
     """
     import torch
 
-    batch, model = probe_batch(trainer), trainer.model
+    batch, model, ahead = probe_batch(trainer), trainer.model, trainer.has_references
     model.train(training)
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
-    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
-    inputs |= {"labels": labels, "fused_lm_head": True}
-    with torch.no_grad(), torch.random.fork_rng(), trainer.accelerator.autocast():
-        if trainer.precompute_ref_logps:
-            live = trainer.compute_ref_log_probs(model, batch)
-            batch["ref_chosen_logps"], batch["ref_rejected_logps"] = live
-        loss = trainer.compute_loss(model, batch).item()
-        policy = model(**inputs).log_probs
-        with adapter_off(model):
-            reference = (trainer.ref_model or model)(**inputs).log_probs
-    for figures in trainer._metrics.values():
-        figures.clear()
-    chosen, rejected = _halves(policy.sum(1))
-    ref_chosen, ref_rejected = _halves(reference.sum(1))
-    chosen_tokens, rejected_tokens = _halves((labels[:, 1:] != IGNORED).sum(1))
-    return loss, PairLogps(
-        chosen=chosen,
-        rejected=rejected,
-        ref_chosen=ref_chosen,
-        ref_rejected=ref_rejected,
-        chosen_tokens=chosen_tokens,
-        rejected_tokens=rejected_tokens,
-        chosen_nll=float(-chosen.sum() / chosen_tokens.sum()),
-    )
+    trainer.has_references = False  # asked now
+    with torch.no_grad(), torch.random.fork_rng(), trainer.autocast():
+        loss = float(trainer.compute_loss(model, batch))
+        said, _ = trainer.read(model, batch)
+    trainer.has_references = ahead
+    return loss, said
 
 
-def reference_difference(trainer: Trainer) -> float:
-    """Compare the reference's log-probabilities in a DPO trainer's rows with computed ones.
-
-    Returns:
-        The largest difference on the probe, relative to the sum (at least 1).
-    """
-    batch = probe_batch(trainer)
-    kept = [batch["ref_chosen_logps"], batch["ref_rejected_logps"]]
-    was_training = trainer.model.training
-    trainer.model.eval()
-    live = trainer.compute_ref_log_probs(trainer.model, batch)
-    trainer.model.train(was_training)
-    return max(
-        float(((ours - theirs).abs() / theirs.abs().clamp_min(1)).max())
-        for ours, theirs in zip(kept, live, strict=True)
-    )
-
-
-def target_log_probs(trainer: Trainer, batch: Mapping[str, Any]) -> torch.Tensor:
-    """Return the (R, T-1) log-probabilities of a collated batch's targets, 0 elsewhere."""
-    import torch
-
-    seen = batch.get("completion_mask", batch["attention_mask"])
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    inputs["labels"] = batch.get("labels", batch["input_ids"].masked_fill(seen == 0, IGNORED))
-    with torch.no_grad(), trainer.accelerator.autocast():
-        outputs = trainer.model(**inputs, use_cache=False, fused_lm_head=True)
-    found: torch.Tensor = outputs.log_probs.float()
-    return found
-
-
-def adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
-    """Switch a model's adapter off, if it has one."""
-    has_adapter = hasattr(model, "peft_config")
-    return model.disable_adapter() if has_adapter else nullcontext()
-
-
-def _halves(values: torch.Tensor) -> Iterator[Any]:
-    """Split a (2B,) tensor into chosen and rejected."""
-    return (half.double().cpu().numpy() for half in values.chunk(2))
-
-
-def dropout_difference(model: PreTrainedModel, batch: Mapping[str, Any]) -> float:
-    """Return the largest difference of logits between two passes in training mode, adapter off.
+def dropout_difference(model: Any, batch: Batch, *, adapter: bool = False) -> float:  # noqa: ANN401
+    """Return the largest difference of logits between two passes in training mode.
 
     Args:
         model: On the batch's device.
         batch: `input_ids` (B, T), and `attention_mask` (B, T) unless it is one packed row.
+        adapter: Whether the adapter, made to have an effect, takes part; else it is off.
     """
     import torch
 
     inputs = {key: batch[key][:2] for key in ("input_ids", "attention_mask") if key in batch}
     was_training = model.training
     model.train()
-    with torch.no_grad(), torch.random.fork_rng(), adapter_off(model):
+    without = nullcontext() if adapter else adapter_off(model)
+    with torch.no_grad(), torch.random.fork_rng(), without, _adapter_felt(model):
         first, second = (model(**inputs).logits for _ in range(2))
     model.train(was_training)
     return float((first - second).abs().max())
+
+
+@contextmanager
+def _adapter_felt(model: Any) -> Iterator[None]:  # noqa: ANN401
+    """Fill the half of a fresh adapter that is zero, so that what it is fed changes something."""
+    zeros = [p for n, p in model.named_parameters() if "lora_B" in n and not bool(p.any())]
+    for parameter in zeros:
+        parameter.fill_(0.01)
+    try:
+        yield
+    finally:
+        for parameter in zeros:
+            parameter.zero_()
 
 
 def packing_difference(

@@ -6,10 +6,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.methods import method_of
 from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
-from alignstudy.methods.dpo import DPOSettings
-from alignstudy.methods.reward_model import RewardModelSettings
-from alignstudy.methods.sft import SFTSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,18 +40,22 @@ def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
 
 
 def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32") -> dict[str, Any]:
-    """Return what transformers' TrainingArguments is to be made with, for any method.
+    """Return what the trainer's configuration is to be made with.
 
     The trainer is given an update's rows as one batch, which our step cuts into micro-batches;
     packed rows, which it doesn't cut, as the settings say.
     `logging_steps` is 1: our metrics file thins the lines itself, so that a run that was
     interrupted between two logged steps has the same file as one that wasn't.
     """
-    settings = job.settings
+    settings, method = job.settings, method_of(job.settings)
     num_steps = planned_steps(settings, num_rows)
-    sizes = ("per_device_train_batch_size", "gradient_accumulation_steps")
-    packing = getattr(settings, "packing", False)
-    packed = {name: getattr(settings, name) for name in sizes if packing}
+    sizes = {
+        "per_device_train_batch_size": settings.effective_batch_size,
+        "gradient_accumulation_steps": 1,
+    }
+    if method.packs:
+        sizes = {name: getattr(settings, name) for name in sizes}
+    own = {"packing": method.packs, "router_aux_loss_coef": settings.router_aux_loss_coef}
     return {
         "output_dir": str(job.work),
         "num_train_epochs": settings.num_train_epochs,
@@ -63,9 +65,6 @@ def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32")
         "warmup_steps": settings.warmup_steps,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "per_device_train_batch_size": settings.effective_batch_size,
-        "gradient_accumulation_steps": 1,
-        **packed,
         "max_length": settings.max_length,
         "save_strategy": "steps",
         "save_steps": checkpoint_interval(settings, num_steps),
@@ -73,9 +72,14 @@ def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32")
         "data_seed": job.seed,
         "use_cpu": job.device == "cpu",
         "bf16": precision == "bf16",
+        **sizes,
         **_FIXED,
+        **(_CLASSIFIER if method.trains == "classifier" else _LANGUAGE_MODEL | own),
     }
 
+
+_LANGUAGE_MODEL: dict[str, Any] = {"packing_strategy": "bfd", "padding_free": False}
+_CLASSIFIER: dict[str, Any] = {"disable_dropout": False}
 
 _FIXED: dict[str, Any] = {
     "optim": "adamw_torch_fused",
@@ -96,39 +100,6 @@ _FIXED: dict[str, Any] = {
     "remove_unused_columns": False,
     "auto_find_batch_size": False,
 }
-
-
-def method_arguments(settings: TrainingSettings, *, references_ahead: bool) -> dict[str, Any]:
-    """Return what the method's own TRL config takes beyond `training_arguments`.
-
-    Args:
-        settings: The method's.
-        references_ahead: Whether DPO reads the reference's log-probabilities from its rows.
-    """
-    if isinstance(settings, DPOSettings):
-        return {
-            "beta": settings.beta,
-            "loss_type": list(settings.loss_type),
-            "loss_weights": list(settings.loss_weights) if settings.loss_weights else None,
-            "label_smoothing": settings.label_smoothing,
-            "ld_alpha": settings.ld_alpha,
-            "f_divergence_type": settings.f_divergence_type,
-            "f_alpha_divergence_coef": settings.f_alpha_divergence_coef,
-            "discopop_tau": settings.discopop_tau,
-            "disable_dropout": False,
-            "padding_free": False,
-            "precompute_ref_log_probs": references_ahead,
-            "sync_ref_model": False,
-            "use_weighting": False,
-            "truncation_mode": "keep_start",
-        }
-    if isinstance(settings, RewardModelSettings):
-        return {
-            "center_rewards_coefficient": settings.center_rewards_coefficient,
-            "disable_dropout": False,
-        }
-    packing = isinstance(settings, SFTSettings) and settings.packing
-    return {"packing": packing, "packing_strategy": "bfd", "padding_free": False}
 
 
 def check_target_modules(lora: LoRASettings, model: PreTrainedModel) -> None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.methods.base import Trainer, TrainJob
+from alignstudy.methods import method_of
+from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.encode import Encoded
-from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.guards.checks import references_are_fresh
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
-from alignstudy.methods.guards.probes import PROBE_ROWS, adapter_off, target_log_probs
+from alignstudy.methods.guards.probes import PROBE_ROWS
 from alignstudy.methods.loop.arguments import check_target_modules
 from alignstudy.methods.reference.cache import Reference, References, reference_logps
-from alignstudy.methods.reward_model import RewardModelSettings
+from alignstudy.methods.scoring.reading import adapter_off, response_sums
+from alignstudy.methods.trainer import Trainer
 from alignstudy.methods.weights.initial import (
     has_weights,
     initial_causal_lm,
@@ -27,12 +29,14 @@ from alignstudy.methods.weights.initial import (
 )
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.load import load_causal_lm
+from alignstudy.models.tokenizers import padding_id
 from alignstudy.progress import SILENT
 from alignstudy.records import GuardOutcome, Weights
 from alignstudy.runtime.device import context_length, device_name
 from alignstudy.version import __version__
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -66,13 +70,9 @@ def settle_precision(
     wanted = pick_precision(job.settings.precision, job.device)
     if wanted == "fp32":
         return wanted, None
-    first = replace(  # what was counted was counted of all
-        encoded,
-        columns={name: values[:PROBE_ROWS] for name, values in encoded.columns.items()},
-        row_ids=encoded.row_ids[:PROBE_ROWS],
-        truncated=encoded.truncated[:PROBE_ROWS],
-    )
-    probe = replace(job, references=None, progress=SILENT)
+    first = encoded.rows(range(min(PROBE_ROWS, len(encoded.row_ids))))
+    settings = job.settings.model_copy(update={"max_steps": None, "num_train_epochs": 1})
+    probe = replace(job, settings=settings, references=None, progress=SILENT)
     trainer = assemble(probe, first, tokenizer, precision="fp32").trainer
     outcome = precision_gate(trainer, job.settings.precision)
     del trainer
@@ -104,16 +104,18 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.scoring.layout_check import settle_layout
+    from alignstudy.methods.scoring.layout_check import settle_route
 
     set_seed(job.seed)
     model, note = load_initial(job)
     # The reference is asked once for every pair, before the first step; but not where an adapter is
     # trained with the model's own dropout kept: there the published way asks a reference that is
     # noised in every step. A reference of full weights never is.
-    lora = job.settings.lora is not None
-    ahead = isinstance(job.settings, DPOSettings) and not (lora and is_noisy(model.config))
-    if ahead and has_weights(job.parent):
+    compares = method_of(job.settings).reference != "none"
+    own = job.reference is None
+    live = own and job.settings.lora is not None and is_noisy(model.config)
+    ahead = compares and not live
+    if ahead and own and has_weights(job.parent):
         _check_parent(job, model)
     set_seed(job.seed)
     trainer = _trl.build(
@@ -121,21 +123,19 @@ def assemble(
     )
     notes: tuple[str, ...] = (note,) if note else ()
     checked: tuple[GuardOutcome, ...] = ()
-    if trainer.lean is not None:
-        checked, why = settle_layout(trainer, precision=precision)
+    if trainer.route is not None:
+        checked, why = settle_route(trainer, precision=precision)
         notes += why
     references = None
     if ahead:
-        references = _computed_references(job, trainer, encoded, tokenizer, precision)
-        for name in ("chosen", "rejected"):
-            column = list(getattr(references, name))
-            trainer.train_dataset = trainer.train_dataset.add_column(f"ref_{name}_logps", column)
+        references, fresh = _add_references(job, trainer, encoded, tokenizer, precision)
+        checked += (fresh,)
     return Assembled(trainer=trainer, references=references, checked=checked, notes=notes)
 
 
 def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
     """Load what a job trains, with a note on where its weights are from; see `initial`."""
-    classifier = isinstance(job.settings, RewardModelSettings)
+    classifier = method_of(job.settings).trains == "classifier"
     load = initial_classifier if classifier else initial_causal_lm
     model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
     length, context = job.settings.max_length, context_length(model.config)
@@ -167,50 +167,111 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
             )
 
 
-def _computed_references(
+def _add_references(
     job: TrainJob,
     trainer: Trainer,
     encoded: Encoded,
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
+) -> tuple[References, GuardOutcome]:
+    """Compute the values of the pairs that updates will see, or read the kept ones, into the rows.
+
+    The others have none (not a number), so that nothing could be learnt from them unseen.
+
+    Raises:
+        GuardError: If kept values are not those that the reference gives.
+    """
+    from alignstudy.methods.loop import trl_adapter as _trl
+
+    branches, seen = trainer.method.branches, _trl.rows_seen(trainer)
+    numbers = range(len(encoded.row_ids)) if seen is None else sorted(set(seen))
+    model: Any = trainer.model
+    if job.reference is not None:
+        model = load_causal_lm(Weights(folder=job.reference), device=job.device, dropout=0.0)
+        model = _trl.reference_model(trainer, model)
+    references = _computed(
+        job, trainer, model, encoded.rows(numbers), branches, padding_id(tokenizer), precision
+    )
+    for branch, values in references.sums.items():
+        column = [float("nan")] * len(encoded.row_ids)
+        for number, value in zip(numbers, values, strict=True):
+            column[number] = value
+        trainer.train_dataset = trainer.train_dataset.add_column(f"ref_{branch}_logps", column)
+    apart = _difference(trainer, model, numbers[:PROBE_ROWS])
+    return references, references_are_fresh(apart, precision=precision)
+
+
+def _difference(trainer: Trainer, model: Any, numbers: Sequence[int]) -> float:  # noqa: ANN401
+    """Return the largest difference of kept sums from computed ones, relative (to at least 1)."""
+    import torch
+
+    batch = trainer.prepare(trainer.data_collator([trainer.train_dataset[n] for n in numbers]))
+    each = len(numbers)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), trainer.autocast(), adapter_off(model):
+        found = trainer.log_probs(model, batch).float()
+    model.train(was_training)
+    compared = {name: value[: 2 * each] for name, value in batch.items() if value.dim() == 2}
+    alpha = getattr(trainer.method.settings, "ld_alpha", None)
+    live = response_sums(found[: 2 * each], compared, alpha)
+    live = torch.cat([live, found[2 * each :].sum(1)])
+    kept = torch.cat([batch[f"ref_{branch}_logps"] for branch in trainer.method.branches])
+    return float(((live - kept).abs() / kept.abs().clamp_min(1)).max())
+
+
+def _computed(
+    job: TrainJob,
+    trainer: Trainer,
+    model: Any,  # noqa: ANN401
+    encoded: Encoded,
+    branches: Sequence[str],
+    pad_token_id: int,
+    precision: Precision,
 ) -> References:
     """Compute every pair's values by the model as it is before training, or read the kept ones."""
     import torch
 
-    assert isinstance(job.settings, DPOSettings)
     backends: Any = torch.backends
-    filed = has_weights(job.parent)
-    config = job.parent / "config.json"
+    folder = job.reference or job.parent
+    filed = has_weights(folder)
+    config = folder / "config.json"
     identity = {  # all that a log-probability depends on beside the tokens
-        "weights": weights_digest(job.parent) if filed else "",
+        "weights": weights_digest(folder) if filed else "",
         "config": hashlib.sha256(config.read_bytes()).hexdigest(),
         "precision": precision,
         "device": job.device if job.device == "cpu" else device_name(job.device),
         "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "kernels": str(backends.mkldnn.matmul.fp32_precision),
-        "layout": str(trainer.lean),
+        "route": str(trainer.route),
         "attention": str(trainer.model.config._attn_implementation),
         "alignstudy": __version__,
         "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
     }
+
+    def log_probs(batch: Mapping[str, Tensor]) -> Tensor:
+        with torch.no_grad(), trainer.autocast():
+            return trainer.log_probs(model, batch).float()
+
     reference = Reference(
-        log_probs=partial(target_log_probs, trainer),
+        log_probs=log_probs,
         identity=json.dumps(identity, sort_keys=True),
-        pad_token_id=int(tokenizer.pad_token_id),
+        pad_token_id=pad_token_id,
         device=job.device,
         rows_at_once=1 if job.device == "cpu" else 16,
     )
-    was_training = trainer.model.training
-    trainer.model.eval()
+    was_training = model.training
+    model.eval()
     try:
-        with adapter_off(trainer.model):  # once: PEFT looks through all layers each time
+        with adapter_off(model):  # once: PEFT looks through all layers each time
             return reference_logps(
                 reference,
                 encoded,
+                branches,
                 path=job.references if filed else None,  # drawn weights have no digest
-                ld_alpha=job.settings.ld_alpha,
+                ld_alpha=getattr(job.settings, "ld_alpha", None),
                 progress=job.progress,
                 should_stop=job.should_stop,
             )
     finally:
-        trainer.model.train(was_training)
+        model.train(was_training)

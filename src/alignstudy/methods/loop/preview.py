@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import Literal
 
+from alignstudy.methods import method_of
 from alignstudy.methods.base import PreviewExample, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.loop.train import encode, tokenizer_guards
-from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.models.tokenizers import load_tokenizer
 
 NUM_EXAMPLES = 3
@@ -34,20 +32,18 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     if getattr(settings, "packing", False):
         settings = settings.model_copy(update={"packing": False})
     encoded = encode(replace(job, settings=settings), tokenizer)
-    rows = _trl.rows_as_dataset(settings, encoded).select(
+    method = method_of(settings)
+    rows = _trl.rows_as_dataset(method, encoded).select(
         range(min(NUM_EXAMPLES, len(encoded.row_ids)))
     )
-    batch = _trl.collator(settings, tokenizer)(list(rows))
-    parts: list[Literal["text", "chosen", "rejected"]] = ["text"]
-    if isinstance(settings, DPOSettings | RewardModelSettings):
-        parts = ["chosen", "rejected"]
+    batch = _trl.collator(method, tokenizer)(list(rows))
     if "labels" in batch:
         seen = batch["labels"] != IGNORED
         seen[:, 0] = False  # a label at the first place is never a target: nothing comes before it
     else:
-        seen = batch.get("completion_mask", batch["attention_mask"]).bool()
+        seen = batch["completion_mask"].bool()
     examples = []
-    for row, (number, part) in product(range(len(rows)), enumerate(parts)):
+    for row, (number, part) in product(range(len(rows)), enumerate(method.branches)):
         at = number * len(rows) + row
         length = int(batch["attention_mask"][at].sum())
         ids = batch["input_ids"][at, :length].tolist()

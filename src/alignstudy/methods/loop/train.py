@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
-from alignstudy.methods.base import METRICS_FILE, Trainer, TrainJob, TrainResult, WorkDone
-from alignstudy.methods.batches.encode import (
-    Encoded,
-    encode_judgements,
-    encode_preferences,
-    encode_responses,
-    encode_texts,
-)
-from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods import method_of
+from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult, WorkDone
+from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.precision import Precision
@@ -29,14 +23,10 @@ from alignstudy.methods.guards.probes import (
     last_targets,
     packing_difference,
     probe_batch,
-    reference_difference,
 )
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
-from alignstudy.methods.pretrain import PretrainSettings
-from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
-from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.weights.save import save_trained
 from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
 from alignstudy.records import GuardOutcome
@@ -60,6 +50,7 @@ _METRIC_NAMES = {
     "margin": "score_margin",
     "mean_reward": "mean_score",
     "mean_token_accuracy": "token_accuracy",
+    "kl": "kl_estimate",
 }
 """The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
 _AT_THE_STEP = {"learning_rate", "grad_norm"}
@@ -93,7 +84,8 @@ def train(job: TrainJob) -> TrainResult:
     trainer, references = ready.trainer, ready.references
     state, tally = trainer.state, trainer.tally
     # A reference that wasn't asked beforehand was asked in every step.
-    live = trainer.rows_read if getattr(trainer, "precompute_ref_logps", None) is False else 0
+    asked = trainer.method.reference != "none" and not trainer.has_references
+    live = trainer.rows_read if asked else 0
     write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
@@ -101,7 +93,7 @@ def train(job: TrainJob) -> TrainResult:
     return TrainResult(
         steps=state.global_step,
         epochs=float(state.epoch),
-        num_tokens=int(trainer._total_train_tokens),
+        num_tokens=trainer.tokens_read,
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=tuple(outcomes),
@@ -137,26 +129,8 @@ def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: in
 
 
 def encode(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> Encoded:
-    """Encode a job's rows as its method wants them.
-
-    Raises:
-        GuardError: If a prompt doesn't end in the cue.
-        DataError: If a rejected response is missing, or no row is left.
-    """
-    settings, rows, length = job.settings, job.rows, job.settings.max_length
-    if isinstance(settings, PretrainSettings):
-        texts = [(row.id, row.text) for row in rows]  # type: ignore[union-attr]
-        return encode_texts(texts, tokenizer, max_length=length)
-    pairs: Sequence[Any] = rows
-    if isinstance(settings, DPOSettings):
-        return encode_preferences(pairs, tokenizer, max_length=length)
-    if isinstance(settings, RewardModelSettings):
-        shown = [(row.id, *judge_texts(row, settings.prompt_form)) for row in pairs]
-        return encode_judgements(shown, tokenizer, max_length=length)
-    if isinstance(settings, SFTSettings) and settings.loss_on == "response":
-        return encode_responses(pairs, tokenizer, max_length=length)
-    dialogues = [(row.id, row.prompt + row.chosen) for row in pairs]
-    return encode_texts(dialogues, tokenizer, max_length=length)
+    """Encode a job's rows as its method wants them; see `Method.encode`."""
+    return method_of(job.settings).encode(job.rows, tokenizer)
 
 
 def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple[GuardOutcome, ...]:
@@ -166,7 +140,7 @@ def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple
         GuardError: If it can't mark an end, or (a language model's) marks it unasked.
     """
     padding = guards.padding_is_not_end(tokenizer)
-    if isinstance(job.settings, RewardModelSettings):
+    if method_of(job.settings).trains == "classifier":
         return (padding,)
     return padding, text_stays_open(tokenizer)
 
@@ -174,12 +148,13 @@ def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple
 def _check_packing(
     job: TrainJob, tokenizer: PreTrainedTokenizerBase, encoded: Encoded
 ) -> tuple[GuardOutcome, ...]:
-    if not (isinstance(job.settings, SFTSettings) and job.settings.packing):
+    method = method_of(job.settings)
+    if not method.packs:
         return ()
     documents = [ids[:32] for ids in (encoded.columns["input_ids"] * 2)[:2]]
     from alignstudy.methods.loop import trl_adapter as _trl
 
-    collate = _trl.collator(job.settings, tokenizer)
+    collate = _trl.collator(method, tokenizer)
     model, _ = load_initial(job)
     difference = packing_difference(model, documents, collate=collate)
     return (guards.documents_are_kept_apart(difference, architecture=type(model).__name__),)
@@ -189,42 +164,34 @@ def _measure(
     job: TrainJob, ready: Assembled, encoded: Encoded, precision: Precision, end: int
 ) -> Iterator[GuardOutcome]:
     """Yield what the guards measure on the built trainer; raise where one refuses."""
-    settings, trainer = job.settings, ready.trainer
+    settings, trainer, method = job.settings, ready.trainer, ready.trainer.method
     batch = probe_batch(trainer)
-    preferences = isinstance(settings, DPOSettings | RewardModelSettings)
-    if settings.dropout == "off" or preferences:
-        difference = dropout_difference(trainer.model, batch)
+    if settings.dropout == "off" or method.rows == "pairs":
+        silent = settings.lora is not None and settings.lora_dropout == 0
+        difference = dropout_difference(trainer.model, batch, adapter=silent)
         yield guards.dropout_is_off(difference, kept=settings.dropout == "keep")
-    if not isinstance(settings, RewardModelSettings):
-        packed = getattr(settings, "packing", False)
-        last = [labels[-1] for labels in encoded.columns["labels"]] if packed else None
-        last = last or last_targets(batch)
-        copies = 2 if "chosen_ids" in encoded.columns else 1  # all chosen before all rejected
-        first = slice(len(last) // copies)
-        cut, ids = encoded.truncated[first] * copies, encoded.row_ids[first] * copies
+    if method.trains == "causal_lm":
+        last = [labels[-1] for labels in encoded.columns["labels"]] if method.packs else None
+        compared = min(2, len(method.branches))  # the first of a row's texts are learnt from
+        last = last or last_targets(batch, compared=compared, branches=len(method.branches))
+        first = slice(len(last) // compared)
+        cut, ids = encoded.truncated[first] * compared, encoded.row_ids[first] * compared
         yield guards.end_is_learnt(last, truncated=cut, row_ids=ids, end=end)
-    if isinstance(settings, DPOSettings) or getattr(settings, "loss_on", "") == "response":
-        yield guards.cue_is_shared(encoded.counts)
-    if isinstance(settings, DPOSettings):
-        loss, logps = first_preferences(trainer, training=settings.dropout == "off")
+    yield from method.guards(encoded.counts)
+    if method.reference != "none" and job.reference is None:
+        loss, said = first_preferences(trainer, training=settings.dropout == "off")
         yield guards.reference_is_parent(
-            loss,
-            logps,
-            names=settings.loss_type,
-            weights=settings.loss_weights,
-            options=settings.options,
+            loss, said, objective=trainer.objective.loss, beta=method.settings.beta
         )
-    if ready.references is not None:
-        yield guards.references_are_fresh(reference_difference(trainer), precision=precision)
 
 
-def _run(job: TrainJob, trainer: Trainer, found: checkpoints.Checkpoint | None) -> float:
+def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
     """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 
-    from alignstudy.methods.loop.trl_adapter import ProgressAndCheckpointCallback
+    from alignstudy.methods.loop.callback import ProgressAndCheckpointCallback
 
-    trainer._total_train_tokens = found.num_tokens if found else 0
+    trainer.tokens_read = found.num_tokens if found else 0
     conductor = ProgressAndCheckpointCallback(
         job, trainer, seconds_before=found.seconds if found else 0.0
     )

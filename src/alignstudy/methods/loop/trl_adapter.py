@@ -1,13 +1,14 @@
-"""The one file that knows TRL: builds its trainers, and measures on them for the guards.
+"""The one file that knows TRL: builds its trainers, which run the loop.
 
-TRL computes losses and runs the loop. Encoding, truncation, checkpoints, files and messages are
-ours: its own would drop rows silently, phone home at construction and write model cards.
+Objectives, encoding, truncation, checkpoints, files and messages are ours: its own would drop rows
+silently, phone home at construction and write model cards. Whatever is private in TRL or
+transformers is used here and nowhere else.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,30 +20,25 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
 )
-from trl import (
-    DPOConfig,
-    DPOTrainer,
-    RewardConfig,
-    RewardTrainer,
-    SFTConfig,
-    SFTTrainer,
-    pack_dataset,
-)
-from trl.trainer.dpo_trainer import DataCollatorForPreference as DPOCollator
-from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
+from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollator
+from trl.trainer.utils import add_fused_lm_head
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.base import Trainer, TrainingSettings, TrainJob
+from alignstudy.methods import method_of
+from alignstudy.methods.base import TrainJob
+from alignstudy.methods.batches.collate import PairCollator
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
-from alignstudy.methods.loop.arguments import method_arguments, training_arguments
-from alignstudy.methods.loop.updates import MicroBatching, enable_shared_prefixes
+from alignstudy.methods.loop.arguments import training_arguments
+from alignstudy.methods.loop.readers import ReadsScores, ReadsTexts
+from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
+from alignstudy.methods.method import Method
+from alignstudy.methods.scoring.shared_forward import Tally, install
+from alignstudy.methods.trainer import Batch, Trainer
+from alignstudy.models.tokenizers import padding_id
 
 
 class GuardedTrainer(MicroBatching):
@@ -50,6 +46,36 @@ class GuardedTrainer(MicroBatching):
 
     row_ids: tuple[str, ...] = ()
     lengths: tuple[int, ...] | None = None
+    has_references = False
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Move a collated batch to the trainer's device."""
+        moved: Batch = self._prepare_inputs(batch)  # type: ignore[attr-defined]
+        return moved
+
+    def autocast(self) -> Any:  # noqa: ANN401
+        """Compute in the precision of training."""
+        return self.accelerator.autocast()  # type: ignore[attr-defined]
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens that training read, of earlier runs of the job too; TRL's count."""
+        return int(self._total_train_tokens)
+
+    @tokens_read.setter
+    def tokens_read(self, number: int) -> None:
+        self._total_train_tokens = number
+
+    def log_step(self, figures: dict[str, float]) -> None:
+        """Have a step's figures logged with its loss."""
+        if self.state.global_step == 0 and self.has_references:  # type: ignore[attr-defined]
+            # The policy starts as its reference, whose values were computed in another batch: a
+            # margin is then 1e-7 to one side or the other, not 0, and would count as won or lost.
+            figures = {n: 0.0 if n == "rewards/accuracies" else v for n, v in figures.items()}
+        reported = self._metrics["train"]  # type: ignore[attr-defined]
+        for name, value in figures.items():
+            reported[name].append(value)
+        reported["num_tokens"] = [self.tokens_read]
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:  # noqa: ANN401
         return dataset
@@ -98,39 +124,17 @@ class GuardedTrainer(MicroBatching):
         )
 
 
-class _SFT(GuardedTrainer, SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, watched."""
+class _LM(ReadsTexts, GuardedTrainer, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer of language models, with the method's own objective."""
 
 
-class _DPO(GuardedTrainer, DPOTrainer):  # type: ignore[misc]
-    """TRL's trainer, watched."""
-
-    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401
-        """Leave the rows as they are: they are given what is computed or kept of the reference."""
-        return dataset
-
-    def compute_loss(self, *given: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
-        """Compute the loss; at the first step, where all margins are rounding, no pair is won.
-
-        The policy starts as its reference, whose values were computed in other company: a margin
-        is then 1e-7 to one side or the other, not 0, and would count as won or lost.
-        """
-        loss: torch.Tensor = super().compute_loss(*given, **named)
-        reported = self._metrics["train" if self.model.training else "eval"]
-        if self.state.global_step == 0 and self.precompute_ref_logps:
-            reported["rewards/accuracies"][-1] = 0.0
-        return loss
-
-
-class _Reward(GuardedTrainer, RewardTrainer):  # type: ignore[misc]
-    """TRL's trainer, watched."""
+class _Classifier(ReadsScores, GuardedTrainer, RewardTrainer):  # type: ignore[misc]
+    """TRL's trainer of classifiers, with the method's own objective."""
 
 
 _TRAINERS: dict[str, tuple[Any, Any]] = {
-    "pretrain": (_SFT, SFTConfig),
-    "sft": (_SFT, SFTConfig),
-    "dpo": (_DPO, DPOConfig),
-    "reward_model": (_Reward, RewardConfig),
+    "causal_lm": (_LM, SFTConfig),
+    "classifier": (_Classifier, RewardConfig),
 }
 
 
@@ -148,77 +152,24 @@ class _KeepingRows:
         return {**batch, "row": torch.tensor(list(dict.fromkeys(rows)))}
 
 
-SAVE_SECONDS = 20.0
-"""Least seconds between checkpoints whose number of steps the settings leave to us: so much is lost
-by a kill, and a training of seconds doesn't spend a tenth of them on files that nobody reads."""
-
-
-class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
-    """Between steps: reports progress, seals checkpoints, stops when asked to."""
-
-    def __init__(self, job: TrainJob, trainer: Trainer, *, seconds_before: float) -> None:
-        self._job, self._trainer, self.stopped = job, trainer, False
-        self._seconds_before, self._started = seconds_before, time.monotonic()
-        self._saved = self._started
-        self._tokens_before = trainer._total_train_tokens
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in training, earlier runs of the same job included."""
-        return self._seconds_before + time.monotonic() - self._started
-
-    def on_log(self, *given: Any, logs: dict[str, float], **_: Any) -> None:  # noqa: ANN401
-        """Report the progress of one step."""
-        if "loss" in logs:
-            tokens = self._trainer._total_train_tokens - self._tokens_before
-            rate = tokens / max(time.monotonic() - self._started, 1e-9)
-            self._job.progress.advance(1, loss=logs["loss"], tokens_per_second=rate)
-
-    def on_step_end(self, _: Any, __: TrainerState, control: TrainerControl, **___: Any) -> None:  # noqa: ANN401
-        """Stop in good order when asked to; leave out a checkpoint that comes too soon."""
-        if self._job.should_stop():
-            self.stopped = True
-            control.should_save = control.should_training_stop = True
-        elif self._job.settings.save_steps is None:
-            soon = time.monotonic() - self._saved < SAVE_SECONDS
-            control.should_save = control.should_save and not soon
-
-    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Seal the checkpoint that was just written, and drop the oldest; none beyond the end."""
-        if state.global_step > args.max_steps:
-            return
-        checkpoints.seal(
-            Path(args.output_dir) / f"checkpoint-{state.global_step}",
-            digest=self._job.digest,
-            step=state.global_step,
-            num_tokens=self._trainer._total_train_tokens,
-            seconds=self.seconds,
-        )
-        checkpoints.rotate(Path(args.output_dir))
-        self._saved = time.monotonic()
-
-
-def collator(settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
+def collator(method: Method[Any], tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
     """Return the collator that training uses: padding, and what the loss sees."""
-    pad, method = tokenizer.pad_token_id, settings.method
-    if method == "dpo":
-        return _KeepingRows(DPOCollator(pad_token_id=pad, max_length=settings.max_length))
-    if method == "reward_model":
-        return _KeepingRows(RewardCollator(pad_token_id=pad))
-    packing = getattr(settings, "packing", False)
-    return _KeepingRows(SFTCollator(pad_token_id=pad, padding_free=packing))
+    pad_token_id = padding_id(tokenizer)
+    if len(method.branches) > 1:
+        return _KeepingRows(PairCollator(method.branches, pad_token_id))
+    return _KeepingRows(SFTCollator(pad_token_id=pad_token_id, padding_free=method.packs))
 
 
-def rows_as_dataset(settings: TrainingSettings, encoded: Encoded) -> datasets.Dataset:
-    """Make the data set that the trainer reads, rows packed if the settings say so."""
+def rows_as_dataset(method: Method[Any], encoded: Encoded) -> datasets.Dataset:
+    """Make the data set that the trainer reads, rows packed if the method packs."""
     datasets.disable_progress_bars()
-    if not getattr(settings, "packing", False):
+    if not method.packs:
         rows = list(range(len(encoded.row_ids)))
         return datasets.Dataset.from_dict({**encoded.columns, "row": rows})
     ids = encoded.columns["input_ids"]
     rows_a_token = [[row] * len(ids[row]) for row in range(len(ids))]
     unpacked = datasets.Dataset.from_dict({**encoded.columns, "row": rows_a_token})
-    return pack_dataset(unpacked, settings.max_length, "bfd")
+    return pack_dataset(unpacked, method.settings.max_length, "bfd")
 
 
 def build(
@@ -229,7 +180,7 @@ def build(
     tokenizer: PreTrainedTokenizerBase,
     precision: str = "fp32",
     references_ahead: bool = False,
-) -> Trainer:
+) -> Any:  # noqa: ANN401 - TRL's trainer, which is a `Trainer`
     """Build the trainer of a job; its work starts with `trainer.train(checkpoint or None)`.
 
     Args:
@@ -241,25 +192,55 @@ def build(
         references_ahead: Whether the reference's log-probabilities will be in the rows; else the
             model without its adapter is asked in every step.
     """
-    settings = job.settings
-    trainer_class, config_class = _TRAINERS[settings.method]
-    rows = rows_as_dataset(settings, encoded)
-    common = training_arguments(job, num_rows=len(rows), precision=precision)
-    args = config_class(**common, **method_arguments(settings, references_ahead=references_ahead))
+    settings, method = job.settings, method_of(job.settings)
+    trainer_class, config_class = _TRAINERS[method.trains]
+    rows = rows_as_dataset(method, encoded)
+    args = config_class(**training_arguments(job, num_rows=len(rows), precision=precision))
     if job.device != "cpu":
         args._n_gpu = 1  # one process, one GPU: TRL refuses nn.DataParallel
     extra: dict[str, Any] = {}
     if settings.lora is not None:
-        lora = settings.lora.model_dump() | {"target_modules": list(settings.lora.target_modules)}
+        lora = settings.lora.model_dump() | {
+            "target_modules": list(settings.lora.target_modules),
+            "lora_dropout": settings.lora_dropout,
+        }
         extra["peft_config"] = LoraConfig(**lora, bias="none", task_type="CAUSAL_LM")
     trainer = trainer_class(
-        model=model, args=args, train_dataset=rows, processing_class=tokenizer, **extra
+        model=model,
+        args=args,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        # Refused beside packing; without one, TRL writes a pad token into tokenizer and model.
+        data_collator=None if method.packs else collator(method, tokenizer),
+        **extra,
     )
-    trainer.data_collator = collator(settings, tokenizer)
-    trainer.row_ids = encoded.row_ids
+    trainer.data_collator = collator(method, tokenizer)
+    trainer.method, trainer.objective = method, method.objective
+    trainer.row_ids, trainer.has_references = encoded.row_ids, references_ahead
     if settings.group_by_length:
         columns = [values for name, values in encoded.columns.items() if name != "labels"]
         trainer.lengths = tuple(sum(map(len, row)) for row in zip(*columns, strict=True))
     trainer.remove_callback(PrinterCallback)
-    enable_shared_prefixes(trainer, job, model)
+    prepare_updates(trainer, job, model)
     return trainer
+
+
+def reference_model(trainer: Trainer, model: PreTrainedModel) -> PreTrainedModel:
+    """Make a model that is not trained score as a trainer's does."""
+    add_fused_lm_head(model, outputs=("log_probs",))
+    assert trainer.route is not None
+    own, pairs = trainer.model, trainer.route
+    base = own.get_base_model() if hasattr(own, "peft_config") else own
+    model.set_attn_implementation(base.config._attn_implementation)
+    install(model, pairs, tally=Tally())
+    return model
+
+
+def rows_seen(trainer: Any) -> list[int] | None:  # noqa: ANN401
+    """Return the rows that a trainer's updates will see, in order; None where they see all."""
+    loader = trainer.get_train_dataloader()
+    if trainer.args.max_steps >= len(loader):
+        return None
+    with torch.random.fork_rng():
+        batches = itertools.islice(iter(loader.batch_sampler), trainer.args.max_steps)
+        return [row for batch in batches for row in batch]

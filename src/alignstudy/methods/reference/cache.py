@@ -18,11 +18,11 @@ import numpy as np
 from alignstudy.errors import GuardError, InterruptedRunError
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.reference.values import (
-    TokenPair,
+    TokenRow,
     packed_values,
     padded_batch,
     pair_keys,
-    response_sums,
+    value_sums,
 )
 from alignstudy.models.batching import run_halving
 from alignstudy.progress import Progress
@@ -37,7 +37,7 @@ CHUNK = 64
 _KEYS_AT_ONCE = 4096
 """Values in memory at once while reading: a few MB."""
 
-Rows = Mapping[str, tuple[str, TokenPair]]
+Rows = Mapping[str, tuple[str, TokenRow]]
 """Id and tokens of each different row, by the key of its value."""
 
 
@@ -46,14 +46,12 @@ class References:
     """Log-probabilities of whole responses under the reference, one a row, in the rows' order.
 
     Attributes:
-        chosen: Sums over the chosen responses' tokens, in nats; float32 values.
-        rejected: The same of the rejected responses.
+        sums: By branch ("chosen", "rejected", ...), over its tokens, in nats; float32 values.
         computed: Pairs that went through the reference now; of rows with equal tokens one does.
         reused: Rows whose value had been kept, or was stored by another process meanwhile.
     """
 
-    chosen: tuple[float, ...]
-    rejected: tuple[float, ...]
+    sums: Mapping[str, tuple[float, ...]]
     computed: int
     reused: int
 
@@ -68,8 +66,8 @@ class Reference:
 
     Attributes:
         log_probs: Takes `input_ids`, `attention_mask`, `completion_mask`, shape
-            (2 pairs, positions), int64, chosen rows first, padded on the right; returns float32 of
-            shape (2 pairs, positions - 1), natural logarithms of the tokens' probabilities.
+            (responses, positions), int64, all chosen first, padded on the right; returns float32 of
+            shape (responses, positions - 1), natural logarithms of the tokens' probabilities.
         identity: All that a value depends on beside the tokens: hash of the weights, precision,
             kind of device, threads and route of its products, library versions.
         pad_token_id: What rows are padded with; no value depends on it.
@@ -83,12 +81,12 @@ class Reference:
     device: str
     rows_at_once: int
 
-    def keys(self, pairs: Sequence[TokenPair]) -> list[str]:
+    def keys(self, pairs: Sequence[TokenRow]) -> list[str]:
         """Name pairs by all that their values depend on."""
         company = "alone" if self.rows_at_once == 1 else "in batches"
         return pair_keys(pairs, f"{company} {self.identity}")
 
-    def values(self, rows: Sequence[tuple[str, TokenPair]]) -> list[bytes]:
+    def values(self, rows: Sequence[tuple[str, TokenRow]]) -> list[bytes]:
         """Compute the values of some rows, given as id and pair.
 
         Raises:
@@ -99,7 +97,7 @@ class Reference:
         pairs = [pair for _, pair in rows]
         padded = padded_batch(pairs, self.pad_token_id)
         logps = self.log_probs({name: part.to(self.device) for name, part in padded.items()})
-        expected = (2 * len(pairs), padded["input_ids"].shape[1] - 1)
+        expected = (len(padded["input_ids"]), padded["input_ids"].shape[1] - 1)
         if tuple(logps.shape) != expected or logps.dtype != torch.float32:
             seen = f"{logps.dtype} of shape {tuple(logps.shape)}"
             raise ValueError(f"log_probs gave {seen}, not float32 of shape {expected}")
@@ -118,6 +116,7 @@ class Reference:
 def reference_logps(
     reference: Reference,
     encoded: Encoded,
+    branches: Sequence[str] = ("chosen", "rejected"),
     *,
     path: Path | None,
     ld_alpha: float | None,
@@ -128,9 +127,10 @@ def reference_logps(
 
     Args:
         reference: What computes them.
-        encoded: Rows with `prompt_ids`, `chosen_ids` and `rejected_ids`, cut as trained on.
+        encoded: Rows with `prompt_ids` and `<branch>_ids`, cut as trained on.
+        branches: Names of the responses.
         path: Where values are kept, a file that studies and processes share; None: nowhere.
-        ld_alpha: See `response_sums`; kept values serve every weight.
+        ld_alpha: See `value_sums`; kept values serve every weight.
         progress: Advanced after every batch; a row whose value was kept counts at once.
         should_stop: Asked before every batch.
 
@@ -139,18 +139,18 @@ def reference_logps(
         InterruptedRunError: If `should_stop` said so; what was computed is kept.
         EnvironmentFault: If the file can't be used, or one pair doesn't fit into memory.
     """
-    names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    pairs = list(zip(*(encoded.columns[name] for name in names), strict=True))
+    names = ("prompt", *branches)
+    pairs = list(zip(*(encoded.columns[f"{name}_ids"] for name in names), strict=True))
     keys = reference.keys(pairs)
     rows = dict(zip(keys, zip(encoded.row_ids, pairs, strict=True), strict=True))
     file = KeyedFile(path, what="reference log-probabilities") if path else None
-    copies, sums = Counter(keys), dict[str, tuple[float, float]]()
+    copies, sums = Counter(keys), dict[str, tuple[float, ...]]()
     computed = reused = 0
     progress.start("reference", total=len(keys))
     try:
         for values, is_new in _values(reference, rows, copies, file, progress, should_stop):
             for key, value in values.items():
-                sums[key] = response_sums(value, rows[key][1], ld_alpha=ld_alpha)
+                sums[key] = value_sums(value, rows[key][1], ld_alpha=ld_alpha)
             if is_new:
                 computed += len(values)
             else:
@@ -166,8 +166,8 @@ def reference_logps(
             hint="run the same command again: it goes on from there",
             kept=f"those of {done} pairs" if file else "none of them",
         )
-    chosen, rejected = (tuple(sums[key][part] for key in keys) for part in (0, 1))
-    return References(chosen=chosen, rejected=rejected, computed=computed, reused=reused)
+    found = {name: tuple(sums[key][at] for key in keys) for at, name in enumerate(branches)}
+    return References(sums=found, computed=computed, reused=reused)
 
 
 def _values(
@@ -226,7 +226,7 @@ def _chunks(rows: Rows, size: int) -> list[list[str]]:
     The longest come first, since a lack of memory then shows at once. The order of the others is
     drawn: no value depends on it, and processes that begin together seldom compute the same.
     """
-    longest = {key: len(p) + max(len(c), len(r)) for key, (_, (p, c, r)) in rows.items()}
+    longest = {key: len(row[0]) + max(map(len, row[1:])) for key, (_, row) in rows.items()}
     keys = sorted(rows, key=lambda key: (-longest[key], key))
     first, *others = [keys[start : start + size] for start in range(0, len(keys), size)] or [[]]
     random.Random().shuffle(others)

@@ -1,83 +1,139 @@
-"""Whether a model computes the same by our layouts: measured on the training's longest rows.
+"""Whether a model scores the same by our routes as by its own forward: held against it, before use.
 
 A mask of ours says who may see whom. A model whose layers see by other rules (a sliding window, a
-convolution, distances between places in the row) may not heed it, or lose its own rule by it, and
-policy and reference would be wrong alike: no other guard would notice.
+convolution, distances between places in the row) may not heed it, or lose its own rule by it; a
+head of more than one matrix is not a product with its last one. Policy and reference would be wrong
+alike: no other guard would notice.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from alignstudy.methods.base import Trainer
+from alignstudy.errors import GuardError, first_line
 from alignstudy.methods.guards.checks import REFERENCE_TOLERANCE
-from alignstudy.methods.guards.probes import target_log_probs
+from alignstudy.methods.scoring.shared_forward import ScoringRoute, own_scores
+from alignstudy.methods.trainer import Batch, Trainer
 from alignstudy.records import GuardOutcome
 
 LONGEST = 2
 """Rows that are compared: what a window or a distance changes shows in the longest first."""
 
+_LOST = {
+    "joined": "rows are not joined",
+    "shared": "prompts are not shared, rows not joined",
+    "head": "the model's own head is used, on all positions",
+}
 
-def settle_layout(
+
+def settle_route(
     trainer: Trainer, *, precision: str
 ) -> tuple[tuple[GuardOutcome, ...], tuple[str, ...]]:
-    """Compare the longest rows by our layout with one text a row; where they differ, go without.
+    """Find the fastest route by which the longest rows have the model's own log-probabilities.
 
     Args:
-        trainer: Before its first step; its layout is changed if it has to be.
+        trainer: Before its first step; its route is changed if it has to be.
         precision: "fp32" or "bf16".
 
     Returns:
-        What was measured (nothing where there is nothing to measure), and a note if our layout is
-        not used, or not wholly.
+        What was measured, and a note if the fastest route is not used.
+
+    Raises:
+        GuardError: If not even padded rows through the model's own forward have them.
     """
-    lean = trainer.lean
-    if not (lean.pairs or lean.flat):
-        return (), ()
+    route = trainer.route
+    assert route is not None
+    batch, asked = _longest(trainer), replace(route)
+    truth = _alone(trainer, batch)
+    lost = why = ""
+    for loses, found in _routes(asked, joined=bool(trainer.rule and trainer.rule.joined)):
+        vars(route).update(vars(found))
+        apart, fault = float("inf"), ""
+        try:
+            ours = _sums(trainer, batch)
+            apart = float(((ours - truth).abs() / truth.abs().clamp_min(1)).max())
+        except Exception as error:
+            fault = f"the model can't: {type(error).__name__}: {first_line(error)[:200]}"
+        lost = _LOST.get(loses, lost)
+        if apart <= REFERENCE_TOLERANCE[precision]:
+            if trainer.rule is not None:
+                trainer.rule = replace(trainer.rule, joined=trainer.rule.joined and found.flat)
+            detail = (
+                "log-probabilities of the longest rows differ from those of the model's own forward"
+                f" by {apart:.2g}, relatively"
+            )
+            outcome = GuardOutcome(guard="log_probs_are_the_models", passed=True, detail=detail)
+            return (outcome,), (f"{lost}: {why}",) if lost else ()
+        why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
+    raise GuardError(
+        f"{type(_base(trainer)).__name__} gives padded rows other log-probabilities than each row",
+        why=why,
+        hint="use an architecture whose tokens see only what comes before them",
+    )
+
+
+def _routes(asked: ScoringRoute, *, joined: bool) -> list[tuple[str, ScoringRoute]]:
+    """List routes, the fastest first, each with what is lost against the one before it."""
+    if asked.own:
+        return [("", asked)]
+    routes = [("", asked)]
+    if asked.flat and (joined or not asked.pairs):  # on a CPU rows of pairs may be padded, too
+        routes.append(("joined", replace(asked, flat=False)))
+    if asked.pairs:
+        routes.append(("shared", replace(asked, pairs=False, flat=False)))
+    return [*routes, ("head", ScoringRoute(own=True))]
+
+
+def _longest(trainer: Trainer) -> Batch:
     rows = trainer.train_dataset
     parts = [
         name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
     ]
     lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
     order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    longest = trainer.data_collator([rows[row] for row in order[:LONGEST]])
-    batch = trainer._prepare_inputs(longest)
-    wanted = [(lean.pairs, lean.flat)]
-    if lean.pairs and trainer.rule.joined:
-        wanted.append((True, False))  # on a CPU rows of pairs may be padded, too
-    lean.pairs = lean.flat = False
-    plain = _sums(trainer, batch)
-    notes: tuple[str, ...] = ()
-    for pairs, flat in wanted:
-        lean.pairs, lean.flat = pairs, flat
-        apart, fault = float("inf"), ""
-        try:
-            ours = _sums(trainer, batch)
-            apart = float(((ours - plain).abs() / plain.abs().clamp_min(1)).max())
-        except Exception as error:
-            words = (str(error).strip().splitlines() or [""])[0][:200]
-            fault = f"the model can't: {type(error).__name__}: {words}"
-        if apart <= REFERENCE_TOLERANCE[precision]:
-            detail = (
-                f"log-probabilities of the longest rows, each alone or not, differ by {apart:.2g}"
-            )
-            return (GuardOutcome(guard="layouts_agree", passed=True, detail=detail),), notes
-        lean.flat = False
-        trainer.rule = replace(trainer.rule, joined=False)
-        why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
-        notes = (f"rows are not joined: {why}",)
-    lean.pairs = False
-    lost = "prompts are not shared, rows not joined" if wanted[0][0] else "rows are not joined"
-    return (), (f"{lost}: {why}",)
+    return trainer.prepare(trainer.data_collator([rows[row] for row in order[:LONGEST]]))
 
 
-def _sums(trainer: Trainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def _base(trainer: Trainer) -> Any:  # noqa: ANN401
+    model = trainer.model
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def _alone(trainer: Trainer, batch: Batch) -> torch.Tensor:
+    """Return the (R,) sums of log-probabilities, each text by itself through its own forward."""
+    model, was_training = _base(trainer), trainer.model.training
+    labels, found = labels_of(batch), []
+    trainer.model.eval()
+    with torch.no_grad(), trainer.autocast():
+        for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
+            part = (each[row : row + 1, :length] for each in (batch["input_ids"], labels))
+            ids, wanted = part
+            scored = own_scores(model, ids, torch.ones_like(ids), wanted)
+            assert scored.log_probs is not None
+            found.append(scored.log_probs.float().sum())
+    trainer.model.train(was_training)
+    return torch.stack(found)
+
+
+def labels_of(batch: Batch) -> torch.Tensor:
+    """Return the (R, T) targets of a collated batch at their own places, IGNORED elsewhere."""
+    if "labels" in batch:
+        labels: torch.Tensor = batch["labels"]
+        return labels
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    return labels
+
+
+def _sums(trainer: Trainer, batch: Batch) -> torch.Tensor:
     """Return the (R,) summed log-probabilities of a batch's texts, without dropout."""
     was_training = trainer.model.training
     trainer.model.eval()
     try:
-        return target_log_probs(trainer, batch).sum(1)
+        with torch.no_grad(), trainer.autocast():
+            found: torch.Tensor = trainer.log_probs(trainer.model, batch).float().sum(1)
+            return found
     finally:
         trainer.model.train(was_training)

@@ -1,8 +1,9 @@
-"""A model's scoring pass on shared prefixes: same results, a third to two thirds of the work.
+"""A model's scoring pass by three routes: shared prefixes, each text alone, its own forward.
 
 TRL asks a model for log-probabilities by `forward(fused_lm_head=True, labels=...)`. `install` steps
 in there, lays the batch out again, and only the hidden states that predict a target reach the
-vocabulary. Every loss, metric and reference pass of TRL goes through that one call.
+vocabulary. Every loss, metric and reference pass goes through that one call. What is true is what
+the model's own forward says: `layout_check` holds every route against it.
 
 On a CPU several texts are joined to one row: no padding, one pass, but a mask over all of it would
 cost the square of its length. There each text's queries meet its own keys only, in as many calls of
@@ -22,9 +23,14 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from alignstudy.errors import GuardError
 from alignstudy.methods.scoring.layout import Layout, lay_out, may_attend, may_see
-from alignstudy.methods.scoring.token_scores import holds_logits, put_back, score_targets
+from alignstudy.methods.scoring.token_scores import (
+    Scored,
+    as_scored,
+    holds_logits,
+    put_back,
+    score_targets,
+)
 
 JOINED = "alignstudy_joined"
 """The name of attention text by text among transformers' implementations."""
@@ -50,40 +56,32 @@ class Tally:
 
 
 @dataclass
-class SharedPrefixConfig:
-    """How a model lays batches out now; may be changed between passes.
+class ScoringRoute:
+    """How a model scores batches now; may be changed between passes.
 
     Attributes:
         pairs: Chosen and rejected on their shared prompt.
         flat: All in one row (few large passes); else padded rows.
+        own: Nothing of ours: logits as the model's own forward gives them, for heads that do more
+            than multiply.
+        router: Whether a mixture of experts' load-balancing loss is asked for; only `own` gives it.
     """
 
-    pairs: bool
-    flat: bool
+    pairs: bool = False
+    flat: bool = False
+    own: bool = False
+    router: bool = False
 
 
-def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> SharedPrefixConfig:  # noqa: ANN401
-    """Make a model score batches by a leaner layout.
+def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: ANN401
+    """Make a model score batches by a route.
 
     Args:
         model: A causal language model that TRL has given a fused head; not its PEFT wrapper.
-        pairs: See `SharedPrefixConfig`.
-        flat: Likewise.
+        route: Looked at in every pass.
         tally: Counts the passes that are made with gradients.
-
-    Returns:
-        What can be changed later.
-
-    Raises:
-        GuardError: If the model's attention takes no mask of ours.
     """
-    if attention_of(model) not in ATTENTION:
-        raise GuardError(
-            f"the model's attention is {attention_of(model)}, which takes no mask of ours",
-            hint=f"load the model with one of {', '.join(ATTENTION)}",
-        )
     fused: Callable[..., Any] = model.forward
-    lean = SharedPrefixConfig(pairs=pairs, flat=flat)
 
     @wraps(fused)
     def forward(*args: Any, fused_lm_head: bool = False, **given: Any) -> Any:  # noqa: ANN401
@@ -91,20 +89,56 @@ def install(model: Any, *, pairs: bool, flat: bool, tally: Tally) -> SharedPrefi
         labels = given.get("labels")
         if not fused_lm_head or args or labels is None or not set(given) <= _OURS:
             return fused(*args, fused_lm_head=fused_lm_head, **given)
-        if not bool((labels[:, 1:] != -100).any()):
-            return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
-        size = BLOCK if lean.flat and attention_of(model) != JOINED else 1
         ids, seen = given["input_ids"], given["attention_mask"]
-        layout = lay_out(ids, seen, labels, pairs=lean.pairs, flat=lean.flat, multiple_of=size)
+        if route.own:
+            counted, found = (ids.numel(), int((labels[:, 1:] != -100).sum())), None
+        elif not bool((labels[:, 1:] != -100).any()):
+            return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
+        else:
+            size = BLOCK if route.flat and attention_of(model) != JOINED else 1
+            found = lay_out(ids, seen, labels, pairs=route.pairs, flat=route.flat, multiple_of=size)
+            counted = found.input_ids.numel(), len(found.targets)
         if torch.is_grad_enabled():
-            tally.processed_tokens += layout.input_ids.numel()
-            tally.scored_tokens += len(layout.targets)
+            tally.processed_tokens += counted[0]
+            tally.scored_tokens += counted[1]
             tally.passes += 1
+        if found is None:
+            return own_scores(model, ids, seen, labels, router=route.router)
         others = {name: given[name] for name in _PASSED_ON & set(given)}
-        return _scored(model, fused, layout.to(labels.device), labels, others)
+        return _scored(model, fused, found.to(labels.device), labels, others)
 
     model.forward = forward
-    return lean
+
+
+def own_scores(
+    model: Any,  # noqa: ANN401
+    ids: torch.Tensor,
+    seen: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    router: bool = False,
+) -> Scored:
+    """Score (R, T) texts by the model's own forward, whatever was put in its place.
+
+    Args:
+        model: A causal language model, not its PEFT wrapper.
+        ids: (R, T) token ids, padded on the right.
+        seen: (R, T), 1 on tokens.
+        labels: (R, T) targets at their own places.
+        router: Whether the router's loss is wanted.
+    """
+    extra = {"output_router_logits": True} if router else {}
+    outputs = type(model).forward(
+        model, input_ids=ids, attention_mask=seen, use_cache=False, **extra
+    )
+    put = (labels[:, 1:] != -100).flatten().nonzero()[:, 0]
+    logits = outputs.logits[:, :-1].flatten(0, 1)[put].float()
+    targets = labels[:, 1:].flatten()[put, None]
+    log_probs = logits.log_softmax(-1).gather(1, targets)[:, 0]
+    is_top1 = logits.gather(1, targets)[:, 0] == logits.amax(1)
+    return as_scored(
+        log_probs, is_top1, put=put, labels=labels, aux_loss=getattr(outputs, "aux_loss", None)
+    )
 
 
 def attention_of(model: Any) -> str:  # noqa: ANN401
@@ -121,12 +155,10 @@ def _scored(
 ) -> Any:  # noqa: ANN401
     """Run the model on a layout; its head sees the hidden states that predict targets."""
     dtype = next(model.parameters()).dtype
-    inputs = {
-        "input_ids": layout.input_ids,
-        "attention_mask": attention_mask(layout, attention_of(model), dtype),
-        "position_ids": layout.position_ids,
-        "use_cache": False,
-    }
+    inputs = {"input_ids": layout.input_ids, "use_cache": False}
+    if not layout.is_causal:  # else places and sight are what every model takes for granted
+        inputs["attention_mask"] = attention_mask(layout, attention_of(model), dtype)
+        inputs["position_ids"] = layout.position_ids
     if holds_logits(model, len(layout.targets)):
         states = model.base_model(**inputs).last_hidden_state
         hidden = states.reshape(-1, states.shape[-1])[layout.take]
@@ -152,15 +184,18 @@ def _scored(
 
 
 def attention_mask(layout: Layout, kind: str, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    """Write what may see what as an implementation of attention wants it; None: plainly causal.
+    """Write what may see what as an implementation of attention wants it.
 
     Args:
         layout: The rows.
-        kind: One of `ATTENTION`. A boolean mask would be *added* to scores by "eager".
+        kind: A boolean mask would be *added* to scores by "eager".
         dtype: Of the scores.
+
+    Raises:
+        ValueError: If the implementation takes no mask of ours.
     """
-    if layout.is_causal:
-        return None
+    if kind not in ATTENTION:
+        raise ValueError(f"the attention '{kind}' takes no mask of ours")
     if kind == JOINED and layout.is_joined:
         return joined_mask(layout)
     allowed = may_attend(layout)[:, None]

@@ -120,15 +120,27 @@ def score_targets(
     """
     head = model.get_output_embeddings()
     found: Any = _TargetLogProbs.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
-    log_probs, is_top1 = found
+    return as_scored(*found, put=put, labels=labels)
+
+
+def as_scored(
+    log_probs: torch.Tensor,
+    is_top1: torch.Tensor,
+    *,
+    put: torch.Tensor,
+    labels: torch.Tensor,
+    aux_loss: torch.Tensor | None = None,
+) -> Scored:
+    """Put (N,) results of targets into their places; see `score_targets`."""
     unmeasured = torch.full_like(labels[:, 1:], float("nan"), dtype=log_probs.dtype)
     return Scored(
-        loss=-log_probs.sum() / len(targets),
+        loss=-log_probs.sum() / max(1, len(put)),
         log_probs=put_back(log_probs, put, labels),
         is_top1=put_back(is_top1, put, labels),
         label_mask=labels[:, 1:] != -100,
         entropy=unmeasured,
         mean_logits=unmeasured,
+        aux_loss=aux_loss,
     )
 
 

@@ -151,13 +151,14 @@ def _hygiene(analysis: Analysis) -> Iterator[str]:
 
 
 def _unmoved(inputs: ReportInputs) -> Iterator[str]:
-    """Warn of a DPO whose loss stayed at ln 2, where it starts."""
+    """Warn of a training against a reference whose loss stayed where it starts."""
     for record in inputs.training:
         logged = [p["loss"] for p in record.curve if isinstance(p.get("loss"), (int, float))]
-        if record.method != "dpo" or record.final_loss is None or not logged:
+        against = any("implicit_reward_margin" in point for point in record.curve)
+        if not against or record.final_loss is None or not logged:
             continue
-        if max(abs(logged[0] - math.log(2)), abs(record.final_loss - math.log(2))) < AT_REST:
+        if abs(record.final_loss - logged[0]) < AT_REST * max(1.0, abs(logged[0])):
             yield (
                 f"The last loss of {record.recipe} is {number(record.final_loss, 3)}, close to"
-                " ln 2 = 0.693 where DPO starts: it hardly moved the model."
+                f" {number(logged[0], 3)} where it starts: it hardly moved the model."
             )

@@ -125,7 +125,7 @@ def known_defects(settings: Mapping[str, Any], *, num_prompts: int) -> tuple[Def
 
 def _dropout_is_kept(settings: Mapping[str, Any]) -> bool:
     methods = setting(settings, "methods")
-    kept = (m["method"] == "dpo" and m.get("dropout") == "keep" for m in (methods or {}).values())
+    kept = ("reference" in m and m.get("dropout") == "keep" for m in (methods or {}).values())
     return methods is None or any(kept)
 
 

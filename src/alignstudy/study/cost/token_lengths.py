@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from alignstudy.methods import METHODS
-from alignstudy.methods.base import TrainingSettings
-from alignstudy.methods.batches.encode import rejected_of
-from alignstudy.methods.reward_model import judge_texts
+from alignstudy.errors import AlignstudyError
+from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair
 
 Text = str | tuple[str, str]
@@ -80,39 +78,18 @@ def row_tokens(
     Raises:
         NotCountableError: If no row is left, or the tokenizer can't be read.
     """
+    sample, method = rows[:: max(1, len(rows) // SAMPLE)], method_of(settings)
     try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        stated = config.get("eos_token")
-    except (OSError, ValueError, AttributeError):
-        stated = ""
-    # What ends a sequence is a text, or a record that holds it.
-    end = str(stated.get("content", "")) if isinstance(stated, dict) else stated or ""
-    measured = [_texts(row, settings, end) for row in rows[:: max(1, len(rows) // SAMPLE)]]
-    flat = [text for prompt, texts in measured for text in (prompt, *texts)]
-    found = iter(token_lengths(folder, flat, special=True))
-    method, most = METHODS.load(settings.method), settings.max_length
-    drops = getattr(settings, "loss_on", "") == "response" or method.needs_rejected
-    used, tokens, scored = 0, 0, 0
-    for _, texts in measured:
-        prompt, whole = next(found), [min(most, next(found)) for _ in texts]
-        if drops and prompt >= most:
-            continue
-        used, tokens = used + 1, tokens + sum(whole)
-        scored += sum(length - prompt for length in whole) if drops else sum(whole)
-    if not used:
-        raise NotCountableError("no row is left to train on")
-    times = len(rows) / len(measured)
+        encoded = method.encode(sample, load_tokenizer(folder))
+    except AlignstudyError as error:
+        raise NotCountableError(str(error)) from error
+    lengths = {name: sum(map(len, ids)) for name, ids in encoded.columns.items()}
+    if "labels" in lengths:
+        tokens = lengths["input_ids"]
+        scored = sum(label != IGNORED for row in encoded.columns["labels"] for label in row)
+    else:
+        scored = sum(lengths[f"{branch}_ids"] for branch in method.branches)
+        tokens = scored + len(method.branches) * lengths.get("prompt_ids", 0)
+    used, times = len(encoded.row_ids), len(rows) / len(sample)
     scored = scored if method.trains == "causal_lm" else 0
     return RowTokens(rows=round(times * used), tokens=times * tokens, scored=times * scored)
-
-
-def _texts(row: Any, settings: TrainingSettings, end: str) -> tuple[str, list[Text]]:  # noqa: ANN401
-    """Return a row's prompt, and the texts that go through the model."""
-    method = METHODS.load(settings.method)
-    if isinstance(row, Document):
-        return "", [row.text + end]
-    if method.trains == "classifier":
-        prompt, *responses = judge_texts(row, getattr(settings, "prompt_form", "cue"))
-        return "", [(prompt, response) for response in responses]
-    responses = [row.chosen, rejected_of(row)] if method.needs_rejected else [row.chosen]
-    return row.prompt, [row.prompt + response + end for response in responses]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods import TrainingSettings, method_of
 from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
@@ -21,9 +21,6 @@ from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.score import JudgeModel
 from alignstudy.study.stages.train import ImportBase, Merge, ScratchModel, Train
-
-PREFERENCE_METHODS = frozenset({"dpo"})
-"""Methods whose implicit reward is beta times the log-ratio to what they started from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,12 +170,14 @@ class _Builder:
     def _train(
         self, name: str, label: str, method: TrainingSettings, parent: Stage, part: str, seed: int
     ) -> Train:
+        starts = method_of(method).reference == "start"
         return Train(
             name=name,
             device_class=self.device_class,
             label=label,
             settings=method,
             parent=parent,
+            reference=self.base if starts and parent is not self.base else None,
             rows=self._rows(part),
             seed=seed,
         )
@@ -263,9 +262,11 @@ class _Builder:
                 continue
             labels = study.recipes[recipe]
             method = study.methods[labels[-1]] if labels else None
-            prefers = method is not None and method.method in PREFERENCE_METHODS
-            measured = method if prefers and study.validation is not None else None
-            started = self._full_weights(self._chain(labels[:-1], seed)) if measured else None
+            against = "none" if method is None else method_of(method).reference
+            measured = method if against != "none" and study.validation is not None else None
+            started = self.base if measured and against == "start" else None
+            if measured and started is None:
+                started = self._full_weights(self._chain(labels[:-1], seed))
             found[recipe, model.key] = Diagnose(
                 name=f"diagnose/{recipe}/seed-{seed}",
                 device_class=self.device_class,

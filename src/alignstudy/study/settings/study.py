@@ -20,7 +20,7 @@ from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
 from alignstudy.judges.quality.settings import AssessSettings
-from alignstudy.methods import METHODS
+from alignstudy.methods import METHODS, named
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
 from alignstudy.metrics.axes import axes_of, axis_named, in_order
@@ -45,15 +45,16 @@ WORLD = "world"
 if TYPE_CHECKING:
     MethodSettings = Any
 else:
-    RECIPE_METHODS = tuple(
-        name
-        for name, kind in ((name, METHODS.load(name)) for name in METHODS)
-        if kind.trains == "causal_lm" and kind.needs_pairs
-    )
+    RECIPE_METHODS = tuple(name for name in METHODS if METHODS.load(name).in_recipes)
     MethodSettings = Annotated[
-        reduce(or_, (METHODS.load(name).settings for name in RECIPE_METHODS)),
+        reduce(or_, (METHODS.load(name).settings_type for name in RECIPE_METHODS)),
         Field(discriminator="method"),
     ]
+
+
+def _meant_by(label: str, given: dict[str, Any]) -> dict[str, str]:
+    """Return the settings that a label stands for, where the method isn't given."""
+    return {} if "method" in given else named(label) or {"method": label}
 
 
 class ScratchBase(Settings):
@@ -192,7 +193,9 @@ class StudySettings(Settings):
         if not isinstance(given, dict):
             return given
         return {
-            label: {"method": label, **(inner or {})} if isinstance(inner, dict | None) else inner
+            label: {**_meant_by(label, inner or {}), **(inner or {})}
+            if isinstance(inner, dict | None)
+            else inner
             for label, inner in given.items()
         }
 

@@ -126,14 +126,24 @@ def read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectRows(Stage):
-    """Collect one part of the data: parsed, audited, kept apart from the evaluation prompts."""
+class RowSource(Stage):
+    """What training reads rows of: a stage whose artefact holds them, as `write_rows` writes.
+
+    Attributes:
+        rows: What they are.
+    """
 
     kind: ClassVar[str] = "rows"
+    rows: Literal["pairs", "documents"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectRows(RowSource):
+    """Collect one part of the data: parsed, audited, kept apart from the evaluation prompts."""
+
     source: DataSource
     format: str
     selection: RowSelection
-    rows: Literal["pairs", "documents"]
     part: str
     prompts: SelectPrompts
     keep_overlap: bool

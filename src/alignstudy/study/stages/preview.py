@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from alignstudy.methods import METHODS
 from alignstudy.methods.base import PreviewExample
+from alignstudy.methods.loop.preview import preview
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.train import Train, read_part
 
@@ -35,8 +35,7 @@ class Preview(Stage):
         for stage in self.trainings:
             # Rows that don't fit are left out of training too; many are offered so that some fit.
             rows = read_part(stage.rows, job.folder_of(stage.rows))[:NUM_OFFERED]
-            method = METHODS.load(stage.settings.method)
-            sections.append(as_markdown(stage, method.preview(stage.job(job, rows=rows))))
+            sections.append(as_markdown(stage, preview(stage.job(job, rows=rows))))
         (job.out / PREVIEW).write_text("\n".join(sections), encoding="utf-8")
         return {}
 

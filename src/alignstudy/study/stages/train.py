@@ -8,7 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.methods import METHODS, TrainingSettings, TrainJob
+from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.base import METRICS_FILE, WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
 from alignstudy.methods.weights.save import merge_adapter
@@ -34,7 +34,7 @@ from alignstudy.study.cost.work import (
 )
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
-from alignstudy.study.stages.data import ROWS, CollectRows, write_json
+from alignstudy.study.stages.data import ROWS, CollectRows, RowSource, write_json
 
 RESULT = "result.json"
 
@@ -90,8 +90,8 @@ class ScratchModel(Stage):
         return shape_of_architecture(self.architecture, vocabulary=self.tokenizer.vocab_size)
 
 
-def read_part(stage: CollectRows, folder: Path) -> list[Pair] | list[Document]:
-    """Read the rows that a finished CollectRows collected."""
+def read_part(stage: RowSource, folder: Path) -> list[Pair] | list[Document]:
+    """Read the rows that a finished stage holds."""
     if stage.rows == "pairs":
         return list(read_rows(folder / ROWS, Pair))
     return list(read_rows(folder / ROWS, Document))
@@ -99,14 +99,19 @@ def read_part(stage: CollectRows, folder: Path) -> list[Pair] | list[Document]:
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Stage):
-    """Apply one method to a parent's saved weights."""
+    """Apply one method to a parent's saved weights.
+
+    Attributes:
+        reference: Whose full weights log-ratios are against; None: the parent's, or nobody's.
+    """
 
     kind: ClassVar[str] = "train"
     numeric: ClassVar[bool] = True
     label: str = not_in_key(default="")
     settings: TrainingSettings
     parent: Stage
-    rows: CollectRows
+    reference: Stage | None = None
+    rows: RowSource
     seed: int
 
     @property
@@ -116,8 +121,9 @@ class Train(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Train; write the model, metrics.jsonl, and what happened."""
-        method = METHODS.load(self.settings.method)
-        result = method.train(self.job(job, rows=read_part(self.rows, job.folder_of(self.rows))))
+        from alignstudy.methods.loop.train import train
+
+        result = train(self.job(job, rows=read_part(self.rows, job.folder_of(self.rows))))
         write_json(job.out / RESULT, asdict(result))
         facts = {"steps": result.steps, "tokens": result.num_tokens}
         return {**facts, "weights_sha256": weights_digest(job.out)}
@@ -127,7 +133,7 @@ class Train(Stage):
 
         Padding, and prompts that two responses share, are known when it has run.
         """
-        settings, method = self.settings, METHODS.load(self.settings.method)
+        settings, method = self.settings, method_of(self.settings)
         folder = folder_of(self.parent)
         rows = read_part(self.rows, folder_of(self.rows))
         found = row_tokens(settings, rows, folder)
@@ -138,10 +144,10 @@ class Train(Stage):
             shape=read_shape(folder),
             tokens=seen * found.tokens / found.rows,
             scored=seen * found.scored / found.rows,
-            context=found.tokens / found.rows / (2 if method.needs_rejected else 1),
+            context=found.tokens / found.rows / len(method.branches),
         )
         done = [replace(ahead, times=BACKWARD if settings.lora is None else BACKWARD_FROZEN)]
-        if method.needs_rejected and method.trains == "causal_lm":
+        if method.reference != "none":
             live = settings.dropout == "keep" and self.is_adapter  # recomputed in every step
             done.append(replace(ahead, times=seen if live else min(seen, found.rows), of=seen))
         return done
@@ -164,7 +170,7 @@ class Train(Stage):
             tokens=work.processed_tokens,
             scored=work.scored_tokens,
             passes=work.micro_batches,
-            context=length / (2 if METHODS.load(self.settings.method).needs_rejected else 1),
+            context=length / len(method_of(self.settings).branches),
         )
         own = max(1.0, work.real_tokens / max(1.0, length))
         trained = replace(ahead, times=BACKWARD if self.settings.lora is None else BACKWARD_FROZEN)
@@ -180,10 +186,9 @@ class Train(Stage):
         trained = trained_weights(shape, settings.lora)
         at_once = settings.per_device_train_batch_size
         rows = settings.effective_batch_size if at_once == "auto" else at_once
-        branches = 2 if METHODS.load(settings.method).needs_rejected else 1
         return Footprint(
             shape=shape,
-            rows=branches * rows,
+            rows=len(method_of(settings).branches) * rows,
             length=settings.max_length,
             trained=trained,
             saved=trained,
@@ -209,6 +214,7 @@ class Train(Stage):
             work=job.work,
             digest=self.key,
             device=job.device,
+            reference=None if self.reference is None else job.folder_of(self.reference),
             references=job.references,
             progress=job.progress,
             should_stop=job.should_stop,

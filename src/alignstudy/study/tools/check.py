@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.methods import METHODS, TrainJob
+from alignstudy.methods import TrainJob
+from alignstudy.methods.loop.preview import preview
 from alignstudy.progress import Progress
 from alignstudy.records import Audit
 from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.settings.locate import Located
-from alignstudy.study.stages.data import CollectRows, read_audits
+from alignstudy.study.stages.data import RowSource, read_audits
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportBase, ScratchModel, read_part
 
@@ -97,7 +98,7 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
     for stage in graph.preview.trainings:
         shape: Stage = stage  # what brings the tokenizer is at the root of the chain
         while not isinstance(shape, ImportBase | ScratchModel):
-            shape = next(each for each in shape.inputs() if not isinstance(each, CollectRows))
+            shape = next(each for each in shape.inputs() if not isinstance(each, RowSource))
         parent = shape.source.path if isinstance(shape, ImportBase) else runner.make(shape).folder
         rows = read_part(stage.rows, runner.make(stage.rows).folder)[:NUM_OFFERED]
         with tempfile.TemporaryDirectory() as scratch:
@@ -110,6 +111,6 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
                 work=Path(scratch),
                 digest=stage.key,
             )
-            sections.append(as_markdown(stage, METHODS.load(stage.settings.method).preview(job)))
+            sections.append(as_markdown(stage, preview(job)))
         report.lines.append((f"examples/{stage.label}", "ok", "encoded; see below"))
     return "\n".join(sections)

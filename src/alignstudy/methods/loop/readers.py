@@ -1,0 +1,139 @@
+"""How a trainer has its model read a batch: mixed into TRL's trainers by `trl_adapter`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from alignstudy.methods.method import Method
+from alignstudy.methods.model_outputs import PairScores
+from alignstudy.methods.scoring.layout_check import labels_of
+from alignstudy.methods.scoring.reading import adapter_off, pair_logps, response_sums, text_logps
+from alignstudy.methods.scoring.shared_forward import ScoringRoute
+from alignstudy.methods.trainer import Batch
+
+
+class ReadsTexts:
+    """Has a language model say what it makes of texts, on the trainer's route.
+
+    Attributes:
+        model: What is trained: a PEFT model where an adapter is.
+        method: What is trained by.
+        route: How the model scores texts; None: as TRL does.
+        has_references: Whether the reference's sums are in the rows.
+    """
+
+    model: Any
+    method: Method[Any]
+    route: ScoringRoute | None
+    has_references: bool
+
+    def read(self, model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
+        """Return what the model says of a batch, and the router's part of the loss, if any."""
+        if len(self.method.branches) == 1:
+            outputs = self._scored(model, batch)
+            return text_logps(outputs, batch), self._router(outputs)
+        compared, mismatched = _compared(batch, len(self.method.branches))
+        outputs = self._scored(model, compared)
+        references = self._references(model, compared, mismatched)
+        sums = response_sums(outputs.log_probs, compared, self.ld_alpha)
+        others = None
+        if mismatched is not None:
+            with torch.no_grad(), self._each_alone():
+                others = self._scored(model, mismatched).log_probs.sum(1)
+        said = pair_logps(outputs, compared, sums, others, references)
+        return said, self._router(outputs)
+
+    @property
+    def ld_alpha(self) -> float | None:
+        """Weight of a longer response's tail, where the method has one."""
+        alpha: float | None = getattr(self.method.settings, "ld_alpha", None)
+        return alpha
+
+    def _references(
+        self,
+        model: Any,  # noqa: ANN401
+        compared: Batch,
+        mismatched: Batch | None,
+    ) -> dict[str, torch.Tensor]:
+        """Return the reference's sums: from the rows, or asked now, with the noise of training."""
+        if self.method.reference == "none":
+            return {}
+        if self.has_references:
+            kept = {**compared, **(mismatched or {})}
+            return {name: value for name, value in kept.items() if name.startswith("ref_")}
+        with torch.no_grad(), adapter_off(self.model):
+            log_probs = self._scored(model, compared).log_probs
+            found = dict(
+                zip(
+                    ("ref_chosen_logps", "ref_rejected_logps"),
+                    response_sums(log_probs, compared, self.ld_alpha).chunk(2),
+                    strict=True,
+                )
+            )
+            if mismatched is not None:
+                with self._each_alone():
+                    log_probs = self._scored(model, mismatched).log_probs
+                found["ref_mismatched_logps"] = log_probs.sum(1)
+        return found
+
+    def log_probs(self, model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401
+        """Return the (R, T-1) log-probabilities of a batch's targets, 0 elsewhere, in nats."""
+        compared, mismatched = _compared(batch, len(self.method.branches))
+        found: torch.Tensor = self._scored(model, compared).log_probs
+        if mismatched is None:
+            return found
+        with self._each_alone():
+            others = self._scored(model, mismatched).log_probs
+        width = batch["input_ids"].shape[1] - 1
+        return torch.cat([pad(part, (0, width - part.shape[1])) for part in (found, others)])
+
+    def _scored(self, model: Any, batch: Batch) -> Any:  # noqa: ANN401
+        if "attention_mask" not in batch:  # packed rows: how they lie is the collator's to say
+            return model(**batch, use_cache=False, fused_lm_head=True)
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return model(**inputs, labels=labels_of(batch), use_cache=False, fused_lm_head=True)
+
+    def _router(self, outputs: Any) -> Any:  # noqa: ANN401
+        weight = self.method.settings.router_aux_loss_coef
+        return weight * outputs.aux_loss if weight else None
+
+    @contextmanager
+    def _each_alone(self) -> Iterator[None]:
+        """Score rows that are no pairs."""
+        route = self.route
+        assert route is not None
+        shared, route.pairs = route.pairs, False
+        try:
+            yield
+        finally:
+            route.pairs = shared
+
+
+class ReadsScores:
+    """Has a classifier score pairs."""
+
+    def read(self, model: Any, batch: Batch) -> tuple[PairScores, None]:  # noqa: ANN401
+        """Return the scores of a batch's pairs."""
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        logits = model(**inputs, use_cache=False).logits.squeeze(-1)
+        chosen, rejected = logits.chunk(2)
+        return PairScores(chosen=chosen, rejected=rejected), None
+
+
+def _compared(batch: Batch, branches: int) -> tuple[Batch, Batch | None]:
+    """Split a batch into the rows that are compared, and those that are not learnt from."""
+    if branches < 3:
+        return batch, None
+    each = len(batch["input_ids"]) // branches
+    parts: list[Batch] = []
+    for rows in (slice(0, 2 * each), slice(2 * each, None)):
+        part = {name: value[rows] for name, value in batch.items() if value.dim() == 2}
+        length = int(part["attention_mask"].sum(1).max())
+        parts.append({name: value[:, :length] for name, value in part.items()})
+    parts[0] |= {name: value for name, value in batch.items() if value.dim() == 1}
+    return parts[0], parts[1]

@@ -1,0 +1,84 @@
+"""What a model says of a micro-batch's rows: what objectives take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLogps:
+    """What a language model says of R texts.
+
+    Attributes:
+        nll: (R,) minus the summed log-probabilities of the targets, in nats.
+        targets: (R,) how many there are.
+        hits: (R,) how many of them no other token is likelier than.
+    """
+
+    nll: Tensor
+    targets: Tensor
+    hits: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLogps:
+    """Log-probabilities of B pairs, natural logarithm, prompts excluded, ends included.
+
+    Attributes:
+        chosen: (B,) summed over the response's tokens, under the policy.
+        rejected: (B,) likewise.
+        chosen_tokens: (B,) tokens of each chosen response.
+        rejected_tokens: (B,) likewise.
+        chosen_nll: (B,) minus the sum over all chosen tokens, whatever weighs in `chosen`.
+        chosen_hits: (B,) chosen tokens that no other token is likelier than.
+        ref_chosen: (B,) under the reference; None where the loss needs none.
+        ref_rejected: (B,) likewise.
+        mismatched: (B,) of responses to other prompts, under the policy; None without such rows.
+        ref_mismatched: (B,) likewise under the reference.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    chosen_tokens: Tensor
+    rejected_tokens: Tensor
+    chosen_nll: Tensor
+    chosen_hits: Tensor
+    ref_chosen: Tensor | None = None
+    ref_rejected: Tensor | None = None
+    mismatched: Tensor | None = None
+    ref_mismatched: Tensor | None = None
+
+    @property
+    def a(self) -> Tensor:
+        """Log-ratio of policy and reference on the chosen response."""
+        assert self.ref_chosen is not None
+        return self.chosen - self.ref_chosen
+
+    @property
+    def b(self) -> Tensor:
+        """Log-ratio of policy and reference on the rejected response."""
+        assert self.ref_rejected is not None
+        return self.rejected - self.ref_rejected
+
+    def at_reference(self) -> PairLogps:
+        """Return the same pairs for a policy that *is* the reference: every log-ratio 0."""
+        assert self.ref_chosen is not None
+        assert self.ref_rejected is not None
+        return replace(
+            self,
+            chosen=self.ref_chosen,
+            rejected=self.ref_rejected,
+            mismatched=self.ref_mismatched,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairScores:
+    """What a classifier says of B pairs: (B,) logits each."""
+
+    chosen: Tensor
+    rejected: Tensor

@@ -1,0 +1,92 @@
+"""What methods share that train a language model on chosen against rejected responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic import Field
+
+from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods.batches.encode import Encoded, encode_preferences
+from alignstudy.methods.guards.checks import cue_is_shared
+from alignstudy.methods.method import Figures, Method
+from alignstudy.methods.model_outputs import PairLogps
+from alignstudy.records import GuardOutcome, Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+
+class PreferenceSettings(TrainingSettings):
+    """Settings of every method that compares responses."""
+
+    learning_rate: float = Field(default=5e-6, gt=0, description="peak learning rate")
+    dropout: Literal["off", "keep"] = Field(
+        default="off",
+        description="off: every dropout of the model is 0, so that policy and reference are"
+        " compared without noise; keep: its configuration's (the published study)",
+    )
+    beta: float = Field(
+        default=0.1, gt=0, description="strength of the KL penalty to the reference"
+    )
+    reference: Literal["parent", "start"] = Field(
+        default="parent",
+        description="whose log-probabilities the policy's are compared with: the model that this"
+        " training starts from, or the one that the recipe starts from",
+    )
+    ld_alpha: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
+    )
+    prefix_sharing: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: a pair's prompt is computed once for both responses, unless the model's"
+        " own dropout is on; off: twice",
+    )
+
+
+Asked = TypeVar("Asked", bound=PreferenceSettings)
+
+
+class ComparesPairs(Method[Asked]):
+    """Encodes pairs on one prompt, and logs what their log-probabilities come to."""
+
+    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        """Encode prompt, chosen and rejected; both continue the same prompt tokens."""
+        return encode_preferences(rows, tokenizer, max_length=self.settings.max_length)
+
+    @property
+    def reference(self) -> Literal["none", "parent", "start"]:
+        """As the study says, where the loss needs one."""
+        return self.settings.reference if self.objective.needs_reference else "none"
+
+    @property
+    def shares_prompts(self) -> bool:
+        """As the study says."""
+        return self.settings.prefix_sharing == "auto"
+
+    def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
+        """Return whether responses follow the tokens after which generation asks."""
+        return (cue_is_shared(counts),)
+
+    def figures(self, batch: PairLogps, losses: Tensor) -> Figures:
+        """Return log-probabilities, and implicit rewards where there is a reference."""
+        pairs = len(losses)
+        found: Figures = {
+            "logps/chosen": (batch.chosen.detach().sum(), pairs),
+            "logps/rejected": (batch.rejected.detach().sum(), pairs),
+            "mean_token_accuracy": (batch.chosen_hits.sum(), batch.chosen_tokens.sum()),
+        }
+        if batch.ref_chosen is None:
+            return found
+        chosen, rejected = (self.settings.beta * ratio.detach() for ratio in (batch.a, batch.b))
+        return found | {
+            "rewards/chosen": (chosen.sum(), pairs),
+            "rewards/rejected": (rejected.sum(), pairs),
+            "rewards/margins": ((chosen - rejected).sum(), pairs),
+            "rewards/accuracies": ((chosen > rejected).sum(), pairs),
+        }

@@ -1,0 +1,83 @@
+"""From token log-probabilities to what objectives take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.methods.model_outputs import PairLogps, TextLogps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def text_logps(outputs: Any, batch: Mapping[str, Tensor]) -> TextLogps:  # noqa: ANN401
+    """Sum the log-probabilities of each text's targets."""
+    seen = batch["labels"][:, 1:] != -100
+    return TextLogps(
+        nll=-outputs.log_probs.sum(1), targets=seen.sum(1), hits=(outputs.is_top1 * seen).sum(1)
+    )
+
+
+def response_sums(log_probs: Tensor, batch: Mapping[str, Tensor], ld_alpha: float | None) -> Tensor:
+    """Sum the log-probabilities of each response: chosen first, then rejected.
+
+    Args:
+        log_probs: (2B, T-1), 0 off the responses.
+        batch: Of the rows; `completion_mask` (2B, T).
+        ld_alpha: Weight of a response's tokens beyond the pair's shorter one; None: 1.
+
+    Returns:
+        (2B,) in nats.
+
+    Source:
+        `ld_alpha`: LD-DPO, arXiv 2409.06411.
+    """
+    import torch
+
+    if ld_alpha is None:
+        return log_probs.sum(1)
+    mask = batch["completion_mask"][:, 1:]
+    place, length = mask.cumsum(1), mask.sum(1)
+    shorter = torch.minimum(*length.chunk(2)).repeat(2)[:, None]
+    shared = (log_probs * ((place > 0) & (place <= shorter))).sum(1)
+    return shared + ld_alpha * (log_probs * (place > shorter)).sum(1)
+
+
+def pair_logps(
+    outputs: Any,  # noqa: ANN401
+    batch: Mapping[str, Tensor],
+    sums: Tensor,
+    mismatched: Tensor | None,
+    references: Mapping[str, Tensor],
+) -> PairLogps:
+    """Gather what an objective takes.
+
+    Args:
+        outputs: Of the model: `log_probs` and `is_top1` (2B, T-1), 0 off the responses.
+        batch: Of the rows; `completion_mask` (2B, T).
+        sums: (2B,) of `response_sums`.
+        mismatched: (B,) likewise, of responses to other prompts.
+        references: (B,) each, by column; empty where the objective needs none.
+    """
+    chosen, rejected = sums.chunk(2)
+    chosen_tokens, rejected_tokens = batch["completion_mask"][:, 1:].sum(1).chunk(2)
+    return PairLogps(
+        chosen=chosen,
+        rejected=rejected,
+        chosen_tokens=chosen_tokens,
+        rejected_tokens=rejected_tokens,
+        chosen_nll=-outputs.log_probs.sum(1).chunk(2)[0],
+        chosen_hits=outputs.is_top1.sum(1).chunk(2)[0],
+        ref_chosen=references.get("ref_chosen_logps"),
+        ref_rejected=references.get("ref_rejected_logps"),
+        mismatched=mismatched,
+        ref_mismatched=references.get("ref_mismatched_logps"),
+    )
+
+
+def adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
+    """Switch a model's adapter off, if it has one: what is left is what it started from."""
+    has_adapter = hasattr(model, "peft_config")
+    return model.disable_adapter() if has_adapter else nullcontext()

@@ -1,0 +1,59 @@
+"""What guards, layouts and updates may ask of a trainer; `loop/trl_adapter.py` has the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alignstudy.methods.batches.pieces import MicroBatchRule
+    from alignstudy.methods.method import Method, Objective
+    from alignstudy.methods.scoring.shared_forward import ScoringRoute, Tally
+
+Batch = dict[str, Any]
+
+
+class Trainer(Protocol):
+    """A trainer before or between its steps.
+
+    Attributes:
+        model: What is trained: a PEFT model where an adapter is.
+        args: transformers' TrainingArguments.
+        train_dataset: The encoded rows; `row` is their number.
+        data_collator: Makes a batch of rows.
+        method: What is trained by, with its settings.
+        objective: Its loss.
+        route: How the model scores texts; None for a classifier.
+        rule: How updates are cut to pieces; None where they aren't (packed rows).
+        tally: What training passes computed.
+        has_references: Whether the reference's log-probabilities are in the rows.
+    """
+
+    model: Any
+    args: Any
+    train_dataset: Any
+    data_collator: Any
+    method: Method[Any]
+    objective: Objective
+    route: ScoringRoute | None
+    rule: MicroBatchRule | None
+    tally: Tally
+    has_references: bool
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Move a collated batch to the trainer's device."""
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in the precision of training."""
+
+    def read(self, model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
+        """Return what the model says of a batch: what the objective takes, and a router's loss."""
+
+    def compute_loss(self, model: Any, inputs: Batch) -> Tensor:  # noqa: ANN401
+        """Return the loss of a batch."""
+
+    def log_probs(self, model: Any, batch: Mapping[str, Any]) -> Tensor:  # noqa: ANN401
+        """Return the (R, T-1) log-probabilities of a batch's targets, 0 elsewhere, in nats."""
