@@ -1,7 +1,8 @@
-r"""Dialogues as text: the HH-RLHF role tags, and the one place that knows them.
+r"""Dialogues in notation: turns as text by HH-RLHF's role tags, and the one place that knows them.
 
-A dialogue is `\n\nHuman: ...\n\nAssistant: ...`, turns alternating. The *cue* is the text after
-which the assistant writes. Training and generation both take it from here, so it can't differ.
+A dialogue is `\n\nHuman: ...\n\nAssistant: ...`, turns alternating; a system turn may come first.
+The *cue* is the text after which the assistant writes. Records hold prompts in this notation, from
+which turns are read back; what a model sees of them is its template's to say (`models.rendering`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["human", "assistant"]
+Role = Literal["system", "human", "assistant"]
 
+SYSTEM_TAG = "\n\nSystem:"
+"""Only where a dialogue begins: elsewhere it is words."""
 HUMAN_TAG = "\n\nHuman:"
 ASSISTANT_TAG = "\n\nAssistant:"
 CUE = ASSISTANT_TAG
 STOP_STRINGS = (HUMAN_TAG, ASSISTANT_TAG)
 
-_TAG = re.compile(r"\n\n(Human|Assistant):")
+_TAG = re.compile(r"\n\n(Human|Assistant):|\A\n\n(System):")
+_ROLES: dict[str, Role] = {"Human": "human", "Assistant": "assistant", "System": "system"}
 _LOOSE_TAG = re.compile(r"(?:^|\n)[ \t]*(Human|Assistant):")
 
 
@@ -40,14 +44,14 @@ def parse_turns(text: str) -> tuple[Turn, ...]:
     marks = list(_TAG.finditer(text))
     ends = [*(mark.start() for mark in marks), len(text)][1:]
     return tuple(
-        Turn("human" if mark[1] == "Human" else "assistant", text[mark.end() : end].strip())
+        Turn(_ROLES[mark[1] or mark[2]], text[mark.end() : end].strip())
         for mark, end in zip(marks, ends, strict=True)
     )
 
 
 def render(turns: Sequence[Turn], *, cue: bool = False) -> str:
     """Write turns as text; with `cue`, end where the assistant is to write."""
-    tags = {"human": HUMAN_TAG, "assistant": ASSISTANT_TAG}
+    tags = {"human": HUMAN_TAG, "assistant": ASSISTANT_TAG, "system": SYSTEM_TAG}
     text = "".join(f"{tags[turn.role]} {turn.text}" for turn in turns)
     return text + (CUE if cue else "")
 
@@ -76,8 +80,25 @@ def has_role_tag(text: str) -> bool:
 
 
 def drop_oldest_turns(prompt: str) -> str | None:
-    """Drop the oldest human turn with its answer; None if only the last human turn is left."""
-    marks = [mark for mark in _TAG.finditer("\n\n" + prompt.lstrip("\n")) if mark[1] == "Human"]
+    """Drop the oldest human turn with its answer; None if only the last human turn is left.
+
+    A system turn stays.
+    """
+    whole = "\n\n" + prompt.lstrip("\n")
+    marks = [mark for mark in _TAG.finditer(whole) if mark[1] == "Human"]
     if len(marks) < 2:
         return None
-    return ("\n\n" + prompt.lstrip("\n"))[marks[1].start() :]
+    before = whole[: marks[0].start()] if whole.startswith(SYSTEM_TAG) else ""
+    return before + whole[marks[1].start() :]
+
+
+def without_system(prompt: str) -> str:
+    """Write a system turn's words at the beginning of the first human turn, a blank line between.
+
+    For templates that know two roles. Other prompts are as they were, character for character.
+    """
+    if not prompt.startswith(SYSTEM_TAG):
+        return prompt
+    first = prompt.find(HUMAN_TAG)
+    system, rest = prompt[len(SYSTEM_TAG) : first].strip(), prompt[first + len(HUMAN_TAG) :]
+    return f"{HUMAN_TAG} {system}\n\n{rest.lstrip()}"

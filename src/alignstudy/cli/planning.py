@@ -28,9 +28,12 @@ def show_plan(study: Study, *, as_json: bool) -> None:
             }
             for line in lines
         ]
-        whole = {"folder": str(study.folder), "fetch": missing}
+        said = study.template_in_words(located)
+        whole = {"folder": str(study.folder), "fetch": missing, "template": said}
         console.say_json({**whole, "stages": stages, "estimate": totals})
         return
+    if said := study.template_in_words(located):
+        console.say(console.safe(said))
     for name in missing:
         console.say(f"fetch {console.safe(name)} from the hub")
     estimates = {each.stage: each for each in found.stages}

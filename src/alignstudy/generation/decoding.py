@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alignstudy import dialogue
-from alignstudy.models.tokenizers import well_formed
 from alignstudy.records import StopReason
 
 if TYPE_CHECKING:
@@ -99,26 +97,6 @@ def ending(generated: Sequence[int], *, eos: frozenset[int], stopped_at: int | N
     return Ending(tuple(generated), StopReason.CAP)
 
 
-def fitting_tokens(
-    text: str, tokenizer: PreTrainedTokenizerBase, *, room: int
-) -> tuple[tuple[int, ...] | None, bool]:
-    """Tokenize a prompt, without its oldest turns where it has more than `room` tokens.
-
-    A prompt that began without a blank line still does.
-
-    Returns:
-        The tokens, None if not even the last turn fits; and whether turns were dropped.
-    """
-    rest: str | None = text
-    while rest is not None:
-        tokens = tuple(tokenizer(well_formed(rest), verbose=False)["input_ids"])
-        if len(tokens) <= room:
-            return tokens, rest is not text
-        shorter = dialogue.drop_oldest_turns(rest)
-        rest = shorter if shorter is None or rest.startswith("\n") else shorter.lstrip("\n")
-    return None, False
-
-
 def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     """Turn tokens into text: no special tokens, no space moved."""
     text = tokenizer.decode(
@@ -127,11 +105,10 @@ def decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
     return str(text)
 
 
-def cut(raw_text: str, *, stop_strings: Sequence[str], at_role_tags: bool) -> str:
-    """Cut a response before its first stop string, and at role tags if asked; strip it."""
+def cut(raw_text: str, *, stop_strings: Sequence[str]) -> str:
+    """Cut a response before its first stop string."""
     ends = [at for stop in stop_strings if (at := raw_text.find(stop)) >= 0]
-    text = raw_text[: min(ends, default=len(raw_text))]
-    return (dialogue.cut_at_role_tag(text) if at_role_tags else text).strip()
+    return raw_text[: min(ends, default=len(raw_text))]
 
 
 def prompt_seed(seed: int, prompt_id: str) -> int:

@@ -17,7 +17,9 @@ from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.logprobs import TokenScores, default_batch_size, token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample
 from alignstudy.models.load import load_plain_lm
-from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
+from alignstudy.models.rendering import load_rendering
+from alignstudy.models.templates import AUTO
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate, Prompt, Weights
 from alignstudy.records.evidence import Divergence
@@ -58,36 +60,37 @@ def diverge(
     max_new_tokens: int = NEW_TOKENS,
     rng_seed: int = 0,
     progress: Progress = SILENT,
+    template: str = AUTO,
 ) -> Divergence:
     """Measure KL(policy || base) and the policy's entropy on samples of the policy.
 
-    One sample a prompt, drawn at temperature 1 from the whole distribution until its end (a token
-    too) or the cap. Means over samples: of their means over tokens, or of their sums. In float32,
-    with percentile bootstraps over prompts, clusters of near-duplicates whole.
+    One sample a prompt at temperature 1, until its end (a token too) or the cap. Means over samples
+    of their means over tokens, or of their sums; percentile bootstraps over clusters of prompts.
 
     Args:
         policy: The model that is measured.
-        base: What it is measured against; None for the base itself: entropy only.
+        base: Against what; None for the base itself: entropy only.
         prompts: Of all axes; the first `settings.n` of each are asked.
         settings: How much is sampled.
         model: The recipe's name.
         seed: The training seed.
         device: Where to run; see `pick_device`.
         max_new_tokens: Where the settings name none.
-        rng_seed: Of the draws; each prompt has its own stream, the same for every model.
+        rng_seed: Of the draws; each prompt has its own stream.
         progress: Advanced after every batch.
+        template: How prompts are written; see `template_of`.
 
     Raises:
-        InputError: If no prompt fits the model with `max_new_tokens`.
-        GuardError: If the models don't share one vocabulary, or the tokenizer ends every text.
-        EnvironmentFault: If one sample alone doesn't fit into memory.
+        InputError: If no prompt fits the model.
+        GuardError: If the models don't share one vocabulary.
     """
     axes = dict.fromkeys(prompt.axis for prompt in prompts)
     chosen = [p for axis in axes for p in [p for p in prompts if p.axis == axis][: settings.n]]
     progress.start(f"diagnose {model}", total=len(chosen) * (2 if base is None else 3))
     new = settings.max_new_tokens or max_new_tokens
     batch_size = settings.batch_size or default_batch_size(device)
-    asked, rows, ours = _sampled(policy, chosen, new, batch_size, device, rng_seed, progress)
+    how = (new, batch_size, device, rng_seed, progress, template)
+    asked, rows, ours = _sampled(policy, chosen, *how)
     values = [[float(scores.entropies.mean()) for scores in ours]]
     values += _kl_values(policy, base, rows, ours, batch_size, device=device, progress=progress)
     progress.finish()
@@ -115,13 +118,14 @@ def _sampled(
     device: str,
     rng_seed: int,
     progress: Progress,
+    template: str,
 ) -> tuple[list[Prompt], list[Continuation], list[TokenScores]]:
     """Sample after the prompts that fit, and score the samples."""
-    tokenizer = load_tokenizer(policy.base or policy.folder)
-    text_stays_open(tokenizer)
+    rendering = load_rendering(policy.base or policy.folder, template)
+    rendering.outcome()
     network = load_plain_lm(policy, device=device)
     room = context_length(network.config) - new
-    texts = [ask(prompt, tokenizer, room=room, rng_seed=rng_seed) for prompt in prompts]
+    texts = [ask(prompt, rendering, room=room, rng_seed=rng_seed) for prompt in prompts]
     fitting = [text for text in texts if text is not None]
     if not fitting:
         raise InputError(
@@ -131,7 +135,7 @@ def _sampled(
         )
     progress.advance(len(prompts) - len(fitting))
     rows = sample(
-        network, fitting, tokenizer, max_new_tokens=new, batch_size=batch_size, progress=progress
+        network, fitting, rendering, max_new_tokens=new, batch_size=batch_size, progress=progress
     )
     scores = token_scores(network, rows, batch_size=batch_size, progress=progress)
     asked = [prompt for prompt, text in zip(prompts, texts, strict=True) if text is not None]
@@ -152,7 +156,7 @@ def _kl_values(
     if base is None:
         return []
     folders = (policy.base or policy.folder, base.base or base.folder)
-    tokens, others = (load_tokenizer(folder).get_vocab() for folder in folders)
+    tokens, others = (load_tokenizer(f, check_rows=False).get_vocab() for f in folders)
     if tokens != others:
         raise GuardError(
             f"{policy.folder} and {base.folder} have different vocabularies",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from alignstudy import dialogue
 from alignstudy.errors import GuardError, InputError
-from alignstudy.generation.decoding import fitting_tokens
 from alignstudy.generation.packed import MOST_ROWS
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.models.batching import length_batches
 from alignstudy.models.folder import named_faults
-from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
+from alignstudy.models.rendering import load_rendering
+from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Prompt, Response, Weights
 from alignstudy.runtime.device import context_length
@@ -44,15 +44,15 @@ def generate(
     seed: int,
     progress: Progress = SILENT,
     workers: int = 1,
+    template: str = AUTO,
 ) -> list[Response]:
     """Write a response after every prompt.
 
     In float32 the responses are those of one prompt at a time. They begin after the prompt's last
-    token; the published notebook cut the decoded text at `len(prompt)` characters, which is the
-    same unless a prompt isn't decoded to itself (special tokens, broken Unicode).
+    token; the published notebook cut the decoded text at `len(prompt)` characters.
 
-    Protocol "paper": the prompt as it is, no stop strings, the text stripped. "rigorous": prompts
-    end in the cue, generation stops at role tags, the text is cut at the first of them. Where
+    Protocol "paper": no stop strings, the text stripped. "rigorous": prompts end in the cue; where
+    they are written with role tags, generation stops at them and the text is cut there. Where
     prompt and response together pass the model's context, the oldest turns are dropped.
 
     Args:
@@ -64,6 +64,7 @@ def generate(
         seed: Of draws; each prompt has its own stream.
         progress: Advanced after every batch.
         workers: Most processes to spread the work over, on a CPU and where that pays.
+        template: How prompts are written; see `template_of`.
 
     Returns:
         One response a prompt, in the prompts' order.
@@ -76,9 +77,9 @@ def generate(
     _check_prompts(prompts, protocol)
     folder, new = weights.base or weights.folder, settings.max_new_tokens
     room, parameters = _room_and_parameters(folder, new)
-    tokenizer = load_tokenizer(folder)
-    text_stays_open(tokenizer)
-    asked = [Asked(p, *fitting_tokens(p.text, tokenizer, room=room)) for p in prompts]
+    rendering = load_rendering(folder, template)
+    rendering.outcome()
+    asked = [Asked(p, *rendering.fitting(p.text, room=room)) for p in prompts]
     responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
     fitting = [item for item in asked if item.tokens is not None]
     many = 1
@@ -86,7 +87,7 @@ def generate(
         tokens, held = sum(len(item.tokens or ()) + new for item in fitting), _HELD * parameters
         seconds = 2 * parameters * tokens / _FLOPS
         many = workers_that_pay(seconds, asked=workers, tasks=len(fitting), held=held)
-    task = Task(weights=weights, settings=settings, protocol=protocol, device=device, seed=seed)
+    task = Task(weights, settings, protocol, device, seed, template)
     progress.start("generate", total=len(prompts))
     progress.advance(len(responses))
     responses |= _answers(task, fitting, workers=many, progress=progress)

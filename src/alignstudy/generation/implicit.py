@@ -7,7 +7,6 @@ beta times the log-ratio of policy and reference; whatever beta, its sign on a p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,15 +14,16 @@ from alignstudy.errors import GuardError
 from alignstudy.generation.logprobs import default_batch_size, token_scores
 from alignstudy.generation.sampling import Continuation
 from alignstudy.models.load import load_plain_lm
-from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.models.rendering import Rendering, load_rendering
+from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate, Pair, Weights
 from alignstudy.runtime.device import context_length
 from alignstudy.stats.resampling.clustered_share import effective_wilson
 
 Ids = Sequence[int]
-EncodePairs = Callable[[Sequence[Pair], Any, int], Iterable[tuple[Ids, Ids, Ids]]]
-"""(pairs, tokenizer, most tokens) -> ids of prompt, chosen and rejected, as training has them."""
+EncodePairs = Callable[[Sequence[Pair], Rendering, int], Iterable[tuple[Ids, Ids, Ids]]]
+"""(pairs, rendering, most tokens) -> ids of prompt, chosen and rejected, as training has them."""
 
 
 def implicit_accuracy(
@@ -35,13 +35,13 @@ def implicit_accuracy(
     max_length: int | None,
     device: str,
     progress: Progress = SILENT,
+    template: str = AUTO,
 ) -> Estimate:
     """Return the share of pairs whose chosen response has the higher implicit reward, in percent.
 
-    A response's implicit reward is the log-ratio of policy to reference, summed over its tokens,
-    end-of-sequence token included, as preference training encodes them. A tie counts one half.
-    Pairs whose prompt alone fills `max_length` are left out and noted; `n` counts the others. The
-    interval is Wilson's.
+    A response's implicit reward is the log-ratio of policy to reference, summed over its tokens and
+    its end, as preference training encodes them. A tie counts one half.
+    Pairs whose prompt fills `max_length` are left out and noted. The interval is Wilson's.
 
     Args:
         policy: The trained model.
@@ -52,14 +52,14 @@ def implicit_accuracy(
             which holds in any case.
         device: Where to run; see `pick_device`.
         progress: Advanced after every batch.
+        template: How prompts are written; see `template_of`.
 
     Raises:
         DataError: If a pair has no rejected response, or no pair is left.
         GuardError: If a prompt lacks the cue, or a log-ratio is not finite.
-        EnvironmentFault: If one response alone doesn't fit into memory.
     """
     progress.start("implicit reward", total=4 * len(pairs))
-    tokenizer = load_tokenizer(policy.base or policy.folder)
+    rendering = load_rendering(policy.base or policy.folder, template)
     rows, sums, size = list[Continuation](), [], default_batch_size(device)
     for weights in (policy, reference):
         network = load_plain_lm(weights, device=device)
@@ -67,7 +67,7 @@ def implicit_accuracy(
             most = context_length(network.config)
             rows = [
                 Continuation(prompt=tuple(prompt), tokens=tuple(response))
-                for prompt, *both in encode(pairs, tokenizer, min(max_length or most, most))
+                for prompt, *both in encode(pairs, rendering, min(max_length or most, most))
                 for response in both
             ]
         scores = token_scores(network, rows, batch_size=size, progress=progress)

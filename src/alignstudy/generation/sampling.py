@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from alignstudy.errors import GuardError
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
-from alignstudy.generation.decoding import fitting_tokens, prompt_seed
+from alignstudy.generation.decoding import prompt_seed
 from alignstudy.generation.packed import pack
 from alignstudy.models.batching import length_batches, run_halving
+from alignstudy.models.rendering import Rendering
+from alignstudy.models.tokenizers import padding_id
 from alignstudy.progress import Progress
 from alignstudy.records import Prompt
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +33,16 @@ class Continuation:
     tokens: tuple[int, ...]
 
 
-def ask(
-    prompt: Prompt, tokenizer: PreTrainedTokenizerBase, *, room: int, rng_seed: int
-) -> Text | None:
+def ask(prompt: Prompt, rendering: Rendering, *, room: int, rng_seed: int) -> Text | None:
     """Tokenize a prompt, without its oldest turns where it is too long; None if it can't fit.
 
     Args:
         prompt: The prompt.
-        tokenizer: The model's.
+        rendering: The model's.
         room: Most tokens.
         rng_seed: Of the study's draws; each prompt has its own stream.
     """
-    tokens, _ = fitting_tokens(prompt.text, tokenizer, room=room)
+    tokens, _ = rendering.fitting(prompt.text, room=room)
     if tokens is None:
         return None
     return Text(tokens=tokens, seed=prompt_seed(rng_seed, f"{prompt.axis}/{prompt.id}"))
@@ -52,7 +51,7 @@ def ask(
 def sample(
     model: PreTrainedModel,
     asks: Sequence[Text],
-    tokenizer: PreTrainedTokenizerBase,
+    rendering: Rendering,
     *,
     max_new_tokens: int,
     batch_size: int,
@@ -63,24 +62,14 @@ def sample(
     Args:
         model: In evaluation mode.
         asks: The prompts; each draws from its own seed, so batches change nothing.
-        tokenizer: Names the tokens that end a sequence and fill a batch up.
+        rendering: Names the tokens that end a sequence.
         max_new_tokens: The cap.
         batch_size: Most prompts at once.
         progress: Advanced after every batch.
 
     Returns:
         Continuations in the prompts' order.
-
-    Raises:
-        GuardError: If the tokenizer lacks one of the two tokens.
     """
-    for name in ("eos_token", "pad_token"):
-        if getattr(tokenizer, f"{name}_id") is None:
-            raise GuardError(
-                f"the tokenizer has no {name}",
-                why="samples end at the one and are filled up with the other",
-                hint=f"name its {name} in special_tokens_map.json",
-            )
     batches = length_batches(
         [len(item.tokens) + max_new_tokens for item in asks],
         batch_size=batch_size,
@@ -89,8 +78,8 @@ def sample(
     drawn: dict[int, Continuation] = {}
     rules = Rules(
         max_new_tokens=max_new_tokens,
-        eos=frozenset({int(tokenizer.eos_token_id)}),
-        pad=int(tokenizer.pad_token_id),
+        eos=rendering.ends,
+        pad=padding_id(rendering.tokenizer),
         stops=None,
         choose=Choice,
         rewrite=True,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from alignstudy import dialogue
-from alignstudy.errors import GuardError
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import Rules, Text, write_on
 from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending, prompt_seed
@@ -16,11 +14,10 @@ from alignstudy.generation.packed import pack
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.models.batching import run_halving
 from alignstudy.models.load import load_plain_lm
-from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.models.rendering import load_rendering
+from alignstudy.models.templates import Template
+from alignstudy.models.tokenizers import padding_id
 from alignstudy.records import Prompt, Response, StopReason, Weights
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Protocol = Literal["paper", "rigorous"]
 
@@ -34,7 +31,7 @@ class Asked:
     truncated: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Task:
     """All that a writer is made of: small, so that another process can make the same.
 
@@ -44,6 +41,7 @@ class Task:
         protocol: Which rules hold.
         device: Where to run.
         seed: Of the draws.
+        template: How prompts are written; see `template_of`.
     """
 
     weights: Weights
@@ -51,13 +49,13 @@ class Task:
     protocol: Protocol
     device: str
     seed: int
+    template: str
 
-    @property
-    def stop_strings(self) -> tuple[str, ...]:
-        """The texts that end a response."""
+    def stop_strings(self, template: Template) -> tuple[str, ...]:
+        """Return the texts that end a response."""
         if self.settings.stop_strings is not None:
             return self.settings.stop_strings
-        return dialogue.STOP_STRINGS if self.protocol == "rigorous" else ()
+        return template.stop_strings if self.protocol == "rigorous" else ()
 
 
 def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]], list[Response]]:
@@ -66,16 +64,17 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
     An adapter's base brings the tokenizer.
     """
     weights, settings = task.weights, task.settings
-    tokenizer = load_tokenizer(weights.base or weights.folder)
+    rendering = load_rendering(weights.base or weights.folder, task.template)
+    tokenizer, stop_strings = rendering.tokenizer, task.stop_strings(rendering.template)
     model = load_plain_lm(weights, dtype=settings.dtype, device=task.device)
-    eos, pad = _eos_and_pad(model, tokenizer)
+    eos = rendering.ends
     rigorous = task.protocol == "rigorous"
     drawing = partial(Choice, temperature=settings.temperature, top_p=settings.top_p)
     rules = Rules(
         max_new_tokens=settings.max_new_tokens,
         eos=eos,
-        pad=pad,
-        stops=partial(StopAtStrings, tokenizer, task.stop_strings) if task.stop_strings else None,
+        pad=padding_id(tokenizer),
+        stops=partial(StopAtStrings, tokenizer, stop_strings) if stop_strings else None,
         choose=drawing if settings.do_sample else lambda _: Choice(),
         rewrite=settings.dtype == "float32",
         products=pack(model),
@@ -90,7 +89,8 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
         for item, row in zip(batch, write_on(model, texts, rules), strict=True):
             end = ending(row.tokens, eos=eos, stopped_at=row.stopped_at)
             raw_text = decode(tokenizer, end.tokens)
-            text = cut(raw_text, stop_strings=task.stop_strings, at_role_tags=rigorous)
+            text = cut(raw_text, stop_strings=stop_strings)
+            text = (rendering.template.cut(text) if rigorous else text).strip()
             responses.append(
                 Response(
                     prompt_id=item.prompt.id,
@@ -119,24 +119,3 @@ def too_long(item: Asked) -> Response:
         num_tokens=0,
         stop_reason=StopReason.TOO_LONG,
     )
-
-
-def _eos_and_pad(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[frozenset[int], int]:
-    """Find the tokens that end a response (the tokenizer's, else the model's) and that pad."""
-    if tokenizer.pad_token_id is None:
-        raise GuardError(
-            f"the tokenizer of {model.config.name_or_path} has no padding token",
-            hint="name its pad_token in special_tokens_map.json",
-        )
-    if tokenizer.eos_token_id is not None:
-        return frozenset({tokenizer.eos_token_id}), tokenizer.pad_token_id
-    configured = model.config.eos_token_id
-    if configured is None:
-        raise GuardError(
-            f"neither tokenizer nor model of {model.config.name_or_path} says what ends a text",
-            hint="name its eos_token in special_tokens_map.json",
-        )
-    ends = [configured] if isinstance(configured, int) else configured
-    return frozenset(ends), tokenizer.pad_token_id

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Document, GuardOutcome, Pair
 from alignstudy.settings import Many, Settings
@@ -149,6 +150,7 @@ class TrainJob:
         work: Folder that outlives a kill; checkpoints lie there.
         digest: Identity of this job; a checkpoint of another digest is never resumed.
         device: "cpu" or "cuda".
+        template: How prompts are written; see `template_of`.
         reference: Folder of the full weights that log-ratios are against; None: the parent.
         references: File of reference log-probabilities, shared with other jobs; None: none are
             kept beyond this job.
@@ -163,6 +165,7 @@ class TrainJob:
     work: Path
     digest: str
     device: str = "cpu"
+    template: str = AUTO
     reference: Path | None = None
     references: Path | None = None
     progress: Progress = SILENT

@@ -11,11 +11,11 @@ from alignstudy.methods.batches.encode import Encoded, with_mismatched
 from alignstudy.methods.method import Figures, Objective
 from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.methods.preference import ComparesPairs, PreferenceSettings
+from alignstudy.models.rendering import Rendering
 from alignstudy.records import Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 
 class KTOSettings(PreferenceSettings):
@@ -41,9 +41,9 @@ class KTO(ComparesPairs[KTOSettings]):
     settings_type = KTOSettings
     branches = ("chosen", "rejected", "mismatched")
 
-    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode pairs, and to each prompt a response to another: it measures the mean shift."""
-        encoded = super().encode(rows, tokenizer)
+        encoded = super().encode(rows, rendering)
         return with_mismatched(encoded, max_length=self.settings.max_length)
 
     @property

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import Encoded
+from alignstudy.models.rendering import Rendering
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 Figures = dict[str, tuple["Tensor", "Tensor | int"]]
 """Name -> (sum, number): what a step logs is a mean, over whatever micro-batches."""
@@ -63,7 +63,7 @@ class Method(ABC, Generic[SettingsType]):
         self.settings = settings
 
     @abstractmethod
-    def encode(self, rows: Sequence[Any], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    def encode(self, rows: Sequence[Any], rendering: Rendering) -> Encoded:
         """Encode rows: `input_ids` and `labels`, or `prompt_ids` and `<branch>_ids`.
 
         Raises:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import Field
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import Encoded, encode_preferences
-from alignstudy.methods.guards.checks import cue_is_shared
 from alignstudy.methods.method import Figures, Method
 from alignstudy.methods.model_outputs import PairLogps
-from alignstudy.records import GuardOutcome, Pair
+from alignstudy.models.rendering import Rendering
+from alignstudy.records import Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 
 class PreferenceSettings(TrainingSettings):
@@ -55,9 +54,9 @@ Asked = TypeVar("Asked", bound=PreferenceSettings)
 class ComparesPairs(Method[Asked]):
     """Encodes pairs on one prompt, and logs what their log-probabilities come to."""
 
-    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode prompt, chosen and rejected; both continue the same prompt tokens."""
-        return encode_preferences(rows, tokenizer, max_length=self.settings.max_length)
+        return encode_preferences(rows, rendering, max_length=self.settings.max_length)
 
     @property
     def reference(self) -> Literal["none", "parent", "start"]:
@@ -68,10 +67,6 @@ class ComparesPairs(Method[Asked]):
     def shares_prompts(self) -> bool:
         """As the study says."""
         return self.settings.prefix_sharing == "auto"
-
-    def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
-        """Return whether responses follow the tokens after which generation asks."""
-        return (cue_is_shared(counts),)
 
     def figures(self, batch: PairLogps, losses: Tensor) -> Figures:
         """Return log-probabilities, and implicit rewards where there is a reference."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import Encoded, encode_texts
 from alignstudy.methods.sft import LearnsTexts
+from alignstudy.models.rendering import Rendering
 from alignstudy.records import Document
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 class PretrainSettings(TrainingSettings):
@@ -45,7 +43,7 @@ class Pretrain(LearnsTexts[PretrainSettings]):
     rows = "documents"
     in_recipes = False
 
-    def encode(self, rows: Sequence[Document], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    def encode(self, rows: Sequence[Document], rendering: Rendering) -> Encoded:
         """Encode whole documents, every token a target."""
         texts = [(row.id, row.text) for row in rows]
-        return encode_texts(texts, tokenizer, max_length=self.settings.max_length)
+        return encode_texts(texts, rendering, max_length=self.settings.max_length)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from alignstudy.dialogue import CUE
+from alignstudy.dialogue import CUE, without_system
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import Encoded, rejected_of
 from alignstudy.methods.batches.judgements import encode_judgements
 from alignstudy.methods.method import Figures, Method, Objective
 from alignstudy.methods.model_outputs import PairScores
+from alignstudy.models.rendering import Rendering
 from alignstudy.records import Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 
 class RewardModelSettings(TrainingSettings):
@@ -49,7 +49,8 @@ def judge_texts(row: Pair, prompt_form: Literal["cue", "bare"]) -> tuple[str, st
     Raises:
         DataError: If the pair has no rejected response.
     """
-    prompt = row.prompt if prompt_form == "cue" else row.prompt.removesuffix(CUE).strip()
+    prompt = without_system(row.prompt)
+    prompt = prompt if prompt_form == "cue" else prompt.removesuffix(CUE).strip()
     return prompt, row.chosen.strip(), rejected_of(row).strip()
 
 
@@ -60,10 +61,10 @@ class RewardModel(Method[RewardModelSettings]):
     trains = "classifier"
     in_recipes = False
 
-    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode (prompt, response) as the judge will be asked."""
         shown = [(row.id, *judge_texts(row, self.settings.prompt_form)) for row in rows]
-        return encode_judgements(shown, tokenizer, max_length=self.settings.max_length)
+        return encode_judgements(shown, rendering.tokenizer, max_length=self.settings.max_length)
 
     @property
     def objective(self) -> Objective:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from alignstudy.methods.base import TrainingSettings
-from alignstudy.methods.batches.encode import Encoded, encode_responses, encode_texts
-from alignstudy.methods.guards.checks import cue_is_shared
+from alignstudy.methods.batches.encode import Encoded, encode_dialogues
 from alignstudy.methods.method import Figures, Method, Objective, SettingsType
 from alignstudy.methods.model_outputs import TextLogps
-from alignstudy.records import GuardOutcome, Pair
+from alignstudy.models.rendering import Rendering
+from alignstudy.records import Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 
 class SFTSettings(TrainingSettings):
@@ -65,21 +64,15 @@ class SFT(LearnsTexts[SFTSettings]):
     settings_type = SFTSettings
     rows = "demonstrations"
 
-    def encode(self, rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+    def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode prompt and chosen response; targets as `loss_on` says."""
-        if self.settings.loss_on == "response":
-            return encode_responses(rows, tokenizer, max_length=self.settings.max_length)
-        dialogues = [(row.id, row.prompt + row.chosen) for row in rows]
-        return encode_texts(dialogues, tokenizer, max_length=self.settings.max_length)
+        asked = self.settings
+        return encode_dialogues(rows, rendering, max_length=asked.max_length, loss_on=asked.loss_on)
 
     @property
     def packs(self) -> bool:
         """Whether the study asks for packed rows."""
         return self.settings.packing
-
-    def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
-        """Return whether responses follow the tokens after which generation asks."""
-        return (cue_is_shared(counts),) if self.settings.loss_on == "response" else ()
 
 
 def negative_log_likelihood(batch: TextLogps) -> Tensor:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer as it is; no token is added, no code of the folder runs.
+
+    Args:
+        folder: Of the model.
+        check_rows: Whether every token must have an embedding, used or not.
 
     Raises:
         InputError: If the folder holds no tokenizer, or no `config.json`.
@@ -59,7 +63,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
     size = read_json(folder / "config.json").get("vocab_size")
     largest = max(tokenizer.get_vocab().values(), default=-1)
-    if isinstance(size, int) and largest >= size:
+    if check_rows and isinstance(size, int) and largest >= size:
         raise GuardError(
             f"the tokenizer in {folder} has token ids up to {largest}, its model only {size} rows",
             why="a token without an embedding can't be read",

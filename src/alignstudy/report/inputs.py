@@ -40,6 +40,7 @@ class ReportInputs:
         audits: What happened to the rows of each part of the data.
         audit_facts: Other facts about the data, name -> value.
         calibrations: How thresholds were found, a row an axis and judge, name -> value.
+        template: How prompts are written, and what ends a response; "" if not known.
         preview: Decoded training examples as text; "" for none.
         costs: What each stage took: rows of name -> value: stage, seconds, cpu_seconds, tokens,
             flops, peak_memory and device_memory in bytes, device, reused (made before the
@@ -60,6 +61,7 @@ class ReportInputs:
     audits: tuple[Audit, ...] = ()
     audit_facts: Mapping[str, Any] = field(default_factory=dict)
     calibrations: tuple[Mapping[str, Any], ...] = ()
+    template: str = ""
     preview: str = ""
     figures: tuple[FigureFile, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -38,20 +38,30 @@ def pick_device(asked: str = "auto") -> str:
     return asked
 
 
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+WITHOUT_POSITIONS = frozenset({"bloom"})
+"""Architectures that know distances alone (ALiBi): any length can be read."""
+UNLIMITED = 2**31 - 1
+
+
 def context_length(model_config: PretrainedConfig) -> int:
-    """Return the most tokens that a model can read at once.
+    """Return the most tokens that a model can read at once, by any name that it has.
 
     Raises:
-        InputError: If the configuration doesn't say (`max_position_embeddings`).
+        InputError: If the configuration doesn't say, and the model needs positions.
     """
-    length = getattr(model_config, "max_position_embeddings", None)
-    if not isinstance(length, int) or length < 1:
-        raise InputError(
-            f"the {model_config.model_type} model's config.json gives no context length",
-            why=f"max_position_embeddings is {length}",
-            hint="use a model whose configuration holds max_position_embeddings",
-        )
-    return length
+    config = model_config.get_text_config()
+    lengths = [getattr(config, name, None) for name in CONTEXT_NAMES]
+    found = [length for length in lengths if isinstance(length, int) and length > 0]
+    if found:
+        return found[0]
+    if config.model_type in WITHOUT_POSITIONS:
+        return UNLIMITED
+    raise InputError(
+        f"the {config.model_type} model's config.json gives no context length",
+        why=f"it holds none of {', '.join(CONTEXT_NAMES)}",
+        hint="use a model whose configuration holds max_position_embeddings",
+    )
 
 
 def device_name(device: str) -> str:

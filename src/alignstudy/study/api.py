@@ -32,6 +32,7 @@ from alignstudy.study.run.store import Store
 from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.template import template_in_words
 from alignstudy.study.stages.compare import INCOMPLETE
 
 
@@ -89,14 +90,22 @@ class Study:
 
     def graph(self, located: Located) -> Graph:
         """Build the stages."""
-        folder = None if self.source is None else self.source.parent
-        return build(self.settings, located, device_class(self.settings), folder)
+        return build(self.settings, located, device_class(self.settings), self._beside)
+
+    @property
+    def _beside(self) -> Path | None:
+        """The folder of the study file; None for a preset."""
+        return None if self.source is None else self.source.parent
 
     def plan(self) -> tuple[list[PlanLine], Located]:
         """Return for every stage whether it is cached or new, and why; run nothing."""
         located = self.located(fetch=False)
         before = RunFolder(path=self.folder).last_keys()
         return make_plan(self.graph(located).goals, self.store, before), located
+
+    def template_in_words(self, located: Located) -> str:
+        """Return how the base is asked and what ends its responses; "" where it isn't here yet."""
+        return template_in_words(self.settings, located, self._beside)
 
     def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
         """Estimate time, memory and disk of a plan's new stages on this machine; run nothing."""

@@ -22,6 +22,7 @@ from alignstudy.methods.batches.encode import encode_preferences, preference_ids
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm
+from alignstudy.models.rendering import load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT
 from alignstudy.records import Pair, Prompt, Weights
@@ -201,12 +202,12 @@ def test_scores_of_tokens_are_those_of_one_prefix_at_a_time(models):
 
 
 def drawn(weights, prompts, *, batch_size, new=20):
-    tokenizer = load_tokenizer(weights.folder)
-    asks = [ask(prompt, tokenizer, room=200, rng_seed=0) for prompt in prompts]
+    rendering = load_rendering(weights.folder)
+    asks = [ask(prompt, rendering, room=200, rng_seed=0) for prompt in prompts]
     return sample(
         load_causal_lm(weights),
         asks,
-        tokenizer,
+        rendering,
         max_new_tokens=new,
         batch_size=batch_size,
         progress=SILENT,
@@ -247,7 +248,12 @@ def test_a_long_prompt_loses_its_oldest_turns_and_one_that_never_fits_is_noted(m
     tokenizer = load_tokenizer(policy.folder)
     short = f"\n\nHuman: hello{CUE}"
     long = f"\n\nHuman: {'x ' * 200}{CUE} Yes.{short}"
-    asked = ask(Prompt(id="a", axis="helpful", text=long), tokenizer, room=99, rng_seed=0)
+    asked = ask(
+        Prompt(id="a", axis="helpful", text=long),
+        load_rendering(policy.folder),
+        room=99,
+        rng_seed=0,
+    )
     assert asked.tokens == tuple(tokenizer(short)["input_ids"])
     never = f"\n\nHuman: {'x ' * 300}{CUE}"
     given = [Prompt(id=f"p{i}", axis="helpful", text=t) for i, t in enumerate((never, short))]
@@ -327,7 +333,9 @@ def accuracy(models, pairs, max_length=None):
 @pytest.mark.parametrize("max_length", [None, 60])
 def test_implicit_accuracy_is_that_of_the_plainest_loop(models, pairs, max_length):
     tokenizer = load_tokenizer(models[0].folder)
-    columns = encode_preferences(pairs, tokenizer, max_length=max_length or 256).columns
+    columns = encode_preferences(
+        pairs, rendering_of(tokenizer), max_length=max_length or 256
+    ).columns
     encoded = zip(
         *(columns[f"{name}_ids"] for name in ("prompt", "chosen", "rejected")), strict=True
     )

@@ -249,11 +249,29 @@ def test_the_checkpoints_own_generation_settings_are_not_followed(model, prompts
         (tmp_path / file.name).write_bytes(file.read_bytes())
     surprise = {
         "do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "num_beams": 3,
-        "max_length": 9, "eos_token_id": 7, "no_repeat_ngram_size": 1, "min_new_tokens": 20,
+        "max_length": 9, "no_repeat_ngram_size": 1, "min_new_tokens": 20,
         "suppress_tokens": [260, 261], "forced_eos_token_id": 2,
     }  # fmt: skip
     (tmp_path / "generation_config.json").write_text(json.dumps(surprise))
     assert run(Weights(folder=tmp_path), prompts[:8]) == run(model, prompts[:8])
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_every_end_that_a_folder_names_ends_a_response(file, model, prompts, tmp_path):
+    """As chat models do: the end of a turn beside the end of a text."""
+    for each in model.folder.iterdir():
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    plain = run(model, prompts[:8])
+    tokenizer = load_tokenizer(model.folder)
+    ids = tokenizer(prompts[0].text, return_tensors="pt")["input_ids"]
+    written = load_causal_lm(model).generate(ids, max_new_tokens=4, do_sample=False)
+    first = int(written[0, -1])
+    values = json.loads((tmp_path / file).read_text()) if (tmp_path / file).exists() else {}
+    (tmp_path / file).write_text(json.dumps(values | {"eos_token_id": [2, first]}))
+    found = run(Weights(folder=tmp_path), prompts[:8])
+    assert found[0].stop_reason == "eos"
+    assert found[0].num_tokens <= 3
+    assert plain[0].raw_text.startswith(found[0].raw_text)
 
 
 def test_an_adapter_writes_as_its_merged_model_does(model, prompts, tmp_path):

@@ -28,6 +28,7 @@ from alignstudy.methods.scoring.shared_forward import (
     use_joined_attention,
 )
 from alignstudy.methods.scoring.token_scores import score_targets
+from alignstudy.models.rendering import rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Pair
 
@@ -314,7 +315,7 @@ def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch
             [(" tea is good.", " snow."), (": tea", ":::"), ("tea", " I like bread"), ("", " a")]
         )
     ]
-    encoded = encode_preferences(rows, tokenizer, max_length=64)
+    encoded = encode_preferences(rows, rendering_of(tokenizer), max_length=64)
     assert encoded.counts["merged_at_border"] > 0
     ids = [
         tuple(tuple(token % VOCABULARY for token in part) for part in parts)

@@ -403,7 +403,7 @@ def alone(parent, ids, border):
 def test_fine_tuning_by_length_is_each_row_alone(opt, tmp_path, updates):
     settings = SFTSettings(**STILL, num_train_epochs=1)
     job = fx.make_job(settings, opt, tmp_path, rows=make_rows())
-    encoded = training.encode(job, load_tokenizer(opt))
+    encoded = fx.encode(job, load_tokenizer(opt))
     run = ours(settings, opt, tmp_path / "ours")
     assert sorted(row for rows in updates for row in rows) == list(range(20))
     assert [len(rows) for rows in updates] == [8, 8, 4]
@@ -416,7 +416,7 @@ def test_fine_tuning_by_length_is_each_row_alone(opt, tmp_path, updates):
 def test_preferences_by_length_are_each_row_alone(opt, tmp_path, updates):
     settings = DPOSettings(**STILL, num_train_epochs=1)
     job = fx.make_job(settings, opt, tmp_path, rows=make_rows())
-    columns = training.encode(job, load_tokenizer(opt)).columns
+    columns = fx.encode(job, load_tokenizer(opt)).columns
     run = ours(settings, opt, tmp_path / "ours")
     assert sorted(row for rows in updates for row in rows) == list(range(20))
     for side in ("chosen", "rejected"):
@@ -445,7 +445,7 @@ def assert_same_bits(one, other):
 
 def columns_of(settings, parent, tmp_path, **changes):
     job = fx.make_job(settings, parent, tmp_path, **({"rows": make_rows()} | changes))
-    columns = training.encode(job, load_tokenizer(parent)).columns
+    columns = fx.encode(job, load_tokenizer(parent)).columns
     return [list(map(len, columns[name])) for name in columns], columns
 
 
@@ -492,7 +492,7 @@ def test_work_on_dialogues_is_counted(loss_on, opt, tmp_path):
 def test_work_on_a_judge_is_counted(deberta, tmp_path):
     settings = RewardModelSettings(**(SMALL | sizes(1, 8) | {"max_length": 96}), max_steps=1)
     job = fx.make_job(settings, deberta, tmp_path, rows=make_rows(8))
-    columns = training.encode(job, load_tokenizer(deberta)).columns
+    columns = fx.encode(job, load_tokenizer(deberta)).columns
     pairs = zip(columns["chosen_ids"], columns["rejected_ids"], strict=True)
     lengths = [(len(chosen), len(rejected)) for chosen, rejected in pairs]
     work = ours(settings, deberta, tmp_path / "ours", rows=make_rows(8)).result.work
@@ -513,7 +513,7 @@ def test_references_are_computed_once_for_all_that_share_them(opt, tmp_path):
             rows=rows or make_rows(), seed=seed, references=kept,
         )  # fmt: skip
         tokenizer = load_tokenizer(parent)
-        encoded = training.encode(job, tokenizer)
+        encoded = fx.encode(job, tokenizer)
         found = assemble(job, encoded, tokenizer, precision="fp32").references
         return found.computed, found.reused
 

@@ -6,7 +6,6 @@ import torch
 
 from alignstudy.methods import METHODS, LoRASettings, method_of
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop.train import train
 from alignstudy.methods.model_outputs import PairLogps, PairScores
 from alignstudy.methods.weights import initial
@@ -74,7 +73,7 @@ def build(settings, folders, root):
     load = initial.initial_classifier if judge else initial.initial_causal_lm
     model, _ = load(parent, device="cpu", dropout=settings.dropout)
     with quiet_libraries():
-        return _trl.build(job, training.encode(job, tokenizer), model=model, tokenizer=tokenizer)
+        return _trl.build(job, fx.encode(job, tokenizer), model=model, tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize("name", [*METHODS, "packed sft"])

@@ -49,7 +49,7 @@ def build(settings, parent, root):
     job = fx.make_job(settings, parent, root, **changes)
     tokenizer = load_tokenizer(parent)
     with quiet_libraries():
-        encoded = training.encode(job, tokenizer)
+        encoded = fx.encode(job, tokenizer)
         return assemble(job, encoded, tokenizer, precision="fp32").trainer
 
 

@@ -14,7 +14,8 @@ from alignstudy.methods.faults import quiet_libraries
 from alignstudy.methods.guards.probes import probe_batch
 from alignstudy.methods.kto import KTOSettings
 from alignstudy.methods.loop.assembly import assemble
-from alignstudy.methods.loop.train import encode, train
+from alignstudy.methods.loop.train import train
+from alignstudy.models.rendering import rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
 
 LORA = LoRASettings(r=4, lora_alpha=8, target_modules=("q_proj", "v_proj"))
@@ -32,7 +33,7 @@ def trainer_of(settings, parent, root, **changes):
     job = fx.make_job(settings, parent, root, **({"rows": ROWS} | changes))
     tokenizer = load_tokenizer(parent)
     with quiet_libraries():
-        found = assemble(job, encode(job, tokenizer), tokenizer, precision="fp32")
+        found = assemble(job, fx.encode(job, tokenizer), tokenizer, precision="fp32")
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in found.trainer.model.named_parameters():
@@ -104,14 +105,14 @@ def test_kto_is_trls(ahead, opt, tmp_path):
 
 def test_mismatched_responses_answer_other_prompts(opt, tmp_path):
     tokenizer = load_tokenizer(opt)
-    encoded = method_of(KTOSettings(**SMALL)).encode(ROWS, tokenizer)
+    encoded = method_of(KTOSettings(**SMALL)).encode(ROWS, rendering_of(tokenizer))
     columns = encoded.columns
     for number in range(len(ROWS)):
         side = "rejected_ids" if number % 2 else "chosen_ids"
         cut = columns[side][number - 1][: 64 - len(columns["prompt_ids"][number])]
         assert columns["mismatched_ids"][number] == cut
     with pytest.raises(DataError, match="no other row's response"):
-        method_of(KTOSettings(**SMALL)).encode(ROWS[:1], tokenizer)
+        method_of(KTOSettings(**SMALL)).encode(ROWS[:1], rendering_of(tokenizer))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def test_tokens_planned_for_whole_epochs_are_those_that_are_read(ran, name):
 @pytest.mark.parametrize("name", ["train/sft/seed-0", "train/dpo/seed-0"])
 def test_tokens_planned_of_a_training_are_those_of_its_encoded_rows(ran, name):
     """By brute force: the rows as the trainer encodes them, each step's rows a mean row's."""
-    from alignstudy.methods.loop.train import encode
+    import methods_fixtures as fx
+
     from alignstudy.study.stages.train import read_part
 
     study, made = ran
@@ -70,8 +71,8 @@ def test_tokens_planned_of_a_training_are_those_of_its_encoded_rows(ran, name):
     folder = study.store.folder("rows", stage.rows.key)
     rows = read_part(stage.rows, folder)
     parent = study.store.folder(stage.parent.kind, stage.parent.key)
-    job = type("Job", (), {"settings": stage.settings, "rows": rows})
-    columns = encode(job, load_tokenizer(parent)).columns
+    job = type("Job", (), {"settings": stage.settings, "rows": rows, "template": "auto"})
+    columns = fx.encode(job, load_tokenizer(parent)).columns
     texts = ("prompt_ids", "prompt_ids", "chosen_ids", "rejected_ids", "input_ids")
     tokens = sum(len(ids) for column in texts for ids in columns.get(column, ()))
     seen = 2 * stage.settings.effective_batch_size / len(rows)

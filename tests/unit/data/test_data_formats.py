@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from alignstudy.data import FORMATS
 from alignstudy.data.formats.parsing import parse_row
 from alignstudy.data.formats.row import RawRow, UnusableRow
-from alignstudy.dialogue import CUE, Turn, parse_turns, render
+from alignstudy.dialogue import CUE, Turn, parse_turns, render, without_system
 from alignstudy.errors import UnknownNameError
 from alignstudy.records import Document
 
@@ -142,19 +142,21 @@ class TestMessages:
         pair = parse(messages=[said("user", "Hello"), said("assistant", " Hi. ")])
         assert (pair.prompt, pair.chosen, pair.rejected) == (HELLO + CUE, " Hi.", None)
 
-    def test_system_turns_go_before_the_first_human_words_and_are_counted(self):
-        parsed = parse_row(
-            row(
-                messages=[
-                    said("system", "Be kind."),
-                    said("user", "Hello"),
-                    said("assistant", "Hi."),
-                ]
-            ),
-            fmt="auto",
-        )
-        assert parsed.record.prompt == f"\n\nHuman: Be kind.\n\nHello{CUE}"
-        assert list(parsed.notes.values()) == [1]
+    @pytest.mark.parametrize("system", [["Be kind."], ["", "Be kind."], ["Be kind.", "Be brief."]])
+    def test_system_turns_are_one_turn_and_further_ones_are_counted(self, system):
+        messages = [said("system", text) for text in system]
+        messages += [said("user", "Hello"), said("assistant", "Hi.")]
+        parsed = parse_row(row(messages=messages), fmt="auto")
+        words = "\n\n".join(filter(None, system))
+        assert parsed.record.prompt == f"\n\nSystem: {words}\n\nHuman: Hello{CUE}"
+        first, second = parse_turns(parsed.record.prompt.removesuffix(CUE))
+        assert (first, second) == (Turn("system", words), Turn("human", "Hello"))
+        assert without_system(parsed.record.prompt) == f"\n\nHuman: {words}\n\nHello{CUE}"
+        assert list(parsed.notes.values()) == ([1] if "Be brief." in system else [])
+
+    def test_an_empty_system_turn_is_none(self):
+        pair = parse(messages=[said("system", " "), said("user", "Hello"), said("assistant", "Hi")])
+        assert pair.prompt == HELLO + CUE
 
     @pytest.mark.parametrize("style", ["whole", "prompt list", "prompt repeated", "prompt text"])
     def test_pairs_of_conversations(self, style):

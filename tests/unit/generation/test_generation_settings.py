@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.decoding import cut, ending, prompt_seed
 from alignstudy.models.batching import length_batches
+from alignstudy.models.templates import Template
 from alignstudy.models.tokenizers import well_formed
 from alignstudy.records import StopReason
 
@@ -67,20 +68,31 @@ def test_a_response_ends_by_token_position(generated, stopped_at, tokens, reason
 
 
 @pytest.mark.parametrize(
-    ("raw", "stops", "at_role_tags", "text"),
+    ("raw", "stops", "text"),
     [
-        (" Sure.\n\nHuman: And", ("\n\nHuman:",), True, "Sure."),
-        (" Sure.\n\nHuman: And", (), False, "Sure.\n\nHuman: And"),
-        (" Sure.\nHuman: And", ("\n\nHuman:",), True, "Sure."),
-        ("\n\nHuman: hi", (), True, ""),
-        ("Human: hi", (), True, ""),
-        ("one END two STOP", ("STOP", "END"), False, "one"),
-        ("  \n ", (), True, ""),
-        ("", ("x",), True, ""),
+        (" Sure.\n\nHuman: And", ("\n\nHuman:",), " Sure."),
+        (" Sure.\n\nHuman: And", (), " Sure.\n\nHuman: And"),
+        ("one END two STOP", ("STOP", "END"), "one "),
+        ("", ("x",), ""),
     ],
 )
-def test_responses_are_cut_as_the_protocol_says(raw, stops, at_role_tags, text):
-    assert cut(raw, stop_strings=stops, at_role_tags=at_role_tags) == text
+def test_responses_are_cut_at_the_first_stop_string(raw, stops, text):
+    assert cut(raw, stop_strings=stops) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (" Sure.\n\nHuman: And", " Sure."),
+        (" Sure.\nHuman: And", " Sure."),
+        ("\n\nHuman: hi", ""),
+        ("Human: hi", ""),
+    ],
+)
+def test_responses_are_cut_at_role_tags_where_prompts_are_written_with_them(raw, text):
+    assert Template(None, "hh").cut(raw).strip() == text.strip()
+    assert Template(None, "chat", "x").cut(raw) == raw
+    assert Template(None, "none").cut(raw) == raw
 
 
 def test_draws_of_a_prompt_hang_on_seed_and_id_only():

@@ -1,7 +1,6 @@
 """The guards on numbers: what they let pass and what they refuse."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -80,27 +79,11 @@ def test_uncut_rows_must_end_in_the_learnt_end_token():
     assert "r1" in caught.value.why
 
 
-@pytest.mark.parametrize(
-    ("pad", "end", "words"),
-    [(2, 2, "pads with its end token"), (None, 2, "no pad token"), (1, None, "no end-of-sequence")],
-)
-def test_padding_must_differ_from_the_end(pad, end, words):
-    assert guards.padding_is_not_end(SimpleNamespace(pad_token_id=1, eos_token_id=2)).passed
-    with pytest.raises(GuardError, match=words) as caught:
-        guards.padding_is_not_end(SimpleNamespace(pad_token_id=pad, eos_token_id=end))
-    assert "tokenizer_config.json" in caught.value.hint
-
-
-def test_responses_that_never_follow_the_cues_own_tokens_are_refused():
+def test_rows_that_were_tokenized_apart_are_noted():
     counts = {"rows": 9, "used": 8, "merged_at_border": 0}
-    assert guards.cue_is_shared(counts).passed
     assert guards.merged_rows_note(counts) == ()
-    some = counts | {"merged_at_border": 7}
-    assert "7 of 8" in guards.cue_is_shared(some).detail
-    (note,) = guards.merged_rows_note(some)
+    (note,) = guards.merged_rows_note(counts | {"merged_at_border": 7})
     assert "7 of 8 rows" in note
-    with pytest.raises(GuardError, match="no response of 8 rows follows the tokens"):
-        guards.cue_is_shared(counts | {"merged_at_border": 8})
 
 
 @pytest.mark.parametrize("difference", [0.5, float("nan")])

@@ -12,7 +12,7 @@ from alignstudy.dialogue import Role, Turn, render
 from alignstudy.records import Pair
 
 ROLES: dict[str, Role] = {"user": "human", "human": "human", "assistant": "assistant"}
-SYSTEM_MERGED = "system turns merged into the first human turn"
+SYSTEM_JOINED = "further system turns joined to the first"
 
 
 class MessagesFormat:
@@ -34,11 +34,11 @@ class MessagesFormat:
             UnusableRow: If a list is malformed, a role unknown, or the contexts differ.
         """
         if "chosen" not in row.fields and "rejected" not in row.fields:
-            turns, merged = turns_of(row.fields.get("messages"), "messages")
+            turns, joined = turns_of(row.fields.get("messages"), "messages")
             context, chosen = _split(turns, "messages")
             rejected = None
         else:
-            context, chosen, merged = _half(row, "chosen")
+            context, chosen, joined = _half(row, "chosen")
             other, rejected, _ = _half(row, "rejected")
             if context != other:
                 raise UnusableRow(CONTEXTS_DIFFER)
@@ -50,11 +50,11 @@ class MessagesFormat:
             rejected=rejected,
             subset=row.subset,
         )
-        return Parsed(record=pair, notes={SYSTEM_MERGED: merged} if merged else {})
+        return Parsed(record=pair, notes={SYSTEM_JOINED: joined} if joined else {})
 
 
 def _half(row: RawRow, name: str) -> tuple[Sequence[Turn], str, int]:
-    """Context, response and number of merged system turns of one of the two conversations."""
+    """Context, response and number of joined system turns of one of the two conversations."""
     messages = _list_of(row.fields.get(name), name)
     prompt = row.fields.get("prompt")
     if isinstance(prompt, str):
@@ -65,8 +65,8 @@ def _half(row: RawRow, name: str) -> tuple[Sequence[Turn], str, int]:
         messages = messages if repeats_prompt else [*start, *messages]
         if not repeats_prompt and len(messages) - len(start) != 1:
             raise UnusableRow(f"{name} holds more than the response, and doesn't begin as prompt")
-    turns, merged = turns_of(messages, name)
-    return *_split(turns, name), merged
+    turns, joined = turns_of(messages, name)
+    return *_split(turns, name), joined
 
 
 def _list_of(value: object, where: str) -> list[Any]:
@@ -78,7 +78,7 @@ def _list_of(value: object, where: str) -> list[Any]:
 
 
 def turns_of(messages: object, where: str) -> tuple[list[Turn], int]:
-    """Return the turns of a list of messages, and how many system turns were merged."""
+    """Return the turns of a list of messages, and how many system turns were joined to another."""
     system: list[str] = []
     turns: list[Turn] = []
     for number, message in enumerate(_list_of(messages, where), start=1):
@@ -90,13 +90,13 @@ def turns_of(messages: object, where: str) -> tuple[list[Turn], int]:
             raise UnusableRow(f"{place} has the unknown role {str(role)[:40]!r}")
         text = checked_text(message["content"], f"content of {place}").strip()
         check_no_tag(text, place)
-        if role == "system":
-            system.append(text)
-        else:
+        if role != "system":
             turns.append(Turn(ROLES[role], text))
+        elif text:
+            system.append(text)
     if system and turns:
-        turns[0] = Turn(turns[0].role, "\n\n".join([*system, turns[0].text]))
-    return turns, len(system)
+        turns.insert(0, Turn("system", "\n\n".join(system)))
+    return turns, max(0, len(system) - 1)
 
 
 def _split(turns: Sequence[Turn], where: str) -> tuple[Sequence[Turn], str]:
@@ -104,7 +104,8 @@ def _split(turns: Sequence[Turn], where: str) -> tuple[Sequence[Turn], str]:
     if not turns or turns[-1].role != "assistant":
         raise UnusableRow(f"the last message of {where} is not the assistant's")
     context = turns[:-1]
-    if not context or context[0].role != "human":
+    asked = [turn for turn in context if turn.role != "system"]
+    if not asked or asked[0].role != "human":
         raise UnusableRow(f"{where} doesn't begin with a human turn")
     if context[-1].role != "human":
         raise UnusableRow(f"{where} has no human turn before the response")

@@ -13,6 +13,7 @@ from alignstudy.judges.base import PROMPT_TRIMMED, RESPONSE_TRIMMED, SPECIAL_TOK
 from alignstudy.judges.encoders.encoding import Encoded, Encoder, most_tokens
 from alignstudy.judges.encoders.renderings import prompt_turns, response_words, shorter
 from alignstudy.judges.encoders.special_text import SpecialText
+from alignstudy.models.templates import FIXED_DATE
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -21,9 +22,6 @@ _MARKER = re.compile(r"<\|?/?\w+\|?>|\[/?[A-Z_]+\]")
 """Marks of structure that a template writes as plain words: "[/INST]", "<|user|>"."""
 
 _ROLES = {"human": "user", "assistant": "assistant"}
-_FIXED_DATE = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro %}"
-"""Llama's templates write today's date into the text: a score must not depend on the day. This is
-the date that they write where they know none."""
 
 
 class _UnfitText(ValueError):
@@ -135,7 +133,7 @@ class ChatEncoder(TextEncoder):
                 " template (chat_template.jinja) to its folder",
             )
         template = str(tokenizer.get_chat_template())
-        self._template = _FIXED_DATE + template if "strftime_now" in template else template
+        self._template = FIXED_DATE + template if "strftime_now" in template else template
         self._special = SpecialText(tokenizer, split=False, also=_MARKER.findall(template))
 
     def _write(self, turns: tuple[Turn, ...]) -> str:

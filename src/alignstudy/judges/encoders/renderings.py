@@ -40,7 +40,7 @@ def render(prompt: str, response: str, how: Rendering) -> tuple[str, str]:
     Source: LAION Open-Assistant, model/reward/instructor/rank_datasets.py, class AnthropicRLHF.
     """
     if how == "paper":
-        return prompt, response
+        return dialogue.without_system(prompt), response
     turns, words = prompt_turns(prompt), response_words(response)
     starts = [at for at, turn in enumerate(turns) if turn.role == "human"]
     first = starts[-1:] if how == "last_turn" else starts[-2:]
@@ -52,8 +52,10 @@ def prompt_turns(prompt: str) -> tuple[Turn, ...]:
     """Parse a prompt into turns that alternate and begin with a human one.
 
     The cue is no turn. Words before the first tag are a human turn (a prompt without tags is one
-    as a whole); neighbouring turns of one role are joined by a blank line.
+    as a whole), a system turn's words begin the first one; neighbouring turns of one role are
+    joined by a blank line.
     """
+    prompt = dialogue.without_system(prompt)
     parsed = dialogue.parse_turns(prompt)
     first = len(prompt)
     if parsed:

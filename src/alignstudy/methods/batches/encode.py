@@ -8,16 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress, count
-from operator import ne
-from typing import TYPE_CHECKING, Any
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, GuardError
+from alignstudy.models.rendering import Rendering
 from alignstudy.records import Pair
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
 """The label of a token that is not a target of the loss."""
@@ -32,9 +27,10 @@ class Encoded:
         row_ids: The ids of the rows that are in `columns`, in the same order.
         truncated: Whether a row's end was cut off.
         counts: Rows given ("rows"), in `columns` ("used"), cut ("truncated"), left out because the
-            prompt alone fills `max_length` ("too_long"), used with a token that reaches across the
-            border of prompt and response ("merged_at_border"), and with a special token spelled
-            out in the text ("special_token_in_text").
+            prompt alone fills `max_length` ("too_long") or because chosen and rejected are the
+            same tokens once cut ("same_when_cut"), used with prompt and response tokenized apart
+            ("merged_at_border"), and with a special token spelled out in the text
+            ("special_token_in_text").
     """
 
     columns: dict[str, list[list[int]]]
@@ -84,11 +80,12 @@ class EncodedRows:
             raise DataError(
                 "no row is left",
                 why=f"of {num_rows} rows, {self.counts['too_long']} have a prompt (for a reward"
-                " model: a response) that alone fills max_length",
+                " model: a response) that alone fills max_length, and in"
+                f" {self.counts['same_when_cut']} chosen and rejected are the same tokens once cut",
                 hint="raise max_length, or use shorter dialogues",
             )
-        names = ("truncated", "too_long", "merged_at_border", "special_token_in_text")
-        counts = {name: self.counts[name] for name in names}
+        names = ("truncated", "too_long", "same_when_cut", "merged_at_border")
+        counts = {name: self.counts[name] for name in (*names, "special_token_in_text")}
         return Encoded(
             columns=self.columns,
             row_ids=tuple(self.row_ids),
@@ -98,15 +95,15 @@ class EncodedRows:
 
 
 def encode_texts(
-    texts: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+    texts: Sequence[tuple[str, str]], rendering: Rendering, *, max_length: int
 ) -> Encoded:
     """Encode whole (id, text), end-of-sequence token appended, every token a target.
 
     Raises:
         DataError: If there is no row.
     """
-    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
-    encoded = _token_ids([text + _eos(tokenizer) for _, text in texts], tokenizer)
+    gathered = EncodedRows(tuple(rendering.tokenizer.all_special_tokens))
+    encoded = rendering.text_ids([text for _, text in texts])
     for (row_id, text), ids in zip(texts, encoded, strict=True):
         gathered.note_text(text)
         kept = ids[:max_length]
@@ -114,19 +111,33 @@ def encode_texts(
     return gathered.done(len(texts))
 
 
-def encode_responses(
-    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+def encode_dialogues(
+    rows: Sequence[Pair], rendering: Rendering, *, max_length: int, loss_on: str
 ) -> Encoded:
-    """Encode prompt and chosen response, only the response's tokens targets (loss_on: response).
+    """Encode prompt and chosen response.
+
+    Args:
+        rows: Pairs, or demonstrations.
+        rendering: The model's.
+        max_length: Most tokens a row; the end is truncated.
+        loss_on: "response": its tokens alone are targets, and a row is left out where the prompt
+            fills `max_length`; "dialogue": every token is one.
 
     Raises:
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
         DataError: If no row is left.
     """
-    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
-    responses = [[row.chosen for row in rows]]
-    for row, border, (ids,) in _bordered(rows, responses, tokenizer, max_length, gathered):
-        labels = [IGNORED] * border + ids[border:]
+    check_cue(rows)
+    gathered = EncodedRows(tuple(rendering.tokenizer.all_special_tokens))
+    joined = rendering.joined([row.prompt for row in rows], [[row.chosen] for row in rows])
+    for row, (prompt, (response,), apart) in zip(rows, joined, strict=True):
+        gathered.note_text(row.prompt + row.chosen)
+        if loss_on == "response" and len(prompt) >= max_length:
+            gathered.counts["too_long"] += 1
+            continue
+        gathered.counts["merged_at_border"] += apart
+        ids = prompt + response
+        labels = [IGNORED] * len(prompt) + response if loss_on == "response" else ids
         gathered.add(
             row.id,
             truncated=len(ids) > max_length,
@@ -136,26 +147,33 @@ def encode_responses(
     return gathered.done(len(rows))
 
 
-def encode_preferences(
-    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> Encoded:
-    """Encode prompt, chosen and rejected for DPO; both responses continue the same prompt tokens.
+def encode_preferences(rows: Sequence[Pair], rendering: Rendering, *, max_length: int) -> Encoded:
+    """Encode prompt, chosen and rejected; both responses continue the same prompt tokens.
 
     Raises:
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
         DataError: If a pair has no rejected response, or no row is left.
     """
     check_cue(rows)
-    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
-    responses = [[row.chosen for row in rows], [rejected_of(row) for row in rows]]
-    for row, border, texts in _bordered(rows, responses, tokenizer, max_length, gathered):
-        chosen, rejected = texts
+    gathered = EncodedRows(tuple(rendering.tokenizer.all_special_tokens))
+    responses = [[row.chosen, rejected_of(row)] for row in rows]
+    joined = rendering.joined([row.prompt for row in rows], responses)
+    for row, (prompt, (chosen, rejected), apart) in zip(rows, joined, strict=True):
+        gathered.note_text(row.prompt + row.chosen + str(row.rejected))
+        room = max_length - len(prompt)
+        if room <= 0:
+            gathered.counts["too_long"] += 1
+            continue
+        if chosen[:room] == rejected[:room]:
+            gathered.counts["same_when_cut"] += 1
+            continue
+        gathered.counts["merged_at_border"] += apart
         gathered.add(
             row.id,
-            truncated=max(len(chosen), len(rejected)) > max_length,
-            prompt_ids=chosen[:border],
-            chosen_ids=chosen[border:max_length],
-            rejected_ids=rejected[border:max_length],
+            truncated=max(len(chosen), len(rejected)) > room,
+            prompt_ids=prompt,
+            chosen_ids=chosen[:room],
+            rejected_ids=rejected[:room],
         )
     return gathered.done(len(rows))
 
@@ -180,42 +198,11 @@ def with_mismatched(encoded: Encoded, *, max_length: int) -> Encoded:
 
 
 def preference_ids(
-    rows: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int
+    rows: Sequence[Pair], rendering: Rendering, max_length: int
 ) -> Iterator[tuple[list[int], list[int], list[int]]]:
     """Yield the ids of prompt, chosen and rejected that `encode_preferences` trains on."""
-    columns = encode_preferences(rows, tokenizer, max_length=max_length).columns
+    columns = encode_preferences(rows, rendering, max_length=max_length).columns
     return zip(*(columns[f"{name}_ids"] for name in ("prompt", "chosen", "rejected")), strict=True)
-
-
-def _bordered(
-    rows: Sequence[Pair],
-    responses: Sequence[Sequence[str]],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    gathered: EncodedRows,
-) -> Iterator[tuple[Pair, int, list[list[int]]]]:
-    """Yield rows with their prompt's tokens and their whole texts; count those left out."""
-    check_cue(rows)
-    end = _eos(tokenizer)
-    prompts = [row.prompt for row in rows]
-    encoded = [_token_ids(prompts, tokenizer)]
-    for answers in responses:
-        texts = [prompt + text + end for prompt, text in zip(prompts, answers, strict=True)]
-        encoded.append(_token_ids(texts, tokenizer))
-    for row, answers, (prompt, *whole) in zip(
-        rows, zip(*responses, strict=True), zip(*encoded, strict=True), strict=True
-    ):
-        # The first place at which a text leaves its prompt's tokens.
-        border = min(
-            next(compress(count(), map(ne, prompt, ids)), min(len(prompt), len(ids)))
-            for ids in whole
-        )
-        gathered.note_text(row.prompt + "".join(answers))
-        if border >= max_length:
-            gathered.counts["too_long"] += 1
-            continue
-        gathered.counts["merged_at_border"] += border < len(prompt)
-        yield row, border, whole
 
 
 def rejected_of(row: Pair) -> str:
@@ -245,20 +232,3 @@ def check_cue(rows: Sequence[Pair]) -> None:
             why=f"at generation the model is asked after that cue; rows {', '.join(without[:3])}",
             hint="split the dialogues at the last cue; the data readers of alignstudy do",
         )
-
-
-def _eos(tokenizer: PreTrainedTokenizerBase) -> str:
-    if tokenizer.eos_token is None:
-        raise GuardError(
-            "the tokenizer has no end-of-sequence token",
-            why="a model that never sees one doesn't learn to stop",
-            hint="set eos_token in the model folder's tokenizer_config.json",
-        )
-    return str(tokenizer.eos_token)
-
-
-def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    if not texts:
-        return []
-    encoded: Any = tokenizer(list(texts), verbose=False)["input_ids"]  # lengths are ours to judge
-    return [list(ids) for ids in encoded]

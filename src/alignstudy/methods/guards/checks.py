@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from alignstudy.dialogue import CUE
 from alignstudy.errors import GuardError
 from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
 
 MARGIN_TOLERANCE = 1e-4
 """Largest implicit reward margin, and relative error of the first loss, before the first step."""
@@ -26,29 +24,6 @@ PACKING_TOLERANCE = 1e-3
 """Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
 MERGE_TOLERANCE = 1e-3
 """Largest change of a logit through merging an adapter, in standard deviations of logits."""
-
-
-def padding_is_not_end(tokenizer: PreTrainedTokenizerBase) -> GuardOutcome:
-    """Refuse a tokenizer whose padding is its end-of-sequence token.
-
-    Raises:
-        GuardError: If the two are one token, or one of them is missing.
-    """
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    if pad is None or end is None or pad == end:
-        state = f"pads with its end token (id {pad})"
-        if pad is None:
-            state = "has no pad token"
-        elif end is None:
-            state = "has no end-of-sequence token"
-        raise GuardError(
-            f"the tokenizer {state}",
-            why="where padding looks like the end, the end isn't learnt, or padding is",
-            hint="name a pad_token of its own (OPT's is <pad>) and an eos_token in the model"
-            " folder's tokenizer_config.json",
-        )
-    seen = f"pad token {pad}, end token {end}"
-    return GuardOutcome(guard="padding_is_not_end", passed=True, detail=seen)
 
 
 def end_is_learnt(
@@ -78,39 +53,14 @@ def end_is_learnt(
     return GuardOutcome(guard="end_is_learnt", passed=True, detail=seen)
 
 
-def cue_is_shared(counts: Mapping[str, int]) -> GuardOutcome:
-    """Refuse rows whose responses never follow the cue's own tokens, after which generation asks.
-
-    That every prompt's text ends in the cue was checked by encoding.
-
-    Args:
-        counts: Of the encoded rows.
-
-    Raises:
-        GuardError: If in every row a token reaches across the cue's end.
-    """
-    merged, used = counts["merged_at_border"], counts["used"]
-    if merged == used:
-        raise GuardError(
-            f"no response of {used} rows follows the tokens of the cue {CUE!r}",
-            why="followed by a response, the prompt's last tokens are others than alone, as"
-            " generation asks them: what is learnt isn't what will be asked for",
-            hint="use a tokenizer that ends a token at the cue's colon, as OPT's does; see that"
-            " responses begin with a space",
-        )
-    seen = f"all {counts['rows']} prompts end in {CUE!r}, after which generation asks;"
-    seen += f" in {merged} of {used} used a token reaches across it into the response"
-    return GuardOutcome(guard="cue_is_shared", passed=True, detail=seen)
-
-
 def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a note on rows in which a token reaches across the cue into the response, if any."""
+    """Return a note on rows whose prompt and response had to be tokenized apart, if any."""
     merged = counts["merged_at_border"]
     if not merged:
         return ()
     return (
-        f"in {merged} of {counts['used']} rows a token reaches across the cue's end: their"
-        " responses don't follow the tokens after which generation asks",
+        f"in {merged} of {counts['used']} rows a token would reach across the prompt's end: prompt"
+        " and response were tokenized apart, so that responses follow the tokens that are asked",
     )
 
 

@@ -103,19 +103,39 @@ _FIXED: dict[str, Any] = {
 
 
 def check_target_modules(lora: LoRASettings, model: PreTrainedModel) -> None:
-    """Refuse each LoRA target that no layer of the model has; PEFT would leave it out silently.
+    """Refuse LoRA targets that no layer of the model has; PEFT would leave them out silently.
 
     As PEFT matches them, a target is a layer's full name or its end after a dot.
 
     Raises:
         UnknownNameError: Offering the nearest name.
+        InputError: If it is the model's head, or an embedding.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     adaptable = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, Conv1D)
     layers = [name for name, layer in model.named_modules() if isinstance(layer, adaptable)]
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    at_ends = [n for n, layer in model.named_modules() if any(layer is end for end in ends)]
     for target in lora.target_modules:
+        if any(name == target or name.endswith(f".{target}") for name in at_ends):
+            raise InputError(
+                f"lora.target_modules: '{target}' is the model's head or its embedding",
+                why="their weights are often one matrix, and are read directly where texts are"
+                " scored: an adapter on them would be lost",
+                hint="name layers in between, such as q_proj and v_proj",
+            )
         if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
             known = {layer.rpartition(".")[2] for layer in layers}
             raise UnknownNameError("layer", target, known, where="lora.target_modules")
+
+
+def stores_transposed(lora: LoRASettings, model: PreTrainedModel) -> bool:
+    """Return whether the adapted layers keep their weights transposed, as GPT-2's do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(
+        isinstance(layer, Conv1D) and name.rpartition(".")[2] in lora.target_modules
+        for name, layer in model.named_modules()
+    )

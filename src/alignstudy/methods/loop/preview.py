@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 from alignstudy.methods import method_of
 from alignstudy.methods.base import PreviewExample, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.loop.train import encode, tokenizer_guards
-from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.methods.loop.train import rendering_for, rendering_guards
 
 NUM_EXAMPLES = 3
 
@@ -26,13 +24,14 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     """
     from alignstudy.methods.loop import trl_adapter as _trl
 
-    tokenizer = load_tokenizer(job.parent)
-    tokenizer_guards(job, tokenizer)
+    rendering = rendering_for(job)
+    tokenizer = rendering.tokenizer
+    rendering_guards(job, rendering)
     settings = job.settings
     if getattr(settings, "packing", False):
         settings = settings.model_copy(update={"packing": False})
-    encoded = encode(replace(job, settings=settings), tokenizer)
     method = method_of(settings)
+    encoded = method.encode(job.rows, rendering)
     rows = _trl.rows_as_dataset(method, encoded).select(
         range(min(NUM_EXAMPLES, len(encoded.row_ids)))
     )

@@ -16,7 +16,6 @@ from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult, WorkDon
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
-from alignstudy.methods.guards.precision import Precision
 from alignstudy.methods.guards.probes import (
     dropout_difference,
     first_preferences,
@@ -28,7 +27,8 @@ from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
 from alignstudy.methods.weights.save import save_trained
-from alignstudy.models.tokenizers import load_tokenizer, text_stays_open
+from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -71,16 +71,17 @@ def train(job: TrainJob) -> TrainResult:
     with _repeatable(), quiet_libraries(), named_faults(job):
         found, lost = checkpoints.newest_verified(job.work, digest=job.digest)
         check_device(job.device)
-        tokenizer = load_tokenizer(job.parent)
-        outcomes = [*tokenizer_guards(job, tokenizer)]
-        encoded = encode(job, tokenizer)
+        rendering = rendering_for(job)
+        tokenizer = rendering.tokenizer
+        outcomes = [*rendering_guards(job, rendering)]
+        encoded = method_of(job.settings).encode(job.rows, rendering)
         outcomes += _check_packing(job, tokenizer, encoded)
         precision, gate = settle_precision(job, encoded, tokenizer)
         ready = assemble(job, encoded, tokenizer, precision=precision)
         outcomes += [*([gate] if gate else []), *ready.checked]
-        outcomes += _measure(job, ready, encoded, precision, int(tokenizer.eos_token_id))
+        outcomes += _measure(job, ready, encoded, rendering)
         seconds = _run(job, ready.trainer, found)
-        save_trained(ready.trainer.model, job)
+        save_trained(ready.trainer.model, job, rendering.template)
     trainer, references = ready.trainer, ready.references
     state, tally = trainer.state, trainer.tally
     # A reference that wasn't asked beforehand was asked in every step.
@@ -128,21 +129,21 @@ def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: in
             file.write(json.dumps(line) + "\n")
 
 
-def encode(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> Encoded:
-    """Encode a job's rows as its method wants them; see `Method.encode`."""
-    return method_of(job.settings).encode(job.rows, tokenizer)
+def rendering_for(job: TrainJob) -> Rendering:
+    """Load the tokenizer that a job's rows are encoded with, and its template."""
+    if method_of(job.settings).trains == "classifier":
+        return rendering_of(load_tokenizer(job.parent), "none")
+    return load_rendering(job.parent, job.template)
 
 
-def tokenizer_guards(job: TrainJob, tokenizer: PreTrainedTokenizerBase) -> tuple[GuardOutcome, ...]:
-    """Return what the guards see in a job's tokenizer.
+def rendering_guards(job: TrainJob, rendering: Rendering) -> tuple[GuardOutcome, ...]:
+    """Return what prompts are written by, and what ends a response; nothing for a classifier.
 
     Raises:
-        GuardError: If it can't mark an end, or (a language model's) marks it unasked.
+        GuardError: If a language model's tokenizer can't mark an end, or marks it unasked.
     """
-    padding = guards.padding_is_not_end(tokenizer)
-    if method_of(job.settings).trains == "classifier":
-        return (padding,)
-    return padding, text_stays_open(tokenizer)
+    classifier = method_of(job.settings).trains == "classifier"
+    return () if classifier else (rendering.outcome(),)
 
 
 def _check_packing(
@@ -161,7 +162,7 @@ def _check_packing(
 
 
 def _measure(
-    job: TrainJob, ready: Assembled, encoded: Encoded, precision: Precision, end: int
+    job: TrainJob, ready: Assembled, encoded: Encoded, rendering: Rendering
 ) -> Iterator[GuardOutcome]:
     """Yield what the guards measure on the built trainer; raise where one refuses."""
     settings, trainer, method = job.settings, ready.trainer, ready.trainer.method
@@ -176,7 +177,7 @@ def _measure(
         last = last or last_targets(batch, compared=compared, branches=len(method.branches))
         first = slice(len(last) // compared)
         cut, ids = encoded.truncated[first] * compared, encoded.row_ids[first] * compared
-        yield guards.end_is_learnt(last, truncated=cut, row_ids=ids, end=end)
+        yield guards.end_is_learnt(last, truncated=cut, row_ids=ids, end=rendering.end)
     yield from method.guards(encoded.counts)
     if method.reference != "none" and job.reference is None:
         loss, said = first_preferences(trainer, training=settings.dropout == "off")

@@ -32,7 +32,7 @@ from alignstudy.methods.batches.collate import PairCollator
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
-from alignstudy.methods.loop.arguments import training_arguments
+from alignstudy.methods.loop.arguments import stores_transposed, training_arguments
 from alignstudy.methods.loop.readers import ReadsScores, ReadsTexts
 from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
 from alignstudy.methods.method import Method
@@ -203,6 +203,7 @@ def build(
         lora = settings.lora.model_dump() | {
             "target_modules": list(settings.lora.target_modules),
             "lora_dropout": settings.lora_dropout,
+            "fan_in_fan_out": stores_transposed(settings.lora, model),
         }
         extra["peft_config"] = LoraConfig(**lora, bias="none", task_type="CAUSAL_LM")
     trainer = trainer_class(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignstudy.errors import InputError
+from alignstudy.methods import method_of
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.faults import quiet_libraries
 from alignstudy.methods.guards.checks import merge_is_faithful
@@ -16,6 +17,7 @@ from alignstudy.methods.weights.initial import dropout_names
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm
+from alignstudy.models.templates import Template
 from alignstudy.records import GuardOutcome, Weights
 
 if TYPE_CHECKING:
@@ -34,8 +36,10 @@ TOKENIZER_FILES = (
 )
 
 
-def save_trained(model: PreTrainedModel, job: TrainJob) -> None:
+def save_trained(model: PreTrainedModel, job: TrainJob, template: Template) -> None:
     """Save weights, or the adapter with a record of the weights it belongs to.
+
+    A language model's tokenizer is saved with the template that it was trained with.
 
     No machine's paths go into an adapter, so that equal runs give equal files.
     """
@@ -53,6 +57,11 @@ def save_trained(model: PreTrainedModel, job: TrainJob) -> None:
         text = json.dumps(record, indent=1) + "\n"
         (job.out / ADAPTER_RECORD).write_text(text, encoding="utf-8")
     copy_tokenizer(job.parent, job.out)
+    jinja = template.to_save()
+    if jinja is not None and method_of(job.settings).trains == "causal_lm":
+        for path in job.out.glob("chat_template*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (job.out / "chat_template.jinja").write_text(jinja, encoding="utf-8")
 
 
 def copy_tokenizer(parent: Path, out: Path) -> None:
@@ -85,4 +94,5 @@ def merge_adapter(weights: Weights, out: Path) -> GuardOutcome:
         outcome = merge_is_faithful(logits_difference(merged(input_ids=tokens).logits, before))
         merged.save_pretrained(out)
     copy_tokenizer(weights.base, out)
+    copy_tokenizer(weights.folder, out)  # with the template that was trained with
     return outcome

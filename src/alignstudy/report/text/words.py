@@ -95,6 +95,8 @@ def _responses(inputs: ReportInputs) -> Iterator[str]:
     if setting(inputs.settings, "generation.do_sample"):
         how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
     yield f"Responses were made {how} with at most {cap} new tokens."
+    if inputs.template:
+        yield f"{inputs.template[0].upper()}{inputs.template[1:]}."
 
 
 def _judges(inputs: ReportInputs) -> str:

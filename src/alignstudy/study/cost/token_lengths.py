@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from alignstudy.errors import AlignstudyError
-from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.methods import Method, TrainingSettings, method_of
 from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair
 
@@ -66,7 +68,10 @@ class RowTokens:
 
 
 def row_tokens(
-    settings: TrainingSettings, rows: Sequence[Pair] | Sequence[Document], folder: Path
+    settings: TrainingSettings,
+    rows: Sequence[Pair] | Sequence[Document],
+    folder: Path,
+    template: str,
 ) -> RowTokens:
     """Count rows as a method reads them, cut at its `max_length`.
 
@@ -74,13 +79,14 @@ def row_tokens(
         settings: Of the method.
         rows: All of them.
         folder: Of the model: its tokenizer.
+        template: How prompts are written.
 
     Raises:
         NotCountableError: If no row is left, or the tokenizer can't be read.
     """
     sample, method = rows[:: max(1, len(rows) // SAMPLE)], method_of(settings)
     try:
-        encoded = method.encode(sample, load_tokenizer(folder))
+        encoded = method.encode(sample, _rendering(method, folder, template))
     except AlignstudyError as error:
         raise NotCountableError(str(error)) from error
     lengths = {name: sum(map(len, ids)) for name, ids in encoded.columns.items()}
@@ -93,3 +99,9 @@ def row_tokens(
     used, times = len(encoded.row_ids), len(rows) / len(sample)
     scored = scored if method.trains == "causal_lm" else 0
     return RowTokens(rows=round(times * used), tokens=times * tokens, scored=times * scored)
+
+
+def _rendering(method: Method[Any], folder: Path, template: str) -> Rendering:
+    if method.trains == "classifier":
+        return rendering_of(load_tokenizer(folder), "none")
+    return load_rendering(folder, template)

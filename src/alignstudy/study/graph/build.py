@@ -13,6 +13,7 @@ from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
 from alignstudy.study.stages.divergence import Diagnose
@@ -67,10 +68,10 @@ class _Builder:
 
     def graph(self) -> Graph:
         settings = self.settings
-        if settings.data.source == WORLD:
-            self.source: DataSource = WriteWorld(name="world", settings=settings.data.world)
-        else:
-            self.source = self.located.found["data"]
+        self.template = template_for(settings, self.folder)
+        world = WriteWorld(name="world", settings=settings.data.world)
+        drawn = settings.data.source == WORLD
+        self.source: DataSource = world if drawn else self.located.found["data"]
         self.prompts = SelectPrompts(
             name="prompts",
             source=self.source,
@@ -95,16 +96,15 @@ class _Builder:
         firsts: dict[str, Train] = {}
         for stage in self.chains.values():
             firsts.setdefault(stage.label, stage)
-        preview = None
-        if firsts:
-            trainings, labels = tuple(firsts.values()), tuple(firsts)
-            preview = Preview(name="preview", trainings=trainings, labels=labels)
+        shown = Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
+        preview = shown if firsts else None
+        parts = tuple(self.parts.values())
         publish = Publish(
             name="report",
             study=self.settings,
             compare=compare,
             prompts=self.prompts,
-            parts=tuple(self.parts.values()),
+            parts=parts,
             trainings=tuple(self.ends.values()),
             merges=tuple(self.merges.values()),
             preview=preview,
@@ -121,9 +121,7 @@ class _Builder:
             ),
             *text_exports(self.prompts, compare, publish, preview),
         )
-        return Graph(
-            exports=exports, preview=preview, prompts=self.prompts, parts=tuple(self.parts.values())
-        )
+        return Graph(exports=exports, preview=preview, prompts=self.prompts, parts=parts)
 
     def _rows(self, part: str) -> CollectRows:
         """Return the stage that collects one part of the data."""
@@ -180,6 +178,7 @@ class _Builder:
             reference=self.base if starts and parent is not self.base else None,
             rows=self._rows(part),
             seed=seed,
+            template=self.template,
         )
 
     def _chain(self, labels: tuple[str, ...], seed: int) -> Stage:
@@ -223,6 +222,7 @@ class _Builder:
                 settings=settings.generation,
                 protocol=settings.prompts.protocol,
                 seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
+                template=self.template,
             )
             scores = judging.scores(answers, recipe, seed)
             compared.append(Compared(model=recipe, seed=seed, responses=answers, scores=scores))
@@ -279,6 +279,7 @@ class _Builder:
                 prompts=self.prompts,
                 settings=settings,
                 max_new_tokens=settings.max_new_tokens or study.generation.max_new_tokens,
+                template=self.template,
             )
         return found
 

@@ -44,6 +44,9 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     yield from _threshold_faults(study)
     yield from _length_faults(study)
     yield from _idle_faults(study)
+    if study.prompts.protocol == "paper" and study.template not in ("auto", "hh"):
+        text = "must be auto or hh: the paper protocol asks prompts letter by letter"
+        yield ("template",), text
 
 
 def _recipe_faults(study: StudySettings) -> Iterator[Fault]:

@@ -39,6 +39,9 @@ from alignstudy.study.settings.judges import JudgeEntry
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
 """Most tokens of a response where the study sets none, by protocol."""
 
+NAMED_TEMPLATES = ("auto", "chat", "hh", "none")
+"""Values of `template` that are no file."""
+
 WORLD = "world"
 """The data source that means: the small world that the package generates."""
 
@@ -128,6 +131,12 @@ class StudySettings(Settings):
         description="Compared model -> the labels of its methods, in order.",
     )
     seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
+    template: str = Field(
+        "auto",
+        description="How turns become text. auto: the base's own chat template, Human: and"
+        " Assistant: tags where it has none; chat, hh (tags), none (words alone), or a file with a"
+        " Jinja template.",
+    )
     generation: GenerationSettings = GenerationSettings()
     judges: Many[JudgeEntry]
     panel: PanelSettings | None = Field(

@@ -36,6 +36,7 @@ class Diagnose(Stage):
         reference: The model that its preference training started from; None where the recipe
             doesn't end in a preference method, or there are no held-out pairs.
         max_length: Of a pair, as in training.
+        template: How prompts are written.
     """
 
     kind: ClassVar[str] = "diagnose"
@@ -49,6 +50,7 @@ class Diagnose(Stage):
     prompts: SelectPrompts
     settings: DiagnosticSettings
     max_new_tokens: int
+    template: str
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write divergence.json."""
@@ -63,6 +65,7 @@ class Diagnose(Stage):
             device=job.device,
             max_new_tokens=self.max_new_tokens,
             progress=job.progress,
+            template=self.template,
         )
         if self.reference is not None:
             pairs = [
@@ -76,6 +79,7 @@ class Diagnose(Stage):
                 max_length=self.max_length,
                 device=job.device,
                 progress=job.progress,
+                template=self.template,
             )
             found = replace(found, implicit_accuracy=accuracy)
         write_json(job.out / DIVERGENCE, asdict(found))

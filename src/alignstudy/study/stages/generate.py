@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
 from alignstudy.judges.cache import CachedJudge, ScoreCache
+from alignstudy.models.rendering import load_rendering
 from alignstudy.records import Response, Score, StopReason, read_rows, write_rows
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import NotCountableError, token_lengths
@@ -43,6 +44,7 @@ class Generate(Stage):
     settings: GenerationSettings
     protocol: Literal["paper", "rigorous"]
     seed: int
+    template: str
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write responses.jsonl, in the prompts' order."""
@@ -55,9 +57,12 @@ class Generate(Stage):
             seed=self.seed,
             progress=job.progress,
             workers=job.workers,
+            template=self.template,
         )
         write_rows(job.out / RESPONSES, responses)
-        return {"tokens": sum(response.num_tokens for response in responses)}
+        weights = weights_of(self.model, job)
+        said = load_rendering(weights.base or weights.folder, self.template).outcome().detail
+        return {"tokens": sum(response.num_tokens for response in responses), "template": said}
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the prompts' tokens, and responses as long as they may be."""

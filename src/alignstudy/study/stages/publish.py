@@ -83,6 +83,7 @@ class Publish(Stage):
                 for stage in self.parts
             },
             calibrations=self._calibrations(job),
+            template=job.facts_of(self.compare.compared[0].responses).get("template", ""),
             preview="" if self.preview is None else _text(job, self.preview, PREVIEW),
             warnings=(*self._judge_warnings(job), *self._merge_warnings(job)),
             provenance=self._provenance(job),

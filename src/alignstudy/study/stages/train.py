@@ -53,7 +53,7 @@ class ImportBase(Stage):
         job.progress.start(f"reading {self.source.source.name}")
         model = load_causal_lm(Weights(folder=self.source.path), dtype=self.dtype)
         model.save_pretrained(job.out)
-        load_tokenizer(self.source.path).save_pretrained(job.out)
+        load_tokenizer(self.source.path, check_rows=False).save_pretrained(job.out)
         job.progress.finish()
         return {"weights_sha256": weights_digest(job.out)}
 
@@ -103,6 +103,7 @@ class Train(Stage):
 
     Attributes:
         reference: Whose full weights log-ratios are against; None: the parent's, or nobody's.
+        template: How prompts are written.
     """
 
     kind: ClassVar[str] = "train"
@@ -113,6 +114,7 @@ class Train(Stage):
     reference: Stage | None = None
     rows: RowSource
     seed: int
+    template: str
 
     @property
     def is_adapter(self) -> bool:
@@ -136,7 +138,7 @@ class Train(Stage):
         settings, method = self.settings, method_of(self.settings)
         folder = folder_of(self.parent)
         rows = read_part(self.rows, folder_of(self.rows))
-        found = row_tokens(settings, rows, folder)
+        found = row_tokens(settings, rows, folder, self.template)
         in_epoch = ceil(found.rows / settings.effective_batch_size)
         epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
         seen = epochs * found.rows + min(found.rows, rest * settings.effective_batch_size)
@@ -214,6 +216,7 @@ class Train(Stage):
             work=job.work,
             digest=self.key,
             device=job.device,
+            template=self.template,
             reference=None if self.reference is None else job.folder_of(self.reference),
             references=job.references,
             progress=job.progress,

@@ -63,6 +63,8 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
             report.lines.append((role, "to fetch", detail))
         else:
             report.lines.append((role, "ok", f"{source.path} ({source.digest[:19]})"))
+    if said := study.template_in_words(located):
+        report.lines.append(("template", "ok", said))
     runner = Runner(store=study.store, device="cpu", progress=progress)
     if "data" in located.missing:
         report.lines.append(("data", "not checked", "it is fetched by `run`"))
@@ -110,6 +112,7 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
                 out=Path(scratch),
                 work=Path(scratch),
                 digest=stage.key,
+                template=stage.template,
             )
             sections.append(as_markdown(stage, preview(job)))
         report.lines.append((f"examples/{stage.label}", "ok", "encoded; see below"))
