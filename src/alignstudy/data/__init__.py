@@ -12,6 +12,7 @@ FORMATS = Registry(
     "format",
     {
         "hh": "alignstudy.data.formats.hh:HHFormat",
+        "hh_prefix": "alignstudy.data.formats.hh_prefix:HHPrefixFormat",
         "pairs": "alignstudy.data.formats.pairs:PairsFormat",
         "messages": "alignstudy.data.formats.messages:MessagesFormat",
         "text": "alignstudy.data.formats.text:TextFormat",

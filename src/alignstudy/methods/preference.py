@@ -41,6 +41,19 @@ class PreferenceSettings(TrainingSettings):
         lt=1,
         description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
     )
+    encoding: Literal["joined", "published"] = Field(
+        default="joined",
+        description="joined: responses follow the very tokens that generation asks; published: as"
+        " TRL 0.16 had it, prompt and responses tokenized apart, nothing at the beginning, no row"
+        " left out",
+    )
+    max_prompt_length: int | None = Field(
+        default=None, ge=1, description="tokens of a prompt, its end kept; null: as max_length says"
+    )
+    truncation: Literal["keep_start", "keep_end"] = Field(
+        default="keep_start",
+        description="what too long a text keeps of itself; keep_end: its end, as TRL 0.16",
+    )
     prefix_sharing: Literal["auto", "off"] = Field(
         default="auto",
         description="auto: a pair's prompt is computed once for both responses, unless the model's"
@@ -56,7 +69,15 @@ class ComparesPairs(Method[Asked]):
 
     def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode prompt, chosen and rejected; both continue the same prompt tokens."""
-        return encode_preferences(rows, rendering, max_length=self.settings.max_length)
+        asked = self.settings
+        return encode_preferences(
+            rows,
+            rendering,
+            max_length=asked.max_length,
+            max_prompt_length=asked.max_prompt_length,
+            keep_end=asked.truncation == "keep_end",
+            published=asked.encoding == "published",
+        )
 
     @property
     def reference(self) -> Literal["none", "parent", "start"]:

@@ -324,7 +324,7 @@ def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch
     drawn = [
         tuple(Text(prompt + response, len(prompt)) for response in both) for prompt, *both in ids
     ]
-    laid_out = padded_batch([tuple(map(list, each)) for each in ids], 1)
+    laid_out = padded_batch([((p, c), (p, r)) for p, c, r in ids], 1)
     assert torch.equal(laid_out["input_ids"], batch_of(as_rows(drawn))["input_ids"])
     for kind in KINDS:
         for dtype in (torch.float32, torch.float64):

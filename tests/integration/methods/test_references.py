@@ -90,6 +90,11 @@ def encoded(pairs):
     )
 
 
+def texts(pairs):
+    """Prompt, chosen and rejected as two texts."""
+    return [((prompt, chosen), (prompt, rejected)) for prompt, chosen, rejected in pairs]
+
+
 def opened(path):
     return KeyedFile(path, what="reference log-probabilities")
 
@@ -144,10 +149,10 @@ def test_sums_are_those_of_a_float64_brute_force(model):
 def test_a_sum_is_the_stored_tokens_added_exactly_and_rounded_once(model, tmp_path):
     pairs, tiny, cache = drawn(6), Tiny(model), opened(tmp_path / "file")
     found = asked(tiny, pairs, tmp_path / "file")
-    keys = pair_keys(pairs, "alone tiny")
+    keys = pair_keys(texts(pairs), "alone tiny")
     for key, pair, both in zip(keys, pairs, sums(found), strict=True):
         kept = np.frombuffer(cache.get([key])[key], dtype="<f4")
-        tokens, start = tiny(padded_batch([pair], PAD)).numpy(), len(pair[0]) - 1
+        tokens, start = tiny(padded_batch(texts([pair]), PAD)).numpy(), len(pair[0]) - 1
         parts = kept[: len(pair[1])], kept[len(pair[1]) :]
         for row, (part, total) in enumerate(zip(parts, both, strict=True)):
             assert part.tolist() == tokens[row, start : start + len(pair[1 + row])].tolist()
@@ -166,7 +171,7 @@ def test_sums_are_trls(model, ld_alpha, tmp_path):
     batch = DataCollatorForPreference(pad_token_id=PAD)(
         [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
     )
-    mine = padded_batch(pairs, PAD)
+    mine = padded_batch(texts(pairs), PAD)
     assert set(mine) == set(batch)
     for name, value in mine.items():
         assert value.dtype == batch[name].dtype
@@ -264,16 +269,16 @@ PAIRS = st.tuples(IDS, IDS, IDS)
 
 @given(one=PAIRS, other=PAIRS)
 def test_two_pairs_never_share_a_key(one, other):
-    same = pair_keys([one], "x") == pair_keys([other], "x")
+    same = pair_keys(texts([one]), "x") == pair_keys(texts([other]), "x")
     assert same == (one == other)
-    assert pair_keys([one], "x") != pair_keys([one], "y")
+    assert pair_keys(texts([one]), "x") != pair_keys(texts([one]), "y")
 
 
 @given(st.lists(st.integers(0, 3), max_size=6))
 def test_no_border_can_be_shifted_without_another_key(ids):
     cuts = [(a, b) for a in range(len(ids) + 1) for b in range(a, len(ids) + 1)]
     pairs = [(ids[:a], ids[a:b], ids[b:]) for a, b in cuts]
-    assert len(set(pair_keys(pairs, "x"))) == len(cuts)
+    assert len(set(pair_keys(texts(pairs), "x"))) == len(cuts)
 
 
 def test_a_stop_keeps_what_was_computed(model, tmp_path):
@@ -357,7 +362,7 @@ def test_what_another_process_stores_meanwhile_is_used(model, tmp_path, monkeypa
     """Also where it is not what we would have computed: both must go on with one value."""
     monkeypatch.setattr(module, "CHUNK", 4)
     pairs, path = drawn(12), tmp_path / "file"
-    keys = dict(zip(pair_keys(pairs, "alone tiny"), pairs, strict=True))
+    keys = dict(zip(pair_keys(texts(pairs), "alone tiny"), pairs, strict=True))
     foreign = {
         key: np.full(len(pair[1]) + len(pair[2]), -0.5, "<f4").tobytes()
         for key, pair in keys.items()
@@ -487,7 +492,7 @@ def test_a_large_file_is_read_in_no_time(tmp_path):
     source = np.random.default_rng(0)
     ids = source.integers(4, 50_000, size=(20_000, 280)).tolist()
     pairs = [(row[:160], row[160:220], row[220:]) for row in ids]
-    keys = pair_keys(pairs, "alone tiny")
+    keys = pair_keys(texts(pairs), "alone tiny")
     values = {key: bytes(120 * 4) for key in keys}
     cache = opened(tmp_path / "file")
     for start in range(0, 20_000, 2_000):

@@ -1,6 +1,5 @@
 import json
 import pickle
-from types import SimpleNamespace
 
 import pytest
 from models_fixtures import write_deberta_like_hub, write_opt_like_hub
@@ -378,7 +377,11 @@ def test_devices(monkeypatch):
 
 
 def test_context_length_comes_from_the_configuration(opt_hub):
+    from transformers import BloomConfig, PretrainedConfig
+
     config = load_causal_lm(Weights(folder=opt_hub[0])).config
     assert context_length(config) == 256
     with pytest.raises(InputError, match="context length"):
-        context_length(SimpleNamespace(model_type="endless"))
+        context_length(PretrainedConfig(model_type="endless"))
+    assert context_length(PretrainedConfig(model_type="x", n_positions=99)) == 99
+    assert context_length(BloomConfig()) > 10**9  # it knows distances alone

@@ -23,7 +23,7 @@ SETTINGS = {
     "data": {"source": "Anthropic/hh-rlhf", "train": {"subsets": ["a", "b"], "split": "train"}},
     "methods": {
         "sft": {"method": "sft"},
-        "dpo": {"method": "dpo", "dropout": "keep", "reference": "parent"},
+        "dpo": {"method": "dpo", "dropout": "keep", "reference": "parent", "encoding": "published"},
     },
     "recipes": {"base": [], "sft": ["sft"], "sft_dpo": ["sft", "dpo"]},
     "seeds": [0],
@@ -120,7 +120,7 @@ class TestKnownDefects:
 
     def test_the_published_study_has_them_all(self):
         assert self.names({}) == self.names(SETTINGS)
-        assert len(self.names({})) == 12
+        assert len(self.names({})) == 15
 
     @pytest.mark.parametrize(
         ("change", "gone"),
@@ -129,11 +129,20 @@ class TestKnownDefects:
             ({"thresholds": {"calibrated": True}}, "Thresholds are set by hand"),
             ({"judges": [{"name": "mine"}]}, "The judge was trained on the same preferences"),
             ({"seeds": [0, 1, 2]}, "One training seed"),
-            ({"methods": {"dpo": {"method": "dpo", "dropout": "off"}}}, "Dropout stays on in DPO"),
+            ({"methods": {"dpo": {"encoding": "published"}}}, "Dropout stays on in DPO"),
         ],
     )
     def test_a_setting_that_avoids_one_is_believed(self, change, gone):
         assert self.names({}) - self.names(SETTINGS | change) == {gone}
+
+    def test_pairs_encoded_for_what_is_asked_have_no_published_faults(self):
+        changed = {"methods": {"dpo": {"dropout": "keep", "reference": "parent"}}}
+        gone = self.names({}) - self.names(SETTINGS | changed)
+        assert gone == {
+            "DPO learns other prompts than are asked",
+            "DPO reads texts without their beginning",
+            "Rows that say nothing are trained on",
+        }
 
     def test_many_prompts_are_not_few(self):
         assert self.names({}) - self.names({}, num_prompts=500) == {"Few prompts"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ class PairCollator:
         import torch
 
         texts = [
-            (example.get("prompt_ids", []), example[f"{branch}_ids"])
+            (prompt_of(example, branch), example[f"{branch}_ids"])
             for branch in self.branches
             for example in examples
         ]
@@ -35,6 +35,12 @@ class PairCollator:
         for name in [name for name in examples[0] if name.startswith("ref_")]:
             batch[name] = torch.tensor([example[name] for example in examples])
         return batch
+
+
+def prompt_of(example: Mapping[str, Any], branch: str) -> Sequence[int]:
+    """Return the prompt that a row's text continues: its own, where it was cut for it alone."""
+    found: Sequence[int] = example.get(f"{branch}_prompt_ids", example.get("prompt_ids", ()))
+    return found
 
 
 def padded_rows(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from alignstudy.dialogue import CUE
+from alignstudy.dialogue import CUE, without_system
 from alignstudy.errors import DataError, GuardError
 from alignstudy.models.rendering import Rendering
 from alignstudy.records import Pair
@@ -127,6 +127,9 @@ def encode_dialogues(
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
         DataError: If no row is left.
     """
+    if loss_on == "dialogue" and rendering.template.kind == "hh":  # a text, and learnt as one
+        texts = [(row.id, without_system(row.prompt) + row.chosen) for row in rows]
+        return encode_texts(texts, rendering, max_length=max_length)
     check_cue(rows)
     gathered = EncodedRows(tuple(rendering.tokenizer.all_special_tokens))
     joined = rendering.joined([row.prompt for row in rows], [[row.chosen] for row in rows])
@@ -147,35 +150,75 @@ def encode_dialogues(
     return gathered.done(len(rows))
 
 
-def encode_preferences(rows: Sequence[Pair], rendering: Rendering, *, max_length: int) -> Encoded:
+def encode_preferences(
+    rows: Sequence[Pair],
+    rendering: Rendering,
+    *,
+    max_length: int,
+    max_prompt_length: int | None = None,
+    keep_end: bool = False,
+    published: bool = False,
+) -> Encoded:
     """Encode prompt, chosen and rejected; both responses continue the same prompt tokens.
+
+    Args:
+        rows: Pairs.
+        rendering: The model's.
+        max_length: Most tokens of prompt and response.
+        max_prompt_length: Most tokens of a prompt, whose beginning is cut.
+        keep_end: Whether a text that is too long loses its beginning; else its end, and a row is
+            left out whose prompt leaves no room. A prompt that is cut for one response alone
+            stands in `<branch>_prompt_ids`.
+        published: Whether prompt and responses are tokenized apart, without a beginning, and rows
+            stay whose responses are the same once cut.
 
     Raises:
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
         DataError: If a pair has no rejected response, or no row is left.
     """
-    check_cue(rows)
     gathered = EncodedRows(tuple(rendering.tokenizer.all_special_tokens))
-    responses = [[row.chosen, rejected_of(row)] for row in rows]
-    joined = rendering.joined([row.prompt for row in rows], responses)
-    for row, (prompt, (chosen, rejected), apart) in zip(rows, joined, strict=True):
+    prompts, responses = (row.prompt for row in rows), [[r.chosen, rejected_of(r)] for r in rows]
+    if published:
+        joined = rendering.apart(list(prompts), responses)
+    else:
+        check_cue(rows)
+        joined = rendering.joined(list(prompts), responses)
+    for row, (prompt, texts, apart) in zip(rows, joined, strict=True):
         gathered.note_text(row.prompt + row.chosen + str(row.rejected))
-        room = max_length - len(prompt)
-        if room <= 0:
+        asked = prompt[-max_prompt_length:] if max_prompt_length else prompt
+        if not keep_end and len(asked) >= max_length:
             gathered.counts["too_long"] += 1
             continue
-        if chosen[:room] == rejected[:room]:
+        cut = [_cut(asked, text, max_length, keep_end=keep_end) for text in texts]
+        if cut[0][1] == cut[1][1] and not published:
             gathered.counts["same_when_cut"] += 1
             continue
         gathered.counts["merged_at_border"] += apart
+        whole = len(prompt) + max(map(len, texts))
         gathered.add(
             row.id,
-            truncated=max(len(chosen), len(rejected)) > room,
-            prompt_ids=prompt,
-            chosen_ids=chosen[:room],
-            rejected_ids=rejected[:room],
+            truncated=len(asked) < len(prompt) or whole > max_length,
+            prompt_ids=asked,
+            chosen_ids=cut[0][1],
+            rejected_ids=cut[1][1],
+            chosen_prompt_ids=cut[0][0],
+            rejected_prompt_ids=cut[1][0],
         )
+    columns = gathered.columns
+    for name in ("chosen_prompt_ids", "rejected_prompt_ids"):
+        if columns.get(name) == columns.get("prompt_ids"):
+            columns.pop(name, None)
     return gathered.done(len(rows))
+
+
+def _cut(
+    prompt: list[int], response: list[int], most: int, *, keep_end: bool
+) -> tuple[list[int], list[int]]:
+    """Cut prompt and response to so many tokens together."""
+    if not keep_end:
+        return prompt, response[: most - len(prompt)]
+    surplus = max(0, len(prompt) + len(response) - most)
+    return prompt[surplus:], response[max(0, surplus - len(prompt)) :]
 
 
 def with_mismatched(encoded: Encoded, *, max_length: int) -> Encoded:

@@ -22,6 +22,7 @@ from alignstudy.methods.reference.values import (
     packed_values,
     padded_batch,
     pair_keys,
+    token_rows,
     value_sums,
 )
 from alignstudy.models.batching import run_halving
@@ -139,8 +140,7 @@ def reference_logps(
         InterruptedRunError: If `should_stop` said so; what was computed is kept.
         EnvironmentFault: If the file can't be used, or one pair doesn't fit into memory.
     """
-    names = ("prompt", *branches)
-    pairs = list(zip(*(encoded.columns[f"{name}_ids"] for name in names), strict=True))
+    pairs = token_rows(encoded, branches)
     keys = reference.keys(pairs)
     rows = dict(zip(keys, zip(encoded.row_ids, pairs, strict=True), strict=True))
     file = KeyedFile(path, what="reference log-probabilities") if path else None
@@ -226,7 +226,7 @@ def _chunks(rows: Rows, size: int) -> list[list[str]]:
     The longest come first, since a lack of memory then shows at once. The order of the others is
     drawn: no value depends on it, and processes that begin together seldom compute the same.
     """
-    longest = {key: len(row[0]) + max(map(len, row[1:])) for key, (_, row) in rows.items()}
+    longest = {key: max(len(p) + len(r) for p, r in row) for key, (_, row) in rows.items()}
     keys = sorted(rows, key=lambda key: (-longest[key], key))
     first, *others = [keys[start : start + size] for start in range(0, len(keys), size)] or [[]]
     random.Random().shuffle(others)

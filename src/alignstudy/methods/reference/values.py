@@ -16,17 +16,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alignstudy.methods.batches.collate import padded_rows
+from alignstudy.methods.batches.encode import Encoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: a change of what a value means leaves the old ones unread."""
 
 Ids = Sequence[int]
-TokenRow = tuple[Ids, ...]
-"""Token ids of a prompt and of what continues it (chosen and rejected first), as cut."""
+TokenRow = tuple[tuple[Ids, Ids], ...]
+"""Token ids of each text as prompt and response (chosen and rejected first), as cut."""
+
+
+def token_rows(encoded: Encoded, branches: Sequence[str]) -> list[TokenRow]:
+    """Return each row's texts as prompt and response; a prompt may be cut for one text alone."""
+    columns = encoded.columns
+    texts = [
+        zip(
+            columns.get(f"{branch}_prompt_ids", columns["prompt_ids"]),
+            columns[f"{branch}_ids"],
+            strict=True,
+        )
+        for branch in branches
+    ]
+    return list(zip(*texts, strict=True))
 
 
 def pair_keys(pairs: Sequence[TokenRow], identity: str) -> list[str]:
@@ -43,8 +58,9 @@ def pair_keys(pairs: Sequence[TokenRow], identity: str) -> list[str]:
     keys = []
     for pair in pairs:
         whole = stem.copy()
-        whole.update(struct.pack(f"<{len(pair)}Q", *map(len, pair)))
-        for ids in pair:
+        parts = [ids for text in pair for ids in text]
+        whole.update(struct.pack(f"<{len(parts)}Q", *map(len, parts)))
+        for ids in parts:
             whole.update(np.asarray(ids, dtype="<i8").tobytes())
         keys.append(whole.hexdigest())
     return keys
@@ -52,8 +68,8 @@ def pair_keys(pairs: Sequence[TokenRow], identity: str) -> list[str]:
 
 def padded_batch(pairs: Sequence[TokenRow], pad_token_id: int) -> dict[str, Tensor]:
     """Lay rows out as training does, one branch after the other; see `padded_rows`."""
-    branches = range(1, len(pairs[0]))
-    return padded_rows([(p[0], p[branch]) for branch in branches for p in pairs], pad_token_id)
+    branches = range(len(pairs[0]))
+    return padded_rows([pair[branch] for branch in branches for pair in pairs], pad_token_id)
 
 
 def packed_values(rows: NDArray[np.float32], pairs: Sequence[TokenRow]) -> list[bytes]:
@@ -110,6 +126,5 @@ def value_sums(value: bytes, pair: TokenRow, *, ld_alpha: float | None) -> tuple
 
 def _spans(pair: TokenRow) -> list[slice]:
     """Return where the responses' log-probabilities stand in their rows."""
-    prompt, *responses = map(len, pair)
-    start = max(prompt - 1, 0)
-    return [slice(start, max(prompt + length - 1, 0)) for length in responses]
+    lengths = [(len(prompt), len(response)) for prompt, response in pair]
+    return [slice(max(p - 1, 0), max(p + r - 1, 0)) for p, r in lengths]

@@ -129,6 +129,12 @@ def _dropout_is_kept(settings: Mapping[str, Any]) -> bool:
     return methods is None or any(kept)
 
 
+def _encoded_as_published(settings: Mapping[str, Any]) -> bool:
+    methods = setting(settings, "methods")
+    found = (m.get("encoding") == "published" for m in (methods or {}).values())
+    return methods is None or any(found)
+
+
 _CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "few new tokens": lambda study: (setting(study, "generation.max_new_tokens") or 0) <= _LOW_CAP,
     "thresholds by hand": lambda study: not setting(study, "thresholds.calibrated"),
@@ -137,4 +143,5 @@ _CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     ),
     "one seed": lambda study: len(setting(study, "seeds") or ()) < 2,
     "dropout kept": _dropout_is_kept,
+    "published encoding": _encoded_as_published,
 }
