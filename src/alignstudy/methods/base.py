@@ -47,7 +47,7 @@ class TrainingSettings(Settings):
     max_steps: int | None = Field(
         default=None, ge=1, description="stop after so many steps; overrides num_train_epochs"
     )
-    learning_rate: float = Field(default=2e-5, gt=0, description="peak learning rate")
+    learning_rate: float = Field(default=2e-5, gt=0, le=1, description="peak learning rate")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         default="linear", description="how the learning rate falls after the warm-up"
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class PreferenceSettings(TrainingSettings):
     """Settings of every method that compares responses."""
 
-    learning_rate: float = Field(default=5e-6, gt=0, description="peak learning rate")
+    learning_rate: float = Field(default=5e-6, gt=0, le=1, description="peak learning rate")
     dropout: Literal["off", "keep"] = Field(
         default="off",
         description="off: every dropout of the model is 0, so that policy and reference are"

@@ -18,7 +18,7 @@ class PretrainSettings(TrainingSettings):
     """How to pretrain; every token of a document is learnt, its end included."""
 
     method: Literal["pretrain"] = Field(default="pretrain", description="a model from scratch")
-    learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="peak learning rate")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         default="cosine", description="how the learning rate falls after the warm-up"
     )

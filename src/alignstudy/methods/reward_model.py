@@ -24,7 +24,7 @@ class RewardModelSettings(TrainingSettings):
     """How to train a judge: -log S(score(chosen) - score(rejected)), arXiv 2203.02155, eq. 1."""
 
     method: Literal["reward_model"] = Field(default="reward_model", description="a judge")
-    learning_rate: float = Field(default=1e-5, gt=0, description="peak learning rate")
+    learning_rate: float = Field(default=1e-5, gt=0, le=1, description="peak learning rate")
     dropout: Literal["off", "keep"] = Field(
         default="off", description="off: every dropout of the model is 0; keep: its configuration's"
     )

@@ -33,6 +33,7 @@ from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_in_words
+from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml
 from alignstudy.study.stages.compare import INCOMPLETE
 
 
@@ -91,6 +92,12 @@ class Study:
     def graph(self, located: Located) -> Graph:
         """Build the stages."""
         return build(self.settings, located, device_class(self.settings), self._beside)
+
+    @property
+    def file(self) -> YamlFile:
+        """The study file with its overrides, for messages that name lines."""
+        where = f"preset {self.settings.study}" if self.source is None else str(self.source)
+        return apply_overrides(parse_yaml(self.text, where), self.overrides)
 
     @property
     def _beside(self) -> Path | None:

@@ -41,7 +41,7 @@ def _in_words(found: Iterable[str]) -> SettingsError:
 
 
 def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> str:
-    path = _path_in_file(item["loc"], file.data)
+    path = _path_in_file(item["loc"], file.data, missing=item["type"] == "missing")
     key = dotted(path) or "the study"
     where = file.where(path)
     if item["type"] == "extra_forbidden":
@@ -72,8 +72,11 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; known here: {', '.join(known)}" if known else ""
 
 
-def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa: ANN401
-    """Drop the parts of pydantic's location that name classes or tags, not keys of the file."""
+def _path_in_file(location: tuple[int | str, ...], data: Any, *, missing: bool) -> Path_:  # noqa: ANN401
+    """Drop the parts of pydantic's location that name classes or tags, not keys of the file.
+
+    A key that is missing is the last part.
+    """
     path: list[str | int] = []
     for at, part in enumerate(location):
         if isinstance(data, list):
@@ -82,7 +85,7 @@ def _path_in_file(location: tuple[int | str, ...], data: Any) -> Path_:  # noqa:
             there = isinstance(data, dict) and part in data
         if there:
             data = data[part]
-        elif at < len(location) - 1 or not isinstance(data, dict | None):
+        elif not missing or at < len(location) - 1 or not isinstance(data, dict | None):
             continue
         path.append(part)
     return tuple(path)

@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alignstudy.errors import EnvironmentFault
+from alignstudy.formatting import quantity
 from alignstudy.methods import TrainJob
 from alignstudy.methods.loop.preview import preview
 from alignstudy.progress import Progress
 from alignstudy.records import Audit
+from alignstudy.study.cost.estimate import StudyEstimate
 from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
+from alignstudy.study.settings.faults import cross_error
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.stages.data import RowSource, read_audits
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportBase, ScratchModel, read_part
+from alignstudy.study.tools.model_check import model_faults
 
 if TYPE_CHECKING:
     from alignstudy.study.api import Study
@@ -54,6 +59,9 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
         GuardError: If a guard that needs no training refuses.
     """
     located = study.located(fetch=False)
+    faults = list(model_faults(study.settings, located))
+    if faults:
+        raise cross_error(faults, study.file)
     graph = study.graph(located)
     report = CheckReport()
     for role, source in located.found.items():
@@ -74,12 +82,28 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
                 report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
         report.preview = _preview(graph, located, runner, report)
     lines, _ = study.plan()
+    refuse_too_small_a_disk(study.estimate(lines))
     new = [line.stage.name for line in lines if line.state == "new"]
     trained = [name for name in new if name.startswith(("train/", "judge/", "base"))]
     report.lines.append(("to train", "new" if trained else "ok", ", ".join(trained) or "nothing"))
     report.lines.append(("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"))
     report.lines.append(("to write", "ok", str(study.folder)))
     return report
+
+
+def refuse_too_small_a_disk(found: StudyEstimate) -> None:
+    """Refuse a study whose artefacts the disk can't hold.
+
+    Raises:
+        EnvironmentFault: With what is wanted and what is free.
+    """
+    if found.disk > found.free_disk:
+        raise EnvironmentFault(
+            "the disk is too small for what this study makes",
+            why=f"{quantity(found.disk, 'B')} are wanted at the fullest moment,"
+            f" {quantity(found.free_disk, 'B')} are free",
+            hint="free some space, set ALIGNSTUDY_HOME to a larger disk, or train adapters (lora)",
+        )
 
 
 def _in_words(audit: Audit) -> str:
