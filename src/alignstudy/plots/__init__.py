@@ -28,6 +28,7 @@ FIGURES = Registry(
         "power_curve": "alignstudy.plots.comparisons.power_curve:draw",
         "mean_scores": "alignstudy.plots.scores.mean_scores:draw",
         "score_histograms": "alignstudy.plots.scores.score_histograms:draw",
+        "score_boxes": "alignstudy.plots.scores.score_boxes:draw",
         "training_curves": "alignstudy.plots.models.training_curves:draw",
     },
 )

@@ -42,6 +42,8 @@ CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_l
 WITHOUT_POSITIONS = frozenset({"bloom"})
 """Architectures that know distances alone (ALiBi): any length can be read."""
 UNLIMITED = 2**31 - 1
+AFTER_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"})
+"""Architectures whose positions begin after the pad token's id: so many rows are never read."""
 
 
 def context_length(model_config: PretrainedConfig) -> int:
@@ -53,6 +55,8 @@ def context_length(model_config: PretrainedConfig) -> int:
     config = model_config.get_text_config()
     lengths = [getattr(config, name, None) for name in CONTEXT_NAMES]
     found = [length for length in lengths if isinstance(length, int) and length > 0]
+    if found and config.model_type in AFTER_PADDING:
+        return found[0] - int(config.pad_token_id or 0) - 1
     if found:
         return found[0]
     if config.model_type in WITHOUT_POSITIONS:

@@ -100,7 +100,7 @@ class TestEveryFigure:
         caption = draw(name, data()).caption
         if name != "training_curves":
             assert "n\u00a0=\u00a0" in caption
-        methods = ("interval", "bootstrap", "test", "bins", "distribution function")
+        methods = ("interval", "bootstrap", "test", "bins", "distribution")
         assert any(word in caption.lower() for word in methods)
 
     def test_has_a_summary_for_the_list_of_figures(self, name):

@@ -96,6 +96,7 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted(written):
 ONLY_RATINGS = (
     "rates", "differences", "tradeoff", "threshold_curves", "paired_scores", "score_distributions",
     "length_scores", "hygiene", "win_rates", "power_curve", "mean_scores", "score_histograms",
+    "score_boxes",
 )  # fmt: skip
 
 

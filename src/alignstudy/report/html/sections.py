@@ -20,7 +20,7 @@ _FIGURES = {
     "trade-off": ("tradeoff",),
     "judges": ("judge_reliability", "judge_agreement", "judge_controls"),
     "hygiene": ("hygiene",),
-    "thresholds": ("threshold_curves", "score_distributions", "score_histograms"),
+    "thresholds": ("threshold_curves", "score_distributions", "score_histograms", "score_boxes"),
     "length": ("length_scores",),
     "policy": ("divergence",),
     "training": ("training_curves",),
