@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import methods_fixtures as fx
@@ -11,6 +12,7 @@ import torch
 
 from alignstudy.data.formats.parsing import parse_row
 from alignstudy.data.formats.row import RawRow
+from alignstudy.errors import DataError
 from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.faults import quiet_libraries
@@ -134,6 +136,11 @@ def test_rows_that_are_the_same_once_cut_are_left_out_and_counted_unless_publish
     ]
     assert all(kept)
     assert found.counts["same_when_cut"] + found.counts["used"] + found.counts["too_long"] == 6
+    alike = [replace(pair, rejected=f"{pair.chosen} or not") for pair in pairs]
+    length = len(tokenizer(pairs[0].prompt)["input_ids"]) + 3
+    with pytest.raises(DataError, match="no row is left") as caught:
+        encoded(alike[:1], parent, tmp_path / "b", max_length=length)
+    assert "in 1 chosen and rejected are the same tokens once cut" in caught.value.why
 
 
 ASKED = "\n\nHuman: a\n\nAssistant:"

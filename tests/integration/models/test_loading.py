@@ -385,3 +385,20 @@ def test_context_length_comes_from_the_configuration(opt_hub):
         context_length(PretrainedConfig(model_type="endless"))
     assert context_length(PretrainedConfig(model_type="x", n_positions=99)) == 99
     assert context_length(BloomConfig()) > 10**9  # it knows distances alone
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_roberta_reads_as_many_tokens_as_it_has_positions_after_padding(pad):
+    import torch
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    config = RobertaConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=20, pad_token_id=pad, num_labels=1,
+    )  # fmt: skip
+    model = RobertaForSequenceClassification(config).eval()
+    most = context_length(config)
+    assert most == 19 - pad
+    assert torch.isfinite(model(torch.full((1, most), 7)).logits).all()
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, most + 1), 7))
