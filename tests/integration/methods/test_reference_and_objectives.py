@@ -1,6 +1,7 @@
 """SimPO and KTO against TRL's own; references: whose they are, and for which rows."""
 
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import methods_fixtures as fx
@@ -179,6 +180,11 @@ def test_a_reference_other_than_the_parent(lora, opt, tmp_path):
     assert result.work.reference_pairs == 10
     first = fx.read_metrics(tmp_path / "job" / "out")[0]
     assert abs(first["implicit_reward_margin"]) > 1e-2
+    swapped = [replace(row, chosen=row.rejected, rejected=row.chosen) for row in ROWS]
+    train(fx.make_job(settings, opt, tmp_path / "swapped", rows=swapped, reference=start))
+    other = fx.read_metrics(tmp_path / "swapped" / "out")[0]
+    # Margins are real from the first step on: who wins one way loses the other.
+    assert first["implicit_reward_accuracy"] + other["implicit_reward_accuracy"] == 1
     assert {"references_are_fresh"} <= {outcome.guard for outcome in result.guards}
     assert "reference_is_parent" not in {outcome.guard for outcome in result.guards}
 

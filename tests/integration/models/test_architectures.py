@@ -120,3 +120,17 @@ def test_a_mixture_of_experts_trains_on_its_routers_loss_only_where_asked(opt, t
     with torch.no_grad():
         found = model(input_ids=ids, attention_mask=mask, output_router_logits=True)
     assert losses[0.5] - losses[0.0] == pytest.approx(0.5 * float(found.aux_loss), rel=1e-3)
+
+
+def test_packing_is_refused_where_the_head_is_the_models_own(opt, tmp_path, monkeypatch):
+    """The guard on documents is taken away: it refuses this architecture, too."""
+    from alignstudy.errors import GuardError
+    from alignstudy.methods.guards import checks
+
+    monkeypatch.setattr(checks, "PACKING_TOLERANCE", 1e9)
+    folder = architectures.write_architecture(
+        tmp_path / "m", "ModernBertDecoder", tokenizer_from=opt
+    )
+    settings = SFTSettings(**SMALL, packing=True)
+    with pytest.raises(GuardError, match="has a head of its own"):
+        train(fx.make_job(settings, folder, tmp_path / "job"))

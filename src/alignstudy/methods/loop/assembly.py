@@ -104,7 +104,7 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.scoring.layout_check import settle_route
+    from alignstudy.methods.scoring.layout_check import packed_head, settle_route
 
     set_seed(job.seed)
     model, note = load_initial(job)
@@ -126,6 +126,8 @@ def assemble(
     if trainer.route is not None:
         checked, why = settle_route(trainer, precision=precision)
         notes += why
+    if trainer.method.packs:
+        checked += (packed_head(trainer, precision=precision),)
     references = None
     if ahead:
         references, fresh = _add_references(job, trainer, encoded, tokenizer, precision)

@@ -47,6 +47,7 @@ class GuardedTrainer(MicroBatching):
     row_ids: tuple[str, ...] = ()
     lengths: tuple[int, ...] | None = None
     has_references = False
+    starts_at_reference = True
 
     def prepare(self, batch: Batch) -> Batch:
         """Move a collated batch to the trainer's device."""
@@ -68,7 +69,8 @@ class GuardedTrainer(MicroBatching):
 
     def log_step(self, figures: dict[str, float]) -> None:
         """Have a step's figures logged with its loss."""
-        if self.state.global_step == 0 and self.has_references:  # type: ignore[attr-defined]
+        first = self.state.global_step == 0  # type: ignore[attr-defined]
+        if first and self.has_references and self.starts_at_reference:
             # The policy starts as its reference, whose values were computed in another batch: a
             # margin is then 1e-7 to one side or the other, not 0, and would count as won or lost.
             figures = {n: 0.0 if n == "rewards/accuracies" else v for n, v in figures.items()}
@@ -218,6 +220,7 @@ def build(
     trainer.data_collator = collator(method, tokenizer)
     trainer.method, trainer.objective = method, method.objective
     trainer.row_ids, trainer.has_references = encoded.row_ids, references_ahead
+    trainer.starts_at_reference = job.reference is None
     if settings.group_by_length:
         columns = [values for name, values in encoded.columns.items() if name != "labels"]
         trainer.lengths = tuple(sum(map(len, row)) for row in zip(*columns, strict=True))

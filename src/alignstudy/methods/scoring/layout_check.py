@@ -75,6 +75,33 @@ def settle_route(
     )
 
 
+def packed_head(trainer: Trainer, *, precision: str) -> GuardOutcome:
+    """Refuse packed rows where the fused head isn't the model's own: they know no other route.
+
+    Raises:
+        GuardError: If a packed row has other log-probabilities than by the model's own forward.
+    """
+    row = trainer.train_dataset[0]["input_ids"]
+    ids = torch.tensor([row], device=next(trainer.model.parameters()).device)
+    model, was_training = _base(trainer), trainer.model.training
+    trainer.model.eval()
+    with torch.no_grad(), trainer.autocast():
+        fused = trainer.model(input_ids=ids, labels=ids, use_cache=False, fused_lm_head=True)
+        truth = own_scores(model, ids, torch.ones_like(ids), ids).log_probs
+    trainer.model.train(was_training)
+    assert truth is not None
+    sums = [float(part.float().sum()) for part in (fused.log_probs, truth)]
+    apart = abs(sums[0] - sums[1]) / max(1.0, abs(sums[1]))
+    detail = f"log-probabilities differ from those of the model's own forward by {apart:.2g}"
+    if not apart <= REFERENCE_TOLERANCE[precision]:
+        raise GuardError(
+            f"packing: {type(model).__name__} has a head of its own",
+            why=detail,
+            hint="set packing: false: rows are then scored by the model's own forward",
+        )
+    return GuardOutcome(guard="log_probs_are_the_models", passed=True, detail=detail)
+
+
 def _routes(asked: ScoringRoute, *, joined: bool) -> list[tuple[str, ScoringRoute]]:
     """List routes, the fastest first, each with what is lost against the one before it."""
     if asked.own:
