@@ -1,7 +1,9 @@
 """Prompts by chat template, tags or none; tokenizers as they are; ends learnt and obeyed."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import methods_fixtures as fx
 import pytest
@@ -9,6 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judges_fixtures import LLAMA_TEMPLATE, MISTRAL_TEMPLATE
 
+from alignstudy.data.files.reading import read
+from alignstudy.data.formats.parsing import parse_row
+from alignstudy.data.formats.row import UnusableRow
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import Turn, render
 from alignstudy.errors import GuardError, InputError
 from alignstudy.generation import GenerationSettings, generate
@@ -262,3 +268,22 @@ def test_the_saved_tags_write_what_training_read(words, system, plain):
         )  # fmt: skip
         expected = rendering.template.prompt(render(turns, cue=True))
         assert text == rendering.tokenizer.bos_token + expected
+
+
+HH = Path(os.environ.get("ALIGNSTUDY_HH_DIR", "../shared/data/hh-rlhf"))
+
+
+@pytest.mark.skipif(not HH.is_dir(), reason="the real HH-RLHF rows are not here")
+def test_tags_write_real_dialogues_letter_by_letter(plain):
+    template, used = load_rendering(plain, "hh").template, 0
+    for subset in sorted(path.name for path in HH.iterdir() if path.is_dir()):
+        for row in read(HH, RowSelection(subsets=(subset,), split="test")):
+            try:
+                pair = parse_row(row, fmt="hh").record
+            except UnusableRow:
+                continue
+            for side, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+                written = template.prompt(pair.prompt) + template.response(text)
+                assert written == row.fields[side]
+            used += 1
+    assert used > 8000

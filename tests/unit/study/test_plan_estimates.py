@@ -126,12 +126,25 @@ def test_an_own_manifest_that_is_damaged_is_planned_as_new(tmp_path, text):
 
 
 def test_what_is_not_on_this_machine_is_not_invented(tmp_path):
-    study = replace(Study.load("paper", out=tmp_path / "run"), store=Store(tmp_path / "home"))
+    other = ["base.path=somebody/unknown-model"]
+    study = Study.load("paper", out=tmp_path / "run", overrides=other, offline=True)
+    study = replace(study, store=Store(tmp_path / "home"))
     lines, located = study.plan()
-    if not located.missing:
-        pytest.skip("the published data and models are on this machine")
+    assert "base" in located.missing
     found = {each.stage: each for each in study.estimate(lines).stages}
     assert found["base"].memory is None
     trained = [each for name, each in found.items() if name.startswith("train/")]
     assert {each.disk for each in trained} == {None}
     assert found["compare"].disk > 0
+
+
+def test_the_published_sizes_are_known_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIGNSTUDY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    study = Study.load("paper", out=tmp_path / "run", offline=True)
+    lines, located = study.plan()
+    assert "base" in located.missing
+    by_name = {each.stage: each for each in study.estimate(lines).stages}
+    trained = by_name["train/sft/seed-42"]
+    assert trained.memory > 4 * 331e6 * 4  # weights, gradients and two moments in float32
+    assert by_name["base"].disk == pytest.approx(331e6 * 4, rel=0.02)

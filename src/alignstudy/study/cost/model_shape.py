@@ -17,6 +17,30 @@ GATED = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi
 """Model types whose feed-forward has a third matrix."""
 
 
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "facebook/opt-350m": {
+        **_LARGE,
+        "model_type": "opt",
+        "ffn_dim": 4096,
+        "vocab_size": 50272,
+        "word_embed_proj_dim": 512,
+        "max_position_embeddings": 2050,
+    },
+    "OpenAssistant/reward-model-deberta-v3-large-v2": {
+        **_LARGE,
+        "model_type": "deberta-v2",
+        "architectures": ["DebertaV2ForSequenceClassification"],
+        "intermediate_size": 4096,
+        "vocab_size": 128100,
+        "max_position_embeddings": 512,
+        "position_buckets": 256,
+        "position_biased_input": False,
+    },
+}
+"""The published study's models by hub id: known before anything is fetched."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
     """The sizes that decide what a pass costs.
@@ -104,7 +128,12 @@ def shape_of_architecture(asked: ArchitectureSettings, *, vocabulary: int) -> Mo
 
 
 def read_shape(folder: Path) -> ModelShape | None:
-    """Read a model folder's shape from its config.json; None where that doesn't say it."""
+    """Read a model folder's shape from its config.json; None where that doesn't say it.
+
+    A hub id that isn't here yet is known by the published study's sizes, if at all.
+    """
+    if not folder.is_dir() and str(folder) in PUBLISHED:
+        return shape_of_config(PUBLISHED[str(folder)])
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return shape_of_config(config) if isinstance(config, dict) else None
