@@ -126,7 +126,7 @@ def test_an_own_manifest_that_is_damaged_is_planned_as_new(tmp_path, text):
 
 
 def test_what_is_not_on_this_machine_is_not_invented(tmp_path):
-    other = ["base.path=somebody/unknown-model"]
+    other = ["base=somebody/unknown-model"]
     study = Study.load("paper", out=tmp_path / "run", overrides=other, offline=True)
     study = replace(study, store=Store(tmp_path / "home"))
     lines, located = study.plan()
