@@ -28,7 +28,9 @@ def dialogue(rng: random.Random, subset: str, number: int) -> tuple[str, str, st
     }[subset == "harmless-base"]
     before = f"\n\nHuman: Hi, it is day {number}.\n\nAssistant: Hello!" if number % 3 == 0 else ""
     prompt = f"{before}\n\nHuman: {asked}\n\nAssistant:"
-    return prompt, f" I'd {word} time: mix flour and water.", f" No idea, ask {rng.randint(0, 99)}."
+    # Half of the pairs begin alike: the published prompt goes on into their answers.
+    no = " I don't know, ask" if number % 2 else " No idea, ask"
+    return prompt, f" I'd {word} time: mix flour and water.", f"{no} {rng.randint(0, 99)}."
 
 
 def write_rows(path: Path, subset: str, rows: range, *, repeat: int = 0) -> None:
@@ -118,6 +120,20 @@ def test_dpo_is_the_published_adapter_on_its_parent(paper):
         )  # TRL reached it
         assert set(config["target_modules"]) == {"q_proj", "v_proj"}
         assert Path(config["base_model_name_or_path"]) == paper / "models" / parent
+
+
+def test_dpo_is_encoded_as_published(paper):
+    shown = (paper / "data" / "preview.md").read_text().partition("## dpo (dpo)")[2]
+    examples = [part.partition("```")[0].splitlines() for part in shown.split("```text\n")[1:]]
+    assert all(len(example) == 2 for example in examples)
+    prompts, answers = zip(*examples, strict=True)
+    assert not any("</s>" in prompt for prompt in prompts)
+    ends = {prompt.rpartition("|")[2].strip() for prompt in prompts}
+    assert any(end != ":" for end in ends), ends  # within an answer
+    assert all(answer.endswith("</s>") for answer in answers)
+    report = (paper / "report.html").read_text(encoding="utf-8")
+    assert "DPO learns other prompts than are asked" in report
+    assert "Rows that say nothing are trained on" in report
 
 
 def test_kept_dropout_is_said_everywhere(paper):

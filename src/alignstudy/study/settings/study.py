@@ -103,6 +103,11 @@ class DataSettings(Settings):
         "out, or keep them (as the published study did). They are counted either way.",
     )
 
+    @property
+    def whole_format(self) -> str:
+        """How rows are read that judge or are asked: never split within a response."""
+        return "hh" if self.format == "hh_prefix" else self.format
+
     @field_validator("format")
     @classmethod
     def _format_is_known(cls, name: str) -> str:
