@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import (
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+MAPPED = (
+    "\u00bd\u00bc\u2026\ufb01\ufb03\u2460\u00c5\u2122\u338f\uff12\uff46"
+    "\uff8a\u00aa\u00b2\u00a0\u3000\u2009"
+)
+"""Characters that SentencePiece's usual map (NFKC, with spaces made one) rewrites."""
+
+
 def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer as it is; no token is added, no code of the folder runs.
 
@@ -29,7 +39,8 @@ def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokeni
 
     Raises:
         InputError: If the folder holds no tokenizer, or no `config.json`.
-        GuardError: If it asks for code of its own, or holds tokens that the model doesn't.
+        GuardError: If it asks for code of its own, holds tokens that the model doesn't, or reads
+            characters otherwise than its files say.
         DamagedArtefactError: If a file of it can't be read.
     """
     from transformers import AutoTokenizer
@@ -69,7 +80,70 @@ def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokeni
             why="a token without an embedding can't be read",
             hint="use the tokenizer that belongs to the model; check special_tokens_map.json",
         )
+    with named_faults(folder):
+        _keep_character_map(tokenizer, folder)
     return tokenizer
+
+
+def _keep_character_map(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Map characters as the folder's files say, also where the tokenizer's class forgets to.
+
+    Several classes of transformers 5 (DeBERTa's among them) build themselves from the vocabulary
+    alone and drop the map that SentencePiece applies before it splits: "½" is then unknown.
+
+    Raises:
+        GuardError: If some character is still split otherwise than by the files.
+    """
+    from tokenizers import normalizers
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or "Precompiled" in repr(backend.normalizer):
+        return
+    found = _character_map(folder)
+    if found is None:
+        return
+    own, reference = found
+    forgetful = backend.normalizer
+    backend.normalizer = normalizers.Sequence([own, *([forgetful] if forgetful else [])])
+    texts = [f"one{character}two" for character in MAPPED]
+    apart = [text for text in texts if tokenizer.tokenize(text) != reference(text)]
+    if apart:
+        raise GuardError(
+            f"the tokenizer in {folder} splits '{apart[0]}' into {tokenizer.tokenize(apart[0])},"
+            f" its files into {reference(apart[0])}",
+            why=f"transformers builds {type(tokenizer).__name__} without what its files say",
+            hint="save the tokenizer as tokenizer.json, and name its class in tokenizer_config.json"
+            ' as "PreTrainedTokenizerFast": it is then read as it is',
+        )
+
+
+def _character_map(folder: Path) -> tuple[Any, Callable[[str], list[str]]] | None:
+    """Find the map of characters in a folder's files, and what splits a text by those files."""
+    from tokenizers import Tokenizer, normalizers
+
+    if (file := folder / "tokenizer.json").is_file():
+        steps = read_json(file).get("normalizer") or {}
+        for step in steps.get("normalizers", [steps]):
+            if step.get("type") == "Precompiled" and step.get("precompiled_charsmap"):
+                read = Tokenizer.from_file(str(file)).encode
+                own = normalizers.Precompiled(base64.b64decode(step["precompiled_charsmap"]))
+                return own, lambda text, read=read: read(text, add_special_tokens=False).tokens
+        return None
+    files = [file for file in sorted(folder.glob("*.model")) if file.stat().st_size]
+    if not files:
+        return None
+    from google.protobuf.message import DecodeError
+    from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(files[0].read_bytes())
+    except DecodeError:  # tiktoken's files end in .model, too
+        return None
+    if not (charsmap := proto.normalizer_spec.precompiled_charsmap):
+        return None
+    processor = SentencePieceProcessor(model_file=str(files[0]))
+    return normalizers.Precompiled(charsmap), partial(processor.encode, out_type=str)
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
