@@ -72,10 +72,12 @@ class TrainingSettings(Settings):
         ge=1,
         description="rows per optimizer step with per_device_train_batch_size: auto; null: 8",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="fp32; bf16: mixed precision, master weights in float32, refused if its loss"
-        " curve departs from float32's; auto: bf16 on a GPU that supports it, if the curves agree",
+        description="fp32; bf16, fp16: mixed precision, master weights in float32, refused if its"
+        " loss curve departs from float32's (fp16 is for GPUs without bf16, such as a T4: it scales"
+        " the loss and skips updates that overflow); auto: bf16 on a GPU that supports it, if the"
+        " curves agree",
     )
     max_length: int = Field(
         default=512, ge=2, description="tokens per row, prompt and response; the end is truncated"

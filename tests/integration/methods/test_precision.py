@@ -8,7 +8,7 @@ import methods_fixtures as fx
 import pytest
 import torch
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, InputError
 from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.faults import quiet_libraries
@@ -64,11 +64,47 @@ def spoil(trainer, *, under_autocast):
     trainer.compute_loss = compute_loss
 
 
+@pytest.mark.parametrize("asked", ["bf16", "fp16"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sound_model_passes(opt, tmp_path, kind):
-    outcome = precision_gate(build(KINDS[kind], opt, tmp_path), "bf16")
+def test_a_sound_model_passes(opt, tmp_path, kind, asked):
+    outcome = precision_gate(build(KINDS[kind], opt, tmp_path), asked)
     assert outcome.passed
+    assert outcome.guard == f"{asked}_follows_fp32"
     assert "8 steps" in outcome.detail
+
+
+def test_float16_keeps_more_of_a_gradient_than_bfloat16(opt, tmp_path, monkeypatch):
+    """Of its 11 bits against 8; the scale keeps small gradients from vanishing."""
+    apart = []
+    for asked in ("bf16", "fp16"):
+        (_, exact), (_, rounded) = curves_of(
+            build(KINDS["sft"], opt, tmp_path / asked), monkeypatch, asked
+        )
+        one, two = (torch.cat([part.flatten() for part in each]) for each in (exact, rounded))
+        apart.append(float((one - two).norm() / one.norm()))
+    assert 0 < apart[1] < apart[0]
+
+
+def test_an_overflow_of_float16_halves_the_scale(opt, tmp_path, monkeypatch):
+    """Gradients of 1e3 times the loss' are beyond 65,504 at the first scale, and are not lost."""
+    trainer = build(KINDS["sft"].model_copy(update={"learning_rate": 1e-9}), opt, tmp_path)
+    honest, passes = trainer.compute_loss, []
+
+    def compute_loss(model, batch, **given):
+        passes.append(torch.is_autocast_enabled("cpu"))
+        return honest(model, batch, **given) * 1e3
+
+    trainer.compute_loss = compute_loss
+    (_, exact), (_, rounded) = curves_of(trainer, monkeypatch, "fp16")
+    one, two = (torch.cat([part.flatten() for part in each]) for each in (exact, rounded))
+    assert (one - two).norm() / one.norm() < 0.05
+    assert sum(passes) > 8  # some steps were taken again
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(InputError, match="needs a GPU"):
+        pick_precision("fp16", "cpu")
+    assert pick_precision("fp16", "cuda") == "fp16"
 
 
 def curves_of(trainer, monkeypatch, asked="bf16"):
@@ -270,6 +306,15 @@ def test_distances_of_gradients(exact, rounded, apart):
     found = distances(([1.0], [1.0]), (exact, rounded))
     assert f"the first gradients {apart:.2g} " in found.detail
     assert found.passed == (apart <= GRADIENT_TOLERANCE)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_study_that_asks_for_fp16_says_how_it_was_proved(opt, tmp_path):
+    settings = KINDS["dpo"].model_copy(update={"precision": "fp16", "max_steps": 8})
+    job = replace(fx.make_job(settings, opt, tmp_path), device="cuda")
+    result = training.train(job)
+    assert {outcome.guard: outcome.passed for outcome in result.guards}["fp16_follows_fp32"]
+    assert math.isfinite(result.final_loss)
 
 
 def test_a_study_that_asks_for_bf16_says_how_it_was_proved(opt, tmp_path):

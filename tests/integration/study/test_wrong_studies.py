@@ -79,6 +79,8 @@ WRONG = [
      ["'methods.sft.max_length'", "is 4096, and the base reads 128 tokens"]),
     ("  sft:", "  sft: {{max_length: 64, router_aux_loss_coef: 0.01}}",
      ["'methods.sft.router_aux_loss_coef'", "no mixture of experts"]),
+    ("  sft:", "  sft: {{max_length: 64, precision: fp16}}",
+     ["'methods.sft.precision'", "fp16 needs a GPU", "set fp32, or auto"]),
     ("generation:", "generation: {{max_new_tokens: 128}}",
      ["'generation.max_new_tokens'", "is 128, and the base reads 128", "no prompt has room"]),
     ("  sft:", "  sft: {{learning_rate: 2e5}}",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARGIN_TOLERANCE = 1e-4
 """Largest implicit reward margin, and relative error of the first loss, before the first step."""
-REFERENCE_TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}
+REFERENCE_TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2, "fp16": 5e-3}
 """Largest relative difference of a kept reference log-probability from a recomputed one."""
 PACKING_TOLERANCE = 1e-3
 """Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
@@ -126,7 +126,7 @@ def references_are_fresh(difference: float, *, precision: str) -> GuardOutcome:
 
     Args:
         difference: Largest relative difference from recomputed log-probabilities.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16" or "fp16".
 
     Raises:
         GuardError: If they differ.

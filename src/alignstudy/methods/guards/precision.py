@@ -1,9 +1,9 @@
 """Mixed precision, and the test that a model must pass before it is trained so.
 
 In mixed precision the weights, the optimizer and the sums stay in float32; only the products of
-matrices are rounded to bfloat16, as `torch.autocast` does it (Micikevicius et al. 2018, arXiv
-1710.03740; Kalamkar et al. 2019, arXiv 1905.12322). Most models bear it. Whether this one does, on
-these rows, under this loss, is measured: the first steps are made twice.
+matrices are rounded to bfloat16 or float16, as `torch.autocast` does it (Micikevicius et al. 2018,
+arXiv 1710.03740; Kalamkar et al. 2019, arXiv 1905.12322). Most models bear it. Whether this one
+does, on these rows, under this loss, is measured: the first steps are made twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, InputError
 from alignstudy.methods.guards.probes import PROBE_ROWS, probe_batch
 from alignstudy.methods.trainer import Trainer
 from alignstudy.records import GuardOutcome
@@ -20,7 +20,8 @@ from alignstudy.records import GuardOutcome
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Asked = Literal["auto", "fp32", "bf16", "fp16"]
 Curve = tuple[list[float], list["torch.Tensor"]]
 """Losses, one a step; gradients of the first, one a trained weight, in main memory."""
 
@@ -40,14 +41,27 @@ degrees off. Sound models were seen at 0.3 to 4 %, one with hugely spread weight
 gradient that is lost is off by 100 %. At a low learning rate no loss would show it."""
 
 
-def pick_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Precision:
+NO_FP16_ON_CPUS = "there is none here, and on a CPU float16 is slower and scales no loss"
+LARGEST_SCALE = 2.0**16
+"""What a loss is multiplied by in float16, so that small gradients don't vanish; halved where the
+large ones overflow: where PyTorch's scaler begins."""
+
+
+def pick_precision(asked: Asked, device: str) -> Precision:
     """Return the precision to train in, if the model bears it; see `precision_gate`.
 
     Args:
         asked: "auto" takes bf16 on a GPU that computes it itself. A CPU always trains in fp32
             unless bf16 is asked for: most take longer with it.
         device: "cpu", "cuda" or "cuda:<number>".
+
+    Raises:
+        InputError: If fp16 is asked for on a CPU.
     """
+    if asked == "fp16" and device == "cpu":
+        raise InputError(
+            "precision: fp16 needs a GPU", why=NO_FP16_ON_CPUS, hint="set precision: fp32, or auto"
+        )
     if asked != "auto":
         return asked
     if not device.startswith("cuda"):
@@ -59,24 +73,22 @@ def pick_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Preci
     return "bf16" if native else "fp32"
 
 
-def precision_gate(
-    trainer: Trainer, asked: Literal["auto", "fp32", "bf16"], *, steps: int = GATE_STEPS
-) -> GuardOutcome:
-    """Train on the first rows in float32 and in bf16, by AdamW at the job's peak learning rate.
+def precision_gate(trainer: Trainer, asked: Asked, *, steps: int = GATE_STEPS) -> GuardOutcome:
+    """Train on the first rows in float32 and in what is asked, by AdamW at the peak learning rate.
 
     Where memory runs out, half of the rows are tried, down to one.
 
     Args:
         trainer: A trainer with float32 weights and no mixed precision of its own. Its weights are
             moved: it is good for nothing afterwards.
-        asked: What the study says.
+        asked: What the study says; auto stands for bf16 here.
         steps: Losses a curve.
 
     Returns:
         Whether losses and gradients agree; if not, its detail says that float32 is used.
 
     Raises:
-        GuardError: If they don't and bf16 was asked for by name.
+        GuardError: If they don't and the precision was asked for by name.
     """
     import torch
 
@@ -84,8 +96,10 @@ def precision_gate(
     rows = min(PROBE_ROWS, len(trainer.train_dataset))
     while True:
         try:
+            mixed: Precision = "fp16" if asked == "fp16" else "bf16"
+            both: tuple[Precision, Precision] = ("fp32", mixed)
             exact, rounded = (
-                _train(trainer, start, rows, bf16=bf16, steps=steps) for bf16 in (False, True)
+                _train(trainer, start, rows, precision=each, steps=steps) for each in both
             )
             return curves_agree(exact, rounded, asked=asked)
         except torch.OutOfMemoryError:
@@ -96,10 +110,13 @@ def precision_gate(
 
 
 def _train(
-    trainer: Trainer, start: dict[str, torch.Tensor], rows: int, *, bf16: bool, steps: int
+    trainer: Trainer, start: dict[str, torch.Tensor], rows: int, *, precision: Precision, steps: int
 ) -> Curve:
     """Train from the starting weights; dropout is off: its masks differ between precisions."""
     import torch
+
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    scale = LARGEST_SCALE if precision == "fp16" else 1.0
 
     model, args = trainer.model, trainer.args
     model.load_state_dict(start)
@@ -113,10 +130,17 @@ def _train(
     losses: list[float] = []
     with torch.random.fork_rng([] if device.type == "cpu" else [device]):
         for step in range(steps):
-            optimizer.zero_grad()
-            with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
-                loss = trainer.compute_loss(model, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            while True:
+                optimizer.zero_grad()
+                with torch.autocast(device.type, dtype=dtype) if dtype else nullcontext():
+                    loss = trainer.compute_loss(model, batch)
+                (loss * scale).backward()  # type: ignore[no-untyped-call]
+                gradients = [weight.grad for weight in trained if weight.grad is not None]
+                if scale == 1 or all(bool(each.isfinite().all()) for each in gradients):
+                    break
+                scale /= 2
+            for each in gradients:
+                each.div_(scale)
             losses.append(float(loss.detach()))
             if step == 0:  # zeros where the loss doesn't depend on a weight
                 gradient = [
@@ -136,15 +160,16 @@ def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
     Args:
         exact: In float32.
         rounded: In mixed precision.
-        asked: "bf16", or "auto": then the outcome says that float32 is used.
+        asked: "bf16" or "fp16"; or "auto": bf16, and the outcome says if float32 is used.
 
     Raises:
-        GuardError: If they do and bf16 was asked for by name.
+        GuardError: If they do and the precision was asked for by name.
     """
-    (fp32, _), (bf16, _) = exact, rounded
+    mixed = "bf16" if asked == "auto" else asked
+    (fp32, _), (other, _) = exact, rounded
     distance = math.inf
-    if all(map(math.isfinite, fp32 + bf16)):
-        apart = max(abs(one - other) for one, other in zip(fp32, bf16, strict=True))
+    if all(map(math.isfinite, fp32 + other)):
+        apart = max(abs(one - other) for one, other in zip(fp32, other, strict=True))
         distance = apart / max(1.0, abs(fp32[0]))
     pairs = list(zip(exact[1], rounded[1], strict=True))
     moved = math.sqrt(sum(float((one - other).double().square().sum()) for one, other in pairs))
@@ -154,16 +179,16 @@ def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
         gradients = math.inf
     seen = (
         f"in {len(fp32)} steps on the first rows losses went from {fp32[0]:.6g} to"
-        f" {fp32[-1]:.6g} in fp32, from {bf16[0]:.6g} to {bf16[-1]:.6g} in bf16: at most"
+        f" {fp32[-1]:.6g} in fp32, from {other[0]:.6g} to {other[-1]:.6g} in {mixed}: at most"
         f" {distance:.2g} apart (allowed: {CURVE_TOLERANCE:g}), the first gradients"
         f" {gradients:.2g} ({GRADIENT_TOLERANCE:g})"
     )
     passed = distance <= CURVE_TOLERANCE and gradients <= GRADIENT_TOLERANCE
-    if asked == "bf16" and not passed:
+    if asked != "auto" and not passed:
         raise GuardError(
-            "training in bf16 leaves what float32 does",
+            f"training in {mixed} leaves what float32 does",
             why=seen,
             hint="set precision: fp32, or auto; a lower learning_rate may help, too",
         )
     advice = "" if passed else "; trained in fp32"
-    return GuardOutcome(guard="bf16_follows_fp32", passed=passed, detail=seen + advice)
+    return GuardOutcome(guard=f"{mixed}_follows_fp32", passed=passed, detail=seen + advice)

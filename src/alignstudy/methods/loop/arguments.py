@@ -72,6 +72,7 @@ def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32")
         "data_seed": job.seed,
         "use_cpu": job.device == "cpu",
         "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
         **sizes,
         **_FIXED,
         **(_CLASSIFIER if method.trains == "classifier" else _LANGUAGE_MODEL | own),
@@ -83,7 +84,6 @@ _CLASSIFIER: dict[str, Any] = {"disable_dropout": False}
 
 _FIXED: dict[str, Any] = {
     "optim": "adamw_torch_fused",
-    "fp16": False,
     "tf32": False,
     "gradient_checkpointing": False,
     "logging_strategy": "steps",

@@ -60,10 +60,11 @@ class Assembled:
 def settle_precision(
     job: TrainJob, encoded: Encoded, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Precision, GuardOutcome | None]:
-    """Decide on the precision; bf16 must prove itself on the first rows.
+    """Decide on the precision; a mixed one must prove itself on the first rows.
 
     Raises:
-        GuardError: If bf16 was asked for by name, and its losses leave float32's.
+        GuardError: If it was asked for by name, and its losses leave float32's.
+        InputError: If fp16 is asked for on a CPU.
     """
     import torch
 
@@ -79,7 +80,7 @@ def settle_precision(
     gc.collect()  # its parts know each other: they would hold the memory that training wants
     if job.device != "cpu":
         torch.cuda.empty_cache()
-    return ("bf16" if outcome.passed else "fp32"), outcome
+    return (wanted if outcome.passed else "fp32"), outcome
 
 
 def assemble(

@@ -91,6 +91,9 @@ def train(job: TrainJob) -> TrainResult:
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
     merged = guards.merged_rows_note(encoded.counts)
+    skipped = sum(entry["grad_norm"] == 0 for entry in steps) if precision == "fp16" else 0
+    said = f"{skipped} of {len(steps)} updates overflowed float16 and were left out"
+    overflowed = (said,) if skipped else ()
     return TrainResult(
         steps=state.global_step,
         epochs=float(state.epoch),
@@ -98,7 +101,7 @@ def train(job: TrainJob) -> TrainResult:
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=tuple(outcomes),
-        notes=(*lost, *resumed, *ready.notes, *merged, *trainer.memory_notes),
+        notes=(*lost, *resumed, *ready.notes, *merged, *trainer.memory_notes, *overflowed),
         counts=encoded.counts,
         work=WorkDone(
             real_tokens=trainer.real_tokens,

@@ -110,6 +110,9 @@ class GuardedTrainer(MicroBatching):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:  # noqa: ANN401
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        scaler = self.accelerator.scaler  # type: ignore[attr-defined]
+        if scaler is not None and scaler.get_scale() > 1 and not math.isfinite(norm):
+            norm = 0.0  # float16 overflowed: no update is made of it, and the scale is halved
         self._refuse_non_finite("gradient norm", float(norm))
         self.step_rows = []
         return norm
@@ -190,7 +193,7 @@ def build(
         encoded: Its rows.
         model: The model to train, loaded from the parent's folder.
         tokenizer: The parent's.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16" or "fp16".
         references_ahead: Whether the reference's log-probabilities will be in the rows; else the
             model without its adapter is asked in every step.
     """

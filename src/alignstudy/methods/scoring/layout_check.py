@@ -36,7 +36,7 @@ def settle_route(
 
     Args:
         trainer: Before its first step; its route is changed if it has to be.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16" or "fp16".
 
     Returns:
         What was measured, and a note if the fastest route is not used.

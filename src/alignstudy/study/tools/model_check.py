@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import AlignstudyError, first_line
 from alignstudy.methods import TrainingSettings
+from alignstudy.methods.guards.precision import NO_FP16_ON_CPUS
 from alignstudy.methods.loop.arguments import check_target_modules
 from alignstudy.models.folder import check_no_code, named_faults, weight_files
 from alignstudy.models.load import output_index
@@ -55,9 +56,13 @@ def _base_faults(settings: StudySettings, folder: Path) -> Iterator[Fault]:
 def _method_faults(
     method: TrainingSettings, model: PreTrainedModel, context: int
 ) -> Iterator[tuple[tuple[str, ...], str]]:
+    import torch
+
     if method.max_length > context:
         yield ("max_length",), f"is {method.max_length}, and the base reads {context} tokens"
     routers = hasattr(model.config.get_text_config(), "output_router_logits")
+    if method.precision == "fp16" and not torch.cuda.is_available():
+        yield ("precision",), f"fp16 needs a GPU: {NO_FP16_ON_CPUS}; set fp32, or auto"
     if method.router_aux_loss_coef and not routers:
         yield ("router_aux_loss_coef",), "is ignored: the base is no mixture of experts"
     if method.lora is not None:
