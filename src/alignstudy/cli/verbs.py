@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.cli import console
-from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.errors import DataError, InputError, UnknownNameError
 from alignstudy.study.results import Run
 
 
@@ -37,21 +37,32 @@ def parse_threshold(text: str) -> tuple[str, float]:
 
 
 def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool) -> None:
-    """Audit preference data."""
+    """Audit preference data.
+
+    Raises:
+        DataError: If no row can be used, once what is wrong was printed.
+    """
     from alignstudy.data.audit.folder import audit_data
+    from alignstudy.data.files.reading import Reading
     from alignstudy.data.select.prompt_settings import PromptSettings
     from alignstudy.sources import Source, resolve
 
     source = resolve(Source(name=data, kind="dataset"), offline=offline)
-    found = audit_data(source.path, fmt=fmt, prompts=PromptSettings())
+    found = audit_data(source.path, how=Reading(format=fmt), prompts=PromptSettings())
     if out is not None:
         _write_new(out, found.to_markdown())
     if as_json:
         console.say_json(found.to_json())
-        return
-    console.say(console.safe(found.to_markdown()))
-    if out is not None:
-        console.say(f"audit: {console.safe(out)}")
+    else:
+        console.say(console.safe(found.to_markdown()))
+        if out is not None:
+            console.say(f"audit: {console.safe(out)}")
+    if not found.num_used:
+        raise DataError(
+            f"{data}: no row can be used",
+            why=f"{found.rows} rows read, {found.quarantined} can't be used",
+            hint="the audit says why; name the format, or the columns in a study file",
+        )
 
 
 def show_run(run: Run, *, as_json: bool) -> None:

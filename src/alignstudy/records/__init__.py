@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alignstudy.errors import DamagedArtefactError
+from alignstudy.records.audit import Audit as Audit
+from alignstudy.records.audit import Quarantined as Quarantined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class Pair:
         prompt: Everything up to and including the cue: `...\n\nAssistant:`.
         chosen: The preferred response, as it follows the cue (leading space and all).
         rejected: The other one; None for a demonstration, which has no second response.
+        gold: A third response, better than both, where the data has one.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Pair:
     chosen: str
     rejected: str | None
     subset: str = ""
+    gold: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,43 +224,6 @@ class Weights:
 
     folder: Path
     base: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quarantined:
-    """A row that was not used.
-
-    Attributes:
-        file: Path inside the source.
-        line: From 1; for Parquet the row number.
-        reason: In words that a person can act upon.
-    """
-
-    file: str
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Audit:
-    """What happened to the rows of one part of the data.
-
-    Attributes:
-        part: "prompts", "calibration", "train", ...
-        read: Rows read from the source.
-        used: Rows that came out.
-        quarantined: Rows that can't be used, each with its reason.
-        excluded: Reason -> number of good rows left out on purpose ("shares a dialogue with an
-            evaluation prompt").
-        notes: Other counts ("system turns merged").
-    """
-
-    part: str
-    read: int
-    used: int
-    quarantined: tuple[Quarantined, ...] = ()
-    excluded: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
 
 
 Row = TypeVar("Row")

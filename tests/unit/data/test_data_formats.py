@@ -212,9 +212,9 @@ def test_text_is_a_document():
 
 
 def test_unknown_shape_says_what_is_known():
-    told = reason(question="a", answer="b")
-    assert "answer, question" in told
-    assert "prompt, chosen, rejected" in told
+    told = reason(query="a", answer="b")
+    assert "answer, query" in told
+    assert "data.columns" in told
 
 
 def test_a_named_format_is_held_to():

@@ -49,7 +49,7 @@ def test_shares_part_dialogues(openings, cut):
     low, high = RowSelection(share=(0.0, cut)), RowSelection(share=(cut, 1.0))
     for text in openings:
         assert low.holds(text) is not high.holds(text)
-        assert made_split(text) in {"train", "test"}
+        assert made_split(text, cut) in {"train", "test"}
 
 
 @given(st.lists(st.integers(), unique=True, max_size=60), st.integers(1, 20), st.integers(0, 3))

@@ -38,7 +38,7 @@ def audit_json(
             "used": audit.used,
             "num_quarantined": len(audit.quarantined),
             "quarantined_by_reason": dict(
-                Counter(row.reason for row in audit.quarantined).most_common()
+                Counter(row.fault for row in audit.quarantined).most_common()
             ),
             "quarantined": [
                 {"file": row.file, "line": row.line, "reason": row.reason} for row in listed

@@ -20,9 +20,15 @@ from alignstudy.data.audit.suspicion import Kind, Suspicion, kind_of_reason, sus
 from alignstudy.data.contamination.near_duplicates import cluster_prompts
 from alignstudy.data.contamination.overlap import overlap_of_texts
 from alignstudy.data.files.layout import MADE_SPLITS, find_files
-from alignstudy.data.files.reading import read
-from alignstudy.data.formats.parsing import parse_row
-from alignstudy.data.formats.row import RawRow, UnusableRow
+from alignstudy.data.files.reading import (
+    JOINED,
+    NO_PREFERENCE,
+    PLAIN,
+    Reading,
+    Usable,
+    read_records,
+)
+from alignstudy.data.formats.row import RawRow
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import Draw, RowSelection
@@ -42,7 +48,7 @@ TRAIN = "train"
 
 
 def audit_data(
-    source: Path, *, fmt: str = "auto", prompts: PromptSettings | None = None
+    source: Path, *, how: Reading = PLAIN, prompts: PromptSettings | None = None
 ) -> DataAudit:
     """Read all of a source, and say what is wrong with it and what it holds.
 
@@ -51,7 +57,7 @@ def audit_data(
 
     Args:
         source: Folder or file, of any layout that a study reads.
-        fmt: A name of `FORMATS`, or "auto".
+        how: What columns mean, and which pairs come of scored answers.
         prompts: The evaluation prompts that a study would draw; None: not looked at.
 
     Raises:
@@ -68,14 +74,14 @@ def audit_data(
             for subset, split in names
         ]
     survey = _Survey()
-    splits = tuple(_read_part(source, part, fmt, survey) for part in parts)
+    splits = tuple(_read_part(source, part, how, survey) for part in parts)
     return DataAudit(
         source=str(source),
-        format=fmt,
+        format=how.format,
         splits=splits,
         near_duplicates=_near_duplicates(survey),
-        overlaps=tuple(_overlaps(source, parts, fmt)),
-        prompts=() if prompts is None else tuple(_prompt_facts(source, prompts, fmt)),
+        overlaps=tuple(_overlaps(source, parts, how)),
+        prompts=() if prompts is None else tuple(_prompt_facts(source, prompts, how)),
         review=_review(survey.suspicions),
         num_suspicious=len({(found.file, found.line) for found in survey.suspicions}),
     )
@@ -106,16 +112,22 @@ class _PartAccount:
     chosen_words: list[int] = field(default_factory=list)
     rejected_words: list[int] = field(default_factory=list)
 
-    def measure(self, record: Pair | Document) -> None:
-        """Count one usable row, and the words of its responses if it has two."""
-        if isinstance(record, Document):
+    def measure(self, row: Usable) -> None:
+        """Count one usable row, and the words of its responses where there are two."""
+        self.num_rows += 1 + row.joined
+        if row.joined:
+            self.kinds[JOINED] += row.joined
+        first = row.records[0] if row.records else None
+        if first is None:
+            self.kinds[NO_PREFERENCE] += 1
+        elif isinstance(first, Document):
             self.kinds["texts"] += 1
-        elif record.rejected is None:
-            self.kinds["demonstrations"] += 1
         else:
-            self.kinds["pairs"] += 1
-            self.chosen_words.append(len(record.chosen.split()))
-            self.rejected_words.append(len(record.rejected.split()))
+            self.kinds["demonstrations" if first.rejected is None else "pairs"] += 1
+        for pair in row.records:
+            if isinstance(pair, Pair) and pair.rejected is not None:
+                self.chosen_words.append(len(pair.chosen.split()))
+                self.rejected_words.append(len(pair.rejected.split()))
 
     def facts(self, *, subset: str, split: str) -> SplitFacts:
         """Close the account."""
@@ -145,48 +157,37 @@ class _Survey:
     suspicions: list[Suspicion] = field(default_factory=list)
 
 
-def _rows(
-    source: Path, part: _Part, fmt: str
-) -> Iterator[tuple[RawRow, Pair | Document] | Quarantined]:
-    """Stream the rows of a part with what they become."""
-    for raw in read(source, part.selection, fmt=fmt):
-        if isinstance(raw, Quarantined):
-            yield raw
-            continue
-        try:
-            yield raw, parse_row(raw, fmt=fmt).record
-        except UnusableRow as unusable:
-            yield raw.quarantined(str(unusable))
-
-
-def _read_part(source: Path, part: _Part, fmt: str, survey: _Survey) -> SplitFacts:
+def _read_part(source: Path, part: _Part, how: Reading, survey: _Survey) -> SplitFacts:
     """Read one part; what has to do with other parts goes into the survey."""
     account = _PartAccount()
-    for row in _rows(source, part, fmt):
-        account.num_rows += 1
+    for row in read_records(source, part.selection, how=how):
         if isinstance(row, Quarantined):
-            account.reasons[row.reason] += 1
+            account.num_rows += 1
+            account.reasons[row.fault] += 1
             kind = kind_of_reason(row.reason)
             detail = row.reason if kind is Kind.UNUSABLE else ""
             found = [Suspicion(kind=kind, file=row.file, line=row.line, detail=detail)]
         else:
-            raw, record = row
-            account.measure(record)
-            by_itself: Iterable[tuple[Kind, str]] = ()
-            if isinstance(record, Pair):
-                by_itself = suspicions_of(record)
-                # A prompt that no earlier row asks is searched for near-duplicates.
-                digest, where = _digest([record.prompt]), f"{raw.file}:{raw.line}"
-                if digest not in survey.asked:
-                    survey.asked[digest] = None
-                    survey.prompts.offer(where, (where, raw.split, record.prompt))
-            found = [
-                Suspicion(kind=kind, file=raw.file, line=raw.line, detail=detail)
-                for kind, detail in (*_repeated(raw, record, survey), *by_itself)
-            ]
-        account.counts.update(suspicion.kind.name.lower() for suspicion in found)
+            account.measure(row)
+            found = [each for record in row.records for each in _looked_at(row, record, survey)]
+        account.counts.update({suspicion.kind.name.lower() for suspicion in found})
         survey.suspicions += found
     return account.facts(subset=part.subset, split=part.split)
+
+
+def _looked_at(row: Usable, record: Pair | Document, survey: _Survey) -> Iterator[Suspicion]:
+    """Look at one record by itself, and beside all earlier ones."""
+    file, line = row.row.file, row.row.line
+    by_itself: Iterable[tuple[Kind, str]] = ()
+    if isinstance(record, Pair):
+        by_itself = suspicions_of(record)
+        # A prompt that no earlier row asks is searched for near-duplicates.
+        digest, where = _digest([record.prompt]), f"{file}:{line}"
+        if digest not in survey.asked:
+            survey.asked[digest] = None
+            survey.prompts.offer(where, (where, row.row.split, record.prompt))
+    for kind, detail in (*_repeated(row.row, record, survey), *by_itself):
+        yield Suspicion(kind=kind, file=file, line=line, detail=detail)
 
 
 def _repeated(raw: RawRow, record: Pair | Document, survey: _Survey) -> Iterator[tuple[Kind, str]]:
@@ -233,17 +234,17 @@ def _near_duplicates(survey: _Survey) -> NearDuplicates:
     )
 
 
-def _overlaps(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[SplitOverlap]:
+def _overlaps(source: Path, parts: Sequence[_Part], how: Reading) -> Iterator[SplitOverlap]:
     """Look for the prompts of every split but train in the rows of train, over all subsets."""
     train = [part for part in parts if part.split == TRAIN]
     held_out = dict.fromkeys(part.split for part in parts if part.split != TRAIN)
     for split in held_out if train else ():
         draw: Draw[tuple[str, str]] = Draw(MAX_LOOKED_FOR, seed=0)
-        for row in _records(source, [part for part in parts if part.split == split], fmt):
+        for row in _records(source, [part for part in parts if part.split == split], how):
             if isinstance(row, Pair):
                 draw.offer(row.id, (row.id, row.prompt))
         texts = dict(draw.items())
-        found = overlap_of_texts(texts, _records(source, train, fmt))
+        found = overlap_of_texts(texts, _records(source, train, how))
         yield SplitOverlap(
             held_out=split,
             against=TRAIN,
@@ -257,19 +258,19 @@ def _overlaps(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[SplitO
         )
 
 
-def _records(source: Path, parts: Sequence[_Part], fmt: str) -> Iterator[Pair | Document]:
+def _records(source: Path, parts: Sequence[_Part], how: Reading) -> Iterator[Pair | Document]:
     for part in parts:
-        for row in _rows(source, part, fmt):
+        for row in read_records(source, part.selection, how=how):
             if not isinstance(row, Quarantined):
-                yield row[1]
+                yield from row.records
 
 
-def _prompt_facts(source: Path, settings: PromptSettings, fmt: str) -> Iterator[PromptFacts]:
+def _prompt_facts(source: Path, settings: PromptSettings, how: Reading) -> Iterator[PromptFacts]:
     """Return what each axis of a study would ask; what is wrong, where it could not."""
     for axis in settings.sets:
         alone = settings.model_copy(update={"axes": {axis.prompts: settings.sets[axis]}})
         try:
-            selected = select_prompts(source, alone, fmt=fmt)
+            selected = select_prompts(source, alone, how=how)
         except DataError as error:
             fault = f"{error.what}: {error.why}" if error.why else error.what
             yield PromptFacts(axis=axis, drawn=0, notes={}, excluded={}, fault=fault)

@@ -135,6 +135,11 @@ class DataAudit:
         """Rows that can't be used."""
         return sum(split.quarantined for split in self.splits)
 
+    @property
+    def num_used(self) -> int:
+        """Rows that something comes of."""
+        return sum(split.rows - split.quarantined for split in self.splits)
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         values = asdict(self)

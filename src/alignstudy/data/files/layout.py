@@ -1,24 +1,43 @@
 """Which files of a source hold which subset and split.
 
 A source is one of
-    <subset>/<split>.jsonl.gz      a folder as the hub holds HH-RLHF (also .jsonl and .parquet)
-    <split>.jsonl.gz               a flat folder: the subset is empty
-    anything.jsonl                 one file: its rows are parted by the hash of their dialogue
-Parquet shards (`train-00000-of-00002.parquet`) are one split.
+    <subset>/<split>.jsonl.gz      a folder as the hub holds HH-RLHF
+    <split>.jsonl.gz               a flat folder: the subset is empty; `data/` counts as flat
+    <subset>/<split>/0000.parquet  as the hub converts data sets
+    a folder of `save_to_disk`, or one whose card (README.md) names its files
+    anything.jsonl                 one file
+of JSON lines, JSON, CSV, TSV, Parquet or Arrow, the texts plain or gzipped. Shards
+(`train-00000-of-00002.parquet`) are one split. The dialogues of a file, and on demand those of a
+folder with one split, are parted by hash into train and test.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from alignstudy.data.files.described import card_files, saved_files
+from alignstudy.data.files.kinds import rows_of
 from alignstudy.errors import DataError
 
-SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+SUFFIXES = (
+    *(f".{kind}{end}" for kind in ("jsonl", "json", "csv", "tsv") for end in (".gz", "")),
+    ".parquet",
+    ".arrow",
+)
 MADE_SPLITS = ("train", "test")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+TEST_SHARE = 0.1
+"""Share of the dialogues that is tested on, where a source has one split."""
+MOST_TESTED, ENOUGH = 0.2, 25
+"""Of few rows a larger share, so that there are as many to test on, up to a fifth."""
+SMALL = 2 * 2**20
+"""Bytes below which rows are counted before they are parted."""
+
+_SHARD = re.compile(r"(-\d{5}-of-\d{5}(-[0-9a-f]{16})?|^\d{4,5}|^data|^part-\d+)$")
+_NO_ROWS = re.compile(r"^(dataset_infos?|dataset_dict|state|config|metadata|package)\.json$")
+_HELD_OUT = re.compile(r"test|valid|dev|eval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,30 +46,45 @@ class SplitFile:
 
     Attributes:
         name: Path inside the source.
-        split: None for a source that is one file, whose rows are parted by hash.
+        split: None for a source of one split, whose rows are parted by hash.
+        test_share: The share that is tested on, where they are.
     """
 
     path: Path
     name: str
     subset: str
     split: str | None
+    test_share: float = TEST_SHARE
 
 
-def choose_files(source: Path, *, subsets: Sequence[str], split: str) -> list[SplitFile]:
+def choose_files(
+    source: Path, *, subsets: Sequence[str], split: str, parted: bool = False
+) -> list[SplitFile]:
     """Find the files of a split, in the subsets' order (none given: all that have the split).
+
+    Args:
+        source: A folder or a file.
+        subsets: By name.
+        split: By name.
+        parted: See `find_files`.
 
     Raises:
         DataError: If source, subset or split isn't there; the message names what is.
     """
-    files = find_files(source)
-    if files[0].split is None:
-        _check_single_file(files[0], subsets, split)
-        return files
+    files = find_files(source, parted=parted)
     there = sorted({file.subset for file in files})
     for subset in subsets:
         if subset not in there:
             raise _missing(f"subset '{subset}'", source, files)
-    of_split = [file for file in files if file.split == split]
+    made = files[0].split is None
+    if made and split not in MADE_SPLITS:
+        raise DataError(
+            f"{source.name}: no split '{split}'",
+            why="the source has one split; its dialogues are parted into train"
+            f" ({100 * (1 - files[0].test_share):.0f} of 100) and test",
+            hint="take split train or test, or part train further by `share`",
+        )
+    of_split = [file for file in files if made or file.split == split]
     wanted = dict.fromkeys(subsets or there)
     chosen = [file for subset in wanted for file in of_split if file.subset == subset]
     for subset in subsets:
@@ -62,32 +96,53 @@ def choose_files(source: Path, *, subsets: Sequence[str], split: str) -> list[Sp
     return chosen
 
 
-def find_files(source: Path) -> list[SplitFile]:
+def find_files(source: Path, *, parted: bool = False) -> list[SplitFile]:
     """List all files of rows in a source, sorted by name.
+
+    Args:
+        source: A folder or a file; a file is always parted into train and test.
+        parted: Whether a folder with one split is, too, if that isn't one to test on.
 
     Raises:
         DataError: If there is none.
     """
     if source.is_file():
-        if _stem(source.name) is None:
-            raise DataError(
-                f"{source}: not a file of rows",
-                why=f"its name ends in none of {', '.join(SUFFIXES)}",
-                hint="convert it to JSON lines (one object a line) or Parquet",
-            )
-        return [SplitFile(path=source, name=source.name, subset="", split=None)]
-    if not source.is_dir():
+        found, parted = [SplitFile(path=source, name=source.name, subset="", split="train")], True
+    elif source.is_dir():
+        found = _in_folder(source)
+    else:
         raise DataError(
             f"data source {source} doesn't exist",
             hint="name a folder or a file of rows of this machine, or a hub id",
         )
-    found = []
-    for path in sorted(path for path in [*source.glob("*"), *source.glob("*/*")] if path.is_file()):
-        inside, stem = path.relative_to(source), _stem(path.name)
-        if stem is not None and not any(part.startswith(".") for part in inside.parts):
-            subset = "" if len(inside.parts) == 1 else inside.parts[0]
-            split = _SHARD.sub("", stem)
-            found.append(SplitFile(path=path, name=inside.as_posix(), subset=subset, split=split))
+    splits = {str(file.split) for file in found}
+    if not parted or len(splits) > 1 or _HELD_OUT.search(" ".join(splits)):
+        return found
+    share = made_share(found)
+    return [replace(file, split=None, test_share=share) for file in found]
+
+
+def made_share(files: Sequence[SplitFile]) -> float:
+    """Return the share of dialogues to test on, of a source without a split for it."""
+    if sum(file.path.stat().st_size for file in files) > SMALL:
+        return TEST_SHARE
+    number = sum(1 for file in files for _ in rows_of(file.path, name=file.name))
+    return max(TEST_SHARE, min(MOST_TESTED, ENOUGH / max(number, 1)))
+
+
+def _in_folder(source: Path) -> list[SplitFile]:
+    described = saved_files(source) or card_files(source)
+    found = [
+        SplitFile(path=path, name=path.relative_to(source).as_posix(), subset=subset, split=split)
+        for path, subset, split in described
+    ]
+    for path in [] if found else sorted(source.glob("**/*")):
+        parts = path.relative_to(source).parts
+        place = None if len(parts) > 3 or not path.is_file() else _place(parts)
+        if place is not None:
+            subset, split = place
+            name = "/".join(parts)
+            found.append(SplitFile(path=path, name=name, subset=subset, split=split))
     if not found:
         raise DataError(
             f"{source}: no file of rows",
@@ -97,33 +152,33 @@ def find_files(source: Path) -> list[SplitFile]:
     return found
 
 
+def _place(parts: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return subset and split of a file by its path; None if it holds no rows."""
+    stem = _stem(parts[-1])
+    hidden = any(part.startswith(".") for part in parts)
+    if stem is None or hidden or _NO_ROWS.match(parts[-1]):
+        return None
+    folders = list(parts[:-1])
+    if folders[:1] == ["data"]:
+        folders.pop(0)
+    split = _SHARD.sub("", _SHARD.sub("", stem))  # data-00000-of-00001 -> data -> nothing
+    if not split and folders:  # <split>/0000.parquet
+        split = folders.pop()
+    return ("" if not folders else folders[0], split or stem) if len(folders) < 2 else None
+
+
 def _stem(name: str) -> str | None:
     """Return a file's name without its ending; None if it holds no rows."""
     return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), None)
 
 
-def _check_single_file(file: SplitFile, subsets: Sequence[str], split: str) -> None:
-    if [subset for subset in subsets if subset]:
-        raise DataError(
-            f"{file.name}: no subset '{subsets[0]}'",
-            why="the source is one file, which has no subsets",
-            hint="take `subsets` out, or name a folder <subset>/<split>.jsonl.gz",
-        )
-    if split not in MADE_SPLITS:
-        raise DataError(
-            f"{file.name}: no split '{split}'",
-            why="the source is one file; its dialogues are parted into train (90 of 100) and test",
-            hint="take split train or test, or part train further by `share`",
-        )
-
-
 def _check_unambiguous(files: Sequence[SplitFile], source: Path) -> None:
     """Refuse a split that lies there twice (x.jsonl and x.jsonl.gz): rows would count double."""
-    seen: dict[tuple[str, str | None], SplitFile] = {}
+    seen: dict[tuple[str, str], SplitFile] = {}
     for file in files:
-        before = seen.setdefault((file.subset, file.split), file)
-        shards = [_SHARD.search(_stem(item.path.name) or "") for item in (before, file)]
-        if before is not file and not all(shards):
+        stem = _stem(file.path.name) or file.path.name
+        before = seen.setdefault((file.path.parent.as_posix(), stem), file)
+        if before is not file:
             raise DataError(
                 f"{source}: {before.name} and {file.name} are the same split",
                 hint="keep one of them",
@@ -131,7 +186,7 @@ def _check_unambiguous(files: Sequence[SplitFile], source: Path) -> None:
 
 
 def _missing(what: str, source: Path, files: Sequence[SplitFile]) -> DataError:
-    there = sorted({f"{file.subset}/{file.split}".lstrip("/") for file in files})
+    there = sorted({f"{file.subset}/{file.split or 'train'}".lstrip("/") for file in files})
     return DataError(
         f"{source}: no {what}",
         why=f"there: {', '.join(there)}",

@@ -3,55 +3,177 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
 
 from alignstudy.data import FORMATS
-from alignstudy.data.files.jsonl import read_jsonl
-from alignstudy.data.files.layout import choose_files
-from alignstudy.data.files.parquet import read_parquet
+from alignstudy.data.files.kinds import rows_of
+from alignstudy.data.files.layout import SplitFile, choose_files
+from alignstudy.data.formats.answers import PairRule, pairs_of
 from alignstudy.data.formats.parsing import parse_row
-from alignstudy.data.formats.row import RawRow, UnusableRow, opening
+from alignstudy.data.formats.row import Answers, Parsed, RawRow, UnusableRow, opening
 from alignstudy.data.select.selection import RowSelection, made_split
-from alignstudy.records import Quarantined
+from alignstudy.records import Document, Pair, Quarantined
+from alignstudy.settings import Settings
+
+JOINED = "joined with another answer to the same prompt"
+NO_PREFERENCE = "no answer that is better than another"
+COLUMNS = ("prompt", "chosen", "rejected", "messages", "completion", "label", "reference", "text")
 
 
-def read(
-    source: Path, selection: RowSelection, *, fmt: str = "auto"
-) -> Iterator[RawRow | Quarantined]:
-    """Stream the rows of a selection's subsets and split, in file order.
+class Reading(Settings):
+    """How rows are read: what their columns mean, and which pairs come of scored answers."""
 
-    `share` and `max_rows` are applied by `collect`, after parsing and exclusion. A line that holds
-    no JSON object is given as quarantined (of a source that is one file: in split train). Nothing
-    is held in memory but the row at hand.
+    format: str = Field("auto", description="One of `alignstudy list formats`, or auto.")
+    columns: dict[str, str] = Field(
+        {},
+        description="What a column is called in the file, where it isn't called so: {prompt:"
+        f" question}}. Meant are {', '.join(COLUMNS)}, or any column of the format.",
+    )
+    pairs: PairRule = Field(
+        "best_worst",
+        description="Of a prompt's scored answers: best_worst: one pair; all: each answer against"
+        " each worse one.",
+    )
+    parted: bool | None = Field(
+        None,
+        description="Whether the dialogues of a folder with one split are parted into train and"
+        " test, as a file's are; null: where the study asks for split test.",
+    )
+    max_quarantined: float = Field(
+        0.5, ge=0, le=1, description="Share of rows that can't be used above which a study stops."
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_known(cls, name: str) -> str:
+        if name not in ("auto", *FORMATS):
+            raise ValueError(f"unknown format; known: auto, {', '.join(FORMATS)}")
+        return name
+
+    def named(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a row's columns by the names that formats know."""
+        if not self.columns:
+            return fields
+        theirs = set(self.columns.values())
+        rest = {key: value for key, value in fields.items() if key not in theirs}
+        found = {ours: fields[name] for ours, name in self.columns.items() if name in fields}
+        return {**rest, **found}
+
+
+PLAIN = Reading()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """A row that can be used, and what came of it.
+
+    Attributes:
+        row: The first of those that it was joined of.
+        records: Several where a row's answers make several pairs; none where they make none.
+        joined: Further rows that it took in.
+    """
+
+    row: RawRow
+    records: tuple[Pair | Document, ...]
+    notes: Mapping[str, int]
+    joined: int = 0
+
+
+def read_records(
+    source: Path, selection: RowSelection, *, how: Reading = PLAIN
+) -> Iterator[Usable | Quarantined]:
+    """Stream what the rows of a selection become.
+
+    Rows that hold one rated answer each are kept until the end: those of one prompt become one,
+    with its pairs (a demonstration, where there is one answer that was rated as good).
 
     Raises:
         DataError: If the source, a subset or the split isn't there, or a file can't be read.
         UnknownNameError: If there is no such format.
     """
-    if fmt != "auto":
-        FORMATS[fmt]  # refused here rather than at the first row
-    for file in choose_files(source, subsets=selection.subsets, split=selection.split):
-        reader = read_parquet if file.path.name.endswith(".parquet") else read_jsonl
-        for line, content in reader(file.path, name=file.name):
-            row: RawRow | Quarantined
+    alone: dict[str, list[tuple[RawRow, Answers]]] = {}
+    for row in read(source, selection, how=how):
+        if isinstance(row, Quarantined):
+            yield row
+            continue
+        try:
+            parsed = row.parsed or parse_row(row, fmt=how.format)
+        except UnusableRow as unusable:
+            yield row.quarantined(str(unusable))
+            continue
+        record = parsed.record
+        if not isinstance(record, Answers):
+            yield Usable(row=row, records=(record,), notes=parsed.notes)
+        elif record.alone:
+            alone.setdefault(record.prompt, []).append((row, record))
+        else:
+            yield Usable(row=row, records=tuple(pairs_of(record, how.pairs)), notes=parsed.notes)
+    for rows in alone.values():
+        yield _together(rows, how.pairs)
+
+
+def _together(rows: list[tuple[RawRow, Answers]], rule: PairRule) -> Usable:
+    """Make of the answers to one prompt what they come to."""
+    first, record = rows[0]
+    answers = tuple(answer for _, each in rows for answer in each.answers)
+    records = tuple(pairs_of(replace(record, answers=answers), rule))
+    (text, score), *others = answers
+    if record.labelled and not others and score == 1:
+        demonstration = Pair(
+            id=record.id, prompt=record.prompt, chosen=text, rejected=None, subset=record.subset
+        )
+        records = (demonstration,)
+    return Usable(row=first, records=records, notes={}, joined=len(rows) - 1)
+
+
+def read(
+    source: Path, selection: RowSelection, *, how: Reading = PLAIN
+) -> Iterator[RawRow | Quarantined]:
+    """Stream the rows of a selection's subsets and split, in file order, not parsed.
+
+    `share` and `max_rows` are applied by `collect`, after parsing and exclusion. A line that holds
+    no row is given as quarantined (of a source of one split: in split train). Nothing is held in
+    memory but the row at hand.
+
+    Raises:
+        DataError: If the source, a subset or the split isn't there, or a file can't be read.
+    """
+    for file in _files(source, selection, how):
+        for line, content in rows_of(file.path, name=file.name):
             if isinstance(content, str):
-                row, split = Quarantined(file=file.name, line=line, reason=content), file.split
-            else:
-                row = RawRow(
-                    file=file.name,
-                    line=line,
-                    subset=file.subset,
-                    split=file.split or "",
-                    fields=content,
-                )
-                if not file.split:
-                    try:
-                        key = opening(parse_row(row, fmt=fmt).record)
-                    except UnusableRow:  # it will be quarantined in the split that it falls into
-                        key = json.dumps(dict(row.fields), sort_keys=True, default=str)
-                    row = replace(row, split=made_split(key))
-                split = row.split
-            if (split or "train") == selection.split:
+                if (file.split or "train") == selection.split:
+                    yield Quarantined(file=file.name, line=line, reason=content)
+                continue
+            row = RawRow(
+                file=file.name,
+                line=line,
+                subset=file.subset,
+                split=file.split or "",
+                fields=how.named(content),
+            )
+            if file.split is None:
+                row = _parted(row, file, how)
+            if row.split == selection.split:
                 yield row
+
+
+def _files(source: Path, selection: RowSelection, how: Reading) -> list[SplitFile]:
+    return choose_files(
+        source, subsets=selection.subsets, split=selection.split, parted=bool(how.parted)
+    )
+
+
+def _parted(row: RawRow, file: SplitFile, how: Reading) -> RawRow:
+    """Put a row into the split that its dialogue's hash falls into."""
+    parsed: Parsed | None = None
+    try:
+        parsed = parse_row(row, fmt=how.format)
+        key = opening(parsed.record)
+    except UnusableRow:  # it will be quarantined in the split that it falls into
+        key = json.dumps(dict(row.fields), sort_keys=True, default=str)
+    return replace(row, split=made_split(key, file.test_share), parsed=parsed)

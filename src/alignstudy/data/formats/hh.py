@@ -7,6 +7,8 @@ text, character for character.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,13 +18,15 @@ from alignstudy.records import Pair
 
 CONTEXTS_DIFFER = "chosen and rejected differ before the last Assistant turn"
 IDENTICAL = "chosen and rejected are identical"
+PARTS = ("chosen", "rejected")
+_CRLF_TAG = re.compile(r"\r\n(Human|Assistant):")
 EMPTY_CONTEXT = "context is empty: no human turn has words"
 
 
 class HHFormat:
     """HH-RLHF: chosen and rejected are whole dialogues with Human: and Assistant: tags."""
 
-    fields = ("chosen", "rejected")
+    fields: tuple[str, ...] = PARTS
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
         """Whether chosen or rejected is text, without a prompt of its own."""
@@ -50,23 +54,42 @@ class HHFormat:
 
 
 def check_responses(chosen: str, rejected: str | None) -> None:
-    """Check that both responses have words, and that they differ.
+    """Check that both responses have words, and that they differ in more than Unicode's form.
 
     Raises:
         UnusableRow: If not.
     """
-    if not chosen.strip():
+    if not words_of(chosen):
         raise UnusableRow("chosen response is empty")
-    if rejected is not None and not rejected.strip():
+    if rejected is not None and not words_of(rejected):
         raise UnusableRow("rejected response is empty")
-    if rejected is not None and chosen.strip() == rejected.strip():
+    if rejected is not None and words_of(chosen) == words_of(rejected):
         raise UnusableRow(IDENTICAL)
+
+
+def words_of(text: str) -> str:
+    """Return what of a text can be seen, in one Unicode form (NFC), white space at ends left."""
+    if text.isascii():
+        return text.strip()
+    seen = "".join(each for each in text if unicodedata.category(each) != "Cf")
+    return unicodedata.normalize("NFC", seen).strip()
+
+
+def _meant_prompt(row: RawRow) -> str:
+    """Say how a prompt in a column of its own is named."""
+    others = sorted(n for n, v in row.fields.items() if isinstance(v, str) and n not in PARTS)
+    if not others:
+        return "; give its prompt in a column of its own"
+    columns = ", ".join(others[:4])
+    return f"; if its prompt is in another column ({columns}), name it: data.columns.prompt"
 
 
 def _split(row: RawRow, name: str) -> tuple[str, str]:
     text = text_of(row, name)
     if not text.startswith((HUMAN_TAG, HUMAN_TAG.lstrip())):
-        raise UnusableRow(f"{name} doesn't begin with a Human turn")
+        raise UnusableRow(f"{name} doesn't begin with a Human turn{_meant_prompt(row)}")
+    if _CRLF_TAG.search(text):
+        raise UnusableRow(f"{name} has role tags after CRLF line ends: write it with LF")
     halves = split_at_last_cue(text)
     if halves is None:
         raise UnusableRow(f"{name} has no Assistant turn")

@@ -7,14 +7,15 @@ from typing import Any
 
 from alignstudy.data.formats.hh import check_responses
 from alignstudy.data.formats.row import Parsed, RawRow, UnusableRow, text_of
-from alignstudy.dialogue import CUE, HUMAN_TAG, has_role_tag, parse_turns
+from alignstudy.data.formats.turns import check_no_tag
+from alignstudy.dialogue import CUE, HUMAN_TAG, parse_turns
 from alignstudy.records import Pair
 
 
 class PairsFormat:
     """Plain pairs: prompt, chosen and rejected are strings; the prompt may hold HH role tags."""
 
-    fields = ("prompt", "chosen", "rejected")
+    fields: tuple[str, ...] = ("prompt", "chosen", "rejected")
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
         """Whether there is a prompt, and no list of messages."""
@@ -32,11 +33,11 @@ class PairsFormat:
             response_text(text_of(row, name), name) for name in ("chosen", "rejected")
         )
         check_responses(chosen, rejected)
-        return Parsed(
-            record=Pair(
-                id=row.id, prompt=prompt, chosen=chosen, rejected=rejected, subset=row.subset
-            )
+        gold = response_text(text_of(row, "gold"), "gold") if "gold" in row.fields else None
+        pair = Pair(
+            id=row.id, prompt=prompt, chosen=chosen, rejected=rejected, subset=row.subset, gold=gold
         )
+        return Parsed(record=pair)
 
 
 def dialogue_prompt(text: str) -> str:
@@ -74,13 +75,3 @@ def response_text(text: str, name: str) -> str:
     """
     check_no_tag(text, name)
     return f" {text.strip()}" if text.strip() else ""
-
-
-def check_no_tag(text: str, where: str) -> None:
-    """Check that no line of a turn's words begins with a role tag.
-
-    Raises:
-        UnusableRow: If one does: the dialogue's turns would not be what the row means.
-    """
-    if has_role_tag(text):
-        raise UnusableRow(f"a role tag (Human: or Assistant:) is hidden inside {where}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from alignstudy.data import FORMATS
 from alignstudy.data.formats.row import Format, Parsed, RawRow, UnusableRow
@@ -21,15 +23,23 @@ def parse_row(row: RawRow, *, fmt: str) -> Parsed:
     """
     if fmt != "auto":
         return _format(fmt).parse(row)
-    for name in FORMATS:
-        if _format(name).recognises(row.fields):
-            return _format(name).parse(row)
-    known = "; ".join(f"{name}: {', '.join(_format(name).fields)}" for name in FORMATS)
+    name = recognised(row.fields)
+    if name is not None:
+        return _format(name).parse(row)
     given = ", ".join(sorted(map(str, row.fields))[:6]) or "none"
-    raise UnusableRow(f"its fields ({given}) fit no format ({known})")
+    raise UnusableRow(
+        f"its columns ({given}) fit no format: name them by data.columns, such as"
+        " {prompt: question}, or see `alignstudy list formats`"
+    )
+
+
+def recognised(fields: Mapping[str, Any]) -> str | None:
+    """Return the name of the format that a row's columns are those of; None: of no one."""
+    return next((name for name in FORMATS if _format(name).recognises(fields)), None)
 
 
 @cache
 def _format(name: str) -> Format:
-    made: Format = FORMATS.load(name)()
+    found = FORMATS.load(name)
+    made: Format = found() if isinstance(found, type) else found
     return made

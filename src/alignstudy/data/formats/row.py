@@ -24,7 +24,8 @@ class RawRow:
         line: From 1; for Parquet the row number.
         subset: The folder it lies in; empty where there is none.
         split: The file's split, or the one that its dialogue's hash falls into.
-        fields: The JSON object.
+        fields: Its columns, by the names that formats know.
+        parsed: What it became, where that had to be known to read it.
     """
 
     file: str
@@ -32,12 +33,13 @@ class RawRow:
     subset: str
     split: str
     fields: Mapping[str, Any]
+    parsed: Parsed | None = None
 
     @property
     def id(self) -> str:
         """Name of the row, unique in its source: `<subset>/<split>:<line>` in the hub's layout."""
         folder, slash, name = self.file.rpartition("/")
-        for suffix in (".gz", ".jsonl", ".parquet"):
+        for suffix in (".gz", ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow"):
             name = name.removesuffix(suffix)
         return f"{folder}{slash}{name}:{self.line}"
 
@@ -47,15 +49,35 @@ class RawRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A prompt with scored answers, of which pairs are made.
+
+    Attributes:
+        id: Of the row.
+        prompt: Up to and including the cue.
+        answers: (Text as it follows the cue, score); the higher is the better.
+        alone: Whether other rows may hold further answers to the same prompt.
+        labelled: Whether a score of 1 says that the answer is good, whatever others there are.
+    """
+
+    id: str
+    prompt: str
+    answers: tuple[tuple[str, float], ...]
+    subset: str = ""
+    alone: bool = False
+    labelled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parsed:
     """A row that became a record.
 
     Attributes:
-        record: A pair (a demonstration if `rejected` is None), or a document.
+        record: A pair (a demonstration if `rejected` is None), a document, or scored answers.
         notes: What was done to it, counted: {"system turns merged": 1}.
     """
 
-    record: Pair | Document
+    record: Pair | Document | Answers
     notes: dict[str, int] = field(default_factory=dict)
 
 
@@ -110,12 +132,12 @@ def checked_text(value: object, where: str) -> str:
     return value
 
 
-def opening(record: Pair | Document) -> str:
+def opening(record: Pair | Document | Answers) -> str:
     """Return the words of a dialogue's first human turn, white space normalised.
 
     Everything that must not be torn apart (splits, shares) is keyed by it. A document that is no
     dialogue is its own opening.
     """
-    text = record.prompt if isinstance(record, Pair) else record.text
+    text = record.text if isinstance(record, Document) else record.prompt
     first = next((turn.text for turn in parse_turns(text) if turn.role == "human"), text)
     return " ".join(first.split())

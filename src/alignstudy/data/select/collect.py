@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from alignstudy.data.contamination.exclusion import EvaluationDialogues
-from alignstudy.data.files.reading import read
-from alignstudy.data.formats.parsing import parse_row
-from alignstudy.data.formats.row import Parsed, UnusableRow, opening
+from alignstudy.data.files.reading import (
+    JOINED,
+    NO_PREFERENCE,
+    PLAIN,
+    Reading,
+    Usable,
+    read_records,
+)
+from alignstudy.data.formats.row import opening
 from alignstudy.data.select.selection import Draw, RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Audit, Document, Pair, Quarantined
@@ -57,22 +64,38 @@ class Account:
             notes=dict(sorted(self.notes.items())),
         )
 
-    def check_some_used(self, used: int, source: Path) -> None:
-        """Refuse to go on with nothing.
+    def check_some_used(self, used: int, source: Path, *, most_lost: float = 1) -> None:
+        """Refuse to go on with nothing, or with what is left of mostly unusable rows.
+
+        Args:
+            used: Rows that came out.
+            source: Where they are from.
+            most_lost: Share of quarantined rows above which the rest isn't trusted.
 
         Raises:
-            DataError: If no row is left; it names what took the rows away.
+            DataError: If no row is left, or too few; it names what took the rows away.
         """
-        if used:
+        share = len(self.quarantined) / max(self.num_read, 1)
+        if used and share <= most_lost:
             return
         first = self.quarantined[0] if self.quarantined else None
         losses = Counter(row.reason for row in self.quarantined) + self.excluded
         taken = "; ".join(f"{n} {reason}" for reason, n in losses.most_common(3))
         where = f" (first: {first.file}:{first.line}: {first.reason})" if first else ""
+        why = f"{self.num_read} rows read{': ' if taken else ''}{taken}{where}"
+        if used:
+            raise DataError(
+                f"{source}: {100 * share:.0f} % of the rows of {self.part} can't be used",
+                why=why,
+                hint="fix the rows, name the format or columns, or allow it:"
+                f" data.max_quarantined: {math.ceil(100 * share) / 100:g}",
+                kept="nothing was run",
+            )
         raise DataError(
             f"{source}: no usable row for {self.part}",
-            why=f"{self.num_read} rows read{': ' if taken else ''}{taken}{where}",
-            hint="fix the rows, name the format, or widen the selection in the study file",
+            why=why,
+            hint="fix the rows, name the format or columns, or widen the selection in the study"
+            " file",
             kept="nothing was run",
         )
 
@@ -82,7 +105,7 @@ def collect_pairs(
     selection: RowSelection,
     *,
     part: str,
-    fmt: str = "auto",
+    how: Reading = PLAIN,
     exclude: EvaluationDialogues | None = None,
 ) -> Collected[Pair]:
     """Read, parse, exclude and draw preference pairs (or demonstrations).
@@ -91,16 +114,18 @@ def collect_pairs(
         source: Folder or file.
         selection: What to take.
         part: Name in the audit: "train", "calibration".
-        fmt: A name of `FORMATS`, or "auto".
+        how: What columns mean, and which pairs come of scored answers.
         exclude: Dialogues that no row may share.
 
     Raises:
         DataError: If the source can't be read, or no usable row is left.
     """
     account = Account(part)
-    drawn = _draw(source, selection, account, kind="pairs", fmt=fmt, exclude=exclude)
-    rows = tuple(parsed.record for parsed in drawn if isinstance(parsed.record, Pair))
-    return Collected(rows=rows, audit=account.audit(used=len(rows)))
+    drawn = _draw(source, selection, account, kind="pairs", how=how, exclude=exclude)
+    rows = tuple(record for row in drawn for record in row.records if isinstance(record, Pair))
+    if len(rows) != len(drawn):
+        account.notes["pairs"] = len(rows)
+    return Collected(rows=rows, audit=account.audit(used=len(drawn)))
 
 
 def collect(
@@ -109,7 +134,7 @@ def collect(
     *,
     part: str,
     kind: Kind,
-    fmt: str = "auto",
+    how: Reading = PLAIN,
     exclude: EvaluationDialogues | None = None,
 ) -> Collected[Pair] | Collected[Document]:
     """Collect pairs as `collect_pairs` does, or texts to pretrain on.
@@ -121,11 +146,11 @@ def collect(
         DataError: If the source can't be read, or no usable row is left.
     """
     if kind == "pairs":
-        return collect_pairs(source, selection, part=part, fmt=fmt, exclude=exclude)
+        return collect_pairs(source, selection, part=part, how=how, exclude=exclude)
     account = Account(part)
-    drawn = _draw(source, selection, account, kind=kind, fmt=fmt, exclude=exclude)
+    drawn = _draw(source, selection, account, kind=kind, how=how, exclude=exclude)
     documents: list[Document] = []
-    for record in (parsed.record for parsed in drawn):
+    for record in (record for row in drawn for record in row.records):
         if isinstance(record, Document):
             documents.append(record)
             continue
@@ -145,34 +170,34 @@ def _draw(
     account: Account,
     *,
     kind: Kind,
-    fmt: str,
+    how: Reading,
     exclude: EvaluationDialogues | None,
-) -> list[Parsed]:
+) -> list[Usable]:
     """Return the rows that are taken; the account holds why the others are not."""
-    draw: Draw[Parsed] = Draw(selection.max_rows, seed=selection.seed)
-    for raw in read(source, selection, fmt=fmt):
+    draw: Draw[Usable] = Draw(selection.max_rows, seed=selection.seed)
+    for row in read_records(source, selection, how=how):
         account.num_read += 1
-        if isinstance(raw, Quarantined):
-            account.quarantined.append(raw)
+        if isinstance(row, Quarantined):
+            account.quarantined.append(row)
             continue
-        try:
-            parsed = parse_row(raw, fmt=fmt)
-            if kind == "pairs" and isinstance(parsed.record, Document):
-                raise UnusableRow(NOT_A_PAIR)
-        except UnusableRow as unusable:
-            account.quarantined.append(raw.quarantined(str(unusable)))
+        account.num_read += row.joined
+        account.excluded[JOINED] += row.joined
+        if kind == "pairs" and any(isinstance(record, Document) for record in row.records):
+            account.quarantined.append(row.row.quarantined(NOT_A_PAIR))
             continue
-        is_inside = selection.holds(opening(parsed.record))
-        reason = None if is_inside else OUTSIDE_SHARE
-        if is_inside and exclude is not None:
-            reason = exclude.reason_against(parsed.record)
+        reason = None if row.records else NO_PREFERENCE
+        if row.records:
+            first = row.records[0]
+            reason = None if selection.holds(opening(first)) else OUTSIDE_SHARE
+            if reason is None and exclude is not None:
+                reason = exclude.reason_against(first)
         if reason is None:
-            draw.offer(raw.id, parsed)
+            draw.offer(row.row.id, row)
         else:
             account.excluded[reason] += 1
     account.excluded[NOT_DRAWN] = draw.num_left_out
     drawn = draw.items()
-    account.check_some_used(len(drawn), source)
-    for parsed in drawn:
-        account.notes.update(parsed.notes)
+    account.check_some_used(len(drawn), source, most_lost=how.max_quarantined)
+    for row in drawn:
+        account.notes.update(row.notes)
     return drawn

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from alignstudy.data.contamination.near_duplicates import clustered
-from alignstudy.data.files.jsonl import read_jsonl
-from alignstudy.data.formats.messages import turns_of
+from alignstudy.data.files.kinds import rows_of
 from alignstudy.data.formats.row import UnusableRow
+from alignstudy.data.formats.turns import turns_of
 from alignstudy.data.select.collect import Account
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, Protocol, numbered
 from alignstudy.data.select.rigorous import NOT_DRAWN, askable
 from alignstudy.dialogue import CUE, Turn, parse_turns, render
-from alignstudy.errors import DataError
 from alignstudy.records import Axis, Pair, Quarantined
 
 
@@ -32,7 +30,7 @@ def draw_file_prompts(
     """
     account = Account(f"prompts/{axis.prompts}")
     rows = []
-    for line, row in _rows(path):
+    for line, row in rows_of(path, name=path.name, texts="prompt"):
         account.num_read += 1
         try:
             text = _text(row)
@@ -61,30 +59,15 @@ def draw_file_prompts(
     return PromptSelection(prompts=tuple(prompts), audits=(account.audit(used=size),))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield the rows of JSON lines, or of one JSON list, with their numbers from 1."""
-    if path.suffix != ".json":
-        for line, fields in read_jsonl(path, name=path.name):
-            yield line, UnusableRow(fields) if isinstance(fields, str) else fields
-        return
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not JSON in UTF-8", why=str(error)) from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: no rows", why="a JSON list of prompts is expected")
-    yield from enumerate(rows, start=1)
-
-
-def _text(row: object) -> str:
+def _text(row: dict[str, Any] | str) -> str:
     """Return a row's dialogue up to the cue.
 
     Raises:
         UnusableRow: If it holds none.
     """
-    if isinstance(row, UnusableRow):
-        raise row
-    prompt = row.get("prompt") if isinstance(row, dict) else row
+    if isinstance(row, str):
+        raise UnusableRow(row)
+    prompt = row.get("prompt")
     if isinstance(prompt, list):
         turns, _ = turns_of(prompt, "prompt")
         return render(turns, cue=True)

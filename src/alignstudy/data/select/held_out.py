@@ -14,6 +14,7 @@ from alignstudy.data.contamination.exclusion import (
     SHARES_VALIDATION,
     EvaluationDialogues,
 )
+from alignstudy.data.files.reading import PLAIN, Reading
 from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import RowSelection, Share
 from alignstudy.errors import DataError
@@ -118,7 +119,7 @@ def select_held_out(
     settings: HeldOutSettings,
     *,
     axes: Sequence[Axis] = PUBLISHED,
-    fmt: str = "auto",
+    how: Reading = PLAIN,
     exclude: EvaluationDialogues | None,
 ) -> HeldOutPairs:
     """Draw the held-out pairs of each axis; each keeps its subset, for the accuracy by subset.
@@ -127,7 +128,7 @@ def select_held_out(
         source: Folder or file.
         settings: What to draw, and for what.
         axes: The axes that the study has prompts for.
-        fmt: A name of `FORMATS`, or "auto".
+        how: What columns mean, and which pairs come of scored answers.
         exclude: Dialogues of the evaluation prompts, and of pairs that were drawn before: no pair
             may share one. Training rows must leave out the `dialogues` of what is returned.
 
@@ -139,7 +140,7 @@ def select_held_out(
     for axis in axes:
         selection, part = settings.selection(axis), f"{settings.part}/{axis.prompts}"
         try:
-            found = collect_pairs(source, selection, part=part, fmt=fmt, exclude=exclude)
+            found = collect_pairs(source, selection, part=part, how=how, exclude=exclude)
         except DataError as error:
             raise DataError(
                 f"{settings.part}: {error.what}",

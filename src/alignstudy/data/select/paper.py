@@ -13,7 +13,7 @@ from random import Random
 
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.contamination.near_duplicates import clustered
-from alignstudy.data.files.reading import read
+from alignstudy.data.files.reading import PLAIN, Reading, read
 from alignstudy.data.formats.row import UnusableRow, text_of
 from alignstudy.data.select.collect import Account
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
@@ -28,7 +28,7 @@ NOT_WHOLE = "chosen is not a whole dialogue, which the paper protocol needs"
 
 
 def draw_paper_prompts(
-    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int, how: Reading = PLAIN
 ) -> PromptSelection:
     """Draw the prompts as the published code does: one generator, harmful rows first.
 
@@ -41,7 +41,9 @@ def draw_paper_prompts(
     for axis, chosen_set in sets.items():
         account = Account(f"prompts/{axis.prompts}")
         rows = []  # (row id, chosen) of the rows with a keyword, in file order
-        for row in read(source, RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)):
+        for row in read(
+            source, RowSelection(subsets=chosen_set.subsets, split=chosen_set.split), how=how
+        ):
             account.num_read += 1
             if isinstance(row, Quarantined):
                 account.quarantined.append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from alignstudy.data.files.reading import PLAIN, Reading
 from alignstudy.data.select.from_file import draw_file_prompts
 from alignstudy.data.select.paper import draw_paper_prompts
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSettings
@@ -16,7 +17,7 @@ def select_prompts(
     source: Path,
     settings: PromptSettings,
     *,
-    fmt: str = "auto",
+    how: Reading = PLAIN,
     files: Mapping[str, Path] | None = None,
 ) -> PromptSelection:
     """Choose the prompts of a study.
@@ -24,7 +25,7 @@ def select_prompts(
     Args:
         source: The data that prompts are drawn from.
         settings: Which prompts.
-        fmt: A name of `FORMATS`, or "auto".
+        how: What columns mean, and which pairs come of scored answers.
         files: Axis -> file, of the sets that have one of their own; None: as the settings name it.
 
     Raises:
@@ -33,9 +34,9 @@ def select_prompts(
     """
     drawn = {axis: chosen for axis, chosen in settings.sets.items() if chosen.file is None}
     if settings.protocol == "paper":
-        found = draw_paper_prompts(source, drawn, seed=settings.seed)
+        found = draw_paper_prompts(source, drawn, seed=settings.seed, how=how)
     else:
-        found = draw_rigorous_prompts(source, drawn, seed=settings.seed, fmt=fmt)
+        found = draw_rigorous_prompts(source, drawn, seed=settings.seed, how=how)
     for axis, chosen in settings.sets.items():
         if chosen.file is not None:
             path = (files or {}).get(axis.name, Path(chosen.file))

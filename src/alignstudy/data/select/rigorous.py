@@ -12,6 +12,7 @@ from random import Random
 
 from alignstudy.data.contamination.leaks import holds_word
 from alignstudy.data.contamination.near_duplicates import clustered
+from alignstudy.data.files.reading import Reading
 from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
@@ -26,7 +27,7 @@ NOT_DRAWN = "not drawn"
 
 
 def draw_rigorous_prompts(
-    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int, fmt: str
+    source: Path, sets: Mapping[Axis, PromptSet], *, seed: int, how: Reading
 ) -> PromptSelection:
     """Draw prompts for each axis from a generator of its own.
 
@@ -40,7 +41,7 @@ def draw_rigorous_prompts(
     for axis, chosen_set in sets.items():
         part = f"prompts/{axis.prompts}"
         selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
-        found = collect_pairs(source, selection, part=part, fmt=fmt)
+        found = collect_pairs(source, selection, part=part, how=how)
         candidates, excluded = askable(found.rows, chosen_set.keywords)
         if not candidates:
             raise DataError(

@@ -1,6 +1,6 @@
 """Which rows of a source a part of the study takes.
 
-One conversation never lies in two parts: shares (and the splits of a source that is one file) are
+One conversation never lies in two parts: shares (and the splits of a source that has one) are
 cut by a hash of the dialogue's first human turn.
 """
 
@@ -16,9 +16,6 @@ from alignstudy.settings import Many, Settings
 
 Share = Annotated[tuple[float, float], Strict(False)]
 Item = TypeVar("Item")
-
-TEST_SHARE = 0.1
-"""Share of the dialogues of a source that is one file which are its test split."""
 
 
 class RowSelection(Settings):
@@ -49,9 +46,9 @@ class RowSelection(Settings):
         return low <= fraction(opening, salt="share") < high
 
 
-def made_split(opening: str) -> str:
-    """Return the split of a dialogue in a source that is one file: test for 10 of 100."""
-    return "test" if fraction(opening, salt="split") < TEST_SHARE else "train"
+def made_split(opening: str, test_share: float) -> str:
+    """Return the split that a dialogue of a source of one split falls into."""
+    return "test" if fraction(opening, salt="split") < test_share else "train"
 
 
 def fraction(text: str, *, salt: str) -> float:

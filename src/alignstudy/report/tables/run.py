@@ -65,8 +65,8 @@ def exclusions_table(audits: Sequence[Audit]) -> Table:
     """Why rows were quarantined or left out, with how many and an example."""
     rows: list[tuple[str, str, str, int, str]] = []
     for audit in audits:
-        reasons = Counter(item.reason for item in audit.quarantined)
-        where = {item.reason: f"{item.file}:{item.line}" for item in reversed(audit.quarantined)}
+        reasons = Counter(item.fault for item in audit.quarantined)
+        where = {item.fault: f"{item.file}:{item.line}" for item in reversed(audit.quarantined)}
         for reason, amount in reasons.most_common():
             rows.append((audit.part, "can't be used", reason, amount, where[reason]))
         for reason, amount in audit.excluded.items():

@@ -75,7 +75,7 @@ class _Builder:
         self.prompts = SelectPrompts(
             name="prompts",
             source=self.source,
-            format=settings.data.whole_format,
+            reading=settings.data.whole_reading,
             settings=settings.asked,
             files={
                 axis.name: self.located.found[f"prompts/{axis.name}"]
@@ -137,7 +137,7 @@ class _Builder:
             self.parts[part] = CollectRows(
                 name=f"rows/{part}",
                 source=self.source,
-                format=data.format if part == "train" else data.whole_format,
+                reading=data.reading if part == "train" else data.whole_reading,
                 selection=selection,
                 rows="documents" if part == "pretrain" else "pairs",
                 part=part,

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
-from alignstudy.data import FORMATS
+from alignstudy.data.files.reading import Reading
 from alignstudy.data.select.held_out import CalibrationSettings, ValidationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings, filled_in
 from alignstudy.data.select.selection import RowSelection
@@ -87,14 +87,14 @@ class BaseModelSettings(Settings):
         return self
 
 
-class DataSettings(Settings):
+class DataSettings(Reading):
     """Preference data: where it is, and which rows train."""
 
     source: str = Field(
-        description="Hub id, folder, JSONL or Parquet file; `world` for the generated one."
+        description="Hub id, folder, or a file of JSON lines, JSON, CSV, Parquet or Arrow; `world`"
+        " for the generated one."
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
-    format: str = Field("auto", description="One of `alignstudy list formats`, or auto.")
     train: RowSelection = RowSelection()
     world: WorldSettings = WorldSettings()
     overlap: Literal["exclude", "keep"] = Field(
@@ -104,17 +104,15 @@ class DataSettings(Settings):
     )
 
     @property
-    def whole_format(self) -> str:
-        """How rows are read that judge or are asked: never split within a response."""
-        return "hh" if self.format == "hh_prefix" else self.format
+    def reading(self) -> Reading:
+        """How rows are read that are trained on."""
+        return Reading(**{name: getattr(self, name) for name in Reading.model_fields})
 
-    @field_validator("format")
-    @classmethod
-    def _format_is_known(cls, name: str) -> str:
-        known = ("auto", *FORMATS)
-        if name not in known:
-            raise ValueError(f"unknown format; known: {', '.join(known)}")
-        return name
+    @property
+    def whole_reading(self) -> Reading:
+        """How rows are read that judge or are asked: never split within a response."""
+        whole = {"format": "hh"} if self.format == "hh_prefix" else {}
+        return self.reading.model_copy(update=whole)
 
 
 class StudySettings(Settings):

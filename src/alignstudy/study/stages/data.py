@@ -16,6 +16,7 @@ from alignstudy.data.contamination.exclusion import (
     EvaluationDialogues,
 )
 from alignstudy.data.contamination.overlap import Overlap, overlap
+from alignstudy.data.files.reading import Reading
 from alignstudy.data.select.collect import collect
 from alignstudy.data.select.held_out import (
     CalibrationSettings,
@@ -73,7 +74,7 @@ class SelectPrompts(Stage):
 
     kind: ClassVar[str] = "prompts"
     source: DataSource
-    format: str
+    reading: Reading
     settings: PromptSettings
     files: dict[str, ResolvedSource]
     calibrated: tuple[str, ...]
@@ -84,7 +85,7 @@ class SelectPrompts(Stage):
         """Write prompts/*.json as published, prompts.jsonl, <part>-<axis>.jsonl."""
         path = _path(self.source, job)
         files = {axis: source.path for axis, source in self.files.items()}
-        selected = select_prompts(path, self.settings, fmt=self.format, files=files)
+        selected = select_prompts(path, self.settings, how=self.reading, files=files)
         write_rows(job.out / PROMPTS, selected.prompts)
         for axis in dict.fromkeys(prompt.axis for prompt in selected.prompts):
             texts = [prompt.text for prompt in selected.prompts if prompt.axis == axis]
@@ -93,13 +94,15 @@ class SelectPrompts(Stage):
         if self.calibration is not None:
             axes = [axis for axis in self.settings.sets if axis.name in self.calibrated]
             found = select_held_out(
-                path, self.calibration, axes=axes, fmt=self.format, exclude=taken
+                path, self.calibration, axes=axes, how=self.reading, exclude=taken
             )
             audits += _write_pairs(found, CALIBRATION_PAIRS, job.out)
             taken = taken | found.dialogues
         if self.validation is not None:
             axes = [axis for axis in self.settings.sets if self.validation.has(axis)]
-            held = select_held_out(path, self.validation, axes=axes, fmt=self.format, exclude=taken)
+            held = select_held_out(
+                path, self.validation, axes=axes, how=self.reading, exclude=taken
+            )
             audits += _write_pairs(held, VALIDATION_PAIRS, job.out)
         write_rows(job.out / AUDITS, audits)
         return {"prompts": len(selected.prompts)}
@@ -142,7 +145,7 @@ class CollectRows(RowSource):
     """Collect one part of the data: parsed, audited, kept apart from the evaluation prompts."""
 
     source: DataSource
-    format: str
+    reading: Reading
     selection: RowSelection
     part: str
     prompts: SelectPrompts
@@ -162,7 +165,7 @@ class CollectRows(RowSource):
             self.selection,
             part=self.part,
             kind=self.rows,
-            fmt=self.format,
+            how=self.reading,
             exclude=None if self.keep_overlap else held_out,
         )
         audit = collected.audit

@@ -1,0 +1,85 @@
+"""Folders that say themselves which file is which: saved data sets, and cards of the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from alignstudy.errors import DataError
+
+Described = tuple[Path, str, str]
+"""(File, subset, split)."""
+
+
+def saved_files(source: Path) -> list[Described]:
+    """List the Arrow files of `Dataset.save_to_disk`, or of a `DatasetDict`; none of other folders.
+
+    Raises:
+        DataError: If what describes them can't be read.
+    """
+    if (source / "dataset_dict.json").is_file():
+        splits = _read(source / "dataset_dict.json").get("splits", [])
+        return [found for split in splits for found in _saved(source / split, split)]
+    if (source / "state.json").is_file():
+        return list(_saved(source, "train"))
+    return []
+
+
+def _saved(folder: Path, split: str) -> Iterator[Described]:
+    state = _read(folder / "state.json")
+    for file in state.get("_data_files", []):
+        yield folder / file["filename"], "", split
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: the saved data set can't be read", why=str(error), hint="save it again"
+        ) from error
+    return found if isinstance(found, dict) else {}
+
+
+def card_files(source: Path) -> list[Described]:
+    """List the files of the configurations that a data set's card names; none without them.
+
+    A configuration is a subset; `default` is the one without a name.
+    """
+    card = source / "README.md"
+    if not card.is_file():
+        return []
+    parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return []
+    try:
+        header = YAML(typ="safe", pure=True).load(parts[1])
+    except YAMLError:
+        return []
+    configs = header.get("configs") if isinstance(header, dict) else None
+    found: list[Described] = []
+    for config in configs if isinstance(configs, list) else []:
+        name = str(config.get("config_name", "default"))
+        root = source / str(config.get("data_dir", ""))
+        for split, pattern in _patterns(config.get("data_files")):
+            files = sorted(file for file in root.glob(pattern) if file.is_file())
+            found += [(file, "" if name == "default" else name, split) for file in files]
+    return found
+
+
+def _patterns(given: object) -> Iterator[tuple[str, str]]:
+    """Return (split, pattern) of `data_files`, as the hub reads it."""
+    if isinstance(given, str):
+        yield "train", given
+    for item in given if isinstance(given, list) else []:
+        if isinstance(item, str):
+            yield "train", item
+        elif isinstance(item, dict):
+            paths = item.get("path", [])
+            for path in [paths] if isinstance(paths, str) else paths:
+                yield str(item.get("split", "train")), str(path)
