@@ -229,7 +229,7 @@ def test_a_gz_that_is_none(alignstudy, write, tmp_path):
     (source / "harmless-base" / "test.jsonl.gz").write_bytes(b"no gzip at all")
     said = alignstudy("run", write(**data(source)), "--only", "prompts")
     assert said.code == 2
-    said.holds("prompts: harmless-base/test.jsonl.gz:1", "the gzip file is corrupt")
+    said.holds("no usable row for prompts/harmful", "harmless-base/test.jsonl.gz:1", "bad JSON")
 
 
 def test_bad_rows_are_quarantined_counted_and_never_used(alignstudy, write, tmp_path):

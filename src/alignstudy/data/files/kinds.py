@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from alignstudy.data.files.arrow import read_arrow, read_parquet
-from alignstudy.data.files.content import HEAD, Content, Rows, TextFile, content_of
+from alignstudy.data.files.content import Content, Rows, TextFile, content_of
 from alignstudy.data.files.json_values import read_values
 from alignstudy.data.files.jsonl import read_jsonl
 from alignstudy.data.files.tables import DELIMITERS, read_table
@@ -69,8 +70,9 @@ def _goes_on(head: str, first: str) -> bool:
     """Whether the first object doesn't end with its line, and is sound as far as can be seen."""
     lines = [line for line in head.split("\n", 3) if line.strip()]
     if len(lines) == 1:  # all there is, or the beginning of a long line
-        return len(head) < HEAD // 2 or _WRAPPER.match(head) is not None
-    if any(map(_is_json, lines[:2])):
+        lists = [each for each in _object(lines[0]).values() if isinstance(each, list | dict)]
+        return bool(lists) or _WRAPPER.match(head) is not None
+    if any(map(_object, lines[:2])):
         return False
     try:
         json.JSONDecoder().raw_decode(head)
@@ -79,8 +81,10 @@ def _goes_on(head: str, first: str) -> bool:
     return True
 
 
-def _is_json(line: str) -> bool:
+def _object(line: str) -> dict[str, Any]:
+    """Return a line's object; an empty one, if it is none."""
     try:
-        return isinstance(json.loads(line), dict)
+        found = json.loads(line)
     except (ValueError, RecursionError):
-        return False
+        return {}
+    return found if isinstance(found, dict) else {}

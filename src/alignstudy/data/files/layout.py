@@ -122,6 +122,22 @@ def find_files(source: Path, *, parted: bool = False) -> list[SplitFile]:
     return [replace(file, split=None, test_share=share) for file in found]
 
 
+def default_splits(files: Sequence[SplitFile]) -> tuple[str, str]:
+    """Return the names of the splits to train on and to test on, where a study doesn't say.
+
+    Of several the one for preferences: `train_prefs`, `test_prefs`.
+    """
+    splits = sorted({file.split for file in files if file.split is not None})
+    tested = [split for split in splits if _HELD_OUT.search(split)]
+    trained = [split for split in splits if split not in tested]
+
+    def best(named: list[str], default: str) -> str:
+        order = sorted(named, key=lambda split: (split != default, "pref" not in split, split))
+        return order[0] if order else default
+
+    return best(trained, "train"), best(tested, "test")
+
+
 def made_share(files: Sequence[SplitFile]) -> float:
     """Return the share of dialogues to test on, of a source without a split for it."""
     if sum(file.path.stat().st_size for file in files) > SMALL:

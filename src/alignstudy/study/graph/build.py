@@ -12,7 +12,8 @@ from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
-from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
@@ -75,7 +76,7 @@ class _Builder:
         self.prompts = SelectPrompts(
             name="prompts",
             source=self.source,
-            reading=settings.data.whole_reading,
+            reading=settings.whole_reading,
             settings=settings.asked,
             files={
                 axis.name: self.located.found[f"prompts/{axis.name}"]
@@ -137,7 +138,7 @@ class _Builder:
             self.parts[part] = CollectRows(
                 name=f"rows/{part}",
                 source=self.source,
-                reading=data.reading if part == "train" else data.whole_reading,
+                reading=self.settings.reading if part == "train" else self.settings.whole_reading,
                 selection=selection,
                 rows="documents" if part == "pretrain" else "pairs",
                 part=part,

@@ -23,7 +23,8 @@ from alignstudy.study.settings.axes import (
     ThresholdSettings,
 )
 from alignstudy.study.settings.judges import RESERVED
-from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import Path_
 
 Fault = tuple[Path_, str]
@@ -94,7 +95,6 @@ def _judge_faults(study: StudySettings) -> Iterator[Fault]:
 def _axis_faults(study: StudySettings) -> Iterator[Fault]:
     """Find axes that the study doesn't have, or says two things of."""
     places: list[tuple[tuple[str | int, ...], Iterable[str], type[Settings]]] = [
-        (("calibration",), study.calibration.subsets, CalibrationSettings),
         (("thresholds",), study.thresholds.axes, ThresholdSettings),
         (("thresholds", "sweep"), study.thresholds.sweep.axes, SweepSettings),
         *(
@@ -102,8 +102,11 @@ def _axis_faults(study: StudySettings) -> Iterator[Fault]:
             for at, judge in enumerate(study.judges)
         ),
     ]
-    if study.validation is not None:
-        places.append((("validation",), study.validation.subsets, type(study.validation)))
+    places += [
+        ((each.part,), each.subsets, type(each))
+        for each in (study.calibration, study.validation)
+        if each is not None
+    ]
     if study.panel is not None:
         places.append((("panel",), study.panel.judges, type(study.panel)))
     if not study.axes:
@@ -149,7 +152,8 @@ def _listed_axis_faults(
         yield ("axes", key, "metric"), f"is no pass rate; known: {', '.join(rates)}"
     if axis not in PUBLISHED and each.prompts.file is None and not each.prompts.subsets:
         yield ("axes", key, "prompts"), "must say where they are: `file`, or `subsets`"
-    if each.threshold == CALIBRATED and not study.calibration.has(axis):
+    pairs = study.calibration
+    if each.threshold == CALIBRATED and pairs is not None and not pairs.has(axis):
         text = f"calibrated needs pairs: `calibration: {{{key}: [SUBSET]}}`; or give a number"
         yield ("axes", key, "threshold"), text
     if each.judge is not None and each.judge not in known:
@@ -186,6 +190,9 @@ def _claim_faults(study: StudySettings) -> Iterator[Fault]:
 
 def _threshold_faults(study: StudySettings) -> Iterator[Fault]:
     limits = study.thresholds
+    if study.calibrated and study.calibration is None:
+        text = "is null, and thresholds are chosen on its pairs: give `thresholds` as numbers"
+        yield ("calibration",), text
     if study.axes:
         return
     if limits.calibrated == any(number is not None for number in limits.axes.values()):
@@ -225,7 +232,7 @@ def _idle_faults(study: StudySettings) -> Iterator[Fault]:
         yield ("data", "revision"), "the generated world has no revisions"
     if not world and study.data.world != WorldSettings():
         yield ("data", "world"), f"is read only with `source: {WORLD}`"
-    if numbers and study.calibration != CalibrationSettings():
+    if numbers and study.calibration not in (None, CalibrationSettings()):
         yield ("calibration",), "is read only with `thresholds: calibrated`"
     if study.validation is None and study.assess != AssessSettings():
         yield ("assess",), "is read only with `validation` pairs"

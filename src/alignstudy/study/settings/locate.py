@@ -10,7 +10,8 @@ from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import NotFetchedError
 from alignstudy.judges.base import measured_axes
 from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
-from alignstudy.study.settings.study import WORLD, StudySettings
+from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.study import StudySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,6 @@ def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
     subsets = [set(chosen.subsets) for chosen in selections if chosen is not None]
     if not all(subsets):
         return ("*",)
-    drawn = [settings.calibration, *([settings.validation] if settings.validation else [])]
+    drawn = [each for each in (settings.calibration, settings.validation) if each is not None]
     named = set().union(*subsets, *(part for each in drawn for part in each.subsets.values()))
     return tuple(f"{subset}/*" for subset in sorted(named))

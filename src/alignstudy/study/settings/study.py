@@ -35,15 +35,13 @@ from alignstudy.study.settings.axes import (
     ThresholdSettings,
 )
 from alignstudy.study.settings.judges import JudgeEntry
+from alignstudy.study.settings.own_data import with_own_defaults
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
 """Most tokens of a response where the study sets none, by protocol."""
 
 NAMED_TEMPLATES = ("auto", "chat", "hh", "none")
 """Values of `template` that are no file."""
-
-WORLD = "world"
-"""The data source that means: the small world that the package generates."""
 
 if TYPE_CHECKING:
     MethodSettings = Any
@@ -103,17 +101,6 @@ class DataSettings(Reading):
         "out, or keep them (as the published study did). They are counted either way.",
     )
 
-    @property
-    def reading(self) -> Reading:
-        """How rows are read that are trained on."""
-        return Reading(**{name: getattr(self, name) for name in Reading.model_fields})
-
-    @property
-    def whole_reading(self) -> Reading:
-        """How rows are read that judge or are asked: never split within a response."""
-        whole = {"format": "hh"} if self.format == "hh_prefix" else {}
-        return self.reading.model_copy(update=whole)
-
 
 class StudySettings(Settings):
     """A whole study, each setting sound by itself; `cross_checks` finds contradictions."""
@@ -127,7 +114,10 @@ class StudySettings(Settings):
         description="What is measured: prompts, judge and threshold of each axis; left out: the"
         " published study's two axes, as `prompts` and `thresholds` have them.",
     )
-    calibration: CalibrationSettings = CalibrationSettings()
+    calibration: CalibrationSettings | None = Field(
+        CalibrationSettings(),
+        description="Held-out pairs on which thresholds are chosen; null: none.",
+    )
     methods: dict[Name, MethodSettings] = Field(description="Label -> method and its settings.")
     recipes: dict[Name, Many[str]] = Field(
         {"base": (), "sft": ("sft",), "dpo": ("dpo",), "sft_dpo": ("sft", "dpo")},
@@ -174,6 +164,7 @@ class StudySettings(Settings):
         """Fill in how long responses may be, and the prompts of the axes that are listed."""
         if not isinstance(given, dict):
             return given
+        given = with_own_defaults(given)
         whole, prompts, asked = {**given}, given.get("prompts", {}), given.get("generation", {})
         protocol = prompts.get("protocol", "rigorous") if isinstance(prompts, dict) else ""
         if isinstance(asked, dict) and isinstance(prompts, dict):
@@ -280,6 +271,23 @@ class StudySettings(Settings):
         if self.axes:
             return None if isinstance(given, str) else given
         return self.thresholds.numbers.get(axis.name)
+
+    @property
+    def reading(self) -> Reading:
+        """How rows are read that are trained on."""
+        parted = self.data.parted
+        if parted is None:
+            asked = [each.split for each in self.asked.sets.values() if each.file is None]
+            asked += [self.validation.split] if self.validation else []
+            parted = "test" in asked
+        given = {name: getattr(self.data, name) for name in Reading.model_fields}
+        return Reading(**{**given, "parted": parted})
+
+    @property
+    def whole_reading(self) -> Reading:
+        """How rows are read that judge or are asked: never split within a response."""
+        whole = {"format": "hh"} if self.data.format == "hh_prefix" else {}
+        return self.reading.model_copy(update=whole)
 
     @property
     def base_recipe(self) -> str | None:

@@ -29,7 +29,7 @@ from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.metrics.axes import axis_named, in_order
-from alignstudy.records import Audit, Pair, Prompt, Quarantined, read_rows, write_rows
+from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.work import Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
@@ -99,13 +99,24 @@ class SelectPrompts(Stage):
             audits += _write_pairs(found, CALIBRATION_PAIRS, job.out)
             taken = taken | found.dialogues
         if self.validation is not None:
+            drawn = read_pairs(job.out, CALIBRATION_PAIRS)
             axes = [axis for axis in self.settings.sets if self.validation.has(axis)]
+            same = [axis.name for axis in axes if self._is_calibrated_on(axis, drawn)]
+            for name in same:
+                write_rows(job.out / f"{VALIDATION_PAIRS}-{name}.jsonl", drawn[name])
+            axes = [axis for axis in axes if axis.name not in same]
             held = select_held_out(
                 path, self.validation, axes=axes, how=self.reading, exclude=taken
             )
             audits += _write_pairs(held, VALIDATION_PAIRS, job.out)
         write_rows(job.out / AUDITS, audits)
         return {"prompts": len(selected.prompts)}
+
+    def _is_calibrated_on(self, axis: Axis, drawn: dict[str, list[Pair]]) -> bool:
+        """Whether an axis' validation pairs are the very ones of its calibration."""
+        if self.calibration is None or self.validation is None or axis.name not in drawn:
+            return False
+        return self.validation.selection(axis) == self.calibration.selection(axis)
 
 
 def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]:

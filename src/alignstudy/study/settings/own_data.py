@@ -1,0 +1,119 @@
+"""What a study that says little means, where its data is not HH-RLHF but one's own.
+
+There are no subsets to name then: all rows of the test split are asked about, on one axis, and
+thresholds are calibrated on a share of the train split. Judges are measured on the same pairs,
+since what a threshold is chosen by says nothing about how pairs are ranked: no row is spent twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alignstudy.data.files.layout import SplitFile, default_splits, find_files, made_share
+from alignstudy.errors import AlignstudyError
+from alignstudy.metrics.axes import HELPFUL, PUBLISHED, axis_named
+
+PUBLISHED_SUBSETS = ("harmless-base", "helpful-base")
+WORLD = "world"
+"""The data source that means: the small world that the package generates."""
+
+
+def is_published(source: object) -> bool:
+    """Whether a source has HH-RLHF's subsets: the world, a folder with them, or the hub's id."""
+    if not isinstance(source, str) or source == WORLD:
+        return True
+    folder = Path(source).expanduser()
+    if folder.exists():
+        return any((folder / subset).is_dir() for subset in PUBLISHED_SUBSETS)
+    return "hh-rlhf" in source.lower()
+
+
+def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """Fill in a study file's prompts, calibration and validation for data of one's own.
+
+    What the file says stays; a study on HH-RLHF is returned as it is.
+    """
+    data = given.get("data")
+    if not isinstance(data, Mapping) or is_published(data.get("source")):
+        return given
+    files = _files(data["source"])
+    train, test = default_splits(files)
+    filled = {**given, "data": _with(data, "train", {"split": train})}
+    prompts = given.get("prompts", {})
+    if isinstance(prompts, Mapping) and "axes" not in given:
+        filled["prompts"] = _prompts(prompts, test)
+    axes = _drawn(filled)
+    taken = [file for file in files if file.split in (None, train)]
+    share = made_share(taken) if taken else 0.0
+    rest = 1 - share if files and files[0].split is None else 1.0
+    held_out = {"subsets": axes, "split": train, "share": [0.0, round(share / rest, 4) or 1.0]}
+    calibrated = given.get("thresholds", "calibrated") in ("calibrated", {"calibrated": True})
+    if (calibrated or "axes" in given) and given.get("calibration", {}) is not None:
+        filled["calibration"] = _merged(held_out, given.get("calibration", {}))
+    if "validation" not in given:
+        filled["validation"] = filled.get("calibration") if calibrated else None
+    elif isinstance(given["validation"], Mapping):
+        filled["validation"] = _merged({"subsets": axes, "split": test}, given["validation"])
+    return filled
+
+
+def _files(source: str) -> list[SplitFile]:
+    """List the files of a source that is on this machine; a fault is found where it is read."""
+    path = Path(source).expanduser()
+    try:
+        return find_files(path, parted=True) if path.exists() else []
+    except AlignstudyError:
+        return []
+
+
+def _with(settings: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    inner = settings.get(key, {})
+    return {**settings, key: {**defaults, **inner}} if isinstance(inner, Mapping) else {**settings}
+
+
+def _merged(defaults: Mapping[str, Any], given: object) -> object:
+    """Put defaults under what is given; axes may stand beside the keys."""
+    if not isinstance(given, Mapping):
+        return given
+    words = {word for axis in PUBLISHED for word in (axis.name, axis.prompts, axis.quality)}
+    beside = any(key in words for key in given)
+    return {**{k: v for k, v in defaults.items() if not (beside and k == "subsets")}, **given}
+
+
+def _prompts(given: Mapping[str, Any], test: str) -> dict[str, Any]:
+    """Say which prompts are asked: all rows of the test split, unless the study names axes."""
+    inner = given.get("axes", given)
+    named = {key for key in inner if axis_named(str(key)) in PUBLISHED} if inner else set()
+    filled = dict(given)
+    into = filled if inner is given else {**inner}
+    if inner is not given:
+        filled["axes"] = into
+    if not named:
+        into[HELPFUL.prompts] = {}
+        named = {HELPFUL.prompts}
+    for axis in PUBLISHED:
+        key = next((key for key in named if axis_named(str(key)) == axis), None)
+        if key is None:
+            into[axis.prompts] = None
+        elif isinstance(into[key], Mapping) and "file" not in into[key]:
+            subsets: dict[str, Any] = {} if "subset" in into[key] else {"subsets": []}
+            into[key] = {**subsets, "split": test, **into[key]}
+    return filled
+
+
+def _drawn(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return axis -> the subsets that its pairs come from: its prompts' own."""
+    if isinstance(given.get("axes"), Mapping):
+        asked = {key: (each or {}).get("prompts", {}) for key, each in given["axes"].items()
+                 if isinstance(each, Mapping | None)}  # fmt: skip
+    else:
+        inner = given.get("prompts", {})
+        inner = inner.get("axes", inner) if isinstance(inner, Mapping) else {}
+        asked = {key: each for key, each in inner.items() if isinstance(each, Mapping)}
+    return {
+        key: each.get("subsets", [each["subset"]] if "subset" in each else [])
+        for key, each in asked.items()
+        if isinstance(each, Mapping)
+    }
