@@ -87,6 +87,11 @@ def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
         yield _seeds(recipes, most)
 
 
+def existing_models(recipes: Mapping[str, Any]) -> list[str]:
+    """Return the recipes that are models which weren't trained here."""
+    return [name for name, given in recipes.items() if isinstance(given, Mapping)]
+
+
 def _version(inputs: ReportInputs, recipe: str) -> str:
     """Return the commit or digest of a model that wasn't trained here; "" if not known."""
     found = str(setting(inputs.provenance, f"sources.recipe/{recipe}") or "")
@@ -98,7 +103,7 @@ def _version(inputs: ReportInputs, recipe: str) -> str:
 
 def _seeds(recipes: Mapping[str, Any], amount: int) -> str:
     """Return what the seeds are of: the base and models that weren't trained here have none."""
-    existing = [name for name, given in recipes.items() if isinstance(given, Mapping)]
+    existing = existing_models(recipes)
     if recipes and not any(given for name, given in recipes.items() if name not in existing):
         return f"Nothing was trained: {amount} seeds are as many samples of responses."
     but = f" but {listing(existing)}" if existing else ""

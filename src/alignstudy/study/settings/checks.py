@@ -24,7 +24,7 @@ from alignstudy.study.settings.axes import (
     ThresholdSettings,
 )
 from alignstudy.study.settings.judges import RESERVED
-from alignstudy.study.settings.recipes import chains
+from alignstudy.study.settings.recipes import chains, existing
 from alignstudy.study.settings.study import WORLD, StudySettings
 from alignstudy.study.settings.yaml_file import Path_
 
@@ -47,6 +47,9 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     yield from _length_faults(study)
     yield from _idle_faults(study)
     yield from _untrained_faults(study)
+    for recipe, given in existing(study.recipes).items():
+        if (given.path, given.revision) == (study.base.path, study.base.revision):
+            yield ("recipes", recipe, "from"), "is the base: write `[]`"
     if study.prompts.protocol == "paper" and study.template not in ("auto", "hh"):
         text = "must be auto or hh: the paper protocol asks prompts letter by letter"
         yield ("template",), text
