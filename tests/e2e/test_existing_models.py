@@ -4,6 +4,7 @@ import csv
 import json
 import re
 
+import check_run_folder
 import existing_models as have
 import pytest
 import tiny_study
@@ -33,6 +34,7 @@ def test_it_is_generated_judged_and_compared_like_every_model(compared):
     assert (run / "models" / "mine" / "model.safetensors").is_file()
     assert not (run / "models" / "mine" / "seed-0").exists()
     assert (run / "models" / "sft" / "seed-1").is_dir()
+    assert "well-formed" in check_run_folder.check(run)
 
 
 def test_it_writes_what_transformers_generate_writes(compared):

@@ -175,6 +175,25 @@ def test_a_hub_id_is_listed_to_fetch(places, tmp_path, said):
     assert "model 'owner/name' is not on this machine" in words
 
 
+@pytest.mark.usefixtures("without_figures")
+def test_a_hub_id_is_pinned_to_its_commit(places, tmp_path, monkeypatch):
+    import huggingface_hub.constants as constants
+
+    commit, hub = "c" * 40, tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    shutil.copytree(places / "near", hub / "models--owner--name" / "snapshots" / commit)
+    (hub / "models--owner--name" / "refs").mkdir()
+    (hub / "models--owner--name" / "refs" / "v1").write_text(commit)
+    text = "  mine: {{from: owner/name, revision: v1}}"
+    path, _ = write(places, tmp_path, line=RECIPE, text=text)
+    run = tmp_path / "run"
+    tiny_study.run_here(path, out=run, home=tmp_path / "home")
+    record = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    assert record["sources"]["recipe/mine"]["commit"] == commit
+    page = (run / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert f"mine (not trained here: owner/name at commit {commit})" in page
+
+
 def test_set_names_one_and_it_survives_being_written_out(places, tmp_path):
     path, _ = write(places, tmp_path)
     _, settings = load_settings(str(path), ["recipes.mine.from=a/b", "recipes.mine.revision=v1"])
