@@ -44,6 +44,11 @@ class AlignstudyError(Exception):
         parts = (("why", self.why), ("hint", self.hint), ("kept", self.kept))
         return "\n".join([self.what, *(f"  {name}: {text}" for name, text in parts if text)])
 
+    @property
+    def in_a_line(self) -> str:
+        """What failed, why and what to do, for a list of faults."""
+        return "; ".join(filter(None, [first_line(Exception(self.what)), self.why, self.hint]))
+
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.what, self.why, self.hint, self.kept))
 

@@ -19,6 +19,7 @@ RepoType = Literal["model", "dataset"]
 
 MODEL_PATTERNS = (
     "config.json",
+    "adapter_config.json",
     "generation_config.json",
     "*.safetensors",
     "*.safetensors.index.json",

@@ -257,7 +257,8 @@ def _models(run: Path, settings: dict[str, Any]) -> int:
     """Load every model as its users would, from the run folder alone."""
     folders = []
     for recipe, labels in settings["recipes"].items():
-        several = labels and len(settings["seeds"]) > 1
+        trained = labels and not isinstance(labels, dict)
+        several = trained and len(settings["seeds"]) > 1
         place = run / "models" / recipe
         folders += [place / f"seed-{seed}" for seed in settings["seeds"]] if several else [place]
     for folder in folders:

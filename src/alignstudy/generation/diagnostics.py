@@ -16,10 +16,9 @@ from pydantic import Field
 from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.logprobs import TokenScores, default_batch_size, token_scores
 from alignstudy.generation.sampling import Continuation, ask, sample
-from alignstudy.models.load import load_plain_lm
+from alignstudy.models.load import load_plain_lm, read_config
 from alignstudy.models.rendering import load_rendering
 from alignstudy.models.templates import AUTO
-from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import Estimate, Prompt, Weights
 from alignstudy.records.evidence import Divergence
@@ -90,7 +89,7 @@ def diverge(
     new = settings.max_new_tokens or max_new_tokens
     batch_size = settings.batch_size or default_batch_size(device)
     how = (new, batch_size, device, rng_seed, progress, template)
-    asked, rows, ours = _sampled(policy, chosen, *how)
+    asked, rows, ours = _sampled(policy, base, chosen, *how)
     values = [[float(scores.entropies.mean()) for scores in ours]]
     values += _kl_values(policy, base, rows, ours, batch_size, device=device, progress=progress)
     progress.finish()
@@ -110,8 +109,16 @@ def diverge(
     )
 
 
+def share_tokens(policy: Weights, base: Weights) -> bool:
+    """Return whether two models give probabilities to the same tokens."""
+    found = (load_rendering(each.base or each.folder) for each in (policy, base))
+    ours, theirs = ((each.tokenizer.get_vocab(), each.num_rows) for each in found)
+    return ours == theirs
+
+
 def _sampled(
     policy: Weights,
+    base: Weights | None,
     prompts: Sequence[Prompt],
     new: int,
     batch_size: int,
@@ -120,17 +127,18 @@ def _sampled(
     progress: Progress,
     template: str,
 ) -> tuple[list[Prompt], list[Continuation], list[TokenScores]]:
-    """Sample after the prompts that fit, and score the samples."""
+    """Sample after the prompts that fit both models, and score the samples."""
     rendering = load_rendering(policy.base or policy.folder, template)
     rendering.outcome()
     network = load_plain_lm(policy, device=device)
-    room = context_length(network.config) - new
+    configs = [read_config(each.base or each.folder) for each in (policy, base) if each is not None]
+    room = min(map(context_length, configs)) - new
     texts = [ask(prompt, rendering, room=room, rng_seed=rng_seed) for prompt in prompts]
     fitting = [text for text in texts if text is not None]
     if not fitting:
         raise InputError(
             f"none of {len(prompts)} prompts can be sampled after",
-            why=f"the model reads {room + new} tokens, {new} of them are for the sample",
+            why=f"{room + new} tokens can be read, {new} of them are for the sample",
             hint="give shorter prompts, or set fewer diagnostics.max_new_tokens",
         )
     progress.advance(len(prompts) - len(fitting))
@@ -155,22 +163,13 @@ def _kl_values(
     """Score the policy's samples under its base; by sample: mean k3, sum of k1, sum of k3."""
     if base is None:
         return []
-    folders = (policy.base or policy.folder, base.base or base.folder)
-    tokens, others = (load_tokenizer(f, check_rows=False).get_vocab() for f in folders)
-    if tokens != others:
+    if not share_tokens(policy, base):
         raise GuardError(
             f"{policy.folder} and {base.folder} have different vocabularies",
             why="the divergence of two models is defined on one set of tokens",
             hint="compare a model with the one that it was trained from",
         )
     network = load_plain_lm(base, device=device)
-    most = max(len(row.prompt) + len(row.tokens) for row in rows)
-    if most > context_length(network.config):
-        raise InputError(
-            f"a sample of {most} tokens passes the base's context",
-            why=f"the base reads {context_length(network.config)} tokens",
-            hint="set fewer diagnostics.max_new_tokens",
-        )
     theirs = token_scores(network, rows, batch_size=batch_size, progress=progress)
     k1 = [own.logps - other.logps for own, other in zip(ours, theirs, strict=True)]
     k3 = [np.expm1(-ratio) + ratio for ratio in k1]

@@ -18,9 +18,12 @@ from alignstudy.errors import (
     InputError,
     first_line,
 )
+from alignstudy.records import Weights
 
 ADAPTER_RECORD = "alignstudy.json"
 """Lies next to `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
+
+ADAPTER_CONFIG = "adapter_config.json"
 
 NEEDED = (
     "a model folder holds config.json, weights (model.safetensors or pytorch_model.bin) and a"
@@ -78,6 +81,25 @@ def weight_files(folder: Path) -> list[Path]:
     if not files:
         raise InputError(f"{folder} holds no weights", hint=NEEDED)
     return files
+
+
+def weights_in(folder: Path) -> Weights:
+    """Return a folder's weights: full ones, or an adapter on the base that its folder names.
+
+    Raises:
+        InputError: If it is an adapter that this package didn't save, or whose base isn't there.
+    """
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return Weights(folder=folder)
+    named = str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
+    base = Path(named)
+    if (folder / ADAPTER_RECORD).is_file() and base.is_absolute() and base.is_dir():
+        return Weights(folder=folder, base=base)
+    raise InputError(
+        f"{folder} is an adapter, not a whole model",
+        why=f"which weights its base '{named}' had is not recorded, or they are not at that place",
+        hint="merge it (PEFT's merge_and_unload), save model and tokenizer, and name that folder",
+    )
 
 
 @contextmanager

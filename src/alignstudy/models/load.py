@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import GuardError, InputError, first_line
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import (
+    ADAPTER_CONFIG,
     ADAPTER_RECORD,
     check_no_code,
     named_faults,
@@ -42,7 +43,8 @@ def load_causal_lm(
             configuration's.
 
     Raises:
-        InputError: If a file is missing, the architecture unknown, or an adapter lacks its base.
+        InputError: If a file is missing, the architecture unknown or no language model, or an
+            adapter lacks its base.
         GuardError: If weights are missing or of another shape, if the adapter was trained on
             another base, or if the folder would run code.
         DamagedArtefactError: If a file is broken.
@@ -51,8 +53,9 @@ def load_causal_lm(
 
     folder = weights.folder if weights.base is None else weights.base
     if weights.base is not None:
-        _check_adapter_base(weights.folder, weights.base)
-    config = _read_config(folder, dropout)
+        check_adapter_base(weights.folder, weights.base)
+    config = read_config(folder, dropout)
+    check_writes(config, folder)
     model = _load(AutoModelForCausalLM, folder, config=config, dtype=dtype)
     if weights.base is not None:
         model = _apply_adapter(model, weights.folder)
@@ -87,7 +90,7 @@ def load_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = _read_config(folder, dropout=None)
+    config = read_config(folder)
     output_index(config, output, where=str(folder))
     model = _load(AutoModelForSequenceClassification, folder, config=config, dtype=dtype)
     return model.to(device).eval()
@@ -115,7 +118,26 @@ def output_index(config: PretrainedConfig, output: int | str | None, *, where: s
     )
 
 
-def _read_config(folder: Path, dropout: float | None) -> PretrainedConfig:
+def check_writes(config: PretrainedConfig, folder: Path) -> None:
+    """Refuse an encoder or a classifier: its body would load, and write nonsense.
+
+    Raises:
+        InputError: If the folder's architecture is no language model that writes left to right.
+    """
+    from transformers.models.auto import modeling_auto as known
+
+    named = config.architectures or [config.model_type]
+    writes = {*known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), config.model_type}
+    reads_both_ways = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if not writes & {*named} or (reads_both_ways and not getattr(config, "is_decoder", False)):
+        raise InputError(
+            f"{folder} holds a {named[0]}, which is no language model",
+            why="an encoder or a classifier can't continue a text",
+            hint="name a causal language model (its config.json says ...ForCausalLM)",
+        )
+
+
+def read_config(folder: Path, dropout: float | None = None) -> PretrainedConfig:
     """Read a folder's configuration, with its dropouts set."""
     from transformers import AutoConfig
 
@@ -140,7 +162,7 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
 
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype '{dtype}'", hint=f"use one of {', '.join(DTYPES)}")
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         raise InputError(
             f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
@@ -196,9 +218,9 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
 
 
-def _check_adapter_base(adapter: Path, base: Path) -> None:
+def check_adapter_base(adapter: Path, base: Path) -> None:
     """Refuse an adapter whose recorded base isn't the one it is to be applied to."""
-    read_json(adapter / "adapter_config.json")
+    read_json(adapter / ADAPTER_CONFIG)
     if not (adapter / ADAPTER_RECORD).is_file():
         raise GuardError(
             f"the adapter {adapter} doesn't record which base it was trained on",

@@ -29,6 +29,7 @@ from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
+from alignstudy.study.settings.faults import refuse
 from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.settings.study import StudySettings
@@ -86,12 +87,14 @@ class Study:
         )
 
     def located(self, *, fetch: bool) -> Located:
-        """Find the sources; fetch them if asked to."""
-        return locate(self.settings, fetch=fetch, offline=self.offline)
+        """Find the sources, fetched if asked to; refuse paths that lead nowhere."""
+        located = locate(self.settings, fetch=fetch, offline=self.offline)
+        refuse(located.faults, self.file)
+        return located
 
     def graph(self, located: Located) -> Graph:
         """Build the stages."""
-        return build(self.settings, located, device_class(self.settings), self._beside)
+        return build(self.settings, located, device_class(self.settings), self.beside)
 
     @property
     def file(self) -> YamlFile:
@@ -100,7 +103,7 @@ class Study:
         return apply_overrides(parse_yaml(self.text, where), self.overrides)
 
     @property
-    def _beside(self) -> Path | None:
+    def beside(self) -> Path | None:
         """The folder of the study file; None for a preset."""
         return None if self.source is None else self.source.parent
 
@@ -112,7 +115,7 @@ class Study:
 
     def template_in_words(self, located: Located) -> str:
         """Return how the base is asked and what ends its responses; "" where it isn't here yet."""
-        return template_in_words(self.settings, located, self._beside)
+        return template_in_words(self.settings, located, self.beside)
 
     def estimate(self, lines: Sequence[PlanLine]) -> StudyEstimate:
         """Estimate time, memory and disk of a plan's new stages on this machine; run nothing."""

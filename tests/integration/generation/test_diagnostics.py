@@ -7,6 +7,7 @@ import shutil
 import time
 from dataclasses import replace
 
+import methods_fixtures as fx
 import numpy as np
 import pytest
 from models_fixtures import CORPUS, write_opt_like_hub
@@ -136,6 +137,19 @@ def test_the_base_has_an_entropy_but_no_divergence(models, prompts):
     assert alone.implicit_accuracy is None
     assert alone.entropy_per_token == measure(policy, base, prompts, n=8).entropy_per_token
     assert (alone.model, alone.seed, alone.n) == ("m", 3, 16)
+
+
+def test_prompts_are_those_that_both_models_can_read(tmp_path):
+    base = fx.write_llama(tmp_path / "base", tokenizer_from=fx.write_opt(tmp_path / "opt"))
+    longer = shutil.copytree(base, tmp_path / "longer")
+    config = json.loads((longer / "config.json").read_text()) | {"max_position_embeddings": 512}
+    (longer / "config.json").write_text(json.dumps(config))
+    texts = ["a", "b", "a" * 300]
+    asked = [Prompt(id=t, axis="helpful", text=f"\n\nHuman: {t}{CUE}") for t in texts]
+    alone = measure(Weights(folder=longer), None, asked, n=3)
+    both = measure(Weights(folder=longer), Weights(folder=base), asked, n=3)
+    assert (alone.n, both.n) == (3, 2)
+    assert "1 prompts were too long" in both.note
 
 
 def test_batches_change_nothing(models, prompts):

@@ -12,7 +12,7 @@ from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.records.robustness import Power
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
 from alignstudy.report.text.cautions import cautions, smallest_likely_difference
-from alignstudy.report.text.limitations import known_defects
+from alignstudy.report.text.limitations import known_defects, limitations
 from alignstudy.report.text.words import study_in_words
 
 AXES = ("harmless", "helpful")
@@ -68,6 +68,23 @@ class TestStudyInWords:
             "protocol: paper",
         ):
             assert part in text
+
+    def test_models_that_were_not_trained_here_have_their_origin(self):
+        recipes = {"base": [], "mine": {"from": "../mine"}, "theirs": {"from": "a/b"}}
+        found = inputs(
+            scored(("base", "mine", "theirs"), seeds=(0, 1)),
+            settings=SETTINGS | {"recipes": recipes | {"sft": ["sft"]}},
+            provenance={
+                "sources": {"recipe/mine": "0123456789abcdef0123", "recipe/theirs": "commit:fe12"}
+            },
+        )
+        text = " ".join(study_in_words(found))
+        assert "mine (not trained here: ../mine, sha256 0123456789abcdef)" in text
+        assert "theirs (not trained here: a/b at commit fe12)" in text
+        assert "Each recipe but mine and theirs was trained with 2 seeds." in text
+        assert "mine and theirs were not trained here" in " ".join(limitations(found))
+        alone = replace(found, settings=SETTINGS | {"recipes": recipes})
+        assert "Nothing was trained: 2 seeds are" in " ".join(study_in_words(alone))
 
     def test_a_study_from_scratch(self):
         changed = SETTINGS | {

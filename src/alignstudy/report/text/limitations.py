@@ -19,7 +19,7 @@ from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.formatting import listing, plural
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.text.words import setting
+from alignstudy.report.text.words import existing_models, setting
 
 _ENOUGH_PROMPTS, _LOW_CAP = 200, 64
 
@@ -65,6 +65,12 @@ def _of_the_prompts(inputs: ReportInputs) -> Iterator[str]:
         yield (
             f"The figures hold for {plural(num_prompts, 'prompt')} of one source: its language, its"
             " topics, its kind of harm. They say nothing of other prompts."
+        )
+    if existing := existing_models(setting(inputs.settings, "recipes") or {}):
+        was = "was" if len(existing) == 1 else "were"
+        yield (
+            f"{listing(existing)} {was} not trained here: whether what they learnt from held these"
+            " prompts is not known."
         )
     generation = inputs.settings.get("generation")
     if isinstance(generation, dict) and isinstance(generation.get("do_sample"), bool):

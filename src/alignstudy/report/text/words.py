@@ -30,7 +30,7 @@ def study_in_words(inputs: ReportInputs) -> tuple[str, ...]:
     """Return what was compared, on what data, by which judge and protocol, in short paragraphs."""
     first = inputs.analyses[0]
     paragraphs = (
-        _models(inputs.settings, first),
+        _models(inputs, first),
         (*_responses(inputs), _PROTOCOLS.get(inputs.protocol or "", "")),
         (_judges(inputs), *(_threshold(first, axis) for axis in first.axes)),
         _evidence(inputs),
@@ -55,13 +55,17 @@ def prompts_in_words(inputs: ReportInputs) -> str:
     return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes])
 
 
-def _models(settings: Mapping[str, Any], analysis: Analysis) -> Iterator[str]:
+def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
     """Return which models are compared, on which base they stand, and what they learned from."""
+    settings = inputs.settings
     recipes = setting(settings, "recipes") or {}
     named = []
     for model in analysis.models:
-        methods = recipes.get(model.model, [model.model])
-        done = ", then ".join(methods) or "not trained further"
+        given = recipes.get(model.model, [model.model])
+        if isinstance(given, Mapping):
+            done = f"not trained here: {given['from']}{_version(inputs, model.model)}"
+        else:
+            done = ", then ".join(given) or "not trained further"
         named.append(model.model if done == model.model else f"{model.model} ({done})")
     verb = "is evaluated" if len(named) == 1 else "are compared"
     yield f"{plural(len(named), 'model')} {verb}: {listing(named)}."
@@ -80,7 +84,30 @@ def _models(settings: Mapping[str, Any], analysis: Analysis) -> Iterator[str]:
         yield f"Preference data: {whole if source == 'world' else source}{parts}{tail}."
     most = max((model.num_seeds for model in analysis.models), default=0)
     if most > 1:
-        yield f"Each recipe was trained with {most} seeds."
+        yield _seeds(recipes, most)
+
+
+def existing_models(recipes: Mapping[str, Any]) -> list[str]:
+    """Return the recipes that are models which weren't trained here."""
+    return [name for name, given in recipes.items() if isinstance(given, Mapping)]
+
+
+def _version(inputs: ReportInputs, recipe: str) -> str:
+    """Return the commit or digest of a model that wasn't trained here; "" if not known."""
+    found = str(setting(inputs.provenance, f"sources.recipe/{recipe}") or "")
+    commit = found.removeprefix("commit:")
+    if commit != found:
+        return f" at commit {commit}"
+    return f", sha256 {found[:16]}" if found else ""
+
+
+def _seeds(recipes: Mapping[str, Any], amount: int) -> str:
+    """Return what the seeds are of: the base and models that weren't trained here have none."""
+    existing = existing_models(recipes)
+    if recipes and not any(given for name, given in recipes.items() if name not in existing):
+        return f"Nothing was trained: {amount} seeds are as many samples of responses."
+    but = f" but {listing(existing)}" if existing else ""
+    return f"Each recipe{but} was trained with {amount} seeds."
 
 
 def _responses(inputs: ReportInputs) -> Iterator[str]:

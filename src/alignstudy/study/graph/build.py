@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.study.graph.diagnosing import diagnoses
 from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
@@ -13,16 +14,16 @@ from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.recipes import ExistingModel
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
-from alignstudy.study.stages.divergence import Diagnose
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.score import JudgeModel
-from alignstudy.study.stages.train import ImportBase, Merge, ScratchModel, Train
+from alignstudy.study.stages.train import ImportModel, Merge, ScratchModel, Train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,8 @@ class _Builder:
         )
         self.base = self._base()
         models = {
-            (recipe, seed): self._chain(labels, seed)
-            for recipe, labels in settings.recipes.items()
+            (recipe, seed): self._model(recipe, given, seed)
+            for recipe, given in settings.recipes.items()
             for seed in settings.seeds
         }
         compare = self._compare(models)
@@ -150,12 +151,7 @@ class _Builder:
     def _base(self) -> Stage:
         scratch = self.settings.base.scratch
         if scratch is None:
-            return ImportBase(
-                name="base",
-                device_class=self.device_class,
-                source=self.located.found["base"],
-                dtype=self.settings.base.dtype,
-            )
+            return self._imported("base", "base")
         shape = ScratchModel(
             name="base/shape",
             architecture=scratch.architecture,
@@ -165,6 +161,14 @@ class _Builder:
         base = self._train("base", "pretrain", scratch.pretrain, shape, "pretrain", scratch.seed)
         self.ends[base.key] = ChainEnd(recipe="base", stage=base)
         return base
+
+    def _imported(self, name: str, role: str) -> ImportModel:
+        return ImportModel(
+            name=name,
+            device_class=self.device_class,
+            source=self.located.found[role],
+            dtype=self.settings.base.dtype,
+        )
 
     def _train(
         self, name: str, label: str, method: TrainingSettings, parent: Stage, part: str, seed: int
@@ -181,6 +185,12 @@ class _Builder:
             seed=seed,
             template=self.template,
         )
+
+    def _model(self, recipe: str, given: tuple[str, ...] | ExistingModel, seed: int) -> Stage:
+        """Return a compared model; one that isn't trained here is the same under every seed."""
+        if isinstance(given, ExistingModel):
+            return self._imported(f"import/{recipe}", f"recipe/{recipe}")
+        return self._chain(given, seed)
 
     def _chain(self, labels: tuple[str, ...], seed: int) -> Stage:
         """Return the model that a chain of methods makes; prefixes are shared."""
@@ -243,7 +253,14 @@ class _Builder:
             claims=settings.claims,
             margins=settings.margins,
             assessments=judging.assessments,
-            diagnoses=tuple(self._diagnoses(models).values()),
+            diagnoses=diagnoses(
+                settings,
+                models,
+                base=self.base,
+                prompts=self.prompts,
+                device_class=self.device_class,
+                template=self.template,
+            ),
             empty_fails=tuple(
                 axis.name
                 for axis in settings.analysed
@@ -251,38 +268,6 @@ class _Builder:
             ),
             absent=tuple(self.located.absent),
         )
-
-    def _diagnoses(self, models: dict[tuple[str, int], Stage]) -> dict[tuple[str, str], Diagnose]:
-        """Return what measures how far each model moved; the base, which no seed changes, once."""
-        study, settings = self.settings, self.settings.diagnostics
-        found: dict[tuple[str, str], Diagnose] = {}
-        if settings is None:
-            return found
-        for (recipe, seed), model in models.items():
-            if (recipe, model.key) in found:
-                continue
-            labels = study.recipes[recipe]
-            method = study.methods[labels[-1]] if labels else None
-            against = "none" if method is None else method_of(method).reference
-            measured = method if against != "none" and study.validation is not None else None
-            started = self.base if measured and against == "start" else None
-            if measured and started is None:
-                started = self._full_weights(self._chain(labels[:-1], seed))
-            found[recipe, model.key] = Diagnose(
-                name=f"diagnose/{recipe}/seed-{seed}",
-                device_class=self.device_class,
-                label=recipe,
-                seed=seed,
-                model=model,
-                base=None if model is self.base else self.base,
-                reference=started,
-                max_length=measured.max_length if measured is not None else None,
-                prompts=self.prompts,
-                settings=settings,
-                max_new_tokens=settings.max_new_tokens or study.generation.max_new_tokens,
-                template=self.template,
-            )
-        return found
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:
         """Return a judge's weights: from its source, trained here, or none for a rule."""

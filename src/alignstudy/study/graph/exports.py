@@ -11,6 +11,7 @@ from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.publish import Publish
+from alignstudy.study.stages.train import ImportModel
 from alignstudy.study.tools.report import MARKDOWN, REPORT
 
 
@@ -19,7 +20,8 @@ def model_exports(models: Mapping[tuple[str, int], Stage], *, base: Stage) -> li
     several = len({seed for _, seed in models}) > 1
     exports = {}
     for (recipe, seed), stage in models.items():
-        of_seed = several and stage is not base  # the base is the same under every seed
+        # The base and what isn't trained here are the same under every seed.
+        of_seed = several and stage is not base and not isinstance(stage, ImportModel)
         target = f"models/{recipe}/seed-{seed}" if of_seed else f"models/{recipe}"
         exports[target] = Export(stage=stage, source="", target=target)
     return list(exports.values())

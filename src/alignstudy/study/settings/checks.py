@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from alignstudy.analysis.claims.claims import claim_faults
 from alignstudy.data.select.held_out import CalibrationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings
+from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.judges.base import measured_axes
 from alignstudy.judges.quality.settings import AssessSettings
@@ -24,6 +25,7 @@ from alignstudy.study.settings.axes import (
 )
 from alignstudy.study.settings.judges import RESERVED
 from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.recipes import chains, existing
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import Path_
 
@@ -45,6 +47,10 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     yield from _threshold_faults(study)
     yield from _length_faults(study)
     yield from _idle_faults(study)
+    yield from _untrained_faults(study)
+    for recipe, given in existing(study.recipes).items():
+        if (given.path, given.revision) == (study.base.path, study.base.revision):
+            yield ("recipes", recipe, "from"), "is the base: write `[]`"
     if study.prompts.protocol == "paper" and study.template not in ("auto", "hh"):
         text = "must be auto or hh: the paper protocol asks prompts letter by letter"
         yield ("template",), text
@@ -52,12 +58,13 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
 
 def _recipe_faults(study: StudySettings) -> Iterator[Fault]:
     known = ", ".join(study.methods) or "none"
-    for recipe, labels in study.recipes.items():
+    listed = chains(study.recipes)
+    for recipe, labels in listed.items():
         for label in labels:
             if label not in study.methods:
                 text = f"names method '{label}', which `methods` doesn't hold; known: {known}"
                 yield ("recipes", recipe), text
-    used = {label for labels in study.recipes.values() for label in labels}
+    used = {label for labels in listed.values() for label in labels}
     for label in study.methods:
         if label not in used:
             yield ("methods", label), "is in no recipe"
@@ -244,3 +251,16 @@ def _idle_faults(study: StudySettings) -> Iterator[Fault]:
         if judge.train is not None and judge.train.architecture.model_type == "opt":
             path_of_judge = ("judges", at, "train", "architecture", "model_type")
             yield path_of_judge, "a judge classifies: it must be 'deberta-v2'"
+
+
+def _untrained_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find settings that nothing would read because no recipe has a method."""
+    if any(chains(study.recipes).values()):
+        return
+    if study.data.train != RowSelection():
+        yield ("data", "train"), "is read only by methods, and no recipe has one"
+    if len(study.seeds) > 1 and not study.generation.do_sample:
+        text = "nothing is trained and nothing is sampled: every seed gives the same; list one"
+        yield ("seeds",), text
+    if not chains(study.recipes) and study.diagnostics is None:
+        yield ("base",), "is read by nothing: list it among the recipes (`base: []`)"

@@ -19,14 +19,19 @@ def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel
     return _in_words(_one_fault(item, file, model) for item in error.errors(include_url=False))
 
 
-def cross_error(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> SettingsError:
-    """Write contradictions between settings that are sound each by itself.
+def refuse(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> None:
+    """Refuse settings that are sound each by itself, if there is anything to refuse.
 
     Args:
         faults: (path of keys, what is wrong there), one a fault.
         file: What the settings were read from.
+
+    Raises:
+        SettingsError: With every fault at once, each with file, line and key.
     """
-    return _in_words(f"{file.where(path)}: '{dotted(path)}': {text}" for path, text in faults)
+    lines = [f"{file.where(path)}: '{dotted(path)}': {text}" for path, text in faults]
+    if lines:
+        raise _in_words(lines)
 
 
 def _in_words(found: Iterable[str]) -> SettingsError:
@@ -47,9 +52,10 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
     if item["type"] == "extra_forbidden":
         kinds: list[Any] = [model]
         for part in item["loc"][:-1]:
-            kinds = [inner for kind in kinds for inner in _inside(kind, part)]
-        names = {name for kind in kinds for each in _models(kind) for name in each.model_fields}
-        known = sorted(names - {"settings"})  # a judge's own keys stand beside its name
+            # A part that leads nowhere names which of a union it is.
+            kinds = [inner for kind in kinds for inner in _inside(kind, part)] or kinds
+        fields = [item for kind in kinds for each in _models(kind) for item in _keys(each)]
+        known = sorted({*fields} - {"settings"})  # a judge's own keys stand beside its name
         return f"{where}: unknown key '{key}'{_nearest(str(path[-1]), known)}"
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
@@ -100,6 +106,11 @@ def _inside(kind: Any, part: int | str) -> Iterator[Any]:  # noqa: ANN401 - an a
             yield item  # of a union: a location names the tag
     if get_origin(kind) in (tuple, dict):
         yield get_args(kind)[-1 if get_origin(kind) is dict else 0]
+
+
+def _keys(kind: type[BaseModel]) -> list[str]:
+    """Return the keys of a settings class as a study file writes them."""
+    return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - an annotation

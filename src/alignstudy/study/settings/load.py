@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from alignstudy.errors import UnknownNameError
 from alignstudy.settings import as_yaml
 from alignstudy.study.settings.checks import cross_faults
-from alignstudy.study.settings.faults import cross_error, settings_error
+from alignstudy.study.settings.faults import refuse, settings_error
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import apply_overrides, parse_yaml, read_yaml
 
@@ -57,9 +57,7 @@ def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, Study
         settings = StudySettings.model_validate(file.data)
     except ValidationError as error:
         raise settings_error(error, file, StudySettings) from error
-    faults = list(cross_faults(settings))
-    if faults:
-        raise cross_error(faults, file)
+    refuse(cross_faults(settings), file)
     return text, settings
 
 

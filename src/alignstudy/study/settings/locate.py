@@ -7,26 +7,32 @@ from pathlib import Path
 
 from alignstudy.data.select.prompt_settings import PromptSet
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.errors import NotFetchedError
+from alignstudy.errors import InputError, NotFetchedError
 from alignstudy.judges.base import measured_axes
+from alignstudy.metrics.axes import axis_named
 from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
 from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.yaml_file import Path_
 
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """The sources of a study by role: "base", "data", "judge/<name>".
+    """The sources of a study by role: "base", "data", "recipe/<name>", "judge/<name>".
 
     Attributes:
         found: Every role; those in `missing` stand here with a digest that no artefact can have.
         missing: Roles whose hub id is not on this machine.
         absent: Judges that could not be had, each with the reason; the others go on without.
+        faults: Paths that lead nowhere: the keys that name them, and what is wrong. A study that
+            has any isn't run.
     """
 
     found: dict[str, ResolvedSource]
     missing: dict[str, Source] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    faults: tuple[tuple[Path_, str], ...] = ()
 
 
 def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Located:
@@ -38,16 +44,18 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
         offline: Whether the network may not be used.
 
     Raises:
-        InputError: If a local path doesn't exist.
         NotFetchedError: If fetching was asked for and failed. A judge that can't be fetched is
             left out while another one remains, and prompts of each axis keep the panel's, or the
             first, judge.
     """
     found, missing = {}, {}
     absent: dict[str, str] = {}
+    faults: list[tuple[Path_, str]] = []
     for role, (source, patterns) in _wanted(settings).items():
         try:
             found[role] = resolve(source, offline=offline or not fetch, patterns=patterns)
+        except InputError as error:
+            faults.append((_named_by(role, settings), error.in_a_line))
         except NotFetchedError as error:
             judge = role.removeprefix("judge/")
             if fetch and judge != role and len(absent) + 1 < len(settings.judges):
@@ -58,7 +66,12 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             missing[role] = source
             digest = f"not fetched: {source.name}@{source.revision or 'main'}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
-    # Refused before anything is trained: judges that are left but can't fill the tables.
+    _refuse_unjudged(settings, absent)
+    return Located(found=found, missing=missing, absent=absent, faults=tuple(faults))
+
+
+def _refuse_unjudged(settings: StudySettings, absent: dict[str, str]) -> None:
+    """Refuse, before anything is trained, judges that are left but can't fill the tables."""
     there = [judge for judge in settings.judges if judge.name not in absent]
     for axis in settings.tested if absent else ():
         if settings.leading is None:
@@ -73,7 +86,19 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
                 " measures both kinds of prompts next in `judges`, or in the panel",
                 kept="every finished stage",
             )
-    return Located(found=found, missing=missing, absent=absent)
+
+
+def _named_by(role: str, settings: StudySettings) -> Path_:
+    """Return the keys of the study file that name a source."""
+    kind, _, name = role.partition("/")
+    if kind == "recipe":
+        return ("recipes", name, "from")
+    if kind == "judge":
+        return ("judges", [judge.name for judge in settings.judges].index(name), "path")
+    if kind == "prompts" and settings.axes:
+        key = next(key for key in settings.axes if axis_named(key).name == name)
+        return ("axes", key, "prompts", "file")
+    return {"data": ("data", "source"), "prompts": ("prompts",)}.get(kind, (kind,))
 
 
 def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
@@ -88,6 +113,9 @@ def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]
     for axis, chosen in settings.asked.sets.items():
         if chosen.file is not None:
             wanted[f"prompts/{axis.name}"] = (Source(name=chosen.file, kind="dataset"), ())
+    for name, given in existing(settings.recipes).items():
+        model = Source(name=given.path, kind="model", revision=given.revision)
+        wanted[f"recipe/{name}"] = (model, MODEL_PATTERNS)
     for judge in settings.judges:
         if judge.path is not None:
             model = Source(name=judge.path, kind="model", revision=judge.revision)

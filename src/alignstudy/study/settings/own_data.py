@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.data.files.layout import SplitFile, default_splits, find_files, made_share
+from alignstudy.data.select.held_out import SUBSETS
 from alignstudy.errors import AlignstudyError
 from alignstudy.metrics.axes import HELPFUL, PUBLISHED, axis_named
 
-PUBLISHED_SUBSETS = ("harmless-base", "helpful-base")
 WORLD = "world"
 """The data source that means: the small world that the package generates."""
 
@@ -26,7 +26,7 @@ def is_published(source: object) -> bool:
         return True
     folder = Path(source).expanduser()
     if folder.exists():
-        return any((folder / subset).is_dir() for subset in PUBLISHED_SUBSETS)
+        return any((folder / name).is_dir() for names in SUBSETS.values() for name in names)
     return "hh-rlhf" in source.lower()
 
 

@@ -36,6 +36,7 @@ from alignstudy.study.settings.axes import (
 )
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.own_data import with_own_defaults
+from alignstudy.study.settings.recipes import Recipe
 
 NEW_TOKENS = {"paper": 50, "rigorous": 256}
 """Most tokens of a response where the study sets none, by protocol."""
@@ -118,17 +119,18 @@ class StudySettings(Settings):
         CalibrationSettings(),
         description="Held-out pairs on which thresholds are chosen; null: none.",
     )
-    methods: dict[Name, MethodSettings] = Field(description="Label -> method and its settings.")
-    recipes: dict[Name, Many[str]] = Field(
+    methods: dict[Name, MethodSettings] = Field({}, description="Label -> method and its settings.")
+    recipes: dict[Name, Recipe] = Field(
         {"base": (), "sft": ("sft",), "dpo": ("dpo",), "sft_dpo": ("sft", "dpo")},
-        description="Compared model -> the labels of its methods, in order.",
+        description="Compared model -> the labels of its methods, in order; or {from: MODEL}: a"
+        " folder or hub id that is compared as it is.",
     )
     seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
     template: str = Field(
         "auto",
-        description="How turns become text. auto: the base's own chat template, Human: and"
-        " Assistant: tags where it has none; chat, hh (tags), none (words alone), or a file with a"
-        " Jinja template.",
+        description="How turns become text. auto: each model's own chat template, Human:"
+        " and Assistant: tags where it has none; chat, hh (tags), none (words alone), or a file"
+        " with a Jinja template.",
     )
     generation: GenerationSettings = GenerationSettings()
     judges: Many[JudgeEntry]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from alignstudy.errors import InputError, first_line
-from alignstudy.models.rendering import load_rendering
+from alignstudy.formatting import listing
+from alignstudy.models.folder import weights_in
+from alignstudy.models.rendering import Rendering, rendering_of
 from alignstudy.models.templates import FILE
+from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import NAMED_TEMPLATES, StudySettings
 
 
@@ -36,13 +41,36 @@ def template_for(settings: StudySettings, folder: Path | None) -> str:
 
 
 def template_in_words(settings: StudySettings, located: Located, folder: Path | None) -> str:
-    """Return how the base is asked and what ends its responses; "" where it is not at hand yet.
+    """Return how models are asked and what ends their responses; "" where none is at hand yet.
 
     Raises:
         InputError: If a file can't be read, or there is no template where one is asked for.
         GuardError: If nothing names what ends a response.
     """
-    source = located.found.get("base")
-    if source is None or "base" in located.missing:
-        return ""
-    return load_rendering(source.path, template_for(settings, folder)).outcome().detail
+    template, said = template_for(settings, folder), {}
+    for role in ("base", *(f"recipe/{name}" for name in existing(settings.recipes))):
+        source = located.found.get(role)
+        if source is not None and role not in located.missing:
+            name = role.removeprefix("recipe/")
+            said[name] = rendering_in(source.path, template).outcome().detail
+    return templates_in_words(said)
+
+
+def templates_in_words(said: Mapping[str, str]) -> str:
+    """Say how models are asked, each way once; models are named where there are several ways."""
+    ways: dict[str, list[str]] = {}
+    for name, words in said.items():
+        ways.setdefault(words, []).append(name)
+    if len(ways) < 2:
+        return "".join(ways)
+    return ". ".join(f"For {listing(names)}, {words}" for words, names in ways.items())
+
+
+def rendering_in(folder: Path, template: str) -> Rendering:
+    """Return how the model in a folder is asked; an adapter has its own template.
+
+    Raises:
+        InputError: If it holds no tokenizer, or no template where one is asked for.
+    """
+    base = weights_in(folder).base or folder
+    return rendering_of(load_tokenizer(folder, check_rows=False), template, base)

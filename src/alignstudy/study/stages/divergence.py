@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.generation.diagnostics import DiagnosticSettings, diverge
+from alignstudy.generation.diagnostics import DiagnosticSettings, diverge, share_tokens
 from alignstudy.generation.implicit import implicit_accuracy
 from alignstudy.methods.batches.encode import preference_ids
 from alignstudy.records import Estimate
@@ -21,9 +21,10 @@ from alignstudy.study.stages.data import (
     read_prompts,
     write_json,
 )
-from alignstudy.study.stages.train import weights_of
+from alignstudy.study.stages.train import ImportModel, weights_of
 
 DIVERGENCE = "divergence.json"
+OTHER_TOKENS = "its tokens are not the base's: no divergence is defined; entropies don't compare"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Diagnose(Stage):
 
     Attributes:
         model: The model.
-        base: What it is compared with; None for the base itself.
+        base: What it is compared with; None for the base itself. Of a model that isn't trained here
+            and has other tokens only the entropy is measured.
         reference: The model that its preference training started from; None where the recipe
             doesn't end in a preference method, or there are no held-out pairs.
         max_length: Of a pair, as in training.
@@ -54,10 +56,14 @@ class Diagnose(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write divergence.json."""
-        folder = job.folder_of(self.prompts)
+        folder, policy = job.folder_of(self.prompts), weights_of(self.model, job)
+        base = None if self.base is None else weights_of(self.base, job)
+        is_foreign = False
+        if base is not None and isinstance(self.model, ImportModel):
+            is_foreign = not share_tokens(policy, base)
         found = diverge(
-            weights_of(self.model, job),
-            None if self.base is None else weights_of(self.base, job),
+            policy,
+            None if is_foreign else base,
             read_prompts(folder),
             self.settings,
             model=self.label,
@@ -72,7 +78,7 @@ class Diagnose(Stage):
                 pair for rows in read_pairs(folder, VALIDATION_PAIRS).values() for pair in rows
             ]
             accuracy = implicit_accuracy(
-                weights_of(self.model, job),
+                policy,
                 weights_of(self.reference, job),
                 pairs,
                 encode=preference_ids,
@@ -82,6 +88,8 @@ class Diagnose(Stage):
                 template=self.template,
             )
             found = replace(found, implicit_accuracy=accuracy)
+        if is_foreign:
+            found = replace(found, note="; ".join(filter(None, [OTHER_TOKENS, found.note])))
         write_json(job.out / DIVERGENCE, asdict(found))
         return {}
 

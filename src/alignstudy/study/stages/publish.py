@@ -19,6 +19,7 @@ from alignstudy.study.cost.meter import cost_row
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.provenance import versions
 from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.template import templates_in_words
 from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
     FACTS,
@@ -83,7 +84,12 @@ class Publish(Stage):
                 for stage in self.parts
             },
             calibrations=self._calibrations(job),
-            template=job.facts_of(self.compare.compared[0].responses).get("template", ""),
+            template=templates_in_words(
+                {
+                    one.model: job.facts_of(one.responses).get("template", "")
+                    for one in self.compare.compared
+                }
+            ),
             preview="" if self.preview is None else _text(job, self.preview, PREVIEW),
             warnings=(*self._judge_warnings(job), *self._merge_warnings(job)),
             provenance=self._provenance(job),

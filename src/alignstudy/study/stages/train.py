@@ -1,4 +1,4 @@
-"""Stages that make weights: the base, one method applied to it, an adapter merged."""
+"""Stages that make weights: a model read, one method applied to it, an adapter merged."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from alignstudy.methods.weights.scratch import (
     build_scratch_model_folder,
 )
 from alignstudy.models.digests import weights_digest
+from alignstudy.models.folder import weights_in
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair, Weights, read_rows
@@ -40,8 +41,8 @@ RESULT = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportBase(Stage):
-    """Read the base as the study states its precision, and save it as safetensors."""
+class ImportModel(Stage):
+    """Read the base, or a model that isn't trained here, and save it as safetensors."""
 
     kind: ClassVar[str] = "base"
     numeric: ClassVar[bool] = True
@@ -49,17 +50,22 @@ class ImportBase(Stage):
     dtype: str
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Write the weights and the tokenizer in Hugging Face layout."""
+        """Write full weights and the tokenizer in Hugging Face layout."""
         job.progress.start(f"reading {self.source.source.name}")
-        model = load_causal_lm(Weights(folder=self.source.path), dtype=self.dtype)
-        model.save_pretrained(job.out)
-        load_tokenizer(self.source.path, check_rows=False).save_pretrained(job.out)
+        weights = weights_in(self.source.path)
+        if weights.base is not None:
+            merge_adapter(weights, job.out)
+        else:
+            model = load_causal_lm(weights, dtype=self.dtype)
+            model.save_pretrained(job.out)
+            load_tokenizer(weights.folder, check_rows=False).save_pretrained(job.out)
         job.progress.finish()
         return {"weights_sha256": weights_digest(job.out)}
 
     def model_files(self) -> Path:
-        """Return the source's folder."""
-        return self.source.path
+        """Return the source's folder; of an adapter its base's."""
+        weights = weights_in(self.source.path)
+        return weights.base or weights.folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,12 @@ from alignstudy.study.cost.estimate import StudyEstimate
 from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
-from alignstudy.study.settings.faults import cross_error
-from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.faults import refuse
+from alignstudy.study.settings.locate import Located, locate
+from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.data import RowSource, read_audits
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
-from alignstudy.study.stages.train import ImportBase, ScratchModel, read_part
+from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
 from alignstudy.study.tools.model_check import model_faults
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
     """Check a study as far as the machine allows: what is not here is reported, not fetched.
 
     Raises:
+        SettingsError: If a source isn't there, or a model can't do what is asked of it.
         DataError: If the data can't be used.
         GuardError: If a guard that needs no training refuses.
     """
-    located = study.located(fetch=False)
-    faults = list(model_faults(study.settings, located))
-    if faults:
-        raise cross_error(faults, study.file)
+    located = locate(study.settings, fetch=False, offline=study.offline)
+    template = template_for(study.settings, study.beside)
+    refuse([*located.faults, *model_faults(study.settings, located, template)], study.file)
     graph = study.graph(located)
     report = CheckReport()
     for role, source in located.found.items():
@@ -123,9 +124,12 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
     sections = []
     for stage in graph.preview.trainings:
         shape: Stage = stage  # what brings the tokenizer is at the root of the chain
-        while not isinstance(shape, ImportBase | ScratchModel):
+        while not isinstance(shape, ImportModel | ScratchModel):
             shape = next(each for each in shape.inputs() if not isinstance(each, RowSource))
-        parent = shape.source.path if isinstance(shape, ImportBase) else runner.make(shape).folder
+        if isinstance(shape, ImportModel) and shape.model_files() == shape.source.path:
+            parent = shape.source.path
+        else:  # a shape's tokenizer is trained first, an adapter is merged
+            parent = runner.make(shape).folder
         rows = read_part(stage.rows, runner.make(stage.rows).folder)[:NUM_OFFERED]
         with tempfile.TemporaryDirectory() as scratch:
             job = TrainJob(

@@ -26,7 +26,7 @@ from alignstudy.sources import digest_of
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.settings.axes import SweepSettings
-from alignstudy.study.settings.faults import cross_error, settings_error
+from alignstudy.study.settings.faults import refuse, settings_error
 from alignstudy.study.settings.load import load_settings
 from alignstudy.study.settings.yaml_file import read_yaml
 from alignstudy.study.tools.report import uncollected, write_run
@@ -117,13 +117,12 @@ def _claims_of(
         claims = ClaimsFile.model_validate(file.data).claims
     except ValidationError as error:
         raise settings_error(error, file, ClaimsFile) from error
-    faults = [
+    faults = (
         (("claims", at), fault)
         for at, claim in enumerate(claims)
         for fault in claim_faults(claim, axes)
-    ]
-    if faults:
-        raise cross_error(faults, file)
+    )
+    refuse(faults, file)
     models = {row.model for row in rows}
     for claim in claims:
         unknown = [name for name in claim.named() if name not in models]

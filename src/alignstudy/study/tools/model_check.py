@@ -6,30 +6,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import AlignstudyError, first_line
+from alignstudy.errors import AlignstudyError
 from alignstudy.methods import TrainingSettings
 from alignstudy.methods.guards.precision import NO_FP16_ON_CPUS
 from alignstudy.methods.loop.arguments import check_target_modules
-from alignstudy.models.folder import check_no_code, named_faults, weight_files
-from alignstudy.models.load import output_index
+from alignstudy.models.folder import check_no_code, named_faults, weight_files, weights_in
+from alignstudy.models.load import check_adapter_base, check_writes, output_index
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.runtime.device import context_length
 from alignstudy.study.settings.checks import Fault
 from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.template import rendering_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def model_faults(settings: StudySettings, located: Located) -> Iterator[Fault]:
-    """Find what the base or a judge can't do: the path of keys, and what is wrong there.
+def model_faults(settings: StudySettings, located: Located, template: str) -> Iterator[Fault]:
+    """Find what a model or a judge can't do: the path of keys, and what is wrong there.
 
     Models that aren't here yet, or are made by the study, are not looked at.
+
+    Args:
+        settings: The study.
+        located: Its sources.
+        template: How its prompts are written.
     """
     base = located.found.get("base")
     if base is not None and "base" not in located.missing:
         yield from _base_faults(settings, base.path)
+    for name in existing(settings.recipes):
+        source = located.found.get(f"recipe/{name}")
+        if source is not None and f"recipe/{name}" not in located.missing:
+            path, new = ("recipes", name, "from"), settings.generation.max_new_tokens
+            yield from ((path, text) for text in _existing_faults(source.path, template, new))
     for at, judge in enumerate(settings.judges):
         source = located.found.get(f"judge/{judge.name}")
         if source is not None and f"judge/{judge.name}" not in located.missing:
@@ -38,11 +50,9 @@ def model_faults(settings: StudySettings, located: Located) -> Iterator[Fault]:
 
 def _base_faults(settings: StudySettings, folder: Path) -> Iterator[Fault]:
     try:
-        weight_files(folder)
-        model = _built(folder, "AutoModelForCausalLM")
-        context = context_length(model.config)
+        model, context = _language_model(folder)
     except AlignstudyError as error:
-        yield ("base",), _said(error)
+        yield ("base",), error.in_a_line
         return
     for label, method in settings.methods.items():
         for key, text in _method_faults(method, model, context):
@@ -51,6 +61,31 @@ def _base_faults(settings: StudySettings, folder: Path) -> Iterator[Fault]:
     if new >= context:
         text = f"is {new}, and the base reads {context} tokens in all: no prompt has room"
         yield ("generation", "max_new_tokens"), text
+
+
+def _existing_faults(folder: Path, template: str, new: int) -> Iterator[str]:
+    """Find why a model that isn't trained here couldn't answer."""
+    try:
+        _, context = _language_model(folder)
+        rendering_in(folder, template).outcome()
+    except AlignstudyError as error:
+        yield error.in_a_line
+        return
+    if new >= context:
+        text = f"the model reads {context} tokens in all, and generation.max_new_tokens is {new}"
+        yield f"{text}: no prompt has room"
+
+
+def _language_model(folder: Path) -> tuple[PreTrainedModel, int]:
+    """Build a language model, or an adapter's base, on no device; return it and its context."""
+    weight_files(folder)
+    weights = weights_in(folder)
+    if weights.base is not None:
+        check_adapter_base(folder, weights.base)
+        folder = weights.base
+    model = _built(folder, "AutoModelForCausalLM")
+    check_writes(model.config, folder)
+    return model, context_length(model.config)
 
 
 def _method_faults(
@@ -69,7 +104,7 @@ def _method_faults(
         try:
             check_target_modules(method.lora, model)
         except AlignstudyError as error:
-            yield ("lora", "target_modules"), _said(error)
+            yield ("lora", "target_modules"), error.in_a_line
 
 
 def _judge_faults(at: int, asked: Any, folder: Path) -> Iterator[Fault]:  # noqa: ANN401
@@ -80,7 +115,7 @@ def _judge_faults(at: int, asked: Any, folder: Path) -> Iterator[Fault]:  # noqa
         if getattr(asked, "read", None) is None:
             output_index(model.config, getattr(asked, "output", None), where=str(folder))
     except AlignstudyError as error:
-        yield ("judges", at), _said(error)
+        yield ("judges", at), error.in_a_line
 
 
 def _built(folder: Path, auto: str) -> PreTrainedModel:
@@ -99,7 +134,3 @@ def _built(folder: Path, auto: str) -> PreTrainedModel:
         )
         found: PreTrainedModel = getattr(transformers, auto).from_config(config)
     return found
-
-
-def _said(error: AlignstudyError) -> str:
-    return "; ".join(filter(None, [first_line(Exception(error.what)), error.why, error.hint]))
