@@ -183,6 +183,20 @@ def list_(
 
 
 @app.command()
+def explain(
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY", help="As in a study file: methods.dpo.beta, data, judges[]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a setting is: type, default, meaning, source; without KEY, what a study holds."""
+    from alignstudy.cli import verbs
+
+    verbs.show_settings(key, as_json=as_json)
+
+
+@app.command()
 def init(
     preset: Annotated[str, typer.Option(help="The preset to start from.")] = "demo",
     path: Annotated[Path, typer.Option("--path", help="The file to write.")] = Path("study.yaml"),
