@@ -69,11 +69,10 @@ def check(
 ) -> None:
     """Validate a study, preview its data, run the guards that need no training."""
     from alignstudy.cli import console, verbs
-    from alignstudy.study.tools.check import check_study
 
     loaded = verbs.load(study, out, set_, offline)
     with console.progress() as progress:
-        found = check_study(loaded, progress)
+        found = loaded.check(progress=progress)
     verbs.show_check(loaded, found, as_json=as_json)
 
 

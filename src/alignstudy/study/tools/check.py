@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.formatting import quantity
 from alignstudy.methods import TrainJob
 from alignstudy.methods.loop.preview import preview
-from alignstudy.progress import Progress
 from alignstudy.records import Audit
 from alignstudy.study.cost.estimate import StudyEstimate
 from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.settings.faults import cross_error
 from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.data import RowSource, read_audits
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportBase, ScratchModel, read_part
 from alignstudy.study.tools.model_check import model_faults
-
-if TYPE_CHECKING:
-    from alignstudy.study.api import Study
 
 Line = tuple[str, str, str]
 
@@ -42,6 +42,16 @@ class CheckReport:
     lines: list[Line] = field(default_factory=list)
     preview: str = ""
 
+    def add_plan(self, lines: Sequence[PlanLine], folder: Path) -> None:
+        """Say what a run would do, and where."""
+        new = [line.stage.name for line in lines if line.state == "new"]
+        trained = ", ".join(name for name in new if name.startswith(("train/", "judge/", "base")))
+        self.lines += [
+            ("to train", "new" if trained else "ok", trained or "nothing"),
+            ("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"),
+            ("to write", "ok", str(folder)),
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return the same for scripts."""
         names = ("what", "state", "detail")
@@ -51,18 +61,30 @@ class CheckReport:
         }
 
 
-def check_study(study: Study, progress: Progress) -> CheckReport:
-    """Check a study as far as the machine allows: what is not here is reported, not fetched.
+def refuse_what_models_cannot(settings: StudySettings, located: Located, file: YamlFile) -> None:
+    """Look at the base's and the judges' files, as far as they are here.
+
+    Raises:
+        SettingsError: With everything that they can't do, and the study asks of them.
+    """
+    faults = list(model_faults(settings, located))
+    if faults:
+        raise cross_error(faults, file)
+
+
+def check_sources(located: Located, graph: Graph, runner: Runner, *, template: str) -> CheckReport:
+    """Read sources as far as they are here: what isn't is reported, not fetched.
+
+    Args:
+        located: What is here.
+        graph: The study's stages.
+        runner: What makes those that need no training.
+        template: How the base is asked, in words; "" where it isn't here.
 
     Raises:
         DataError: If the data can't be used.
         GuardError: If a guard that needs no training refuses.
     """
-    located = study.located(fetch=False)
-    faults = list(model_faults(study.settings, located))
-    if faults:
-        raise cross_error(faults, study.file)
-    graph = study.graph(located)
     report = CheckReport()
     for role, source in located.found.items():
         if role in located.missing:
@@ -71,23 +93,15 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
             report.lines.append((role, "to fetch", detail))
         else:
             report.lines.append((role, "ok", f"{source.path} ({source.digest[:19]})"))
-    if said := study.template_in_words(located):
-        report.lines.append(("template", "ok", said))
-    runner = Runner(store=study.store, device="cpu", progress=progress)
+    if template:
+        report.lines.append(("template", "ok", template))
     if "data" in located.missing:
         report.lines.append(("data", "not checked", "it is fetched by `run`"))
-    else:
-        for stage in (graph.prompts, *graph.parts):
-            for audit in read_audits(runner.make(stage).folder):
-                report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
-        report.preview = _preview(graph, located, runner, report)
-    lines, _ = study.plan()
-    refuse_too_small_a_disk(study.estimate(lines))
-    new = [line.stage.name for line in lines if line.state == "new"]
-    trained = [name for name in new if name.startswith(("train/", "judge/", "base"))]
-    report.lines.append(("to train", "new" if trained else "ok", ", ".join(trained) or "nothing"))
-    report.lines.append(("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"))
-    report.lines.append(("to write", "ok", str(study.folder)))
+        return report
+    for stage in (graph.prompts, *graph.parts):
+        for audit in read_audits(runner.make(stage).folder):
+            report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
+    report.preview = _preview(graph, located, runner, report)
     return report
 
 

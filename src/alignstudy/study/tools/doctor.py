@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.runtime.device import NO_MPS
-from alignstudy.study.api import accelerator
+from alignstudy.study.devices import accelerator
 from alignstudy.study.provenance import LIBRARIES, machine
 from alignstudy.study.run.store import home
 
