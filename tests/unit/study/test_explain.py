@@ -84,10 +84,22 @@ def test_what_is_said_of_a_setting(key, type_, default, source):
         ("axes.honesty", "axes.NAME"),
         ("thresholds.sweep.helpful", "thresholds.sweep.axes"),
         ("recipes.sft_dpo", "recipes"),
+        ("judges[0].preset", "judges[]"),
     ],
 )
 def test_a_key_is_known_by_every_spelling(written, means):
     assert of(written).key == means
+
+
+def test_a_loss_is_explained_as_a_label():
+    keys = [each.key for each in explained("methods")]
+    assert {f"methods.{name}" for name in LOSSES} <= set(keys)
+    assert [each for each in keys if each.startswith("methods.ipo")] == ["methods.ipo"]
+    assert {"methods.simpo.beta", "methods.simpo.simpo_gamma"} <= {
+        each.key for each in explained("methods.simpo")
+    }
+    with pytest.raises(InputError):  # IPO takes none
+        explained("methods.ipo.simpo_gamma")
 
 
 def test_a_section_brings_all_beneath_it():

@@ -27,7 +27,7 @@ class JudgeTraining(Settings):
 
 
 class JudgeEntry(Settings):
-    """One judge: a preset's name, a classifier from the hub or a folder, one trained here, a rule.
+    """One judge: a classifier, one trained here, a rule; or `preset: NAME`, and what is to change.
 
     Attributes:
         trained_on: Preference data that the judge has learnt, where it is known.

@@ -124,8 +124,7 @@ class StudySettings(Settings):
     generation: GenerationSettings = GenerationSettings()
     judges: Many[JudgeEntry] = Field(
         description="Who scores responses; the first fills the tables. A bare name of `alignstudy"
-        " list judges`, hub id or folder is a whole judge; `preset: NAME` beside other keys changes"
-        " one of these names."
+        " list judges`, hub id or folder is a whole judge."
     )
     panel: PanelSettings | None = Field(
         None, description="Judges whose scores are combined; the panel's then lead the report."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -103,12 +103,8 @@ class _Place:
 
 def every_setting() -> list[Setting]:
     """Return all settings in the order of the classes, then the losses that are labels."""
-    return [*_of_classes(), *loss_labels()]
-
-
-def loss_labels() -> list[Setting]:
-    """Return the names of losses that are labels of methods, one section each."""
-    return [next(_of_loss(name)) for name in LOSSES if name not in METHODS]
+    losses = [next(_of_loss(name)) for name in LOSSES if name not in METHODS]
+    return [*_of_classes(), *losses]
 
 
 def outermost() -> Iterator[tuple[Setting, int]]:
@@ -129,24 +125,31 @@ def explained(key: str) -> list[Setting]:
     Raises:
         InputError: If there is none; the nearest ones are named.
     """
-    known = [*_of_classes()]
-    _, _, rest = key.partition("methods.")
-    label = rest.partition(".")[0]
+    known = every_setting()
+    label = key.removeprefix("methods.").partition(".")[0]
     if label in LOSSES and label not in METHODS:
-        known += _of_loss(label)
+        known += [*_of_loss(label)][1:]
     meant = [each for each in known if each.key == key]
     meant = meant or [each for each in known if each.is_called(key)]
     if meant:
         return [each for each in known if any(found.holds(each.key) for found in meant)]
-    ends = {each.key: re.split(r"[.\]]", each.key)[-1] for each in known}
-    alike = get_close_matches(re.split(r"[.\]]", key)[-1], set(ends.values()))
-    near = get_close_matches(key, [name for name in ends if ends[name] in alike], cutoff=0)
-    hint = ", ".join(dict.fromkeys([*near, *get_close_matches(key, ends)]))
+    section, _, last = key.rpartition(".")  # a short form is said where the section is
+    short = [each for each in known if f"`{last}: " in each.meaning and each.is_called(section)]
+    if short:
+        return short
     raise InputError(
         f"unknown setting '{key}'",
         why="no key of a study file is written so",
-        hint=f"did you mean {hint}?" if hint else "`alignstudy explain` lists the first keys",
+        hint=f"did you mean {' or '.join(_nearest(key, known))}?",
     )
+
+
+def _nearest(key: str, known: Iterable[Setting]) -> list[str]:
+    """Return the keys that are most like one, as a whole or at their end."""
+    ends = {each.key: re.split(r"[.\]]", each.key)[-1] for each in known}
+    alike = get_close_matches(re.split(r"[.\]]", key)[-1], set(ends.values()))
+    near = [name for name in ends if ends[name] in alike] + get_close_matches(key, ends)
+    return get_close_matches(key, dict.fromkeys(near or ends), cutoff=0)
 
 
 @cache

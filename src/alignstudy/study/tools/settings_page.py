@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from alignstudy.study.tools.explain import Setting, explained, loss_labels, outermost
+from alignstudy.study.tools.explain import Setting, explained, outermost
 
 HEAD = """\
 # Settings of a study file
@@ -27,8 +27,6 @@ def settings_page() -> str:
         if inside:
             parts.append(f"## {section.key}\n{_escaped(section.meaning)}\n")
             parts.append(_table(explained(section.key)[1:]))
-        if section.key == "methods":
-            parts += ["### Losses whose names are labels\n", _table(loss_labels())]
     return "\n".join(parts)
 
 
