@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test e2e check lint types layers bench bench-quick clean
+.PHONY: demo test e2e check docs lint types layers bench bench-quick clean
 
 demo: $(VENV)/.installed ## install, run the demo study, say where the report is
 	HF_HUB_OFFLINE=1 $(BIN)/alignstudy run demo
@@ -22,6 +22,9 @@ bench-quick: $(VENV)/.installed-dev ## the same with less work (under 3 minutes)
 	$(BIN)/python benchmarks/cpu.py --quick
 
 check: lint types layers ## everything that needs no test run
+
+docs: $(VENV)/.installed ## the pages that are made from the code
+	$(BIN)/python -m alignstudy.study.tools.settings_page > docs/settings.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -33,6 +33,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return [*__all__]
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the public names, imported when first used
     if name not in _HOMES:
         raise AttributeError(f"module 'alignstudy' has no attribute '{name}'")

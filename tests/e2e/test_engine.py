@@ -13,10 +13,8 @@ import pytest
 import tiny_study
 from tiny_study import NUM_STAGES, plan, run_and_signal, run_apart, run_here, write_study
 
-from alignstudy.progress import SILENT
 from alignstudy.study.api import Study
 from alignstudy.study.run.store import Store, sha256_of
-from alignstudy.study.tools.check import check_study
 
 SLOW_TRAINING = {"max_steps": 40, "save_steps": 3}
 """Long enough to be caught at work, with checkpoints every few steps."""
@@ -267,7 +265,7 @@ def test_check_trains_nothing_and_shows_what_would_be_learnt(finished, tmp_path)
     study = replace(
         Study.load(finished.study, out=tmp_path / "run"), store=Store(tmp_path / "home")
     )
-    found = check_study(study, SILENT).to_json()
+    found = study.check().to_json()
     states = {line["what"]: line["state"] for line in found["lines"]}
     assert states["data/train"] == "ok"
     assert states["to train"] == "new"

@@ -21,7 +21,7 @@ TIMED = (
 def test_a_study_side_by_side_is_the_study_one_by_one_to_the_bit(tmp_path, monkeypatch):
     files = {}
     for workers in (1, 2):
-        monkeypatch.setattr("alignstudy.study.api.usable_cores", lambda: 2)
+        monkeypatch.setattr("alignstudy.study.devices.usable_cores", lambda: 2)
         study = replace(
             Study.load("demo", overrides=(*TINY_DEMO, "threads=1", f"workers={workers}"),
                        out=tmp_path / f"run{workers}"),

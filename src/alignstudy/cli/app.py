@@ -69,11 +69,10 @@ def check(
 ) -> None:
     """Validate a study, preview its data, run the guards that need no training."""
     from alignstudy.cli import console, verbs
-    from alignstudy.study.tools.check import check_study
 
     loaded = verbs.load(study, out, set_, offline)
     with console.progress() as progress:
-        found = check_study(loaded, progress)
+        found = loaded.check(progress=progress)
     verbs.show_check(loaded, found, as_json=as_json)
 
 
@@ -180,6 +179,20 @@ def list_(
     from alignstudy.cli import verbs
 
     verbs.show_list(kind, as_json=as_json)
+
+
+@app.command()
+def explain(
+    key: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY", help="As in a study file: methods.dpo.beta, data, judges[]."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a setting is: type, default, meaning, source; without KEY, what a study holds."""
+    from alignstudy.cli import verbs
+
+    verbs.show_settings(key, as_json=as_json)
 
 
 @app.command()

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -17,12 +16,12 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from alignstudy.errors import AlignstudyError
+from alignstudy.progress import Lines, Progress, figures_in_words
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
-SECONDS_BETWEEN_LINES = 20.0
 WIDTH_IN_FILES = 10_000
 
 out = Console(highlight=False, soft_wrap=True)
@@ -66,55 +65,41 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title
 
 
 class Bar:
-    """Progress on a terminal: one live line with loss, speed and time left, notes above it.
+    """Progress on a terminal: one live line with loss, speed and time left, notes above it."""
 
-    Where the output is no terminal, notes are printed, and for long work a line now and then.
-    """
-
-    def __init__(self, bar: RichProgress | None) -> None:
+    def __init__(self, bar: RichProgress) -> None:
         self._bar = bar
         self._task: TaskID | None = None
-        self._what, self._total, self._done, self._printed = "", 0, 0, 0.0
         self._figures = ""
 
     def start(self, what: str, total: int | None = None) -> None:
         """Begin a piece of work."""
         self.finish()
         self._figures = ""
-        self._what, self._total, self._done, self._printed = what, total or 0, 0, monotonic()
-        if self._bar is not None:
-            self._task = self._bar.add_task(safe(what), total=total, figures="")
+        self._task = self._bar.add_task(safe(what), total=total, figures="")
 
     def advance(self, done: int, **figures: float) -> None:
         """Move on by `done` steps."""
-        self._done += done
-        text = "  ".join(
-            f"{name} {value:,.0f}" if abs(value) >= 100 else f"{name} {value:.4g}"
-            for name, value in figures.items()
-        )
-        if self._bar is not None and self._task is not None:
-            self._figures = text or self._figures
+        if self._task is not None:
+            self._figures = figures_in_words(figures) or self._figures
             self._bar.update(self._task, advance=done, figures=self._figures)
-        elif monotonic() - self._printed > SECONDS_BETWEEN_LINES:
-            self._printed = monotonic()
-            err.print(f"  {safe(self._what)}: {self._done}/{self._total}  {text}")
 
     def finish(self) -> None:
         """End the piece of work."""
-        if self._bar is not None and self._task is not None:
+        if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = None
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        (self._bar.console if self._bar is not None else err).print(f"  {safe(text)}")
+        self._bar.console.print(f"  {safe(text)}")
 
 
 @contextmanager
-def progress() -> Iterator[Bar]:
-    """Show progress on standard error while the block runs."""
+def progress() -> Iterator[Progress]:
+    """Show progress on standard error while the block runs; in lines where it is no terminal."""
     if not err.is_terminal:
-        yield Bar(None)
+        yield Lines(lambda line: err.print(f"  {safe(line)}"))
         return
     columns = (
         TextColumn("  {task.description}"),

@@ -181,6 +181,23 @@ def show_list(kind: str, *, as_json: bool) -> None:
         console.say_table([kind, ""], rows)
 
 
+def show_settings(key: str | None, *, as_json: bool) -> None:
+    """Print what a key means and all beneath it; without one, the keys that a study begins with."""
+    from alignstudy.study.tools.explain import every_setting, explained, outermost
+
+    found = every_setting() if key is None else explained(key)
+    if as_json:
+        console.say_json([each.to_json() for each in found])
+    elif key is None:
+        rows = [(each.key, each.type, inside or "", each.meaning) for each, inside in outermost()]
+        console.say_table(["setting", "type", "keys", "meaning"], rows)
+        console.say("alignstudy explain KEY: more of it, and every key beneath it")
+    for each in found if key is not None and not as_json else ():
+        console.say(f"[bold]{console.safe(each.key)}[/]")
+        for name in ("type", "default", "meaning", "source"):
+            console.say(f"  {name}: {console.safe(getattr(each, name))}")
+
+
 def write_study(preset: str, path: Path) -> None:
     """Write a preset as a file to edit; an existing file is never overwritten."""
     from alignstudy.study.settings.load import preset_text

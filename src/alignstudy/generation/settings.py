@@ -8,11 +8,22 @@ from pydantic import Field, model_validator
 
 from alignstudy.settings import Many, Settings
 
+NEW_TOKENS = {"paper": 50, "rigorous": 256}
+"""Most tokens of a response where the study sets none, by protocol."""
+
 
 class GenerationSettings(Settings):
-    """How responses are generated; greedy unless `do_sample` says otherwise."""
+    """How responses are generated; greedy unless `do_sample` says otherwise.
 
-    max_new_tokens: int = Field(50, ge=1, description="Most tokens of a response.")
+    Names as in transformers' GenerationConfig, but for `batch_size`, `max_batch_tokens`, `dtype`.
+    """
+
+    max_new_tokens: int = Field(
+        NEW_TOKENS["rigorous"],
+        ge=1,
+        description="Most tokens of a response; left out under the paper protocol:"
+        f" {NEW_TOKENS['paper']}.",
+    )
     do_sample: bool = Field(False, description="Draw tokens instead of taking the likeliest.")
     temperature: float | None = Field(
         None, gt=0, description="Divides the logits before drawing; 1 where left out."

@@ -19,7 +19,10 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class LoRASettings(Settings):
-    """A low-rank adapter instead of full weights (arXiv 2106.09685); names as in PEFT."""
+    """A low-rank adapter instead of full weights (arXiv 2106.09685).
+
+    Names as in PEFT's LoraConfig.
+    """
 
     r: int = Field(default=8, ge=1, description="rank of the update")
     lora_alpha: float = Field(default=16, gt=0, description="the update is scaled by lora_alpha/r")
@@ -35,9 +38,11 @@ class LoRASettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """Settings of every method; names as in transformers' TrainingArguments.
+    """Settings of every method.
 
-    The optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
+    Names as in transformers' TrainingArguments, but for `method`, `total_train_batch_size`,
+    `precision`, `max_length`, `dropout`, `group_by_length`, `router_aux_loss_coef`, `lora`. The
+    optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
     """
 
     method: str = Field(description="the method's name in `METHODS`")

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 class DPOSettings(PreferenceSettings):
-    """How to optimize preferences by a loss on whole pairs."""
+    """How to optimize preferences by a loss on whole pairs (arXiv 2305.18290, and others by loss).
+
+    Names as in TRL's DPOConfig, but for `method`, `simpo_gamma`.
+    """
 
     method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
     loss_type: Many[str] = Field(
         default=("sigmoid",),
         min_length=1,
-        description="one loss, or several whose sum is minimized",
+        description="one loss of `alignstudy list losses`, or several whose sum is minimized",
     )
     loss_weights: Many[float] | None = Field(
         default=None, description="one weight per loss; null: 1 each"
@@ -38,8 +41,12 @@ class DPOSettings(PreferenceSettings):
     f_alpha_divergence_coef: float = Field(
         default=0.5, description="of alpha_divergence, TRL's convention: 1 less the paper's alpha"
     )
-    discopop_tau: float = Field(default=0.05, gt=0, description="temperature of discopop's blend")
-    simpo_gamma: float = Field(default=0.5, ge=0, description="SimPO's target margin, times beta")
+    discopop_tau: float = Field(
+        default=0.05, gt=0, description="temperature of discopop's blend (arXiv 2406.08414)"
+    )
+    simpo_gamma: float = Field(
+        default=0.5, ge=0, description="SimPO's target margin, times beta (arXiv 2405.14734)"
+    )
 
     @property
     def losses(self) -> tuple[Loss, ...]:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class KTOSettings(PreferenceSettings):
-    """How to optimize single responses against a reference (arXiv 2402.01306)."""
+    """How to optimize single responses against a reference (arXiv 2402.01306).
+
+    Names as in TRL's KTOConfig, but for `method`.
+    """
 
     method: Literal["kto"] = Field(default="kto", description="Kahneman-Tversky optimization")
     desirable_weight: float = Field(default=1.0, gt=0, description="weight of chosen responses")

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class PreferenceSettings(TrainingSettings):
-    """Settings of every method that compares responses."""
+    """Settings of every method that compares responses.
+
+    Names as in TRL's DPOConfig, but for `dropout`, `reference`, `encoding`, `max_prompt_length`,
+    `truncation`, `prefix_sharing`.
+    """
 
     learning_rate: float = Field(default=5e-6, gt=0, le=1, description="peak learning rate")
     dropout: Literal["off", "keep"] = Field(

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class RewardModelSettings(TrainingSettings):
-    """How to train a judge: -log S(score(chosen) - score(rejected)), arXiv 2203.02155, eq. 1."""
+    """How to train a judge: -log S(score(chosen) - score(rejected)), arXiv 2203.02155, eq. 1.
+
+    Names as in TRL's RewardConfig, but for `method`, `dropout`, `prompt_form`, `lora`.
+    """
 
     method: Literal["reward_model"] = Field(default="reward_model", description="a judge")
     learning_rate: float = Field(default=1e-5, gt=0, le=1, description="peak learning rate")

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class SFTSettings(TrainingSettings):
-    """How to fine-tune on chosen responses."""
+    """How to fine-tune on chosen responses.
+
+    Names as in TRL's SFTConfig, but for `method`, `loss_on`.
+    """
 
     method: Literal["sft"] = Field(default="sft", description="supervised fine-tuning")
     loss_on: Literal["dialogue", "response"] = Field(

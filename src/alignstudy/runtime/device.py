@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
+NO_MPS = "no Apple GPU is used: what PyTorch's MPS computes was never compared with the CPU here"
+
+
 def pick_device(asked: str = "auto") -> str:
     """Return the device to run on: "cpu", "cuda" or "cuda:<number>".
 
@@ -26,6 +29,8 @@ def pick_device(asked: str = "auto") -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked == "cpu":
         return asked
+    if asked == "mps":
+        raise InputError(NO_MPS, hint="use auto, cpu, cuda or cuda:<number>")
     kind, _, number = asked.partition(":")
     if kind != "cuda" or not (number.isdecimal() or asked == "cuda"):
         raise InputError(f"unknown device '{asked}'", hint="use auto, cpu, cuda or cuda:<number>")

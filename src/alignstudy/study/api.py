@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from alignstudy.errors import GuardError, InterruptedRunError, UnknownNameError
-from alignstudy.progress import SILENT, Progress
-from alignstudy.runtime.device import device_name, pick_device
-from alignstudy.runtime.pool import usable_cores
+from alignstudy.data.audit.folder import audit_data
+from alignstudy.data.audit.rows import DataAudit
+from alignstudy.errors import GuardError
+from alignstudy.progress import Progress, default_progress
+from alignstudy.settings import as_yaml
+from alignstudy.sources import resolve
 from alignstudy.study.cost.estimate import StudyEstimate, estimate
+from alignstudy.study.devices import device_class, device_of, worker_count
 from alignstudy.study.graph.build import Graph, build
-from alignstudy.study.graph.fingerprint import digest
-from alignstudy.study.graph.stage import Stage, in_order
-from alignstudy.study.provenance import machine, redacted, versions
+from alignstudy.study.graph.stage import Stage, in_order, matching
 from alignstudy.study.results import Run
 from alignstudy.study.run.parallel import make_in_parallel
 from alignstudy.study.run.plan import PlanLine, make_plan
 from alignstudy.study.run.publishing import show_all
-from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
+from alignstudy.study.run.record import RunRecord
+from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
 from alignstudy.study.settings.faults import refuse
-from alignstudy.study.settings.load import load_settings, resolved_yaml
+from alignstudy.study.settings.load import read_study, resolved_yaml, settings_of
 from alignstudy.study.settings.locate import Located, locate
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_in_words
-from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml
+from alignstudy.study.settings.yaml_file import (
+    Overrides,
+    YamlFile,
+    apply_overrides,
+    from_mapping,
+    override_texts,
+)
 from alignstudy.study.stages.compare import INCOMPLETE
+from alignstudy.study.tools.check import (
+    CheckReport,
+    check_sources,
+    refuse_too_small_a_disk,
+    refuse_what_models_cannot,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +52,17 @@ class Study:
     """A study: its settings, its run folder, and what can be done with them.
 
     Attributes:
-        source: The study file; None for a preset.
+        text: Its YAML, as written; `file` is the same as data, overrides applied.
+        overrides: As `--set` has them.
+        source: The study file; None for a preset or a dict.
+
+    Example:
+        >>> Study.load("demo").run().table("metrics")  # doctest: +SKIP
     """
 
     settings: StudySettings
     text: str
+    file: YamlFile
     folder: Path
     offline: bool = False
     overrides: tuple[str, ...] = ()
@@ -58,8 +73,8 @@ class Study:
     def load(
         cls,
         study: str | Path,
+        overrides: Overrides = (),
         *,
-        overrides: Sequence[str] = (),
         out: str | Path | None = None,
         offline: bool = False,
     ) -> Study:
@@ -67,23 +82,78 @@ class Study:
 
         Args:
             study: A preset's name, or the path of a YAML file.
-            overrides: As `--set`: `["seeds=[1]", "methods.dpo.beta=0.2"]`.
+            overrides: Settings to change, by dotted key: Python values, or text as for `--set`.
             out: The run folder; `runs/<study>` if not given.
             offline: Never use the network.
 
         Raises:
             SettingsError: With every fault of the file, each with file, line and key.
+
+        Example:
+            >>> Study.load("demo", {"methods.dpo.beta": 0.2, "seeds": [0, 1]}).settings.seeds
+            (0, 1)
+            >>> Study.load("demo", ["methods.dpo.beta=0.2"]).settings.methods["dpo"].beta
+            0.2
         """
-        text, settings = load_settings(str(study), overrides)
-        file = Path(study).expanduser().absolute()
+        text, file = read_study(str(study))
+        path = Path(study).expanduser().absolute()
+        source = path if path.is_file() else None
+        return cls._read(text, file, overrides, out=out, offline=offline, source=source)
+
+    @classmethod
+    def from_dict(
+        cls,
+        study: Mapping[str, Any],
+        overrides: Overrides = (),
+        *,
+        out: str | Path | None = None,
+        offline: bool = False,
+    ) -> Study:
+        """Read a study that Python holds as a file would: the same keys, checks and defaults.
+
+        Files that it names are looked for in the current folder. The other arguments are those of
+        `load`.
+
+        Raises:
+            SettingsError: With every fault, each with its key.
+
+        Example:
+            >>> study = Study.from_dict({
+            ...     "study": "mine",
+            ...     "base": "facebook/opt-125m",
+            ...     "data": {"source": "world"},
+            ...     "methods": {"sft": {}, "dpo": {"beta": 0.2}},
+            ...     "judges": [{"use": "length"}],
+            ... })
+            >>> study.settings.methods["dpo"].beta
+            0.2
+        """
+        file = from_mapping(study)
+        return cls._read(as_yaml(file.data), file, overrides, out=out, offline=offline)
+
+    @classmethod
+    def _read(
+        cls,
+        text: str,
+        file: YamlFile,
+        overrides: Overrides,
+        *,
+        out: str | Path | None,
+        offline: bool,
+        source: Path | None = None,
+    ) -> Study:
+        written = override_texts(overrides)
+        file = apply_overrides(file, written)
+        settings = settings_of(file)
         folder = Path(out).expanduser() if out is not None else Path("runs") / settings.study
         return cls(
             settings=settings,
             text=text,
+            file=file,
             folder=folder.absolute(),
             offline=offline,
-            overrides=tuple(overrides),
-            source=file if file.is_file() else None,
+            overrides=written,
+            source=source,
         )
 
     def located(self, *, fetch: bool) -> Located:
@@ -97,14 +167,8 @@ class Study:
         return build(self.settings, located, device_class(self.settings), self.beside)
 
     @property
-    def file(self) -> YamlFile:
-        """The study file with its overrides, for messages that name lines."""
-        where = f"preset {self.settings.study}" if self.source is None else str(self.source)
-        return apply_overrides(parse_yaml(self.text, where), self.overrides)
-
-    @property
     def beside(self) -> Path | None:
-        """The folder of the study file; None for a preset."""
+        """The folder of the study file; None if it isn't one."""
         return None if self.source is None else self.source.parent
 
     def plan(self) -> tuple[list[PlanLine], Located]:
@@ -121,21 +185,72 @@ class Study:
         """Estimate time, memory and disk of a plan's new stages on this machine; run nothing."""
         return estimate(lines, self.store, device=device_of(self.settings))
 
-    def run(self, *, only: str | None = None, progress: Progress = SILENT) -> Run:
+    def check(self, *, progress: Progress | None = None) -> CheckReport:
+        """Do what `alignstudy check` does: nothing is trained, what isn't here is not fetched.
+
+        Args:
+            progress: What shows how far it is; None: lines in a notebook, else nothing.
+
+        Raises:
+            SettingsError: If the base or a judge can't do what is asked of it.
+            DataError: If the data can't be used.
+            GuardError: If a guard that needs no training refuses.
+
+        Example:
+            >>> print(Study.load("demo").check().preview)  # doctest: +SKIP
+        """
+        located = locate(self.settings, fetch=False, offline=self.offline)
+        refuse_what_models_cannot(self.settings, located, self.file, self.beside)
+        graph = self.graph(located)
+        runner = Runner(store=self.store, device="cpu", progress=progress or default_progress())
+        report = check_sources(located, graph, runner, template=self.template_in_words(located))
+        lines, _ = self.plan()
+        refuse_too_small_a_disk(self.estimate(lines))
+        report.add_plan(lines, self.folder)
+        return report
+
+    def audit(self) -> DataAudit:
+        """Do what `alignstudy audit` does, with the study's data and prompts; it may be fetched.
+
+        Raises:
+            DataError: If the data can't be read.
+            NotFetchedError: If it is neither here nor to be had.
+
+        Example:
+            >>> print(Study.load("demo").audit().to_markdown())  # doctest: +SKIP
+        """
+        located = self.located(fetch=False)
+        data = self.graph(located).prompts.source
+        if isinstance(data, Stage):
+            path = Runner(store=self.store, device="cpu").make(data).folder
+        else:
+            path = resolve(data.source, offline=self.offline).path
+        settings = self.settings
+        found = audit_data(path, how=settings.whole_reading, prompts=settings.asked)
+        return replace(found, source=settings.data.source)
+
+    def run(self, *, only: str | None = None, progress: Progress | None = None) -> Run:
         """Run what is missing; write the run folder.
 
         Args:
             only: A stage (as `plan` names it, or a part of its name): run it and what it needs.
-            progress: What shows how far the run is.
+            progress: What shows how far the run is; None: lines in a notebook, else nothing.
 
         Raises:
             AlignstudyError: With what failed, why, how to fix it, what was kept.
+
+        Example:
+            >>> Study.load("demo").run(only="prompts").executed  # doctest: +SKIP
+            ('world', 'prompts')
         """
+        progress = progress or default_progress()
         folder = RunFolder(path=self.folder)
         with folder.locked(), stop_signals(progress.note) as should_stop:
             folder.write("study.yaml", self.text)
             folder.write("resolved.yaml", resolved_yaml(self.settings))
-            record = _Record(study=self, folder=folder)
+            record = RunRecord(
+                settings=self.settings, overrides=self.overrides, store=self.store, folder=folder
+            )
             with record.kept():
                 located = self.located(fetch=True)
                 graph = self.graph(located)
@@ -168,19 +283,6 @@ class Study:
         )
 
 
-def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
-    """Return the stages that `--only` means: by whole name, else by a part between slashes.
-
-    Raises:
-        UnknownNameError: If there is none.
-    """
-    exact = [stage for stage in stages if stage.name == wanted]
-    parts = [s for s in stages if wanted in s.name.split("/") or s.name.startswith(f"{wanted}/")]
-    if not (exact or parts):
-        raise UnknownNameError("stage", wanted, [stage.name for stage in stages])
-    return tuple(exact or parts)
-
-
 def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) -> None:
     """Refuse to call a run done whose judges left out more than they may; all is written.
 
@@ -196,105 +298,3 @@ def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) ->
                 hint="use another judge or precision, or score what the judge can read",
                 kept=f"everything, in {folder}: figures and report show what is missing",
             )
-
-
-@dataclass
-class _Record:
-    """What provenance.json will hold, however the run ends."""
-
-    study: Study
-    folder: RunFolder
-    located: Located | None = None
-    stages: Sequence[Stage] = ()
-    runner: Runner | None = None
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        started = datetime.now(UTC)
-        status, last = "failed", self.folder.provenance()
-        try:
-            yield
-            status = "complete"
-        except (InterruptedRunError, KeyboardInterrupt) as error:
-            status = "interrupted"
-            if isinstance(error, KeyboardInterrupt):
-                raise InterruptedRunError(
-                    "interrupted",
-                    hint="run the same command again: it goes on from the last checkpoint",
-                    kept="every finished stage, and the last checkpoint of the one at work",
-                ) from error
-            raise
-        finally:
-            self.folder.write(PROVENANCE, self._text(status, started, last))
-
-    def _text(self, status: str, started: datetime, last: dict[str, Any]) -> str:
-        settings, runner = self.study.settings, self.runner
-        # A stage that was not reached keeps the last run's line.
-        former = {line["stage"]: line for line in last.get("stages", []) if "stage" in line}
-        lines = []
-        for stage in self.stages:
-            artefact = self.study.store.peek(stage.kind, stage.key)
-            if artefact is not None:
-                facts = {k: v for k, v in artefact.facts.items() if k != "work"}
-                lines.append({"stage": stage.name, "key": stage.key, **facts})
-            elif stage.name in former:
-                lines.append(former[stage.name])
-        found = self.located.found if self.located else {}
-        record = {
-            "study": settings.study,
-            "status": status,
-            "command": redacted(sys.argv),
-            "overrides": redacted(self.study.overrides),
-            "started": started.isoformat(timespec="seconds"),
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings_sha256": digest(settings.model_dump(mode="json")),
-            "seeds": list(settings.seeds),
-            "device": device_class(settings),
-            "versions": versions(),
-            "machine": machine() | ({"workers": runner.workers} if runner else {}),
-            "sources": {
-                role: {"name": item.source.name, "commit": item.commit, "digest": item.digest}
-                for role, item in found.items()
-            },
-            "executed": list(runner.executed) if runner else [],
-            "notes": list(runner.notes) if runner else [],
-            "stages": lines or list(former.values()),
-        }
-        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def worker_count(settings: StudySettings) -> int:
-    """Return the processes that a study's work may be spread over: 1 on an accelerator.
-
-    On a CPU as many as asked for, and not more than there are cores for their threads.
-    """
-    if device_of(settings) != "cpu":
-        return 1
-    cores = usable_cores()
-    threads = settings.threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or cores
-    most = max(1, cores // threads)
-    return most if settings.workers == "auto" else min(settings.workers, most)
-
-
-def device_of(settings: StudySettings) -> str:
-    """Return "cpu" or "cuda"."""
-    return "cpu" if accelerator(settings.device) is None else "cuda"
-
-
-def device_class(settings: StudySettings) -> str:
-    """Name what computes: the threads of a CPU decide the order of sums, so they belong to it."""
-    asked = settings.threads or os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
-    return accelerator(settings.device) or f"cpu ({asked} threads)"
-
-
-def accelerator(asked: str = "auto") -> str | None:
-    """Name the accelerator; None for a CPU. Torch is imported only where one may be.
-
-    Raises:
-        EnvironmentFault: If CUDA is asked for and there is none.
-    """
-    drivers = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-    if asked == "cpu" or (asked == "auto" and not any(Path(name).exists() for name in drivers)):
-        return None
-    device = pick_device(asked)
-    return None if device == "cpu" else device_name(device)

@@ -42,6 +42,22 @@ class Run:
         return (self.folder / "statistics.json").is_file()
 
     @property
+    def models(self) -> dict[str | tuple[str, int], Path]:
+        """The folders of the trained models: by recipe, or (recipe, seed) where seeds are several.
+
+        Example:
+            >>> run = Run.open("runs/demo")  # doctest: +SKIP
+            >>> AutoModelForCausalLM.from_pretrained(run.models["sft"])
+        """
+        found: dict[str | tuple[str, int], Path] = {}
+        for folder in sorted((self.folder / "models").glob("[!_.]*")):
+            seeds = {int(each.name.removeprefix("seed-")): each for each in folder.glob("seed-*")}
+            found |= {(folder.name, seed): seeds[seed] for seed in sorted(seeds)}
+            if not seeds:
+                found[folder.name] = folder
+        return found
+
+    @property
     def verdicts(self) -> pd.DataFrame:
         """The verdict on each claim: claim, verdict, evidence, n_needed."""
         import pandas as pd

@@ -370,7 +370,17 @@ HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "accelerate"}
 @pytest.mark.parametrize(
     ("verb", "needed"),
     [
-        *((light, set()) for light in ("--help", "run --help", "list presets", "list methods")),
+        *(
+            (light, set())
+            for light in (
+                "--help",
+                "run --help",
+                "list presets",
+                "list methods",
+                "explain",
+                "explain methods",
+            )
+        ),
         ("plan demo", {"torch"}),  # to measure what this machine can do
     ],
 )

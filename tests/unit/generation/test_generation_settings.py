@@ -16,9 +16,9 @@ from alignstudy.records import StopReason
 EOS = frozenset({2})
 
 
-def test_defaults_are_the_published_studys():
+def test_defaults_are_the_rigorous_protocols():
     settings = GenerationSettings()
-    assert (settings.max_new_tokens, settings.do_sample, settings.dtype) == (50, False, "float32")
+    assert (settings.max_new_tokens, settings.do_sample, settings.dtype) == (256, False, "float32")
 
 
 @pytest.mark.parametrize(

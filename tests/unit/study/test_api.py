@@ -8,8 +8,7 @@ import pytest
 
 from alignstudy import AlignstudyError, Run, Study, evaluate
 from alignstudy.errors import DataError, InputError, UnknownNameError
-from alignstudy.study.api import matching
-from alignstudy.study.graph.stage import in_order
+from alignstudy.study.graph.stage import in_order, matching
 from alignstudy.study.provenance import redacted
 from alignstudy.study.run.store import Store
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alignstudy.study.api import worker_count
+from alignstudy.study.devices import worker_count
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ def test_workers_fill_the_cores_that_threads_leave(monkeypatch, threads, workers
 
 
 def test_an_accelerator_is_one_process_work(monkeypatch):
-    monkeypatch.setattr("alignstudy.study.api.accelerator", lambda asked: "H200")
+    monkeypatch.setattr("alignstudy.study.devices.accelerator", lambda asked: "H200")
     assert worker_count(SimpleNamespace(device="auto", threads=1, workers="auto")) == 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignstudy.errors import UnknownNameError
 from alignstudy.progress import Progress
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.work import Footprint, Passes
@@ -188,3 +189,16 @@ def in_order(
     for goal in goals:
         visit(goal)
     return list(ordered.values())
+
+
+def matching(stages: Sequence[Stage], wanted: str) -> tuple[Stage, ...]:
+    """Return the stages that `--only` means: by whole name, else by a part between slashes.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    exact = [stage for stage in stages if stage.name == wanted]
+    parts = [s for s in stages if wanted in s.name.split("/") or s.name.startswith(f"{wanted}/")]
+    if not (exact or parts):
+        raise UnknownNameError("stage", wanted, [stage.name for stage in stages])
+    return tuple(exact or parts)

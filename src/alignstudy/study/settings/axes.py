@@ -77,7 +77,11 @@ class SweepSettings(Settings):
 class ThresholdSettings(Settings):
     """Where a score starts to count: numbers, or chosen on labelled pairs."""
 
-    calibrated: bool = False
+    calibrated: bool = Field(
+        False,
+        description="Whether they are chosen on the `calibration` pairs; `thresholds: calibrated`"
+        " says so, too.",
+    )
     axes: dict[str, float | None] = Field(
         {}, description="Axis -> number; an axis may also stand beside `calibrated`."
     )

@@ -16,7 +16,8 @@ from alignstudy.study.settings.yaml_file import Path_, YamlFile, dotted
 
 def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
     """Write pydantic's faults as file, line, key, what was given, what is allowed."""
-    return _in_words(_one_fault(item, file, model) for item in error.errors(include_url=False))
+    faults = error.errors(include_url=False)
+    return _in_words((_one_fault(item, file, model) for item in faults), file)
 
 
 def refuse(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> None:
@@ -31,16 +32,16 @@ def refuse(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> None:
     """
     lines = [f"{file.where(path)}: '{dotted(path)}': {text}" for path, text in faults]
     if lines:
-        raise _in_words(lines)
+        raise _in_words(lines, file)
 
 
-def _in_words(found: Iterable[str]) -> SettingsError:
+def _in_words(found: Iterable[str], file: YamlFile) -> SettingsError:
     """Make the error of one line or several; what stands twice is named once."""
     lines = list(dict.fromkeys(found))
     number = f"{len(lines)} faults in the study" if len(lines) > 1 else "the study has a fault"
     return SettingsError(
         f"{number}:\n  " + "\n  ".join(lines) if len(lines) > 1 else f"{number}: {lines[0]}",
-        hint="fix the study file or --set, then `alignstudy check`",
+        hint=file.remedy,
         kept="nothing was run",
     )
 

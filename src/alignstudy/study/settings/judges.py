@@ -23,26 +23,30 @@ class JudgeTraining(Settings):
     tokenizer: TokenizerSettings = TokenizerSettings()
     rows: RowSelection = Field(description="Pairs to train on; keep them apart from data.train.")
     reward_model: RewardModelSettings = RewardModelSettings()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of its weights and rows' order; not varied by `seeds`.")
 
 
 class JudgeEntry(Settings):
-    """One judge: a preset's name, a classifier from the hub or a folder, one trained here, a rule.
+    """One judge: a classifier, one trained here, a rule; or `preset: NAME`, and what is to change.
 
     Attributes:
         trained_on: Preference data that the judge has learnt, where it is known.
     """
 
-    name: Name
+    name: Name = Field(
+        description="What reports call it; left out: the last part of `path`, else its kind."
+    )
     path: str | None = Field(None, description="Hub id, or a folder in Hugging Face layout.")
-    revision: str | None = None
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     train: JudgeTraining | None = None
     thresholds: dict[str, float | None] | None = Field(
         None,
         description="This judge's own numbers, axis by axis; left out: calibrated if the study's"
         " are, else the study's numbers for the axis' judge and none for others.",
     )
-    settings: JudgeSettings
+    settings: JudgeSettings = Field(
+        description="Its kind, by `alignstudy list judges`; the kind's own keys stand beside it."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from alignstudy.settings import as_yaml
 from alignstudy.study.settings.checks import cross_faults
 from alignstudy.study.settings.faults import refuse, settings_error
 from alignstudy.study.settings.study import StudySettings
-from alignstudy.study.settings.yaml_file import apply_overrides, parse_yaml, read_yaml
+from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml, read_yaml
 
 
 def preset_names() -> list[str]:
@@ -39,26 +39,42 @@ def load_settings(study: str, overrides: Sequence[str] = ()) -> tuple[str, Study
     """Return a study's YAML as written, and its settings with `--set` applied.
 
     Raises:
+        InputError: As `read_study` and `settings_of`.
+    """
+    text, file = read_study(study)
+    return text, settings_of(apply_overrides(file, overrides))
+
+
+def read_study(study: str) -> tuple[str, YamlFile]:
+    """Return a study's YAML as written, and as data.
+
+    Raises:
         UnknownNameError: If it is neither a preset nor a path.
         InputError: If the file can't be read.
-        SettingsError: With every fault at once, each with file, line and key.
+        SettingsError: If it isn't acceptable YAML.
     """
     path = Path(study)
     if study in preset_names() and not path.is_file():
         text = preset_text(study)
-        file = parse_yaml(text, f"preset {study}")
-    elif path.suffix in {".yaml", ".yml"} or "/" in study or path.exists():
+        return text, parse_yaml(text, f"preset {study}")
+    if path.suffix in {".yaml", ".yml"} or "/" in study or path.exists():
         file = read_yaml(path)
-        text = path.read_text(encoding="utf-8")
-    else:
-        raise UnknownNameError("preset", study, preset_names())
-    file = apply_overrides(file, overrides)
+        return path.read_text(encoding="utf-8"), file
+    raise UnknownNameError("preset", study, preset_names())
+
+
+def settings_of(file: YamlFile) -> StudySettings:
+    """Check a study's data.
+
+    Raises:
+        SettingsError: With every fault at once, each with file, line and key.
+    """
     try:
         settings = StudySettings.model_validate(file.data)
     except ValidationError as error:
         raise settings_error(error, file, StudySettings) from error
     refuse(cross_faults(settings), file)
-    return text, settings
+    return settings
 
 
 def resolved_yaml(settings: StudySettings) -> str:

@@ -19,12 +19,12 @@ from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
+from alignstudy.generation.settings import NEW_TOKENS
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods import METHODS, named
-from alignstudy.methods.pretrain import PretrainSettings
-from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
 from alignstudy.metrics.axes import axes_of, axis_named, in_order
 from alignstudy.records import Axis
+from alignstudy.runtime.device import NO_MPS
 from alignstudy.settings import Many, Settings
 from alignstudy.study.settings.axes import (
     CALIBRATED,
@@ -34,12 +34,10 @@ from alignstudy.study.settings.axes import (
     Name,
     ThresholdSettings,
 )
+from alignstudy.study.settings.base_model import BaseModelSettings
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.own_data import with_own_defaults
 from alignstudy.study.settings.recipes import Recipe
-
-NEW_TOKENS = {"paper": 50, "rigorous": 256}
-"""Most tokens of a response where the study sets none, by protocol."""
 
 NAMED_TEMPLATES = ("auto", "chat", "hh", "none")
 """Values of `template` that are no file."""
@@ -57,33 +55,6 @@ else:
 def _meant_by(label: str, given: dict[str, Any]) -> dict[str, str]:
     """Return the settings that a label stands for, where the method isn't given."""
     return {} if "method" in given else named(label) or {"method": label}
-
-
-class ScratchBase(Settings):
-    """A small model pretrained from scratch, so that a study needs no download."""
-
-    architecture: ArchitectureSettings
-    tokenizer: TokenizerSettings = TokenizerSettings()
-    rows: RowSelection = Field(RowSelection(), description="What it is pretrained on.")
-    pretrain: PretrainSettings = PretrainSettings()
-    seed: int = Field(0, ge=0, description="Of its weights; not varied by `seeds`.")
-
-
-class BaseModelSettings(Settings):
-    """The model that every recipe starts from."""
-
-    path: str | None = Field(None, description="Hub id, or a folder in Hugging Face layout.")
-    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
-    dtype: Literal["float32"] = Field(
-        "float32", description="Precision that it is read and trained in, whatever the file's is."
-    )
-    scratch: ScratchBase | None = None
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> BaseModelSettings:
-        if (self.path is None) == (self.scratch is None):
-            raise ValueError("give `path` (a hub id or folder) or `scratch`, and not both")
-        return self
 
 
 class DataSettings(Reading):
@@ -106,8 +77,11 @@ class DataSettings(Reading):
 class StudySettings(Settings):
     """A whole study, each setting sound by itself; `cross_checks` finds contradictions."""
 
-    study: Name
-    base: BaseModelSettings
+    study: Name = Field(description="Its name, and its run folder's: runs/NAME.")
+    base: BaseModelSettings = Field(
+        description="The model that every recipe starts from; a bare hub id or folder is its"
+        " `path`."
+    )
     data: DataSettings
     prompts: PromptSettings = PromptSettings()
     axes: dict[AxisName, AxisSettings] = Field(
@@ -119,13 +93,19 @@ class StudySettings(Settings):
         CalibrationSettings(),
         description="Held-out pairs on which thresholds are chosen; null: none.",
     )
-    methods: dict[Name, MethodSettings] = Field({}, description="Label -> method and its settings.")
+    methods: dict[Name, MethodSettings] = Field(
+        {},
+        description="Label -> method and its settings. A method's or a loss' name is a label that"
+        " means it; other labels give `method`.",
+    )
     recipes: dict[Name, Recipe] = Field(
         {"base": (), "sft": ("sft",), "dpo": ("dpo",), "sft_dpo": ("sft", "dpo")},
         description="Compared model -> the labels of its methods, in order; or {from: MODEL}: a"
         " folder or hub id that is compared as it is.",
     )
-    seeds: Many[Annotated[int, Field(ge=0)]] = (0,)
+    seeds: Many[Annotated[int, Field(ge=0)]] = Field(
+        (0,), description="Every recipe is trained, and answers, once for each."
+    )
     template: str = Field(
         "auto",
         description="How turns become text. auto: each model's own chat template, Human:"
@@ -133,7 +113,10 @@ class StudySettings(Settings):
         " with a Jinja template.",
     )
     generation: GenerationSettings = GenerationSettings()
-    judges: Many[JudgeEntry]
+    judges: Many[JudgeEntry] = Field(
+        description="Who scores responses; the first fills the tables. A bare name of `alignstudy"
+        " list judges`, hub id or folder is a whole judge."
+    )
     panel: PanelSettings | None = Field(
         None, description="Judges whose scores are combined; the panel's then lead the report."
     )
@@ -150,7 +133,9 @@ class StudySettings(Settings):
     diagnostics: DiagnosticSettings | None = Field(
         DiagnosticSettings(), description="Divergence from the base; null: not measured."
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models run. auto: an NVIDIA or AMD GPU if there is one."
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of all numeric work; null: PyTorch's default."
     )
@@ -186,6 +171,13 @@ class StudySettings(Settings):
     @classmethod
     def _bare_base(cls, given: object) -> object:
         return {"path": given} if isinstance(given, str) else given
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _no_mps(cls, given: object) -> object:
+        if given == "mps":
+            raise ValueError(f"{NO_MPS}; use auto, cpu or cuda")
+        return given
 
     @field_validator("thresholds", mode="before")
     @classmethod

@@ -5,10 +5,12 @@ Duplicate keys, aliases, tags and files over 1 MB are refused; `2e-5` is a numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from io import StringIO
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,13 @@ from alignstudy.errors import InputError, SettingsError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 
+DICT = "the dict"
+"""What messages call a study that came from Python."""
+
 Path_ = tuple[str | int, ...]
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Settings to change, by dotted key: `["seeds=[1]"]`, values in YAML, or `{"seeds": [1]}`."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class YamlFile:
     """A study file's content, and the line of every key.
 
     Attributes:
-        origin: What messages call it: the path, or `preset demo`.
+        origin: What messages call it: the path, `preset demo`, or `the dict`.
         data: Plain dicts, lists and scalars.
         lines: Line (from 1) by the path of keys; `--set` values have none.
     """
@@ -40,6 +48,13 @@ class YamlFile:
     data: dict[str, Any]
     lines: dict[Path_, int] = field(default_factory=dict)
     overrides: frozenset[Path_] = frozenset()
+
+    @property
+    def remedy(self) -> str:
+        """What to do about faults."""
+        if self.origin == DICT:
+            return "fix the dict or the overrides, then `Study.check()`"
+        return "fix the study file or --set, then `alignstudy check`"
 
     def where(self, path: Path_) -> str:
         """Return where a key stands: `study.yaml:12`, or `--set data.source`."""
@@ -137,24 +152,66 @@ def _refuse_tricks(text: str, origin: str) -> None:
 
 
 def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any:  # noqa: ANN401
-    """Turn ruamel's containers into plain ones; note each key's line."""
-    if isinstance(value, CommentedMap):
-        plain: dict[str, Any] = {}
-        for name, item in value.items():
-            if not isinstance(name, str):
-                raise SettingsError(f"{origin}: key {name!r} is not a word", hint="quote it")
-            lines[(*path, name)] = value.lc.key(name)[0] + 1
-            plain[name] = _plain(item, (*path, name), lines, origin)
-        return plain
-    if isinstance(value, CommentedSeq):
-        lines |= {(*path, at): value.lc.item(at)[0] + 1 for at in range(len(value))}
+    """Turn ruamel's containers, and Python's, into plain ones; note each key's line in a file."""
+    if len(path) > MAX_DEPTH:
+        raise SettingsError(f"{origin}: nested deeper than {MAX_DEPTH} levels")
+    if not isinstance(value, Mapping | list | tuple):
+        return _plain_scalar(value, path, origin)
+    lines |= _lines_in(value, path)
+    if not isinstance(value, Mapping):
         return [_plain(item, (*path, at), lines, origin) for at, item in enumerate(value)]
+    for name in value:
+        if not isinstance(name, str):
+            raise SettingsError(f"{origin}: key {name!r} is not a word", hint="quote it")
+    return {name: _plain(item, (*path, name), lines, origin) for name, item in value.items()}
+
+
+def _plain_scalar(value: Any, path: Path_, origin: str) -> Any:  # noqa: ANN401 - a YAML value
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
+    if isinstance(value, PathLike):
+        return fspath(value)
     if value is None:
         return None
-    raise SettingsError(f"{origin}: {dotted(path)} holds a {type(value).__name__}: quote it")
+    raise SettingsError(
+        f"{origin}: {dotted(path)} holds a {type(value).__name__}",
+        hint="write text (in quotes), a number, true or false, a list or a section",
+        kept="nothing was run",
+    )
+
+
+def _lines_in(value: Any, path: Path_) -> dict[Path_, int]:  # noqa: ANN401 - a YAML value
+    """Return the line of each item, where a file has it."""
+    if isinstance(value, CommentedMap):
+        return {(*path, name): value.lc.key(name)[0] + 1 for name in value}
+    if isinstance(value, CommentedSeq):
+        return {(*path, at): value.lc.item(at)[0] + 1 for at in range(len(value))}
+    return {}
+
+
+def from_mapping(study: Mapping[str, Any]) -> YamlFile:
+    """Take a study that Python holds for what a file would hold.
+
+    Raises:
+        SettingsError: If it is no dict, or holds what no study file can.
+    """
+    if not isinstance(study, Mapping):
+        kind = type(study).__name__
+        raise SettingsError(f"a study is a dict of settings, not a {kind}", hint="see `Study.load`")
+    return YamlFile(DICT, _plain(study, (), {}, DICT))
+
+
+def override_texts(overrides: Overrides) -> tuple[str, ...]:
+    """Write overrides as `--set` has them; JSON is YAML.
+
+    Raises:
+        SettingsError: If a value is none that a study file can hold.
+    """
+    if not isinstance(overrides, Mapping):
+        return (overrides,) if isinstance(overrides, str) else tuple(overrides)
+    plain = _plain(overrides, (), {}, "overrides")
+    return tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
 
 
 def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.formatting import quantity
 from alignstudy.methods import TrainJob
 from alignstudy.methods.loop.preview import preview
-from alignstudy.progress import Progress
 from alignstudy.records import Audit
 from alignstudy.study.cost.estimate import StudyEstimate
 from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.settings.faults import refuse
-from alignstudy.study.settings.locate import Located, locate
+from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
+from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.data import RowSource, read_audits
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
 from alignstudy.study.tools.model_check import model_faults
-
-if TYPE_CHECKING:
-    from alignstudy.study.api import Study
 
 Line = tuple[str, str, str]
 
@@ -43,6 +43,16 @@ class CheckReport:
     lines: list[Line] = field(default_factory=list)
     preview: str = ""
 
+    def add_plan(self, lines: Sequence[PlanLine], folder: Path) -> None:
+        """Say what a run would do, and where."""
+        new = [line.stage.name for line in lines if line.state == "new"]
+        trained = ", ".join(name for name in new if name.startswith(("train/", "judge/", "base")))
+        self.lines += [
+            ("to train", "new" if trained else "ok", trained or "nothing"),
+            ("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"),
+            ("to write", "ok", str(folder)),
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return the same for scripts."""
         names = ("what", "state", "detail")
@@ -52,18 +62,33 @@ class CheckReport:
         }
 
 
-def check_study(study: Study, progress: Progress) -> CheckReport:
-    """Check a study as far as the machine allows: what is not here is reported, not fetched.
+def refuse_what_models_cannot(
+    settings: StudySettings, located: Located, file: YamlFile, beside: Path | None
+) -> None:
+    """Look at models' and judges' files, as far as they are here.
+
+    Raises:
+        SettingsError: With every source that isn't there, and everything that a model can't do and
+            the study asks of it.
+    """
+    template = template_for(settings, beside)
+    refuse([*located.faults, *model_faults(settings, located, template)], file)
+
+
+def check_sources(located: Located, graph: Graph, runner: Runner, *, template: str) -> CheckReport:
+    """Read sources as far as they are here: what isn't is reported, not fetched.
+
+    Args:
+        located: What is here.
+        graph: The study's stages.
+        runner: What makes those that need no training.
+        template: How the base is asked, in words; "" where it isn't here.
 
     Raises:
         SettingsError: If a source isn't there, or a model can't do what is asked of it.
         DataError: If the data can't be used.
         GuardError: If a guard that needs no training refuses.
     """
-    located = locate(study.settings, fetch=False, offline=study.offline)
-    template = template_for(study.settings, study.beside)
-    refuse([*located.faults, *model_faults(study.settings, located, template)], study.file)
-    graph = study.graph(located)
     report = CheckReport()
     for role, source in located.found.items():
         if role in located.missing:
@@ -72,23 +97,15 @@ def check_study(study: Study, progress: Progress) -> CheckReport:
             report.lines.append((role, "to fetch", detail))
         else:
             report.lines.append((role, "ok", f"{source.path} ({source.digest[:19]})"))
-    if said := study.template_in_words(located):
-        report.lines.append(("template", "ok", said))
-    runner = Runner(store=study.store, device="cpu", progress=progress)
+    if template:
+        report.lines.append(("template", "ok", template))
     if "data" in located.missing:
         report.lines.append(("data", "not checked", "it is fetched by `run`"))
-    else:
-        for stage in (graph.prompts, *graph.parts):
-            for audit in read_audits(runner.make(stage).folder):
-                report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
-        report.preview = _preview(graph, located, runner, report)
-    lines, _ = study.plan()
-    refuse_too_small_a_disk(study.estimate(lines))
-    new = [line.stage.name for line in lines if line.state == "new"]
-    trained = [name for name in new if name.startswith(("train/", "judge/", "base"))]
-    report.lines.append(("to train", "new" if trained else "ok", ", ".join(trained) or "nothing"))
-    report.lines.append(("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"))
-    report.lines.append(("to write", "ok", str(study.folder)))
+        return report
+    for stage in (graph.prompts, *graph.parts):
+        for audit in read_audits(runner.make(stage).folder):
+            report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
+    report.preview = _preview(graph, located, runner, report)
     return report
 
 

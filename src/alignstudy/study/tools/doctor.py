@@ -7,7 +7,8 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 
 from alignstudy.errors import AlignstudyError
-from alignstudy.study.api import accelerator
+from alignstudy.runtime.device import NO_MPS
+from alignstudy.study.devices import accelerator
 from alignstudy.study.provenance import LIBRARIES, machine
 from alignstudy.study.run.store import home
 
@@ -31,6 +32,8 @@ def examine() -> list[Line]:
         found.append(("device", "ok", accelerator() or "cpu"))
     except (AlignstudyError, ImportError) as error:
         found.append(("device", "missing", str(error).splitlines()[0]))
+    if _has_apple_gpu():
+        found.append(("Apple GPU", "note", f"there; {NO_MPS}; studies run on the CPU"))
     root = home()
     existing = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
@@ -42,3 +45,11 @@ def examine() -> list[Line]:
     offline = os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "TRUE"}
     state = "HF_HUB_OFFLINE is set: hub ids must be in the local cache" if offline else "as needed"
     return [*found, ("hub", "note" if offline else "ok", state)]
+
+
+def _has_apple_gpu() -> bool:
+    try:
+        import torch
+    except ImportError:  # its own line says so
+        return False
+    return torch.backends.mps.is_available()
