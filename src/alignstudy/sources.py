@@ -38,6 +38,10 @@ MODEL_PATTERNS = (
 """The only files that are fetched of a model: no code, no other frameworks' weights."""
 
 
+ROW_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt"})
+"""Endings by which the name of data is a file's, whether or not it is there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A place that a study names.
@@ -56,7 +60,9 @@ class Source:
     def is_local(self) -> bool:
         """Whether it is meant as a path: it exists, or looks like nothing that a hub id can be."""
         path = Path(self.name).expanduser()
-        return path.exists() or self.name.startswith((".", "/", "~")) or self.name.count("/") != 1
+        is_file = self.kind == "dataset" and path.suffix in ROW_SUFFIXES
+        looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") != 1
+        return is_file or looks_local or path.exists()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,13 +197,30 @@ def explain(
 
 @app.command()
 def init(
-    preset: Annotated[str, typer.Option(help="The preset to start from.")] = "demo",
-    path: Annotated[Path, typer.Option("--path", help="The file to write.")] = Path("study.yaml"),
+    data: Annotated[
+        str | None, typer.Option(help="Your own data: a file, a folder, or a hub id.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="With --data: the model to start from, folder or hub id.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="With --data: who scores: preset, folder, hub id, rules.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Without --data: the preset to start from (demo).")
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", help="The file to write; left out: named after the data."),
+    ] = None,
 ) -> None:
-    """Write a study file to edit."""
+    """Write a study file: for your own data, or a preset to edit."""
     from alignstudy.cli import verbs
 
-    verbs.write_study(preset, path)
+    if data is not None:
+        verbs.write_own_study(data, base, judge, preset, path)
+    else:
+        verbs.write_preset(preset or "demo", path or Path("study.yaml"), base or judge)
 
 
 @app.command()

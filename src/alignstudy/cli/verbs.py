@@ -145,6 +145,8 @@ def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN40
     console.say_table(["what", "state", "detail"], found.lines)
     if found.preview:
         console.say(console.safe(found.preview))
+    for text in found.warnings:
+        console.say(f"[bold]warning:[/] {console.safe(text)}")
 
 
 def show_list(kind: str, *, as_json: bool) -> None:
@@ -198,11 +200,32 @@ def show_settings(key: str | None, *, as_json: bool) -> None:
             console.say(f"  {name}: {console.safe(getattr(each, name))}")
 
 
-def write_study(preset: str, path: Path) -> None:
+def write_preset(preset: str, path: Path, without_data: str | None) -> None:
     """Write a preset as a file to edit; an existing file is never overwritten."""
     from alignstudy.study.settings.load import preset_text
 
-    _write_new(path, preset_text(preset))
+    if without_data is not None:
+        raise InputError(
+            "--base and --judge go with --data", hint="name your data, or edit the preset's file"
+        )
+    _write_study(path, preset_text(preset))
+
+
+def write_own_study(
+    data: str, base: str | None, judge: str | None, preset: str | None, path: Path | None
+) -> None:
+    """Write a study file for data of one's own; an existing file is never overwritten."""
+    from alignstudy.study.tools.init import own_study
+
+    if preset is not None:
+        raise InputError("--preset and --data are two ways to begin", hint="give one of them")
+    given = {key: value for key, value in (("base", base), ("judge", judge)) if value is not None}
+    text = own_study(data, **given)
+    _write_study(path or Path(f"{Path(data).name.split('.')[0] or 'study'}.yaml"), text)
+
+
+def _write_study(path: Path, text: str) -> None:
+    _write_new(path, text)
     console.say(f"wrote {console.safe(path)}; next: alignstudy check {console.safe(path)}")
 
 

@@ -86,3 +86,19 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         "words": spreads,
         "chosen_longer": sum(longer) / len(longer) if longer else None,
     }
+
+
+LOUD = 0.05
+"""Share of rows that can't be used above which a study says so first."""
+
+
+def loss_in_words(audit: Audit) -> str:
+    """Return that many rows of a part can't be used, and mostly why; "" if they aren't many."""
+    lost = len(audit.quarantined)
+    if lost <= LOUD * audit.read:
+        return ""
+    reason, number = Counter(row.fault for row in audit.quarantined).most_common(1)[0]
+    return (
+        f"{lost} of {audit.read} rows of {audit.part} can't be used"
+        f" ({100 * lost / audit.read:.0f} %): {number} because {reason}"
+    )

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alignstudy.data.files.described import card_files, saved_files
-from alignstudy.data.files.kinds import rows_of
 from alignstudy.errors import DataError
 
 SUFFIXES = (
@@ -28,12 +27,6 @@ SUFFIXES = (
     ".arrow",
 )
 MADE_SPLITS = ("train", "test")
-TEST_SHARE = 0.1
-"""Share of the dialogues that is tested on, where a source has one split."""
-MOST_TESTED, ENOUGH = 0.2, 25
-"""Of few rows a larger share, so that there are as many to test on, up to a fifth."""
-SMALL = 2 * 2**20
-"""Bytes below which rows are counted before they are parted."""
 
 _SHARD = re.compile(r"(-\d{5}-of-\d{5}(-[0-9a-f]{16})?|^\d{4,5}|^data|^part-\d+)$")
 _NO_ROWS = re.compile(r"^(dataset_infos?|dataset_dict|state|config|metadata|package)\.json$")
@@ -47,14 +40,12 @@ class SplitFile:
     Attributes:
         name: Path inside the source.
         split: None for a source of one split, whose rows are parted by hash.
-        test_share: The share that is tested on, where they are.
     """
 
     path: Path
     name: str
     subset: str
     split: str | None
-    test_share: float = TEST_SHARE
 
 
 def choose_files(
@@ -80,8 +71,7 @@ def choose_files(
     if made and split not in MADE_SPLITS:
         raise DataError(
             f"{source.name}: no split '{split}'",
-            why="the source has one split; its dialogues are parted into train"
-            f" ({100 * (1 - files[0].test_share):.0f} of 100) and test",
+            why="the source has one split; its dialogues are parted into train and test",
             hint="take split train or test, or part train further by `share`",
         )
     of_split = [file for file in files if made or file.split == split]
@@ -118,8 +108,7 @@ def find_files(source: Path, *, parted: bool = False) -> list[SplitFile]:
     splits = {str(file.split) for file in found}
     if not parted or len(splits) > 1 or _HELD_OUT.search(" ".join(splits)):
         return found
-    share = made_share(found)
-    return [replace(file, split=None, test_share=share) for file in found]
+    return [replace(file, split=None) for file in found]
 
 
 def default_splits(files: Sequence[SplitFile]) -> tuple[str, str]:
@@ -136,14 +125,6 @@ def default_splits(files: Sequence[SplitFile]) -> tuple[str, str]:
         return order[0] if order else default
 
     return best(trained, "train"), best(tested, "test")
-
-
-def made_share(files: Sequence[SplitFile]) -> float:
-    """Return the share of dialogues to test on, of a source without a split for it."""
-    if sum(file.path.stat().st_size for file in files) > SMALL:
-        return TEST_SHARE
-    number = sum(1 for file in files for _ in rows_of(file.path, name=file.name))
-    return max(TEST_SHARE, min(MOST_TESTED, ENOUGH / max(number, 1)))
 
 
 def _in_folder(source: Path) -> list[SplitFile]:

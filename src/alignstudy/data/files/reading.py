@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,18 @@ from pydantic import Field, field_validator
 
 from alignstudy.data import FORMATS
 from alignstudy.data.files.kinds import rows_of
-from alignstudy.data.files.layout import SplitFile, choose_files
+from alignstudy.data.files.layout import SplitFile, choose_files, find_files
 from alignstudy.data.formats.answers import PairRule, pairs_of
 from alignstudy.data.formats.parsing import parse_row
 from alignstudy.data.formats.row import Answers, Parsed, RawRow, UnusableRow, opening
-from alignstudy.data.select.selection import RowSelection, made_split
+from alignstudy.data.select.selection import (
+    SHARE_SALT,
+    SPLIT_SALT,
+    TEST_SHARE,
+    RowSelection,
+    held_out_share,
+    made_split,
+)
 from alignstudy.records import Document, Pair, Quarantined
 from alignstudy.settings import Settings
 
@@ -66,6 +73,8 @@ class Reading(Settings):
 
 
 PLAIN = Reading()
+SMALL = 2 * 2**20
+"""Bytes below which rows are read once more before they are parted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,32 +152,30 @@ def read(
     Raises:
         DataError: If the source, a subset or the split isn't there, or a file can't be read.
     """
-    for file in _files(source, selection, how):
+    files = choose_files(
+        source, subsets=selection.subsets, split=selection.split, parted=bool(how.parted)
+    )
+    share = held_out_share(_openings(files, how), salt=SPLIT_SALT) if _is_small(files) else None
+    for file in files:
         for line, content in rows_of(file.path, name=file.name):
             if isinstance(content, str):
                 if (file.split or "train") == selection.split:
                     yield Quarantined(file=file.name, line=line, reason=content)
                 continue
-            row = RawRow(
-                file=file.name,
-                line=line,
-                subset=file.subset,
-                split=file.split or "",
-                fields=how.named(content),
-            )
+            row = _raw(file, line, content, how)
             if file.split is None:
-                row = _parted(row, file, how)
+                row = _parted(row, TEST_SHARE if share is None else share, how)
             if row.split == selection.split:
                 yield row
 
 
-def _files(source: Path, selection: RowSelection, how: Reading) -> list[SplitFile]:
-    return choose_files(
-        source, subsets=selection.subsets, split=selection.split, parted=bool(how.parted)
-    )
+def _raw(file: SplitFile, line: int, fields: Mapping[str, Any], how: Reading) -> RawRow:
+    split = file.split or ""
+    named = how.named(fields)
+    return RawRow(file=file.name, line=line, subset=file.subset, split=split, fields=named)
 
 
-def _parted(row: RawRow, file: SplitFile, how: Reading) -> RawRow:
+def _parted(row: RawRow, test_share: float, how: Reading) -> RawRow:
     """Put a row into the split that its dialogue's hash falls into."""
     parsed: Parsed | None = None
     try:
@@ -176,4 +183,42 @@ def _parted(row: RawRow, file: SplitFile, how: Reading) -> RawRow:
         key = opening(parsed.record)
     except UnusableRow:  # it will be quarantined in the split that it falls into
         key = json.dumps(dict(row.fields), sort_keys=True, default=str)
-    return replace(row, split=made_split(key, file.test_share), parsed=parsed)
+    return replace(row, split=made_split(key, test_share), parsed=parsed)
+
+
+def _is_small(files: Sequence[SplitFile]) -> bool:
+    """Whether files that are to be parted are read once more for it, so that shares are exact."""
+    size = sum(file.path.stat().st_size for file in files)
+    return size < SMALL and any(file.split is None for file in files)
+
+
+def _openings(files: Sequence[SplitFile], how: Reading) -> Iterator[str]:
+    for file in files:
+        for line, content in rows_of(file.path, name=file.name):
+            try:
+                if not isinstance(content, str):
+                    row = _raw(file, line, content, how)
+                    yield opening(parse_row(row, fmt=how.format).record)
+            except UnusableRow:
+                continue
+
+
+def calibration_share(source: Path, split: str, *, how: Reading) -> float:
+    """Return the share of a split's dialogues that is enough to calibrate a threshold on.
+
+    Raises:
+        DataError: If the source can't be read.
+    """
+    files = find_files(source, parted=bool(how.parted))
+    if sum(file.path.stat().st_size for file in files) >= SMALL:
+        return TEST_SHARE
+    rows = read(source, RowSelection(split=split), how=how)
+    openings = []
+    for row in rows:
+        try:
+            if isinstance(row, RawRow):
+                parsed = row.parsed or parse_row(row, fmt=how.format)
+                openings.append(opening(parsed.record))
+        except UnusableRow:
+            continue
+    return held_out_share(openings, salt=SHARE_SALT)

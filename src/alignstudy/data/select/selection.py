@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Iterable
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field, Strict, model_validator
@@ -43,12 +44,29 @@ class RowSelection(Settings):
     def holds(self, opening: str) -> bool:
         """Return whether a dialogue with this first human turn lies in the share."""
         low, high = self.share
-        return low <= fraction(opening, salt="share") < high
+        return low <= fraction(opening, salt=SHARE_SALT) < high
+
+
+TEST_SHARE = 0.1
+"""Share of the dialogues that is tested on, where a source has one split."""
+MOST_HELD_OUT, ENOUGH = 0.2, 25
+"""Of few dialogues a larger share, so that there are so many to test on, up to a fifth."""
+SPLIT_SALT, SHARE_SALT = "split", "share"
+
+
+def held_out_share(openings: Iterable[str], *, salt: str) -> float:
+    """Return the share of a few dialogues that is to be held out, cut exactly between two."""
+    places = sorted({fraction(opening, salt=salt) for opening in openings})
+    wanted = max(TEST_SHARE, min(MOST_HELD_OUT, ENOUGH / max(len(places), 1)))
+    number = round(wanted * len(places))
+    if not 0 < number < len(places):
+        return wanted
+    return (places[number - 1] + places[number]) / 2
 
 
 def made_split(opening: str, test_share: float) -> str:
     """Return the split that a dialogue of a source of one split falls into."""
-    return "test" if fraction(opening, salt="split") < test_share else "train"
+    return "test" if fraction(opening, salt=SPLIT_SALT) < test_share else "train"
 
 
 def fraction(text: str, *, salt: str) -> float:

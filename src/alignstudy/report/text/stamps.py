@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alignstudy.analysis.findings import Findings
+from alignstudy.data.audit.audit import loss_in_words
 from alignstudy.formatting import NO_BREAK, interval, listing, percent, short
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import JudgeQuality
@@ -15,9 +16,11 @@ def stamped_axes(findings: Findings, judge: str) -> tuple[Axis, ...]:
 
 
 def run_stamp(inputs: ReportInputs) -> str:
-    """Return that a run isn't whole; "" if it is."""
+    """Return that a run isn't whole, or its data mostly isn't read; "" if both are."""
     partial = inputs.partial.strip().rstrip(".")
-    return f"Partial: {partial}. Figures are of what is there." if partial else ""
+    said = [f"Partial: {partial}. Figures are of what is there."] if partial else []
+    lost = filter(None, map(loss_in_words, inputs.audits))
+    return " ".join([*said, *(f"Data lost: {each}." for each in lost)])
 
 
 def judge_stamps(findings: Findings) -> tuple[str, ...]:

@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alignstudy.data.files.layout import SplitFile, default_splits, find_files, made_share
+from pydantic import ValidationError
+
+from alignstudy.data.files.layout import SplitFile, default_splits, find_files
+from alignstudy.data.files.reading import Reading, calibration_share
 from alignstudy.data.select.held_out import SUBSETS
+from alignstudy.data.select.selection import TEST_SHARE
 from alignstudy.errors import AlignstudyError
 from alignstudy.metrics.axes import HELPFUL, PUBLISHED, axis_named
 
@@ -45,10 +49,7 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(prompts, Mapping) and "axes" not in given:
         filled["prompts"] = _prompts(prompts, test)
     axes = _drawn(filled)
-    taken = [file for file in files if file.split in (None, train)]
-    share = made_share(taken) if taken else 0.0
-    rest = 1 - share if files and files[0].split is None else 1.0
-    held_out = {"subsets": axes, "split": train, "share": [0.0, round(share / rest, 4) or 1.0]}
+    held_out = {"subsets": axes, "split": train, "share": [0.0, _share(data, train)]}
     calibrated = given.get("thresholds", "calibrated") in ("calibrated", {"calibrated": True})
     if (calibrated or "axes" in given) and given.get("calibration", {}) is not None:
         filled["calibration"] = _merged(held_out, given.get("calibration", {}))
@@ -66,6 +67,17 @@ def _files(source: str) -> list[SplitFile]:
         return find_files(path, parted=True) if path.exists() else []
     except AlignstudyError:
         return []
+
+
+def _share(data: Mapping[str, Any], split: str) -> float:
+    """Return the share of the dialogues to train on that thresholds are calibrated on."""
+    path = Path(data["source"]).expanduser()
+    given = {key: value for key, value in data.items() if key in Reading.model_fields}
+    try:
+        how = Reading.model_validate({**given, "parted": True})
+        return round(calibration_share(path, split, how=how), 6) if path.exists() else TEST_SHARE
+    except (AlignstudyError, ValidationError):  # a fault is said where it is read
+        return TEST_SHARE
 
 
 def _with(settings: Mapping[str, Any], key: str, defaults: Mapping[str, Any]) -> dict[str, Any]:

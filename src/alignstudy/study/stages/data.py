@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from alignstudy.data.audit.audit import length_facts
+from alignstudy.data.audit.audit import length_facts, loss_in_words
 from alignstudy.data.contamination.exclusion import (
     SHARES_CALIBRATION,
     SHARES_VALIDATION,
@@ -180,6 +180,8 @@ class CollectRows(RowSource):
             exclude=None if self.keep_overlap else held_out,
         )
         audit = collected.audit
+        if lost := loss_in_words(audit):
+            job.progress.note(f"warning: {lost}")
         if self.keep_overlap:
             shared = Counter(held_out.reason_against(row) for row in collected.rows)
             kept = {f"kept although it {why}": n for why, n in shared.items() if why}

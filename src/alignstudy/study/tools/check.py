@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alignstudy.data.audit.audit import loss_in_words
 from alignstudy.errors import EnvironmentFault
 from alignstudy.formatting import quantity
 from alignstudy.methods import TrainJob
@@ -37,10 +39,12 @@ class CheckReport:
 
     Attributes:
         lines: (what, state, detail); state is "ok", "to fetch", "not checked" or "new".
+        warnings: What is allowed, and should be looked at.
         preview: Training examples with the loss mask, as Markdown; "" if none could be made.
     """
 
     lines: list[Line] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     preview: str = ""
 
     def add_plan(self, lines: Sequence[PlanLine], folder: Path) -> None:
@@ -58,6 +62,7 @@ class CheckReport:
         names = ("what", "state", "detail")
         return {
             "lines": [dict(zip(names, line, strict=True)) for line in self.lines],
+            "warnings": self.warnings,
             "preview": self.preview,
         }
 
@@ -102,9 +107,15 @@ def check_sources(located: Located, graph: Graph, runner: Runner, *, template: s
     if "data" in located.missing:
         report.lines.append(("data", "not checked", "it is fetched by `run`"))
         return report
-    for stage in (graph.prompts, *graph.parts):
-        for audit in read_audits(runner.make(stage).folder):
-            report.lines.append((f"data/{audit.part}", "ok", _in_words(audit)))
+    audits = [
+        audit
+        for stage in (graph.prompts, *graph.parts)
+        for audit in read_audits(runner.make(stage).folder)
+    ]
+    report.lines += [(f"data/{audit.part}", "ok", _in_words(audit)) for audit in audits]
+    if said := _shares(audits, graph):
+        report.lines.append(("rows", "ok", said))
+    report.warnings += filter(None, map(loss_in_words, audits))
     report.preview = _preview(graph, located, runner, report)
     return report
 
@@ -122,6 +133,32 @@ def refuse_too_small_a_disk(found: StudyEstimate) -> None:
             f" {quantity(found.free_disk, 'B')} are free",
             hint="free some space, set ALIGNSTUDY_HOME to a larger disk, or train adapters (lora)",
         )
+
+
+def _shares(audits: Sequence[Audit], graph: Graph) -> str:
+    """Say what the rows are for; "" where nothing is trained on them."""
+    read, used = Counter[tuple[tuple[str, ...], str]](), Counter[str]()
+    prompts = graph.prompts
+    sets = {f"prompts/{axis.prompts}": each for axis, each in prompts.settings.sets.items()}
+    trained = next((part.selection for part in graph.parts if part.part == "train"), None)
+    if trained is None:
+        return ""
+    for audit in audits:
+        asked = sets.get(audit.part)
+        used[audit.part.split("/")[0]] += audit.used
+        if audit.part == "train":
+            read[trained.subsets, trained.split] = audit.read
+        elif asked is not None and asked.file is None:
+            read[asked.subsets, asked.split] = audit.read
+    thresholds = "the threshold" if len(prompts.calibrated) == 1 else "thresholds"
+    purposes = {
+        "train": "to train on",
+        "calibration": f"to calibrate {thresholds}",
+        "validation": "to measure judges on",
+        "prompts": "to evaluate on",
+    }
+    parts = [f"{used[part]:,} {words}" for part, words in purposes.items() if used[part]]
+    return f"{read.total():,} rows: {', '.join(parts)}"
 
 
 def _in_words(audit: Audit) -> str:

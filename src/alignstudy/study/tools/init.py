@@ -1,0 +1,193 @@
+"""A study file for data of one's own, short, and sound as it is written."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from alignstudy.data.files.layout import default_splits, find_files
+from alignstudy.data.files.reading import PLAIN, Reading, read
+from alignstudy.data.formats.parsing import parse_row, recognised
+from alignstudy.data.formats.row import RawRow, UnusableRow
+from alignstudy.data.select.selection import RowSelection
+from alignstudy.errors import AlignstudyError, DataError
+from alignstudy.judges import JUDGES
+from alignstudy.records import Document, Pair, Quarantined
+from alignstudy.sources import Source, resolve
+from alignstudy.study.settings.load import settings_of
+from alignstudy.study.settings.yaml_file import parse_yaml
+
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+JUDGE = "oa-deberta-v2"
+LOOKED_AT = 2_000
+"""Rows by which a file's format is known."""
+MEANT = {
+    "prompt": ("question", "query", "instruction", "input", "user", "context", "ask", "title"),
+    "chosen": ("preferred", "better", "win", "winner", "accepted", "positive", "good", "best"),
+    "rejected": ("dispreferred", "worse", "lose", "loser", "refused", "negative", "bad", "worst"),
+}
+"""Other names of columns, in small letters; a column that holds one of the words is meant."""
+CUTS = {JUDGE: -2.0, "rules": 0.5, "length": 20.0}
+"""Where scores begin to count if no pairs are there to choose it by, by judge; 0 for others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a source holds, by its first rows.
+
+    Attributes:
+        format: The format of most of them.
+        rows: What they come to: "pairs", "demonstrations" or "texts".
+        columns: What had to be named.
+    """
+
+    format: str
+    rows: str
+    columns: Mapping[str, str]
+
+
+def own_study(data: str, *, base: str = BASE, judge: str = JUDGE) -> str:
+    """Write a study file for a source of one's own.
+
+    Args:
+        data: A file or folder of this machine, or a hub id.
+        base: The model to start from: a folder, or a hub id.
+        judge: A name of `alignstudy list judges`, a folder, or a hub id.
+
+    Raises:
+        DataError: If the source can't be read, or holds nothing to train on.
+        InputError: If it isn't there.
+        SettingsError: If base or judge are nothing that a study can name.
+    """
+    source = Source(name=data, kind="dataset")
+    found = Found(format="", rows="pairs", columns={})
+    if source.is_local:
+        found = look_at(resolve(source, offline=True).path)
+    text = "\n".join(_lines(data, base, judge, found)) + "\n"
+    settings_of(parse_yaml(text, "the study file for your data"))
+    return text
+
+
+def look_at(source: Path) -> Found:
+    """Tell a source's format by its first rows, and name columns that go by other names.
+
+    Raises:
+        DataError: If the source can't be read, or no format fits.
+    """
+    train, _ = default_splits(find_files(source, parted=True))
+    rows = list(_first_rows(source, train, PLAIN))
+    kinds, formats, reasons = _tried(rows, PLAIN)
+    columns: dict[str, str] = {}
+    if 2 * sum(kinds.values()) < len(rows):
+        columns = _meant_columns(rows[0].fields)
+        renamed = list(_first_rows(source, train, Reading(columns=columns)))
+        kinds, formats, reasons = _tried(renamed, PLAIN) if columns else (kinds, formats, reasons)
+    if not kinds:
+        names = ", ".join(sorted(rows[0].fields)[:8]) if rows else "none"
+        raise DataError(
+            f"{source}: nothing to train on was found in its first {len(rows)} rows",
+            why=f"columns: {names}; {reasons.most_common(1)[0][0] if reasons else 'no rows'}",
+            hint="`alignstudy list formats` shows what is read; name your columns in a study file:"
+            " data: {source: ..., columns: {prompt: ..., chosen: ..., rejected: ...}}",
+        )
+    (kind, _), (name, _) = kinds.most_common(1)[0], formats.most_common(1)[0]
+    if kind == "texts":
+        raise DataError(
+            f"{source} holds plain texts",
+            why="there is no answer in them to prefer, or to imitate",
+            hint="give rows of prompt, chosen and rejected; texts only pretrain a base from"
+            " scratch (see `alignstudy init --preset demo`)",
+        )
+    return Found(format=name, rows=kind, columns=columns)
+
+
+def _first_rows(source: Path, split: str, how: Reading) -> Iterator[RawRow]:
+    selection = RowSelection(split=split)
+    rows = read(source, selection, how=how.model_copy(update={"parted": True}))
+    return (row for row in islice(rows, LOOKED_AT) if not isinstance(row, Quarantined))
+
+
+def _tried(rows: list[RawRow], how: Reading) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Return what rows come to, their formats, and why others can't be used."""
+    kinds: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        try:
+            record = parse_row(row, fmt=how.format).record
+        except UnusableRow as unusable:
+            reasons[str(unusable)] += 1
+            continue
+        formats[recognised(row.fields) or ""] += 1
+        demonstration = isinstance(record, Pair) and record.rejected is None
+        texts = isinstance(record, Document)
+        kinds["texts" if texts else "demonstrations" if demonstration else "pairs"] += 1
+    return kinds, formats, reasons
+
+
+def _meant_columns(fields: Mapping[str, object]) -> dict[str, str]:
+    """Guess which columns are prompt, chosen and rejected; none unless all three are found."""
+    left = [name for name, value in fields.items() if isinstance(value, str | list)]
+    found: dict[str, str] = {}
+    for ours in ("rejected", "chosen", "prompt"):
+        words = (ours, *MEANT[ours])
+        name = next((n for n in left if set(re.split(r"[\W_]+", n.lower())) & set(words)), None)
+        if name is not None:
+            found[ours] = name
+            left.remove(name)
+    return dict(reversed(found.items())) if len(found) == 3 else {}
+
+
+def _lines(data: str, base: str, judge: str, found: Found) -> Iterator[str]:
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).name.split(".")[0]).strip("-") or "own"
+    what = f"{found.rows}, read as '{found.format}'" if found.format else "not looked at yet"
+    columns = "".join(f", {ours}: {_quoted(name)}" for ours, name in found.columns.items())
+    columns = f", columns: {{{columns[2:]}}}" if columns else ""
+    yield f"# {data}: {what}. Every setting: alignstudy explain"
+    yield f"study: {stem[:40]}"
+    yield f"base: {_quoted(base)}"
+    yield f"data: {{source: {_quoted(data)}{columns}}}"
+    length, new = _lengths(base)
+    yield "methods:"
+    yield f"  sft: {{num_train_epochs: 1, learning_rate: 2e-5, loss_on: response{length}}}"
+    if found.rows == "pairs":
+        yield f"  dpo: {{num_train_epochs: 1, learning_rate: 1e-6, beta: 0.1{length}}}"
+        yield "recipes: {base: [], sft: [sft], dpo: [dpo], sft_dpo: [sft, dpo]}"
+    else:
+        yield "recipes: {base: [], sft: [sft]}"
+    yield "seeds: [0]"
+    yield f"generation: {{max_new_tokens: {new}}}"
+    named = f"{{use: {judge}}}" if judge in JUDGES else _quoted(judge)
+    others = "" if judge == "length" else ", {use: length}"
+    yield f"judges: [{named}{others}]"
+    if found.rows == "pairs":
+        yield "thresholds: calibrated"
+    else:
+        yield f"thresholds: {{helpful: {CUTS.get(judge, 0.0):g}}}"
+
+
+def _lengths(base: str) -> tuple[str, int]:
+    """Return `max_length`, where the default is too long for a base, and tokens of a response."""
+    from alignstudy.models.folder import read_json
+
+    folder = Path(base).expanduser()
+    most = 2048
+    try:
+        config = read_json(folder / "config.json")
+        most = next(
+            (config[n] for n in ("max_position_embeddings", "n_positions", "n_ctx")
+             if isinstance(config.get(n), int)), most,
+        )  # fmt: skip
+    except AlignstudyError:
+        pass  # on the hub, or no model: `check` will say so
+    return (f", max_length: {most}" if most < 512 else ""), min(256, most // 2)
+
+
+def _quoted(text: str) -> str:
+    """Write a text so that YAML reads it as one, also within braces."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./~@-][\w./~@ -]*", text) and not text.endswith(" ")
+    return text if plain else "'" + text.replace("'", "''") + "'"
