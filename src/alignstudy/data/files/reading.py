@@ -183,7 +183,7 @@ def _parted(row: RawRow, test_share: float, how: Reading) -> RawRow:
         key = opening(parsed.record)
     except UnusableRow:  # it will be quarantined in the split that it falls into
         key = json.dumps(dict(row.fields), sort_keys=True, default=str)
-    return replace(row, split=made_split(key, test_share), parsed=parsed)
+    return replace(row, split=made_split(key, test_share), parsed=parsed, opening=key)
 
 
 def _is_small(files: Sequence[SplitFile]) -> bool:

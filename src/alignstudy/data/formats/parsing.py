@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from alignstudy.data import FORMATS
@@ -35,6 +35,18 @@ def parse_row(row: RawRow, *, fmt: str) -> Parsed:
 
 def recognised(fields: Mapping[str, Any]) -> str | None:
     """Return the name of the format that a row's columns are those of; None: of no one."""
+    return _recognised(
+        tuple(
+            (name, None if value is None else type(value) is list) for name, value in fields.items()
+        )
+    )
+
+
+@lru_cache(1024)
+def _recognised(columns: tuple[tuple[str, bool | None], ...]) -> str | None:
+    """Look formats through once for all rows of the same columns, lists and nulls."""
+    values: dict[bool | None, object] = {None: None, True: [], False: ""}
+    fields = {name: values[kind] for name, kind in columns}
     return next((name for name in FORMATS if _format(name).recognises(fields)), None)
 
 

@@ -26,6 +26,7 @@ class RawRow:
         split: The file's split, or the one that its dialogue's hash falls into.
         fields: Its columns, by the names that formats know.
         parsed: What it became, where that had to be known to read it.
+        opening: Of its dialogue, where that was.
     """
 
     file: str
@@ -34,6 +35,7 @@ class RawRow:
     split: str
     fields: Mapping[str, Any]
     parsed: Parsed | None = None
+    opening: str | None = None
 
     @property
     def id(self) -> str:
@@ -87,7 +89,7 @@ class Format(Protocol):
     fields: tuple[str, ...]
 
     def recognises(self, fields: Mapping[str, Any]) -> bool:
-        """Whether a row is meant in this format, by its fields' names and types."""
+        """Whether a row is meant in this format: by columns' names, and which are lists or null."""
 
     def parse(self, row: RawRow) -> Parsed:
         """Make the record.

@@ -188,7 +188,8 @@ def _draw(
         reason = None if row.records else NO_PREFERENCE
         if row.records:
             first = row.records[0]
-            reason = None if selection.holds(opening(first)) else OUTSIDE_SHARE
+            key = opening(first) if row.row.opening is None else row.row.opening
+            reason = None if selection.holds(key) else OUTSIDE_SHARE
             if reason is None and exclude is not None:
                 reason = exclude.reason_against(first)
         if reason is None:
