@@ -16,6 +16,7 @@ from alignstudy.data.formats.row import RawRow, UnusableRow
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import AlignstudyError, DataError
 from alignstudy.judges import JUDGES
+from alignstudy.metrics.axes import HELPFUL
 from alignstudy.records import Document, Pair, Quarantined
 from alignstudy.sources import Source, resolve
 from alignstudy.study.settings.load import settings_of
@@ -167,7 +168,7 @@ def _lines(data: str, base: str, judge: str, found: Found) -> Iterator[str]:
     if found.rows == "pairs":
         yield "thresholds: calibrated"
     else:
-        yield f"thresholds: {{helpful: {CUTS.get(judge, 0.0):g}}}"
+        yield f"thresholds: {{{HELPFUL.prompts}: {CUTS.get(judge, 0.0):g}}}"
 
 
 def _lengths(base: str) -> tuple[str, int]:
