@@ -141,7 +141,6 @@ class TestSettings:
     def test_the_long_form_lists_axes_each_with_its_judge_and_threshold(self, write):
         _, settings = load_settings(str(write()))
         assert [axis.name for axis in settings.tested] == list(AXES.values())
-        assert settings.analysed == settings.tested
         first, second = settings.judges
         assert settings.limits_of(first) == {"harmless": -1.0, "helpful": 0.0, "honesty": None}
         assert settings.limits_of(second)["honesty"] == 30.0

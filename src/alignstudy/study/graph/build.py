@@ -240,7 +240,7 @@ class _Builder:
         return Compare(
             name="compare",
             compared=tuple(compared),
-            axes=settings.analysed,
+            axes=settings.tested,
             judges=judging.names,
             limits=judging.limits,
             inclusive=settings.thresholds.inclusive,
@@ -263,7 +263,7 @@ class _Builder:
             ),
             empty_fails=tuple(
                 axis.name
-                for axis in settings.analysed
+                for axis in settings.tested
                 if axis.empty_fails and settings.prompts.protocol == "rigorous"
             ),
             absent=tuple(self.located.absent),

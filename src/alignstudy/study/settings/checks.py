@@ -189,7 +189,7 @@ def _claim_faults(study: StudySettings) -> Iterator[Fault]:
                 yield ("claims", at), f"names '{name}', which is no recipe; known: {known}"
         if claim.subject is not None and claim.subject in claim.than:
             yield ("claims", at), f"compares '{claim.subject}' with itself"
-        for fault in claim_faults(claim, study.analysed):
+        for fault in claim_faults(claim, study.tested):
             yield ("claims", at), fault
         if study.validation is None and any(m.startswith("judge_") for m in claim.metric):
             yield ("claims", at), "is about a judge, and `validation: null` measures none"

@@ -22,7 +22,7 @@ from alignstudy.generation.diagnostics import DiagnosticSettings
 from alignstudy.generation.settings import NEW_TOKENS
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods import METHODS, named
-from alignstudy.metrics.axes import axes_of, axis_named, in_order
+from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import Axis
 from alignstudy.runtime.device import NO_MPS
 from alignstudy.settings import Many, Settings
@@ -205,11 +205,6 @@ class StudySettings(Settings):
         return in_order(
             replace(axis, rate=self.axes[key].metric or axis.rate) for key, axis in named.items()
         )
-
-    @property
-    def analysed(self) -> tuple[Axis, ...]:
-        """The axes of tables and figures: of the published two, both or none if not listed."""
-        return self.tested if self.axes else axes_of(axis.name for axis in self.tested)
 
     @property
     def asked(self) -> PromptSettings:
