@@ -208,7 +208,9 @@ class TestBadFiles:
     def test_a_single_file_has_no_subsets_and_two_splits(self, tmp_path):
         path = write(tmp_path / "mine.jsonl.gz", [line(0)])
         self.check(path, "no subset 'a'", selection=RowSelection(subsets=("a",)))
-        self.check(path, "no split 'judge'", "train and test", selection=RowSelection(split="judge"))
+        self.check(
+            path, "no split 'judge'", "train and test", selection=RowSelection(split="judge")
+        )
 
     def test_empty_data_set(self, tmp_path):
         write(tmp_path / "train.jsonl.gz", [])

@@ -86,3 +86,12 @@ def test_overrides_that_lead_nowhere_are_refused(setting):
     file = parse_yaml("a: {b: 1}\nl: [1]\n", "s.yaml")
     with pytest.raises(SettingsError, match="--set"):
         apply_overrides(file, [setting])
+
+
+@pytest.mark.parametrize("digit", ["²", "①", "x"])
+def test_only_decimal_digits_number_a_list(digit):
+    file = parse_yaml("share: [0.0, 0.1]", "s.yaml")
+    with pytest.raises(SettingsError, match=r"--set"):
+        apply_overrides(file, [f"share.0.{digit}=1"])
+    with pytest.raises(SettingsError, match=r"--set"):
+        apply_overrides(file, [f"share.{digit}=1"])

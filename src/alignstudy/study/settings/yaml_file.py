@@ -6,6 +6,7 @@ Duplicate keys, aliases, tags and files over 1 MB are refused; `2e-5` is a numbe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -211,7 +212,15 @@ def override_texts(overrides: Overrides) -> tuple[str, ...]:
     if not isinstance(overrides, Mapping):
         return (overrides,) if isinstance(overrides, str) else tuple(overrides)
     plain = _plain(overrides, (), {}, "overrides")
-    return tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
+    return tuple(f"{key}={_as_yaml(value)}" for key, value in plain.items())
+
+
+def _as_yaml(value: object) -> str:
+    """Write a value as JSON that YAML reads: no raw character that YAML forbids."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(
+        "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text
+    )
 
 
 def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
@@ -224,7 +233,7 @@ def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
     paths: set[Path_] = set()
     for setting in settings:
         name, equals, text = setting.partition("=")
-        path = tuple(int(p) if p.isdigit() else p for p in name.strip().split("."))
+        path = tuple(int(p) if p.isdecimal() else p for p in name.strip().split("."))
         if not equals or "" in path:
             raise SettingsError(f"--set {setting}: not `key=value`", hint="--set seeds=[1]")
         value = parse_yaml(f"value: {text or 'null'}", f"--set {name}").data["value"]
