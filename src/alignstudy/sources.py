@@ -81,17 +81,21 @@ class ResolvedSource:
     commit: str | None = None
 
 
-def resolve(
-    source: Source, *, offline: bool, patterns: Iterable[str] | None = None
-) -> ResolvedSource:
+def resolve(source: Source, *, offline: bool, patterns: Iterable[str] = ()) -> ResolvedSource:
     """Find a source, fetching it from the hub where it must be and may be.
 
+    Args:
+        source: What a study names.
+        offline: Whether only this machine is looked at.
+        patterns: Which files are fetched; none given: all of a data set, of a model those that
+            its weights and its tokenizer are in.
+
     Raises:
-        InputError: If a local path doesn't exist.
+        InputError: If a local path, or a reachable hub's repository or revision, doesn't exist.
         NotFetchedError: If a hub id is neither in the local hub cache nor reachable.
     """
     if not source.is_local:
-        folder = _hub_folder(source, offline=offline, patterns=list(patterns or []) or None)
+        folder = _hub_folder(source, offline=offline, patterns=_patterns(source, patterns))
         commit = folder.name
         return ResolvedSource(source=source, path=folder, digest=f"commit:{commit}", commit=commit)
     path = Path(source.name).expanduser().absolute()
@@ -110,6 +114,10 @@ def resolve(
             kept="nothing was run",
         )
     return ResolvedSource(source=source, path=path, digest=digest_of(path))
+
+
+def _patterns(source: Source, patterns: Iterable[str]) -> list[str] | None:
+    return list(patterns or (MODEL_PATTERNS if source.kind == "model" else ())) or None
 
 
 def digest_of(path: Path) -> str:
@@ -146,7 +154,12 @@ def sha256_of(file: Path) -> str:
 def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) -> Path:
     """Return the snapshot folder of a hub id; its name is the commit."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
     try:
@@ -157,6 +170,19 @@ def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) ->
             allow_patterns=patterns,
             local_files_only=offline,
         )
+    except RevisionNotFoundError as error:
+        raise InputError(
+            f"{source.kind} '{source.name}' has no revision '{source.revision}'",
+            hint="name a branch, a tag or a commit of it",
+            kept="nothing was run",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{source.kind} '{source.name}' is not on the hub, or not for you",
+            why="there is neither a public one of that name, nor one that your login may read",
+            hint="correct the name, or run `hf auth login` and accept the terms on its page",
+            kept="nothing was run",
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise NotFetchedError(
             f"{source.kind} '{source.name}' is not on this machine",

@@ -9,7 +9,7 @@ from typing import Any
 
 from alignstudy.data.audit.folder import audit_data
 from alignstudy.data.audit.rows import DataAudit
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, NotFetchedError
 from alignstudy.progress import Progress, default_progress
 from alignstudy.settings import as_yaml
 from alignstudy.sources import resolve
@@ -28,7 +28,7 @@ from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
 from alignstudy.study.settings.faults import refuse
 from alignstudy.study.settings.load import read_study, resolved_yaml, settings_of
-from alignstudy.study.settings.locate import Located, locate
+from alignstudy.study.settings.locate import Located, is_here, locate, resolve_data
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_in_words
 from alignstudy.study.settings.yaml_file import (
@@ -162,6 +162,16 @@ class Study:
         refuse(located.faults, self.file)
         return located
 
+    def _with_data(self) -> Study:
+        """Fetch a hub data set that isn't here yet: its splits are the defaults of the study."""
+        if self.offline or is_here(self.settings):
+            return self
+        try:
+            resolve_data(self.settings, offline=False)
+        except NotFetchedError:  # said, and written down, where all sources are found
+            return self
+        return replace(self, settings=settings_of(self.file))
+
     def graph(self, located: Located) -> Graph:
         """Build the stages."""
         return build(self.settings, located, device_class(self.settings), self.beside)
@@ -244,6 +254,9 @@ class Study:
             ('world', 'prompts')
         """
         progress = progress or default_progress()
+        study = self._with_data()
+        if study is not self:
+            return study.run(only=only, progress=progress)
         folder = RunFolder(path=self.folder)
         with folder.locked(), stop_signals(progress.note) as should_stop:
             folder.write("study.yaml", self.text)

@@ -198,6 +198,24 @@ def test_a_cards_configurations_are_subsets(tmp_path):
     assert found == {("", "train"): 20, ("", "test"): 10, ("extra", "train"): 10}
 
 
+@pytest.mark.parametrize("named", ["../outside.jsonl", "raw/../../outside.jsonl", "/OUTSIDE"])
+def test_a_folder_that_names_files_outside_of_itself_is_refused(named, tmp_path):
+    """They would be read, but not hashed."""
+    from alignstudy.data.files.layout import find_files
+
+    source = tmp_path / "source"
+    write_jsonl(tmp_path / "outside.jsonl", [PAIRS["pairs"][1](0)])
+    write_jsonl(source / "raw" / "inside.jsonl", [PAIRS["pairs"][1](0)])
+    named = named.replace("/OUTSIDE", str(tmp_path / "outside.jsonl"))
+    if not named.startswith("/"):
+        (source / "README.md").write_text(CARD.replace("raw/b.jsonl", named))
+        with pytest.raises(DataError, match="outside of itself"):
+            find_files(source)
+    (source / "state.json").write_text(json.dumps({"_data_files": [{"filename": named}]}))
+    with pytest.raises(DataError, match="outside of itself"):
+        find_files(source)
+
+
 @pytest.mark.parametrize(
     ("place", "subset", "split"),
     [

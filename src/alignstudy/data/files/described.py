@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from alignstudy.errors import DataError
 
+CARD = "README.md"
 Described = tuple[Path, str, str]
 """(File, subset, split)."""
 
@@ -51,25 +52,46 @@ def card_files(source: Path) -> list[Described]:
 
     A configuration is a subset; `default` is the one without a name.
     """
-    card = source / "README.md"
+    found: list[Described] = []
+    for name, split, pattern in _configured(source):
+        files = sorted(file for file in source.glob(pattern) if file.is_file())
+        found += [(file, name, split) for file in files]
+    return found
+
+
+def subset_patterns(source: Path, subsets: Iterable[str]) -> list[str]:
+    """Return the patterns of the files that subsets of a hub data set are in.
+
+    Args:
+        source: A folder that holds the data set's card, if it has one.
+        subsets: By name; one that the card doesn't name is a folder.
+    """
+    configured = list(_configured(source))
+    patterns: list[str] = []
+    for subset in subsets:
+        named = [pattern for name, _, pattern in configured if name == subset]
+        patterns += named or [f"{subset}/*", f"data/{subset}/*"]
+    return patterns
+
+
+def _configured(source: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (subset, split, pattern) of a card's configurations."""
+    card = source / CARD
     if not card.is_file():
-        return []
+        return
     parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     if len(parts) < 3 or parts[0].strip():
-        return []
+        return
     try:
         header = YAML(typ="safe", pure=True).load(parts[1])
     except YAMLError:
-        return []
+        return
     configs = header.get("configs") if isinstance(header, dict) else None
-    found: list[Described] = []
     for config in configs if isinstance(configs, list) else []:
         name = str(config.get("config_name", "default"))
-        root = source / str(config.get("data_dir", ""))
+        root = str(config.get("data_dir", "")).strip("/")
         for split, pattern in _patterns(config.get("data_files")):
-            files = sorted(file for file in root.glob(pattern) if file.is_file())
-            found += [(file, "" if name == "default" else name, split) for file in files]
-    return found
+            yield "" if name == "default" else name, split, f"{root}/{pattern}".lstrip("/")
 
 
 def _patterns(given: object) -> Iterator[tuple[str, str]]:

@@ -129,6 +129,12 @@ def default_splits(files: Sequence[SplitFile]) -> tuple[str, str]:
 
 def _in_folder(source: Path) -> list[SplitFile]:
     described = saved_files(source) or card_files(source)
+    for path, _, _ in described:
+        if not path.is_relative_to(source) or ".." in path.relative_to(source).parts:
+            raise DataError(
+                f"{source} names a file outside of itself: {path}",
+                hint="copy the file into the folder; what is read must be what is hashed",
+            )
     found = [
         SplitFile(path=path, name=path.relative_to(source).as_posix(), subset=subset, split=split)
         for path, subset, split in described

@@ -22,7 +22,11 @@ Item = TypeVar("Item")
 class RowSelection(Settings):
     """Which rows are taken: subsets and split, a share of their dialogues, at most so many."""
 
-    subsets: Many[str] = Field((), description="subsets by name; empty: all that have the split")
+    subsets: Many[str] = Field(
+        (),
+        description="subsets by name (of a hub data set its configurations); empty: all that have"
+        " the split",
+    )
     split: str = Field("train", min_length=1, description="split by name")
     max_rows: int | None = Field(
         None, ge=1, description="at most so many rows, drawn at random over all subsets"

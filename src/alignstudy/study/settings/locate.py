@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from alignstudy.data.files.described import CARD, subset_patterns
 from alignstudy.data.select.prompt_settings import PromptSet
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import InputError, NotFetchedError
 from alignstudy.judges.base import measured_axes
 from alignstudy.metrics.axes import axis_named
-from alignstudy.sources import MODEL_PATTERNS, ResolvedSource, Source, resolve
+from alignstudy.sources import ResolvedSource, Source, resolve
 from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import StudySettings
@@ -51,9 +52,12 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
     found, missing = {}, {}
     absent: dict[str, str] = {}
     faults: list[tuple[Path_, str]] = []
-    for role, (source, patterns) in _wanted(settings).items():
+    for role, source in _wanted(settings).items():
         try:
-            found[role] = resolve(source, offline=offline or not fetch, patterns=patterns)
+            if role == "data":
+                found[role] = resolve_data(settings, offline=offline or not fetch)
+            else:
+                found[role] = resolve(source, offline=offline or not fetch)
         except InputError as error:
             faults.append((_named_by(role, settings), error.in_a_line))
         except NotFetchedError as error:
@@ -101,37 +105,66 @@ def _named_by(role: str, settings: StudySettings) -> Path_:
     return {"data": ("data", "source"), "prompts": ("prompts",)}.get(kind, (kind,))
 
 
-def _wanted(settings: StudySettings) -> dict[str, tuple[Source, tuple[str, ...]]]:
-    """Return the sources that a study names, and the files that are needed of each."""
-    wanted: dict[str, tuple[Source, tuple[str, ...]]] = {}
+def _wanted(settings: StudySettings) -> dict[str, Source]:
+    """Return the sources that a study names, by role."""
+    wanted: dict[str, Source] = {}
     if settings.base.path is not None:
-        model = Source(name=settings.base.path, kind="model", revision=settings.base.revision)
-        wanted["base"] = (model, MODEL_PATTERNS)
+        wanted["base"] = _model(settings.base.path, settings.base.revision)
     if settings.data.source != WORLD:
-        data = Source(name=settings.data.source, kind="dataset", revision=settings.data.revision)
-        wanted["data"] = (data, _data_patterns(settings))
+        wanted["data"] = _data(settings)
     for axis, chosen in settings.asked.sets.items():
         if chosen.file is not None:
-            wanted[f"prompts/{axis.name}"] = (Source(name=chosen.file, kind="dataset"), ())
+            wanted[f"prompts/{axis.name}"] = Source(name=chosen.file, kind="dataset")
     for name, given in existing(settings.recipes).items():
-        model = Source(name=given.path, kind="model", revision=given.revision)
-        wanted[f"recipe/{name}"] = (model, MODEL_PATTERNS)
+        wanted[f"recipe/{name}"] = _model(given.path, given.revision)
     for judge in settings.judges:
         if judge.path is not None:
-            model = Source(name=judge.path, kind="model", revision=judge.revision)
-            wanted[f"judge/{judge.name}"] = (model, MODEL_PATTERNS)
+            wanted[f"judge/{judge.name}"] = _model(judge.path, judge.revision)
     return wanted
 
 
-def _data_patterns(settings: StudySettings) -> tuple[str, ...]:
-    """Return the folders that the study reads of a hub data set."""
+def _model(path: str, revision: str | None) -> Source:
+    return Source(name=path, kind="model", revision=revision)
+
+
+def _data(settings: StudySettings) -> Source:
+    return Source(name=settings.data.source, kind="dataset", revision=settings.data.revision)
+
+
+def is_here(settings: StudySettings) -> bool:
+    """Return whether the data is on this machine, or meant to be."""
+    try:
+        return _data(settings).is_local or bool(resolve(_data(settings), offline=True))
+    except NotFetchedError:
+        return False
+
+
+def resolve_data(settings: StudySettings, *, offline: bool) -> ResolvedSource:
+    """Find the data; of a hub data set only what the study reads is fetched.
+
+    Raises:
+        InputError: If a local path doesn't exist.
+        NotFetchedError: If it is neither here nor to be had.
+    """
+    source = _data(settings)
+    subsets = _subsets_read(settings)
+    if source.is_local or not subsets:
+        return resolve(source, offline=offline)
+    card = resolve(source, offline=offline, patterns=(CARD,))
+    pinned = replace(source, revision=card.commit)
+    patterns = (CARD, *subset_patterns(card.path, subsets))
+    return replace(resolve(pinned, offline=offline, patterns=patterns), source=source)
+
+
+def _subsets_read(settings: StudySettings) -> tuple[str, ...]:
+    """Return the subsets that a study reads of its data; none: all."""
     selections: list[RowSelection | PromptSet | None] = [settings.data.train]
     selections += [each for each in settings.asked.sets.values() if each.file is None]
     selections += [judge.train.rows for judge in settings.judges if judge.train]
     selections += [settings.base.scratch.rows] if settings.base.scratch else []
     subsets = [set(chosen.subsets) for chosen in selections if chosen is not None]
     if not all(subsets):
-        return ("*",)
+        return ()
     drawn = [each for each in (settings.calibration, settings.validation) if each is not None]
     named = set().union(*subsets, *(part for each in drawn for part in each.subsets.values()))
-    return tuple(f"{subset}/*" for subset in sorted(named))
+    return tuple(sorted(named))

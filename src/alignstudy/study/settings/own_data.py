@@ -17,8 +17,9 @@ from alignstudy.data.files.layout import SplitFile, default_splits, find_files
 from alignstudy.data.files.reading import Reading, calibration_share
 from alignstudy.data.select.held_out import SUBSETS
 from alignstudy.data.select.selection import TEST_SHARE
-from alignstudy.errors import AlignstudyError
+from alignstudy.errors import AlignstudyError, NotFetchedError
 from alignstudy.metrics.axes import HELPFUL, PUBLISHED, axis_named
+from alignstudy.sources import Source, resolve
 
 WORLD = "world"
 """The data source that means: the small world that the package generates."""
@@ -42,14 +43,15 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     data = given.get("data")
     if not isinstance(data, Mapping) or is_published(data.get("source")):
         return given
-    files = _files(data["source"])
-    train, test = default_splits(files)
+    folder = _folder(data)
+    train, test = default_splits(_files(folder))
     filled = {**given, "data": _with(data, "train", {"split": train})}
     prompts = given.get("prompts", {})
     if isinstance(prompts, Mapping) and "axes" not in given:
-        filled["prompts"] = _prompts(prompts, test)
+        filled["prompts"] = _prompts(prompts, _subsets(data), test)
     axes = _drawn(filled)
-    held_out = {"subsets": axes, "split": train, "share": [0.0, _share(data, train)]}
+    share = TEST_SHARE if folder is None else _share(data, folder, train)
+    held_out = {"subsets": axes, "split": train, "share": [0.0, share]}
     calibrated = given.get("thresholds", "calibrated") in ("calibrated", {"calibrated": True})
     if (calibrated or "axes" in given) and given.get("calibration", {}) is not None:
         filled["calibration"] = _merged(held_out, given.get("calibration", {}))
@@ -60,22 +62,43 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def _files(source: str) -> list[SplitFile]:
-    """List the files of a source that is on this machine; a fault is found where it is read."""
-    path = Path(source).expanduser()
+def _folder(data: Mapping[str, Any]) -> Path | None:
+    """Return where a source's files are; None if they are not on this machine, or not yet."""
+    revision = data.get("revision")
+    source = Source(
+        name=data["source"],
+        kind="dataset",
+        revision=revision if isinstance(revision, str) else None,
+    )
+    path = Path(source.name).expanduser()
+    if source.is_local:
+        return path if path.exists() else None
     try:
-        return find_files(path, parted=True) if path.exists() else []
+        return resolve(source, offline=True).path
+    except NotFetchedError:
+        return None
+
+
+def _files(folder: Path | None) -> list[SplitFile]:
+    """List the files of a source; a fault is found where it is read."""
+    try:
+        return [] if folder is None else find_files(folder, parted=True)
     except AlignstudyError:
         return []
 
 
-def _share(data: Mapping[str, Any], split: str) -> float:
+def _subsets(data: Mapping[str, Any]) -> object:
+    """Return the subsets that a study trains on; none: all."""
+    train = data.get("train")
+    return train.get("subsets", []) if isinstance(train, Mapping) else []
+
+
+def _share(data: Mapping[str, Any], folder: Path, split: str) -> float:
     """Return the share of the dialogues to train on that thresholds are calibrated on."""
-    path = Path(data["source"]).expanduser()
     given = {key: value for key, value in data.items() if key in Reading.model_fields}
     try:
         how = Reading.model_validate({**given, "parted": True})
-        return round(calibration_share(path, split, how=how), 6) if path.exists() else TEST_SHARE
+        return round(calibration_share(folder, split, how=how), 6)
     except (AlignstudyError, ValidationError):  # a fault is said where it is read
         return TEST_SHARE
 
@@ -94,8 +117,14 @@ def _merged(defaults: Mapping[str, Any], given: object) -> object:
     return {**{k: v for k, v in defaults.items() if not (beside and k == "subsets")}, **given}
 
 
-def _prompts(given: Mapping[str, Any], test: str) -> dict[str, Any]:
-    """Say which prompts are asked: all rows of the test split, unless the study names axes."""
+def _prompts(given: Mapping[str, Any], subsets: object, test: str) -> dict[str, Any]:
+    """Say which prompts are asked: all rows of the test split, unless the study names axes.
+
+    Args:
+        given: What the study says of prompts.
+        subsets: Those that it trains on.
+        test: The split to test on.
+    """
     inner = given.get("axes", given)
     named = {key for key in inner if axis_named(str(key)) in PUBLISHED} if inner else set()
     filled = dict(given)
@@ -110,8 +139,8 @@ def _prompts(given: Mapping[str, Any], test: str) -> dict[str, Any]:
         if key is None:
             into[axis.prompts] = None
         elif isinstance(into[key], Mapping) and "file" not in into[key]:
-            subsets: dict[str, Any] = {} if "subset" in into[key] else {"subsets": []}
-            into[key] = {**subsets, "split": test, **into[key]}
+            named_so = {} if "subset" in into[key] else {"subsets": subsets}
+            into[key] = {**named_so, "split": test, **into[key]}
     return filled
 
 

@@ -14,7 +14,7 @@ from alignstudy.data.files.reading import PLAIN, Reading, read
 from alignstudy.data.formats.parsing import parse_row, recognised
 from alignstudy.data.formats.row import RawRow, UnusableRow
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.errors import AlignstudyError, DataError
+from alignstudy.errors import AlignstudyError, DataError, NotFetchedError
 from alignstudy.judges import JUDGES
 from alignstudy.metrics.axes import HELPFUL
 from alignstudy.records import Document, Pair, Quarantined
@@ -44,18 +44,20 @@ class Found:
         format: The format of most of them.
         rows: What they come to: "pairs", "demonstrations" or "texts".
         columns: What had to be named.
+        unseen: Why a hub data set couldn't be looked at.
     """
 
     format: str
     rows: str
     columns: Mapping[str, str]
+    unseen: str = ""
 
 
 def own_study(data: str, *, base: str = BASE, judge: str = JUDGE) -> str:
     """Write a study file for a source of one's own.
 
     Args:
-        data: A file or folder of this machine, or a hub id.
+        data: A file or folder of this machine, or a hub id; it is fetched if it isn't here.
         base: The model to start from: a folder, or a hub id.
         judge: A name of `alignstudy list judges`, a folder, or a hub id.
 
@@ -64,10 +66,10 @@ def own_study(data: str, *, base: str = BASE, judge: str = JUDGE) -> str:
         InputError: If it isn't there.
         SettingsError: If base or judge are nothing that a study can name.
     """
-    source = Source(name=data, kind="dataset")
-    found = Found(format="", rows="pairs", columns={})
-    if source.is_local:
-        found = look_at(resolve(source, offline=True).path)
+    try:
+        found = look_at(resolve(Source(name=data, kind="dataset"), offline=False).path)
+    except NotFetchedError as error:
+        found = Found(format="", rows="pairs", columns={}, unseen=error.why)
     text = "\n".join(_lines(data, base, judge, found)) + "\n"
     settings_of(parse_yaml(text, "the study file for your data"))
     return text
@@ -145,7 +147,8 @@ def _meant_columns(fields: Mapping[str, object]) -> dict[str, str]:
 
 def _lines(data: str, base: str, judge: str, found: Found) -> Iterator[str]:
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).name.split(".")[0]).strip("-") or "own"
-    what = f"{found.rows}, read as '{found.format}'" if found.format else "not looked at yet"
+    read_as = f"{found.rows}, read as '{found.format}'"
+    what = f"not looked at yet: {found.unseen}"[:80] if found.unseen else read_as
     columns = "".join(f", {ours}: {_quoted(name)}" for ours, name in found.columns.items())
     columns = f", columns: {{{columns[2:]}}}" if columns else ""
     yield f"# {data}: {what}. Every setting: alignstudy explain"

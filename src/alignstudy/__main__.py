@@ -1,0 +1,5 @@
+"""`python -m alignstudy`, where the command isn't on the path."""
+
+from alignstudy.cli.app import main
+
+main()
