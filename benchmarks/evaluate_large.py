@@ -57,7 +57,7 @@ def main() -> None:
         ratings, run = Path(scratch) / "ratings", Path(scratch) / "run"
         ratings.mkdir()
         write_ratings(ratings, **sizes)
-        command = [sys.executable, "-m", "alignstudy.cli.app", "evaluate", str(ratings)]
+        command = [sys.executable, "-m", "alignstudy", "evaluate", str(ratings)]
         started = time.perf_counter()
         subprocess.run([*command, "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started

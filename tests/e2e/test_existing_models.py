@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+from pathlib import Path
 
 import check_run_folder
 import existing_models as have
@@ -93,8 +95,14 @@ def test_nothing_runs_twice_and_other_weights_run_their_own_stages_only(compared
     assert all("mine" in name for name in executed if name.split("/")[0] in OWN_STAGES)
 
 
-def test_an_adapter_of_an_earlier_run_answers_as_it_did_there(finished, tmp_path):
+@pytest.mark.parametrize("moved", [False, True], ids=["in place", "moved"])
+def test_an_adapter_of_an_earlier_run_answers_as_it_did_there(moved, finished, tmp_path):
     models = finished.run / "models"
+    if moved:  # a copy whose first place is gone
+        models = Path(shutil.copytree(models, tmp_path / "elsewhere" / "models"))
+        config = models / "dpo" / "adapter_config.json"
+        config.write_text(config.read_text().replace(str(finished.run), "/gone/run"))
+        assert "/gone/run/models" in config.read_text()
     assert (models / "dpo" / "adapter_config.json").is_file()
     changes = {
         "base": str(models / "base"), "methods": {}, "diagnostics": None, "data.train": None,

@@ -261,7 +261,3 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -92,14 +92,24 @@ def weights_in(folder: Path) -> Weights:
     if not (folder / ADAPTER_CONFIG).is_file():
         return Weights(folder=folder)
     named = str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
-    base = Path(named)
-    if (folder / ADAPTER_RECORD).is_file() and base.is_absolute() and base.is_dir():
-        return Weights(folder=folder, base=base)
+    if (folder / ADAPTER_RECORD).is_file() and Path(named).is_absolute():
+        for base in (Path(named), _moved(folder, Path(named))):
+            if base.is_dir():
+                return Weights(folder=folder, base=base)
     raise InputError(
         f"{folder} is an adapter, not a whole model",
         why=f"which weights its base '{named}' had is not recorded, or they are not at that place",
         hint="merge it (PEFT's merge_and_unload), save model and tokenizer, and name that folder",
     )
+
+
+def _moved(adapter: Path, base: Path) -> Path:
+    """Return where the base is now, if the run folder that both are in was moved."""
+    models = [place for place in adapter.absolute().parents if place.name == "models"]
+    if not models or "models" not in base.parts:
+        return base
+    below = base.parts[::-1].index("models")
+    return models[0].joinpath(*base.parts[len(base.parts) - below :])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from alignstudy.data.audit.folder import audit_data
 from alignstudy.data.audit.rows import DataAudit
-from alignstudy.errors import GuardError, NotFetchedError
+from alignstudy.errors import NotFetchedError
 from alignstudy.progress import Progress, default_progress
 from alignstudy.settings import as_yaml
 from alignstudy.sources import resolve
@@ -20,7 +20,7 @@ from alignstudy.study.graph.stage import Stage, in_order, matching
 from alignstudy.study.results import Run
 from alignstudy.study.run.parallel import make_in_parallel
 from alignstudy.study.run.plan import PlanLine, make_plan
-from alignstudy.study.run.publishing import show_all
+from alignstudy.study.run.publishing import refuse_incomplete, show_all
 from alignstudy.study.run.record import RunRecord
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
@@ -38,7 +38,6 @@ from alignstudy.study.settings.yaml_file import (
     from_mapping,
     override_texts,
 )
-from alignstudy.study.stages.compare import INCOMPLETE
 from alignstudy.study.tools.check import (
     CheckReport,
     check_sources,
@@ -287,27 +286,10 @@ class Study:
                 keys = {goal.key for goal in goals}
                 chosen = [export for export in graph.exports if export.stage.key in keys]
                 show_all(folder, chosen, runner)
-                _refuse_incomplete(stages, runner, self.folder)
+                refuse_incomplete(stages, runner, self.folder)
         return Run(
             folder=self.folder,
             executed=tuple(runner.executed),
             stages=len(stages),
             notes=tuple(runner.notes),
         )
-
-
-def _refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) -> None:
-    """Refuse to call a run done whose judges left out more than they may; all is written.
-
-    Raises:
-        GuardError: Naming judge, model and prompts.
-    """
-    for stage in stages:
-        incomplete = runner.finished(stage).get(INCOMPLETE, ())
-        if incomplete:
-            raise GuardError(
-                "the comparison is incomplete: " + "; ".join(incomplete),
-                why="rates over what is left are not rates over the prompts that were asked",
-                hint="use another judge or precision, or score what the judge can read",
-                kept=f"everything, in {folder}: figures and report show what is missing",
-            )

@@ -404,7 +404,7 @@ def test_help_is_there_at_once():
     for _ in range(3):
         before = os.times()
         subprocess.run(
-            [sys.executable, "-m", "alignstudy.cli.app", "--help"], check=True, capture_output=True
+            [sys.executable, "-m", "alignstudy", "--help"], check=True, capture_output=True
         )
         after = os.times()
         seconds.append(

@@ -62,6 +62,16 @@ def test_every_shape_becomes_a_sound_study(name, tmp_path, base, call):
     assert all(number >= 5 for number in others)
 
 
+@pytest.mark.parametrize("judge", ["rules", "constant", "oa-deberta-v2", "owner/judge"])
+@pytest.mark.parametrize("shape", ["pairs", "completion"])
+def test_every_judge_makes_a_sound_study(shape, judge, tmp_path, base, call):
+    write_jsonl(tmp_path / "mine.jsonl", rows_of(EVERY[shape][1], 60))
+    code, words = call("init", "--data", "mine.jsonl", "--base", base, "--judge", judge)
+    assert code == 0, words
+    code, words = call("check", "mine.yaml")
+    assert code == 0, words
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("my rows.csv", "csv"), ("rows.parquet", "parquet"), ("rows.json", "pretty array"),

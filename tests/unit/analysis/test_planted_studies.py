@@ -123,6 +123,7 @@ def test_the_prompts_needed_are_enough():
     assert np.mean(t > 1.97) == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.e2e
 def test_nothing_is_supported_where_there_is_nothing():
     """500 studies of three models that are alike: in 95 % no claim of a family is supported."""
     models = ("base", "x", "y")

@@ -50,6 +50,7 @@ def test_the_corpus_is_large_and_holds_no_string_twice():
     assert len(HOSTILE) == len(set(HOSTILE)) >= 100
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("text", HOSTILE, ids=IDS)
 def test_in_html_it_adds_no_tag_no_attribute_and_no_bad_character(text, png, benign):
     html = render_report(everywhere(png, text))

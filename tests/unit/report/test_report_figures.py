@@ -68,6 +68,7 @@ def test_no_date_and_no_version_is_in_a_picture(written):
         assert "<dc:date>" not in file.svg.read_text("utf-8")
 
 
+@pytest.mark.e2e
 def test_the_same_input_gives_the_same_bytes(written, findings, tmp_path):
     folder, _ = written
     write_figures(findings, ROWS, [training()], tmp_path)

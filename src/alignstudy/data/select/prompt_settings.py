@@ -30,7 +30,9 @@ class PromptSet(Settings):
     subsets: Many[str] = Field((), description="subsets by name; empty: all that have the split")
     split: str = Field("test", min_length=1, description="split by name")
     n: int | None = Field(
-        None, ge=1, description=f"number of prompts; left out: {NUM_PROMPTS}, or all of a file"
+        None,
+        ge=1,
+        description=f"number of prompts; left out: {NUM_PROMPTS} at most, or all of a file",
     )
     keywords: Many[str] = Field(
         (),

@@ -53,7 +53,7 @@ def draw_rigorous_prompts(
         drawn = Random(f"{seed} {axis.name}").sample(candidates, num_drawn)
         excluded[NOT_DRAWN] = len(candidates) - num_drawn
         notes = dict(found.audit.notes)
-        if num_drawn < chosen_set.size:
+        if num_drawn < (chosen_set.n or 0):
             notes["fewer prompts than asked for"] = chosen_set.size - num_drawn
         named, clusters = clustered(
             [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]

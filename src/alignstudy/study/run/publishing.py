@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
+from alignstudy.errors import GuardError
+from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export, RunFolder
 from alignstudy.study.run.runner import Runner
+from alignstudy.study.stages.compare import INCOMPLETE
 from alignstudy.study.stages.train import Train
 
 
@@ -38,3 +42,20 @@ def show_all(folder: RunFolder, exports: Sequence[Export], runner: Runner) -> No
     for path in [*models.glob("*/seed-*"), *models.glob("_bases/*"), *models.iterdir()]:
         if path.is_dir() and path not in keep and not any(p in shown for p in path.parents):
             shutil.rmtree(path)
+
+
+def refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) -> None:
+    """Refuse to call a run done whose judges left out more than they may; all is written.
+
+    Raises:
+        GuardError: Naming judge, model and prompts.
+    """
+    for stage in stages:
+        incomplete = runner.finished(stage).get(INCOMPLETE, ())
+        if incomplete:
+            raise GuardError(
+                "the comparison is incomplete: " + "; ".join(incomplete),
+                why="rates over what is left are not rates over the prompts that were asked",
+                hint="use another judge or precision, or score what the judge can read",
+                kept=f"everything, in {folder}: figures and report show what is missing",
+            )

@@ -140,7 +140,7 @@ def _prompts(given: Mapping[str, Any], subsets: object, test: str) -> dict[str, 
             into[axis.prompts] = None
         elif isinstance(into[key], Mapping) and "file" not in into[key]:
             named_so = {} if "subset" in into[key] else {"subsets": subsets}
-            into[key] = {**named_so, "split": test, **into[key]}
+            into[key] = {**named_so, "split": test, "n": None, **into[key]}
     return filled
 
 

@@ -165,13 +165,17 @@ def _lines(data: str, base: str, judge: str, found: Found) -> Iterator[str]:
         yield "recipes: {base: [], sft: [sft]}"
     yield "seeds: [0]"
     yield f"generation: {{max_new_tokens: {new}}}"
-    named = f"{{use: {judge}}}" if judge in JUDGES else _quoted(judge)
+    named = f"{{use: {judge}{_measures(judge)}}}" if judge in JUDGES else _quoted(judge)
     others = "" if judge == "length" else ", {use: length}"
     yield f"judges: [{named}{others}]"
     if found.rows == "pairs":
         yield "thresholds: calibrated"
     else:
         yield f"thresholds: {{{HELPFUL.prompts}: {CUTS.get(judge, 0.0):g}}}"
+
+
+def _measures(judge: str) -> str:
+    return f", measures: {HELPFUL.manner}" if judge == "rules" else ""
 
 
 def _lengths(base: str) -> tuple[str, int]:
