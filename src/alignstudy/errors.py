@@ -19,7 +19,8 @@ Anything else that escapes is our bug: exit code 1, and the only traceback a use
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
 
@@ -53,6 +54,20 @@ class AlignstudyError(Exception):
         return (_rebuild, (type(self), self.what, self.why, self.hint, self.kept))
 
 
+@contextmanager
+def due_to(*keys: str) -> Iterator[None]:
+    """Name the study file's keys that a fault of the data is due to, if nothing within did.
+
+    Raises:
+        DataError: As it was raised, with its `keys`.
+    """
+    try:
+        yield
+    except DataError as error:
+        error.keys = error.keys or keys
+        raise
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its kind where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -76,7 +91,19 @@ class SettingsError(InputError):
 
 
 class DataError(InputError):
-    """Preference data, prompts or responses that can't be used."""
+    """Preference data, prompts or responses that can't be used.
+
+    Args:
+        what: As of every error; why, hint and kept as well.
+        keys: The study file's keys that it is due to; empty where they aren't known.
+    """
+
+    def __init__(self, what: str, *, keys: tuple[str, ...] = (), **words: str) -> None:
+        self.keys = keys
+        super().__init__(what, **words)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (*super().__reduce__(), {"keys": self.keys})
 
 
 class MetricError(InputError):

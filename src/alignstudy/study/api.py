@@ -26,7 +26,7 @@ from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
-from alignstudy.study.settings.faults import refuse
+from alignstudy.study.settings.faults import data_faults_named, refuse
 from alignstudy.study.settings.load import read_study, resolved_yaml, settings_of
 from alignstudy.study.settings.locate import Located, is_here, locate, resolve_data
 from alignstudy.study.settings.study import StudySettings
@@ -212,7 +212,8 @@ class Study:
         refuse_what_models_cannot(self.settings, located, self.file, self.beside)
         graph = self.graph(located)
         runner = Runner(store=self.store, device="cpu", progress=progress or default_progress())
-        report = check_sources(located, graph, runner, template=self.template_in_words(located))
+        with data_faults_named(self.file):
+            report = check_sources(located, graph, runner, template=self.template_in_words(located))
         lines, _ = self.plan()
         refuse_too_small_a_disk(self.estimate(lines))
         report.add_plan(lines, self.folder)
@@ -263,7 +264,7 @@ class Study:
             record = RunRecord(
                 settings=self.settings, overrides=self.overrides, store=self.store, folder=folder
             )
-            with record.kept():
+            with record.kept(), data_faults_named(self.file):
                 located = self.located(fetch=True)
                 graph = self.graph(located)
                 stages = in_order(graph.goals)

@@ -229,7 +229,8 @@ def test_a_gz_that_is_none(alignstudy, write, tmp_path):
     (source / "harmless-base" / "test.jsonl.gz").write_bytes(b"no gzip at all")
     said = alignstudy("run", write(**data(source)), "--only", "prompts")
     assert said.code == 2
-    said.holds("no usable row for prompts/harmful", "harmless-base/test.jsonl.gz:1", "bad JSON")
+    said.holds("s.yaml:11: 'data.source': prompts: ", "no row could be read in split 'test'")
+    said.holds("harmless-base/test.jsonl.gz:1", "bad JSON")
 
 
 def test_bad_rows_are_quarantined_counted_and_never_used(alignstudy, write, tmp_path):
@@ -242,20 +243,20 @@ def test_bad_rows_are_quarantined_counted_and_never_used(alignstudy, write, tmp_
 
 
 @pytest.mark.parametrize(
-    ("lines", "reason"),
+    ("lines", "what", "reason"),
     [
-        ([row(1, chosen=None)], "field 'chosen' is null"),
-        ([b'{"chosen": "\xff\xfe", "rejected": "x"}'], "invalid UTF-8"),
-        ([b""], "0 rows read"),
+        ([row(1, chosen=None)], "no usable row for prompts/harmful", "field 'chosen' is null"),
+        ([b'{"chosen": "\xff\xfe", "rejected": "x"}'], "no row could be read", "invalid UTF-8"),
+        ([b""], "no row could be read in split 'test'", "its files are empty"),
     ],
 )
 def test_a_set_with_no_usable_row_is_refused_with_the_reason(
-    alignstudy, write, tmp_path, lines, reason
+    alignstudy, write, tmp_path, lines, what, reason
 ):
     source = write_rows(tmp_path / "hh", lines)
     said = alignstudy("run", write(**data(source)), "--only", "prompts")
     assert said.code == 2
-    said.holds(f"{source}: no usable row for prompts/harmful", reason, "fix the rows", "kept:")
+    said.holds(f"{source}: {what}", reason, "hint:", "kept:")
 
 
 def test_evaluate_names_the_row_whose_rating_is_bad(alignstudy, tmp_path):

@@ -27,6 +27,16 @@ recipes: {{base: [], sft: [sft], dpo: [dpo]}}
 """
 
 
+OTHERS = {
+    "mostly-broken": lambda n, row: row if n % 3 == 0 else {"prompt": None},
+    "one-dialogue": lambda _, row: row | {"prompt": "The same?"},
+    "demonstrations": lambda _, row: {"prompt": row["prompt"], "completion": row["chosen"]},
+    "texts": lambda _, row: {"text": row["prompt"]},
+    "questions": lambda _, row: {"ask": row["prompt"]},
+}
+"""Other files of rows, each made of sound ones: name -> row by number and sound row."""
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     root = tmp_path_factory.mktemp("wrong")
@@ -37,6 +47,11 @@ def places(tmp_path_factory):
         {"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in fx.make_pairs(120)
     ]
     (root / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, made in OTHERS.items():
+        lines = (json.dumps(made(n, row)) for n, row in enumerate(rows))
+        (root / f"{name}.jsonl").write_text("\n".join(lines))
+    (root / "one.jsonl").write_text(json.dumps(rows[0]))
+    (root / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
     (root / "broken.jinja").write_text("{% for %}")
     return root
 
@@ -107,7 +122,49 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "text", "parts"), WRONG, ids=[text for _, text, _ in WRONG])
+WRONG_DATA = [
+    ("data:", "data: {{source: {places}/pairs.jsonl, columns: {{prompt: question}}}}",
+     ["'data.columns'", "no row has a column 'question'", "there are chosen, prompt, rejected"]),
+    ("data:", "data: {{source: {places}/pairs.jsonl, columns: {{promt: prompt}}}}",
+     ["'data.columns'", "'promt' is no column of any format", "did you mean 'prompt'?"]),
+    ("data:", "data: {{source: {places}/pairs.jsonl, format: jsonl}}",
+     ["'data.format'", "unknown format", "known: auto", "not 'jsonl'"]),
+    ("data:", "data: {{source: {places}/pairs.jsonl, format: hh}}",
+     ["'data.source'", "no usable row", "doesn't begin with a Human turn", "name the format"]),
+    ("data:", "data: {{source: {places}/pairs.jsonl, split: train}}",
+     ["unknown key 'data.split'", "did you mean 'data.train.split'?"]),
+    ("data:", "data: {{source: {places}/pairs.jsonl, train: {{split: trian}}}}",
+     ["'data.train'", "no split 'trian'", "parted into train and test"]),
+    ("data:", "data: {{source: {places}/pairs.jsonl, revision: main}}",
+     ["'data.source'", "is a local path, and has no revision", "drop the revision"]),
+    ("data:", "data: {{source: {places}/pears.jsonl}}",
+     ["'data.source'", "pears.jsonl' doesn't exist", "name a folder or file"]),
+    ("data:", "data: [{places}/pairs.jsonl, {places}/one.jsonl]",
+     ["'data' must be a section of keys", "source"]),
+    ("data:", "data: {{source: {places}/mostly-broken.jsonl}}",
+     ["'data.source'", "% of the rows of train can't be used", "data.max_quarantined: 0.7"]),
+    ("data:", "data: {{source: {places}/one-dialogue.jsonl}}",
+     ["'data.source'", "none of its 120 rows falls into split", "more dialogues"]),
+    ("data:", "data: {{source: {places}/picture.png}}",
+     ["'data.source'", "a picture", "no rows can be read of it"]),
+    ("data:", "data: {{source: {places}/texts.jsonl}}",
+     ["'data.source'", "a plain text, where preference pairs are needed"]),
+    ("data:", "data: {{source: {places}/demonstrations.jsonl}}",
+     ["demonstrations", "rejected"]),
+    ("data:", "data: {{source: world, columns: {{prompt: question}}}}",
+     ["'data.columns'", "has no meaning for the generated world"]),
+    ("prompts:", "prompts: {{helpful: {{file: {places}/questions.jsonl}}, harmful: null}}",
+     ["'prompts.helpful.file'", "no prompt: it is text, or a list of turns"]),
+    ("prompts:", "prompts: {{helpful: {{subsets: [code]}}, harmful: null}}",
+     ["'prompts'", "no subset 'code'", "there: train", "correct `subsets`"]),
+    ("thresholds:", "calibration: {{helpful: [], split: tset}}",
+     ["'calibration'", "no split 'tset'", "or give `thresholds` as numbers"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "parts"), WRONG + WRONG_DATA, ids=[text for _, text, _ in WRONG + WRONG_DATA]
+)
 def test_a_wrong_study_is_refused_before_anything_runs(line, text, parts, checked, tmp_path):
     code, words, at = checked(line, text)
     assert code in (2, 3, 5), words

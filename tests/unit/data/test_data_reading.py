@@ -214,7 +214,7 @@ class TestBadFiles:
 
     def test_empty_data_set(self, tmp_path):
         write(tmp_path / "train.jsonl.gz", [])
-        self.check(tmp_path, "no usable row for train", "0 rows read")
+        self.check(tmp_path, "no row could be read in split 'train'", "its files are empty")
 
     def test_no_usable_row_says_what_took_them(self, tmp_path):
         write(tmp_path / "train.jsonl.gz", [b"{", json.dumps({"chosen": None}).encode()])

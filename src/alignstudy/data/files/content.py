@@ -29,6 +29,9 @@ _REFUSED: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80", "a pickle, which could run code", "write its rows as JSON lines or Parquet"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the rows", "run `git lfs pull`"),
     (b"<", "a web page, or XML", "download the raw file; write its rows as JSON lines or CSV"),
+    (b"\x89PNG", "a picture", "name the file that holds the rows"),
+    (b"\xff\xd8\xff", "a picture", "name the file that holds the rows"),
+    (b"GIF8", "a picture", "name the file that holds the rows"),
     (b"%PDF", "a PDF", "write its rows as JSON lines or CSV"),
 )
 _MARKS = (

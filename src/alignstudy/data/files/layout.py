@@ -49,7 +49,7 @@ class SplitFile:
 
 
 def choose_files(
-    source: Path, *, subsets: Sequence[str], split: str, parted: bool = False
+    source: Path, *, subsets: Sequence[str], split: str, parted: bool | None = None
 ) -> list[SplitFile]:
     """Find the files of a split, in the subsets' order (none given: all that have the split).
 
@@ -86,18 +86,20 @@ def choose_files(
     return chosen
 
 
-def find_files(source: Path, *, parted: bool = False) -> list[SplitFile]:
+def find_files(source: Path, *, parted: bool | None = None) -> list[SplitFile]:
     """List all files of rows in a source, sorted by name.
 
     Args:
-        source: A folder or a file; a file is always parted into train and test.
-        parted: Whether a folder with one split is, too, if that isn't one to test on.
+        source: A folder or a file.
+        parted: Whether a source of one split is parted into train and test, if that isn't one to
+            test on; None: a file is.
 
     Raises:
         DataError: If there is none.
     """
     if source.is_file():
-        found, parted = [SplitFile(path=source, name=source.name, subset="", split="train")], True
+        found = [SplitFile(path=source, name=source.name, subset="", split="train")]
+        parted = parted is not False
     elif source.is_dir():
         found = _in_folder(source)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from alignstudy.data import FORMATS
 from alignstudy.data.files.kinds import rows_of
 from alignstudy.data.files.layout import SplitFile, choose_files, find_files
 from alignstudy.data.formats.answers import PairRule, pairs_of
-from alignstudy.data.formats.parsing import parse_row
+from alignstudy.data.formats.parsing import columns_known, parse_row
 from alignstudy.data.formats.row import Answers, Parsed, RawRow, UnusableRow, opening
 from alignstudy.data.select.selection import (
     SHARE_SALT,
@@ -24,12 +25,16 @@ from alignstudy.data.select.selection import (
     held_out_share,
     made_split,
 )
+from alignstudy.errors import DataError, due_to
 from alignstudy.records import Document, Pair, Quarantined
 from alignstudy.settings import Settings
 
 JOINED = "joined with another answer to the same prompt"
 NO_PREFERENCE = "no answer that is better than another"
-COLUMNS = ("prompt", "chosen", "rejected", "messages", "completion", "label", "reference", "text")
+COLUMNS = (
+    "prompt", "chosen", "rejected", "messages", "completion", "label", "reference", "text",
+    "system",
+)  # fmt: skip
 
 
 class Reading(Settings):
@@ -48,12 +53,23 @@ class Reading(Settings):
     )
     parted: bool | None = Field(
         None,
-        description="Whether the dialogues of a folder with one split are parted into train and"
-        " test, as a file's are; null: where the study asks for split test.",
+        description="Whether the dialogues of a file, or of a folder with one split, are parted"
+        " into train and test; null: where the study takes anything of split test.",
     )
     max_quarantined: float = Field(
         0.5, ge=0, le=1, description="Share of rows that can't be used above which a study stops."
     )
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_known(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name in columns:
+            known = (*COLUMNS, *columns_known())
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                meant = f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+                raise ValueError(f"'{name}' is no column of any format{meant}")
+        return columns
 
     @field_validator("format")
     @classmethod
@@ -153,20 +169,74 @@ def read(
         DataError: If the source, a subset or the split isn't there, or a file can't be read.
     """
     files = choose_files(
-        source, subsets=selection.subsets, split=selection.split, parted=bool(how.parted)
+        source, subsets=selection.subsets, split=selection.split, parted=how.parted
     )
-    share = held_out_share(_openings(files, how), salt=SPLIT_SALT) if _is_small(files) else None
-    for file in files:
-        for line, content in rows_of(file.path, name=file.name):
-            if isinstance(content, str):
-                if (file.split or "train") == selection.split:
-                    yield Quarantined(file=file.name, line=line, reason=content)
-                continue
-            row = _raw(file, line, content, how)
-            if file.split is None:
-                row = _parted(row, TEST_SHARE if share is None else share, how)
-            if row.split == selection.split:
-                yield row
+    seen = _Seen(source, how)
+    with due_to("data", "source"):
+        share = held_out_share(_openings(files, how), salt=SPLIT_SALT) if _is_small(files) else None
+        for file in files:
+            for line, content in rows_of(file.path, name=file.name):
+                seen.note(content, f"{file.name}:{line}")
+                if isinstance(content, str):
+                    if (file.split or "train") == selection.split:
+                        yield Quarantined(file=file.name, line=line, reason=content)
+                    continue
+                row = _raw(file, line, content, how)
+                if file.split is None:
+                    row = _parted(row, TEST_SHARE if share is None else share, how)
+                if row.split == selection.split:
+                    seen.given += 1
+                    yield row
+        seen.check(selection)
+
+
+class _Seen:
+    """What the lines of a selection's files held."""
+
+    def __init__(self, source: Path, how: Reading) -> None:
+        self.source, self.given, self.rows = source, 0, 0
+        self.bad, self.missing = "", set(how.columns.values())
+        self.columns: list[str] = []
+
+    def note(self, content: Mapping[str, Any] | str, place: str) -> None:
+        """Count a line."""
+        if isinstance(content, str):
+            self.bad = self.bad or f"{place}: {content}"
+            return
+        if not self.rows:
+            self.columns = sorted(content)[:12]
+        self.rows += 1
+        if self.missing:
+            self.missing -= content.keys()
+
+    def check(self, selection: RowSelection) -> None:
+        """Refuse files that hold no row at all, or none of the split or with the named columns.
+
+        Raises:
+            DataError: With the first line that is none, or what is there.
+        """
+        if not self.rows:
+            raise DataError(
+                f"{self.source}: no row could be read in split '{selection.split}'",
+                why=self.bad or "its files are empty",
+                hint="give JSON lines, JSON, CSV, Parquet or Arrow",
+                kept="nothing was run",
+            )
+        if self.missing:
+            raise DataError(
+                f"{self.source}: no row has a column '{min(self.missing)}'",
+                why=f"there are {', '.join(self.columns)}",
+                hint="correct data.columns: {prompt: NAME-IN-THE-FILE}",
+                kept="nothing was run",
+                keys=("data", "columns"),
+            )
+        if not self.given:
+            raise DataError(
+                f"{self.source}: none of its {self.rows} rows falls into split '{selection.split}'",
+                why="rows with the same first turn stay together",
+                hint="give more dialogues, or prompts of your own: prompts: {helpful: {file: ...}}",
+                kept="nothing was run",
+            )
 
 
 def _raw(file: SplitFile, line: int, fields: Mapping[str, Any], how: Reading) -> RawRow:
@@ -209,7 +279,7 @@ def calibration_share(source: Path, split: str, *, how: Reading) -> float:
     Raises:
         DataError: If the source can't be read.
     """
-    files = find_files(source, parted=bool(how.parted))
+    files = find_files(source, parted=how.parted)
     if sum(file.path.stat().st_size for file in files) >= SMALL:
         return TEST_SHARE
     rows = read(source, RowSelection(split=split), how=how)

@@ -8,6 +8,7 @@ from typing import Any
 
 from alignstudy.data import FORMATS
 from alignstudy.data.formats.row import Format, Parsed, RawRow, UnusableRow
+from alignstudy.data.formats.shape import Shape
 
 
 def parse_row(row: RawRow, *, fmt: str) -> Parsed:
@@ -48,6 +49,13 @@ def _recognised(columns: tuple[tuple[str, bool | None], ...]) -> str | None:
     values: dict[bool | None, object] = {None: None, True: [], False: ""}
     fields = {name: values[kind] for name, kind in columns}
     return next((name for name in FORMATS if _format(name).recognises(fields)), None)
+
+
+@cache
+def columns_known() -> tuple[str, ...]:
+    """Return the columns by which published data sets' shapes are known."""
+    shapes = [each for name in FORMATS if isinstance(each := _format(name), Shape)]
+    return tuple(dict.fromkeys(name for each in shapes for name in (*each.fields, *each.beside)))
 
 
 @cache

@@ -19,7 +19,7 @@ from alignstudy.data.files.reading import (
 )
 from alignstudy.data.formats.row import opening
 from alignstudy.data.select.selection import Draw, RowSelection
-from alignstudy.errors import DataError
+from alignstudy.errors import DataError, due_to
 from alignstudy.records import Audit, Document, Pair, Quarantined
 
 Kind = Literal["pairs", "documents"]
@@ -198,7 +198,9 @@ def _draw(
             account.excluded[reason] += 1
     account.excluded[NOT_DRAWN] = draw.num_left_out
     drawn = draw.items()
-    account.check_some_used(len(drawn), source, most_lost=how.max_quarantined)
+    mostly_bad = 2 * len(account.quarantined) > account.num_read
+    with due_to(*(("data", "source") if mostly_bad else ())):
+        account.check_some_used(len(drawn), source, most_lost=how.max_quarantined)
     for row in drawn:
         account.notes.update(row.notes)
     return drawn

@@ -17,7 +17,7 @@ from alignstudy.data.contamination.exclusion import (
 from alignstudy.data.files.reading import PLAIN, Reading
 from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import RowSelection, Share
-from alignstudy.errors import DataError
+from alignstudy.errors import DataError, due_to
 from alignstudy.metrics.axes import PUBLISHED, axis_named
 from alignstudy.records import Audit, Axis, Pair
 from alignstudy.settings import Many, Settings, by_axis
@@ -140,20 +140,18 @@ def select_held_out(
     for axis in axes:
         selection, part = settings.selection(axis), f"{settings.part}/{axis.prompts}"
         try:
-            found = collect_pairs(source, selection, part=part, how=how, exclude=exclude)
+            with due_to(settings.part):
+                found = collect_pairs(source, selection, part=part, how=how, exclude=exclude)
+                if any(pair.rejected is None for pair in found.rows):
+                    raise DataError(
+                        f"{source}: demonstrations, without a rejected response",
+                        why=f"{part} needs chosen and rejected responses",
+                        hint="name subsets of preference pairs",
+                    )
         except DataError as error:
-            raise DataError(
-                f"{settings.part}: {error.what}",
-                why=error.why,
-                hint=f"{error.hint}; or {settings.way_out}",
-                kept=error.kept,
-            ) from error
-        if any(pair.rejected is None for pair in found.rows):
-            raise DataError(
-                f"{source}: {found.audit.part} holds demonstrations without a rejected response",
-                why="it needs chosen and rejected responses",
-                hint=f"name subsets of preference pairs, or {settings.way_out}",
-            )
+            error.what = f"{settings.part}: {error.what}"
+            error.hint = f"{error.hint}; or {settings.way_out}"
+            raise
         pairs[axis.name] = found.rows
         audits.append(found.audit)
     return HeldOutPairs(pairs=pairs, audits=tuple(audits), reason=settings.reason)

@@ -10,6 +10,7 @@ from alignstudy.data.select.from_file import draw_file_prompts
 from alignstudy.data.select.paper import draw_paper_prompts
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSettings
 from alignstudy.data.select.rigorous import draw_rigorous_prompts
+from alignstudy.errors import due_to
 from alignstudy.metrics.axes import in_order
 
 
@@ -33,14 +34,16 @@ def select_prompts(
             prompts are asked for.
     """
     drawn = {axis: chosen for axis, chosen in settings.sets.items() if chosen.file is None}
-    if settings.protocol == "paper":
-        found = draw_paper_prompts(source, drawn, seed=settings.seed, how=how)
-    else:
-        found = draw_rigorous_prompts(source, drawn, seed=settings.seed, how=how)
+    with due_to("prompts"):
+        if settings.protocol == "paper":
+            found = draw_paper_prompts(source, drawn, seed=settings.seed, how=how)
+        else:
+            found = draw_rigorous_prompts(source, drawn, seed=settings.seed, how=how)
     for axis, chosen in settings.sets.items():
         if chosen.file is not None:
             path = (files or {}).get(axis.name, Path(chosen.file))
-            found |= draw_file_prompts(
-                path, axis, chosen, protocol=settings.protocol, seed=settings.seed
-            )
+            with due_to("prompts", axis.prompts, "file"):
+                found |= draw_file_prompts(
+                    path, axis, chosen, protocol=settings.protocol, seed=settings.seed
+                )
     return found.in_order(in_order(settings.sets))

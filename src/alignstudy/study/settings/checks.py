@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from alignstudy.analysis.claims.claims import claim_faults
+from alignstudy.data.files.reading import Reading
 from alignstudy.data.select.held_out import CalibrationSettings
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.selection import RowSelection
@@ -26,7 +27,7 @@ from alignstudy.study.settings.axes import (
 from alignstudy.study.settings.judges import RESERVED
 from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipes import chains, existing
-from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.settings.study import DataSettings, StudySettings
 from alignstudy.study.settings.yaml_file import Path_
 
 Fault = tuple[Path_, str]
@@ -46,6 +47,7 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     yield from _claim_faults(study)
     yield from _threshold_faults(study)
     yield from _length_faults(study)
+    yield from _world_faults(study)
     yield from _idle_faults(study)
     yield from _untrained_faults(study)
     for recipe, given in existing(study.recipes).items():
@@ -232,14 +234,20 @@ def _length_faults(study: StudySettings) -> Iterator[Fault]:
             yield (*path, "max_length"), f"is {length}, and the model reads {most} ({source})"
 
 
+def _world_faults(study: StudySettings) -> Iterator[Fault]:
+    """Find settings that only a source of rows reads, or only the generated world."""
+    if study.data.source != WORLD:
+        if study.data.world != WorldSettings():
+            yield ("data", "world"), f"is read only with `source: {WORLD}`"
+        return
+    for name in ("revision", *Reading.model_fields):
+        if getattr(study.data, name) != DataSettings.model_fields[name].default:
+            yield ("data", name), "has no meaning for the generated world"
+
+
 def _idle_faults(study: StudySettings) -> Iterator[Fault]:
     """Find settings that nothing would read."""
-    world, numbers = study.data.source == WORLD, not study.calibrated
-    if world and study.data.revision is not None:
-        yield ("data", "revision"), "the generated world has no revisions"
-    if not world and study.data.world != WorldSettings():
-        yield ("data", "world"), f"is read only with `source: {WORLD}`"
-    if numbers and study.calibration not in (None, CalibrationSettings()):
+    if not study.calibrated and study.calibration not in (None, CalibrationSettings()):
         yield ("calibration",), "is read only with `thresholds: calibrated`"
     if study.validation is None and study.assess != AssessSettings():
         yield ("assess",), "is read only with `validation` pairs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -10,7 +11,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from alignstudy.errors import SettingsError
+from alignstudy.errors import DataError, SettingsError
 from alignstudy.study.settings.yaml_file import Path_, YamlFile, dotted
 
 
@@ -35,6 +36,23 @@ def refuse(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> None:
         raise _in_words(lines, file)
 
 
+@contextmanager
+def data_faults_named(file: YamlFile) -> Iterator[None]:
+    """Say of a fault of the data where in the study file it comes from.
+
+    Raises:
+        DataError: As it was raised, with file, line and key before it.
+    """
+    try:
+        yield
+    except DataError as error:
+        named = (keys for keys in (error.keys, ("data", "source")) if keys and keys[0] in file.data)
+        keys = next(named, ()) if error.keys else ()
+        if keys:
+            error.what = f"{file.where(keys)}: '{dotted(keys)}': {error.what}"
+        raise
+
+
 def _in_words(found: Iterable[str], file: YamlFile) -> SettingsError:
     """Make the error of one line or several; what stands twice is named once."""
     lines = list(dict.fromkeys(found))
@@ -57,7 +75,9 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
             kinds = [inner for kind in kinds for inner in _inside(kind, part)] or kinds
         fields = [item for kind in kinds for each in _models(kind) for item in _keys(each)]
         known = sorted({*fields} - {"settings"})  # a judge's own keys stand beside its name
-        return f"{where}: unknown key '{key}'{_nearest(str(path[-1]), known)}"
+        deeper = _deeper(str(path[-1]), kinds)
+        meant = f"; did you mean '{dotted((*path[:-1], *deeper))}'?" if deeper else ""
+        return f"{where}: unknown key '{key}'{meant or _nearest(str(path[-1]), known)}"
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
     if item["type"] == "union_tag_invalid":
@@ -66,10 +86,25 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
         known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
         what = "judge" if union == "use" else union
         return f"{where}: '{key}': unknown {what} '{tag}'{_nearest(tag, known)}"
+    if item["type"] in ("model_type", "model_attributes_type"):
+        kinds = [model]
+        for part in item["loc"]:
+            kinds = [inner for kind in kinds for inner in _inside(kind, part)] or kinds
+        keys = ", ".join(name for kind in kinds for each in _models(kind) for name in _keys(each))
+        return f"{where}: '{key}' must be a section of keys; known here: {keys}"
     text = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
     shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
     return f"{where}: '{key}': {text[:1].lower()}{text[1:]}{shown}"
+
+
+def _deeper(name: str, kinds: list[Any]) -> tuple[str, ...]:
+    """Return where a key stands one section further in; () if in none."""
+    for model in (each for kind in kinds for each in _models(kind)):
+        for section, inner in model.model_fields.items():
+            if any(name in _keys(each) for each in _models(inner.annotation)):
+                return section, name
+    return ()
 
 
 def _nearest(name: str, known: list[str]) -> str:

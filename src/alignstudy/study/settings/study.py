@@ -82,7 +82,9 @@ class StudySettings(Settings):
         description="The model that every recipe starts from; a bare hub id or folder is its"
         " `path`."
     )
-    data: DataSettings
+    data: DataSettings = Field(
+        description="Preference data; a bare file, folder or hub id is its `source`."
+    )
     prompts: PromptSettings = PromptSettings()
     axes: dict[AxisName, AxisSettings] = Field(
         {},
@@ -151,6 +153,8 @@ class StudySettings(Settings):
         """Fill in how long responses may be, and the prompts of the axes that are listed."""
         if not isinstance(given, dict):
             return given
+        if isinstance(given.get("data"), str):
+            given = {**given, "data": {"source": given["data"]}}
         given = with_own_defaults(given)
         whole, prompts, asked = {**given}, given.get("prompts", {}), given.get("generation", {})
         protocol = prompts.get("protocol", "rigorous") if isinstance(prompts, dict) else ""
@@ -266,9 +270,11 @@ class StudySettings(Settings):
         """How rows are read that are trained on."""
         parted = self.data.parted
         if parted is None:
-            asked = [each.split for each in self.asked.sets.values() if each.file is None]
-            asked += [self.validation.split] if self.validation else []
-            parted = "test" in asked
+            taken: list[Any] = [self.data.train, self.calibration, self.validation]
+            taken += [each for each in self.asked.sets.values() if each.file is None]
+            taken += [judge.train.rows for judge in self.judges if judge.train]
+            taken += [self.base.scratch.rows] if self.base.scratch else []
+            parted = "test" in {each.split for each in taken if each is not None}
         given = {name: getattr(self.data, name) for name in Reading.model_fields}
         return Reading(**{**given, "parted": parted})
 

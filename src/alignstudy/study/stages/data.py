@@ -28,6 +28,7 @@ from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings, write_world
+from alignstudy.errors import due_to
 from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
 from alignstudy.sources import ResolvedSource
@@ -83,7 +84,10 @@ class SelectPrompts(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write prompts/*.json as published, prompts.jsonl, <part>-<axis>.jsonl."""
-        path = _path(self.source, job)
+        with due_to("data", "source"):
+            return self._select(_path(self.source, job), job)
+
+    def _select(self, path: Path, job: StageJob) -> dict[str, Any]:
         files = {axis: source.path for axis, source in self.files.items()}
         selected = select_prompts(path, self.settings, how=self.reading, files=files)
         write_rows(job.out / PROMPTS, selected.prompts)
@@ -171,14 +175,15 @@ class CollectRows(RowSource):
         for part, reason in reasons.items():
             rows = (pair for found in read_pairs(folder, part).values() for pair in found)
             held_out = held_out | EvaluationDialogues.of_pairs(rows, reason=reason)
-        collected = collect(
-            _path(self.source, job),
-            self.selection,
-            part=self.part,
-            kind=self.rows,
-            how=self.reading,
-            exclude=None if self.keep_overlap else held_out,
-        )
+        with due_to("data", *(["train"] if self.part == "train" else [])):
+            collected = collect(
+                _path(self.source, job),
+                self.selection,
+                part=self.part,
+                kind=self.rows,
+                how=self.reading,
+                exclude=None if self.keep_overlap else held_out,
+            )
         audit = collected.audit
         if lost := loss_in_words(audit):
             job.progress.note(f"warning: {lost}")
