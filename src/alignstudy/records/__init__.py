@@ -175,6 +175,8 @@ class ScoredResponse:
 
 DECIMALS = 4
 """Scores are compared, tested and exported as rounded to so many decimals, as published."""
+LARGEST_SCORE = 1e100
+"""Scores beyond it are none: sums of their cubes, which intervals need, are not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from alignstudy.errors import DataError, EnvironmentFault, InputError
 from alignstudy.metrics.axes import PUBLISHED, axes_of, axis_named
-from alignstudy.records import DECIMALS, ScoredResponse, StopReason
+from alignstudy.records import DECIMALS, LARGEST_SCORE, ScoredResponse, StopReason
 
 JUDGE = "rating"
 """The judge's name in what `read_ratings` gives: files don't say whose ratings they hold."""
@@ -149,7 +148,7 @@ def _files(folder: Path) -> list[_File]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a file and check each."""
     try:
-        rows = json.loads(path.read_bytes().decode("utf-8"))
+        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise EnvironmentFault(f"{path}: can't be read", why=str(error)) from error
     except (ValueError, RecursionError) as error:
@@ -165,7 +164,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         if fault:
             raise DataError(
                 f"{path}: row {number}: {fault}",
-                hint="each row has prompt and response (text) and rating (a finite number)",
+                hint="each row has prompt and response (text) and rating (a number of usual size)",
             )
     return rows
 
@@ -178,14 +177,13 @@ def _fault(row: object) -> str:
     if missing:
         return f"no {', '.join(missing)}"
     scores, value = row.get("scores"), row["rating"]
-    is_finite = _is_number(value) and abs(value) <= sys.float_info.max
     given = scores.values() if isinstance(scores, dict) else ()
-    are_numbers = all(score is None or _is_number(score) for score in given)
+    are_numbers = all(score is None or _is_score(score) for score in given)
     checks = {
         "prompt": isinstance(row["prompt"], str),
         "response": isinstance(row["response"], str),
         # Our own files, which say `scores`, write null where a judge gave no finite score.
-        "rating": is_finite or (value is None and isinstance(scores, dict)),
+        "rating": _is_score(value) or (value is None and isinstance(scores, dict)),
         "seed": _is_count(row.get("seed", 0)),
         "prompt_id": isinstance(row.get("prompt_id"), str | None),
         "num_tokens": row.get("num_tokens") is None or _is_count(row["num_tokens"]),
@@ -197,8 +195,10 @@ def _fault(row: object) -> str:
     return ", ".join(bad)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_score(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= LARGEST_SCORE
 
 
 def _is_count(value: object) -> bool:

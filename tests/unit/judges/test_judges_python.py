@@ -59,6 +59,8 @@ def test_it_is_called_in_batches_and_progress_adds_up(tmp_path):
 def test_arrays_and_missing_scores(tmp_path):
     body = "import numpy; return numpy.arange(len(items), dtype='float32')"
     assert [s.score for s in judge(tmp_path, body).score(ITEMS)] == [0.0, 1.0, 2.0]
+    body = "return [float('-inf'), 1e308, 10**400]"
+    assert [s.score for s in judge(tmp_path, body).score(ITEMS)] == [None] * 3
     body = "return [None, float('nan'), 1]"
     none, nan, one = judge(tmp_path, body).score(ITEMS)
     assert (none.score, nan.score, one.score) == (None, None, 1.0)

@@ -102,6 +102,8 @@ def test_models_in_another_order_are_aligned_by_text(tmp_path):
         ([row(rating="-1.5")], "row 1: rating is '-1.5'"),
         ([row(rating=True)], "row 1: rating is 'True'"),
         ([row(rating=10**400)], "row 1: rating is"),
+        ([row(rating=1e308)], "row 1: rating is '1e+308'"),
+        ([row(scores={"rating": 1.0, "j": 1e308}, rating=1.0)], "row 1: scores is"),
         ([row(prompt=3)], "row 1: prompt is '3'"),
         ([row(response=None)], "row 1: response is 'None'"),
         ([row(seed=-1)], "row 1: seed is"),
@@ -116,6 +118,12 @@ def test_a_fault_names_its_file_and_row(tmp_path, rows, message):
         read_ratings(tmp_path)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    text = json.dumps([row()])
+    (tmp_path / "base_harmful.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert [each.prompt for each in read_ratings(tmp_path)] == [row()["prompt"]]
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):

@@ -15,6 +15,7 @@ from alignstudy.errors import GuardError, InputError
 from alignstudy.judges.base import JudgeScore
 from alignstudy.judges.kinds.python_source import PythonSettings, local_modules, module_file
 from alignstudy.progress import SILENT, Progress
+from alignstudy.records import LARGEST_SCORE
 
 Rate = Callable[[list[tuple[str, str]]], Sequence[float | None]]
 
@@ -114,8 +115,11 @@ class PythonJudge:
             return JudgeScore(score=None, failure=f"{self._settings.call} gave no score")
         if not isinstance(given, Real) or isinstance(given, bool):
             raise self._refused(f"{given!r:.80} ({type(given).__name__})", _shown(at, item))
-        number = float(given)
-        if not math.isfinite(number):
+        try:
+            number = float(given)
+        except OverflowError:
+            number = math.inf
+        if not abs(number) <= LARGEST_SCORE:  # nor NaN
             return JudgeScore(score=None, failure=f"{self._settings.call} gave {number}")
         return JudgeScore(score=self._sign * number)
 
