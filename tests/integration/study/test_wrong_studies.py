@@ -144,7 +144,7 @@ WRONG_DATA = [
     ("data:", "data: {{source: {places}/mostly-broken.jsonl}}",
      ["'data.source'", "% of the rows of train can't be used", "data.max_quarantined: 0.7"]),
     ("data:", "data: {{source: {places}/one-dialogue.jsonl}}",
-     ["'data.source'", "none of its 120 rows falls into split", "more dialogues"]),
+     ["'data.source'", "no row falls to train", "more dialogues"]),
     ("data:", "data: {{source: {places}/picture.png}}",
      ["'data.source'", "a picture", "no rows can be read of it"]),
     ("data:", "data: {{source: {places}/texts.jsonl}}",

@@ -185,7 +185,6 @@ def read(
                 if file.split is None:
                     row = _parted(row, TEST_SHARE if share is None else share, how)
                 if row.split == selection.split:
-                    seen.given += 1
                     yield row
         seen.check(selection)
 
@@ -194,7 +193,7 @@ class _Seen:
     """What the lines of a selection's files held."""
 
     def __init__(self, source: Path, how: Reading) -> None:
-        self.source, self.given, self.rows = source, 0, 0
+        self.source, self.rows = source, 0
         self.bad, self.missing = "", set(how.columns.values())
         self.columns: list[str] = []
 
@@ -210,7 +209,7 @@ class _Seen:
             self.missing -= content.keys()
 
     def check(self, selection: RowSelection) -> None:
-        """Refuse files that hold no row at all, or none of the split or with the named columns.
+        """Refuse files that hold no row at all, or none with the named columns.
 
         Raises:
             DataError: With the first line that is none, or what is there.
@@ -229,13 +228,6 @@ class _Seen:
                 hint="correct data.columns: {prompt: NAME-IN-THE-FILE}",
                 kept="nothing was run",
                 keys=("data", "columns"),
-            )
-        if not self.given:
-            raise DataError(
-                f"{self.source}: none of its {self.rows} rows falls into split '{selection.split}'",
-                why="rows with the same first turn stay together",
-                hint="give more dialogues, or prompts of your own: prompts: {helpful: {file: ...}}",
-                kept="nothing was run",
             )
 
 

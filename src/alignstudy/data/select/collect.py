@@ -75,7 +75,15 @@ class Account:
         Raises:
             DataError: If no row is left, or too few; it names what took the rows away.
         """
-        share = len(self.quarantined) / max(self.num_read, 1)
+        if not self.num_read:
+            raise DataError(
+                f"{source}: no row falls to {self.part}",
+                why="it has one split; of that, rows with the same first turn stay together",
+                hint="give more dialogues, or prompts of your own: prompts: {helpful: {file: ...}}",
+                kept="nothing was run",
+                keys=("data", "source"),
+            )
+        share = len(self.quarantined) / self.num_read
         if used and share <= most_lost:
             return
         first = self.quarantined[0] if self.quarantined else None
