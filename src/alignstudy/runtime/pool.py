@@ -32,6 +32,9 @@ Load = Callable[[], Callable[[Any, Note], Any]]
 START_UP = 8.0
 """Seconds until a worker computes: a fresh interpreter, torch, transformers, the weights."""
 
+GRACE = 5.0
+"""Seconds for a worker to end by itself: a killed one leaves its semaphores to the system."""
+
 _SHARE = 0.8
 """Of the free memory, what workers may take."""
 
@@ -100,17 +103,25 @@ class WorkerPool(Generic[Task, Answer]):
             " fewer workers (`workers: 1` keeps all in one process)",
         )
 
-    def close(self) -> None:
-        """End the workers, whatever they do."""
-        for process in tuple((self._executor._processes or {}).values()):
+    def close(self, *, grace: float = 0.0) -> None:
+        """End the workers, whatever they do.
+
+        Args:
+            grace: Seconds in which idle ones may end by themselves, and clean up.
+        """
+        processes = tuple((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=False)
+        for process in processes:
+            process.join(grace)
+        for process in processes:
             process.kill()
-        self._executor.shutdown()
+            process.join()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, fault: object, *_: object) -> None:
+        self.close(grace=0.0 if fault else GRACE)
 
 
 class _Process(SpawnProcess):

@@ -188,3 +188,29 @@ def test_only_work_that_wins_back_the_start_is_spread(monkeypatch):
 def test_memory_is_read_from_the_system():
     assert 10**7 < pools.free_memory() < 10**14
     assert 1 <= pools.usable_cores() <= 10**5
+
+
+def locks():
+    """What a worker loads: makes a semaphore, as libraries' progress bars do."""
+    from multiprocessing import RLock
+
+    kept = []
+    return lambda task, note: kept.append(RLock()) or task
+
+
+def test_workers_that_are_done_leave_nothing_behind():
+    """Else Python warns, at the end of a run, of leaked semaphores."""
+    program = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from alignstudy.runtime.pool import WorkerPool
+        from test_pool import ignore, locks
+
+        with WorkerPool(locks, workers=2) as pool:
+            print(list(pool.map([1, 2, 3], note=ignore)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True,
+        check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )  # fmt: skip
+    assert (done.stdout.strip(), done.stderr) == ("[1, 2, 3]", "")
