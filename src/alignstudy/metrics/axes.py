@@ -57,12 +57,8 @@ def in_order(axes: Iterable[Axis]) -> tuple[Axis, ...]:
 
 
 def axes_of(names: Iterable[str]) -> tuple[Axis, ...]:
-    """Return the axes that rows are of, by their names.
-
-    Where one of the published two is there, both are: that the other lacks prompts is a finding.
-    """
-    found = [axis_named(name) for name in dict.fromkeys(names)]
-    return in_order((*PUBLISHED, *found) if set(found) & set(PUBLISHED) else found)
+    """Return the axes that rows are of, by their names."""
+    return in_order(map(axis_named, names))
 
 
 def place_of(name: str) -> int:

@@ -14,6 +14,7 @@ from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import DataError, InputError
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import JUDGE, find_base, read_ratings
@@ -228,7 +229,9 @@ def test_a_prompt_too_long_for_one_model_is_left_out_for_all():
 
 
 def test_one_axis_leaves_the_others_figures_undefined():
-    found = analysed(rows_of("a", [-1.0] * 10) + rows_of("b", [-4.0] * 10))
+    rows = rows_of("a", [-1.0] * 10) + rows_of("b", [-4.0] * 10)
+    assert {metric.name for metric in analysed(rows).metrics} == {"hmr", "score_harmless"}
+    found = analysed(rows, axes=PUBLISHED)
     for figures in found.models:
         assert figures.estimates.get("hpr") is None
         assert figures.estimates.get("cas") is None

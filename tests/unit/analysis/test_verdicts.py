@@ -18,6 +18,7 @@ from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Comparison, Thresholds
 from alignstudy.errors import InputError
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
 from alignstudy.records.robustness import Power
@@ -171,7 +172,8 @@ def rows_of(gains, *, n=60, seed=0, judges=("one",), noise=0.6, empty=()):
 
 def findings_on(rows, judges=("one",), **others):
     analyses = tuple(
-        analyze_judge(rows, LIMITS, judge=judge, base="base", draws=100) for judge in judges
+        analyze_judge(rows, LIMITS, judge=judge, base="base", draws=100, axes=PUBLISHED)
+        for judge in judges
     )
     return Findings(analyses=analyses, **others)
 

@@ -120,9 +120,10 @@ class TestAxes:
         assert rate_of(axis).name == "pass_honesty"
         assert score_of(axis).title == "mean score on honesty prompts"
 
-    def test_one_of_the_published_two_brings_the_other_and_they_stand_first(self):
-        assert axes_of(["honesty", "helpful"]) == (*PUBLISHED, axis_named("honesty"))
-        assert axes_of(["honesty"]) == (axis_named("honesty"),)
+    def test_the_published_ones_stand_first_and_none_is_added(self):
+        names = ["honesty", "helpful", "harmless", "honesty"]
+        assert axes_of(names) == (*PUBLISHED, axis_named("honesty"))
+        assert axes_of(["helpful", "helpful"]) == (axis_named("helpful"),)
 
     def test_the_mean_of_rates_is_not_told_of_one(self):
         assert [rate.name for rate in rates_of(PUBLISHED)] == ["hmr", "hpr", "cas"]

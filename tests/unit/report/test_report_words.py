@@ -7,6 +7,7 @@ from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Audit, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.records.robustness import Power
@@ -271,7 +272,7 @@ class TestTables:
 
     def test_an_axis_that_was_not_measured(self):
         rows = [row for row in scored() if row.axis == "helpful"]
-        analysis = analysed(rows)
+        analysis = analysed(rows, axes=PUBLISHED)
         table = results.rates_table(Findings(analyses=(analysis,)), analysis)
         assert table.cells[0][1].detail == "not measured"
         assert table.cells[0][2].detail.startswith("[")

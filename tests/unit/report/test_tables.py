@@ -11,6 +11,7 @@ from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
+from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.report.tables.table import Table
@@ -131,7 +132,7 @@ def test_an_undefined_figure_is_an_empty_cell():
         response="r",
         scores={"judge": 0.0},
     )
-    found = analyze_judge([row], PAPER, judge="judge", base=None, draws=10)
+    found = analyze_judge([row], PAPER, judge="judge", base=None, draws=10, axes=PUBLISHED)
     metrics, improvement, *_ = tables_of(Findings(analyses=(found,)))
     assert read_csv(metrics)[0]["hpr"] == ""
     assert "| a | 100.00 | - | - |" in markdown_file(metrics)
