@@ -54,12 +54,12 @@ class Meter:
         if not self._inside:
             self._can_reset = reset_peak(self._device)
         self._inside.append(Cost())
-        clock, processors, before = time.monotonic(), sum(os.times()[:4]), lifetime_peak()
+        clock, processors, before = time.monotonic(), _processors(), lifetime_peak()
         try:
             yield cost
         finally:
             inside = self._inside.pop()
-            seconds, processors = time.monotonic() - clock, sum(os.times()[:4]) - processors
+            seconds, processors = time.monotonic() - clock, _processors() - processors
             cost.seconds = round(seconds - inside.seconds, 3)
             cost.cpu_seconds = round(processors - inside.cpu_seconds, 3)
             if self._device.startswith("cuda"):
@@ -74,6 +74,12 @@ class Meter:
             if self._inside:
                 self._inside[-1].seconds += seconds
                 self._inside[-1].cpu_seconds += processors
+
+
+def _processors() -> float:
+    """Return the seconds of all processors; children count in hundredths, when they have ended."""
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
 
 
 def reset_peak(device: str) -> bool:
