@@ -186,8 +186,10 @@ def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) ->
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise NotFetchedError(
             f"{source.kind} '{source.name}' is not on this machine",
-            why="fetching is switched off (offline)" if offline else first_line(error),
-            hint="connect to the network and run again without --offline, or name a local folder"
+            why="fetching is switched off (--offline, or HF_HUB_OFFLINE=1)"
+            if offline
+            else first_line(error),
+            hint="connect to the network and run again with fetching on, or name a local folder"
             " of the same layout",
             kept="every finished stage",
         ) from error

@@ -139,7 +139,8 @@ def report(
 @app.command()
 def audit(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Hub id, folder, JSONL or Parquet file.")
+        str,
+        typer.Argument(metavar="DATA", help="Hub id, folder, file of rows, or a study file."),
     ],
     fmt: Annotated[
         str, typer.Option("--format", help="One of `alignstudy list formats`.")

@@ -47,8 +47,11 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
     from alignstudy.data.select.prompt_settings import PromptSettings
     from alignstudy.sources import Source, resolve
 
-    source = resolve(Source(name=data, kind="dataset"), offline=offline)
-    found = audit_data(source.path, how=Reading(format=fmt), prompts=PromptSettings())
+    if Path(data).suffix in {".yaml", ".yml"}:
+        found = load(data, None, None, offline=offline).audit()
+    else:
+        source = resolve(Source(name=data, kind="dataset"), offline=offline)
+        found = audit_data(source.path, how=Reading(format=fmt), prompts=PromptSettings())
     if out is not None:
         _write_new(out, found.to_markdown())
     if as_json:

@@ -95,6 +95,15 @@ def generate(
     return [responses[prompt.id] for prompt in prompts]
 
 
+def too_long_prompts(
+    prompts: Sequence[Prompt], folder: Path, new: int, *, template: str
+) -> list[Prompt]:
+    """Return the prompts that a model can't be asked with room for `new` tokens."""
+    room, _ = _room_and_parameters(folder, new)
+    rendering = load_rendering(folder, template)
+    return [p for p in prompts if rendering.fitting(p.text, room=room)[0] is None]
+
+
 def _check_prompts(prompts: Sequence[Prompt], protocol: Protocol) -> None:
     """Refuse prompts with one id, and rigorous ones without the cue."""
     if len({prompt.id for prompt in prompts}) != len(prompts):

@@ -62,6 +62,24 @@ def test_every_shape_becomes_a_sound_study(name, tmp_path, base, call):
     assert all(number >= 5 for number in others)
 
 
+@pytest.mark.parametrize("option", ["--base", "--judge"])
+def test_a_model_that_is_nowhere_is_refused(option, tmp_path, call):
+    write_jsonl(tmp_path / "mine.jsonl", rows_of(EVERY["pairs"][1], 60))
+    code, words = call("init", "--data", "mine.jsonl", option, "nowhere")
+    assert code == 2
+    assert f"the {option[2:]} 'nowhere' isn't there" in words
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_study_files_data_is_audited_as_the_study_reads_it(tmp_path, base, call):
+    rows = [{"ask": question(n), "answer_good": good(n), "answer_bad": bad(n)} for n in range(60)]
+    write_jsonl(tmp_path / "mine.jsonl", rows)
+    begun(call, "mine.jsonl", base)
+    code, words = call("audit", "mine.yaml")
+    assert code == 0, words
+    assert "60 rows read, 0 can't be used" in words
+
+
 @pytest.mark.parametrize("judge", ["rules", "constant", "oa-deberta-v2", "owner/judge"])
 @pytest.mark.parametrize("shape", ["pairs", "completion"])
 def test_every_judge_makes_a_sound_study(shape, judge, tmp_path, base, call):

@@ -157,6 +157,11 @@ WRONG_DATA = [
      ["'prompts.helpful.file'", "no prompt: it is text, or a list of turns"]),
     ("prompts:", "prompts: {{helpful: {{subsets: [code]}}, harmful: null}}",
      ["'prompts'", "no subset 'code'", "there: train", "correct `subsets`"]),
+    ("thresholds:", "thresholds: callibrated",
+     ["'thresholds'", "are `calibrated`, or a number for each axis"]),
+    ("thresholds:", "thresholds: {{helpful: high}}",
+     ["'thresholds'", "the threshold of 'helpful' is a number, not 'high'"]),
+    ("diagnostics:", "seed: 0", ["unknown key 'seed'", "did you mean 'seeds'?"]),
     ("thresholds:", "calibration: {{helpful: [], split: tset}}",
      ["'calibration'", "no split 'tset'", "or give `thresholds` as numbers"]),
 ]  # fmt: skip
@@ -194,3 +199,16 @@ def test_a_disk_that_is_too_small_is_refused(checked, monkeypatch):
     assert code == 3
     assert "the disk is too small" in words
     assert "ALIGNSTUDY_HOME" in words
+
+
+def test_prompts_that_leave_no_room_are_told(checked):
+    study = STUDY.replace("max_new_tokens: 8", "max_new_tokens: 115")
+    code, words, _ = checked(study=study)
+    assert code == 0, words
+    assert "4 of 4 prompts are too long for the base and 115 new tokens" in words
+    assert "lower generation.max_new_tokens" in words
+
+
+def test_a_judge_of_a_kind_that_needs_no_settings_may_be_a_bare_name(checked):
+    code, words, _ = checked("judges:", "judges: [length]")
+    assert code == 0, words

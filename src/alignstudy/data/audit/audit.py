@@ -97,8 +97,10 @@ def loss_in_words(audit: Audit) -> str:
     lost = len(audit.quarantined)
     if lost <= LOUD * audit.read:
         return ""
-    reason, number = Counter(row.fault for row in audit.quarantined).most_common(1)[0]
+    faults = Counter(row.fault for row in audit.quarantined)
+    reason, number = faults.most_common(1)[0]
+    rest = f", {lost - number} for other reasons" if number < lost else ""
     return (
         f"{lost} of {audit.read} rows of {audit.part} can't be used"
-        f" ({100 * lost / audit.read:.0f} %): {number} because {reason}"
+        f" ({100 * lost / audit.read:.0f} %): {number} because {reason}{rest}"
     )

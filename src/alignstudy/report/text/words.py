@@ -8,6 +8,7 @@ from typing import Any
 
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.analysis.results import Analysis
+from alignstudy.analysis.score_matrix import usable
 from alignstudy.formatting import listing, plural, short
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
@@ -49,8 +50,9 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JS
 
 
 def prompts_in_words(inputs: ReportInputs) -> str:
-    """Return how many prompts of each axis have a response; "" if none has."""
-    asked = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in inputs.responses})
+    """Return how many prompts of each axis have a response of every model; "" if none has."""
+    rows, _ = usable(inputs.responses)
+    asked = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in rows})
     axes = [axis for axis in inputs.analyses[0].axes if asked[axis.name]]
     return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes])
 

@@ -91,6 +91,11 @@ class ThresholdSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _axes_beside(cls, given: object) -> object:
+        if isinstance(given, str):
+            raise ValueError("are `calibrated`, or a number for each axis: {AXIS: NUMBER}")
+        for key, value in given.items() if isinstance(given, dict) else ():
+            if isinstance(value, str) and key not in cls.model_fields:
+                raise ValueError(f"the threshold of '{key}' is a number, not '{value}'")
         return by_axis(cls, "axes", given, int, float, type(None))
 
     @property

@@ -75,9 +75,10 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
             kinds = [inner for kind in kinds for inner in _inside(kind, part)] or kinds
         fields = [item for kind in kinds for each in _models(kind) for item in _keys(each)]
         known = sorted({*fields} - {"settings"})  # a judge's own keys stand beside its name
-        deeper = _deeper(str(path[-1]), kinds)
+        name = str(path[-1])
+        deeper = () if get_close_matches(name, known, cutoff=0.8) else _deeper(name, kinds)
         meant = f"; did you mean '{dotted((*path[:-1], *deeper))}'?" if deeper else ""
-        return f"{where}: unknown key '{key}'{meant or _nearest(str(path[-1]), known)}"
+        return f"{where}: unknown key '{key}'{meant or _nearest(name, known)}"
     if item["type"] == "missing":
         return f"{where}: '{key}' is missing"
     if item["type"] == "union_tag_invalid":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, model_validator
 
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.judges import JudgeSettings
+from alignstudy.judges import JUDGES, JudgeSettings
 from alignstudy.judges.presets import PRESETS
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
@@ -53,7 +55,9 @@ class JudgeEntry(Settings):
     def _flat(cls, given: object) -> object:
         """Read a preset's name, a bare hub id, and a judge's own settings next to its name."""
         if isinstance(given, str):
-            given = {"preset": given} if given in PRESETS else {"path": given}
+            is_kind = given in JUDGES and not Path(given).expanduser().exists()
+            kind = "preset" if given in PRESETS else "use" if is_kind else "path"
+            given = {kind: given}
         if not isinstance(given, dict) or "settings" in given:
             return given
         if given.get("preset") is not None:  # what stands next to its name changes it

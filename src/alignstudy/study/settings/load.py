@@ -72,7 +72,7 @@ def settings_of(file: YamlFile) -> StudySettings:
     try:
         settings = StudySettings.model_validate(file.data)
     except ValidationError as error:
-        raise settings_error(error, file, StudySettings) from error
+        raise settings_error(error, file, StudySettings) from None  # pydantic's words add nothing
     refuse(cross_faults(settings), file)
     return settings
 

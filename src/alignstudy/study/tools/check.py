@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from alignstudy.data.audit.audit import loss_in_words
 from alignstudy.errors import EnvironmentFault
 from alignstudy.formatting import quantity
+from alignstudy.generation.hf import too_long_prompts
 from alignstudy.methods import TrainJob
 from alignstudy.methods.loop.preview import preview
+from alignstudy.models.folder import weights_in
 from alignstudy.records import Audit
 from alignstudy.study.cost.estimate import StudyEstimate
 from alignstudy.study.graph.build import Graph
-from alignstudy.study.graph.stage import Stage
+from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.settings.faults import refuse
@@ -25,7 +27,8 @@ from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.settings.yaml_file import YamlFile
-from alignstudy.study.stages.data import RowSource, read_audits
+from alignstudy.study.stages.data import RowSource, read_audits, read_prompts
+from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
 from alignstudy.study.tools.model_check import model_faults
@@ -116,8 +119,26 @@ def check_sources(located: Located, graph: Graph, runner: Runner, *, template: s
     if said := _shares(audits, graph):
         report.lines.append(("rows", "ok", said))
     report.warnings += filter(None, map(loss_in_words, audits))
+    report.warnings += _too_long_prompts(graph, located, runner)
     report.preview = _preview(graph, located, runner, report)
     return report
+
+
+def _too_long_prompts(graph: Graph, located: Located, runner: Runner) -> Iterator[str]:
+    """Say how many prompts leave no room for a response, where the base is here."""
+    asked = next((s for s in in_order(graph.goals) if isinstance(s, Generate)), None)
+    base = located.found.get("base")
+    if asked is None or base is None or "base" in located.missing:
+        return
+    weights = weights_in(base.path)
+    folder, new = weights.base or weights.folder, asked.settings.max_new_tokens
+    prompts = read_prompts(runner.make(graph.prompts).folder)
+    amount = len(too_long_prompts(prompts, folder, new, template=asked.template))
+    if amount:
+        yield (
+            f"{amount} of {len(prompts)} prompts are too long for the base and {new} new tokens:"
+            " they are left out for all models; lower generation.max_new_tokens to keep them"
+        )
 
 
 def refuse_too_small_a_disk(found: StudyEstimate) -> None:

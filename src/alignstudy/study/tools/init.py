@@ -14,8 +14,9 @@ from alignstudy.data.files.reading import PLAIN, Reading, read
 from alignstudy.data.formats.parsing import parse_row, recognised
 from alignstudy.data.formats.row import RawRow, UnusableRow
 from alignstudy.data.select.selection import RowSelection
-from alignstudy.errors import AlignstudyError, DataError, NotFetchedError
+from alignstudy.errors import AlignstudyError, DataError, InputError, NotFetchedError
 from alignstudy.judges import JUDGES
+from alignstudy.judges.presets import PRESETS
 from alignstudy.metrics.axes import HELPFUL
 from alignstudy.records import Document, Pair, Quarantined
 from alignstudy.sources import Source, resolve
@@ -70,6 +71,14 @@ def own_study(data: str, *, base: str = BASE, judge: str = JUDGE) -> str:
         found = look_at(resolve(Source(name=data, kind="dataset"), offline=False).path)
     except NotFetchedError as error:
         found = Found(format="", rows="pairs", columns={}, unseen=error.why)
+    for what, name in (("base", base), ("judge", judge)):
+        known = Path(name).expanduser().exists() or (what == "judge" and name in JUDGES)
+        if not known and name not in PRESETS and Source(name=name, kind="model").is_local:
+            raise InputError(
+                f"the {what} '{name}' isn't there",
+                hint="name a folder of this machine, a hub id such as owner/name, or a judge of"
+                " `alignstudy list judges`",
+            )
     text = "\n".join(_lines(data, base, judge, found)) + "\n"
     settings_of(parse_yaml(text, "the study file for your data"))
     return text
@@ -192,7 +201,7 @@ def _lengths(base: str) -> tuple[str, int]:
         )  # fmt: skip
     except AlignstudyError:
         pass  # on the hub, or no model: `check` will say so
-    return (f", max_length: {most}" if most < 512 else ""), min(256, most // 2)
+    return (f", max_length: {most}" if most < 512 else ""), min(256, most // 4)
 
 
 def _quoted(text: str) -> str:
