@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
+from alignstudy.analysis.comparisons.pair_table import pair_tables
 from alignstudy.analysis.comparisons.pair_tests import compare_pairs
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.estimates import (
@@ -43,31 +44,30 @@ def analyze_judge(
     margins: Margins | None = None,
     sweep: Mapping[str, Sequence[float]] | None = None,
     axes: Sequence[Axis] | None = None,
+    lineages: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
-    Responses are aligned by prompt id, never by order. Scores are rounded to four decimals first,
-    as the published study does, so that every number follows from the exported ratings. A response
-    without a finite score enters no rate, no mean and no paired test; how many there are is noted.
-    A prompt that was too long for one model is left out for all.
+    Responses are aligned by prompt id. Scores are rounded to four decimals first, so that every
+    number follows from the exported ratings. A response without a finite score enters nothing, and
+    is counted; a prompt that was too long for one model is left out for all.
 
     Args:
         responses: Rows of every model and training seed.
         thresholds: What passes, axis by axis.
         judge: Whose scores to use.
         base: The model that the others are measured against; None for none.
-        draws: Bootstrap resamples; sign-flip tests use up to 20 times as many random patterns.
+        draws: Bootstrap resamples; sign-flip tests use up to 20 times as many.
         seed: Of the resamples: the same input gives the same numbers.
         clusters: Prompt id -> its cluster of near-duplicates, drawn together; others are alone.
         margins: Within which distance two models count as alike; None: those of `Margins`.
-        sweep: Thresholds to try, ascending, by axis; None: 61 between the 2.5 % and 97.5 %
-            quantiles of all scores.
+        sweep: Thresholds to try, ascending, by axis; None: 61 over the middle 95 % of scores.
         axes: Those of the study, in the order of the draws; None: those of the responses.
+        lineages: Model -> the methods that trained it, in order; None: not known.
 
     Raises:
         DataError: If there are no responses, rows can't be aligned, or two models share no prompt.
-        InputError: If `base` is no model of the responses, the judge didn't score one, or a sweep
-            is not ascending.
+        InputError: If `base` is no model, the judge didn't score one, or a sweep doesn't ascend.
     """
     names = models_of(responses)
     rows, num_too_long = usable(responses)
@@ -89,6 +89,7 @@ def analyze_judge(
         seeds=tuple(sorted({row.seed for row in responses})),
         sensitivities=sensitivities(rows, thresholds, axes=axes, judge=judge),
         best_shares=best_shares(merits),
+        lineages=dict(lineages or {}),
     )
     return _compared(found, panels, margins or Margins(), sweep or {}, resampler)
 
@@ -103,7 +104,10 @@ def _compared(
     """Add what compares models and seeds; draws follow one another in this order."""
     base, thresholds = found.base, found.thresholds
     comparisons = compare_pairs(
-        panels, axes=found.axes, base=base, margins=margins, resampler=resampler
+        pair_tables(panels, axes=found.axes, base=base, lineages=found.lineages),
+        base=base,
+        margins=margins,
+        resampler=resampler,
     )
     sweeps = [
         sweep_of(panel, thresholds, base=base, grid=grids.get(axis), resampler=resampler)

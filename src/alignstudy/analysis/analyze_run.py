@@ -39,6 +39,7 @@ class AnalysisConfig:
         clusters: Prompt id -> cluster of near-duplicates; {}: every prompt is its own.
         excluded: Why -> ids of prompts without which the rates are shown too: `OVERLAP`, `LEAK`.
         absent: Judges of the panel that could not be had.
+        lineages: Model -> the methods that trained it, in order; {}: not known.
     """
 
     thresholds: Mapping[str, Thresholds]
@@ -51,6 +52,7 @@ class AnalysisConfig:
     clusters: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    lineages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def analyze_run(
@@ -96,6 +98,7 @@ def analyze_run(
             margins=question.margins,
             sweep=question.sweep if judge == swept else None,
             clusters=question.clusters or None,
+            lineages=question.lineages,
         )
         for judge in judges
     )

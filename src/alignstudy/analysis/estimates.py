@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,10 @@ from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.stats.intervals import mover_mean, wilson
-from alignstudy.stats.resampling.bca import bca_means
+from alignstudy.stats.resampling.bca import NO_SPREAD, bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
-
-HIERARCHICAL = "hierarchical bootstrap"
+from alignstudy.stats.seed_tables import complete
+from alignstudy.stats.seeds import mean_spread, rate_estimate
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def metric_estimates(
         values = [score.of(row[~np.isnan(row)]) for row in table]
         if panel.several_seeds:
             estimates = [
-                percentile_estimate(value, column, n=int(known.sum()), method=HIERARCHICAL)
-                for value, column, known in zip(values, drawn.T, there, strict=True)
+                _mean_over_seeds([panel], [panel.by_seed[row]], value, int(known.sum()))
+                for row, value, known in zip(panel.rows(models), values, there, strict=True)
             ]
         else:
             draws, clusters = resampler.draws, panel.clusters
@@ -80,22 +81,53 @@ def metric_estimates(
         if panel.passed is not None:
             rate = rate_of(panel.axis)
             found = {
-                model: _rate(rate, panel, panel.passed[panel.row(model)], column)
+                model: _rate(rate, panel, model, column)
                 for model, column in zip(models, drawn_rates.T, strict=True)
             }
             rates.append(MetricEstimates(rate, found, drawn_rates, is_complete))
-    whole = [_mean_of_rates(combined(axes), rates)] if len(rates) == len(axes) > 1 else []
+    whole = [_mean_of_rates(combined(axes), rates, scored)] if len(rates) == len(axes) > 1 else []
     return [*rates, *whole, *scores]
 
 
-def _rate(
-    rate: Metric, panel: ScoreMatrix, passed: NDArray[np.float64], means: NDArray[np.float64]
+def _mean_over_seeds(
+    panels: Sequence[ScoreMatrix],
+    tables: Sequence[NDArray[np.float64]],
+    value: float,
+    n: int,
+    *,
+    rate: bool = False,
 ) -> Estimate:
-    """Return a rate: Wilson's interval on independent prompts of one seed, resampled ones else."""
+    """Return a model's mean with its interval over prompts and training seeds.
+
+    Args:
+        panels: One an axis.
+        tables: The model's values on each, shape (seeds, prompts); of rates, shares that pass.
+        value: The mean, in percent for rates.
+        n: Prompts that it rests on.
+        rate: Whether it is of rates.
+    """
+    sides = [side for [side] in complete([[t] for t in tables], [p.cluster_of for p in panels])]
+    if not all(side.size for side in sides):
+        return Estimate(value=value, low=value, high=value, n=n, method=NO_SPREAD)
+    if rate and len(sides) == 1:
+        return replace(rate_estimate(sides[0], n), value=value)
+    spread = mean_spread(sides, rate=rate).in_unit(100.0 if rate else 1.0)
+    found = spread.estimate(value, n, most=100.0 if rate else math.inf)
+    if found.low == found.high:
+        return replace(found, method=NO_SPREAD)
+    return replace(found, low=max(0.0, found.low)) if rate else found
+
+
+def _rate(rate: Metric, panel: ScoreMatrix, model: str, means: NDArray[np.float64]) -> Estimate:
+    """Return a rate with Wilson's interval, over seeds where there are several; else resampled."""
+    assert panel.passed is not None
+    assert panel.passed_by_seed is not None
+    row = panel.row(model)
+    passed = panel.passed[row]
     known = ~np.isnan(passed)
     n, value = int(known.sum()), rate.of(passed[known])
     if panel.several_seeds:
-        return percentile_estimate(value, means, n=n, method=HIERARCHICAL)
+        return _mean_over_seeds([panel], [panel.passed_by_seed[row]], value, n, rate=True)
     if panel.clusters is None:
         return wilson(round(value * n / 100.0), n)
     if value in (0.0, 100.0):
@@ -147,8 +179,10 @@ def model_figures(
     )
 
 
-def _mean_of_rates(whole: Metric, parts: Sequence[MetricEstimates]) -> MetricEstimates:
-    """Return CAS; its interval resamples prompts within each prompt set where that can tell."""
+def _mean_of_rates(
+    whole: Metric, parts: Sequence[MetricEstimates], panels: Sequence[ScoreMatrix]
+) -> MetricEstimates:
+    """Return CAS; one seed's interval resamples prompts within each prompt set if that can tell."""
     found, columns = {}, []
     for model in parts[0].estimates:
         if not all(model in part.estimates for part in parts):
@@ -157,17 +191,17 @@ def _mean_of_rates(whole: Metric, parts: Sequence[MetricEstimates]) -> MetricEst
         value = whole.of([rate.value for rate in rates])
         draws = [part.draws[:, list(part.estimates).index(model)] for part in parts]
         columns.append(np.asarray(sum(draws) / len(draws)))
-        one_seed = all(rate.method != HIERARCHICAL for rate in rates)
-        if one_seed and {0.0, 100.0} & {rate.value for rate in rates}:
+        n = sum(rate.n for rate in rates)
+        if any(panel.several_seeds for panel in panels):
+            passed = [(panel.passed_by_seed, panel.row(model)) for panel in panels]
+            tables = [table[row] for table, row in passed if table is not None]
+            found[model] = _mean_over_seeds(panels, tables, value, n, rate=True)
+            continue
+        if {0.0, 100.0} & {rate.value for rate in rates}:
             # All resamples would be alike: an interval of no width.
             found[model] = replace(mover_mean(rates), value=value)
             continue
-        found[model] = percentile_estimate(
-            value,
-            columns[-1],
-            n=sum(rate.n for rate in rates),
-            method="stratified bootstrap" if one_seed else HIERARCHICAL,
-        )
+        found[model] = percentile_estimate(value, columns[-1], n=n, method="stratified bootstrap")
     draws_of_all = np.stack(columns, axis=1) if columns else np.empty((0, 0))
     is_complete = all(part.is_complete and [*part.estimates] == [*found] for part in parts)
     return MetricEstimates(whole, found, draws_of_all, is_complete)

@@ -207,9 +207,9 @@ def _on_design(models: Sequence[ModelFigures], panels: dict[str, ScoreMatrix]) -
     ]
     if max(figures.num_seeds for figures in models) > 1:
         found.append(
-            "several training seeds: rates and scores are means over seeds, intervals resample"
-            " seeds and prompts, and tests are of per-prompt means over seeds: their p-values"
-            " cover the draw of prompts only"
+            "several training seeds: rates and scores are means over seeds; intervals, tests, power"
+            " and equivalence cover the draw of prompts and what training again would change, from"
+            " prompts that have a score in every seed"
         )
         if len({figures.num_seeds for figures in models}) > 1:
             listed = ", ".join(f"{figures.model} {figures.num_seeds}" for figures in models)

@@ -229,6 +229,8 @@ class Analysis:
         best_shares: metric -> model -> share of bootstrap draws in which it has the highest
             value, percent; a shared first place is divided equally.
         clusters: Prompt id -> name of its cluster, of prompts that have near-duplicates only.
+        lineages: Model -> the methods that trained it, in order; models that begin alike were one
+            model, seed by seed. Empty where that isn't known.
     """
 
     judge: str
@@ -247,6 +249,7 @@ class Analysis:
     sensitivities: tuple[Sensitivity, ...] = ()
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     clusters: dict[str, str] = field(default_factory=dict)
+    lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def rates(self) -> tuple[Metric, ...]:

@@ -6,6 +6,7 @@ from alignstudy.cli import console
 from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
+from alignstudy.study.tools.check import seed_advice
 
 UNKNOWN = "not known yet"
 
@@ -46,6 +47,8 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
     say_totals(found)
+    if advice := seed_advice(study.settings):
+        console.say(f"seeds: {advice}")
     console.say(f"writes: {console.safe(study.folder)}")
     console.say(f"store: {console.safe(study.store.root)}")
 

@@ -117,9 +117,13 @@ class Power:
         detectable: Smallest difference that is found with 80 % power: percentage points, or the
             judge's unit; None where all differences are alike, which tells nothing of their spread.
         n_needed: Paired prompts (a set, for CAS) for 80 % power at the observed difference; None
-            where the difference is 0, or no number below ten million is enough.
+            where the difference is 0, or no number is enough: with few training seeds there may
+            be none.
+        seeds_needed: Training seeds of each recipe for that, on these prompts; None where there is
+            one seed, or no number below a hundred is enough.
     """
 
     power: float
     detectable: float | None
     n_needed: int | None
+    seeds_needed: int | None = None

@@ -350,13 +350,15 @@ def test_several_seeds_are_averaged_and_prompts_resampled():
     assert (a.num_seeds, a.estimates["hmr"].n, a.estimates["hmr"].method) == (
         3,
         20,
-        "hierarchical bootstrap",
+        "Wilson over prompts and seeds",
     )
     assert b.estimates["hmr"].value == pytest.approx((60 + 65 + 70) / 3)
     [rate] = [c for c in found.comparisons if c.metric == "hmr"]
-    assert rate.test == "sign-flip permutation"
+    assert rate.test == "t over prompts and seeds"
     assert (rate.wins, rate.losses, rate.n) == (4, 0, 20)
-    assert rate.p_value == 2 / 2**4
+    assert rate.difference.low < 0 < rate.difference.value < rate.difference.high
+    assert rate.p_value > 0.05
+    assert (rate.power.n_needed, rate.power.seeds_needed) == (151, None)
     assert any("means over seeds" in note for note in found.notes)
     [spread] = [s for s in found.seed_spreads if (s.model, s.metric) == ("b", "hmr")]
     assert spread.by_seed == {0: 60.0, 1: 65.0, 2: 70.0}
@@ -381,7 +383,8 @@ def test_an_interval_over_seeds_is_wider_where_seeds_differ():
         return found
 
     limits = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
-    same, apart = (analysed(rows(spread), limits, draws=2000) for spread in (0.0, 0.6))
+    kin = {"a": ("sft",), "b": ("sft", "dpo")}
+    same, apart = (analysed(rows(spread), limits, draws=200, lineages=kin) for spread in (0.0, 0.6))
 
     def width(estimate):
         return estimate.high - estimate.low
@@ -390,9 +393,11 @@ def test_an_interval_over_seeds_is_wider_where_seeds_differ():
     # What a seed gains on one prompt set it loses on the other: CAS hardly moves between seeds.
     assert width(apart.models[0].estimates["cas"]) < 1.2 * width(same.models[0].estimates["cas"])
     gaps = [found.comparison("hmr", "b", "a").difference for found in (same, apart)]
-    assert {gap.method for gap in gaps} == {"hierarchical bootstrap"}
-    # Both models move alike with the seed's number, so their difference does not.
+    assert {gap.method for gap in gaps} == {"t over prompts and seeds"}
+    # Both models move alike with the seed they began with, so their difference does not.
     assert width(gaps[1]) < 1.5 * width(gaps[0])
+    strangers = analysed(rows(0.6), limits, draws=200, lineages={"a": ("sft",), "b": ("dpo",)})
+    assert width(strangers.comparison("hmr", "b", "a").difference) > 3 * width(gaps[1])
 
 
 def test_near_duplicate_prompts_are_one_piece_of_evidence():

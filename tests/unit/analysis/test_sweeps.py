@@ -150,7 +150,7 @@ def test_one_seed_of_one_model_is_no_spread():
     found = analysed(rows, base="base")
     assert {item.model for item in found.seed_spreads} == {"sft"}
     gap = found.comparison("score_helpful", "sft", "base").difference
-    assert gap.method == "hierarchical bootstrap"
+    assert gap.method == "t over prompts and seeds"
     assert gap.low < gap.value < gap.high
 
 

@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 from alignstudy.analysis.claims.claims import Claim, Verdict
 from alignstudy.analysis.claims.rule import JudgeEvidence
 from alignstudy.analysis.comparisons.orientation import turned
+from alignstudy.analysis.comparisons.pair_inference import PairDifferences, equivalence
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
-from alignstudy.analysis.comparisons.pair_tests import (
-    PairDifferences,
-    adjust,
-    compared,
-    equivalence,
-)
+from alignstudy.analysis.comparisons.pair_tests import adjust, compared
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.hygiene import FLAGS
@@ -136,7 +132,10 @@ class ClaimContext:
         if key not in self._tables:
             try:
                 self._tables[key] = pair_tables(
-                    self.panels(analysis, without), axes=analysis.axes, base=analysis.base
+                    self.panels(analysis, without),
+                    axes=analysis.axes,
+                    base=analysis.base,
+                    lineages=analysis.lineages,
                 )
             except DataError:
                 self._tables[key] = []

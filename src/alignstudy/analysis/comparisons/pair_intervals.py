@@ -14,18 +14,16 @@ from alignstudy.stats.resampling.bootstrap import percentile_estimate
 
 
 def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:
-    """Return the difference of every pair with its interval.
+    """Return the difference of every pair of models of one seed, with its interval.
 
-    One seed: Tango's score interval for rates on independent prompts, BCa for mean scores, a
-    bootstrap over clusters else. Several seeds: a bootstrap over seeds and prompts. Where all
-    resamples of a prompt set would be alike, Tango's interval of the clusters stands in.
+    Tango's score interval for rates on independent prompts, BCa for mean scores, a
+    bootstrap over clusters else. Where all resamples of a prompt set would be alike, Tango's
+    interval of the clusters stands in.
 
     Args:
         table: Differences of every pair.
-        resampler: Draws prompts and seeds.
+        resampler: Draws prompts.
     """
-    if table.several_seeds:
-        return _resampled(table, resampler, method="hierarchical bootstrap")
     if len(table.sides) > 1:
         return _resampled(table, resampler, method="stratified bootstrap")
     [side] = table.sides

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,8 @@ from alignstudy.errors import DataError
 from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
+from alignstudy.stats.seed_tables import complete
+from alignstudy.stats.seeds import Spread, difference_spread
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,41 @@ class PairTable:
     Attributes:
         pairs: (reference, model).
         sides: One prompt set; all for CAS.
+        lineages: Model -> the methods that trained it; {}: not known.
     """
 
     metric: Metric
     pairs: tuple[tuple[str, str], ...]
     sides: tuple[AxisDifferences, ...]
+    lineages: Mapping[str, tuple[str, ...]]
 
     @property
     def several_seeds(self) -> bool:
         """Whether any model was trained more than once."""
         return any(side.panel.several_seeds for side in self.sides)
+
+    def spread(self, index: int) -> Spread | None:
+        """Return what a pair's difference rests on, over seeds and prompts, in the metric's unit.
+
+        None where no prompt has a score in every seed.
+        """
+        unit = 100.0 if self.metric.is_rate else 1.0
+        reference, model = self.pairs[index]
+        sides = [
+            [side.by_seed[side.panel.row(name)] / unit for name in (model, reference)]
+            for side in self.sides
+        ]
+        tables = complete(sides, [side.panel.cluster_of for side in self.sides])
+        if not all(table.size for side in tables for table in side):
+            return None
+        pairs = [(ours, theirs) for ours, theirs in tables]
+        paired = self._began_alike(reference, model)
+        return difference_spread(pairs, rate=self.metric.is_rate, paired=paired).in_unit(unit)
+
+    def _began_alike(self, one: str, other: str) -> bool:
+        """Whether two models were one, seed by seed, before they parted."""
+        first, second = (self.lineages.get(name, ())[:1] for name in (one, other))
+        return bool(first) and first == second
 
     @property
     def clusters(self) -> NDArray[np.int64] | None:
@@ -62,15 +89,21 @@ class PairTable:
 
 
 def pair_tables(
-    panels: dict[str, ScoreMatrix], *, axes: Sequence[Axis], base: str | None
+    panels: dict[str, ScoreMatrix],
+    *,
+    axes: Sequence[Axis],
+    base: str | None,
+    lineages: Mapping[str, tuple[str, ...]],
 ) -> list[PairTable]:
     """Lay out the differences of every pair in every metric that is defined.
 
     Raises:
         DataError: If two models share no scored prompt of a prompt set.
     """
-    rates = [table for panel in panels.values() if (table := _table(panel, base, rate=True))]
-    scores = [table for panel in panels.values() if (table := _table(panel, base, rate=False))]
+    rates, scores = (
+        [table for panel in panels.values() if (table := _table(panel, base, lineages, rate=rate))]
+        for rate in (True, False)
+    )
     if len(rates) < len(axes) or len(axes) < 2:
         return [*rates, *scores]
     # CAS is of the pairs that have the rates of all axes.
@@ -81,10 +114,20 @@ def pair_tables(
         for table in rates
         for side in table.sides
     )
-    return [*rates, *([PairTable(combined(axes), whole, sides)] if whole else []), *scores]
+    return [
+        *rates,
+        *([PairTable(combined(axes), whole, sides, lineages)] if whole else []),
+        *scores,
+    ]
 
 
-def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | None:
+def _table(
+    panel: ScoreMatrix,
+    base: str | None,
+    lineages: Mapping[str, tuple[str, ...]],
+    *,
+    rate: bool,
+) -> PairTable | None:
     """Return the differences of all pairs of a panel; None if it has no pair or no threshold."""
     values = panel.passed if rate else panel.scores
     by_seed = panel.passed_by_seed if rate else panel.by_seed
@@ -102,5 +145,5 @@ def _table(panel: ScoreMatrix, base: str | None, *, rate: bool) -> PairTable | N
             )
     metric = rate_of(panel.axis) if rate else score_of(panel.axis)
     return PairTable(
-        metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),)
+        metric, pairs, (AxisDifferences(panel, unit * by_seed, unit * np.stack(rows)),), lineages
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alignstudy.analysis.comparisons.pair_table import AxisDifferences, PairTable
+from alignstudy.analysis.comparisons.pair_table import PairTable
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.stats.resampling.hierarchical import hierarchical_means
 from alignstudy.stats.resampling.permutation import sign_flip
@@ -107,28 +107,5 @@ class Resampler:
 
     def of_pairs(self, table: PairTable) -> NDArray[np.float64]:
         """Resample the difference of every pair, CAS' as a mean over sets: (draws, pairs)."""
-        if not table.several_seeds:
-            parts = [Part(side.differences[:, None], side.panel.clusters) for side in table.sides]
-            return np.asarray(np.mean(self.means(parts), axis=0))
-        models = list(dict.fromkeys(name for pair in table.pairs for name in pair))
-        parts = [_rows_of(side, models) for side in table.sides]
-        there = [np.asarray(~np.isnan(part.values).all(axis=1)) for part in parts]
-        if all((found == found[0]).all() for found in there):
-            means = np.mean(self.means(parts), axis=0)
-            ours = [models.index(model) for _, model in table.pairs]
-            theirs = [models.index(reference) for reference, _ in table.pairs]
-            return np.asarray(means[:, ours] - means[:, theirs])
-        found = []
-        for pair in table.pairs:
-            parts = []
-            for part in (_rows_of(side, pair) for side in table.sides):
-                both = ~np.isnan(part.values).all(axis=1).any(axis=0)
-                labels = None if part.clusters is None else part.clusters[both]
-                parts.append(Part(part.values[:, :, both], labels))
-            means = np.mean(self.means(parts), axis=0)
-            found.append(means[:, 1] - means[:, 0])
-        return np.stack(found, axis=1)
-
-
-def _rows_of(side: AxisDifferences, models: Sequence[str]) -> Part:
-    return Part(side.by_seed[[side.panel.row(name) for name in models]], side.panel.clusters)
+        parts = [Part(side.differences[:, None], side.panel.clusters) for side in table.sides]
+        return np.asarray(np.mean(self.means(parts), axis=0))

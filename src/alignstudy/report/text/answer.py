@@ -199,10 +199,15 @@ def _needed(finding: Comparison, metric: Metric) -> str:
         return "; the models differ on no prompt"
     least = f"{number(power.detectable, metric.digits)}{metric.points}"
     here = f"with the prompts at hand {least} or more would be seen (80{NO_BREAK}% power)"
-    if power.n_needed is None:
-        return f"; {here}"
-    a_set = " a set" if len(metric.axes) > 1 else ""
-    return f": to show one of this size takes {count(power.n_needed)} prompts{a_set}; {here}"
+    takes = []
+    if power.n_needed is not None:
+        a_set = " a set" if len(metric.axes) > 1 else ""
+        takes.append(f"{count(power.n_needed)} prompts{a_set}")
+    if power.seeds_needed is not None:
+        takes.append(f"{power.seeds_needed} training seeds")
+    return (
+        f": to show one of this size takes {' or '.join(takes)}; {here}" if takes else f"; {here}"
+    )
 
 
 def _trade_off(analysis: Analysis) -> str:

@@ -14,7 +14,7 @@ from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.own_data import WORLD
-from alignstudy.study.settings.recipes import ExistingModel
+from alignstudy.study.settings.recipes import ExistingModel, chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.compare import Compare, Compared
@@ -240,6 +240,7 @@ class _Builder:
         return Compare(
             name="compare",
             compared=tuple(compared),
+            lineages=dict(chains(settings.recipes)),
             axes=settings.tested,
             judges=judging.names,
             limits=judging.limits,

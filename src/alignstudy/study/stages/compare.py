@@ -74,9 +74,10 @@ class Compare(Stage):
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
+    lineages: dict[str, tuple[str, ...]]
     axes: tuple[Axis, ...]
     judges: tuple[str, ...]
     limits: tuple[Limits, ...]
@@ -113,6 +114,7 @@ class Compare(Stage):
             clusters={prompt.id: prompt.cluster or prompt.id for prompt in prompts},
             excluded={OVERLAP: overlapping, LEAK: frozenset(leaks(prompts).ends_in_answer)},
             absent=self.absent,
+            lineages=self.lineages,
         )
         rows, findings = analyze_run(
             rows,

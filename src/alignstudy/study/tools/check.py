@@ -24,6 +24,7 @@ from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.settings.faults import refuse
 from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.settings.yaml_file import YamlFile
@@ -34,6 +35,8 @@ from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
 from alignstudy.study.tools.model_check import model_faults
 
 Line = tuple[str, str, str]
+SEEDS_FOR_CLAIMS = 5
+"""From so many training seeds on a difference of a few points can be shown after correction."""
 
 
 @dataclass
@@ -50,8 +53,8 @@ class CheckReport:
     warnings: list[str] = field(default_factory=list)
     preview: str = ""
 
-    def add_plan(self, lines: Sequence[PlanLine], folder: Path) -> None:
-        """Say what a run would do, and where."""
+    def add_plan(self, lines: Sequence[PlanLine], folder: Path, advice: str) -> None:
+        """Say what a run would do, and where; and what its training seeds can tell."""
         new = [line.stage.name for line in lines if line.state == "new"]
         trained = ", ".join(name for name in new if name.startswith(("train/", "judge/", "base")))
         self.lines += [
@@ -59,6 +62,8 @@ class CheckReport:
             ("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"),
             ("to write", "ok", str(folder)),
         ]
+        if advice:
+            self.lines.append(("seeds", "ok", advice))
 
     def to_json(self) -> dict[str, Any]:
         """Return the same for scripts."""
@@ -139,6 +144,27 @@ def _too_long_prompts(graph: Graph, located: Located, runner: Runner) -> Iterato
             f"{amount} of {len(prompts)} prompts are too long for the base and {new} new tokens:"
             " they are left out for all models; lower generation.max_new_tokens to keep them"
         )
+
+
+def seed_advice(settings: StudySettings) -> str:
+    """Return what so many training seeds can tell, and how many are advised; "" if enough."""
+    trained, seeds = any(chains(settings.recipes).values()), len(settings.seeds)
+    claims = len(settings.claims)
+    if not trained:
+        return ""
+    if seeds == 1:
+        return (
+            "1: differences are between these trained models; 3 or more tell what training again"
+            " would change, 5 where claims are corrected for one another"
+        )
+    if seeds == 2:
+        return (
+            "2: their spread has one degree of freedom (t = 12.7), so that hardly any difference"
+            " can be shown, and none after correction; 3 are advised, 5 for several claims"
+        )
+    if seeds < SEEDS_FOR_CLAIMS and claims > 1:
+        return f"{seeds}: 5 are advised where {claims} claims are corrected for one another"
+    return ""
 
 
 def refuse_too_small_a_disk(found: StudyEstimate) -> None:

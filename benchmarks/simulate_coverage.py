@@ -1,0 +1,126 @@
+"""How often 95 % intervals over training seeds and prompts hold the truth, by simulation.
+
+    python benchmarks/simulate_coverage.py [--studies 2000]
+
+Prints the table of docs/statistics.md: lowest and highest coverage over 20, 200 and 1,000 prompts
+(rates: 50, 200 and 1,000), and the mean width over 3.92 true standard errors. The ratio is the
+standard deviation between seeds over the standard error that prompts give one model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignstudy.stats.seeds import difference_spread, rate_estimate
+
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+Found = tuple[float, float, float]
+"""Low and high end, and the truth."""
+
+SEEDS = (1, 2, 3, 5, 10)
+RATIOS = (0.0, 1.0, 3.0, 10.0)
+
+
+def scores(
+    rng: np.random.Generator, seeds: int, n: int, ratio: float, *, rho: float = 0.0, runs: int = 0
+) -> Pair:
+    """Scores of two recipes: .4 of the variance is the prompt's, .3 a recipe's, .3 the rest's."""
+    common = rng.normal(size=(seeds, 1))
+    prompts = math.sqrt(0.4) * rng.normal(size=n)
+    found = []
+    for amount, spread in ((seeds, ratio), (runs or seeds, 0.0 if runs else ratio)):
+        own = math.sqrt(0.3) * rng.normal(size=n)
+        effect = math.sqrt(rho) * common[:amount] + math.sqrt(1 - rho) * rng.normal(
+            size=(amount, 1)
+        )
+        rest = math.sqrt(0.3) * rng.normal(size=(amount, n))
+        found.append(prompts + own + spread / math.sqrt(n) * effect + rest)
+    return found[0], found[1]
+
+
+def rates(rng: np.random.Generator, seeds: int, n: int, ratio: float, *, rate: float) -> Pair:
+    """Passes of two recipes whose seeds' rates are beta-distributed."""
+    spread = ratio * math.sqrt(rate * (1 - rate) / n)
+    size = rate * (1 - rate) / spread**2 - 1 if spread else 0.0
+    truths = rng.beta(rate * size, (1 - rate) * size, (2, seeds, 1)) if spread else rate
+    passed = (rng.random((2, seeds, n)) < truths).astype(np.float64)
+    return passed[0], passed[1]
+
+
+def difference(pair: Pair, *, paired: bool = False, rate: bool = False) -> Found:
+    """Return the interval of the difference, whose truth is 0."""
+    spread = difference_spread([pair], paired=paired, rate=rate)
+    half = spread.half_width()
+    return spread.value - half, spread.value + half, spread.value
+
+
+def single(pair: Pair) -> Found:
+    """Return the interval of the first recipe's rate."""
+    found = rate_estimate(pair[0], pair[0].shape[1])
+    return found.low / 100.0, found.high / 100.0, found.value / 100.0
+
+
+def cell(
+    rng: np.random.Generator,
+    make: Callable[..., Pair],
+    judge: Callable[..., Found],
+    truth: float,
+    sizes: tuple[int, ...],
+    *,
+    studies: int,
+) -> str:
+    """Return coverage and width over all numbers of prompts."""
+    shares, widths = [], []
+    for n in sizes:
+        found = np.array([judge(make(rng, n=n)) for _ in range(studies)])
+        low, high, value = found.T
+        shares.append(100.0 * np.mean((low <= truth) & (truth <= high)))
+        widths.append(float(np.mean(high - low)) / (3.92 * float(value.std())))
+    return f"{min(shares):.0f}-{max(shares):.0f} x{np.mean(widths):.1f}"
+
+
+def targets() -> Iterator[tuple[str, Callable[..., Pair], Callable[..., Found], float]]:
+    """Yield what is estimated, and how it is made."""
+    yield "scores, unrelated recipes", scores, difference, 0.0
+    kin = partial(scores, rho=0.9)
+    yield "scores, grown from one model (rho .9)", kin, partial(difference, paired=True), 0.0
+    yield "scores, against a base run once", partial(scores, runs=1), difference, 0.0
+    for rate in (0.05, 0.2, 0.5):
+        made = partial(rates, rate=rate)
+        yield f"rate of {100 * rate:.0f} %", made, single, rate
+        yield (
+            f"difference of rates of {100 * rate:.0f} %",
+            made,
+            partial(difference, rate=True),
+            0.0,
+        )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000)
+    studies = parser.parse_args().studies
+    print("| | seeds | " + " | ".join(f"ratio {ratio:g}" for ratio in RATIOS) + " |")
+    print("| --- | --- |" + " --- |" * len(RATIOS))
+    rng = np.random.default_rng(0)
+    for name, make, judge, truth in targets():
+        sizes = (50, 200, 1000) if "rate" in name else (20, 200, 1000)
+        for seeds in SEEDS:
+            cells = []
+            for ratio in RATIOS if seeds > 1 else RATIOS[:1]:
+                possible = tuple(n for n in sizes if "rate" not in name or ratio < 0.6 * n**0.5)
+                made = partial(make, seeds=seeds, ratio=ratio)
+                cells.append(cell(rng, made, judge, truth, possible, studies=studies))
+            cells += [""] * (len(RATIOS) - len(cells))
+            print(f"| {name} | {seeds} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

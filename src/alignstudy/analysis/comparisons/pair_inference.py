@@ -1,0 +1,152 @@
+"""What is inferred of one pair of models: over prompts alone, or over training seeds too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alignstudy.analysis.comparisons.pair_intervals import difference_estimates
+from alignstudy.analysis.comparisons.pair_table import PairTable
+from alignstudy.analysis.comparisons.resampling import Resampler
+from alignstudy.records import Estimate
+from alignstudy.records.robustness import Power
+from alignstudy.stats.equivalence import tost_mean, tost_rates
+from alignstudy.stats.mcnemar import mcnemar_exact
+from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
+from alignstudy.stats.power.seed_design import SeedDesign
+from alignstudy.stats.resampling.bca import NO_SPREAD
+from alignstudy.stats.seeds import METHOD, Spread
+
+MCNEMAR = "exact McNemar"
+SIGN_FLIP = "sign-flip permutation"
+CLUSTERED = "sign-flip permutation over clusters"
+
+
+class PairDifferences:
+    """The differences of one pair in one metric.
+
+    Attributes:
+        table: Where they are from; `index` is the pair's place there.
+        rows: Differences by prompt set, without the prompts that the pair lacks.
+        units: Independent differences by prompt set: one a prompt, or one a cluster. A cluster's is
+            the mean of all plus its summed residuals over the mean cluster size, which keeps the
+            mean and has the variance of a ratio of sums.
+        is_clustered: Whether any two prompts are near-duplicates.
+        wins: Prompts on which the model did better.
+        losses: Prompts on which the reference did better.
+        n: Paired prompts.
+    """
+
+    def __init__(self, table: PairTable, index: int) -> None:
+        self.table, self.index = table, index
+        self.rows: list[NDArray[np.float64]] = []
+        self.units: list[NDArray[np.float64]] = []
+        self.is_clustered = False
+        for side in table.sides:
+            there = ~np.isnan(side.differences[index])
+            row = side.differences[index][there]
+            self.rows.append(row)
+            names, number = np.unique(side.panel.cluster_of[there], return_inverse=True)
+            if len(names) == row.size:
+                self.units.append(row)
+                continue
+            self.is_clustered = True
+            sums = np.bincount(number, weights=row - row.mean())
+            self.units.append(np.asarray(row.mean() + sums * len(sums) / row.size))
+        self.wins = sum(int((row > 0).sum()) for row in self.rows)
+        self.losses = sum(int((row < 0).sum()) for row in self.rows)
+        self.n = sum(row.size for row in self.rows)
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """Of the difference over several seeds and prompts; None: of one, or nothing varies."""
+        found = self.table.spread(self.index) if self.table.several_seeds else None
+        varies = found is not None and (found.half_width() > 0.0 or found.value == 0.0)
+        return found if varies else None
+
+    @property
+    def num_clusters(self) -> int:
+        """Independent clusters of paired prompts."""
+        return sum(part.size for part in self.units)
+
+
+def is_counted(table: PairTable) -> bool:
+    """Whether a table is of rates of one seed on prompts that are all independent."""
+    plain = not table.several_seeds and table.clusters is None
+    return table.metric.is_rate and len(table.sides) == 1 and plain
+
+
+Shown = tuple[Estimate, float | None, str]
+"""A difference with its interval, its p-value (None: nothing can be inferred), and the test."""
+
+
+def over_prompts(
+    table: PairTable, pairs: Sequence[PairDifferences], resampler: Resampler
+) -> list[Shown]:
+    """Infer from the draw of prompts alone: models that were trained once."""
+    if is_counted(table):
+        p_values = [mcnemar_exact(pair.wins, pair.losses) for pair in pairs]
+    else:
+        # The mean over prompt sets of the mean difference within each.
+        weighted = []
+        for side in table.sides:
+            size = (~np.isnan(side.differences)).sum(axis=1)
+            weighted.append(np.nan_to_num(side.differences) / (len(table.sides) * size[:, None]))
+        p_values = resampler.sign_flip(np.concatenate(weighted, axis=1), table.clusters)
+    tests = [
+        MCNEMAR if is_counted(table) else CLUSTERED if pair.is_clustered else SIGN_FLIP
+        for pair in pairs
+    ]
+    return list(zip(difference_estimates(table, resampler), p_values, tests, strict=True))
+
+
+def over_seeds(table: PairTable, pairs: Sequence[PairDifferences]) -> list[Shown]:
+    """Infer from the draw of prompts and of training seeds, by one model of the variance."""
+    found: list[Shown] = []
+    for pair in pairs:
+        value = float(np.mean([row.mean() for row in pair.rows]))
+        if pair.spread is None:
+            alone = Estimate(value=value, low=value, high=value, n=pair.n, method=NO_SPREAD)
+            found.append((alone, None, "none"))
+            continue
+        most = 100.0 if table.metric.is_rate else math.inf
+        estimate = pair.spread.estimate(value, pair.n, most=most)
+        found.append((estimate, pair.spread.p_value(), METHOD))
+    return found
+
+
+def power_of(pair: PairDifferences) -> Power:
+    """Return the power of a pair's test; prompts needed count prompts, not clusters."""
+    if is_counted(pair.table):
+        return rate_power(pair.wins, pair.losses, pair.n)
+    units = pair.units
+    if pair.spread is not None:
+        found = SeedDesign(pair.spread, min(part.size for part in units)).planned()
+    else:
+        found = mean_power_of(units[0]) if len(units) == 1 else stratified_power(units)
+    if not pair.is_clustered or found.n_needed is None:
+        return found
+    return replace(found, n_needed=math.ceil(found.n_needed * pair.n / pair.num_clusters))
+
+
+def equivalence(pair: PairDifferences, margin: float) -> float | None:
+    """Test by TOST that the models are within the margin; None where the spread is not known."""
+    if pair.table.several_seeds:
+        return None if pair.spread is None else pair.spread.p_equivalent(margin)
+    if is_counted(pair.table):
+        return tost_rates(pair.wins, pair.losses, pair.n, margin)
+    units = pair.units
+    if len(units) == 1:
+        return tost_mean(units[0], margin) if np.ptp(units[0]) else None
+    errors = [float(part.var(ddof=1)) / part.size for part in units]
+    error = math.sqrt(sum(errors)) / len(units)
+    if error == 0.0:
+        return None
+    distance = margin - abs(float(np.mean([part.mean() for part in units])))
+    return NormalDist().cdf(-distance / error)
