@@ -170,7 +170,8 @@ class Study:
             resolve_data(self.settings, offline=False)
         except NotFetchedError:  # said, and written down, where all sources are found
             return self
-        return replace(self, settings=settings_of(self.file))
+        settings = settings_of(self.file)
+        return self if settings == self.settings else replace(self, settings=settings)
 
     def graph(self, located: Located) -> Graph:
         """Build the stages."""

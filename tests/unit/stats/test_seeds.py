@@ -135,8 +135,8 @@ def covered(spreads, truth=0.0):
     return np.mean([low <= truth <= high for low, high in map(interval, spreads)])
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0, 3.0])
-@pytest.mark.parametrize(("seeds", "n"), [(2, 50), (3, 50), (3, 400), (5, 50)])
+@pytest.mark.parametrize("ratio", [0.0, 3.0])
+@pytest.mark.parametrize(("seeds", "n"), [(2, 50), (3, 400), (5, 50)])
 class TestCoverage:
     def test_of_differences(self, rng, seeds, n, ratio):
         pairs = (scores(rng, seeds, n, ratio) for _ in range(STUDIES))
