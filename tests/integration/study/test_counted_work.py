@@ -139,7 +139,7 @@ def test_a_plan_then_rests_on_what_was_measured_here(ran):
     found = {each.stage: each for each in study.estimate(lines).stages}
     assert set(found) == {name for name, state in states.items() if state == "new"}
     again, once = found["train/sft+dpo/seed-0"], facts(ran, "train/dpo/seed-0")
-    assert again.seconds == pytest.approx(once["seconds"], rel=0.01)
+    assert again.seconds == pytest.approx(once["seconds"], rel=0.01, abs=0.006)  # in hundredths
     assert again.basis == "1\u00a0earlier run"
     assert found["generate/sft/seed-0"].seconds > 0
     assert found["assess/world-judge"].seconds is None
