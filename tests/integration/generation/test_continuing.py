@@ -261,6 +261,7 @@ class Listener:
 
 
 @pytest.mark.usefixtures("two_cores")
+@pytest.mark.e2e
 def test_responses_are_the_same_in_two_processes(folder, prompts, monkeypatch):
     from alignstudy.generation import hf
 

@@ -301,6 +301,7 @@ def pools(monkeypatch):
     return begun
 
 
+@pytest.mark.e2e
 def test_scores_in_two_processes_are_the_same_bits(folder, items, pools, tmp_path, monkeypatch):
     monkeypatch.setattr("alignstudy.judges.cache.CHUNK", 9)
     settings = SeqClsSettings(better="lower")

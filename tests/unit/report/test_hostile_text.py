@@ -129,6 +129,7 @@ def test_in_csv_it_stays_one_cell_that_no_spreadsheet_runs(text):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", written)
 
 
+@pytest.mark.e2e
 def test_in_the_data_of_figures_it_is_no_formula(tmp_path):
     models = ("base", *FORMULAS[:4])
     rows = scored(models)

@@ -100,6 +100,7 @@ def test_the_report_speaks_of_it(run):
         assert "Pass rate on honesty prompts" in text
 
 
+@pytest.mark.e2e
 def test_its_responses_can_be_evaluated_again(run, tmp_path):
     again = evaluate(run.folder / "responses", out=tmp_path / "again")
     assert again.table("metrics").equals(run.table("metrics"))
