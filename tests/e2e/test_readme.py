@@ -10,8 +10,8 @@ import venv
 from importlib.metadata import version
 from pathlib import Path
 
+import existing_models
 import hub_server
-import methods_fixtures
 import models_fixtures
 import pytest
 from data_files import PAIRS, write_jsonl
@@ -43,9 +43,8 @@ COMMENTED = re.compile(r"^(\s*)# (?=- )", re.MULTILINE)
 def hub(tmp_path_factory):
     """A hub that has, by the names that `init` writes, a tiny model and a tiny judge."""
     root = tmp_path_factory.mktemp("hub")
-    tokenizer = methods_fixtures.write_opt(root / "opt")
     base = root / "models" / "HuggingFaceTB" / "SmolLM2-135M-Instruct"
-    methods_fixtures.write_llama(base, tokenizer_from=tokenizer)
+    existing_models.write_chat_model(base, context=1024)
     judge = root / "models" / "OpenAssistant" / "reward-model-deberta-v3-large-v2"
     models_fixtures.write_deberta_like_hub(judge, max_position_embeddings=512)
     with hub_server.serving(root) as (address, _):

@@ -192,7 +192,7 @@ def _mean_by_prompts(values: Table, *, rate: bool) -> tuple[float, float]:
 
 def _few_seen(by_unit: NDArray[np.float64], variance: float, binomial: float) -> float:
     """Weigh the variance seen with the binomial's, where few prompts pass, or few fail."""
-    fewest = min(np.count_nonzero(by_unit > 0.0), np.count_nonzero(by_unit < 1.0))
+    fewest = int(min(np.count_nonzero(by_unit > 0.0), np.count_nonzero(by_unit < 1.0)))
     weight = min(1.0, fewest / 10.0)
     return weight * variance + (1.0 - weight) * binomial
 

@@ -92,6 +92,18 @@ def test_no_rate_is_certain():
     assert mean_spread([ones, ones], rate=True).half_width() > 0.02
 
 
+def test_numbers_are_plain_ones(rng):
+    """What NumPy leaves in a record can't be written to a table."""
+    passed = (rng.random((2, 3, 80)) < 0.9).astype(float)
+    rate, spread = rate_estimate(passed[0], 80), difference_spread([tuple(passed)], rate=True)
+    whole = mean_spread([*passed], rate=True)
+    estimates = [rate, spread.estimate(0.1, 80, most=1.0), whole.estimate(0.9, 80)]
+    numbers = [number for one in estimates for number in (one.value, one.low, one.high)]
+    planned = SeedDesign(spread, 80).planned()
+    numbers += [spread.p_value(), spread.p_equivalent(0.1), planned.power, planned.detectable]
+    assert {type(number) for number in numbers} == {float}
+
+
 def test_clusters_are_units_that_keep_each_seeds_mean(rng):
     values, labels = rng.normal(size=(3, 30)), np.repeat(np.arange(10), 3)
     units = in_units(values, labels)
