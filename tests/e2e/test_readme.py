@@ -88,7 +88,7 @@ def test_three_commands_lead_from_ones_own_rows_to_an_answer(said):
     assert len(written.splitlines()) == 12
     assert "12 lines" in README
     checked = next(text for command, text in found.items() if "check my-pairs" in command)
-    assert "80 rows: 56 to train on, 12 to calibrate the threshold, 12 to evaluate on" in checked
+    assert "80 rows: 51 to train on, 13 to calibrate the threshold, 16 to evaluate on" in checked
     for recipe in ("base", "sft", "dpo", "sft_dpo"):
         assert recipe in next(t for command, t in found.items() if "show runs/my-pairs" in command)
     assert (folder / "runs" / "my-pairs" / "report.html").is_file()
