@@ -119,14 +119,16 @@ def test_the_python_that_is_printed_runs(said, tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_printed_study_files_are_sound(page):
-    whole = parse_yaml(blocks(PAGES[0], "yaml")[0], "README.md")
+    own = [text for text in blocks(page, "yaml") if text.startswith("study:")]
+    whole = parse_yaml((own or blocks(PAGES[0], "yaml"))[0], page.name)
     for text in blocks(page, "yaml"):
         for shown in {text, COMMENTED.sub(r"\1", text)}:
             part = parse_yaml(shown, page.name)
             if "study" not in part.data:  # a part, to be put into a whole
                 data = {**whole.data, **part.data}
                 if "axes" in part.data:
-                    data = {k: v for k, v in data.items() if k not in ("thresholds", "claims")}
+                    short = ("thresholds", "claims", "prompts", "calibration", "validation")
+                    data = {k: v for k, v in data.items() if k not in short}
                 part.data.clear()
                 part.data.update(data)
             settings_of(part)

@@ -179,3 +179,18 @@ def test_what_init_wrote_holds_for_the_hub_too(tmp_path, call):
     assert code == 0, words
     assert words.count("to fetch") == 3
     assert json.dumps(text)
+
+
+@pytest.mark.parametrize(("threshold", "calibrates"), [("threshold: 20", False), ("", True)])
+def test_own_axes_calibrate_only_what_has_no_threshold(threshold, calibrates, tmp_path, base, call):
+    write_jsonl(tmp_path / "mine.jsonl", rows_of(EVERY["pairs"][1], 60))
+    write_jsonl(tmp_path / "asked.jsonl", [{"prompt": f"What is {n}?"} for n in range(12)])
+    more = f", {threshold}" if threshold else ""
+    (tmp_path / "s.yaml").write_text(
+        f"study: s\nbase: {base}\ndata: mine.jsonl\nmethods: {{sft: {{max_length: 64}}}}\n"
+        "recipes: {base: [], sft: [sft]}\njudges: [length]\ngeneration: {max_new_tokens: 8}\n"
+        f"axes:\n  brevity: {{prompts: {{file: asked.jsonl}}{more}}}\n"
+    )
+    code, words = call("check", "s.yaml")
+    assert code == 0, words
+    assert ("to calibrate the threshold" in words) == calibrates

@@ -20,6 +20,7 @@ from alignstudy.data.select.selection import TEST_SHARE
 from alignstudy.errors import AlignstudyError, NotFetchedError
 from alignstudy.metrics.axes import HELPFUL, PUBLISHED, axis_named
 from alignstudy.sources import Source, resolve
+from alignstudy.study.settings.axes import CALIBRATED
 
 WORLD = "world"
 """The data source that means: the small world that the package generates."""
@@ -52,8 +53,13 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     axes = _drawn(filled)
     share = TEST_SHARE if folder is None else _share(data, folder, train)
     held_out = {"subsets": axes, "split": train, "share": [0.0, share]}
-    calibrated = given.get("thresholds", "calibrated") in ("calibrated", {"calibrated": True})
-    if (calibrated or "axes" in given) and given.get("calibration", {}) is not None:
+    calibrated = given.get("thresholds", CALIBRATED) in (CALIBRATED, {"calibrated": True})
+    if isinstance(given.get("axes"), Mapping):
+        calibrated = any(
+            not isinstance(each, Mapping) or each.get("threshold", CALIBRATED) == CALIBRATED
+            for each in given["axes"].values()
+        )
+    if calibrated and given.get("calibration", {}) is not None:
         filled["calibration"] = _merged(held_out, given.get("calibration", {}))
     if "validation" not in given:
         filled["validation"] = filled.get("calibration") if calibrated else None
