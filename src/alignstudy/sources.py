@@ -42,6 +42,11 @@ ROW_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow
 """Endings by which the name of data is a file's, whether or not it is there."""
 
 
+def home_path(name: str | Path) -> Path:
+    """Return a path with `~` filled in; that of a user who isn't there stays as it is."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises there
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A place that a study names.
@@ -59,7 +64,7 @@ class Source:
     @property
     def is_local(self) -> bool:
         """Whether it is meant as a path: it exists, or looks like nothing that a hub id can be."""
-        path = Path(self.name).expanduser()
+        path = home_path(self.name)
         is_file = self.kind == "dataset" and path.suffix in ROW_SUFFIXES
         looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") != 1
         return is_file or looks_local or path.exists()
@@ -98,7 +103,7 @@ def resolve(source: Source, *, offline: bool, patterns: Iterable[str] = ()) -> R
         folder = _hub_folder(source, offline=offline, patterns=_patterns(source, patterns))
         commit = folder.name
         return ResolvedSource(source=source, path=folder, digest=f"commit:{commit}", commit=commit)
-    path = Path(source.name).expanduser().absolute()
+    path = home_path(source.name).absolute()
     if not path.exists():
         raise InputError(
             f"{source.kind} '{source.name}' doesn't exist",

@@ -52,6 +52,7 @@ class Spread:
         seeds: What training seeds add; 0 with one seed.
         df_seeds: Its degrees of freedom, at least 1.
         trainings: What it is made of: one part for each that doesn't depend on another.
+        units: Independent prompts that it rests on; of several axes, on the one that has fewest.
     """
 
     value: float
@@ -60,6 +61,7 @@ class Spread:
     seeds: float
     df_seeds: float
     trainings: tuple[SeedPart, ...] = ()
+    units: int = 0
 
     def half_width(self, alpha: float = 0.05) -> float:
         """Return half of the interval that covers 1 - alpha."""
@@ -260,6 +262,7 @@ def difference_spread(
         seeds=seeds,
         df_seeds=df_seeds,
         trainings=tuple(part for part in trainings if part.df > 0.0),
+        units=min(ours.shape[1] for ours, _ in sides),
     )
 
 

@@ -12,7 +12,7 @@ from alignstudy.data.audit.rows import DataAudit
 from alignstudy.errors import NotFetchedError
 from alignstudy.progress import Progress, default_progress
 from alignstudy.settings import as_yaml
-from alignstudy.sources import resolve
+from alignstudy.sources import home_path, resolve
 from alignstudy.study.cost.estimate import StudyEstimate, estimate
 from alignstudy.study.devices import device_class, device_of, worker_count
 from alignstudy.study.graph.build import Graph, build
@@ -96,7 +96,7 @@ class Study:
             0.2
         """
         text, file = read_study(str(study))
-        path = Path(study).expanduser().absolute()
+        path = home_path(study).absolute()
         source = path if path.is_file() else None
         return cls._read(text, file, overrides, out=out, offline=offline, source=source)
 
@@ -145,7 +145,7 @@ class Study:
         written = override_texts(overrides)
         file = apply_overrides(file, written)
         settings = settings_of(file)
-        folder = Path(out).expanduser() if out is not None else Path("runs") / settings.study
+        folder = home_path(out) if out is not None else Path("runs") / settings.study
         return cls(
             settings=settings,
             text=text,

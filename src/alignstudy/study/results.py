@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError, UnknownNameError
+from alignstudy.sources import home_path
 from alignstudy.study.run.run_folder import PROVENANCE
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Run:
         Raises:
             InputError: If the folder holds no run.
         """
-        path = Path(folder).expanduser().absolute()
+        path = home_path(folder).absolute()
         if not (path / PROVENANCE).is_file():
             raise InputError(
                 f"{folder} holds no alignstudy run",

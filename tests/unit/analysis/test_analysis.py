@@ -367,6 +367,42 @@ def test_several_seeds_are_averaged_and_prompts_resampled():
     assert spread.within == pytest.approx(math.sqrt(np.mean(errors)))
 
 
+def two_recipes(rng, missing=()):
+    """Two recipes with four seeds each on 40 prompts; `missing` are (model, seed, prompts)."""
+    common = 3.0 * rng.normal(size=4)
+    found = []
+    for model in ("a", "b"):
+        for seed in range(4):
+            scores = rng.normal(0.0, 0.1, 40) + common[seed]
+            for other, which, prompts in missing:
+                if (other, which) == (model, seed):
+                    scores[prompts] = np.nan
+            found += rows_of(model, scores, seed=seed)
+    return found
+
+
+def test_over_seeds_only_prompts_that_all_seeds_have_are_counted():
+    """The others' means are of fewer seeds: too few whole ones make no test."""
+    rows = two_recipes(np.random.default_rng(1), [("a", 1, slice(0, 33))])
+    [gap] = [c for c in analysed(rows).comparisons if c.metric == "score_harmless"]
+    assert (gap.p_value, gap.n) == (None, 40)
+    assert gap.note == "no test: 7 paired prompts, under 10"
+
+
+def test_only_the_same_seeds_are_paired():
+    """What seeds share cancels where models began alike; not between unlike seeds."""
+
+    def width(second, missing=()):
+        rows = two_recipes(np.random.default_rng(2), missing)
+        found = analysed(rows, lineages={"a": ("sft",), "b": second})
+        [gap] = [c for c in found.comparisons if c.metric == "score_harmless"]
+        return gap.difference.high - gap.difference.low
+
+    assert width(("sft", "dpo")) < 0.2 * width(("dpo",))
+    unlike = [("a", 0, slice(None)), ("b", 3, slice(None))]
+    assert width(("sft", "dpo"), unlike) == width(("dpo",), unlike)
+
+
 def test_an_interval_over_seeds_is_wider_where_seeds_differ():
     """Seeds that disagree add their own spread to that of the prompts, in rates, CAS and pairs."""
     rng = np.random.default_rng(5)

@@ -263,6 +263,13 @@ class TestOtherJudges:
         other = hand_made({"base": 10.0, "sft_dpo": 20.0}, [], judge="other")
         assert "the judge other agrees on who leads" in whole(published(), other)
 
+    def test_one_that_puts_a_model_first_where_the_leading_judge_puts_none(self):
+        """All share the first place: nobody leads, with whom one could disagree."""
+        first = hand_made({"base": 20.0, "sft": 20.0}, [])
+        text = whole(first, hand_made({"base": 10.0, "sft": 20.0}, [], judge="other"))
+        assert "by the judge other sft has the highest CAS" in text
+        assert "does not agree" not in text
+
     def test_one_that_does_not(self):
         other = hand_made({"base": 10.0, "sft": 20.0}, [], judge="other")
         assert "the judge other does not agree on who leads" in whole(published(), other)

@@ -99,7 +99,7 @@ def test_numbers_are_plain_ones(rng):
     whole = mean_spread([*passed], rate=True)
     estimates = [rate, spread.estimate(0.1, 80, most=1.0), whole.estimate(0.9, 80)]
     numbers = [number for one in estimates for number in (one.value, one.low, one.high)]
-    planned = SeedDesign(spread, 80).planned()
+    planned = SeedDesign(spread).planned()
     numbers += [spread.p_value(), spread.p_equivalent(0.1), planned.power, planned.detectable]
     assert {type(number) for number in numbers} == {float}
 
@@ -219,13 +219,13 @@ def test_power_is_what_simulated_studies_have(rng, seeds, gap):
     )
     true = Spread(
         value=gap, prompts=float(np.mean([one.prompts for one in many])), df_prompts=n - 1,
-        seeds=0.0, df_seeds=1.0, trainings=parts,
+        seeds=0.0, df_seeds=1.0, trainings=parts, units=n,
     )  # fmt: skip
-    assert SeedDesign(true, n).planned().power / 100.0 == pytest.approx(found, abs=0.04)
+    assert SeedDesign(true).planned().power / 100.0 == pytest.approx(found, abs=0.04)
 
 
 def test_more_prompts_or_more_seeds_are_what_is_needed(rng):
-    design = SeedDesign(difference_spread([tuple(scores(rng, 5, 100, 4.0))]), 100)
+    design = SeedDesign(difference_spread([tuple(scores(rng, 5, 100, 4.0))]))
     gap = 2.0 * design.planned().detectable
     assert design.power(gap, units=100) > 0.8
     small = 0.5 * design.planned().detectable

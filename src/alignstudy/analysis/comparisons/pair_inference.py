@@ -71,6 +71,13 @@ class PairDifferences:
         return found if varies else None
 
     @property
+    def smallest(self) -> int:
+        """Paired prompts on the axis that has fewest; over seeds, units that every seed has."""
+        if self.spread is not None:
+            return self.spread.units
+        return min(row.size for row in self.rows)
+
+    @property
     def num_clusters(self) -> int:
         """Independent clusters of paired prompts."""
         return sum(part.size for part in self.units)
@@ -127,7 +134,7 @@ def power_of(pair: PairDifferences) -> Power:
         return rate_power(pair.wins, pair.losses, pair.n)
     units = pair.units
     if pair.spread is not None:
-        found = SeedDesign(pair.spread, min(part.size for part in units)).planned()
+        found = SeedDesign(pair.spread).planned()
     else:
         found = mean_power_of(units[0]) if len(units) == 1 else stratified_power(units)
     if not pair.is_clustered or found.n_needed is None:

@@ -68,8 +68,16 @@ class PairTable:
         if not all(table.size for side in tables for table in side):
             return None
         pairs = [(ours, theirs) for ours, theirs in tables]
-        paired = self._began_alike(reference, model)
+        paired = self._began_alike(reference, model) and self._same_seeds(sides)
         return difference_spread(pairs, rate=self.metric.is_rate, paired=paired).in_unit(unit)
+
+    @staticmethod
+    def _same_seeds(sides: Sequence[Sequence[NDArray[np.float64]]]) -> bool:
+        """Whether two models have scores of the same seeds on every axis."""
+        ours, theirs = (
+            [~np.isnan(tables[which]).all(axis=1) for tables in sides] for which in (0, 1)
+        )
+        return bool(np.array_equal(ours, theirs))
 
     def _began_alike(self, one: str, other: str) -> bool:
         """Whether two models were one, seed by seed, before they parted."""

@@ -99,7 +99,7 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
     found = []
     for index, (pair, (difference, p_value, test)) in enumerate(zip(pairs, shown, strict=True)):
         # Too few prompts on any axis leave the tests out.
-        smallest = min(row.size for row in pair.rows)
+        smallest = pair.smallest
         tested = smallest >= MIN_PROMPTS and p_value is not None
         has_effect = not table.metric.is_rate and len(pair.units) == 1 and pair.num_clusters > 1
         has_sign = tested and not pair.is_clustered and not several

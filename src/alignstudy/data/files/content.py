@@ -19,21 +19,24 @@ FREE_EXPANSION_BYTES = 512 * 2**20
 """Below this size no ratio is asked for: regular text does compress well."""
 
 _GZIP = b"\x1f\x8b"
-_REFUSED: tuple[tuple[bytes, str, str], ...] = (
-    (b"PK\x03\x04", "a zip archive, or an Excel file", "unpack it; save a sheet as CSV in UTF-8"),
-    (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
-    (b"\xfd7zXZ", "packed with xz", "unpack it, or pack it with gzip"),
-    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it, or pack it with gzip"),
-    (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
-    (b"SQLite format 3", "an SQLite database", "write its table as JSON lines or CSV"),
-    (b"\x80", "a pickle, which could run code", "write its rows as JSON lines or Parquet"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the rows", "run `git lfs pull`"),
-    (b"<", "a web page, or XML", "download the raw file; write its rows as JSON lines or CSV"),
-    (b"\x89PNG", "a picture", "name the file that holds the rows"),
-    (b"\xff\xd8\xff", "a picture", "name the file that holds the rows"),
-    (b"GIF8", "a picture", "name the file that holds the rows"),
-    (b"%PDF", "a PDF", "write its rows as JSON lines or CSV"),
+_REFUSED: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
+    (
+        (b"PK\x03\x04",),
+        "a zip archive, or an Excel file",
+        "unpack it; save a sheet as CSV in UTF-8",
+    ),
+    ((b"BZh",), "packed with bzip2", "unpack it, or pack it with gzip"),
+    ((b"\xfd7zXZ",), "packed with xz", "unpack it, or pack it with gzip"),
+    ((b"\x28\xb5\x2f\xfd",), "packed with zstd", "unpack it, or pack it with gzip"),
+    ((b"7z\xbc\xaf",), "a 7z archive", "unpack it"),
+    ((b"SQLite format 3",), "an SQLite database", "write its table as JSON lines or CSV"),
+    ((b"\x80",), "a pickle, which could run code", "write its rows as JSON lines or Parquet"),
+    ((b"version https://git-lfs",), "a pointer of Git LFS, not the rows", "run `git lfs pull`"),
+    ((b"<",), "a web page, or XML", "download the raw file; write its rows as JSON lines or CSV"),
+    ((b"%PDF",), "a PDF", "write its rows as JSON lines or CSV"),
+    ((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), "a picture", "name the file that holds the rows"),
 )
+"""What a file may begin with that holds no rows, what it is, and what to do."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -78,8 +81,8 @@ def content_of(path: Path, *, name: str) -> Content:
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")) and not packed:
         return Content(kind="arrow")
     tar = head[257:262] == b"ustar"
-    for mark, what, hint in _REFUSED:
-        if tar or head.lstrip().startswith(mark):
+    for marks, what, hint in _REFUSED:
+        if tar or head.lstrip().startswith(marks):
             what, hint = ("a tar archive", "unpack it") if tar else (what, hint)
             raise DataError(f"{name} is {what}", why="no rows can be read of it", hint=hint)
     encoding = _encoding_of(head)

@@ -15,9 +15,20 @@ from alignstudy.data.files.jsonl import read_jsonl
 from alignstudy.data.files.tables import DELIMITERS, read_table
 
 COLUMNS = {
-    "prompt", "chosen", "rejected", "question", "instruction", "input", "output", "response",
-    "completion", "text", "label", "messages", "conversations",
-}  # fmt: skip
+    "prompt",
+    "chosen",
+    "rejected",
+    "question",
+    "instruction",
+    "input",
+    "output",
+    "response",
+    "completion",
+    "text",
+    "label",
+    "messages",
+    "conversations",
+}
 """Names by which a first line is known to be a header, whatever the file is called."""
 
 

@@ -32,9 +32,16 @@ from alignstudy.settings import Settings
 JOINED = "joined with another answer to the same prompt"
 NO_PREFERENCE = "no answer that is better than another"
 COLUMNS = (
-    "prompt", "chosen", "rejected", "messages", "completion", "label", "reference", "text",
+    "prompt",
+    "chosen",
+    "rejected",
+    "messages",
+    "completion",
+    "label",
+    "reference",
+    "text",
     "system",
-)  # fmt: skip
+)
 
 
 class Reading(Settings):

@@ -9,10 +9,10 @@ from alignstudy.data.formats.row import UnusableRow
 from alignstudy.data.formats.shape import Fields, Shape, pair_of
 
 SPEAKERS = {
-    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-    "chatgpt": "assistant", "bard": "assistant", "bing": "assistant", "model": "assistant",
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bard", "bing", "model"), "assistant"),
     "system": "system",
-}  # fmt: skip
+}
 """Who speaks in ShareGPT's `from`."""
 HELPSTEER_SCORES = ("helpfulness", "correctness", "coherence")
 

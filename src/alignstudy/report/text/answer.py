@@ -266,6 +266,8 @@ def _by_other_judge(first: Analysis, other: Analysis, metric: Metric) -> str:
     if theirs == leaders(first, metric):
         return f"the judge {other.judge} agrees on who leads"
     verb = "has" if len(theirs) == 1 else "share"
+    if len(leaders(first, metric)) == len(values_of(first, metric)):
+        return f"by the judge {other.judge} {listing(theirs)} {verb} the highest {metric.title}"
     return (
         f"the judge {other.judge} does not agree on who leads: by its scores {listing(theirs)}"
         f" {verb} the highest {metric.title}"

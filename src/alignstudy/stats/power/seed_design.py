@@ -25,11 +25,9 @@ class SeedDesign:
 
     Attributes:
         spread: Of the difference, as it was seen.
-        units: Independent prompts that it was seen on (of each set).
     """
 
     spread: Spread
-    units: int
 
     def power(self, difference: float, *, units: int, seeds: int | None = None) -> float:
         """Return the chance, 0 to 1, that the two-sided test at 5 % finds a difference.
@@ -52,7 +50,7 @@ class SeedDesign:
         """Return half of the interval's width for what seeds may show, and the standard error."""
         from scipy import special
 
-        share = self.units / units
+        share = self.spread.units / units
         trainings = self.spread.trainings
         own = sum(training.noise for training in trainings)
         prompts, noise, truth = max(0.0, self.spread.prompts - own), 0.0, 0.0
@@ -81,7 +79,7 @@ class SeedDesign:
     def planned(self) -> Power:
         """Return the power at the difference that was seen, and what more would take."""
         difference = self.spread.value
-        now = self.power(difference, units=self.units)
+        now = self.power(difference, units=self.spread.units)
         return Power(
             power=100.0 * now,
             detectable=self._detectable,
@@ -91,17 +89,17 @@ class SeedDesign:
 
     @cached_property
     def _detectable(self) -> float | None:
-        half, error = self._reach(self.units, None)
+        half, error = self._reach(self.spread.units, None)
         if error == 0.0:
             return None
         most = float(np.max(half)) + 10.0 * error
-        return smallest(lambda size: self.power(size, units=self.units) >= POWER, most=most)
+        return smallest(lambda size: self.power(size, units=self.spread.units) >= POWER, most=most)
 
     def _prompts_for(self, difference: float) -> int | None:
         if self.power(difference, units=MOST_PROMPTS) < POWER:
             return None
         return crossing(
-            lambda n: n >= 2 and self.power(difference, units=n) >= POWER, start=self.units
+            lambda n: n >= 2 and self.power(difference, units=n) >= POWER, start=self.spread.units
         )
 
     def _seeds_for(self, difference: float) -> int | None:
@@ -109,7 +107,7 @@ class SeedDesign:
         enough = (
             number
             for number in numbers
-            if self.power(difference, units=self.units, seeds=number) >= POWER
+            if self.power(difference, units=self.spread.units, seeds=number) >= POWER
         )
         return next(enough, None)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault
-from alignstudy.sources import sha256_of
+from alignstudy.sources import home_path, sha256_of
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -41,7 +41,7 @@ def home() -> Path:
     """Return the folder of the store: `$ALIGNSTUDY_HOME`, else in the user's cache folder."""
     given = os.environ.get("ALIGNSTUDY_HOME")
     if given:
-        return Path(given).expanduser().absolute()
+        return home_path(given).absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "alignstudy"
 

@@ -94,8 +94,8 @@ class ThresholdSettings(Settings):
         if isinstance(given, str):
             raise ValueError("are `calibrated`, or a number for each axis: {AXIS: NUMBER}")
         for key, value in given.items() if isinstance(given, dict) else ():
-            if isinstance(value, str) and key not in cls.model_fields:
-                raise ValueError(f"the threshold of '{key}' is a number, not '{value}'")
+            if isinstance(value, str | list) and key not in cls.model_fields:
+                raise ValueError(f"the threshold of '{key}' is a number, not {value!r}")
         return by_axis(cls, "axes", given, int, float, type(None))
 
     @property

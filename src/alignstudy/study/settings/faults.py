@@ -128,7 +128,7 @@ def _path_in_file(location: tuple[int | str, ...], data: Any, *, missing: bool) 
             there = isinstance(data, dict) and part in data
         if there:
             data = data[part]
-        elif not missing or at < len(location) - 1 or not isinstance(data, dict | None):
+        elif not missing or at < len(location) - 1 or not isinstance(data, dict | str | None):
             continue
         path.append(part)
     return tuple(path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field, model_validator
 
 from alignstudy.data.select.selection import RowSelection
@@ -12,6 +10,7 @@ from alignstudy.judges.presets import PRESETS
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings, TokenizerSettings
 from alignstudy.settings import Settings
+from alignstudy.sources import home_path
 from alignstudy.study.settings.axes import Name
 
 RESERVED = "panel"
@@ -55,7 +54,7 @@ class JudgeEntry(Settings):
     def _flat(cls, given: object) -> object:
         """Read a preset's name, a bare hub id, and a judge's own settings next to its name."""
         if isinstance(given, str):
-            is_kind = given in JUDGES and not Path(given).expanduser().exists()
+            is_kind = given in JUDGES and not home_path(given).exists()
             kind = "preset" if given in PRESETS else "use" if is_kind else "path"
             given = {kind: given}
         if not isinstance(given, dict) or "settings" in given:

@@ -19,7 +19,7 @@ from alignstudy.data.select.held_out import SUBSETS
 from alignstudy.data.select.selection import TEST_SHARE
 from alignstudy.errors import AlignstudyError, NotFetchedError
 from alignstudy.metrics.axes import HELPFUL, PUBLISHED, axis_named
-from alignstudy.sources import Source, resolve
+from alignstudy.sources import Source, home_path, resolve
 from alignstudy.study.settings.axes import CALIBRATED
 
 WORLD = "world"
@@ -30,7 +30,7 @@ def is_published(source: object) -> bool:
     """Whether a source has HH-RLHF's subsets: the world, a folder with them, or the hub's id."""
     if not isinstance(source, str) or source == WORLD:
         return True
-    folder = Path(source).expanduser()
+    folder = home_path(source)
     if folder.exists():
         return any((folder / name).is_dir() for names in SUBSETS.values() for name in names)
     return "hh-rlhf" in source.lower()
@@ -62,7 +62,8 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     if calibrated and given.get("calibration", {}) is not None:
         filled["calibration"] = _merged(held_out, given.get("calibration", {}))
     if "validation" not in given:
-        filled["validation"] = filled.get("calibration") if calibrated else None
+        drawn = filled.get("calibration")
+        filled["validation"] = drawn if calibrated and isinstance(drawn, Mapping) else None
     elif isinstance(given["validation"], Mapping):
         filled["validation"] = _merged({"subsets": axes, "split": test}, given["validation"])
     return filled
@@ -76,7 +77,7 @@ def _folder(data: Mapping[str, Any]) -> Path | None:
         kind="dataset",
         revision=revision if isinstance(revision, str) else None,
     )
-    path = Path(source.name).expanduser()
+    path = home_path(source.name)
     if source.is_local:
         return path if path.exists() else None
     try:
@@ -96,7 +97,8 @@ def _files(folder: Path | None) -> list[SplitFile]:
 def _subsets(data: Mapping[str, Any]) -> object:
     """Return the subsets that a study trains on; none: all."""
     train = data.get("train")
-    return train.get("subsets", []) if isinstance(train, Mapping) else []
+    named = train.get("subsets", []) if isinstance(train, Mapping) else []
+    return named if isinstance(named, str | list) else []
 
 
 def _share(data: Mapping[str, Any], folder: Path, split: str) -> float:
@@ -132,7 +134,9 @@ def _prompts(given: Mapping[str, Any], subsets: object, test: str) -> dict[str, 
         test: The split to test on.
     """
     inner = given.get("axes", given)
-    named = {key for key in inner if axis_named(str(key)) in PUBLISHED} if inner else set()
+    if not isinstance(inner, Mapping):  # a fault, which is said where it is read
+        return dict(given)
+    named = {key for key in inner if axis_named(str(key)) in PUBLISHED}
     filled = dict(given)
     into = filled if inner is given else {**inner}
     if inner is not given:
@@ -153,12 +157,12 @@ def _prompts(given: Mapping[str, Any], subsets: object, test: str) -> dict[str, 
 def _drawn(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return axis -> the subsets that its pairs come from: its prompts' own."""
     if isinstance(given.get("axes"), Mapping):
-        asked = {key: (each or {}).get("prompts", {}) for key, each in given["axes"].items()
-                 if isinstance(each, Mapping | None)}  # fmt: skip
+        entries = {key: each or {} for key, each in given["axes"].items()}
+        asked = {k: e.get("prompts", {}) for k, e in entries.items() if isinstance(e, Mapping)}
     else:
         inner = given.get("prompts", {})
         inner = inner.get("axes", inner) if isinstance(inner, Mapping) else {}
-        asked = {key: each for key, each in inner.items() if isinstance(each, Mapping)}
+        asked = dict(inner) if isinstance(inner, Mapping) else {}
     return {
         key: each.get("subsets", [each["subset"]] if "subset" in each else [])
         for key, each in asked.items()

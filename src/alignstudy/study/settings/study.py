@@ -61,8 +61,9 @@ class DataSettings(Reading):
     """Preference data: where it is, and which rows train."""
 
     source: str = Field(
+        min_length=1,
         description="Hub id, folder, or a file of JSON lines, JSON, CSV, Parquet or Arrow; `world`"
-        " for the generated one."
+        " for the generated one.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
     train: RowSelection = RowSelection()

@@ -12,6 +12,7 @@ from alignstudy.errors import DataError, InputError
 from alignstudy.records import ScoredResponse
 from alignstudy.report.ratings import find_base, prompt_id, read_ratings
 from alignstudy.report.stored import STATISTICS
+from alignstudy.sources import home_path
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.tools.evaluate import clusters_of, leaking, own_findings, own_thresholds
@@ -31,12 +32,12 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
     """
     if len(runs) < 2:
         raise InputError("one run is nothing to compare", hint="name two run folders or more")
-    given = [Path(run).expanduser() for run in runs]
+    given = [home_path(run) for run in runs]
     names = [run.resolve().name for run in given]
     if len(set(names)) < len(names):
         names = [f"{name}-{chr(ord('a') + at)}" for at, name in enumerate(names)]
     paths = dict(zip(names, given, strict=True))
-    folder = RunFolder(path=Path(out).expanduser().absolute())
+    folder = RunFolder(path=home_path(out).absolute())
     with folder.locked(), uncollected():
         _write_comparison(paths, folder)
     return Run(folder=folder.path)

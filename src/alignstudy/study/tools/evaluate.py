@@ -22,7 +22,7 @@ from alignstudy.records import Axis, Prompt, ScoredResponse
 from alignstudy.report.ratings import find_base, read_ratings
 from alignstudy.report.stored import STATISTICS, findings_from_json
 from alignstudy.settings import Many, Settings
-from alignstudy.sources import digest_of
+from alignstudy.sources import digest_of, home_path
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.settings.axes import SweepSettings
@@ -69,7 +69,7 @@ def evaluate(
         DataError: Naming the file and row that can't be used.
         InputError: If the base or a claim's model isn't there.
     """
-    source, folder = Path(ratings).expanduser(), RunFolder(path=Path(out).expanduser().absolute())
+    source, folder = home_path(ratings), RunFolder(path=home_path(out).absolute())
     asked = {axis_named(key).name: float(each) for key, each in (thresholds or {}).items()}
     with folder.locked(), uncollected():
         rows = read_ratings(source)
@@ -79,7 +79,7 @@ def evaluate(
             known = {axis.name: axis for axis in around.first.axes}
             axes, own = tuple(known.get(a.name, a) for a in axes), own_thresholds(around)
         base = find_base(rows, base)
-        stated = () if claims is None else _claims_of(Path(claims).expanduser(), rows, axes)
+        stated = () if claims is None else _claims_of(home_path(claims), rows, axes)
         sweep = SweepSettings()
         protocol: Literal["paper"] | None = None
         if published_digest(rows) == PUBLISHED:

@@ -19,7 +19,7 @@ from alignstudy.judges import JUDGES
 from alignstudy.judges.presets import PRESETS
 from alignstudy.metrics.axes import HELPFUL
 from alignstudy.records import Document, Pair, Quarantined
-from alignstudy.sources import Source, resolve
+from alignstudy.sources import Source, home_path, resolve
 from alignstudy.study.settings.load import settings_of
 from alignstudy.study.settings.yaml_file import parse_yaml
 
@@ -72,7 +72,7 @@ def own_study(data: str, *, base: str = BASE, judge: str = JUDGE) -> str:
     except NotFetchedError as error:
         found = Found(format="", rows="pairs", columns={}, unseen=error.why)
     for what, name in (("base", base), ("judge", judge)):
-        known = Path(name).expanduser().exists() or (what == "judge" and name in JUDGES)
+        known = home_path(name).exists() or (what == "judge" and name in JUDGES)
         if not known and name not in PRESETS and Source(name=name, kind="model").is_local:
             raise InputError(
                 f"the {what} '{name}' isn't there",
@@ -191,14 +191,12 @@ def _lengths(base: str) -> tuple[str, int]:
     """Return `max_length`, where the default is too long for a base, and tokens of a response."""
     from alignstudy.models.folder import read_json
 
-    folder = Path(base).expanduser()
+    folder = home_path(base)
     most = 2048
     try:
         config = read_json(folder / "config.json")
-        most = next(
-            (config[n] for n in ("max_position_embeddings", "n_positions", "n_ctx")
-             if isinstance(config.get(n), int)), most,
-        )  # fmt: skip
+        named = (config.get(n) for n in ("max_position_embeddings", "n_positions", "n_ctx"))
+        most = next((number for number in named if isinstance(number, int)), most)
     except AlignstudyError:
         pass  # on the hub, or no model: `check` will say so
     return (f", max_length: {most}" if most < 512 else ""), min(256, most // 4)

@@ -25,6 +25,7 @@ from alignstudy.report.stored import (
     write_findings,
     write_report_data,
 )
+from alignstudy.sources import home_path
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.store import disk_faults
@@ -64,7 +65,7 @@ def rebuild(run: str | Path) -> Run:
         InputError: If the folder holds no finished run of this version's layout.
         LockHeldError: If another process works on the run.
     """
-    path = Path(run).expanduser().absolute()
+    path = home_path(run).absolute()
     inputs = read_report_inputs(path)
     with (
         RunFolder(path=path).locked(),
