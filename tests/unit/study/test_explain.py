@@ -65,7 +65,7 @@ def test_everything_of_the_tables_is_there():
         ("methods.dpo.precision", "one of auto, fp32, bf16, fp16", "auto", "alignstudy's own"),
         ("generation.max_new_tokens", "whole number (1 or more)", "256",
          "transformers' GenerationConfig"),
-        ("data.source", "text", "required", "alignstudy's own"),
+        ("data.source", "text (at least 1 long)", "required", "alignstudy's own"),
         ("judges.0.train.rows.share", "list of 2 numbers", "[0.0, 1.0]", "alignstudy's own"),
     ],
 )  # fmt: skip
