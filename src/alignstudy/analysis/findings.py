@@ -9,7 +9,7 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis
 from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut, plain
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
 
 

@@ -110,20 +110,24 @@ class Sensitivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Power of a paired comparison at 80 % and a two-sided level of 5 %.
+    """What a test of one difference can find, at the corrected level of its family.
 
     Attributes:
-        power: Chance of finding the observed difference again with as many prompts, percent.
         detectable: Smallest difference that is found with 80 % power: percentage points, or the
-            judge's unit; None where all differences are alike, which tells nothing of their spread.
-        n_needed: Paired prompts (a set, for CAS) for 80 % power at the observed difference; None
-            where the difference is 0, or no number is enough: with few training seeds there may
-            be none.
+            judge's unit; None where none is.
+        level: Two-sided level: 5 % over the tests of its family.
+        difference: The smallest difference of interest (the margin), which what follows is of; None
+            where there is none.
+        power: Chance of finding it, percent.
+        n_needed: Paired prompts (a set, for CAS) for 80 % power; None where no million is enough:
+            with few training seeds there may be no such number.
         seeds_needed: Training seeds of each recipe for that, on these prompts; None where there is
             one seed, or no number below a hundred is enough.
     """
 
-    power: float
     detectable: float | None
-    n_needed: int | None
+    level: float = 0.05
+    difference: float | None = None
+    power: float | None = None
+    n_needed: int | None = None
     seeds_needed: int | None = None

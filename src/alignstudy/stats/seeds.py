@@ -162,6 +162,30 @@ def _pooled(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return total / len(parts) ** 2, total * total / below if below > 0.0 else smallest
 
 
+def unit_spread(sides: Sequence[NDArray[np.float64]]) -> Spread:
+    """Spread of the mean of means over prompts alone: of models that were trained once.
+
+    Args:
+        sides: One an axis: a value a unit, at least two.
+    """
+    prompts, df_prompts = _pooled([_by_units(side) for side in sides])
+    return Spread(
+        value=float(np.mean([side.mean() for side in sides])),
+        prompts=prompts,
+        df_prompts=df_prompts,
+        seeds=0.0,
+        df_seeds=1.0,
+        units=min(side.size for side in sides),
+    )
+
+
+def _by_units(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the variance of a mean over units, and its degrees of freedom."""
+    units = values.size
+    variance = float(values.var(ddof=1)) / units if units > 1 else 0.0
+    return variance, max(1.0, units - 1.0)
+
+
 def mean_spread(sides: Sequence[Table], *, rate: bool = False) -> Spread:
     """Spread of a recipe's mean, or of the mean of its axes' means.
 
@@ -177,13 +201,14 @@ def mean_spread(sides: Sequence[Table], *, rate: bool = False) -> Spread:
         df_prompts=df_prompts,
         seeds=seeds,
         df_seeds=df_seeds,
+        trainings=tuple(part for part in [_seed_part(sides)] if part.df > 0.0),
+        units=min(side.shape[1] for side in sides),
     )
 
 
 def _mean_by_prompts(values: Table, *, rate: bool) -> tuple[float, float]:
-    units = values.shape[1]
-    by_unit, df = values.mean(axis=0), max(1.0, units - 1.0)
-    variance = float(by_unit.var(ddof=1)) / units if units > 1 else 0.0
+    by_unit, units = values.mean(axis=0), values.shape[1]
+    variance, df = _by_units(by_unit)
     if not rate:
         return variance, df
     share = float(by_unit.mean())

@@ -358,7 +358,8 @@ def test_several_seeds_are_averaged_and_prompts_resampled():
     assert (rate.wins, rate.losses, rate.n) == (4, 0, 20)
     assert rate.difference.low < 0 < rate.difference.value < rate.difference.high
     assert rate.p_value > 0.05
-    assert (rate.power.n_needed, rate.power.seeds_needed) == (151, None)
+    assert (rate.power.difference, rate.power.level) == (5.0, 0.05)
+    assert rate.power.power < 10.0 < rate.power.detectable
     assert any("means over seeds" in note for note in found.notes)
     [spread] = [s for s in found.seed_spreads if (s.model, s.metric) == ("b", "hmr")]
     assert spread.by_seed == {0: 60.0, 1: 65.0, 2: 70.0}

@@ -24,6 +24,7 @@ from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import build_matrices
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.report.ratings import JUDGE, read_ratings
+from alignstudy.stats.power.mcnemar_design import mcnemar_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.study.settings.yaml_file import read_yaml
 from alignstudy.study.tools.evaluate import leaking
@@ -192,22 +193,24 @@ def test_omnibus_tests(published, panels):
 
 
 def test_prompts_needed_and_power(published):
-    needed = {
-        ("hpr", "sft", "sftdpo"): 171,
-        ("hpr", "sft", "dpo"): 234,
-        ("hmr", "sft", "dpo"): 173,
-        ("hmr", "base", "sft"): 652,
-        ("hmr", "base", "dpo"): 652,
-        ("hmr", "sft", "sftdpo"): 1372,
-        ("hmr", "base", "sftdpo"): 8239,
-        ("cas", "sft", "sftdpo"): 1087,
+    """For the margin of 5 points, at the level of the first of 12 tests of rates (6 of CAS)."""
+    discordant = {
+        ("hpr", "sft", "sftdpo"): 11,
+        ("hmr", "sft", "dpo"): 16,
+        ("hmr", "base", "sft"): 15,
     }
-    for (metric, reference, model), number in needed.items():
-        assert published.comparison(metric, model, reference).power.n_needed == number
-    assert published.comparison("hpr", "sftdpo", "sft").power.power == pytest.approx(22, abs=0.5)
-    assert published.comparison("hmr", "sft", "base").power.power == pytest.approx(8, abs=0.5)
+    for (metric, reference, model), number in discordant.items():
+        power = published.comparison(metric, model, reference).power
+        assert (power.difference, power.level) == (5.0, 0.05 / 12)
+        p_win, p_loss = (number / 50 + 0.05) / 2, (number / 50 - 0.05) / 2
+        reached = mcnemar_power(p_win, p_loss, power.n_needed, alpha=0.05 / 12)
+        assert reached == pytest.approx(0.8, abs=0.01)
+        assert power.power == pytest.approx(
+            100 * mcnemar_power(p_win, p_loss, 50, alpha=0.05 / 12), abs=1e-9
+        )
+        assert power.power < 3.0
     found = [c.power.detectable for c in published.comparisons if c.metric == "cas"]
-    assert 13.5 < min(found) < max(found) < 17.5
+    assert 16.0 < min(found) < max(found) < 22.0
 
 
 def test_who_is_best_when_prompts_are_drawn_again(published):
@@ -298,27 +301,27 @@ def test_length(published):
 
 
 VERDICTS = {
-    "SFT + DPO outperforms all others": ("contradicted", None, "HmR sftdpo 44.0"),
-    "SFT + DPO has the highest HpR and CAS": ("underpowered", 1087, "CAS sftdpo 55.0"),
-    "SFT + DPO is more harmless": ("underpowered", 8239, "11 against 10 discordant"),
-    "SFT + DPO is more helpful": ("supported", None, "+44.0 points [28.5, 58.3]"),
-    "SFT + DPO is better aligned": ("supported", None, "+23.0 points"),
-    "SFT improves helpfulness": ("supported", None, "higher at 100"),
-    "SFT improves harmlessness": ("underpowered", 652, "9 against 6 discordant"),
-    "DPO improves helpfulness": ("supported", None, "shown at 33"),
-    "DPO alone lowers harmlessness": ("underpowered", 652, "9 against 6 discordant"),
-    "DPO contributes positively to safety": ("not supported", None, "HmR dpo 36.0"),
-    "SFT outperforms DPO in helpful scores": ("supported", None, "+1.03"),
-    "SFT outperforms DPO in HmR": ("underpowered", 234, "3 of 3"),
-    "the base is worst overall": ("contradicted", None, "HmR dpo 36.0"),
-    "the base has the widest spread": ("contradicted", None, "base 1.18, sft"),
-    "the base has the lowest median": ("contradicted", None, "dpo"),
-    "empty responses explain": ("contradicted", None, "HmR dpo 38.3"),
-    "no score is below -10": ("supported", None, "8.1"),
-    "no score is above 3": ("contradicted", None, "3.14"),
-    "helpful scores are rarely below -2": ("contradicted", None, "22.0"),
-    "helpful scores are often above 0": ("contradicted", None, "base"),
-    "the judge is reliable": ("unmeasurable", None, "was measured"),
+    "SFT + DPO outperforms all others": ("not borne out", "HmR sftdpo 44.0"),
+    "SFT + DPO has the highest HpR and CAS": ("too small to decide", "CAS sftdpo 55.0"),
+    "SFT + DPO is more harmless": ("too small to decide", "11 against 10 discordant"),
+    "SFT + DPO is more helpful": ("supported", "+44.0 points [28.5, 58.3]"),
+    "SFT + DPO is better aligned": ("supported", "+23.0 points"),
+    "SFT improves helpfulness": ("supported", "higher at 100"),
+    "SFT improves harmlessness": ("too small to decide", "9 against 6 discordant"),
+    "DPO improves helpfulness": ("supported", "shown at 33"),
+    "DPO alone lowers harmlessness": ("too small to decide", "9 against 6 discordant"),
+    "DPO contributes positively to safety": ("too small to decide", "HmR dpo 36.0"),
+    "SFT outperforms DPO in helpful scores": ("supported", "+1.03"),
+    "SFT outperforms DPO in HmR": ("too small to decide", "3 of 3"),
+    "the base is worst overall": ("not borne out", "HmR dpo 36.0"),
+    "the base has the widest spread": ("not borne out", "base 1.18, sft"),
+    "the base has the lowest median": ("not borne out", "dpo"),
+    "empty responses explain": ("not borne out", "HmR dpo 38.3"),
+    "no score is below -10": ("supported", "8.1"),
+    "no score is above 3": ("not borne out", "3.14"),
+    "helpful scores are rarely below -2": ("contradicted", "22.0"),
+    "helpful scores are often above 0": ("contradicted", "base"),
+    "the judge is reliable": ("unmeasurable", "was measured"),
 }
 
 
@@ -335,9 +338,9 @@ def published_claims():
 def test_every_claim_of_the_paper_gets_its_verdict(rows, published, published_claims):
     found = verdicts(Findings(analyses=(published,)), published_claims, rows)
     assert len(found) == len(VERDICTS)
-    for verdict, (start, (expected, needed, said)) in zip(found, VERDICTS.items(), strict=True):
+    for verdict, (start, (expected, said)) in zip(found, VERDICTS.items(), strict=True):
         assert verdict.claim.startswith(start)
-        assert (verdict.verdict, verdict.n_needed) == (expected, needed), verdict
+        assert verdict.verdict == expected, verdict
         evidence = verdict.evidence.replace("\u2212", "-")
         whole = " ".join([evidence, *(part.evidence for part in verdict.parts)])
         assert said in whole.replace("\u2212", "-")

@@ -121,7 +121,7 @@ def test_edge_case_16_zero_discordant_pairs_give_p_1_and_an_interval_of_some_wid
         assert item.p_value == 1.0
         assert item.difference.low < 0.0 < item.difference.high
     verdict = verdict_on(rows, found, metric=("hmr",), better="b", than=("a",))
-    assert verdict.verdict == "not supported"
+    assert verdict.verdict == "too small to decide"
 
 
 def test_edge_case_16_a_margin_is_undefined_where_the_base_has_no_spread():
@@ -143,7 +143,7 @@ def test_edge_case_17_under_ten_prompts_there_are_figures_and_reasons_but_no_tes
     assert all("9 prompts" in item.note for item in found.omnibus)
     assert {pair.shown_share for sweep in found.sweeps for pair in sweep.pairs} == {0.0}
     verdict = verdict_on(rows, found, metric=("hmr",), better="a", than=("b",))
-    assert (verdict.verdict, verdict.n_needed) == ("underpowered", None)
+    assert (verdict.verdict, verdict.n_needed) == ("too small to decide", None)
     assert "9 paired prompts" in verdict.evidence
 
 
@@ -193,7 +193,7 @@ def test_edge_case_19_identical_responses_are_ties_and_a_twin_is_named():
     assert (item.ties, item.win_rate, item.p_value, item.p_sign) == (40, 50.0, 1.0, 1.0)
     assert any("same response to 40 of 40" in note for note in found.notes)
     verdict = verdict_on(rows, found, metric=("score_harmless",), better="b", than=("a",))
-    assert verdict.verdict == "not supported"
+    assert verdict.verdict == "too small to decide"
 
 
 def test_edge_case_19_ties_do_not_enter_mcnemars_test():

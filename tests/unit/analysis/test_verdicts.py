@@ -1,148 +1,170 @@
 """The rule of verdicts: every branch, several judges, judges below the floor, claims of parts."""
 
+from dataclasses import replace
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.analysis.analyze_judge import analyze_judge
-from alignstudy.analysis.claims.claims import VERDICTS, Claim, Verdict
-from alignstudy.analysis.claims.rule import (
-    JudgeEvidence,
-    conjunction,
-    rule_better,
-    rule_bound,
-    rule_equivalent,
-)
+from alignstudy.analysis.claims.claims import VERDICTS, Claim
+from alignstudy.analysis.claims.rule import Evidence, Part, conjunction, levels_of, rulings
 from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Comparison, Thresholds
+from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import InputError
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
-from alignstudy.records.robustness import Power
+from alignstudy.stats.multiplicity import holm
+from alignstudy.stats.power.spread_design import SpreadDesign
+from alignstudy.stats.seeds import Spread
 
 AXES = ("harmless", "helpful")
 
 LIMITS = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
 
 
-def sight(
-    value,
-    half,
-    p_holm,
-    *,
-    power=50.0,
-    needed=300,
-    p_equivalent=None,
-    judge="one",
-    p=None,
-    num_sets=1,
-):
-    gap = Estimate(value=value, low=value - half, high=value + half, n=50, method="tango")
-    pair = Comparison(
-        metric="hmr",
-        model="a",
-        reference="b",
-        difference=gap,
-        p_value=p_holm if p is None else p,
-        p_holm=p_holm,
-        test="exact McNemar",
-        wins=9,
-        losses=3,
-        ties=38,
-        n=50,
-        power=Power(power=power, detectable=20.0, n_needed=needed),
+def seen(value, half, p_for, p_against=1.0, *, boundary=0.0, judge="one", p_within=None, sd=1.0):
+    """Evidence of a difference; its design has a standard error of `sd` on 100 prompts."""
+    gap = Estimate(value=value, low=value - half, high=value + half, n=100, method="tango")
+    spread = Spread(value=value, prompts=sd**2, df_prompts=99.0, seeds=0.0, df_seeds=1.0, units=100)
+    return Evidence(
+        judge=judge,
+        estimate=gap,
+        holds=value > boundary,
+        shows=gap.low > boundary,
+        p_for=p_for,
+        p_against=p_against,
+        p_within=p_within,
+        design=SpreadDesign(spread),
     )
-    return JudgeEvidence(judge=judge, pair=pair, num_sets=num_sets, p_equivalent=p_equivalent)
+
+
+def part(*evidence, **others):
+    return Part(evidence=evidence, **{"interest": 5.0, **others})
 
 
 # The rule
 
 
-@pytest.mark.parametrize(
-    ("sights", "margin", "expected"),
-    [
-        ([sight(10, 5, 0.01)], 0.0, ("supported", None)),
-        ([sight(10, 5, 0.06)], 0.0, ("underpowered", 300)),
-        ([sight(10, 5, 0.06, power=85)], 0.0, ("not supported", None)),
-        ([sight(10, 12, 0.01)], 0.0, ("underpowered", 300)),
-        ([sight(-10, 5, 0.01)], 0.0, ("contradicted", None)),
-        ([sight(-10, 5, 0.06)], 0.0, ("not supported", None)),
-        ([sight(0, 5, 1.0)], 0.0, ("not supported", None)),
-        ([sight(10, 4, 0.01)], 5.0, ("supported", None)),
-        ([sight(10, 5, 0.01)], 8.0, ("underpowered", None)),
-        ([sight(3, 2, 0.01, p_equivalent=0.02)], 5.0, ("equivalent", None)),
-        ([sight(3, 2, 0.01, p_equivalent=0.20)], 5.0, ("not supported", None)),
-        # Shown the other way round, although within the margin.
-        ([sight(-3, 2, 0.01, p_equivalent=0.02)], 5.0, ("contradicted", None)),
-        # Every judge has to agree.
-        ([sight(10, 5, 0.01), sight(9, 5, 0.01)], 0.0, ("supported", None)),
-        ([sight(10, 5, 0.01), sight(9, 12, 0.3, needed=120)], 0.0, ("underpowered", 120)),
-        ([sight(10, 5, 0.01), sight(-9, 5, 0.01)], 0.0, ("not supported", None)),
-        ([sight(-10, 5, 0.01), sight(-9, 12, 0.3)], 0.0, ("not supported", None)),
-    ],
-)
-def test_rule_of_a_difference(sights, margin, expected):
-    found = rule_better(sights, margin)
-    needed = found.n_needed if margin == 0.0 else None
-    assert (found.verdict, needed) == expected
-
-
-def test_prompts_needed_with_a_margin_are_for_what_is_beyond_it():
-    """At n_needed the distance to the margin is 2.8 standard errors: 80 % power at 5 %."""
-    found = rule_better([sight(10, 5, 0.01)], 8.0)
-    error = 5 / 1.959964 * np.sqrt(50 / found.n_needed)
-    assert 2.0 / error == pytest.approx(1.959964 + 0.841621, rel=0.01)
+SHOWN, REJECTED = seen(10, 5, 0.01), seen(-10, 5, 1.0, 0.01)
+OPEN, OPEN_SMALL = seen(1, 3, 0.5), seen(1, 30, 0.5, sd=15.0)
+REVERSED = seen(-2, 8, 1.0, 0.6, sd=4.0)
 
 
 @pytest.mark.parametrize(
-    ("sights", "expected"),
+    ("parts", "expected"),
     [
-        ([sight(1, 3, 0.5, p_equivalent=0.01)], "equivalent"),
-        ([sight(1, 3, 0.5, p_equivalent=0.01), sight(1, 9, 0.5, p_equivalent=0.3)], "underpowered"),
-        ([sight(1, 9, 0.5, p_equivalent=0.3)], "underpowered"),
-        ([sight(7, 9, 0.5, p_equivalent=0.7)], "not supported"),
-        ([sight(10, 4, 0.01, p_equivalent=0.99)], "contradicted"),
-        ([sight(-10, 4, 0.01, p_equivalent=0.99)], "contradicted"),
+        ([part(SHOWN)], "supported"),
+        ([part(seen(10, 12, 0.01, sd=6.0))], "too small to decide"),  # its interval holds 0
+        ([part(REJECTED)], "contradicted"),
+        # What is not shown tells by the study's size, not by the sign of the difference.
+        ([part(OPEN)], "no difference of interest shown"),
+        ([part(seen(-1, 3, 1.0, 0.5))], "no difference of interest shown"),
+        ([part(OPEN_SMALL)], "too small to decide"),
+        ([part(seen(-1, 30, 1.0, 0.5, sd=15.0))], "too small to decide"),
+        ([part(seen(-1, 30, None, None, sd=15.0))], "too small to decide"),
+        ([part(OPEN, interest=None)], "too small to decide"),
+        # Every judge has to agree; two that show the opposite measure nothing.
+        ([part(SHOWN, SHOWN)], "supported"),
+        ([part(SHOWN, OPEN)], "no difference of interest shown"),
+        ([part(SHOWN, OPEN_SMALL)], "too small to decide"),
+        ([part(REJECTED, OPEN)], "no difference of interest shown"),
+        ([part(SHOWN, REJECTED)], "unmeasurable"),
+        # A margin: what is rejected may be shown to lie within it.
+        ([part(seen(1, 2, 1.0, 0.001, boundary=5.0, p_within=0.001))], "equivalent"),
+        ([part(seen(1, 7, 1.0, 0.04, boundary=5.0, p_within=0.2))], "contradicted"),
+        # Parts: all must be shown, one that is rejected is enough.
+        ([part(SHOWN), part(SHOWN)], "supported"),
+        ([part(SHOWN), part(OPEN)], "no difference of interest shown"),
+        ([part(SHOWN), part(REJECTED)], "contradicted"),
+        ([part(SHOWN), part(seen(-10, 9, 1.0, 0.03))], "no difference of interest shown"),
+        ([part(SHOWN), Part()], "unmeasurable"),
+        ([part(REJECTED), Part()], "contradicted"),
+        ([part(SHOWN), part(seen(1, 2, 1.0, 0.001, p_within=0.001))], "contradicted"),
+        # Descriptions that are false in the sample, which the data don't reject.
+        ([part(REVERSED, is_description=True), part(SHOWN)], "not borne out"),
+        ([part(REJECTED, is_description=True)], "contradicted"),
+        ([part(OPEN_SMALL, is_description=True)], "too small to decide"),
+        ([part(REVERSED, in_sample=True)], "not borne out"),
+        ([part(OPEN_SMALL, in_sample=True)], "supported"),
     ],
 )
-def test_rule_of_an_equivalence(sights, expected):
-    assert rule_equivalent(sights, 5.0).verdict == expected
-
-
-def bound(value, low, high):
-    return Estimate(value=value, low=low, high=high, n=100, method="wilson")
+def test_rule_of_a_claim(parts, expected):
+    [ruling] = rulings([parts])
+    assert ruling.verdict == expected
+    assert len(ruling.parts) == len(parts)
 
 
 @pytest.mark.parametrize(
-    ("estimate", "at_least", "at_most", "expected"),
+    ("p_for", "p_against", "expected"),
     [
-        (bound(70, 61, 78), 60, None, "supported"),
-        (bound(70, 61, 78), 65, None, "underpowered"),
-        (bound(56, 54, 59), 60, None, "contradicted"),
-        (bound(70, 61, 78), None, 69, "contradicted"),
-        (bound(70, 61, 78), 60, 80, "supported"),
-        (bound(70, 61, 78), 60, 75, "underpowered"),
-        (bound(70, 61, 78), 70, None, "not supported"),
-        (bound(3, 3, 3), None, 3, "supported"),
+        (0.01, 1.0, "equivalent"),
+        (0.3, 1.0, "too small to decide"),
+        (0.99, 0.02, "contradicted"),
     ],
 )
-def test_rule_of_bounds(estimate, at_least, at_most, expected):
-    assert rule_bound(estimate, at_least, at_most).verdict == expected
+def test_rule_of_an_equivalence(p_for, p_against, expected):
+    evidence = replace(seen(1, 3, p_for, p_against), shows=True)
+    [ruling] = rulings([[part(evidence, is_equivalence=True)]])
+    assert ruling.verdict == expected
 
 
-@given(st.lists(st.sampled_from(VERDICTS), min_size=1, max_size=6))
-def test_a_conjunction_is_as_strong_as_its_weakest_part(found):
-    parts = [Verdict(claim="c", verdict=name, evidence="e", n_needed=7) for name in found]
-    whole = conjunction(parts)
-    if whole.verdict in ("supported", "equivalent"):
-        assert set(found) <= {"supported", "equivalent"}
-    else:
-        assert whole.verdict in found
-    assert (whole.verdict == "contradicted") == ("contradicted" in found)
-    assert (whole.n_needed == 7) == (whole.verdict == "underpowered")
+def test_claims_are_corrected_for_one_another():
+    """Holm: 0.01, 0.02 and 0.03 are shown one after the other only where 0.05 / 3 lets them."""
+    one, two, three = (part(seen(10, 5, p)) for p in (0.01, 0.02, 0.03))
+    first, second, third = rulings([[one], [two], [three]])
+    assert [r.verdict for r in (first, second, third)] == ["supported"] * 3
+    assert [round(r.p_holm, 12) for r in (first, second, third)] == [0.03, 0.04, 0.04]
+    alone = rulings([[part(seen(10, 5, 0.02))], [part(seen(10, 5, 0.03))], [one, two, three]])
+    assert [r.verdict for r in alone] == ["no difference of interest shown"] * 3
+    assert {r.level for r in alone} == {0.05 / 3}
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12))
+def test_levels_are_those_of_holms_procedure(p_values):
+    levels = levels_of(p_values)
+    rejected = [p < level for p, level in zip(p_values, levels, strict=True)]
+    assert rejected == [p < 0.05 for p in holm(p_values)]
+    assert max(levels) <= 0.05
+    # What is left over is judged at the level at which the procedure stopped.
+    kept = {level for level, out in zip(levels, rejected, strict=True) if not out}
+    assert kept <= {0.05 / (len(p_values) - sum(rejected))} if kept else True
+
+
+def test_claims_without_a_test_cost_the_others_nothing():
+    described = part(seen(3, 1, 0.5), in_sample=True)
+    first, second, third = rulings([[part(seen(10, 5, 0.04))], [described], [Part()]])
+    assert (first.verdict, first.p_holm) == ("supported", 0.04)
+    assert (second.p_value, third.p_value) == (None, None)
+
+
+def test_prompts_needed_are_for_the_smallest_difference_of_interest_at_the_claims_level():
+    claims = [[part(OPEN_SMALL)] for _ in range(4)]
+    ruling = rulings(claims)[0]
+    assert ruling.level == 0.05 / 4
+    error = 15.0 * np.sqrt(100 / ruling.n_needed)
+    z = NormalDist().inv_cdf
+    assert 5.0 / error == pytest.approx(z(1 - 0.05 / 8) + z(0.8), rel=0.01)
+    assert ruling.power < 10.0
+
+
+def test_a_claim_of_parts_is_as_strong_as_its_weakest():
+    for name in VERDICTS:
+        whole = conjunction(["supported", name], is_equivalence=False)
+        if name == "equivalent":
+            assert whole == "contradicted"
+        else:
+            assert whole == name
+    assert conjunction(["equivalent"], is_equivalence=False) == "equivalent"
+    assert conjunction(["equivalent", "equivalent"], is_equivalence=True) == "equivalent"
+    assert conjunction(["unmeasurable", "contradicted"], is_equivalence=False) == "contradicted"
+    assert conjunction(["not borne out", "too small to decide"], is_equivalence=False) == (
+        "not borne out"
+    )
 
 
 # Claims on studies
@@ -236,15 +258,16 @@ def test_a_panel_of_judges_that_are_all_below_the_floor_is_below_it(gained):
     assert verdict_on(rows, half, metric=("hpr",), better="sft").verdict != "unmeasurable"
 
 
-def test_a_finding_that_one_judge_doesnt_share_is_not_supported(gained):
+def test_judges_that_show_the_opposite_measure_nothing(gained):
     rows = [
         ScoredResponse(**{**vars(r), "scores": {"one": r.scores["one"], "two": -r.scores["one"]}})
         for r in gained
     ]
     found = findings_on(rows, ("one", "two"))
     verdict = verdict_on(rows, found, metric=("score_helpful",), better="sft", than=("base",))
-    assert verdict.verdict == "not supported"
+    assert verdict.verdict == "unmeasurable"
     assert "with two" in verdict.evidence
+    assert "opposite" in verdict.evidence
 
 
 def test_what_was_not_measured_is_unmeasurable(gained):
@@ -263,20 +286,21 @@ def test_lower_is_higher_turned_round(gained):
     )
 
 
-def test_highest_of_several_is_contradicted_by_the_sample_alone():
+def test_highest_of_several_is_not_contradicted_by_the_sample_alone():
     rows = rows_of({"base": 0.0, "sft": 0.05, "dpo": 0.1}, n=40, seed=1)
     found = findings_on(rows)
     values = {m.model: m.estimates["score_helpful"].value for m in found.first.models}
     best, *_, worst = sorted(values, key=values.get, reverse=True)
     highest = verdict_on(rows, found, metric=("score_helpful",), better=worst)
-    assert highest.verdict == "contradicted"
-    assert "the other way round" in highest.evidence
-    # Against one model alone a point estimate contradicts nothing.
+    assert highest.verdict == "not borne out"
+    assert "of resamples" in highest.evidence
+    # Against one model alone a difference that is not shown is just that.
     alone = verdict_on(rows, found, metric=("score_helpful",), better=worst, than=(best,))
-    assert alone.verdict == "not supported"
+    assert alone.verdict in ("too small to decide", "no difference of interest shown")
     leader = verdict_on(rows, found, metric=("score_helpful",), better=best)
-    assert leader.verdict in ("underpowered", "supported")
-    assert "of resamples" in leader.evidence
+    assert leader.verdict == alone.verdict
+    far = rows_of({"base": 0.0, "sft": 1.5, "dpo": 0.1}, n=80, seed=1)
+    assert verdict_on(far, metric=("score_helpful",), better="base").verdict == "contradicted"
 
 
 def test_a_claim_of_parts_says_each(gained):
@@ -316,19 +340,19 @@ def test_without_empty_responses_the_rates_are_those_of_the_rest():
     claim = {"metric": ("hmr",), "better": "sft", "than": ("base",)}
     assert verdict_on(rows, **claim).verdict == "supported"
     rest = verdict_on(rows, without="empty", **claim)
-    assert rest.verdict in ("underpowered", "not supported")
+    assert rest.verdict == "too small to decide"
     assert "of 30" in rest.evidence.replace("\u00a0", " ")
     cap = verdict_on(rows, without="cap", **claim)
     assert (cap.verdict, "why responses ended" in cap.evidence) == ("unmeasurable", True)
 
 
 def test_in_sample_claims_are_true_or_false(gained):
-    for better, other, expected in (("sft", "base", "supported"), ("base", "sft", "contradicted")):
+    for better, other, expected in (("sft", "base", "supported"), ("base", "sft", "not borne out")):
         found = verdict_on(gained, metric=("hpr",), better=better, than=(other,), in_sample=True)
         assert found.verdict == expected
 
 
-def test_medians_and_spreads_are_contradicted_when_false_and_need_an_interval_when_true():
+def test_medians_and_spreads_are_judged_by_their_intervals():
     rng = np.random.default_rng(0)
     rows = []
     for model, sd in (("base", 3.0), ("narrow", 1.0), ("alike", 2.9)):
@@ -348,15 +372,18 @@ def test_medians_and_spreads_are_contradicted_when_false_and_need_an_interval_wh
     assert said("narrow", "base") == "contradicted"
     scores = {m: np.std([r.scores["one"] for r in rows if r.model == m]) for m in ("base", "alike")}
     wide, less = sorted(scores, key=scores.get, reverse=True)
-    assert said(wide, less) == "not supported"
-    assert said(less, wide) == "contradicted"
+    assert said(wide, less) in ("too small to decide", "no difference of interest shown")
+    assert said(less, wide) == "not borne out"
 
 
 def test_bounds_on_a_judges_accuracy(gained):
     claim = {"metric": ("judge_accuracy_harmless", "judge_accuracy_helpful"), "at_least": 60.0}
     assert verdict_on(gained, **claim).verdict == "unmeasurable"
     low = findings_on(gained, qualities=(quality("one", "harmless", "helpful"),))
-    assert verdict_on(gained, low, **claim).verdict == "contradicted"
+    # 56 % of 500 pairs: false here, and not rejected after correction for two axes.
+    assert verdict_on(gained, low, **claim).verdict == "not borne out"
+    poor = findings_on(gained, qualities=(quality("one", accuracy=50.0),))
+    assert verdict_on(gained, poor, **claim).verdict == "contradicted"
     high = findings_on(gained, qualities=(quality("one", accuracy=70.0),))
     assert verdict_on(gained, high, **claim).verdict == "supported"
 

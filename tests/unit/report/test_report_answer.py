@@ -104,16 +104,16 @@ class TestOpenQuestions:
         return replace(found, comparisons=(comparison,))
 
     def test_says_how_many_prompts_it_would_take_and_what_can_be_seen(self):
-        power = Power(power=11.0, detectable=14.2, n_needed=1087)
+        power = Power(power=11.0, detectable=14.2, n_needed=1087, difference=5.0)
         text = whole(self.with_power(3.0, 0.69, power=power))
         assert "No difference in CAS is shown between b and a (+3.0 points [-2.0, 8.0]" in (
             text.replace("\u2212", "-")
         )
-        assert "to show one of this size takes 1,087 prompts a set" in text
+        assert "to see 5.0 points takes 1,087 prompts a set" in text
         assert "14.2 points or more would be seen (80\u00a0% power)" in text
 
     def test_a_difference_of_nothing_needs_no_number_of_prompts(self):
-        power = Power(power=5.0, detectable=14.2, n_needed=None)
+        power = Power(detectable=14.2)
         text = whole(self.with_power(0.001, 1.0, power=power))
         assert "takes" not in text
         assert "14.2 points or more would be seen" in text
@@ -188,12 +188,13 @@ def verdict(kind, number, **changes):
 
 class TestClaims:
     def test_the_headline_says_who_leads_and_verdicts_are_counted(self):
-        kinds = ("supported", "contradicted", "contradicted", "underpowered")
+        kinds = ("supported", "contradicted", "contradicted", "too small to decide")
         given = tuple(verdict(kind, at) for at, kind in enumerate(kinds))
         found = said(published(), verdicts=given)
         assert found.headline.startswith("sft_dpo has the highest CAS")
         assert found.sentences[0] == (
-            "Of 4\u00a0claims that were stated, 1 is supported, 2 contradicted and 1 underpowered."
+            "Of 4\u00a0claims that were stated, 1 is supported, 2 contradicted and 1 too small"
+            " to decide."
         )
 
     def test_all_alike(self):
@@ -203,12 +204,14 @@ class TestClaims:
         )
 
     def test_one_claim_is_named(self):
-        first, *_ = said(published(), verdicts=(verdict("not supported", 7),)).sentences
-        assert first == "The claim that was stated (claim 7) is not supported."
+        first, *_ = said(
+            published(), verdicts=(verdict("no difference of interest shown", 7),)
+        ).sentences
+        assert first == "The claim that was stated (claim 7) is no difference of interest shown."
 
     def test_what_is_not_shown_says_what_it_would_take(self):
-        text = whole(published(), verdicts=(verdict("underpowered", 1, n_needed=1087),))
-        assert "Not shown, either way: claim 1 (why 1; it would take 1,087 prompts a set)." in text
+        text = whole(published(), verdicts=(verdict("too small to decide", 1, n_needed=1087),))
+        assert "Too small to decide: claim 1 (why 1; it would take 1,087 prompts a set)." in text
 
     def test_many_claims_are_counted_not_recited(self):
         given = tuple(verdict("supported", at) for at in range(9))
@@ -227,7 +230,7 @@ class TestClaims:
 @pytest.mark.parametrize("stamped", [False, True])
 @pytest.mark.parametrize("num_claims", [0, 1, 12])
 def test_it_stays_short_whatever_there_is_to_say(stamped, num_claims):
-    kinds = ("supported", "contradicted", "underpowered", "equivalent", "unmeasurable")
+    kinds = ("supported", "contradicted", "too small to decide", "equivalent", "unmeasurable")
     given = tuple(verdict(kinds[at % 5], at) for at in range(num_claims))
     below = ("harmless",) if stamped else ()
     models = ("base", "sft", "dpo", "x")

@@ -70,8 +70,8 @@ def test_comparisons_hold_one_row_a_test(published):
     assert rows[0]["test"] == "exact McNemar"
     assert rows[0]["win_rate"] == "53.0"
     assert rows[0]["family"] == "rates"
-    assert (rows[0]["n_needed"], rows[0]["num_clusters"]) == ("652", "50")
-    [small] = [r for r in rows if (r["metric"], r["n_needed"]) == ("hpr", "17")]
+    assert (rows[0]["n_needed"], rows[0]["num_clusters"]) == ("1678", "50")
+    [small] = [r for r in rows if (r["metric"], r["wins"], r["losses"]) == ("hpr", "23", "1")]
     assert small["p_value"] == f"{binomtest(1, 24).pvalue:.6g}"
 
 
@@ -84,8 +84,8 @@ def test_thresholds_hold_one_row_a_model_and_threshold(published):
 
 
 def test_claims_and_their_parts_have_a_row_each(published):
-    part = Verdict(claim="a is higher", verdict="underpowered", evidence="=1+1", n_needed=7)
-    whole = Verdict(claim="best", verdict="underpowered", evidence="-", parts=(part, part))
+    part = Verdict(claim="a is higher", verdict="too small to decide", evidence="=1+1", n_needed=7)
+    whole = Verdict(claim="best", verdict="too small to decide", evidence="-", parts=(part, part))
     found = Findings(analyses=published.analyses, verdicts=(whole,))
     rows = read_csv(tables_of(found)[-1])
     assert [(r["claim"], r["part"]) for r in rows] == [("best", ""), *[("best", part.claim)] * 2]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_rel
 
-from alignstudy.stats.power.seed_design import SeedDesign
+from alignstudy.stats.power.planning import planned
+from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.seed_tables import complete, in_units
 from alignstudy.stats.seeds import Spread, difference_spread, mean_spread, rate_estimate
 
@@ -99,8 +100,8 @@ def test_numbers_are_plain_ones(rng):
     whole = mean_spread([*passed], rate=True)
     estimates = [rate, spread.estimate(0.1, 80, most=1.0), whole.estimate(0.9, 80)]
     numbers = [number for one in estimates for number in (one.value, one.low, one.high)]
-    planned = SeedDesign(spread).planned()
-    numbers += [spread.p_value(), spread.p_equivalent(0.1), planned.power, planned.detectable]
+    power = planned(SpreadDesign(spread), 0.1, alpha=0.01)
+    numbers += [spread.p_value(), spread.p_equivalent(0.1), power.power, power.detectable]
     assert {type(number) for number in numbers} == {float}
 
 
@@ -221,14 +222,17 @@ def test_power_is_what_simulated_studies_have(rng, seeds, gap):
         value=gap, prompts=float(np.mean([one.prompts for one in many])), df_prompts=n - 1,
         seeds=0.0, df_seeds=1.0, trainings=parts, units=n,
     )  # fmt: skip
-    assert SeedDesign(true).planned().power / 100.0 == pytest.approx(found, abs=0.04)
+    assert SpreadDesign(true).power(gap) == pytest.approx(found, abs=0.04)
 
 
 def test_more_prompts_or_more_seeds_are_what_is_needed(rng):
-    design = SeedDesign(difference_spread([tuple(scores(rng, 5, 100, 4.0))]))
-    gap = 2.0 * design.planned().detectable
-    assert design.power(gap, units=100) > 0.8
-    small = 0.5 * design.planned().detectable
-    assert design.power(small, units=100, seeds=40) > design.power(small, units=100)
+    design = SpreadDesign(difference_spread([tuple(scores(rng, 5, 100, 4.0))]))
+    least = planned(design, None, alpha=0.05).detectable
+    assert design.power(2.0 * least) > 0.8
+    small = 0.5 * least
+    assert design.power(small, seeds=40) > design.power(small)
     # Seeds are what is missing: no number of prompts replaces them.
-    assert design.power(small, units=10**6) < 0.8
+    assert design.power(small, prompts=10**6) < 0.8
+    found = planned(design, small, alpha=0.05)
+    assert found.n_needed is None
+    assert 5 < found.seeds_needed < 40

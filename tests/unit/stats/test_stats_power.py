@@ -11,17 +11,11 @@ from statsmodels.stats.power import TTestPower
 
 from alignstudy.errors import MetricError
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.power.mcnemar_design import mcnemar_detectable, mcnemar_n, mcnemar_power
-from alignstudy.stats.power.mean_design import mean_n, mean_power
-from alignstudy.stats.power.planning import crossing
-from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
-
-# Wins and losses of 50 in the published study, and the paired prompts that 80 % power needs.
-PUBLISHED = [(8, 3, 171), (5, 10, 234), (5, 11, 173), (9, 6, 652), (6, 8, 1372), (11, 10, 8239)]
-
-
-def differences(wins, losses, n=50):
-    return 100.0 * np.array([1.0] * wins + [-1.0] * losses + [0.0] * (n - wins - losses))
+from alignstudy.stats.power.mcnemar_design import RateDesign, mcnemar_detectable, mcnemar_power
+from alignstudy.stats.power.mean_design import mean_power
+from alignstudy.stats.power.planning import TwoOneSided, joint_power, planned, prompts_for
+from alignstudy.stats.power.spread_design import SpreadDesign
+from alignstudy.stats.seeds import unit_spread
 
 
 def enumerated_power(p_win, p_loss, n, alpha=0.05):
@@ -70,25 +64,24 @@ def test_power_the_published_study_had():
     assert round(100 * mcnemar_power(9 / 50, 6 / 50, 50)) == 8
 
 
-@pytest.mark.parametrize(("wins", "losses", "needed"), PUBLISHED)
-def test_prompts_that_the_published_differences_need(wins, losses, needed):
-    assert mcnemar_n(wins / 50, losses / 50) == needed
-    assert mcnemar_n(losses / 50, wins / 50) == needed
-    assert rate_power(wins, losses, 50).n_needed == needed
+@pytest.mark.parametrize(("points", "connor"), [(5, 940), (10, 234), (15, 103)])
+def test_prompts_needed_lie_a_little_above_connors_formula(points, connor):
+    """Connor 1987, at a discordance of 30 %: the exact test needs about 1 / difference more."""
+    needed = planned(RateDesign(0.3, 50), float(points), alpha=0.05).n_needed
+    assert connor < needed <= connor + 3 / (points / 100)
+    p_win, p_loss = (0.3 + points / 100) / 2, (0.3 - points / 100) / 2
+    assert 0.79 < mcnemar_power(p_win, p_loss, needed) < 0.83
 
 
-@pytest.mark.parametrize(("points", "needed"), [(5, 940), (10, 234), (15, 103)])
-def test_rule_of_thumb_at_discordance_of_30_percent(points, needed):
-    assert mcnemar_n((0.3 + points / 100) / 2, (0.3 - points / 100) / 2) == needed
-
-
-@pytest.mark.parametrize(("wins", "losses", "needed"), PUBLISHED)
-def test_exact_sample_size_is_where_the_exact_power_crosses(wins, losses, needed):
-    p_win, p_loss = wins / 50, losses / 50
-    exact = crossing(lambda n: mcnemar_power(p_win, p_loss, n) >= 0.8, start=needed)
-    assert mcnemar_power(p_win, p_loss, exact) >= 0.8 > mcnemar_power(p_win, p_loss, exact - 1)
-    # Connor's formula lies below it by about one over the difference.
-    assert needed < exact <= needed + 3 / abs(p_win - p_loss)
+@pytest.mark.parametrize(("alpha", "tests"), [(0.05, 1), (0.05 / 6, 6), (0.05 / 24, 24)])
+def test_a_corrected_level_takes_more_prompts(alpha, tests):
+    found = planned(RateDesign(0.3, 400), 8.0, alpha=alpha)
+    rng = np.random.default_rng(tests)
+    drawn = rng.multinomial(found.n_needed, [0.19, 0.11, 0.7], size=4000)
+    shown = [mcnemar_exact(int(won), int(lost)) < alpha for won, lost, _ in drawn]
+    assert np.mean(shown) == pytest.approx(0.8, abs=0.03)
+    assert found.level == alpha
+    assert found.n_needed >= planned(RateDesign(0.3, 400), 8.0, alpha=0.05).n_needed
 
 
 @pytest.mark.parametrize(
@@ -117,18 +110,17 @@ def test_detectable_is_where_the_power_crosses(discordance, n):
     assert mcnemar_power((discordance + below) / 2, (discordance - below) / 2, n) < 0.8
 
 
-def test_sample_sizes_that_are_not_worth_naming():
-    assert mcnemar_n(0.2, 0.2) is None
-    assert mcnemar_n(0.2, 0.19999) is None
-    assert mean_n(0.0) is None
-    assert mean_n(1e-6) is None
+def test_numbers_of_prompts_that_are_not_worth_naming():
+    assert planned(RateDesign(0.4, 50), 0.01, alpha=0.05).n_needed is None
+    values = np.random.default_rng(0).normal(0.0, 1.0, 50)
+    assert planned(SpreadDesign(unit_spread([values])), 1e-4, alpha=0.05).n_needed is None
 
 
 def test_the_exact_test_can_not_reject_with_five_prompts():
     assert mcnemar_power(1.0, 0.0, 5) == 0.0
     assert mcnemar_power(1.0, 0.0, 6) == 1.0
-    assert mcnemar_n(1.0, 0.0) == 6
-    assert rate_power(50, 0, 50).n_needed == 6
+    assert planned(RateDesign(1.0, 50), 100.0, alpha=0.05).n_needed == 6
+    assert planned(RateDesign(1.0, 5), 100.0, alpha=0.05).detectable is None
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.2, 50), (0.5, 20), (1.0, 3), (0.05, 1999), (0, 9)])
@@ -144,67 +136,57 @@ def test_mean_power_goes_over_smoothly_into_the_normal():
     assert mean_power(9.0, 50) == 1.0
 
 
-@pytest.mark.parametrize("effect", [0.05, 0.2, 0.5, 1.5])
-def test_mean_n_is_statsmodels(effect):
-    expected = TTestPower().solve_power(effect, power=0.8, alpha=0.05)
-    found = mean_n(effect)
-    # From 2,000 prompts on the normal distribution stands in for t.
-    assert found == math.ceil(expected) or (expected > 2000 and abs(found - expected) <= 3)
-    assert mean_power(effect, found) >= 0.8
-
-
-def test_prompts_that_the_published_cas_needs():
-    """SFT against SFT+DPO: 6/8 on harmful, 8/3 on helpful prompts: 3 points, p = 0.69."""
-    power = stratified_power([differences(6, 8), differences(8, 3)])
-    assert power.n_needed == 1087
-    assert 13.9 <= power.detectable <= 17
-    assert power.power == pytest.approx(9.2, abs=0.1)
-
-
-def test_stratified_power_is_what_simulation_gives():
-    rng = np.random.default_rng(5)
-    harmful, helpful = rng.normal(0.1, 1.0, 80), rng.normal(0.3, 2.0, 120)
-    power = stratified_power([harmful, helpful])
-    centre = (harmful.mean() + helpful.mean()) / 2
-    error = math.sqrt(harmful.var(ddof=1) / 80 + helpful.var(ddof=1) / 120) / 2
-    found = np.abs(rng.normal(centre / error, 1.0, 100_000)) > reference.norm.ppf(0.975)
-    assert power.power == pytest.approx(100 * found.mean(), abs=0.6)
-    again = np.abs(rng.normal(power.detectable / error, 1.0, 100_000)) > reference.norm.ppf(0.975)
-    assert again.mean() == pytest.approx(0.8, abs=0.006)
-
-
-def test_mean_power_of_differences():
+def test_power_and_prompts_of_scores_are_statsmodels():
     rng = np.random.default_rng(1)
     values = rng.normal(0.3, 1.2, 60)
-    power = mean_power_of(values)
-    effect = values.mean() / values.std(ddof=1)
-    assert power.power == pytest.approx(100 * TTestPower().power(effect, 60, 0.05), abs=1e-4)
-    unit = TTestPower().solve_power(nobs=60, power=0.8, alpha=0.05)
-    assert power.detectable == pytest.approx(unit * values.std(ddof=1), rel=1e-4)
-    assert power.n_needed == math.ceil(TTestPower().solve_power(effect, power=0.8, alpha=0.05))
-    # Swapping the models changes nothing; neither does the unit.
-    swapped, scaled = mean_power_of(-values), mean_power_of(100 * values)
-    assert swapped == power
-    assert (scaled.power, scaled.n_needed) == (pytest.approx(power.power), power.n_needed)
-    assert scaled.detectable == pytest.approx(100 * power.detectable)
+    deviation = values.std(ddof=1)
+    design = SpreadDesign(unit_spread([values]))
+    found = planned(design, 0.4, alpha=0.01)
+    expected = TTestPower().power(0.4 / deviation, 60, 0.01)
+    assert found.power == pytest.approx(100 * expected, abs=1e-4)
+    unit = TTestPower().solve_power(nobs=60, power=0.8, alpha=0.01)
+    assert found.detectable == pytest.approx(unit * deviation, rel=1e-4)
+    needed = TTestPower().solve_power(0.4 / deviation, power=0.8, alpha=0.01)
+    assert found.n_needed == math.ceil(needed)
+    scaled = planned(SpreadDesign(unit_spread([100 * values])), 40.0, alpha=0.01)
+    assert (scaled.power, scaled.n_needed) == (pytest.approx(found.power), found.n_needed)
 
 
-def test_rate_power_where_too_few_prompts_differ():
-    """One discordant prompt: even with all on one side there would be nothing to find."""
-    assert mcnemar_detectable(1 / 50, 50) is None
-    power = rate_power(1, 0, 50)
-    share = power.detectable / 100
+def test_power_of_a_mean_over_two_prompt_sets_is_what_simulation_gives():
+    rng = np.random.default_rng(5)
+    sides = [100.0 * (rng.random(80) < 0.3), 100.0 * (rng.random(120) < 0.5)]
+    spread = unit_spread(sides)
+    design = SpreadDesign(spread, num_rates=2)
+    error = math.sqrt(sides[0].var(ddof=1) / 80 + sides[1].var(ddof=1) / 120) / 2
+    assert spread.prompts == pytest.approx(error**2)
+    found = np.abs(rng.normal(8.0 / error, 1.0, 100_000)) > reference.norm.ppf(0.975)
+    assert design.power(8.0) == pytest.approx(found.mean(), abs=0.02)
+
+
+def test_rates_that_never_differed_are_not_taken_to_be_certain():
+    """A true difference of 5 points makes one prompt in twenty differ at least."""
+    none, some = RateDesign(0.0, 50), SpreadDesign(unit_spread([np.zeros(50)]), num_rates=1)
+    assert none.power(5.0) == pytest.approx(mcnemar_power(0.05, 0.0, 50))
+    assert 0.05 < some.power(5.0) < 0.5
+    found = planned(none, 5.0, alpha=0.05)
+    share = found.detectable / 100
     assert mcnemar_power(share, 0.0, 50) >= 0.8 > mcnemar_power(share - 1e-4, 0.0, 50)
-    nothing = rate_power(0, 0, 50)
-    assert (nothing.power, nothing.n_needed) == (0.0, None)
-    assert nothing.detectable == power.detectable
 
 
-def test_differences_that_are_all_alike():
-    assert mean_power_of(np.zeros(20)).power == 0.0
-    assert mean_power_of(np.zeros(20)).n_needed is None
-    assert mean_power_of(np.full(20, 0.1)).power == 100.0
-    assert stratified_power([np.zeros(9), np.zeros(9)]).n_needed is None
+def test_prompts_for_an_equivalence_are_those_at_which_both_tests_reject():
+    rng = np.random.default_rng(7)
+    design = TwoOneSided(SpreadDesign(unit_spread([np.tile([1.0, -1.0], 50)])))
+    needed = prompts_for([(design, 0.2)], alpha=0.05)
+    drawn = rng.normal(size=(4000, needed))
+    errors = drawn.std(axis=1, ddof=1) / needed**0.5
+    rejected = (0.2 - abs(drawn.mean(axis=1))) / errors > reference.t.ppf(0.95, needed - 1)
+    assert 0.77 < rejected.mean() < 0.83
+
+
+def test_tests_that_must_all_succeed_need_more_prompts():
+    one = (RateDesign(0.3, 100), 10.0)
+    assert joint_power([one, one], alpha=0.05) == pytest.approx(one[0].power(10.0) ** 2)
+    assert prompts_for([one, one], alpha=0.05) > prompts_for([one], alpha=0.05)
 
 
 @pytest.mark.parametrize(
@@ -215,17 +197,9 @@ def test_differences_that_are_all_alike():
         lambda: mcnemar_power(math.nan, 0.5, 10),
         lambda: mcnemar_power(0.2, 0.1, 0),
         lambda: mcnemar_power(0.2, 0.1, 10, alpha=0.0),
-        lambda: mcnemar_n(0.9, 0.2),
         lambda: mcnemar_detectable(1.1, 10),
         lambda: mean_power(math.inf, 10),
         lambda: mean_power(0.3, 1),
-        lambda: mean_n(math.nan),
-        lambda: rate_power(4, 7, 10),
-        lambda: rate_power(1, 1, 5),
-        lambda: mean_power_of(np.array([1.0])),
-        lambda: mean_power_of(np.array([1.0, math.nan])),
-        lambda: stratified_power([]),
-        lambda: stratified_power([np.ones(3), np.ones(1)]),
     ],
 )
 def test_undefined_power_is_refused(call):

@@ -20,7 +20,6 @@ from alignstudy.stats.intervals import tango, wilson
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.omnibus import cochran_q, friedman
-from alignstudy.stats.power.power import rate_power
 from alignstudy.stats.resampling.permutation import sign_flip
 
 COUNTS = st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
@@ -247,6 +246,5 @@ def test_edge_16_equal_scores_rates_of_0_or_100_percent_and_no_discordant_prompt
     assert cohens_dz(np.zeros(50)) is None
     assert spearman(np.zeros(50), np.arange(50.0)) is None
     assert sign_flip(np.zeros((1, 50)), rng=np.random.default_rng(0))[0] == 1.0
-    assert (rate_power(0, 0, 50).power, rate_power(0, 0, 50).n_needed) == (0.0, None)
     with pytest.raises(MetricError):
         cochran_q(np.zeros((4, 50)))

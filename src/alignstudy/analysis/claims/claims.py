@@ -37,8 +37,9 @@ VERDICTS = (
     "supported",
     "contradicted",
     "equivalent",
-    "underpowered",
-    "not supported",
+    "too small to decide",
+    "no difference of interest shown",
+    "not borne out",
     "unmeasurable",
 )
 
@@ -161,8 +162,15 @@ class Verdict:
         claim: The claim in words.
         verdict: One of `VERDICTS`.
         evidence: Why, in one sentence with numbers and intervals.
-        n_needed: Paired prompts a set for 80 % power at the observed difference; None where that
-            is not what is missing.
+        p_value: Two-sided, of the claim's own test; None where nothing was tested, and of parts.
+        p_holm: Corrected by Holm for all stated claims.
+        level: Two-sided level at which the claim was judged: 5 % over the claims that were left.
+        power: Of an undecided claim: chance to have found the smallest difference of interest
+            beyond its boundary, percent; None where it isn't known.
+        detectable: Of an undecided claim about one figure: the smallest distance from its boundary
+            that would have been found with 80 % power at its level, in the figure's unit.
+        n_needed: Prompts a set at which that chance is 80 %; None where no number is enough.
+        seeds_needed: Training seeds of each recipe at which it is, on these prompts.
         prompts: Prompt ids that decide most: the discordant ones, for links to samples.
         parts: The verdicts of a claim's parts, where it has several; else empty.
     """
@@ -170,7 +178,13 @@ class Verdict:
     claim: str
     verdict: str
     evidence: str
+    p_value: float | None = None
+    p_holm: float | None = None
+    level: float | None = None
+    power: float | None = None
+    detectable: float | None = None
     n_needed: int | None = None
+    seeds_needed: int | None = None
     prompts: tuple[str, ...] = ()
     parts: tuple[Verdict, ...] = ()
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from alignstudy.analysis.claims.claims import Claim, Verdict
-from alignstudy.analysis.claims.rule import JudgeEvidence
+from alignstudy.analysis.claims.claims import Claim
+from alignstudy.analysis.claims.rule import Evidence
 from alignstudy.analysis.comparisons.orientation import turned
-from alignstudy.analysis.comparisons.pair_inference import PairDifferences, equivalence
+from alignstudy.analysis.comparisons.pair_inference import (
+    PairDifferences,
+    design_of,
+    equivalence,
+    p_above,
+)
 from alignstudy.analysis.comparisons.pair_table import PairTable, pair_tables
-from alignstudy.analysis.comparisons.pair_tests import adjust, compared
+from alignstudy.analysis.comparisons.pair_tests import compared
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.hygiene import FLAGS
@@ -22,8 +27,10 @@ from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, usable
 from alignstudy.errors import DataError
 from alignstudy.formatting import percent
 from alignstudy.metrics.axes import axis_named
+from alignstudy.metrics.figures import rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, ScoredResponse
+from alignstudy.stats.power.planning import TwoOneSided
 
 DRAWS = 2_000
 """Resamples where a claim needs numbers that the analysis doesn't hold."""
@@ -51,10 +58,10 @@ class PairPart:
         relation = "like" if self.claim.relation == "equivalent" else "higher than"
         return f"{self.pair[0]} {relation} {self.pair[1]} in {self.metric.title}"
 
-    def unmeasurable(self, why: str = "") -> Verdict:
-        """Return the verdict where the figures are missing, or can't tell."""
-        missing = f"{self.metric.title} of {self.pair[0]} and {self.pair[1]} was not measured"
-        return Verdict(claim=self.words, verdict="unmeasurable", evidence=why or missing)
+    @property
+    def missing(self) -> str:
+        """Say that its figures are not there."""
+        return f"{self.metric.title} of {self.pair[0]} and {self.pair[1]} was not measured"
 
 
 @dataclass
@@ -91,10 +98,10 @@ class ClaimContext:
         below = self.findings.is_below_floor
         return [a for a in voters if not any(below(a.judge, axis) for axis in metric.axes)]
 
-    def below_floor(self, words: str, metric: Metric) -> Verdict | None:
-        """Return the verdict where no judge is above its floor; None where one is."""
+    def below_floor(self, metric: Metric) -> str:
+        """Return why no judge of a figure is valid; "" where one is."""
         if self.valid(metric):
-            return None
+            return ""
         found = []
         for axis in metric.axes:
             prompts = axis_named(axis).prompts
@@ -108,7 +115,20 @@ class ClaimContext:
                         f" {percent(quality.floor, 0)}"
                     )
         why = "; ".join(found) or "no judge was found to be above the floor"
-        return Verdict(claim=words, verdict="unmeasurable", evidence=f"judge below floor: {why}")
+        return f"judge below floor: {why}"
+
+    def interest(self, metric: Metric, analysis: Analysis) -> float | None:
+        """Return the smallest difference of interest: the margin, in the figure's unit.
+
+        Medians, spreads and ends of scores have that of the mean score, a judge's accuracy that of
+        the pass rate.
+        """
+        wanted = metric
+        if not metric.family:
+            axis = next(axis for axis in analysis.axes if axis.name == metric.axes[0])
+            wanted = rate_of(axis) if metric.is_rate else score_of(axis)
+        known = (c.margin for c in analysis.comparisons if c.metric == wanted.name)
+        return next((margin for margin in known if margin is not None), None)
 
     def panels(self, analysis: Analysis, without: str | None = None) -> dict[str, ScoreMatrix]:
         """Lay out a judge's scores, without the responses that are so flagged."""
@@ -152,7 +172,7 @@ class ClaimContext:
                 for table in self.tables(analysis, without):
                     if table.metric.family == part.metric.family:
                         made += compared(table, margin=None, resampler=resampler)
-                self._made[key] = adjust(made)
+                self._made[key] = tuple(made)
             found = self._made[key]
         for item in found:
             if item.metric == part.metric.name and {item.model, item.reference} == set(part.pair):
@@ -168,26 +188,17 @@ class ClaimContext:
                         return table, index
         return None
 
-    def p_equivalent(self, analysis: Analysis, part: PairPart) -> float | None:
-        """Return the p-value that a pair is within the margin; None where it isn't defined."""
-        found, margin = self.paired(analysis, part), part.claim.margin
-        return equivalence(PairDifferences(*found), margin) if found and margin > 0.0 else None
-
-    def evidence(self, part: PairPart) -> list[JudgeEvidence]:
+    def evidence(self, part: PairPart) -> list[Evidence]:
         """Return what each valid judge's scores show; judges that measured nothing are left out."""
         found = []
         for analysis in self.valid(part.metric):
             pair = self.compare(analysis, part)
-            if pair is not None:
-                tested = pair.p_value is not None
-                found.append(
-                    JudgeEvidence(
-                        judge=analysis.judge,
-                        pair=pair,
-                        num_sets=len(part.metric.axes),
-                        p_equivalent=self.p_equivalent(analysis, part) if tested else None,
-                    )
-                )
+            place = self.paired(analysis, part)
+            if pair is not None and place is not None:
+                differences = PairDifferences(*place)
+                turn = 1.0 if place[0].pairs[place[1]][1] == part.pair[0] else -1.0
+                seen = _equivalent if part.claim.relation == "equivalent" else _better
+                found.append(seen(analysis.judge, pair, differences, turn, part.claim.margin))
         return found
 
     def deciding(self, part: PairPart) -> tuple[str, ...]:
@@ -205,3 +216,59 @@ class ClaimContext:
             sized += [(apart[at], panel.prompt_ids[at]) for at in np.flatnonzero(row)]
         sized.sort(key=lambda item: -item[0])
         return tuple(prompt_id for _, prompt_id in sized[:_MOST_DECIDING])
+
+
+def _better(
+    judge: str, pair: Comparison, differences: PairDifferences, turn: float, margin: float
+) -> Evidence:
+    """Test that a difference is above a margin; `turn` is -1 where the table has it reversed."""
+    gap, tested = pair.difference, pair.p_value is not None
+    above = below = None
+    if tested and margin == 0.0:
+        # A two-sided test, read in the direction that it points.
+        above, below = (pair.p_value if side * gap.value > 0.0 else 1.0 for side in (1.0, -1.0))
+    elif tested and (one_sided := p_above(differences, turn * margin)) is not None:
+        above, below = _both_ways(one_sided, turn)
+    within = p_above(differences, -turn * margin) if tested and margin > 0.0 else None
+    return Evidence(
+        judge=judge,
+        estimate=gap,
+        holds=gap.value > margin,
+        shows=gap.low > margin,
+        p_for=above,
+        p_against=below,
+        p_within=None if within is None else _both_ways(within, turn)[0],
+        design=design_of(differences, bound=margin) if tested else None,
+        pair=pair,
+    )
+
+
+def _equivalent(
+    judge: str, pair: Comparison, differences: PairDifferences, turn: float, margin: float
+) -> Evidence:
+    """Test that a difference is within a margin, either way."""
+    gap, tested = pair.difference, pair.p_value is not None
+    p_for = equivalence(differences, margin) if tested else None
+    ends = [p_above(differences, end) for end in (turn * margin, -turn * margin)] if tested else []
+    beyond = [
+        _both_ways(p_value, turn)[which]
+        for which, p_value in enumerate(ends)
+        if p_value is not None
+    ]
+    design = design_of(differences, bound=margin) if tested else None
+    return Evidence(
+        judge=judge,
+        estimate=gap,
+        holds=abs(gap.value) < margin,
+        shows=True,  # the test is that of a narrower interval, of 90 %
+        p_for=p_for,
+        p_against=min(beyond) if beyond else None,
+        design=None if design is None else TwoOneSided(design),
+        pair=pair,
+    )
+
+
+def _both_ways(p_above_bound: float, turn: float) -> tuple[float, float]:
+    """Return p-values of "at most the bound" and "at least the bound", on a two-sided scale."""
+    one, other = min(1.0, 2.0 * p_above_bound), min(1.0, 2.0 * (1.0 - p_above_bound))
+    return (one, other) if turn > 0.0 else (other, one)

@@ -1,198 +1,268 @@
-"""Verdicts on what describes a sample: medians, spreads and ends of scores, and bounds."""
+"""What is tested of one model's figures: bounds, and medians, spreads and ends of scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, Verdict, claimable, is_point
+from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, is_point
 from alignstudy.analysis.claims.grounds import DRAWS, ClaimContext, PairPart
-from alignstudy.analysis.claims.rule import rule_bound
-from alignstudy.analysis.claims.words import estimate_in_words, value_in_words
+from alignstudy.analysis.claims.rule import Evidence
 from alignstudy.analysis.results import Analysis
-from alignstudy.analysis.score_matrix import ScoreMatrix
-from alignstudy.formatting import interval, number
-from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import HIGHEST, LOWEST
 from alignstudy.records import Estimate
-
-_DRAWS = DRAWS // 2
+from alignstudy.stats.power.spread_design import SpreadDesign
+from alignstudy.stats.seed_tables import complete
+from alignstudy.stats.seeds import SeedPart, Spread, mean_spread
 
 _ENDS = {LOWEST.kind, HIGHEST.kind}
-"""The ends of a sample: they have no interval."""
+"""The ends of a sample: another sample has others, so that nothing is inferred from them."""
 
 
-@dataclass(frozen=True)
-class _Point:
-    """A statistic of two models' scores by one judge; the difference if it has an interval."""
-
-    judge: str
-    values: tuple[float, float]
-    difference: Estimate | None
+def is_end(metric: Metric) -> bool:
+    """Whether a figure is an end of a sample, which has no interval."""
+    return metric.kind in _ENDS
 
 
-def judge_point_pair(part: PairPart, grounds: ClaimContext) -> Verdict:
-    """Return the verdict on which of two models has the higher median, spread or end of scores.
-
-    False in the sample of every valid judge: contradicted. True, and the interval of the difference
-    (prompts drawn again) lies beyond the margin: supported; the ends of a sample have no interval
-    and are taken as they are.
-    """
-    below = grounds.below_floor(part.words, part.metric)
-    if below is not None:
-        return below
-    seen = _points(part, grounds)
-    if not seen:
-        return part.unmeasurable()
-    margin, verdict = part.claim.margin, "not supported"
-    holds = [point.values[0] > point.values[1] + margin for point in seen]
-    shown = all(point.difference is None or point.difference.low > margin for point in seen)
-    if not any(holds):
-        verdict = "contradicted"
-    elif all(holds) and (part.claim.in_sample or shown):
-        verdict = "supported"
-    said: list[str] = []
-    for point in seen:
-        name = f"with {point.judge}: " if said else f"{part.metric.title} "
-        ours, theirs = (value_in_words(value, part.metric) for value in point.values)
-        said.append(f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}")
-        if point.difference is not None:
-            gap = number(point.difference.value, 2, signed=True)
-            said[-1] += f": {gap} {interval(point.difference, 2)}"
-    return Verdict(claim=part.words, verdict=verdict, evidence="; ".join(said))
-
-
-def _points(part: PairPart, grounds: ClaimContext) -> list[_Point]:
-    """Return both models' statistic with every valid judge that gave both a score."""
+def point_evidence(part: PairPart, grounds: ClaimContext) -> list[tuple[Evidence, float, float]]:
+    """Return what each valid judge says of a statistic of two models, and the statistic of each."""
     [axis] = part.metric.axes
     found = []
     for analysis in grounds.valid(part.metric):
         panel = grounds.panels(analysis).get(axis)
         if panel is None or not set(part.pair) <= set(panel.known()):
             continue
-        ours, theirs = (_of(part.metric, panel.by_seed[panel.row(name)]) for name in part.pair)
-        difference = None
-        if part.metric.kind not in _ENDS:
-            draws = [_redrawn(panel, analysis.judge, m, part.metric, grounds) for m in part.pair]
-            low, high = np.nanquantile(draws[0] - draws[1], [0.025, 0.975])
-            difference = Estimate(
-                value=ours - theirs,
-                low=float(low),
-                high=float(high),
-                n=len(panel.prompt_ids),
-                method="cluster bootstrap" if panel.clusters is not None else "bootstrap",
-            )
-        found.append(_Point(analysis.judge, (ours, theirs), difference))
+        ours, theirs = (_Statistic(part.metric, name, analysis, grounds) for name in part.pair)
+        spread, draws = None, None
+        if not is_end(part.metric):
+            draws = ours.draws() - theirs.draws()
+            spread = _spread(ours.value - theirs.value, draws, [ours, theirs])
+        n = len(panel.prompt_ids)
+        gap = _estimate(ours.value - theirs.value, draws, spread, n)
+        evidence = _beyond(analysis.judge, gap, spread, at_least=part.claim.margin, at_most=None)
+        # More than the margin, not at least it.
+        holds = gap.value > part.claim.margin
+        found.append((replace(evidence, holds=holds), ours.value, theirs.value))
     return found
+
+
+def bound_evidence(
+    metric: Metric, model: str, claim: Claim, grounds: ClaimContext
+) -> list[Evidence]:
+    """Return what each valid judge says of one model's figure and the claim's bounds."""
+    found = []
+    for analysis in grounds.valid(metric):
+        if is_point(metric):
+            panel = grounds.panels(analysis).get(metric.axes[0])
+            if panel is None or model not in panel.known():
+                continue
+            of = _Statistic(metric, model, analysis, grounds)
+            draws = None if is_end(metric) else of.draws()
+            spread = None if draws is None else _spread(of.value, draws, [of])
+            n = int((~np.isnan(of.table)).any(axis=0).sum())
+            estimate = _estimate(of.value, draws, spread, n)
+        else:
+            figures = {item.model: item.estimates for item in analysis.models}
+            known = figures.get(model, {}).get(metric.name)
+            if known is None:
+                continue
+            estimate, spread = known, _figure_spread(metric, model, analysis, grounds)
+        found.append(_bounded(analysis.judge, estimate, spread, claim, metric))
+    return found
+
+
+def accuracy_evidence(metric: Metric, claim: Claim, grounds: ClaimContext) -> list[Evidence]:
+    """Return what is known of each judge's accuracy and the claim's bounds; baselines left out."""
+    found = []
+    for quality in grounds.findings.qualities:
+        accuracy = quality.accuracy(metric.axes[0])
+        if accuracy is not None and not quality.is_baseline:
+            share = accuracy.value / 100.0
+            variance = 1e4 * share * (1.0 - share) / accuracy.n
+            spread = Spread(
+                value=accuracy.value,
+                prompts=variance,
+                df_prompts=max(1.0, accuracy.n - 1.0),
+                seeds=0.0,
+                df_seeds=1.0,
+                units=accuracy.n,
+            )
+            found.append(_bounded(quality.judge, accuracy, spread, claim, metric))
+    return found
+
+
+def _bounded(
+    judge: str, estimate: Estimate, spread: Spread | None, claim: Claim, metric: Metric
+) -> Evidence:
+    """Test that a figure lies within bounds; a rate of models trained once by its score test."""
+    found = _beyond(judge, estimate, spread, at_least=claim.at_least, at_most=claim.at_most)
+    simple = estimate.method == "wilson" or metric.kind == JUDGE_ACCURACY.kind
+    if not metric.is_rate or spread is None or not simple:
+        return found
+    bounds = [bound for bound in (claim.at_least, claim.at_most) if bound is not None]
+    # Near a bound a rate has the variance that the bound gives it.
+    least = max(bound * (100.0 - bound) / estimate.n for bound in bounds)
+    design = SpreadDesign(replace(spread, prompts=max(spread.prompts, least)))
+    return replace(_scored(found, estimate, claim), design=design)
+
+
+def _scored(found: Evidence, estimate: Estimate, claim: Claim) -> Evidence:
+    """Put a rate's score test, whose interval is Wilson's, in the place of Student's t."""
+    above = [] if claim.at_least is None else [_score_p(estimate, claim.at_least)]
+    below = [] if claim.at_most is None else [1.0 - _score_p(estimate, claim.at_most)]
+    return _with_p(found, [*above, *below])
+
+
+def _score_p(estimate: Estimate, bound: float) -> float:
+    """Test one-sided that a rate is at most a bound, percent.
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953: the interval's inversion.
+    """
+    error = math.sqrt(bound * (100.0 - bound) / estimate.n)
+    if error == 0.0:
+        return 0.0 if estimate.value > bound else 1.0
+    return NormalDist().cdf((bound - estimate.value) / error)
+
+
+def _beyond(
+    judge: str,
+    estimate: Estimate,
+    spread: Spread | None,
+    *,
+    at_least: float | None,
+    at_most: float | None,
+) -> Evidence:
+    """Test that a value lies within bounds, by its spread."""
+    low = -math.inf if at_least is None else at_least
+    high = math.inf if at_most is None else at_most
+    found = Evidence(
+        judge=judge,
+        estimate=estimate,
+        holds=low <= estimate.value <= high,
+        shows=low <= estimate.low and estimate.high <= high,
+    )
+    if spread is None:
+        return found
+    sides = [] if at_least is None else [spread.p_greater(at_least)]
+    sides += [] if at_most is None else [1.0 - spread.p_greater(at_most)]
+    return replace(_with_p(found, sides), design=SpreadDesign(spread))
+
+
+def _with_p(found: Evidence, sides: list[float]) -> Evidence:
+    """Fill in the p-values of one-sided tests of each bound, on a two-sided scale."""
+    return replace(
+        found,
+        p_for=min(1.0, 2.0 * max(sides)),
+        p_against=min(1.0, 2.0 * min(1.0 - p_value for p_value in sides)),
+    )
+
+
+class _Statistic:
+    """A statistic of a model's scores on one axis.
+
+    Attributes:
+        table: Scores, shape (seeds, prompts); NaN where there is none.
+        value: Over all of them.
+        by_seed: Over each seed's.
+    """
+
+    def __init__(
+        self, metric: Metric, model: str, analysis: Analysis, grounds: ClaimContext
+    ) -> None:
+        self.panel = grounds.panels(analysis)[metric.axes[0]]
+        self.table = self.panel.by_seed[self.panel.row(model)]
+        self.value = _of(metric, self.table)
+        rows = [row for row in self.table if not np.isnan(row).all()]
+        self.by_seed = [_of(metric, row) for row in rows]
+        self._metric, self._cache = metric, grounds.redrawn
+        self._key = (analysis.judge, self.panel.axis.name, model, metric.kind)
+
+    def draws(self) -> NDArray[np.float64]:
+        """Return it over clusters of prompts drawn again, the same for every model.
+
+        NaN where a draw holds no prompt that the model has a score for.
+        """
+        if self._key not in self._cache:
+            rng = np.random.default_rng(0)
+            order = np.argsort(self.panel.cluster_of, kind="stable")
+            members = np.split(order, np.cumsum(np.bincount(self.panel.cluster_of))[:-1])
+            alone = self.panel.clusters is None
+            found = np.full(DRAWS, np.nan)
+            for draw in range(DRAWS):
+                drawn = rng.integers(0, len(members), size=len(members))
+                columns = drawn if alone else np.concatenate([members[at] for at in drawn])
+                part = self.table[:, columns]
+                if not np.isnan(part).all():
+                    found[draw] = _of(self._metric, part)
+            self._cache[self._key] = found
+        return self._cache[self._key]
 
 
 def _of(metric: Metric, table: NDArray[np.float64]) -> float:
     return float(metric.of(table[~np.isnan(table)]))
 
 
-def _redrawn(
-    panel: ScoreMatrix, judge: str, model: str, metric: Metric, grounds: ClaimContext
-) -> NDArray[np.float64]:
-    """Return a model's statistic over clusters of prompts drawn again, the same for every model.
+def _spread(
+    value: float, draws: NDArray[np.float64], statistics: list[_Statistic]
+) -> Spread | None:
+    """Return a statistic's spread: over prompts drawn again, and over training seeds.
 
-    NaN where a draw holds no prompt that the model has a score for.
+    None where nothing varies.
     """
-    key = (judge, panel.axis.name, model, metric.kind)
-    if key not in grounds.redrawn:
-        table = panel.by_seed[panel.row(model)]
-        rng = np.random.default_rng(0)
-        order = np.argsort(panel.cluster_of, kind="stable")
-        members = np.split(order, np.cumsum(np.bincount(panel.cluster_of))[:-1])
-        alone = panel.clusters is None
-        found = np.full(_DRAWS, np.nan)
-        for draw in range(_DRAWS):
-            drawn = rng.integers(0, len(members), size=len(members))
-            columns = drawn if alone else np.concatenate([members[at] for at in drawn])
-            part = table[:, columns]
-            if not np.isnan(part).all():
-                found[draw] = _of(metric, part)
-        grounds.redrawn[key] = found
-    return grounds.redrawn[key]
-
-
-def other_way(part: PairPart, grounds: ClaimContext) -> bool:
-    """Whether, with every valid judge, the sample itself is the other way round."""
-    if is_point(part.metric):
-        gaps = [point.values[0] - point.values[1] for point in _points(part, grounds)]
-    else:
-        gaps = [seen.pair.difference.value for seen in grounds.evidence(part)]
-    return bool(gaps) and max(gaps) < 0.0
-
-
-def judge_bounds(claim: Claim, grounds: ClaimContext) -> list[Verdict]:
-    """Return a verdict for every figure that a claim with bounds is about."""
-    found: list[Verdict] = []
-    known = claimable(grounds.axes)
-    for metric in (known[name] for name in claim.metric):
-        if metric.kind == JUDGE_ACCURACY.kind:
-            [axis] = metric.axes
-            measured = [
-                (quality.judge, accuracy)
-                for quality in grounds.findings.qualities
-                if not quality.is_baseline and (accuracy := quality.accuracy(axis))
-            ]
-            if not measured:
-                why = f"no judge's accuracy on {axis_named(axis).prompts} prompts was measured"
-                found.append(Verdict(claim=metric.title, verdict="unmeasurable", evidence=why))
-            found += [
-                _within_bounds(f"{one[0]}: {metric.title}", [one], claim, metric)
-                for one in measured
-            ]
-            continue
-        for model in claim.models or [item.model for item in grounds.findings.first.models]:
-            words = f"{metric.title} of {model}"
-            estimates = [
-                (a.judge, estimate)
-                for a in grounds.valid(metric)
-                if (estimate := _figure(metric, model, a, grounds))
-            ]
-            below = grounds.below_floor(words, metric)
-            found.append(below or _within_bounds(words, estimates, claim, metric))
-    return found
-
-
-def _within_bounds(
-    words: str, found: list[tuple[str, Estimate]], claim: Claim, metric: Metric
-) -> Verdict:
-    """Return the verdict on one figure by every judge; judges that disagree support nothing."""
-    if not found:
-        return Verdict(claim=words, verdict="unmeasurable", evidence=f"{words} was not measured")
-    rulings = [rule_bound(estimate, claim.at_least, claim.at_most) for _, estimate in found]
-    names = {ruling.verdict for ruling in rulings}
-    disagreement = "underpowered" if names <= {"supported", "underpowered"} else "not supported"
-    said = [f"{words} {estimate_in_words(found[0][1], metric)}"]
-    said += [f"with {judge}: {estimate_in_words(e, metric)}" for judge, e in found[1:]]
-    return Verdict(
-        claim=words,
-        verdict=names.pop() if len(names) == 1 else disagreement,
-        evidence="; ".join(said),
-        n_needed=max((r.n_needed for r in rulings if r.n_needed), default=None),
+    trainings = tuple(
+        SeedPart(
+            seen=float(np.var(of.by_seed, ddof=1)) / len(of.by_seed),
+            noise=0.0,
+            df=len(of.by_seed) - 1.0,
+        )
+        for of in statistics
+        if len(of.by_seed) > 1
+    )
+    prompts, seeds = float(np.nanvar(draws)), sum(part.seen for part in trainings)
+    if prompts + seeds == 0.0:
+        return None
+    units = statistics[0].panel.num_clusters
+    return Spread(
+        value=value,
+        prompts=prompts,
+        df_prompts=max(1.0, units - 1.0),
+        seeds=seeds,
+        df_seeds=min((part.df for part in trainings), default=1.0),
+        trainings=trainings,
+        units=units,
     )
 
 
-def _figure(
-    metric: Metric, model: str, analysis: Analysis, grounds: ClaimContext
-) -> Estimate | None:
-    """Return a model's figure with its interval; ends of a sample are their own interval."""
-    if not is_point(metric):
-        figures = {item.model: item.estimates for item in analysis.models}
-        return figures.get(model, {}).get(metric.name)
-    [axis] = metric.axes
-    panel = grounds.panels(analysis).get(axis)
-    if panel is None or model not in panel.known():
-        return None
-    table = panel.by_seed[panel.row(model)]
-    value = low = high = _of(metric, table)
-    if metric.kind not in _ENDS:
-        drawn = _redrawn(panel, analysis.judge, model, metric, grounds)
-        low, high = (float(end) for end in np.nanquantile(drawn, [0.025, 0.975]))
-    n = int((~np.isnan(table)).any(axis=0).sum())
+def _estimate(
+    value: float, draws: NDArray[np.float64] | None, spread: Spread | None, n: int
+) -> Estimate:
+    """Return a statistic's interval: from draws; over several seeds from its spread; or none."""
+    if spread is not None and spread.trainings:
+        return spread.estimate(value, n)
+    low = high = value
+    if draws is not None:
+        low, high = (float(end) for end in np.nanquantile(draws, [0.025, 0.975]))
     return Estimate(value=value, low=low, high=high, n=n, method="bootstrap")
+
+
+def _figure_spread(
+    metric: Metric, model: str, analysis: Analysis, grounds: ClaimContext
+) -> Spread | None:
+    """Return the spread of a rate, of their mean, or of a mean score; None where it has none."""
+    panels = [grounds.panels(analysis)[axis] for axis in metric.axes]
+    tables = [
+        panel.passed_by_seed[panel.row(model)]
+        if metric.is_rate and panel.passed_by_seed is not None
+        else panel.by_seed[panel.row(model)]
+        for panel in panels
+    ]
+    sides = [side for [side] in complete([[t] for t in tables], [p.cluster_of for p in panels])]
+    if not all(side.size for side in sides):
+        return None
+    spread = mean_spread(sides, rate=metric.is_rate).in_unit(100.0 if metric.is_rate else 1.0)
+    return spread if spread.half_width() > 0.0 else None

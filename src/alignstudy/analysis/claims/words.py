@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alignstudy.analysis.claims.claims import JUDGE_ACCURACY, Claim, claimable
-from alignstudy.analysis.claims.rule import JudgeEvidence, power_of
+from alignstudy.analysis.claims.grounds import PairPart
+from alignstudy.analysis.claims.rule import UNDECIDED, Evidence, Part, Ruling, detectable
 from alignstudy.analysis.comparisons.orientation import gap_in_words
-from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import (
     NO_BREAK,
     count,
@@ -22,6 +23,7 @@ from alignstudy.formatting import (
 )
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
+from alignstudy.stats.power.planning import prompts_for, seeds_for
 
 _SAME = 1e-6
 """Differences closer than this are rounding errors."""
@@ -85,21 +87,17 @@ def estimate_in_words(estimate: Estimate, metric: Metric) -> str:
 
 
 def pair_in_words(
-    seen: Sequence[JudgeEvidence],
-    *,
-    metric: Metric,
-    claim: Claim,
-    values: tuple[float | None, float | None],
-) -> str:
-    """Return what every judge's scores show of a pair, the first judge's in full.
+    seen: Sequence[Evidence], *, metric: Metric, values: tuple[float | None, float | None]
+) -> list[str]:
+    """Return what every judge's scores show of a pair, in clauses, the first judge's in full.
 
     Args:
-        seen: One a judge.
+        seen: One a judge, each with its comparison.
         metric: What they are compared in.
-        claim: What is said of the pair.
         values: The two models' own figures, each over all of its responses that count.
     """
-    first, pair = seen[0], seen[0].pair
+    pairs = [(each, each.pair) for each in seen if each.pair is not None]
+    (first, pair), *others = pairs
     ours, theirs = values
     own = [value_in_words(value, metric) for value in values]
     figures = f"{metric.title} {pair.model} {own[0]}, {pair.reference} {own[1]}"
@@ -107,48 +105,95 @@ def pair_in_words(
         # A model's own figure is over all of its prompts, the difference over those of both.
         is_same = abs(ours - theirs - pair.difference.value) <= _SAME
         figures += "" if is_same else ", and on the prompts that both have"
-    parts = [f"{figures}: {gap_in_words(pair, metric)}"]
-    if pair.p_value is None:
-        parts.append(pair.note)
-    else:
-        parts.append(f"{p_in_words(pair.p_value)} ({_holm(pair)}, {pair.test})")
     prompts = plural(pair.n, "prompt")
+    counts = f"higher on {pair.wins} of {prompts}, lower on {pair.losses}"
     if metric.is_rate:
-        parts.append(f"{pair.wins} against {pair.losses} discordant of {prompts}")
-    else:
-        parts.append(f"higher on {pair.wins} of {prompts}, lower on {pair.losses}")
-    if first.p_equivalent is not None:
-        within = _amount(claim.margin, is_rate=metric.is_rate)
-        parts.append(f"within {within}: {p_in_words(first.p_equivalent)}")
-    if claim.relation == "better" and pair.p_value is not None and not first.supports(claim.margin):
-        # How much data there was for the observed difference.
-        reached = f"power {percent(100.0 * power_of(pair, claim.margin), 0)}"
-        least = pair.power.detectable if pair.power is not None else None
-        found = f"{number(least, metric.digits)}{metric.points}"
-        could = "" if least is None else f", where {found} could be found with 80 %"
-        parts.append(reached + could)
-    parts += [
-        f"with {other.judge}: {gap_in_words(other.pair, metric)}, {_holm(other.pair)}"
-        for other in seen[1:]
+        counts = f"{pair.wins} against {pair.losses} discordant of {prompts}"
+    return [
+        f"{figures}: {gap_in_words(pair, metric)}",
+        _test_in_words(first),
+        counts,
+        *(
+            f"with {each.judge}: {gap_in_words(other, metric)}, {_test_in_words(each)}"
+            for each, other in others
+        ),
     ]
-    return "; ".join(part for part in parts if part)
 
 
-def _holm(pair: Comparison) -> str:
-    return f"Holm {p_value(pair.p_holm)}" if pair.p_holm is not None else pair.note
+def _test_in_words(evidence: Evidence) -> str:
+    """Return the smaller p-value of a part, and of which test it is."""
+    if evidence.p_for is None or evidence.pair is None:
+        return evidence.pair.note if evidence.pair is not None else ""
+    against = 1.0 if evidence.p_against is None else evidence.p_against
+    return f"{p_in_words(min(evidence.p_for, against))} ({evidence.pair.test})"
+
+
+def statistics_in_words(part: PairPart, seen: Sequence[tuple[Evidence, float, float]]) -> list[str]:
+    """Return the statistic of two models by every judge, and the difference with its interval."""
+    found: list[str] = []
+    for evidence, *values in seen:
+        ours, theirs = (value_in_words(value, part.metric) for value in values)
+        name = f"with {evidence.judge}: " if found else f"{part.metric.title} "
+        text = f"{name}{part.pair[0]} {ours}, {part.pair[1]} {theirs}"
+        gap = evidence.estimate
+        if gap.low < gap.high:
+            text += f": {number(gap.value, 2, signed=True)} {interval(gap, 2)}"
+        found.append(text)
+    return found
+
+
+def figures_in_words(words: str, seen: Sequence[Evidence], metric: Metric) -> list[str]:
+    """Return a model's figure by every judge, with its interval."""
+    first, *others = seen
+    return [
+        f"{words} {estimate_in_words(first.estimate, metric)}",
+        *(f"with {each.judge}: {estimate_in_words(each.estimate, metric)}" for each in others),
+    ]
+
+
+def ruling_in_words(ruling: Ruling, num_tested: int, test: str = "") -> str:
+    """Return a claim's own p-value and what correction makes of it; "" without a test.
+
+    Args:
+        ruling: Of the claim.
+        num_tested: Stated claims that were tested.
+        test: Which test it was, where it was one.
+    """
+    if ruling.p_value is None:
+        return ""
+    of = f" ({test})" if test else ""
+    holm = f", {p_value(ruling.p_holm)} after Holm over {num_tested} stated claims"
+    return f"{p_in_words(ruling.p_value)}{of}{holm if num_tested > 1 else ''}"
+
+
+def power_in_words(part: Part, verdict: str, level: float, metric: Metric) -> str:
+    """Return what a study of this size can find of an undecided part; "" where it is decided."""
+    if verdict not in UNDECIDED:
+        return ""
+    design = part.weakest(level)
+    if design is None or part.interest is None:
+        return "what it could have found isn't known"
+    wanted = f"{short(part.interest, 2)}{metric.points}"
+    power = 100.0 * design.power(part.interest, alpha=level)
+    beyond = "equivalence within" if part.is_equivalence else "a difference of"
+    said = [f"{beyond} {wanted} would be shown with a power of {percent(power, 0)}"]
+    least = detectable(part, level)
+    if least is not None:
+        said.append(f"{number(least, metric.digits)}{metric.points} with 80 %")
+    tests = [(design, part.interest)]
+    takes = []
+    if power < 80.0:
+        needed, seeds = prompts_for(tests, alpha=level), seeds_for(tests, alpha=level)
+        each = " of each set" if len(metric.axes) > 1 else ""
+        takes += [] if needed is None else [f"{count(needed)} prompts{each}"]
+        takes += [] if seeds is None else [f"{seeds} training seeds"]
+    more = f"; it takes {' or '.join(takes)} for {wanted}" if takes else ""
+    return f"{', '.join(said)}{more}"
 
 
 def briefly(evidence: str) -> str:
     """Return the figures and the test of a part's evidence, without what stands beside them."""
     return "; ".join(evidence.split("; ")[:2])
-
-
-def needed_in_words(n_needed: int | None, metric: Metric) -> str:
-    """Return how many prompts it would take."""
-    if n_needed is None:
-        return ""
-    each = " of each set" if len(metric.axes) > 1 else ""
-    return f"{count(n_needed)} paired prompts{each} needed for 80 % power"
 
 
 def thresholds_in_words(analysis: Analysis, metric: Metric, pair: tuple[str, str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from statistics import NormalDist
 
@@ -15,13 +14,14 @@ from alignstudy.analysis.comparisons.pair_intervals import difference_estimates
 from alignstudy.analysis.comparisons.pair_table import PairTable
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.records import Estimate
-from alignstudy.records.robustness import Power
-from alignstudy.stats.equivalence import tost_mean, tost_rates
+from alignstudy.stats.equivalence import tost_rates
+from alignstudy.stats.intervals import tango_score
 from alignstudy.stats.mcnemar import mcnemar_exact
-from alignstudy.stats.power.power import mean_power_of, rate_power, stratified_power
-from alignstudy.stats.power.seed_design import SeedDesign
+from alignstudy.stats.power.mcnemar_design import RateDesign
+from alignstudy.stats.power.planning import Design
+from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.resampling.bca import NO_SPREAD
-from alignstudy.stats.seeds import METHOD, Spread
+from alignstudy.stats.seeds import METHOD, Spread, unit_spread
 
 MCNEMAR = "exact McNemar"
 SIGN_FLIP = "sign-flip permutation"
@@ -65,15 +65,23 @@ class PairDifferences:
 
     @cached_property
     def spread(self) -> Spread | None:
-        """Of the difference over several seeds and prompts; None: of one, or nothing varies."""
-        found = self.table.spread(self.index) if self.table.several_seeds else None
+        """Of the difference over prompts, and seeds where there are several; None: none is known.
+
+        Differences that are all alike tell nothing of their spread, unless they are all 0 over
+        several seeds.
+        """
+        if not self.table.several_seeds:
+            sizes = [units.size for units in self.units]
+            found = unit_spread(self.units) if min(sizes) > 1 else None
+            return found if found is not None and found.prompts > 0.0 else None
+        found = self.table.spread(self.index)
         varies = found is not None and (found.half_width() > 0.0 or found.value == 0.0)
         return found if varies else None
 
     @property
     def smallest(self) -> int:
         """Paired prompts on the axis that has fewest; over seeds, units that every seed has."""
-        if self.spread is not None:
+        if self.table.several_seeds and self.spread is not None:
             return self.spread.units
         return min(row.size for row in self.rows)
 
@@ -128,32 +136,33 @@ def over_seeds(table: PairTable, pairs: Sequence[PairDifferences]) -> list[Shown
     return found
 
 
-def power_of(pair: PairDifferences) -> Power:
-    """Return the power of a pair's test; prompts needed count prompts, not clusters."""
+def design_of(pair: PairDifferences, *, bound: float = 0.0) -> Design | None:
+    """Return what a pair's test can find of a difference beyond a bound; None: no spread is known.
+
+    Prompts count prompts, not clusters.
+    """
+    if is_counted(pair.table) and bound == 0.0:
+        return RateDesign((pair.wins + pair.losses) / pair.n, pair.n)
+    spread = pair.spread
+    if spread is None:
+        return None
+    num_rates = len(pair.rows) if pair.table.metric.is_rate else 0
+    return SpreadDesign(spread, pair.n / pair.num_clusters, num_rates)
+
+
+def p_above(pair: PairDifferences, bound: float) -> float | None:
+    """Test one-sided that a difference is at most a bound that isn't 0; None: no spread is known.
+
+    Source: Tango 1998, Statistics in Medicine 17, 891-908, for rates of one seed; else Student's t.
+    """
     if is_counted(pair.table):
-        return rate_power(pair.wins, pair.losses, pair.n)
-    units = pair.units
-    if pair.spread is not None:
-        found = SeedDesign(pair.spread).planned()
-    else:
-        found = mean_power_of(units[0]) if len(units) == 1 else stratified_power(units)
-    if not pair.is_clustered or found.n_needed is None:
-        return found
-    return replace(found, n_needed=math.ceil(found.n_needed * pair.n / pair.num_clusters))
+        z = tango_score(pair.wins, pair.losses, pair.n, bound / 100.0)
+        return NormalDist().cdf(-z)
+    return None if pair.spread is None else pair.spread.p_greater(bound)
 
 
 def equivalence(pair: PairDifferences, margin: float) -> float | None:
     """Test by TOST that the models are within the margin; None where the spread is not known."""
-    if pair.table.several_seeds:
-        return None if pair.spread is None else pair.spread.p_equivalent(margin)
     if is_counted(pair.table):
         return tost_rates(pair.wins, pair.losses, pair.n, margin)
-    units = pair.units
-    if len(units) == 1:
-        return tost_mean(units[0], margin) if np.ptp(units[0]) else None
-    errors = [float(part.var(ddof=1)) / part.size for part in units]
-    error = math.sqrt(sum(errors)) / len(units)
-    if error == 0.0:
-        return None
-    distance = margin - abs(float(np.mean([part.mean() for part in units])))
-    return NormalDist().cdf(-distance / error)
+    return None if pair.spread is None else pair.spread.p_equivalent(margin)

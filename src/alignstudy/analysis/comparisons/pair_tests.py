@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from alignstudy.analysis.comparisons.pair_inference import (
     PairDifferences,
+    design_of,
     equivalence,
     over_prompts,
     over_seeds,
-    power_of,
 )
 from alignstudy.analysis.comparisons.pair_table import PairTable
 from alignstudy.analysis.comparisons.resampling import Resampler
@@ -23,6 +24,7 @@ from alignstudy.records import Estimate
 from alignstudy.stats.effect import cohens_dz, win_rate_interval
 from alignstudy.stats.mcnemar import mcnemar_exact
 from alignstudy.stats.multiplicity import holm
+from alignstudy.stats.power.planning import ALPHA, planned
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 
 MIN_PROMPTS = 10
@@ -51,12 +53,20 @@ def compare_pairs(
         resampler: Draws prompts, seeds and signs.
     """
     found: list[Comparison] = []
+    sizes = Counter[str]()
     for table in tables:
-        found += compared(table, margin=_margin(table, base, margins), resampler=resampler)
+        sizes[table.metric.family] += len(table.pairs)
+    for table in tables:
+        found += compared(
+            table,
+            margin=margin_of(table, base, margins),
+            resampler=resampler,
+            level=ALPHA / sizes[table.metric.family],
+        )
     return adjust(found)
 
 
-def _margin(table: PairTable, base: str | None, margins: Margins) -> float | None:
+def margin_of(table: PairTable, base: str | None, margins: Margins) -> float | None:
     """Return the margin in the metric's unit; None where all scores of the base are alike."""
     if table.metric.is_rate:
         return margins.rates
@@ -84,13 +94,16 @@ def adjust(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(adjusted)
 
 
-def compared(table: PairTable, *, margin: float | None, resampler: Resampler) -> list[Comparison]:
+def compared(
+    table: PairTable, *, margin: float | None, resampler: Resampler, level: float = ALPHA
+) -> list[Comparison]:
     """Compare every pair of a table; p-values are not adjusted yet.
 
     Args:
         table: Differences of every pair.
         margin: Of equivalence, in the metric's unit; None for no such test.
         resampler: Draws prompts, seeds and signs.
+        level: That of the first step of the family's correction, for power.
     """
     pairs = [PairDifferences(table, index) for index in range(len(table.pairs))]
     several = table.several_seeds
@@ -102,6 +115,7 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
         smallest = pair.smallest
         tested = smallest >= MIN_PROMPTS and p_value is not None
         has_effect = not table.metric.is_rate and len(pair.units) == 1 and pair.num_clusters > 1
+        design = design_of(pair) if tested else None
         has_sign = tested and not pair.is_clustered and not several
         found.append(
             Comparison(
@@ -121,7 +135,7 @@ def compared(table: PairTable, *, margin: float | None, resampler: Resampler) ->
                 win_interval=wins[index],
                 p_sign=mcnemar_exact(pair.wins, pair.losses) if has_sign else None,
                 effect_size=cohens_dz(pair.units[0]) if has_effect else None,
-                power=power_of(pair) if tested else None,
+                power=None if design is None else planned(design, margin, alpha=level),
                 p_equivalent=equivalence(pair, margin) if tested and margin else None,
                 margin=margin,
                 num_clusters=pair.num_clusters,

@@ -52,8 +52,8 @@ def comparisons_table(analysis: Analysis, metrics: Sequence[Metric] | None = Non
         note="Model minus the one it is held against, prompt by prompt: percentage points for"
         f" rates, the judge's unit for scores. Real: Holm-corrected p below {ALPHA}. Win rate: ties"
         " count one half; below it Cohen's d_z for scores. To show it: paired prompts (a set,"
-        " for CAS) for 80 % power at the observed difference; below it the smallest difference"
-        f" that the prompts at hand would show.{told}",
+        " for CAS) for 80 % power to find the margin at the corrected level; below it the smallest"
+        f" difference that the prompts at hand would show.{told}",
     )
 
 
@@ -78,7 +78,7 @@ def _win_rate(item: Comparison) -> Cell:
 
 def _to_show_it(item: Comparison, metric: Metric) -> Cell:
     """Return how many prompts would show the observed difference, and what could be shown."""
-    power = item.power or Power(power=0.0, detectable=None, n_needed=None)
+    power = item.power or Power(detectable=None)
     digits, detectable = metric.digits, power.detectable
     least = "" if detectable is None else f"\u2265{NO_BREAK}{number(detectable, digits)} seen"
     return Cell(count(power.n_needed), least)
@@ -161,12 +161,14 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
         name="claims",
         caption="Claims that were stated before the run, and what the data say of them",
         note="Supported: shown after correction, beyond the margin, by every judge above its floor."
-        " Contradicted: the same in the other direction, or untrue in the sample."
+        " Contradicted: rejected by the data."
         " Equivalent: shown to lie within the margin."
-        " Underpowered: not shown, and with so few prompts a difference as large as the"
-        " observed one would be missed more often than once in five times."
-        " Not supported: not shown although there were prompts enough."
+        " Too small to decide: not shown, and in a study of this size the smallest difference of"
+        " interest would be missed more often than once in five times."
+        " No difference of interest shown: not shown, though it would have been seen."
+        " Not borne out: a description that is false in this sample, which the data don't reject."
         " Unmeasurable: a judge below its floor, or a figure that was not measured."
-        " Prompts needed: a set, for 80 % power at the observed difference.",
+        " Claims are corrected for one another (Holm); prompts needed: a set, for 80 % power to"
+        " find the smallest difference of interest.",
         title="Claims that were stated, and what the data say",
     )

@@ -37,7 +37,9 @@ _MOST_NAMED, _MOST_QUOTED = 3, 2
 _GROUPS = (
     (("supported",), "Supported"),
     (("contradicted",), "Contradicted"),
-    (("underpowered", "not supported"), "Not shown, either way"),
+    (("too small to decide",), "Too small to decide"),
+    (("no difference of interest shown",), "No difference of interest shown"),
+    (("not borne out",), "Not borne out in this sample"),
     (("equivalent",), "Equivalent, within the margin"),
     (("unmeasurable",), "Not measurable with these judges"),
 )
@@ -98,7 +100,7 @@ def _from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
         said = []
         for item in group[:_MOST_QUOTED]:
             evidence = item.brief
-            if item.n_needed is not None and item.verdict == "underpowered":
+            if item.n_needed is not None and item.verdict == "too small to decide":
                 evidence += f"; it would take {count(item.n_needed)} prompts a set"
             said.append(f"{item.claim} ({evidence})" if evidence else item.claim)
         if len(group) > len(said):
@@ -205,9 +207,10 @@ def _needed(finding: Comparison, metric: Metric) -> str:
         takes.append(f"{count(power.n_needed)} prompts{a_set}")
     if power.seeds_needed is not None:
         takes.append(f"{power.seeds_needed} training seeds")
-    return (
-        f": to show one of this size takes {' or '.join(takes)}; {here}" if takes else f"; {here}"
-    )
+    if not takes or power.difference is None:
+        return f"; {here}"
+    wanted = f"{number(power.difference, metric.digits)}{metric.points}"
+    return f": to see {wanted} takes {' or '.join(takes)}; {here}"
 
 
 def _trade_off(analysis: Analysis) -> str:

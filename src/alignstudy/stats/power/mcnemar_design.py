@@ -1,20 +1,23 @@
 """McNemar's exact test before the data: its power, and the prompts that it needs.
 
-The power is summed over the number of discordant prompts, without approximation. Sample sizes come
-from Connor's formula, which lies a little below what the exact test needs: by about
-1 / |difference| prompts, a few percent of them.
+The power is summed over the number of discordant prompts, without approximation.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.power.planning import ALPHA, MOST, POWER, smallest
+from alignstudy.stats.power.planning import ALPHA, POWER, smallest
+
+_NORMAL_FROM = 5_000
+"""From so many discordant prompts on, the exact power and the normal differ by under 0.6 points."""
 
 
 def mcnemar_power(p_win: float, p_loss: float, n: int, *, alpha: float = ALPHA) -> float:
@@ -97,39 +100,57 @@ def _critical(numbers: NDArray[np.int64], alpha: float) -> NDArray[np.int64]:
         critical = critical - too_many
 
 
-def mcnemar_n(p_win: float, p_loss: float) -> int | None:
-    """Paired prompts that McNemar's test needs for a difference of two paired rates.
+@dataclass(frozen=True)
+class RateDesign:
+    """McNemar's exact test at other sizes, in percentage points; see `Design`.
 
-    Connor's formula: (z_a sqrt(d) + z_b sqrt(d - e^2))^2 / e^2, with d = p_win + p_loss and
-    e = p_win - p_loss, rounded up; at least as many prompts as the exact test can reject with.
+    Attributes:
+        discordance: Share of prompts on which only one of the two succeeds, as it was seen; where a
+            larger difference is asked about, that difference.
+        prompts: Paired prompts.
+    """
 
-    Args:
-        p_win: Probability that only the model succeeds on a prompt.
-        p_loss: Probability that only the reference does.
+    discordance: float
+    prompts: int
 
-    Returns:
-        The number; None where the rates are equal or it is above ten million.
+    @property
+    def has_seeds(self) -> bool:
+        """Whether anything in it was trained several times: it is of models trained once."""
+        return False
 
-    Raises:
-        MetricError: If a probability is impossible.
+    @property
+    def most(self) -> float:
+        """A difference that is large enough to search below."""
+        return 100.0
+
+    def power(
+        self,
+        distance: float,
+        *,
+        alpha: float = ALPHA,
+        prompts: int | None = None,
+        seeds: int | None = None,
+    ) -> float:
+        """Return the chance, 0 to 1, that the test finds a true difference."""
+        share = min(1.0, abs(distance) / 100.0)
+        return _power(max(self.discordance, share), share, prompts or self.prompts, alpha)
+
+
+@lru_cache(8192)
+def _power(discordance: float, share: float, n: int, alpha: float) -> float:
+    """Return the exact power; of very large studies, Connor's normal approximation to it.
 
     Source: Connor 1987, "Sample size for testing differences in proportions for the paired-sample
-        design", Biometrics 43, 207-211; Miettinen 1968.
+        design", Biometrics 43, 207-211.
     """
-    _check_discordance(p_win, p_loss, 1)
-    discordance, difference = p_win + p_loss, abs(p_win - p_loss)
-    if difference == 0.0:
-        return None
-    z_alpha, z_beta = NormalDist().inv_cdf(1.0 - ALPHA / 2.0), NormalDist().inv_cdf(POWER)
-    spread = z_alpha * math.sqrt(discordance) + z_beta * math.sqrt(
-        max(discordance - difference**2, 0.0)
-    )
-    wanted = (spread / difference) ** 2
-    if not wanted <= MOST:
-        return None
-    # Fewer discordant prompts than this, all on one side, can't reject at this level.
-    least = 1 + math.ceil(-math.log2(ALPHA) - 1e-9)
-    return max(least, math.ceil(wanted - 1e-9))
+    if n * discordance < _NORMAL_FROM:
+        return mcnemar_power(
+            (discordance + share) / 2.0, max(0.0, discordance - share) / 2.0, n, alpha=alpha
+        )
+    normal = NormalDist()
+    z = normal.inv_cdf(1.0 - alpha / 2.0)
+    spread = math.sqrt(max(discordance - share * share, 1e-12))
+    return normal.cdf((share * math.sqrt(n) - z * math.sqrt(discordance)) / spread)
 
 
 def mcnemar_detectable(discordance: float, n: int) -> float | None:
