@@ -7,6 +7,7 @@ from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
 from alignstudy.study.tools.check import seed_advice
+from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 
 UNKNOWN = "not known yet"
 
@@ -30,7 +31,14 @@ def show_plan(study: Study, *, as_json: bool) -> None:
             for line in lines
         ]
         said = study.template_in_words(located)
-        whole = {"folder": str(study.folder), "fetch": missing, "template": said}
+        sizes = sizes_asked(study.settings)
+        power = [words for _, words in prospects_in_words(study.settings, sizes)]
+        whole = {
+            "folder": str(study.folder),
+            "fetch": missing,
+            "template": said,
+            "power": power,
+        }
         console.say_json({**whole, "stages": stages, "estimate": totals})
         return
     if said := study.template_in_words(located):
@@ -47,6 +55,8 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
     say_totals(found)
+    for _, said in prospects_in_words(study.settings, sizes_asked(study.settings)):
+        console.say(f"power: {console.safe(said)}")
     if advice := seed_advice(study.settings):
         console.say(f"seeds: {advice}")
     console.say(f"writes: {console.safe(study.folder)}")

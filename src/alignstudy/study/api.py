@@ -43,7 +43,6 @@ from alignstudy.study.tools.check import (
     check_sources,
     refuse_too_small_a_disk,
     refuse_what_models_cannot,
-    seed_advice,
 )
 
 
@@ -218,7 +217,7 @@ class Study:
             report = check_sources(located, graph, runner, template=self.template_in_words(located))
         lines, _ = self.plan()
         refuse_too_small_a_disk(self.estimate(lines))
-        report.add_plan(lines, self.folder, seed_advice(self.settings))
+        report.add_plan(lines, self.folder, self.settings)
         return report
 
     def audit(self) -> DataAudit:

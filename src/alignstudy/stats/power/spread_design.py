@@ -13,7 +13,7 @@ from alignstudy.stats.power.mean_design import mean_power
 from alignstudy.stats.power.planning import ALPHA, MOST_SEEDS
 from alignstudy.stats.seeds import Spread
 
-_POINTS = 40
+_POINTS = 20
 """Quantiles of what each training's seeds may show, over which power is averaged."""
 
 

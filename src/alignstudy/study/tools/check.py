@@ -33,6 +33,7 @@ from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
 from alignstudy.study.tools.model_check import model_faults
+from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 
 Line = tuple[str, str, str]
 SEEDS_FOR_CLAIMS = 5
@@ -44,17 +45,20 @@ class CheckReport:
     """What a check found.
 
     Attributes:
-        lines: (what, state, detail); state is "ok", "to fetch", "not checked" or "new".
+        lines: (what, state, detail); state is "ok", "to fetch", "not checked", "new" or
+            (power under 80 %) "low".
         warnings: What is allowed, and should be looked at.
         preview: Training examples with the loss mask, as Markdown; "" if none could be made.
+        num_prompts: Axis -> prompts that were drawn; {} where the data isn't here.
     """
 
     lines: list[Line] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     preview: str = ""
+    num_prompts: dict[str, int] = field(default_factory=dict)
 
-    def add_plan(self, lines: Sequence[PlanLine], folder: Path, advice: str) -> None:
-        """Say what a run would do, and where; and what its training seeds can tell."""
+    def add_plan(self, lines: Sequence[PlanLine], folder: Path, settings: StudySettings) -> None:
+        """Say what a run would do, and where; and what its claims and training seeds can tell."""
         new = [line.stage.name for line in lines if line.state == "new"]
         trained = ", ".join(name for name in new if name.startswith(("train/", "judge/", "base")))
         self.lines += [
@@ -62,7 +66,9 @@ class CheckReport:
             ("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"),
             ("to write", "ok", str(folder)),
         ]
-        if advice:
+        sizes = self.num_prompts or sizes_asked(settings)
+        self.lines += [("power", *said) for said in prospects_in_words(settings, sizes)]
+        if advice := seed_advice(settings):
             self.lines.append(("seeds", "ok", advice))
 
     def to_json(self) -> dict[str, Any]:
@@ -124,6 +130,8 @@ def check_sources(located: Located, graph: Graph, runner: Runner, *, template: s
     if said := _shares(audits, graph):
         report.lines.append(("rows", "ok", said))
     report.warnings += filter(None, map(loss_in_words, audits))
+    drawn = Counter(prompt.axis for prompt in read_prompts(runner.make(graph.prompts).folder))
+    report.num_prompts = dict(drawn)
     report.warnings += _too_long_prompts(graph, located, runner)
     report.preview = _preview(graph, located, runner, report)
     return report
