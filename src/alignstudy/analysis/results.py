@@ -13,7 +13,14 @@ from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import above
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.evidence import plain
-from alignstudy.records.robustness import LengthEffect, Power, SeedSpread, Sensitivity, Sweep
+from alignstudy.records.robustness import (
+    LengthEffect,
+    Power,
+    SeedSpread,
+    Sensitivity,
+    Sweep,
+    WinnerLead,
+)
 from alignstudy.stats.power.planning import ALPHA
 
 
@@ -228,6 +235,7 @@ class Analysis:
         sensitivities: Rates without flagged responses.
         best_shares: metric -> model -> share of bootstrap draws in which it has the highest
             value, percent; a shared first place is divided equally.
+        winner_leads: The winner's lead in each metric on prompts that did not choose it.
         clusters: Prompt id -> name of its cluster, of prompts that have near-duplicates only.
         lineages: Model -> the methods that trained it, in order; models that begin alike were one
             model, seed by seed. Empty where that isn't known.
@@ -248,6 +256,7 @@ class Analysis:
     seed_spreads: tuple[SeedSpread, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    winner_leads: tuple[WinnerLead, ...] = ()
     clusters: dict[str, str] = field(default_factory=dict)
     lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -109,6 +109,28 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WinnerLead:
+    """The winner's lead in one metric, on prompts that did not choose it.
+
+    Attributes:
+        model: The one with the highest value on the prompts that all models have.
+        lead: Its value minus the second highest, on all of them.
+        apparent: Mean lead of a half's winner over its runner-up, on that half.
+        kept: Mean lead of the same two on the other half: what is left where prompts that chose
+            them don't count; below `apparent` by the winner's curse, and below 0 where halves
+            contradict each other.
+        chosen: Share of halves whose winner is `model`, percent.
+    """
+
+    metric: str
+    model: str
+    lead: float
+    apparent: float
+    kept: float
+    chosen: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Power:
     """What a test of one difference can find, at the corrected level of its family.
 

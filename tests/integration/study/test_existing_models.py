@@ -231,3 +231,18 @@ def test_one_template_for_all_where_the_study_names_one(places, tmp_path, said):
     assert code == 0, words
     assert "prompts are written by no template" in words
     assert "chat template" not in words
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_second_look_at_the_same_prompts_is_said(places, tmp_path, said):
+    path, _ = write(places, tmp_path)
+    looks = []
+    for name, changed in (("one", []), ("two", ["--set", "margins.rates=3"]), ("again", [])):
+        out = tmp_path / name
+        code, *words = said("run", path, "--out", out, *changed)
+        assert code == 0, words
+        data = json.loads((out / "data" / "report.json").read_text())
+        warned = [line for line in data["warnings"] if "versions of this study" in line]
+        looks.append((data["provenance"]["comparisons on these prompts"], len(warned)))
+    # The third is the first again: it is no further look, and its report is as it was.
+    assert looks == [(1, 0), (2, 1), (1, 0)]

@@ -33,6 +33,7 @@ SECTIONS = {
     "PairSweep": "Pair in a sweep",
     "LengthEffect": "Length",
     "SeedSpread": "Seed spread",
+    "WinnerLead": "Winner's lead",
     "Sensitivity": "Sensitivity",
     "Verdict": "Verdict",
     "JudgeQuality": "Judge quality",
@@ -110,6 +111,7 @@ def test_a_real_file_holds_the_documented_keys_and_no_nan():
     assert set(read["comparisons"][0]) == set(documented("Comparison"))
     assert set(read["comparisons"][0]["power"]) == set(documented("Power"))
     assert set(read["sweeps"][0]["pairs"][0]) == set(documented("Pair in a sweep"))
+    assert set(read["winner_leads"][0]) == set(documented("Winner's lead"))
     assert set(read["seed_spreads"][0]) == set(documented("Seed spread"))
     assert set(read["verdicts"][0]["parts"][0]) == set(documented("Verdict"))
     assert read["clusters"] == {

@@ -172,6 +172,7 @@ class Runner:
             workers=1 if self.beside else self.workers,
             folder_of=lambda needed: self.make(needed).folder,
             facts_of=lambda it: {**self.make(it).facts, "reused": it.key not in self.made},
+            made_with=self.store.made_with,
             device=self.device,
             progress=self.progress,
             should_stop=self.should_stop,

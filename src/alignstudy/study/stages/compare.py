@@ -74,7 +74,7 @@ class Compare(Stage):
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
     lineages: dict[str, tuple[str, ...]]

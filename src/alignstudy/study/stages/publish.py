@@ -91,7 +91,11 @@ class Publish(Stage):
                 }
             ),
             preview="" if self.preview is None else _text(job, self.preview, PREVIEW),
-            warnings=(*self._judge_warnings(job), *self._merge_warnings(job)),
+            warnings=(
+                *self._looks(job),
+                *self._judge_warnings(job),
+                *self._merge_warnings(job),
+            ),
             provenance=self._provenance(job),
             costs=tuple(
                 cost_row(stage.name, job.facts_of(stage))
@@ -129,6 +133,21 @@ class Publish(Stage):
                 if axis != "rendering" and axis not in limits:
                     found.append({"judge": judge, "axis": axis, **facts})
         return tuple(found)
+
+    def _num_looks(self, job: StageJob) -> int:
+        """Count the comparisons in the store that rest on these prompts, this one included."""
+        return len(job.made_with(Compare.kind, "prompts", self.prompts.key))
+
+    def _looks(self, job: StageJob) -> Iterator[str]:
+        """Say so where other versions of the study were compared on the same prompts."""
+        number = self._num_looks(job)
+        if number > 1:
+            yield (
+                f"{number} versions of this study have been compared on these prompts, this one"
+                " included: with every look a finding by chance gets likelier, and p-values are"
+                " corrected for this version's claims only; confirm a finding on fresh prompts"
+                " (`prompts: {seed: ...}`)"
+            )
 
     def _merge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return which guards ran at merges, which belong to no training."""
@@ -168,6 +187,7 @@ class Publish(Stage):
             "versions": versions(),
             "sources": dict(self.sources),
             "seeds": list(self.study.seeds),
+            "comparisons on these prompts": self._num_looks(job),
             "weights_sha256": {s.name: job.facts_of(s).get("weights_sha256", "") for s in stages},
             "seconds": {s.name: job.facts_of(s)["seconds"] for s in stages},
             "device": sorted({s.device_class for s in stages}),
