@@ -33,7 +33,8 @@ from alignstudy.records import ScoredResponse
 from alignstudy.stats.power.mcnemar_design import RateDesign
 from alignstudy.stats.power.planning import ALPHA, prompts_for
 from alignstudy.stats.power.spread_design import SpreadDesign
-from alignstudy.stats.seeds import SeedPart, Spread, difference_spread
+from alignstudy.stats.seeds import difference_spread
+from alignstudy.stats.spread import SeedPart, Spread
 
 LIMITS = Thresholds(values=dict.fromkeys(("harmless", "helpful"), 0.0))
 NO_SWEEP = {axis: (0.0,) for axis in LIMITS.values}

@@ -154,3 +154,26 @@ def test_nothing_is_supported_where_there_is_nothing():
 
 
 ONE = {axis: (0.0,) for axis in AXES}
+
+
+def test_a_rate_near_0_whose_seeds_lie_far_apart_gets_no_verdict():
+    """Seeds of 0, 0 and 24 %: three of them don't show how far others may lie."""
+    rows = [
+        ScoredResponse(
+            model=model, seed=seed, prompt_id=f"p{i}", axis="helpful", prompt=f"{i}", response="r",
+            scores={"judge": 1.0 if i < passed else -1.0},
+        )
+        for model, counts in {"base": [150], "sft": [0, 0, 48]}.items()
+        for seed, passed in enumerate(counts)
+        for i in range(200)
+    ]  # fmt: skip
+    analysis = analyze_judge(rows, LIMITS, judge="judge", base="base", draws=50)
+    pair = analysis.comparison("hpr", "sft", "base")
+    assert (pair.p_value, "nominal only" in pair.note) == (None, True)
+    claims = [
+        Claim(metric=("hpr",), worse="sft", than=("base",)),
+        Claim(metric=("hpr",), models=("sft",), at_most=30.0),
+    ]
+    found = verdicts(Findings(analyses=(analysis,)), claims, rows)
+    assert [verdict.verdict for verdict in found] == ["too small to decide"] * 2
+    assert "nominal only" in found[0].evidence

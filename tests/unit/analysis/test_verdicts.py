@@ -20,7 +20,7 @@ from alignstudy.records import Estimate, ScoredResponse
 from alignstudy.records.evidence import JudgeQuality, PairAccuracy
 from alignstudy.stats.multiplicity import holm
 from alignstudy.stats.power.spread_design import SpreadDesign
-from alignstudy.stats.seeds import Spread
+from alignstudy.stats.spread import Spread
 
 AXES = ("harmless", "helpful")
 

@@ -11,7 +11,8 @@ from scipy.stats import binomtest, ttest_rel
 from alignstudy.stats.power.planning import planned
 from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.seed_tables import complete, in_units
-from alignstudy.stats.seeds import Spread, difference_spread, mean_spread, rate_estimate
+from alignstudy.stats.seeds import difference_spread, mean_spread, rate_estimate
+from alignstudy.stats.spread import Spread
 
 STUDIES = 1000
 

@@ -18,7 +18,8 @@ from alignstudy.metrics.rates import HIGHEST, LOWEST
 from alignstudy.records import Estimate
 from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.seed_tables import complete
-from alignstudy.stats.seeds import SeedPart, Spread, mean_spread
+from alignstudy.stats.seeds import mean_spread
+from alignstudy.stats.spread import SeedPart, Spread
 
 _ENDS = {LOWEST.kind, HIGHEST.kind}
 """The ends of a sample: another sample has others, so that nothing is inferred from them."""
@@ -264,5 +265,8 @@ def _figure_spread(
     sides = [side for [side] in complete([[t] for t in tables], [p.cluster_of for p in panels])]
     if not all(side.size for side in sides):
         return None
-    spread = mean_spread(sides, rate=metric.is_rate).in_unit(100.0 if metric.is_rate else 1.0)
+    spread = mean_spread(sides, rate=metric.is_rate)
+    if metric.is_rate and spread.is_nominal(*(float(side.mean()) for side in sides)):
+        return None
+    spread = spread.in_unit(100.0 if metric.is_rate else 1.0)
     return spread if spread.half_width() > 0.0 else None

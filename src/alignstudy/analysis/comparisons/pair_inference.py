@@ -21,7 +21,8 @@ from alignstudy.stats.power.mcnemar_design import RateDesign
 from alignstudy.stats.power.planning import Design
 from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.resampling.bca import NO_SPREAD
-from alignstudy.stats.seeds import METHOD, Spread, unit_spread
+from alignstudy.stats.seeds import unit_spread
+from alignstudy.stats.spread import METHOD, Spread
 
 MCNEMAR = "exact McNemar"
 SIGN_FLIP = "sign-flip permutation"
@@ -77,6 +78,18 @@ class PairDifferences:
         found = self.table.spread(self.index)
         varies = found is not None and (found.half_width() > 0.0 or found.value == 0.0)
         return found if varies else None
+
+    @cached_property
+    def is_nominal(self) -> bool:
+        """Whether nothing can be tested of rates whose seeds lie far apart near 0 or 100 %."""
+        if not self.table.metric.is_rate or not self.table.several_seeds or self.spread is None:
+            return False
+        rates = [
+            float(np.nanmean(side.by_seed[side.panel.row(name)])) / 100.0
+            for side in self.table.sides
+            for name in self.table.pairs[self.index]
+        ]
+        return self.spread.is_nominal(*rates)
 
     @property
     def smallest(self) -> int:

@@ -14,7 +14,8 @@ from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis
 from alignstudy.stats.seed_tables import complete
-from alignstudy.stats.seeds import Spread, difference_spread
+from alignstudy.stats.seeds import difference_spread
+from alignstudy.stats.spread import Spread
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def compared(
     for index, (pair, (difference, p_value, test)) in enumerate(zip(pairs, shown, strict=True)):
         # Too few prompts on any axis leave the tests out.
         smallest = pair.smallest
-        tested = smallest >= MIN_PROMPTS and p_value is not None
+        tested = smallest >= MIN_PROMPTS and p_value is not None and not pair.is_nominal
         has_effect = not table.metric.is_rate and len(pair.units) == 1 and pair.num_clusters > 1
         design = design_of(pair) if tested else None
         has_sign = tested and not pair.is_clustered and not several
@@ -130,7 +130,7 @@ def compared(
                 losses=pair.losses,
                 ties=pair.n - pair.wins - pair.losses,
                 n=pair.n,
-                note="" if tested else _why_not(smallest),
+                note="" if tested else _why_not(pair),
                 family=table.metric.family,
                 win_interval=wins[index],
                 p_sign=mcnemar_exact(pair.wins, pair.losses) if has_sign else None,
@@ -144,9 +144,14 @@ def compared(
     return found
 
 
-def _why_not(smallest: int) -> str:
-    if smallest < MIN_PROMPTS:
-        return f"no test: {smallest} paired prompts, under {MIN_PROMPTS}"
+def _why_not(pair: PairDifferences) -> str:
+    if pair.smallest < MIN_PROMPTS:
+        return f"no test: {pair.smallest} paired prompts, under {MIN_PROMPTS}"
+    if pair.is_nominal:
+        return (
+            "no test: a rate under 10 or over 90 % whose seeds differ by more than prompts explain;"
+            " its interval is nominal only"
+        )
     return "no test: scores of all seeds and prompts differ alike, or none is complete"
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from alignstudy.stats.power.mean_design import mean_power
 from alignstudy.stats.power.planning import ALPHA, MOST_SEEDS
-from alignstudy.stats.seeds import Spread
+from alignstudy.stats.spread import Spread
 
 _POINTS = 20
 """Quantiles of what each training's seeds may show, over which power is averaged."""

@@ -24,7 +24,7 @@ from alignstudy.stats.power.planning import (
     seeds_for,
 )
 from alignstudy.stats.power.spread_design import SpreadDesign
-from alignstudy.stats.seeds import SeedPart, Spread
+from alignstudy.stats.spread import SeedPart, Spread
 from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 
