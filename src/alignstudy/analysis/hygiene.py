@@ -15,6 +15,7 @@ from alignstudy.metrics.form import (
     MEAN_WORDS,
     ROLE_TAG,
     echoes,
+    is_blank,
     runs_on,
 )
 from alignstudy.metrics.refusal import COMPLY, EVASIVE, INCOHERENT, REFUSAL, classify
@@ -98,7 +99,7 @@ def word_budget(rows_by_model: Mapping[str, Sequence[ScoredResponse]]) -> int | 
 
 def is_empty(row: ScoredResponse) -> bool:
     """Whether a response is without a word."""
-    return not row.response.strip()
+    return is_blank(row.response)
 
 
 def fails_as_empty(row: ScoredResponse, thresholds: Thresholds) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
+from unicodedata import category
 
 from alignstudy.dialogue import has_role_tag, parse_turns
 from alignstudy.errors import MetricError
@@ -21,13 +22,24 @@ FEWEST_COPIED = 8
 LEVEL = 9
 """Of zlib."""
 
+_FILLERS = "\u115f\u1160\u2800\u3164\ufe0e\ufe0f\uffa0"
+"""Signs that show nothing, though Unicode doesn't count them among blanks or controls."""
+
 _LETTERS = re.compile(r"\w+")
 _TAGS = re.compile(r"^\s*(?:(?:Human|Assistant):\s*)+")
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: it is empty, or blanks, controls and fillers alone."""
+    return all(
+        letter.isspace() or letter in _FILLERS or category(letter) in ("Cf", "Cc")
+        for letter in text
+    )
+
+
 def empty_share(responses: Sequence[str]) -> float:
-    """Share of responses that are empty or only blanks, in percent."""
-    return share([not text.strip() for text in responses])
+    """Share of responses in which nothing can be seen, in percent."""
+    return share([is_blank(text) for text in responses])
 
 
 def cap_share(stop_reasons: Sequence[str]) -> float:

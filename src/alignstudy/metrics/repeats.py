@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import combinations, pairwise
 
+import numpy as np
+
 from alignstudy.errors import MetricError
 from alignstudy.metrics.metric import Metric
 
@@ -19,6 +21,9 @@ LOOPING = 0.5
 
 LONGEST_PERIOD = 128
 """What is said over and over is sought up to so many words."""
+
+_LONG = 300
+"""Over so many words all periods are tried at once; under, only those that can be."""
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
@@ -91,12 +96,27 @@ def longest_stretch(found: Sequence[str]) -> int:
     Returns:
         0 where nothing is said twice in a row, else 2 or more.
     """
+    if len(found) > _LONG:
+        return _longest_of_long(found)
     longest = 0
     for period in _periods(found):
         run = 0  # of words that each come again a period later
         for first, second in zip(found, found[period:], strict=False):
             run = run + 1 if first == second else 0
             longest = max(longest, run + period if run >= period else 0)
+    return longest
+
+
+def _longest_of_long(found: Sequence[str]) -> int:
+    """Return what `longest_stretch` does, in a time that is linear in the number of words."""
+    numbers: dict[str, int] = {}
+    said = np.array([numbers.setdefault(word, len(numbers)) for word in found])
+    longest = 0
+    for period in range(1, LONGEST_PERIOD + 1):
+        breaks = np.flatnonzero(said[period:] != said[:-period])
+        ends = np.concatenate([[-1], breaks, [len(said) - period]])
+        run = int(np.diff(ends).max()) - 1
+        longest = max(longest, run + period if run >= period else 0)
     return longest
 
 
