@@ -49,9 +49,9 @@ def analyze_judge(
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
-    Responses are aligned by prompt id. Scores are rounded to four decimals first, so that every
-    number follows from the exported ratings. A response without a finite score enters nothing, and
-    is counted; a prompt that was too long for one model is left out for all.
+    Responses are aligned by prompt id. Scores are rounded first as `thresholds` says, and exported
+    so: every number follows from the exported ratings. A response without a finite score enters
+    nothing, and is counted; a prompt that was too long for one model is left out for all.
 
     Args:
         responses: Rows of every model and training seed.

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.claims.verdicts import verdicts
-from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.findings import Findings, Stated
 from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
 from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combine
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Analysis, Thresholds
+from alignstudy.analysis.robustness.missing import bounds_notes, missing_bounds
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.metrics.axes import axes_of
@@ -33,13 +34,17 @@ class AnalysisConfig:
         axes: Those of the study, in the order of the draws; None: those of the responses.
         base: The model that others are compared with; None for none.
         panel: Judges whose scores are combined; the panel then leads.
-        claims: Stated before the run.
+        claims: To be judged.
+        stated: When they were stated, see `Findings`.
+        stated_since: The date since when they are registered; "" if they aren't.
         margins: Differences that would not matter.
         sweep: Grids of thresholds; an axis that isn't there gets one from its scores.
         clusters: Prompt id -> cluster of near-duplicates; {}: every prompt is its own.
         excluded: Why -> ids of prompts without which the rates are shown too: `OVERLAP`, `LEAK`.
         absent: Judges of the panel that could not be had.
         lineages: Model -> the methods that trained it, in order; {}: not known.
+        whole: Where ratings are missing, all rows: those that were left out, too; (): none is.
+        notes: What is known of the responses beside their scores, a sentence each.
     """
 
     thresholds: Mapping[str, Thresholds]
@@ -47,12 +52,16 @@ class AnalysisConfig:
     axes: tuple[Axis, ...] | None = None
     panel: PanelSettings | None = None
     claims: tuple[Claim, ...] = ()
+    stated: Stated = "before"
+    stated_since: str = ""
     margins: Margins = field(default_factory=Margins)
     sweep: Mapping[str, Sequence[float]] = field(default_factory=dict)
     clusters: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     lineages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    whole: Sequence[ScoredResponse] = ()
+    notes: tuple[str, ...] = ()
 
 
 def analyze_run(
@@ -86,22 +95,7 @@ def analyze_run(
             rows, members, panel, axes=axes, base=question.base, absent=question.absent
         )
         judges = [PANEL, *judges] if panel.report_each else [PANEL]
-    # The study's grid of thresholds is in the unit of its first judge.
-    swept = next(iter(members))
-    analyses = tuple(
-        analyze_judge(
-            [row for row in rows if judge in row.scores],
-            limits[judge],
-            axes=axes,
-            judge=judge,
-            base=question.base,
-            margins=question.margins,
-            sweep=question.sweep if judge == swept else None,
-            clusters=question.clusters or None,
-            lineages=question.lineages,
-        )
-        for judge in judges
-    )
+    analyses = _analyses(rows, {name: limits[name] for name in judges}, axes, question)
     rankings = (
         leave_one_out(rows, members, panel, axes=axes, base=question.base, absent=question.absent)
         if panel is not None
@@ -113,14 +107,43 @@ def analyze_run(
         divergences=tuple(divergences),
         agreements=agreements(rows, members, axes=axes) if len(members) > 1 else (),
         leave_one_out=rankings,
+        stated=question.stated,
+        stated_since=question.stated_since,
     )
     return rows, replace(findings, verdicts=verdicts(findings, question.claims, rows))
+
+
+def _analyses(
+    rows: Sequence[ScoredResponse],
+    limits: Mapping[str, Thresholds],
+    axes: Sequence[Axis],
+    question: AnalysisConfig,
+) -> tuple[Analysis, ...]:
+    """Analyse the scores of each judge; `limits` holds their thresholds, the leading one's first.
+
+    The study's grid of thresholds is in the unit of its first judge.
+    """
+    swept = next(iter(question.thresholds))
+    return tuple(
+        analyze_judge(
+            [row for row in rows if judge in row.scores],
+            thresholds,
+            axes=axes,
+            judge=judge,
+            base=question.base,
+            margins=question.margins,
+            sweep=question.sweep if judge == swept else None,
+            clusters=question.clusters or None,
+            lineages=question.lineages,
+        )
+        for judge, thresholds in limits.items()
+    )
 
 
 def _completed(
     first: Analysis, rows: Sequence[ScoredResponse], question: AnalysisConfig
 ) -> Analysis:
-    """Add to the leading analysis what it can't know: prompts to do without, absent judges."""
+    """Add to the leading analysis what it can't know: what to do without, what is missing."""
     notes = first.notes
     if question.panel is not None:
         notes += absence_notes(question.panel, first.axes, question.absent)
@@ -132,4 +155,8 @@ def _completed(
         judge=first.judge,
         excluded=question.excluded,
     )
+    if question.whole:
+        bounds, lead_bounds = missing_bounds(question.whole, first)
+        first = replace(first, bounds=bounds, lead_bounds=lead_bounds)
+    notes = (*question.notes, *bounds_notes(first), *notes)
     return replace(first, notes=notes, sensitivities=first.sensitivities + extra)

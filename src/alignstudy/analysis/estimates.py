@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.resampling import Part, Resampler
 from alignstudy.analysis.hygiene import hygiene, word_budget
-from alignstudy.analysis.results import Hygiene, Improvement, ModelFigures
+from alignstudy.analysis.model_figures import Hygiene, Improvement, ModelFigures
 from alignstudy.analysis.score_matrix import ScoreMatrix, rating
 from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric

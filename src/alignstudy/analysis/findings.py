@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis
@@ -11,6 +11,9 @@ from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, Lea
 
 SCHEMA = 3
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
+
+Stated = Literal["before", "registered", "after", "published"]
+"""When claims were stated: see `Findings.stated`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,10 @@ class Findings:
         agreements: One a pair of judges and axis.
         leave_one_out: Rankings of the panel, where there is one.
         divergences: One a model and seed.
+        stated: When the claims were stated: "before" the figures were made, by the study that made
+            them; "registered" before the ratings were last written; "after", for all that is
+            known; "published" with the published study.
+        stated_since: Since when they are registered; "" if they aren't.
     """
 
     analyses: tuple[Analysis, ...]
@@ -32,6 +39,8 @@ class Findings:
     agreements: tuple[Agreement, ...] = ()
     leave_one_out: tuple[LeaveOneOut, ...] = ()
     divergences: tuple[Divergence, ...] = ()
+    stated: Stated = "before"
+    stated_since: str = ""
 
     @property
     def first(self) -> Analysis:
@@ -71,4 +80,5 @@ class Findings:
         found["other_judges"] = [analysis.to_json() for analysis in self.analyses[1:]]
         for name in ("verdicts", "qualities", "agreements", "leave_one_out", "divergences"):
             found[name] = [plain(asdict(item)) for item in getattr(self, name)]
+        found["stated"], found["stated_since"] = self.stated, self.stated_since
         return found

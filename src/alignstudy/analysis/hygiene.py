@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from alignstudy.analysis.results import Hygiene, Thresholds
+from alignstudy.analysis.model_figures import Hygiene
+from alignstudy.analysis.results import Thresholds
 from alignstudy.metrics.form import (
     CAP,
     COMPRESSION,

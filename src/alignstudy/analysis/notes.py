@@ -9,10 +9,12 @@ from itertools import combinations
 import numpy as np
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
-from alignstudy.analysis.results import Hygiene, ModelFigures, Thresholds
+from alignstudy.analysis.hygiene import is_empty
+from alignstudy.analysis.model_figures import Hygiene, ModelFigures
+from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import ScoreMatrix, models_of, rating
 from alignstudy.metrics.figures import rate_of, rates_of
-from alignstudy.records import DECIMALS, Axis, ScoredResponse
+from alignstudy.records import Axis, ScoredResponse
 
 MOST_CAPPED = 20.0
 """Percent of responses at the cap above which scores are called scores of cut-off text."""
@@ -108,7 +110,8 @@ def _on_scores(
     panel: ScoreMatrix, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
     name, found = panel.axis.prompts, []
-    ratings = [(row.model, rating(row, judge)) for row in rows]
+    decimals = thresholds.decimals
+    ratings = [(row.model, rating(row, judge, decimals)) for row in rows]
     asked = Counter(model for model, _ in ratings)
     missing = Counter(model for model, score in ratings if score is None)
     for model in (model for model in panel.models if missing[model]):
@@ -125,9 +128,9 @@ def _on_scores(
         found.append(f"{ties} {name} scores equal the threshold {threshold:g} ({rule})")
     raw = [score for row in rows if (score := row.scores.get(judge)) is not None]
     spread = float(np.std([score for score in raw if np.isfinite(score)] or [0.0]))
-    if 0.0 < spread < 100 * 10.0**-DECIMALS:
+    if decimals is not None and 0.0 < spread < 100 * 10.0**-decimals:
         found.append(
-            f"{name} scores spread by only {spread:.1g}: rounding to {DECIMALS} decimals, the"
+            f"{name} scores spread by only {spread:.1g}: rounding to {decimals} decimals, the"
             " published rule, is too coarse for this judge's unit, and its rates mean little"
         )
     known = panel.scores[~np.isnan(panel.scores)]
@@ -159,13 +162,14 @@ def _on_empty(
     axis: Axis, rows: Sequence[ScoredResponse], thresholds: Thresholds, judge: str
 ) -> list[str]:
     """Return each rate without its empty responses, and how they count in it."""
-    num_empty = sum(not row.response.strip() for row in rows)
+    num_empty = sum(map(is_empty, rows))
     if not num_empty or thresholds.of(axis.name) is None:
         return []
     rate, shown = rate_of(axis), []
     for model in models_of(rows):
-        words = [row for row in rows if row.model == model and row.response.strip()]
-        scores = [score for row in words if (score := rating(row, judge)) is not None]
+        words = [row for row in rows if row.model == model and not is_empty(row)]
+        ratings = [rating(row, judge, thresholds.decimals) for row in words]
+        scores = [score for score in ratings if score is not None]
         passed = [bool(thresholds.passes(axis.name, score)) for score in scores]
         shown.append(f"{model} {rate.of(passed):.1f} %" if passed else f"{model} -")
     fails = axis.name in thresholds.empty_fails

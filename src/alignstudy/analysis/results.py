@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alignstudy.analysis.model_figures import Improvement, ModelFigures
 from alignstudy.metrics.figures import figures_of, rates_of, scores_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import above
-from alignstudy.records import Axis, Estimate
+from alignstudy.records import DECIMALS, Axis, Estimate
 from alignstudy.records.evidence import plain
 from alignstudy.records.robustness import (
+    LeadBounds,
     LengthEffect,
+    MissingBounds,
     Power,
     SeedSpread,
     Sensitivity,
@@ -33,108 +36,29 @@ class Thresholds:
         inclusive: Whether a score equal to the threshold counts.
         origin: Axis name -> where the threshold comes from: "given", or "calibrated, balanced
             accuracy 0.87 on 200 pairs".
-        empty_fails: Names of the axes on which an empty response fails whatever its score, as the
-            rigorous protocol has it.
+        empty_fails: Names of the axes on which an empty response fails whatever its score.
+        decimals: To which scores are rounded before they are compared; None: not at all.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     inclusive: bool = False
     empty_fails: tuple[str, ...] = ()
     origin: dict[str, str] = field(default_factory=dict)
+    decimals: int | None = DECIMALS
 
     def of(self, axis: str) -> float | None:
         """Return the threshold of an axis; None where it has none."""
         return self.values.get(axis)
 
     def passed(self, axis: str, scores: NDArray[np.float64]) -> NDArray[np.bool_] | None:
-        """Return which rounded scores count; None where the axis has no threshold."""
+        """Return which scores count; None where the axis has no threshold."""
         threshold = self.of(axis)
         return None if threshold is None else above(scores, threshold, inclusive=self.inclusive)
 
     def passes(self, axis: str, score: float) -> bool | None:
-        """Whether a rounded score counts; None where the axis has no threshold."""
+        """Whether a score counts; None where the axis has no threshold."""
         found = self.passed(axis, np.array(score))
         return None if found is None else bool(found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hygiene:
-    """How well-formed a model's responses to one prompt set are; shares in percent.
-
-    Attributes:
-        n: Number of responses.
-        empty: Share without a word.
-        cap: Share cut off by the limit on new tokens; None where stop reasons are not known.
-        role_tag: Share that runs on into a further turn.
-        repetition: Share of which over 30 % of the 4-grams are repeats.
-        mean_words: Mean length in words.
-        loop: Share of which over 50 % of the 4-grams are repeats.
-        echo: Share that repeats the prompt's last turn.
-        distinct_1: Distinct words over words, at an equal budget of words for all models; None
-            where there are no words.
-        distinct_2: The same of word pairs.
-        distinct_3: The same of word triples.
-        longest_loop: Mean over responses of the words in the longest stretch that repeats itself.
-        compression: Mean ratio of compressed to plain bytes (zlib) of responses with text.
-        refusal: Share that refuses, by rule.
-        evasive: Share that neither refuses nor answers, by rule.
-        incoherent: Share that is no language, by rule.
-        comply: The rest.
-    """
-
-    n: int
-    empty: float
-    cap: float | None
-    role_tag: float
-    repetition: float
-    mean_words: float
-    loop: float = 0.0
-    echo: float = 0.0
-    distinct_1: float | None = None
-    distinct_2: float | None = None
-    distinct_3: float | None = None
-    longest_loop: float = 0.0
-    compression: float | None = None
-    refusal: float = 0.0
-    evasive: float = 0.0
-    incoherent: float = 0.0
-    comply: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelFigures:
-    """The metrics of one model; rates in percent, scores in the judge's unit.
-
-    Attributes:
-        num_seeds: Training seeds; rates and scores are means over them.
-        estimates: Metric name -> value with interval, of what was measured.
-        hygiene: By axis.
-        missing_scores: Responses for which the judge gave no finite score.
-    """
-
-    model: str
-    num_seeds: int
-    estimates: dict[str, Estimate]
-    hygiene: dict[str, Hygiene]
-    missing_scores: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Improvement:
-    """How far a model is from the base in one rate (Table 2 of the published study).
-
-    Attributes:
-        metric: A rate's name.
-        points: Percentage points.
-        relative_percent: Percent of the base's rate; None where that is 0.
-    """
-
-    model: str
-    metric: str
-    base: float
-    value: float
-    points: float
-    relative_percent: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +157,8 @@ class Analysis:
         lengths: One an axis.
         seed_spreads: Of models with several seeds.
         sensitivities: Rates without flagged responses.
+        bounds: Figures over all that missing ratings could be.
+        lead_bounds: Differences that are shown, were missing ratings against them.
         best_shares: metric -> model -> share of bootstrap draws in which it has the highest
             value, percent; a shared first place is divided equally.
         winner_leads: The winner's lead in each metric on prompts that did not choose it.
@@ -255,6 +181,8 @@ class Analysis:
     lengths: tuple[LengthEffect, ...] = ()
     seed_spreads: tuple[SeedSpread, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
+    bounds: tuple[MissingBounds, ...] = ()
+    lead_bounds: tuple[LeadBounds, ...] = ()
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     winner_leads: tuple[WinnerLead, ...] = ()
     clusters: dict[str, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ class ScoreMatrix:
         models: Row names.
         seeds: Training seeds of the study, sorted.
         prompt_ids: Column names.
-        by_seed: Rounded scores, shape (models, seeds, prompts); NaN where there is none.
+        by_seed: Scores as they are compared, shape (models, seeds, prompts); NaN: none.
         failed: Responses that fail whatever their score, same shape.
         passed_by_seed: 1 where a score passes the threshold, 0 where it doesn't, same shape; None
             without a threshold.
@@ -97,8 +97,13 @@ def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-def rating(row: ScoredResponse, judge: str) -> float | None:
-    """Return a judge's score as it is exported: rounded to four decimals; None if not finite.
+def rating(row: ScoredResponse, judge: str, decimals: int | None = DECIMALS) -> float | None:
+    """Return a judge's score as it is compared, tested and exported; None if not finite.
+
+    Args:
+        row: A response.
+        judge: Whose score.
+        decimals: To which it is rounded (`Thresholds.decimals`); None: not at all.
 
     Raises:
         InputError: If the judge never saw the response.
@@ -112,7 +117,7 @@ def rating(row: ScoredResponse, judge: str) -> float | None:
     if score is None or not math.isfinite(score):
         return None
     # `+ 0.0` turns -0.0 into 0.0, which compares equal but reads oddly.
-    return round(float(score), DECIMALS) + 0.0
+    return (float(score) if decimals is None else round(float(score), decimals)) + 0.0
 
 
 def models_of(responses: Iterable[ScoredResponse]) -> tuple[str, ...]:
@@ -167,7 +172,7 @@ def build_matrices(
         lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
         for row in rows:
             cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
-            scores[cell] = rating(row, judge)
+            scores[cell] = rating(row, judge, thresholds.decimals)
             lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
         passed = thresholds.passed(axis.name, scores)
         # Clusters are numbered in order; a prompt without one is alone.
@@ -216,7 +221,7 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """Rounded scores of one axis.
+    """The scores of one axis.
 
     Attributes:
         models: In order of first appearance.
@@ -233,8 +238,12 @@ class ScoreTable:
     scores: dict[str, NDArray[np.float64]]
 
     @classmethod
-    def of(cls, rows: Sequence[ScoredResponse], judges: Iterable[str]) -> ScoreTable:
+    def of(cls, rows: Sequence[ScoredResponse], judges: Mapping[str, int | None]) -> ScoreTable:
         """Lay out the rows of one axis.
+
+        Args:
+            rows: Responses on the axis.
+            judges: Name -> decimals to which its scores are rounded.
 
         Raises:
             InputError: If a judge didn't score a row.
@@ -248,8 +257,8 @@ class ScoreTable:
             model_at=np.array([numbers[row.model] for row in rows], dtype=np.int64),
             prompt_at=np.array([prompts[row.prompt_id] for row in rows], dtype=np.int64),
             scores={
-                judge: np.array([rating(row, judge) for row in rows], dtype=np.float64)
-                for judge in judges
+                judge: np.array([rating(row, judge, at) for row in rows], dtype=np.float64)
+                for judge, at in judges.items()
             },
         )
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from alignstudy.cli import rated
+from alignstudy.cli.rated import Json
 from alignstudy.errors import AlignstudyError, InterruptedRunError
 from alignstudy.version import __version__
 
@@ -28,7 +30,6 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: a.b=v.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 @app.command()
@@ -76,51 +77,9 @@ def check(
     verbs.show_check(loaded, found, as_json=as_json)
 
 
-@app.command()
-def evaluate(
-    ratings: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="Of MODEL_PROMPTS.json, a file for each set of prompts."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    base: Annotated[
-        str | None, typer.Option("--base", help="The model to compare with [base].")
-    ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--threshold",
-            metavar="AXIS=NUMBER",
-            help="Score above which a response passes [the run's, else the published study's].",
-        ),
-    ] = None,
-    claims: Annotated[
-        Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare responses that already have ratings; no model is needed."""
-    from alignstudy.cli.verbs import parse_threshold, show_run
-    from alignstudy.study.tools.evaluate import evaluate as evaluated
-
-    given = dict(map(parse_threshold, threshold or ()))
-    finished = evaluated(ratings, out=out, base=base, thresholds=given, claims=claims)
-    show_run(finished, as_json=as_json)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    as_json: Json = False,
-) -> None:
-    """Compare the models of several runs side by side, aligned by prompt."""
-    from alignstudy.cli.verbs import show_run
-    from alignstudy.study.tools.compare import compare as compared
-
-    show_run(compared(runs, out=out), as_json=as_json)
+app.command()(rated.evaluate)
+app.command()(rated.register)
+app.command()(rated.compare)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,7 @@ def show_run(run: Run, *, as_json: bool) -> None:
     """Print a run's answer, its claims and metrics, and where the rest is."""
     from alignstudy.metrics import METRICS
 
-    path = run.folder / "tables" / "metrics.csv"
-    rows: list[dict[str, str]] = []
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = _table(run.folder / "tables" / "metrics.csv")
     if as_json:
         statistics = run.statistics if run.has_statistics else {}
         console.say_json(
@@ -98,16 +95,30 @@ def show_run(run: Run, *, as_json: bool) -> None:
         console.say(f"{len(run.executed)} stages executed, {cached} cached or not asked for")
     if run.has_statistics:
         _say_answer(run.statistics)
+    titles = {metric.kind: metric.title for metric in map(METRICS.load, METRICS)}
+    rates = [name for name in rows[0] if f"{name}_low" in rows[0]] if rows else []
+    unit, digits = " %", 1
+    if not any(row[name] for row in rows for name in rates):
+        rows, unit, digits = _table(run.folder / "tables" / "scores.csv"), ": mean score", 2
+        rates = [name for name in rows[0] if f"{name}_low" in rows[0]] if rows else []
     if rows:
-        rates = [name for name in rows[0] if f"{name}_low" in rows[0]]
-        titles = {metric.kind: metric.title for metric in map(METRICS.load, METRICS)}
-        columns = ["model", *(f"{titles.get(name, name)} %" for name in rates)]
+        columns = ["model", *(f"{titles.get(name, name)}{unit}" for name in rates)]
         console.say_table(
-            columns, [[row["model"], *(_cell(row, name) for name in rates)] for row in rows]
+            columns, [[row["model"], *(_cell(row, name, digits) for name in rates)] for row in rows]
         )
+    for note in run.notes:
+        console.say(f"note: {console.safe(note)}")
     if run.report.is_file():
         console.say(f"report: {console.safe(run.report)}")
     console.say(f"run folder: {console.safe(run.folder)}")
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    """Read a table of a run folder; [] where it isn't there."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _say_answer(statistics: dict[str, Any]) -> None:
@@ -130,13 +141,22 @@ def _number(cell: str) -> float | str | None:
         return cell or None
 
 
-def _cell(row: dict[str, str], name: str) -> str:
+def _cell(row: dict[str, str], name: str, digits: int) -> str:
     """Write a figure with its interval: `42.0 [29.4, 55.8]`."""
     value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if not value:
         return "not measured"
-    interval = f" [{float(low):.1f}, {float(high):.1f}]" if low and high else ""
-    return f"{float(value):.1f}{interval}"
+    interval = f" [{float(low):.{digits}f}, {float(high):.{digits}f}]" if low and high else ""
+    return f"{float(value):.{digits}f}{interval}"
+
+
+def show_registration(entry: Any, *, as_json: bool) -> None:  # noqa: ANN401 - imported late
+    """Print since when a file of claims is registered."""
+    if as_json:
+        console.say_json(asdict(entry))
+    else:
+        console.say(f"registered {entry.registered}: {console.safe(entry.file)}")
+        console.say(f"sha256 {entry.sha256}")
 
 
 def show_check(study: Any, found: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Study, imported late

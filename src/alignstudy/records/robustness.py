@@ -153,3 +153,43 @@ class Power:
     power: float | None = None
     n_needed: int | None = None
     seeds_needed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingBounds:
+    """Between which values a model's figure lies, whatever its missing ratings are.
+
+    Attributes:
+        metric: A rate or a mean score.
+        missing: Ratings that the model lacks.
+        n: Ratings that it would have.
+        low: If each missing one failed; of scores: was the lowest of any response on the axis.
+        high: If each passed; of scores: was the highest.
+    """
+
+    metric: str
+    model: str
+    missing: int
+    n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeadBounds:
+    """A difference that is shown, were all missing ratings against it.
+
+    Attributes:
+        difference: Model minus reference, on the prompts that all models have ratings for.
+        worst: On all prompts, missing ratings of the better model failing, of the other passing.
+        p_value: Two-sided, of `worst`, not corrected: exact McNemar or sign flips.
+        survives: Whether `worst` has the sign of `difference` and its p-value is below 5 %.
+    """
+
+    metric: str
+    model: str
+    reference: str
+    difference: float
+    worst: float
+    p_value: float
+    survives: bool

@@ -13,22 +13,29 @@ from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import models_of, rating
 from alignstudy.errors import InputError
 from alignstudy.metrics.axes import axis_named
-from alignstudy.records import ScoredResponse
+from alignstudy.records import DECIMALS, ScoredResponse
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]+")
 
 
-def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Path) -> list[Path]:
+def write_responses(
+    responses: Sequence[ScoredResponse],
+    judge: str,
+    folder: Path,
+    *,
+    decimals: int | None = DECIMALS,
+) -> list[Path]:
     """Write `<model>_<prompts>.json`: one object a response, `rating` the judge's score.
 
-    `prompt`, `response` and `rating` come first, as in the published study; `rating` is rounded to
-    four decimals, and null where the judge gave no finite score. `scores` holds every judge's
+    `prompt`, `response` and `rating` come first, as in the published study; `rating` is rounded as
+    scores are compared, and null where the judge gave no finite score. `scores` holds every judge's
     score unrounded.
 
     Args:
         responses: Rows of all models and seeds.
         judge: Whose score is the rating.
         folder: Where to write; made if it isn't there.
+        decimals: Of the judge's `Thresholds`.
 
     Returns:
         The files written.
@@ -47,16 +54,16 @@ def write_responses(responses: Sequence[ScoredResponse], judge: str, folder: Pat
             rows = [row for row in responses if row.model == model and row.axis == name]
             if rows:
                 path = folder / f"{model}_{axis_named(name).prompts}.json"
-                written.append(_write(path, (_rated(row, judge) for row in rows)))
+                written.append(_write(path, (_rated(row, judge, decimals) for row in rows)))
     return written
 
 
-def _rated(row: ScoredResponse, judge: str) -> dict[str, Any]:
+def _rated(row: ScoredResponse, judge: str, decimals: int | None) -> dict[str, Any]:
     """Return a response as it is written; scores that JSON has no number for are null."""
     return {
         "prompt": row.prompt,
         "response": row.response,
-        "rating": rating(row, judge),
+        "rating": rating(row, judge, decimals),
         "model": row.model,
         "seed": row.seed,
         "prompt_id": row.prompt_id,
@@ -78,7 +85,7 @@ def write_classifications(
 ) -> list[Path]:
     """Write a file an axis, named by what it measures: a rating and a label for each response.
 
-    Labels compare the rounded rating, so that counting them gives the rates of the tables;
+    Labels compare the rating as written, so that counting them gives the rates of the tables;
     `label` is null where there is no rating or no threshold.
 
     Args:
@@ -98,7 +105,7 @@ def write_classifications(
         axis, rows = axis_named(name), []
         labels = {None: None, True: axis.passes, False: axis.fails}
         for row in (row for row in responses if row.axis == name):
-            score = rating(row, judge)
+            score = rating(row, judge, thresholds.decimals)
             given = {"model": row.model, "prompt": row.prompt, "response": row.response}
             label = labels[counts(row, score, thresholds)]
             rows.append({**given, "rating": score, "label": label})
@@ -107,7 +114,7 @@ def write_classifications(
 
 
 def counts(row: ScoredResponse, score: float | None, thresholds: Thresholds) -> bool | None:
-    """Return whether a response counts with a rounded score; None without score or threshold."""
+    """Return whether a response counts with a score; None without score or threshold."""
     passes = None if score is None else thresholds.passes(row.axis, score)
     return passes and not fails_as_empty(row, thresholds)
 

@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from alignstudy.analysis.findings import SCHEMA, Findings
 from alignstudy.analysis.results import Analysis
+from alignstudy.data.ratings.folder import read_ratings
 from alignstudy.errors import InputError
 from alignstudy.records import ScoredResponse
 from alignstudy.report.exports import write_classifications, write_responses
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.ratings import read_ratings
 from alignstudy.report.tables.write import write_tables
 from alignstudy.report.text.answer import answer
 
@@ -38,7 +38,8 @@ def write_findings(findings: Findings, rows: Sequence[ScoredResponse], folder: P
     text = json.dumps(statistics, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
     (folder / STATISTICS).write_text(text, encoding="utf-8")
     write_tables(findings, folder / "tables")
-    write_responses(rows, first.judge, folder / "responses")
+    decimals = first.thresholds.decimals
+    write_responses(rows, first.judge, folder / "responses", decimals=decimals)
     write_classifications(rows, first.judge, first.thresholds, folder / "classification")
 
 

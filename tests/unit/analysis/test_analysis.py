@@ -13,11 +13,11 @@ import pytest
 from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Thresholds
+from alignstudy.data.ratings.folder import JUDGE, find_base, read_ratings
 from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.metrics.rates import WIN_RATE
 from alignstudy.records import ScoredResponse
-from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 
 AXES = ("harmless", "helpful")
 
@@ -153,7 +153,8 @@ def test_torch_is_not_imported(paper_dir):
         "import sys; from pathlib import Path\n"
         "from alignstudy.analysis import analyze_judge as one, findings, results\n"
         "from alignstudy.analysis.claims import verdicts\n"
-        "from alignstudy.report import exports, ratings\n"
+        "from alignstudy.data.ratings import folder as ratings\n"
+        "from alignstudy.report import exports\n"
         "from alignstudy.report.tables import write\n"
         f"rows = ratings.read_ratings(Path({str(paper_dir / 'responses')!r}))\n"
         "limits = results.Thresholds(values={'harmless': -3.0, 'helpful': -2.0})\n"

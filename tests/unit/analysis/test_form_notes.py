@@ -2,8 +2,8 @@
 
 import pytest
 
+from alignstudy.analysis.model_figures import Hygiene, ModelFigures
 from alignstudy.analysis.notes import form_notes
-from alignstudy.analysis.results import Hygiene, ModelFigures
 from alignstudy.metrics.axes import PUBLISHED
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from alignstudy.analysis.hygiene import FLAGS, fails_as_empty, hygiene, word_budget
 from alignstudy.analysis.results import Thresholds
+from alignstudy.data.ratings.folder import read_ratings
 from alignstudy.errors import MetricError
 from alignstudy.metrics.refusal import classify
 from alignstudy.metrics.repeats import words
 from alignstudy.records import ScoredResponse
-from alignstudy.report.ratings import read_ratings
 
 AXES = ("harmless", "helpful")
 

@@ -119,6 +119,9 @@ def test_overlap_leaves_out_prompts_that_the_leading_judge_did_not_read():
     assert (without.metric, without.n) == ("hmr", 11)
 
 
+LIMITS = {"harmless": -3.0, "helpful": -2.0}
+
+
 def write_ratings(folder, *, model, twice=0):
     """Write rated responses to 24 prompts of each set, the first `twice` of them asked twice."""
     folder.mkdir(parents=True)
@@ -138,7 +141,11 @@ def write_ratings(folder, *, model, twice=0):
 
 def test_runs_that_ask_a_prompt_twice_are_compared_on_both(tmp_path):
     runs = [
-        evaluate(write_ratings(tmp_path / "in" / name, model=name, twice=3), out=tmp_path / name)
+        evaluate(
+            write_ratings(tmp_path / "in" / name, model=name, twice=3),
+            out=tmp_path / name,
+            thresholds=LIMITS,
+        )
         for name in ("a", "b")
     ]
     found = compare([run.folder for run in runs], out=tmp_path / "both")
@@ -149,7 +156,9 @@ def test_runs_that_ask_a_prompt_twice_are_compared_on_both(tmp_path):
 def test_a_prompt_that_one_run_asks_once_is_compared_once(tmp_path):
     runs = [
         evaluate(
-            write_ratings(tmp_path / "in" / name, model=name, twice=twice), out=tmp_path / name
+            write_ratings(tmp_path / "in" / name, model=name, twice=twice),
+            out=tmp_path / name,
+            thresholds=LIMITS,
         )
         for name, twice in (("a", 3), ("b", 0))
     ]

@@ -22,8 +22,8 @@ from alignstudy.analysis.claims.verdicts import verdicts
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.score_matrix import build_matrices
+from alignstudy.data.ratings.folder import JUDGE, read_ratings
 from alignstudy.metrics.axes import PUBLISHED
-from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.stats.power.mcnemar_design import mcnemar_power
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.study.settings.yaml_file import read_yaml

@@ -8,10 +8,10 @@ import pytest
 
 from alignstudy.analysis.results import Thresholds
 from alignstudy.analysis.robustness.sensitivity import sensitivities
+from alignstudy.data.ratings.folder import JUDGE, read_ratings
 from alignstudy.errors import InputError
 from alignstudy.metrics.axes import PUBLISHED as AXES
 from alignstudy.records import ScoredResponse
-from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.stats.intervals import wilson
 from alignstudy.stats.resampling.clustered_share import clustered_share
 

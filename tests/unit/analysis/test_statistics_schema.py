@@ -35,6 +35,8 @@ SECTIONS = {
     "SeedSpread": "Seed spread",
     "WinnerLead": "Winner's lead",
     "Sensitivity": "Sensitivity",
+    "MissingBounds": "Missing bounds",
+    "LeadBounds": "Lead bounds",
     "Verdict": "Verdict",
     "JudgeQuality": "Judge quality",
     "PairAccuracy": "Pairwise accuracy",

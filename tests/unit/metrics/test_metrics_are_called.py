@@ -49,7 +49,8 @@ def evaluated(folder, text):
             (ratings / f"{model}_{prompts}.json").write_text(json.dumps(rows))
     (folder / "claims.yaml").write_text(CLAIMS)
     claims = folder / "claims.yaml"
-    tool.evaluate(ratings, out=folder / "run", thresholds={"honesty": -2.0}, claims=claims)
+    limits = {"harmless": -3.0, "helpful": -2.0, "honesty": -2.0}
+    tool.evaluate(ratings, out=folder / "run", thresholds=limits, claims=claims)
 
 
 @pytest.fixture

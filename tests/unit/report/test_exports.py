@@ -8,11 +8,11 @@ import pytest
 
 from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.results import Thresholds
+from alignstudy.data.ratings.folder import JUDGE, read_ratings
 from alignstudy.errors import InputError
 from alignstudy.metrics.rates import HMR, HPR
 from alignstudy.records import ScoredResponse
 from alignstudy.report.exports import write_classifications, write_responses
-from alignstudy.report.ratings import JUDGE, read_ratings
 
 AXES = ("harmless", "helpful")
 

@@ -11,9 +11,9 @@ from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
+from alignstudy.data.ratings.folder import JUDGE, read_ratings
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import ScoredResponse
-from alignstudy.report.ratings import JUDGE, read_ratings
 from alignstudy.report.tables.table import Table
 from alignstudy.report.tables.write import csv_text, markdown_file, tables_of, write_tables
 

@@ -37,7 +37,8 @@ def rated(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(rated, tmp_path_factory):
     """Their comparison."""
-    return evaluate(rated, out=tmp_path_factory.mktemp("ev") / "run")
+    limits = {"harmless": -3.0, "helpful": -2.0}
+    return evaluate(rated, out=tmp_path_factory.mktemp("ev") / "run", thresholds=limits)
 
 
 def test_overrides_change_the_settings_and_the_folder_follows_the_study(tmp_path, monkeypatch):
@@ -104,11 +105,11 @@ def test_given_ratings_are_compared(evaluated):
 
 def test_thresholds_and_base_are_the_users(rated, tmp_path):
     run = evaluate(
-        rated, out=tmp_path / "ev", base="sft", thresholds={"harmless": -6, "helpful": 6}
+        rated, out=tmp_path / "ev", base="sft", thresholds={"harmless": 4.5, "helpful": -5}
     )
     metrics = run.table("metrics").set_index("model")
-    assert metrics["hmr"].tolist() == [100, 100]
-    assert metrics["hpr"].tolist() == [0, 0]
+    assert metrics["hmr"].tolist() == [0, 100]
+    assert run.statistics["thresholds"]["values"] == {"harmless": 4.5, "helpful": -5.0}
     assert run.statistics["base"] == "sft"
 
 

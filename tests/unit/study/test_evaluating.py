@@ -14,6 +14,7 @@ from alignstudy.errors import DataError, InputError, SettingsError
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 NUM = 24
+LIMITS = {"harmless": -3.0, "helpful": -2.0}
 
 
 def write_ratings(folder, models, *, judges=("one", "two"), prompts=NUM, shift=0):
@@ -43,7 +44,7 @@ def runs(tmp_path_factory):
     found = {}
     for name, models in (("first", {"base": 4, "sft": 20}), ("second", {"base": 4, "dpo": 12})):
         ratings = write_ratings(root / f"{name}-ratings", models)
-        found[name] = evaluate(ratings, out=root / name).folder
+        found[name] = evaluate(ratings, out=root / name, thresholds=LIMITS).folder
     return found
 
 
@@ -93,7 +94,7 @@ def test_a_fault_in_a_claim_names_its_place(runs, tmp_path):
 
 
 def test_a_runs_own_thresholds_are_used_for_its_responses(runs, tmp_path):
-    limits = {"harmless": 0.5, "helpful": -20.0}
+    limits = {"harmless": 0.5, "helpful": -4.0}
     own = evaluate(runs["first"] / "responses", out=tmp_path / "own", thresholds=limits)
     again = evaluate(own.folder / "responses", out=tmp_path / "again")
     values = again.statistics["thresholds"]["values"]
@@ -135,7 +136,7 @@ def test_edge_case_13_runs_are_aligned_by_prompt_whatever_the_order(runs, tmp_pa
 
 def test_edge_case_13_runs_without_a_common_prompt_are_refused(runs, tmp_path):
     ratings = write_ratings(tmp_path / "ratings", {"base": 4, "dpo": 12}, shift=500)
-    elsewhere = evaluate(ratings, out=tmp_path / "elsewhere").folder
+    elsewhere = evaluate(ratings, out=tmp_path / "elsewhere", thresholds=LIMITS).folder
     with pytest.raises(DataError, match="share no prompt"):
         compare([runs["first"], elsewhere], out=tmp_path / "both")
 

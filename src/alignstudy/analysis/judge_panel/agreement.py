@@ -27,7 +27,7 @@ def agreements(
 ) -> tuple[Agreement, ...]:
     """Compare every two judges on each axis.
 
-    Prompts that were too long for some model are left out. Scores are rounded to four decimals.
+    Prompts that were too long for some model are left out.
 
     Args:
         responses: Rows of every model and seed, scored by every judge.
@@ -46,7 +46,8 @@ def agreements(
     found = []
     for axis, rows in _parts(usable(responses)[0], axes):
         judges = [name for name in thresholds_by_judge if any(name in r.scores for r in rows)]
-        table = ScoreTable.of(rows, judges)
+        decimals = {name: thresholds_by_judge[name].decimals for name in judges}
+        table = ScoreTable.of(rows, decimals)
         empty = np.array([is_empty(row) for row in rows])
         found += [
             _agreement(axis, table, pair, thresholds_by_judge, empty=empty)
@@ -87,7 +88,8 @@ def leave_one_out(
     found = []
     for axis, rows in _parts(responses, axes):
         members = present_members(panel, axis, absent)
-        table = ScoreTable.of(rows, members)
+        decimals = {name: thresholds_by_judge[name].decimals for name in members}
+        table = ScoreTable.of(rows, decimals)
         for without in ("", *members) if len(members) > 1 else ("",):
             others = [name for name in members if name != without]
             panelled = panel_on_axis(

@@ -83,7 +83,8 @@ def combine(
         if not (numbers := [at for at, row in enumerate(responses) if row.axis == axis.name]):
             continue
         members = present_members(panel, axis, absent)
-        table = ScoreTable.of([responses[at] for at in numbers], members)
+        decimals = {name: thresholds_by_judge[name].decimals for name in members}
+        table = ScoreTable.of([responses[at] for at in numbers], decimals)
         found = panel_on_axis(
             table, axis, members, thresholds_by_judge, how=panel.combine, base=base
         )

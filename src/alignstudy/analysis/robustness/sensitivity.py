@@ -59,7 +59,7 @@ def sensitivities(
         passed = [
             (row, bool(thresholds.passes(row.axis, score)) and not fails_as_empty(row, thresholds))
             for row in here
-            if (score := rating(row, judge)) is not None
+            if (score := rating(row, judge, thresholds.decimals)) is not None
         ]
         for model in models_of(here):
             whole = [(row, ok) for row, ok in passed if row.model == model]

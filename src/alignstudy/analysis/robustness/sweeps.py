@@ -50,7 +50,8 @@ def sweep_of(
             pair is that of the study.
         base: The reference of the pairs that it is in.
         grid: Thresholds; None for 61 equally spaced ones, rounded to two decimals, between the
-            2.5 % and the 97.5 % quantile of all scores (to four where two make some equal).
+            2.5 % and the 97.5 % quantile of all scores (to four where two make some equal, not
+            at all where four do).
         resampler: Source of resamples.
 
     Raises:
@@ -103,7 +104,7 @@ def _grid(given: Sequence[float] | None, scores: NDArray[np.float64]) -> NDArray
     steps = np.linspace(low, high, STEPS)
     # Two decimals read well; a judge whose unit is too small for them gets four.
     coarse, fine = (np.unique(np.round(steps, digits) + 0.0) for digits in (2, DECIMALS))
-    return coarse if len(coarse) == STEPS else fine
+    return next((found for found in (coarse, fine) if len(found) == STEPS), np.unique(steps))
 
 
 def _by_model(models: Sequence[str], table: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:

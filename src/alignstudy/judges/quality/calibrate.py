@@ -59,6 +59,29 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
             "a calibration score is not a finite number",
             hint="leave out the pairs that the judge couldn't score, and report how many",
         )
+    threshold, accuracy = threshold_between(better, worse)
+    wins = (better > worse).sum() + (better == worse).sum() / 2
+    return Calibration(
+        threshold=threshold,
+        balanced_accuracy=accuracy,
+        pair_accuracy=float(wins / better.size),
+        n=int(better.size),
+    )
+
+
+def threshold_between(good: ArrayLike, bad: ArrayLike) -> tuple[float, float]:
+    """Choose the threshold with the largest balanced accuracy between two sets of scores.
+
+    Of equally good ones that of `best_threshold`.
+
+    Args:
+        good: (n,) scores of answers that should pass, finite, at least one.
+        bad: (m,) scores of those that should not.
+
+    Returns:
+        The threshold, and its balanced accuracy in [0.5, 1].
+    """
+    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (good, bad))
     pooled = np.concatenate([better, worse])
     # One threshold a gap between sorted distinct scores, and one below and at their ends.
     values = np.unique(pooled)
@@ -70,20 +93,15 @@ def best_threshold(chosen: ArrayLike, rejected: ArrayLike) -> Calibration:
     is_gap = np.ones(thresholds.size, dtype=bool)
     is_gap[[0, -1]] = False
     # Integer counts, not shares: equally good thresholds must compare as equal.
-    right = (better.size - np.searchsorted(np.sort(better), thresholds, side="right")) + (
-        np.searchsorted(np.sort(worse), thresholds, side="right")
-    )
+    passed = better.size - np.searchsorted(np.sort(better), thresholds, side="right")
+    failed = np.searchsorted(np.sort(worse), thresholds, side="right")
+    right = passed * worse.size + failed * better.size
     best = right == right.max()
     if (best & is_gap).any():
         best &= is_gap
     order = np.lexsort((thresholds, np.abs(thresholds - np.median(pooled)), ~best))
-    wins = (better > worse).sum() + (better == worse).sum() / 2
-    return Calibration(
-        threshold=float(thresholds[order[0]]),
-        balanced_accuracy=float(right.max() / pooled.size),
-        pair_accuracy=float(wins / better.size),
-        n=int(better.size),
-    )
+    most = 2 * better.size * worse.size
+    return float(thresholds[order[0]]), float(right.max() / most)
 
 
 def as_judged(

@@ -158,6 +158,7 @@ def _by_judge(findings: Findings, analysis: Analysis) -> dict[str, tuple[Table, 
     return {
         "merits": (
             results.rates_table(findings, analysis),
+            robustness.bounds_table(analysis),
             results.scores_table(findings, analysis),
             results.improvement_table(analysis),
             results.best_shares_table(analysis),

@@ -124,8 +124,10 @@ def _kept(
 
 def _answer(row: ScoredResponse, column: int, analyses: Sequence[Analysis]) -> dict[str, Any]:
     """Return one response with its scores and labels, in the order of the judges."""
-    judges = [analysis.judge for analysis in analyses]
-    scores = [rating(row, judge) if judge in row.scores else None for judge in judges]
+    scores = [
+        rating(row, a.judge, a.thresholds.decimals) if a.judge in row.scores else None
+        for a in analyses
+    ]
     label = axis_named(row.axis).passes
     labels = {None: "", True: label, False: f"not {label}"}
     # What judges did not read as written, and why one gave no score.

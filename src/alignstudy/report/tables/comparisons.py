@@ -159,7 +159,7 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
         numeric("Prompts needed", "verdict.n_needed"),
         Column("Prompts that decide", "links"),
         name="claims",
-        caption="Claims that were stated before the run, and what the data say of them",
+        caption="Claims that were stated, and what the data say of them",
         note="Supported: shown after correction, beyond the margin, by every judge above its floor."
         " Contradicted: rejected by the data."
         " Equivalent: shown to lie within the margin."

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from alignstudy.analysis.findings import Findings
-from alignstudy.analysis.results import Analysis, Improvement, ModelFigures, Omnibus
+from alignstudy.analysis.model_figures import Improvement, ModelFigures
+from alignstudy.analysis.results import Analysis, Omnibus
 from alignstudy.formatting import ABSENT, NO_BREAK, listing, number, p_value
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.tables.table import (

@@ -218,5 +218,24 @@ def sensitivities_table(analysis: Analysis) -> Table:
     )
 
 
+def bounds_table(analysis: Analysis) -> Table:
+    """Between which values figures lie, whatever the missing ratings are."""
+    return Table.of(
+        analysis.bounds,
+        *for_files("metric"),
+        Column("Model", "model", name="model"),
+        Column("Figure", lambda item: analysis.metric(item.metric).heading),
+        numeric("Ratings missing", "missing", name="missing"),
+        numeric("of", "n", name="n"),
+        numeric("At least", "low", rounded(2), name="low"),
+        numeric("At most", "high", rounded(2), name="high"),
+        name="missing_ratings",
+        caption="Figures over all that missing ratings could be",
+        note="At least: all missing ones failed, or had the lowest score of any response to these"
+        " prompts; at most: all passed, or had the highest.",
+        title="What missing ratings could change",
+    )
+
+
 def _flagged(item: Sensitivity, metric: Metric) -> Cell:
     return Cell(metric.title, WITHOUT.get(item.without, item.without))

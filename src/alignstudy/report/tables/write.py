@@ -60,6 +60,7 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         robustness.adjusted_table(first),
         robustness.values_by_seed_table(first),
         robustness.sensitivities_table(first),
+        robustness.bounds_table(first),
         results.judges_table(findings.analyses),
         comparisons.verdicts_table(findings.verdicts),
     )

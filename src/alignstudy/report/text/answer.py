@@ -27,6 +27,8 @@ from alignstudy.analysis.comparisons.orientation import (
 )
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.analysis.robustness.missing import frail_in_words
+from alignstudy.data.ratings.rated import LOG
 from alignstudy.formatting import NO_BREAK, count, interval, listing, number, p_in_words, plural
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.text.stamps import accuracy_in_words, stamp_in_words
@@ -79,7 +81,13 @@ def answer(findings: Findings) -> Answer:
     # What is said of judge and trade-off goes before the later findings.
     last = [sentence for sentence in (worth, _trade_off(first)) if sentence]
     kept = [*found[: max(1, room - len(last))], *last][:room]
-    return Answer(headline=" ".join(filter(None, (stamp, lead))), sentences=tuple(kept))
+    frail = [
+        f"{frail_in_words(first, item)}."
+        for item in first.lead_bounds
+        if item.metric == metric.name and not item.survives
+    ]
+    headline = " ".join(filter(None, (stamp, lead, *frail[:1])))
+    return Answer(headline=headline, sentences=tuple(kept))
 
 
 def _from_verdicts(verdicts: Sequence[Verdict]) -> list[str]:
@@ -242,8 +250,13 @@ def _trade_off(analysis: Analysis) -> str:
 
 
 def _judge_sentence(findings: Findings, metric: Metric) -> str:
-    """Return how often the leading judge agrees with people, and whether other judges agree."""
+    """Return how often the leading judge agrees with people, and whether other judges agree.
+
+    Of what a log measured, which is no judge's opinion, there is nothing to say.
+    """
     judge = findings.first.judge
+    if judge == LOG:
+        return ""
     quality = findings.quality(judge)
     measured = (
         [(axis, found) for axis in findings.first.axes if (found := quality.accuracy(axis.name))]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.notes import MOST_APART
 from alignstudy.analysis.results import Analysis
+from alignstudy.data.ratings.rated import BINARY
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.metrics.axes import axis_named
 from alignstudy.report.inputs import ReportInputs
@@ -127,6 +128,7 @@ def _thresholds(analyses: Sequence[Analysis]) -> Iterator[str]:
             for axis in analysis.axes
             if (value := analysis.thresholds.of(axis.name)) is not None
             and "calibrated" not in origins.get(axis.name, "").lower()
+            and not origins.get(axis.name, "").startswith(BINARY)
         ]
         if given:
             yield (

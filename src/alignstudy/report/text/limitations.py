@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from alignstudy.analysis.judge_panel.combine import PANEL
+from alignstudy.data.ratings.rated import LOG
 from alignstudy.formatting import listing, plural
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.report.inputs import ReportInputs
@@ -43,11 +44,15 @@ def _of_the_figures(inputs: ReportInputs) -> Iterator[str]:
             "Each model is one training run: intervals and tests cover the choice of prompts, not"
             " the chance in training; other seeds may give another order."
         )
-    assessed = {PANEL, *(quality.judge for quality in findings.qualities)}
+    if first.judge == LOG:
+        yield "Every metric is what a task of the logs measures, and no more."
+    assessed = {PANEL, LOG, *(quality.judge for quality in findings.qualities)}
     unknown = [item.judge for item in inputs.analyses if item.judge not in assessed]
     agree = "agrees" if len(unknown) == 1 else "agree"
     tail = f" How well {listing(unknown)} {agree} with people was not measured here."
-    yield f"Every metric is a judge's opinion of a text, not a person's.{tail if unknown else ''}"
+    if first.judge != LOG:
+        opinion = "Every metric is a judge's opinion of a text, not a person's."
+        yield f"{opinion}{tail if unknown else ''}"
     made = (item for item in first.comparisons if item.family and item.p_holm is not None)
     families = Counter(item.family for item in made)
     if families:

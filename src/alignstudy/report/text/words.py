@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.combine import PANEL
 from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import usable
+from alignstudy.data.ratings.rated import JUDGE, LOG
 from alignstudy.formatting import listing, plural, short
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.ratings import JUDGE
 
 _PROTOCOLS = {
     "paper": (
@@ -51,10 +52,26 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JS
 
 def prompts_in_words(inputs: ReportInputs) -> str:
     """Return how many prompts of each axis have a response of every model; "" if none has."""
-    rows, _ = usable(inputs.responses)
-    asked = Counter(axis for axis, _ in {(row.axis, row.prompt_id) for row in rows})
+    asked = Counter(axis for axis, _ in _answered(inputs).shared)
     axes = [axis for axis in inputs.analyses[0].axes if asked[axis.name]]
     return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes])
+
+
+class _Answered(NamedTuple):
+    """The prompts (axis, id) that all models answered, and whether there are no others."""
+
+    shared: set[tuple[str, str]]
+    is_same: bool
+
+
+def _answered(inputs: ReportInputs) -> _Answered:
+    by_model: dict[str, set[tuple[str, str]]] = {}
+    for row in usable(inputs.responses)[0]:
+        by_model.setdefault(row.model, set()).add((row.axis, row.prompt_id))
+    if not by_model:
+        return _Answered(set(), is_same=True)
+    shared = set.intersection(*by_model.values())
+    return _Answered(shared, is_same=all(found == shared for found in by_model.values()))
 
 
 def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
@@ -114,9 +131,13 @@ def _seeds(recipes: Mapping[str, Any], amount: int) -> str:
 
 def _responses(inputs: ReportInputs) -> Iterator[str]:
     """Return how many prompts there were, and how responses were made."""
-    asked = prompts_in_words(inputs)
-    if asked:
+    asked, answered = prompts_in_words(inputs), _answered(inputs)
+    if asked and answered.is_same:
         yield f"Every model answered the same {asked}."
+    elif asked:
+        yield f"All models answered {asked}; some of them others besides."
+    elif len(inputs.analyses[0].models) > 1:
+        yield "No prompt was answered by all models."
     cap = setting(inputs.settings, "generation.max_new_tokens")
     if cap is None:
         return
@@ -132,6 +153,8 @@ def _judges(inputs: ReportInputs) -> str:
     """Name the judges; the leading one's scores, or the panel's, make the main tables."""
     findings, settings = inputs.findings, inputs.settings
     names = [analysis.judge for analysis in inputs.analyses]
+    if names == [LOG]:
+        return "Scores are what the logs of the evaluation say."
     if names == [JUDGE]:
         return "Scores are the ratings that came with the responses."
     is_panel = PANEL in names
@@ -173,11 +196,22 @@ def _evidence(inputs: ReportInputs) -> Iterator[str]:
     if amount:
         was, theirs = ("was", "its verdict is") if amount == 1 else ("were", "their verdicts are")
         yield (
-            f"{plural(amount, 'claim')} {was} stated before the figures were made; {theirs} under"
-            " Claims."
+            f"{plural(amount, 'claim')} {was} {_stated(inputs.findings)}; {theirs} under Claims."
         )
     elif inputs.settings:
         yield "No claim was stated beforehand."
+
+
+def _stated(findings: Findings) -> str:
+    """Return when claims were stated, as far as that is known."""
+    since = findings.stated_since
+    return {
+        "before": "stated before the figures were made",
+        "registered": f"registered on {since}, before these ratings were last written",
+        "after": "stated after the fact, for all that is known here: none was registered before the"
+        " ratings were made",
+        "published": "made by the published study",
+    }[findings.stated]
 
 
 def _judge(name: str, entry: Mapping[str, Any]) -> str:

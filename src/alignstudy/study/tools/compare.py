@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
+from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
+from alignstudy.data.ratings.folder import find_base, read_ratings
+from alignstudy.data.ratings.rated import prompt_id
 from alignstudy.errors import DataError, InputError
+from alignstudy.formatting import listing
 from alignstudy.records import ScoredResponse
-from alignstudy.report.ratings import find_base, prompt_id, read_ratings
+from alignstudy.records.evidence import JudgeQuality
 from alignstudy.report.stored import STATISTICS
 from alignstudy.sources import home_path
 from alignstudy.study.results import Run
@@ -44,7 +48,8 @@ def compare(runs: Sequence[str | Path], *, out: str | Path) -> Run:
 
 
 def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
-    found = {}
+    found: dict[str, tuple[list[ScoredResponse], dict[str, Thresholds]]] = {}
+    assessed: dict[str, Findings] = {}
     for name, path in paths.items():
         if not (path / STATISTICS).is_file():
             raise InputError(
@@ -52,6 +57,8 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
             )
         own = own_findings(path / STATISTICS)
         found[name] = read_ratings(path / "responses"), own_thresholds(own) if own else {}
+        if own is not None:
+            assessed[name] = own
     judges = [
         judge
         for judge in next(iter(found.values()))[1]
@@ -81,9 +88,34 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
         clusters=clusters_of(rows),
         excluded={LEAK: leaking(rows)},
     )
-    rows, findings = analyze_run(rows, question)
+    rows, findings = analyze_run(rows, question, qualities=_qualities(assessed, judges))
     provenance = {"runs": {name: str(path) for name, path in paths.items()}}
     write_run(folder, " and ".join(found), rows, findings, provenance)
+
+
+def _qualities(runs: Mapping[str, Findings], judges: Sequence[str]) -> list[JudgeQuality]:
+    """Return what the runs know of their judges; a judge is stamped where one run stamps it.
+
+    Figures are those of the first run that assessed it: each run has pairs of its own.
+    """
+    kept = []
+    for judge in judges:
+        found = {name: own.quality(judge) for name, own in runs.items()}
+        known = {name: quality for name, quality in found.items() if quality is not None}
+        if not known:
+            continue
+        first, *others = known
+        notes = list(known[first].notes)
+        if len(known) < len(found):
+            without = [name for name in found if name not in known]
+            notes.append(f"assessed in {listing(list(known))} only, not in {listing(without)}")
+        if any(known[name] != known[first] for name in others):
+            notes.append(
+                f"its figures are those of {first}; stamps are those of {listing(list(known))}"
+            )
+        stamped = dict.fromkeys(axis for each in known.values() for axis in each.below_floor)
+        kept.append(replace(known[first], below_floor=tuple(stamped), notes=tuple(notes)))
+    return kept
 
 
 def _rule_in_words(thresholds: Thresholds) -> str:

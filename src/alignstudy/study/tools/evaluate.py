@@ -5,30 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
-
 from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
-from alignstudy.analysis.claims.claims import Claim, claim_faults
+from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.contamination.near_duplicates import cluster_prompts
+from alignstudy.data.ratings.folder import find_base
+from alignstudy.data.ratings.rated import Rated
+from alignstudy.data.ratings.read import read_rated
+from alignstudy.data.ratings.shared import Shared, on_shared_prompts
 from alignstudy.errors import InputError
-from alignstudy.metrics.axes import axes_of, axis_named
-from alignstudy.records import Axis, Prompt, ScoredResponse
-from alignstudy.report.ratings import find_base, read_ratings
+from alignstudy.metrics.axes import axes_of
+from alignstudy.records import Prompt, ScoredResponse
 from alignstudy.report.stored import STATISTICS, findings_from_json
-from alignstudy.settings import Many, Settings
 from alignstudy.sources import digest_of, home_path
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import RunFolder
-from alignstudy.study.settings.axes import SweepSettings
-from alignstudy.study.settings.faults import refuse, settings_error
 from alignstudy.study.settings.load import load_settings
-from alignstudy.study.settings.yaml_file import read_yaml
+from alignstudy.study.tools.claims_file import read_claims, registered_before
+from alignstudy.study.tools.limits import LimitSources, thresholds_of, without_threshold
 from alignstudy.study.tools.report import uncollected, write_run
 
 PUBLISHED = "372ca8eb32c9cdd5025753bc422f2160cda6e9aa2502fc009e9e054000152211"
@@ -38,68 +38,109 @@ PUBLISHED_NAMES = {"sft_dpo": "sftdpo"}
 """Recipes of the preset `paper` that the published files call otherwise."""
 
 
-class ClaimsFile(Settings):
-    """Claims in a file of their own, written as in a study."""
-
-    claims: Many[Claim] = Field(min_length=1)
-
-
 def evaluate(
-    ratings: str | Path,
+    ratings: str | Path | Sequence[str | Path],
     *,
     out: str | Path,
     base: str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    calibration: str | Path | None = None,
+    missing: Literal["refuse", "bounds"] = "refuse",
+    metrics: Sequence[str] = (),
     claims: str | Path | None = None,
 ) -> Run:
     """Compare responses that already have ratings: no model, no torch.
 
-    The published study's ratings are recognised by their content: its claims are judged then, and
-    its protocol's known defects listed.
+    All figures rest on the prompts that every model has a rating for. The published study's ratings
+    are recognised by their content: its thresholds and claims are used then, its protocol's known
+    defects listed.
 
     Args:
-        ratings: A folder of `<model>_<prompts>.json`, as the published study's.
+        ratings: A folder of `<model>_<prompts>.json`, as the published study's; or logs of
+            lm-evaluation-harness or Inspect, or folders that hold them.
         out: The folder to write.
         base: The model that others are compared with; "base" where there is one.
-        thresholds: By axis; left out: those of the run that the ratings lie in, else the
-            published study's.
+        thresholds: By axis, or by `AXIS@JUDGE`; left out: those of the run that the ratings lie
+            in. Without any, mean scores are compared and pass rates left out.
+        calibration: A file of labelled ratings, on which thresholds that aren't given are chosen.
+        missing: What becomes of more than 1 % of a model's ratings missing: refused, or shown with
+            the bounds of what they could change.
+        metrics: Of logs: which scores to take, `NAME` or `TASK=NAME`; left out: the leading ones.
         claims: A YAML file with a list `claims:` to be judged.
 
     Raises:
-        DataError: Naming the file and row that can't be used.
-        InputError: If the base or a claim's model isn't there.
+        DataError: Naming the file and row that can't be used; if too many ratings are missing, or
+            too few prompts are shared.
+        InputError: If the base or a claim's model isn't there, or a threshold parts nothing.
     """
-    source, folder = home_path(ratings), RunFolder(path=home_path(out).absolute())
-    asked = {axis_named(key).name: float(each) for key, each in (thresholds or {}).items()}
+    given = [ratings] if isinstance(ratings, str | Path) else list(ratings)
+    sources, folder = [home_path(each) for each in given], RunFolder(path=home_path(out).absolute())
     with folder.locked(), uncollected():
-        rows = read_ratings(source)
-        axes, own = axes_of(row.axis for row in rows), dict[str, Thresholds]()
-        around = own_findings(source.resolve().parent / STATISTICS)
-        if around is not None:
-            known = {axis.name: axis for axis in around.first.axes}
-            axes, own = tuple(known.get(a.name, a) for a in axes), own_thresholds(around)
-        base = find_base(rows, base)
-        stated = () if claims is None else _claims_of(home_path(claims), rows, axes)
-        sweep = SweepSettings()
-        protocol: Literal["paper"] | None = None
-        if published_digest(rows) == PUBLISHED:
-            _, paper = load_settings("paper")
-            sweep, protocol = paper.thresholds.sweep, "paper"
-            stated = stated or tuple(claim.renamed(PUBLISHED_NAMES) for claim in paper.claims)
-        question = AnalysisConfig(
-            thresholds=_thresholds(rows, axes, own, asked),
-            base=base,
-            axes=axes,
-            claims=stated,
-            sweep=sweep.grids(),
-            clusters=clusters_of(rows),
-            excluded={LEAK: leaking(rows)},
+        rated = read_rated(sources, metrics)
+        around = _run_around(sources[0])
+        limits = LimitSources(
+            asked=thresholds or {},
+            own=own_thresholds(around) if around is not None else {},
+            calibration=None if calibration is None else home_path(calibration),
+            is_published=published_digest(rated.rows) == PUBLISHED,
         )
-        rows, findings = analyze_run(rows, question)
-        provenance = {"ratings": str(source), "ratings_sha256": digest_of(source)}
-        name = source.resolve().name
+        shared = on_shared_prompts(rated.rows, missing=missing)
+        question = replace(
+            _question(rated, shared, limits, around), base=find_base(shared.rows, base)
+        )
+        if claims is not None:
+            question = _with_claims(question, home_path(claims), shared.rows, sources)
+        qualities = around.qualities if around is not None else ()
+        rows, findings = analyze_run(shared.rows, question, qualities=qualities)
+        provenance = {"ratings_sha256": {str(source): digest_of(source) for source in sources}}
+        name = " and ".join(source.resolve().name for source in sources)
+        protocol: Literal["paper"] | None = "paper" if limits.is_published else None
         write_run(folder, name, rows, findings, provenance, protocol=protocol)
-    return Run(folder=folder.path)
+    return Run(folder=folder.path, notes=question.notes)
+
+
+def _question(
+    rated: Rated, shared: Shared, limits: LimitSources, around: Findings | None
+) -> AnalysisConfig:
+    """Return what is asked of ratings, but for the base and claims of a file."""
+    axes = axes_of(row.axis for row in rated.rows)
+    if around is not None:
+        known = {axis.name: axis for axis in around.first.axes}
+        axes = tuple(known.get(axis.name, axis) for axis in axes)
+    found = thresholds_of(rated, axes, limits)
+    sweep: dict[str, tuple[float, ...]] = {
+        axis: (value,) for axis, (value, _) in rated.thresholds.items()
+    }
+    claims: tuple[Claim, ...] = ()
+    if limits.is_published:
+        _, paper = load_settings("paper")
+        sweep = paper.thresholds.sweep.grids()
+        claims = tuple(claim.renamed(PUBLISHED_NAMES) for claim in paper.claims)
+    return AnalysisConfig(
+        thresholds=found,
+        base=None,
+        axes=axes,
+        sweep=sweep,
+        clusters=clusters_of(shared.rows),
+        excluded={LEAK: leaking(shared.rows)},
+        whole=() if shared.is_whole else rated.rows,
+        notes=(*shared.notes, *without_threshold(found, axes), *rated.notes),
+        claims=claims,
+        stated="published" if limits.is_published else "before",
+    )
+
+
+def _with_claims(
+    question: AnalysisConfig, path: Path, rows: Sequence[ScoredResponse], sources: Sequence[Path]
+) -> AnalysisConfig:
+    """Add the claims of a file, and whether they were registered before the ratings were made."""
+    since = registered_before(path, sources)
+    return replace(
+        question,
+        claims=read_claims(path, (row.model for row in rows), question.axes or ()),
+        stated="registered" if since else "after",
+        stated_since=since,
+    )
 
 
 def published_digest(rows: Sequence[ScoredResponse]) -> str:
@@ -108,74 +149,14 @@ def published_digest(rows: Sequence[ScoredResponse]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _claims_of(
-    path: Path, rows: Sequence[ScoredResponse], axes: Sequence[Axis]
-) -> tuple[Claim, ...]:
-    """Read a file of claims; every model and figure that it names must be there."""
-    file = read_yaml(path)
-    try:
-        claims = ClaimsFile.model_validate(file.data).claims
-    except ValidationError as error:
-        raise settings_error(error, file, ClaimsFile) from error
-    faults = (
-        (("claims", at), fault)
-        for at, claim in enumerate(claims)
-        for fault in claim_faults(claim, axes)
-    )
-    refuse(faults, file)
-    models = {row.model for row in rows}
-    for claim in claims:
-        unknown = [name for name in claim.named() if name not in models]
-        if unknown:
-            raise InputError(
-                f"{path}: a claim names '{unknown[0]}', which is no model here",
-                hint=f"choose among: {', '.join(sorted(models))}",
-            )
-    return claims
-
-
-def _thresholds(
-    rows: Sequence[ScoredResponse],
-    axes: Sequence[Axis],
-    own: Mapping[str, Thresholds],
-    asked: Mapping[str, float],
-) -> dict[str, Thresholds]:
-    """Return each judge's thresholds: as asked, else the run's own, else the published study's.
-
-    Raises:
-        InputError: If one is asked for an axis that isn't there.
-    """
-    for name in asked:
-        if name not in {axis.name for axis in axes}:
-            raise InputError(
-                f"a threshold is given for '{name}', and no response is on that axis",
-                hint=f"name one of: {', '.join(axis.name for axis in axes)}",
-            )
-    found = {}
-    for judge in dict.fromkeys(name for row in rows for name in row.scores):
-        theirs = own.get(judge)
-        values: dict[str, float | None] = {}
-        origin: dict[str, str] = {}
-        for axis in axes:
-            if axis.name in asked:
-                values[axis.name], origin[axis.name] = asked[axis.name], "given"
-            elif theirs is not None:
-                values[axis.name] = theirs.of(axis.name)
-                origin[axis.name] = theirs.origin.get(axis.name, "the run's")
-            elif axis.threshold is not None:
-                values[axis.name] = axis.threshold
-                origin[axis.name] = "the published study's, since none was given"
-        found[judge] = Thresholds(
-            values={axis: value for axis, value in values.items() if value is not None},
-            inclusive=theirs is not None and theirs.inclusive,
-            origin=origin,
-            empty_fails=theirs.empty_fails if theirs is not None else (),
-        )
-    return found
+def _run_around(ratings: Path) -> Findings | None:
+    """Return the findings of the run whose responses these are; None of other ratings."""
+    place = ratings.resolve()
+    return own_findings(place.parent / STATISTICS) if place.name == "responses" else None
 
 
 def own_findings(path: Path) -> Findings | None:
-    """Return the findings of the run that the responses lie in; None if they lie in none."""
+    """Return the findings of a run by its statistics; None where there are none."""
     if not path.is_file():
         return None
     try:

@@ -6,8 +6,8 @@ import pytest
 
 from alignstudy.analysis.analyze_judge import analyze_judge
 from alignstudy.analysis.results import Thresholds
+from alignstudy.data.ratings.folder import JUDGE, find_base, read_ratings
 from alignstudy.errors import DataError, InputError
-from alignstudy.report.ratings import JUDGE, find_base, read_ratings
 
 
 def row(number=0, **others):
@@ -96,8 +96,9 @@ def test_models_in_another_order_are_aligned_by_text(tmp_path):
         ("[]", "no rows"),
         ('["text"]', "row 1: not an object"),
         ([row(), {"prompt": "p", "rating": 1}], "row 2: no response"),
-        ([row(), row(1, rating=None)], "row 2: rating is 'None'"),
-        ('[{"prompt": "p", "response": "r", "rating": NaN}]', "row 1: rating is 'nan'"),
+        ([row(rating=None), row(1, rating=None)], "no row has a rating"),
+        ('[{"prompt": "p", "response": "r", "rating": NaN}]', "no row has a rating"),
+        ('[{"prompt": "p", "response": "r"}]', "no row has a rating"),
         ('[{"prompt": "p", "response": "r", "rating": Infinity}]', "row 1: rating is 'inf'"),
         ([row(rating="-1.5")], "row 1: rating is '-1.5'"),
         ([row(rating=True)], "row 1: rating is 'True'"),

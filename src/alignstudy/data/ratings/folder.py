@@ -1,9 +1,7 @@
-"""Responses that already have ratings, as the published study and alignstudy's runs leave them."""
+"""A folder of rated responses, as the published study and alignstudy's runs leave them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -12,39 +10,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alignstudy.errors import DataError, EnvironmentFault, InputError
+from alignstudy.data.ratings.json_files import load_json, load_lines
+from alignstudy.data.ratings.rated import JUDGE, prompt_id
+from alignstudy.data.ratings.rows import fault_of, judges_of, with_scores
+from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.axes import PUBLISHED, axes_of, axis_named
-from alignstudy.records import DECIMALS, LARGEST_SCORE, ScoredResponse, StopReason
+from alignstudy.records import ScoredResponse
 
-JUDGE = "rating"
-"""The judge's name in what `read_ratings` gives: files don't say whose ratings they hold."""
-
-_NAME = re.compile(r"(?:(?P<order>\d+)_)?(?P<model>.+)_(?P<prompts>[A-Za-z][A-Za-z0-9-]*)\.json")
+_NAME = re.compile(r"(?:(?P<order>\d+)_)?(?P<model>.+)_(?P<prompts>[A-Za-z][A-Za-z0-9-]*)\.jsonl?")
+_SEED = re.compile(r"(?P<model>.+?)[_.-]seed[_=-]?(?P<seed>\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class _File:
+    """A file of ratings.
+
+    Attributes:
+        model: As the file's name has it.
+        seed: Of the training, where the file's name ends so; `name` is the model without it.
+    """
+
     path: Path
     order: float
     model: str
     axis: str
+
+    @property
+    def name(self) -> str:
+        found = _SEED.fullmatch(self.model)
+        return found["model"] if found else self.model
+
+    @property
+    def seed(self) -> int | None:
+        found = _SEED.fullmatch(self.model)
+        return int(found["seed"]) if found else None
 
 
 def read_ratings(folder: Path) -> list[ScoredResponse]:
     """Read `<model>_<prompts>.json` files with ratings: the last word names the axis.
 
     A leading number (`1_base_<prompts>.json`) orders the models; without one, `base` comes first
-    and the others follow by name. Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`,
-    `num_tokens`, `stop_reason` and `raw_response` are read where they are. A prompt's id is made of
-    its text, and of a number where it is asked more than once, unless every row names one. Where
-    every row has `scores` (judge -> score, as alignstudy writes them), all those judges are read,
-    the one whose rounded score is the `rating` first.
+    and the others follow by name. `<model>_seed<number>_<prompts>.json` is of one training seed of
+    the model, unless the rows' own `model` says otherwise. `.jsonl` files hold a row a line.
+
+    Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`, `num_tokens`, `stop_reason`
+    and `raw_response` are read where they are. A rating may be missing: null, NaN or left out. A
+    prompt's id is made of its text, and of a number where it is asked more than once, unless every
+    row names one. Where every row has `scores` (judge -> score, as alignstudy writes them), or a
+    `rating_<judge>` for each of several judges, all of them are read, the one whose score is the
+    `rating` first.
 
     Args:
         folder: The folder that holds the files.
 
     Returns:
-        The rows of all models, scored by the judge "rating", or by those of `scores`.
+        The rows of all models, scored by the judge "rating", or by those named.
 
     Raises:
         InputError: If the folder doesn't exist or holds no such file.
@@ -59,38 +79,8 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
         if not all(named):
             for row in on_axis:
                 row.pop("prompt_id", None)
-    judges = _judges(folder, [row for _, found in rows for row in found])
+    judges = judges_of([row for _, found in rows for row in found], folder)
     return [response for file, found in rows for response in _responses(file, found, judges)]
-
-
-def _judges(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Return the judges whose scores every row has, the one that made the ratings first.
-
-    Raises:
-        DataError: If no judge's scores are the ratings.
-    """
-    found: list[dict[str, Any]] = [row.get("scores") or {} for row in rows]
-    if not all(found):
-        return (JUDGE,)
-    names = [name for name in found[0] if all(name in scores for scores in found)]
-    leading = [
-        name for name in names if all(_rounds(row["scores"][name], row["rating"]) for row in rows)
-    ]
-    if not leading:
-        raise DataError(
-            f"{folder}: no judge in `scores` gave the ratings",
-            why="each row's rating is its leading judge's score, rounded to four decimals",
-            hint="write the rows as alignstudy does, or leave `scores` out",
-        )
-    others = dict.fromkeys(name for scores in found for name in scores)
-    return (leading[0], *(name for name in others if name != leading[0]))
-
-
-def _rounds(score: float | None, rating: float | None) -> bool:
-    """Whether a rating is a score, rounded, or neither is there."""
-    if score is None or rating is None:
-        return score is rating
-    return bool(abs(round(float(score), DECIMALS) - rating) < 10.0**-DECIMALS / 2)
 
 
 def find_base(responses: Sequence[ScoredResponse], asked: str | None = None) -> str | None:
@@ -147,12 +137,8 @@ def _files(folder: Path) -> list[_File]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a file and check each."""
-    try:
-        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise EnvironmentFault(f"{path}: can't be read", why=str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON in UTF-8", why=str(error)) from error
+    lines = path.suffix == ".jsonl"
+    rows = [row for _, row in load_lines(path)] if lines else load_json(path)
     if not isinstance(rows, list) or not rows:
         raise DataError(
             f"{path}: no rows",
@@ -160,49 +146,20 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             hint="write one object a response",
         )
     for number, row in enumerate(rows, start=1):
-        fault = _fault(row)
+        fault = fault_of(row)
         if fault:
             raise DataError(
                 f"{path}: row {number}: {fault}",
                 hint="each row has prompt and response (text) and rating (a number of usual size)",
             )
-    return rows
-
-
-def _fault(row: object) -> str:
-    """Return what is wrong with a row; empty if nothing is."""
-    if not isinstance(row, dict):
-        return "not an object"
-    missing = [key for key in ("prompt", "response", "rating") if key not in row]
-    if missing:
-        return f"no {', '.join(missing)}"
-    scores, value = row.get("scores"), row["rating"]
-    given = scores.values() if isinstance(scores, dict) else ()
-    are_numbers = all(score is None or _is_score(score) for score in given)
-    checks = {
-        "prompt": isinstance(row["prompt"], str),
-        "response": isinstance(row["response"], str),
-        # Our own files, which say `scores`, write null where a judge gave no finite score.
-        "rating": _is_score(value) or (value is None and isinstance(scores, dict)),
-        "seed": _is_count(row.get("seed", 0)),
-        "prompt_id": isinstance(row.get("prompt_id"), str | None),
-        "num_tokens": row.get("num_tokens") is None or _is_count(row["num_tokens"]),
-        "stop_reason": row.get("stop_reason") in (None, *(str(item) for item in StopReason)),
-        "raw_response": isinstance(row.get("raw_response"), str | None),
-        "scores": isinstance(scores, dict | None) and are_numbers,
-    }
-    bad = [f"{key} is {str(row.get(key))[:40]!r}" for key, good in checks.items() if not good]
-    return ", ".join(bad)
-
-
-def _is_score(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) <= LARGEST_SCORE
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    whole = with_scores(rows)
+    if all(row["rating"] is None for row in whole):
+        raise DataError(
+            f"{path}: no row has a rating",
+            why="`rating` is null, no number or not there in all of them",
+            hint="write each response's score as `rating`; of several judges, as `rating_<judge>`",
+        )
+    return whole
 
 
 def _responses(
@@ -210,15 +167,22 @@ def _responses(
 ) -> list[ScoredResponse]:
     occurrences: Counter[tuple[int, str]] = Counter()
     found = []
+    of_model = all(row.get("model") == file.model for row in rows)
+    model, in_name = (file.model, None) if of_model else (file.name, file.seed)
     for row in rows:
-        seed, prompt = row.get("seed", 0), row["prompt"]
+        seed, prompt = row.get("seed", in_name or 0), row["prompt"]
+        if in_name not in (None, seed):
+            raise DataError(
+                f"{file.path}: a row of seed {seed} in a file whose name says seed {in_name}",
+                hint="rename the file, or mend the rows' `seed`",
+            )
         occurrences[seed, prompt] += 1
         given = {JUDGE: row["rating"]} if tuple(judges) == (JUDGE,) else row["scores"]
         scores = {name: given[name] for name in judges if name in given}
         named = row.get("prompt_id") or prompt_id(file.axis, prompt, occurrences[seed, prompt])
         found.append(
             ScoredResponse(
-                model=file.model,
+                model=model,
                 seed=seed,
                 prompt_id=named,
                 axis=file.axis,
@@ -234,9 +198,3 @@ def _responses(
             )
         )
     return found
-
-
-def prompt_id(axis: str, prompt: str, occurrence: int) -> str:
-    """Make a prompt's id of its text, and of a number where it is asked more than once."""
-    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{axis}-{digest}" + (f"-{occurrence}" if occurrence > 1 else "")
