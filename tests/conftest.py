@@ -78,3 +78,13 @@ def paper_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no published responses in {folder} (set ALIGNSTUDY_PAPER_DIR)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Small inputs that failed once."""
+    default = REPOSITORY.parent / "shared" / "cases"
+    folder = Path(os.environ.get("ALIGNSTUDY_CASES_DIR", default))
+    if not folder.is_dir():
+        pytest.skip(f"no inputs that failed once in {folder} (set ALIGNSTUDY_CASES_DIR)")
+    return folder

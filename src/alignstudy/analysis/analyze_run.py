@@ -157,6 +157,11 @@ def _completed(
     )
     if question.whole:
         bounds, lead_bounds = missing_bounds(question.whole, first)
-        first = replace(first, bounds=bounds, lead_bounds=lead_bounds)
+        frail = {(b.metric, b.model, b.reference) for b in lead_bounds if not b.survives}
+        compared = (
+            replace(c, survives_missing=(c.metric, c.model, c.reference) not in frail)
+            for c in first.comparisons
+        )
+        first = replace(first, bounds=bounds, lead_bounds=lead_bounds, comparisons=tuple(compared))
     notes = (*question.notes, *bounds_notes(first), *notes)
     return replace(first, notes=notes, sensitivities=first.sensitivities + extra)

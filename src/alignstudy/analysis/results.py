@@ -87,6 +87,7 @@ class Comparison:
         p_equivalent: TOST p-value that the models are within `margin`; None without a margin.
         margin: Margin of equivalence: percentage points, or the judge's unit.
         num_clusters: Independent clusters of prompts that the resampling draws.
+        survives_missing: Whether it would be shown, too, if all missing ratings were against it.
     """
 
     metric: str
@@ -109,11 +110,12 @@ class Comparison:
     p_equivalent: float | None = None
     margin: float | None = None
     num_clusters: int = 0
+    survives_missing: bool = True
 
     @property
     def is_shown(self) -> bool:
-        """Whether a difference is shown: the p-value, corrected for its family, is below 5 %."""
-        return self.p_holm is not None and self.p_holm < ALPHA
+        """Whether a difference is shown: `p_holm` is below 5 %, whatever missing ratings are."""
+        return self.p_holm is not None and self.p_holm < ALPHA and self.survives_missing
 
     @property
     def win_rate(self) -> float:

@@ -72,7 +72,7 @@ def _task_log(
         made=stamp,
         model=_model(results, path.parent.name),
         task=task,
-        metrics=tuple(names.values()),
+        metrics=tuple(names[k] for k in keys if any(k in s.values for s in merged.values())),
         samples=tuple(
             Sample(
                 key=sample.key,

@@ -34,7 +34,11 @@ def render_markdown(inputs: ReportInputs) -> str:
     # The leading judge's figures only.
     sections = {
         "Claims": [comparisons.verdicts_table(findings.verdicts).without("Prompts that decide")],
-        "Metrics": [results.rates_table(findings, first), results.scores_table(findings, first)],
+        "Metrics": [
+            results.rates_table(findings, first),
+            results.scores_table(findings, first),
+            robustness.bounds_table(first),
+        ],
         "Differences between models": [differences.without("p", "Win rate")],
         "What the judges are worth": [
             judges.accuracy_table(findings.qualities),

@@ -60,8 +60,10 @@ def comparisons_table(analysis: Analysis, metrics: Sequence[Metric] | None = Non
 def _verdict(item: Comparison, metric: Metric) -> Cell:
     if item.p_holm is None:
         return Cell(f"not{NO_BREAK}tested", item.note)
-    if item.p_holm < ALPHA:
+    if item.is_shown:
         return Cell("real", kind="good")
+    if not item.survives_missing:
+        return Cell(f"not{NO_BREAK}shown", "missing ratings could undo it", kind="open")
     if item.p_equivalent is not None and item.p_equivalent < ALPHA and item.margin is not None:
         margin = short(item.margin, metric.digits)
         return Cell("equivalent", f"within {margin}, {p_value(item.p_equivalent)}", kind="plain")
