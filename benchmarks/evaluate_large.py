@@ -58,6 +58,7 @@ def main() -> None:
         ratings.mkdir()
         write_ratings(ratings, **sizes)
         command = [sys.executable, "-m", "alignstudy", "evaluate", str(ratings)]
+        command += ["--threshold", "harmless=-3", "--threshold", "helpful=-2"]
         started = time.perf_counter()
         subprocess.run([*command, "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started

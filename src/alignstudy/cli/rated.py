@@ -55,6 +55,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
+    from alignstudy.cli import console
     from alignstudy.cli.verbs import parse_threshold, show_run
     from alignstudy.study.tools.evaluate import evaluate as evaluated
 
@@ -70,6 +71,8 @@ def evaluate(
         claims=claims,
     )
     show_run(finished, as_json=as_json)
+    for note in () if as_json else finished.notes:
+        console.say(f"note: {console.safe(note)}")
 
 
 def register(

@@ -106,8 +106,6 @@ def show_run(run: Run, *, as_json: bool) -> None:
         console.say_table(
             columns, [[row["model"], *(_cell(row, name, digits) for name in rates)] for row in rows]
         )
-    for note in run.notes:
-        console.say(f"note: {console.safe(note)}")
     if run.report.is_file():
         console.say(f"report: {console.safe(run.report)}")
     console.say(f"run folder: {console.safe(run.folder)}")

@@ -51,7 +51,7 @@ def on_shared_prompts(rows: Sequence[ScoredResponse], *, missing: str) -> Shared
             than half of those of the model with most.
     """
     if missing not in ("refuse", "bounds"):
-        raise InputError(f"missing: '{missing}'", hint="give refuse or bounds")
+        raise InputError(f"missing: '{missing}' is neither refuse nor bounds")
     kept: list[ScoredResponse] = []
     notes: list[str] = []
     for axis in dict.fromkeys(row.axis for row in rows):

@@ -135,8 +135,12 @@ def _with_claims(
 ) -> AnalysisConfig:
     """Add the claims of a file, and whether they were registered before the ratings were made."""
     since = registered_before(path, sources)
+    notes = question.notes
+    if question.whole:
+        notes += ("claims are judged on what all models have ratings for, not on what is missing",)
     return replace(
         question,
+        notes=notes,
         claims=read_claims(path, (row.model for row in rows), question.axes or ()),
         stated="registered" if since else "after",
         stated_since=since,
