@@ -201,6 +201,18 @@ def test_thresholds_are_calibrated_on_labelled_ratings(tmp_path, form):
     assert "were not calibrated" not in (run.folder / "report.md").read_text()
 
 
+def test_a_threshold_is_given_or_chosen_not_both(tmp_path):
+    folder = write(tmp_path / "in", {"base": drawn(1), "sft": drawn(2)})
+    (tmp_path / "pairs.jsonl").write_text('{"chosen": 6, "rejected": 4}')
+    with pytest.raises(InputError, match="the threshold of helpful is given, and"):
+        evaluate(
+            folder,
+            out=tmp_path / "run",
+            thresholds={"helpful": 5.0},
+            calibration=tmp_path / "pairs.jsonl",
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

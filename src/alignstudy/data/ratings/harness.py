@@ -139,7 +139,11 @@ def _response(answers: Any, asked: list[list[Any]]) -> str:  # noqa: ANN401 - JS
     if choices:  # log-likelihoods of given texts, each [number, whether it is the greedy one]
         if len(choices) < 2 or len(choices) != len(answers):
             return ""
-        return str(choices[max(range(len(choices)), key=lambda at: float(answers[at][0]))])
+        try:
+            likely = [float(answer[0]) for answer in answers]
+        except (TypeError, ValueError, IndexError):  # a filter's own answers: no text to show
+            return ""
+        return str(choices[likely.index(max(likely))])
     while isinstance(answers, list) and answers:
         answers = answers[0]
     return answers if isinstance(answers, str) else ""

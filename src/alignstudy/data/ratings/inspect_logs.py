@@ -43,10 +43,11 @@ def inspect_logs(folder: Path) -> list[Path]:
 
 def is_inspect_json(path: Path) -> bool:
     """Whether a JSON file begins as Inspect's logs do."""
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:
+            head = file.read(400).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:  # no file, or none for us: whoever reads the folder says so
         return False
-    with path.open("rb") as file:
-        head = file.read(400).removeprefix(b"\xef\xbb\xbf").lstrip()
     return head.startswith(b"{") and b'"version"' in head and b'"eval"' in head
 
 
@@ -69,7 +70,7 @@ def read_inspect(path: Path) -> TaskLog:
             why=f"its status is {log.get('status')!r}; samples are what models are compared by",
             hint="evaluate again with --log-samples",
         )
-    order = [score["name"] for score in (log.get("results") or {}).get("scores") or ()]
+    order = [score.get("name") for score in (log.get("results") or {}).get("scores") or ()]
     read = [_sample(sample, path) for sample in samples]
     named = dict.fromkeys([*order, *(name for each in read for name in each.values)])
     return TaskLog(

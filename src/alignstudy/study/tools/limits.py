@@ -45,14 +45,14 @@ def thresholds_of(
     """Return each judge's thresholds; an axis for which nobody says one has none, and no rate.
 
     Raises:
-        InputError: If one is asked for an axis or judge that isn't there.
+        InputError: If one is asked for an axis or judge that isn't there, or asked for twice.
         DataError: If labelled ratings can't be used.
     """
     judges = list(dict.fromkeys(name for row in rated.rows for name in row.scores))
     asked = _asked(sources.asked, judges, axes)
     chosen: dict[tuple[str, str], Limit] = {}
     if sources.calibration is not None:
-        chosen = _calibrated(sources.calibration, judges, axes)
+        chosen = _calibrated(sources.calibration, judges, axes, asked)
     found = {}
     for judge in judges:
         theirs = sources.own.get(judge)
@@ -104,9 +104,38 @@ def _asked(
 
 
 def _calibrated(
-    path: Path, judges: Sequence[str], axes: Sequence[Axis]
+    path: Path,
+    judges: Sequence[str],
+    axes: Sequence[Axis],
+    asked: Mapping[tuple[str, str], Limit],
 ) -> dict[tuple[str, str], Limit]:
-    """Choose thresholds on a file of labelled ratings.
+    """Choose thresholds on a file of labelled ratings; one that is `asked` for is refused."""
+    found = {}
+    for (judge, name), (passing, failing) in _labelled(path, judges, axes).items():
+        if (judge, name) in asked:
+            raise InputError(
+                f"the threshold of {name} is given, and {path} would choose another",
+                hint="leave one of them out",
+            )
+        if not passing or not failing:
+            raise DataError(
+                f"{path}: {axis_named(name).prompts} prompts have no"
+                f" {'good' if not passing else 'bad'} answer",
+                why="a threshold is chosen between good answers and bad ones",
+            )
+        value, accuracy = threshold_between(passing, failing)
+        found[judge, name] = (
+            value,
+            f"calibrated: balanced accuracy {100 * accuracy:.1f}% on"
+            f" {count(len(passing) + len(failing))} labelled ratings",
+        )
+    return found
+
+
+def _labelled(
+    path: Path, judges: Sequence[str], axes: Sequence[Axis]
+) -> dict[tuple[str, str], tuple[list[float], list[float]]]:
+    """Read by (judge, axis) the ratings of answers that should pass, and of those that shouldn't.
 
     A row has `rating` and `label`, or the ratings of a pair's `chosen` and `rejected` answers;
     `axis` where there are several, `judge` where it isn't the leading one.
@@ -129,27 +158,12 @@ def _calibrated(
             )
         passing, failing = ends[judge, axis.name]
         if "label" in row:
-            (passing if _is_good(row["label"], axis, where) else failing).append(
-                _score(row, "rating", where)
-            )
+            side = passing if _is_good(row["label"], axis, where) else failing
+            side.append(_score(row, "rating", where))
         else:
             passing.append(_score(row, "chosen", where))
             failing.append(_score(row, "rejected", where))
-    found = {}
-    for (judge, name), (passing, failing) in ends.items():
-        if not passing or not failing:
-            raise DataError(
-                f"{path}: {axis_named(name).prompts} prompts have no"
-                f" {'good' if not passing else 'bad'} answer",
-                why="a threshold is chosen between good answers and bad ones",
-            )
-        value, accuracy = threshold_between(passing, failing)
-        found[judge, name] = (
-            value,
-            f"calibrated: balanced accuracy {100 * accuracy:.1f}% on"
-            f" {count(len(passing) + len(failing))} labelled ratings",
-        )
-    return found
+    return ends
 
 
 def _is_good(label: object, axis: Axis, where: str) -> bool:
