@@ -10,45 +10,52 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+Ratings = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="DIR|LOG...",
+        help="A folder of MODEL_PROMPTS.json; or logs of lm_eval or Inspect, or their folders.",
+    ),
+]
+Threshold = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold",
+        metavar="AXIS=NUMBER",
+        help="Score above which a response passes [the run's; none: mean scores alone]. Of one"
+        " judge of several: AXIS@JUDGE=NUMBER.",
+    ),
+]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option("--calibrate", help="File of labelled ratings to choose thresholds on."),
+]
+Missing = Annotated[
+    str,
+    typer.Option(
+        "--missing",
+        help="If over 1 % of a model's ratings are missing: refuse, or bounds (what they could"
+        " change at worst).",
+    ),
+]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric", metavar="[TASK=]NAME", help="Of logs: the score to take [the leading one]."
+    ),
+]
+
+
 def evaluate(
-    ratings: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="DIR|LOG...",
-            help="A folder of MODEL_PROMPTS.json; or logs of lm_eval or Inspect, or their folders.",
-        ),
-    ],
+    ratings: Ratings,
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     base: Annotated[
         str | None, typer.Option("--base", help="The model to compare with [base].")
     ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--threshold",
-            metavar="AXIS=NUMBER",
-            help="Score above which a response passes [the run's; none: mean scores alone]. Of one"
-            " judge of several: AXIS@JUDGE=NUMBER.",
-        ),
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option("--calibrate", help="File of labelled ratings to choose thresholds on."),
-    ] = None,
-    missing: Annotated[
-        str,
-        typer.Option(
-            "--missing",
-            help="If over 1 % of a model's ratings are missing: refuse, or bounds (what they could"
-            " change at worst).",
-        ),
-    ] = "refuse",
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric", metavar="[TASK=]NAME", help="Of logs: the score to take [the leading one]."
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    calibrate: Calibrate = None,
+    missing: Missing = "refuse",
+    metric: Metric = None,
     claims: Annotated[
         Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
     ] = None,
