@@ -167,7 +167,7 @@ def test_a_judge_must_be_trained_on_what_it_will_read(alignstudy):
         (["list", "x"], ["known: figures, formats, judges, losses, methods, metrics, presets"]),
         (["show", "."], ["holds no alignstudy run", "runs/<study>"]),
         (["show", "nowhere"], ["holds no alignstudy run"]),
-        (["evaluate", "nowhere", "--out", "ev"], ["nowhere: no such folder"]),
+        (["evaluate", "nowhere", "--out", "ev"], ["nowhere: no such file or folder"]),
         (["run", "demo", "--only", "trian"], ["unknown stage 'trian'", "train/sft/seed-0"]),
         (["run", "demo", "--set", "data.source=./nowhere"], ["'./nowhere' doesn't exist", "hint"]),
         (["run", "demo", "--set", "base=/no/model"], ["model '/no/model' doesn't exist"]),
