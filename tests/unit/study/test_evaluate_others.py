@@ -107,8 +107,19 @@ def test_the_lowest_third_missing_does_not_make_a_real_lead(tmp_path):
     folder = write(tmp_path / "in", {"base": base, "sft": holes})
     with pytest.raises(DataError, match="sft 30 of 100"):
         evaluate(folder, out=tmp_path / "run", thresholds={"helpful": 4.0})
-    run = evaluate(folder, out=tmp_path / "run", thresholds={"helpful": 4.0}, missing="bounds")
+    claims = tmp_path / "claims.yaml"
+    claims.write_text("claims: [{metric: score_helpful, better: sft, than: [base]}]\n")
+    run = evaluate(
+        folder,
+        out=tmp_path / "run",
+        thresholds={"helpful": 4.0},
+        missing="bounds",
+        claims=claims,
+    )
     statistics = run.statistics
+    [verdict] = statistics["verdicts"]
+    assert verdict["verdict"] == "too small to decide"
+    assert "missing ratings could undo it" in verdict["evidence"]
     lead = {item["metric"]: item for item in statistics["lead_bounds"]}
     assert set(lead) == {"hpr", "score_helpful"}  # shown, on what is left
     assert not any(item["survives"] for item in lead.values())

@@ -222,7 +222,7 @@ def _better(
     judge: str, pair: Comparison, differences: PairDifferences, turn: float, margin: float
 ) -> Evidence:
     """Test that a difference is above a margin; `turn` is -1 where the table has it reversed."""
-    gap, tested = pair.difference, pair.p_value is not None
+    gap, tested = pair.difference, pair.p_value is not None and pair.survives_missing
     above = below = None
     if tested and margin == 0.0:
         # A two-sided test, read in the direction that it points.
@@ -247,7 +247,7 @@ def _equivalent(
     judge: str, pair: Comparison, differences: PairDifferences, turn: float, margin: float
 ) -> Evidence:
     """Test that a difference is within a margin, either way."""
-    gap, tested = pair.difference, pair.p_value is not None
+    gap, tested = pair.difference, pair.p_value is not None and pair.survives_missing
     p_for = equivalence(differences, margin) if tested else None
     ends = [p_above(differences, end) for end in (turn * margin, -turn * margin)] if tested else []
     beyond = [

@@ -113,6 +113,7 @@ def pair_in_words(
         f"{figures}: {gap_in_words(pair, metric)}",
         _test_in_words(first),
         counts,
+        "" if pair.survives_missing else "missing ratings could undo it",
         *(
             f"with {each.judge}: {gap_in_words(other, metric)}, {_test_in_words(each)}"
             for each, other in others

@@ -137,7 +137,10 @@ def _with_claims(
     since = registered_before(path, sources)
     notes = question.notes
     if question.whole:
-        notes += ("claims are judged on what all models have ratings for, not on what is missing",)
+        notes += (
+            "claims about bounds, medians and spreads are judged on what all models have ratings"
+            " for, not on what is missing",
+        )
     return replace(
         question,
         notes=notes,
