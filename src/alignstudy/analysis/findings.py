@@ -27,10 +27,7 @@ class Findings:
         agreements: One a pair of judges and axis.
         leave_one_out: Rankings of the panel, where there is one.
         divergences: One a model and seed.
-        stated: When the claims were stated: "before" the figures were made, by the study that made
-            them; "registered" before the ratings were last written; "after", for all that is
-            known; "published" with the published study.
-        stated_since: Since when they are registered; "" if they aren't.
+        is_generated: Whether a program wrote the data: prompts, preferences, what judges learnt.
     """
 
     analyses: tuple[Analysis, ...]
@@ -39,8 +36,7 @@ class Findings:
     agreements: tuple[Agreement, ...] = ()
     leave_one_out: tuple[LeaveOneOut, ...] = ()
     divergences: tuple[Divergence, ...] = ()
-    stated: Stated = "before"
-    stated_since: str = ""
+    is_generated: bool = False
 
     @property
     def first(self) -> Analysis:
@@ -80,5 +76,5 @@ class Findings:
         found["other_judges"] = [analysis.to_json() for analysis in self.analyses[1:]]
         for name in ("verdicts", "qualities", "agreements", "leave_one_out", "divergences"):
             found[name] = [plain(asdict(item)) for item in getattr(self, name)]
-        found["stated"], found["stated_since"] = self.stated, self.stated_since
+        found["is_generated"] = self.is_generated
         return found

@@ -122,7 +122,10 @@ def _table(path: Path) -> list[dict[str, str]]:
 def _say_answer(statistics: dict[str, Any]) -> None:
     """Print the answer in words, and the verdict on each claim."""
     found = statistics.get("answer", {})
-    for sentence in filter(None, [found.get("headline"), *found.get("sentences", [])]):
+    parts = [found.get(name, []) for name in ("sentences", "rests_on", "would_change")]
+    for sentence in filter(
+        None, [found.get("headline"), *(text for part in parts for text in part)]
+    ):
         console.say(console.safe(sentence))
     verdicts = statistics.get("verdicts", [])
     if verdicts:

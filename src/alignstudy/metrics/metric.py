@@ -21,6 +21,7 @@ class Metric:
         name: Its key in files and claims; `{axis}` stands for the name of an axis.
         title: In sentences; `{prompts}` stands for the word of an axis' prompts.
         short: In narrow places; the title, if left out.
+        spelt: What an abbreviated title stands for, in plain words; "" where it is plain itself.
         axes: Names of the axes that it rests on; () as long as it is on none.
         unit: "judge": the judge's own unit.
         digits: Decimals that people read.
@@ -32,6 +33,7 @@ class Metric:
     name: str = ""
     title: str
     short: str = ""
+    spelt: str = ""
     axes: tuple[str, ...] = ()
     unit: Unit = "percent"
     digits: int = 1
@@ -43,10 +45,14 @@ class Metric:
         object.__setattr__(self, "short", self.short or self.title)
 
     @property
-    def summary(self) -> str:
+    def definition(self) -> str:
         """What it is, in a sentence: the first of its function's docstring."""
-        doc = (getattr(self.of, "__doc__", None) or "").strip()
-        return f"{self.title.format(prompts='some')}: {doc.split(chr(10), 1)[0]}"
+        return (getattr(self.of, "__doc__", None) or "").strip().split("\n", 1)[0]
+
+    @property
+    def summary(self) -> str:
+        """Its title, and what it is."""
+        return f"{self.title.format(prompts='some')}: {self.definition}"
 
     @property
     def is_rate(self) -> bool:
@@ -57,6 +63,11 @@ class Metric:
     def heading(self) -> str:
         """The title as a heading begins."""
         return f"{self.title[:1].upper()}{self.title[1:]}"
+
+    @property
+    def in_full(self) -> str:
+        """The title with what it stands for: `share of harmless answers (HmR)`."""
+        return f"{self.spelt} ({self.title})" if self.spelt else self.title
 
     @property
     def points(self) -> str:

@@ -125,8 +125,12 @@ def _finite(values: ArrayLike, figure: str) -> NDArray[np.float64]:
     return array
 
 
-HMR = Metric(kind="hmr", title="HmR", family="rates", of=pass_rate)
-HPR = Metric(kind="hpr", title="HpR", family="rates", of=pass_rate)
+HMR = Metric(
+    kind="hmr", title="HmR", spelt="share of harmless answers", family="rates", of=pass_rate
+)
+HPR = Metric(
+    kind="hpr", title="HpR", spelt="share of helpful answers", family="rates", of=pass_rate
+)
 PASS = Metric(
     kind="pass",
     name="pass_{axis}",
@@ -135,7 +139,13 @@ PASS = Metric(
     family="rates",
     of=pass_rate,
 )
-CAS = Metric(kind="cas", title="CAS", family="cas", of=mean_rate)
+CAS = Metric(
+    kind="cas",
+    title="CAS",
+    spelt="mean share of answers that pass",
+    family="cas",
+    of=mean_rate,
+)
 SCORE = Metric(
     kind="score",
     name="score_{axis}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.data.ratings.folder import read_ratings
 from alignstudy.errors import InputError
 from alignstudy.records import ScoredResponse
+from alignstudy.records.evidence import plain
 from alignstudy.report.exports import write_classifications, write_responses
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables.write import write_tables
@@ -33,8 +34,7 @@ def write_findings(findings: Findings, rows: Sequence[ScoredResponse], folder: P
     """Write statistics.json, tables/, responses/ and classification/ into an existing folder."""
     first = findings.first
     statistics = findings.to_json()
-    found = answer(findings)
-    statistics["answer"] = {"headline": found.headline, "sentences": list(found.sentences)}
+    statistics["answer"] = plain(asdict(answer(findings)))
     text = json.dumps(statistics, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
     (folder / STATISTICS).write_text(text, encoding="utf-8")
     write_tables(findings, folder / "tables")

@@ -48,6 +48,8 @@ def test_no_figure_is_read(whole):
 def test_headings_come_in_order(whole):
     titles = [line for line in render_markdown(whole).splitlines() if line.startswith("## ")]
     assert titles == [
+        "## What it rests on",
+        "## What would change it",
         "## Claims",
         "## Metrics",
         "## Differences between models",
@@ -91,7 +93,7 @@ def test_a_partial_run_and_a_judge_below_its_floor_are_stamped():
     )
     made = render_markdown(inputs(findings=findings, partial="half of it"))
     assert made.splitlines()[2] == "> **Partial: half of it. Figures are of what is there.**"
-    assert "Figures on helpful prompts are stamped" in made
+    assert "On helpful prompts nothing can be said" in made
     assert "HpR (judge below floor)" in made
 
 
@@ -142,6 +144,6 @@ class TestInert:
 def test_two_judges_are_both_in_the_answer():
     rows = [replace(row, scores=row.scores | {"second": 0.0}) for row in scored()]
     both = (analysed(rows), analysed(rows, judge="second"))
-    assert "by the judge second all models" in render_markdown(
+    assert "By the judge second all models" in render_markdown(
         inputs(rows, findings=Findings(analyses=both))
     )

@@ -6,10 +6,11 @@ family, is below 5 %; everything else is "no difference is shown", which is not 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.formatting import NO_BREAK, interval, listing, number, p_in_words
+from alignstudy.formatting import NO_BREAK, interval, number
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Estimate
 
@@ -33,10 +34,16 @@ def turned(item: Comparison) -> Comparison:
     )
 
 
-def leading_metric(analysis: Analysis) -> Metric | None:
-    """Return the figure to lead with: the mean of all rates, else the last that was measured."""
+def leading_metric(analysis: Analysis, *, without: Collection[str] = ()) -> Metric | None:
+    """Return the figure to lead with: the mean of all rates, else the last that was measured.
+
+    Args:
+        analysis: Of one judge.
+        without: Names of axes on which a figure to lead with must not rest.
+    """
     by_weight = (*reversed(analysis.rates), *reversed(analysis.scores))
-    return next((metric for metric in by_weight if values_of(analysis, metric)), None)
+    sound = (metric for metric in by_weight if not set(metric.axes) & set(without))
+    return next((metric for metric in sound if values_of(analysis, metric)), None)
 
 
 def values_of(analysis: Analysis, metric: Metric) -> dict[str, Estimate]:
@@ -77,31 +84,8 @@ def gap_in_words(pair: Comparison, metric: Metric) -> str:
     return f"{gap}{metric.points} {interval(pair.difference, metric.digits)}"
 
 
-def gap_with_p(pair: Comparison, metric: Metric) -> str:
-    """Write difference, interval and p-value for a bracket."""
-    gap = gap_in_words(pair, metric)
-    return gap if pair.p_holm is None else f"{gap}, {p_in_words(pair.p_holm)}"
-
-
 def figures_in_words(estimate: Estimate, metric: Metric) -> str:
     """Write a metric with interval and number of prompts."""
     digits = metric.digits
     size = f"n{NO_BREAK}={NO_BREAK}{estimate.n}"
     return f"{number(estimate.value, digits)} {interval(estimate, digits)}, {size}"
-
-
-def lead_in_words(analysis: Analysis, metric: Metric) -> str:
-    """Return which model leads, and whether the lead is established."""
-    found, first = values_of(analysis, metric), leaders(analysis, metric)
-    name, figures = metric.title, figures_in_words(found[first[0]], metric)
-    if len(found) == 1:
-        return f"{first[0]} has {name} {figures}; with one model nothing is compared."
-    if len(first) == len(found):
-        return f"No difference: all {len(found)} models have the same {name} ({figures})."
-    if len(first) > 1:
-        return f"{listing(first)} share the highest {name} ({figures})."
-    rivals = unseparated(analysis, metric, first[0])
-    if not rivals:
-        return f"{first[0]} has the highest {name} ({figures}), and its lead is a real difference."
-    verdict = f"its lead over {listing(rivals)} is not established"
-    return f"{first[0]} has the highest {name} ({figures}), but {verdict}."

@@ -54,8 +54,10 @@ def render_markdown(inputs: ReportInputs) -> str:
     if stamp := run_stamp(inputs):
         lines += [f"> **{inert(stamp)}**", ""]
     lines += [f"**{inert(found.headline)}**", "", *_list(found.sentences)]
+    lines += _listed("What it rests on", found.rests_on)
+    lines += _listed("What would change it", found.would_change)
     lines += [
-        "Brackets hold 95 % intervals. 'No difference is shown' does not mean that there is none.",
+        "Brackets hold 95 % intervals. 'Not shown' does not mean that there is no difference.",
         "",
         *(line for paragraph in study_in_words(inputs) for line in (inert(paragraph), "")),
     ]

@@ -74,7 +74,7 @@ def _calibrations(inputs: ReportInputs, baselines: Collection[str]) -> Iterator[
 def _judges(inputs: ReportInputs) -> Iterator[str]:
     """Return what a reader has to know of each judge; then which prefer the longer response.
 
-    A judge rewards length if it prefers the longer response surely more often than people do.
+    A judge rewards length if it prefers the longer response surely more often than it is preferred.
     """
     for quality in inputs.findings.qualities:
         yield from (f"{quality.judge}: {note.rstrip('.')}." for note in quality.notes)
@@ -88,8 +88,8 @@ def _judges(inputs: ReportInputs) -> Iterator[str]:
             if item.judge_longer.low > item.human_longer.high:
                 yield (
                     f"On {axis_named(item.axis).prompts} prompts the judge {quality.judge} prefers"
-                    f" the longer response in {percent(item.judge_longer.value, 0)} of pairs,"
-                    f" people in {percent(item.human_longer.value, 0)}: it rewards length."
+                    f" the longer response in {percent(item.judge_longer.value, 0)} of pairs; it is"
+                    f" preferred in {percent(item.human_longer.value, 0)}: it rewards length."
                 )
 
 

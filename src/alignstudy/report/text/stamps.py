@@ -6,7 +6,6 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.data.audit.audit import loss_in_words
 from alignstudy.formatting import NO_BREAK, interval, listing, percent, short
 from alignstudy.records import Axis, Estimate
-from alignstudy.records.evidence import JudgeQuality
 from alignstudy.report.inputs import ReportInputs
 
 
@@ -39,25 +38,22 @@ def judge_stamps(findings: Findings) -> tuple[str, ...]:
 
 
 def stamp_in_words(findings: Findings) -> str:
-    """Return in one sentence which axes of the leading judge are stamped; "" if none is."""
+    """Return in one clause on which axes the leading judge says nothing; "" if on none."""
     judge = findings.first.judge
     axes = stamped_axes(findings, judge)
     if not axes:
         return ""
     names = listing([axis.prompts for axis in axes])
-    why = listing([_accuracy(findings.quality(judge), axis) for axis in axes])
-    return f"Figures on {names} prompts are stamped: there the judge {judge} {why}."
-
-
-def _accuracy(quality: JudgeQuality | None, axis: Axis) -> str:
-    """Return how often a judge agrees with people, and what the floor is."""
+    said = f"on {names} prompts nothing can be said: there the judge {judge}"
+    quality = findings.quality(judge)
     if quality is None:
-        return "is made of judges that are all below their floor"
+        return f"{said} is made of judges that are all below their floor"
     floor = f"the floor of {short(quality.floor, 1)}{NO_BREAK}%"
-    accuracy = quality.accuracy(axis.name)
-    if accuracy is None:
-        return f"was not found to be above {floor}"
-    return f"agrees with people on {accuracy_in_words(accuracy)}, not surely above {floor}"
+    known = [found for axis in axes if (found := quality.accuracy(axis.name))]
+    if len(known) < len(axes):
+        return f"{said} was not found to be above {floor}"
+    shares = listing([accuracy_in_words(accuracy) for accuracy in known])
+    return f"{said} picks the preferred answer in {shares}, not surely above {floor}"
 
 
 def accuracy_in_words(accuracy: Estimate) -> str:

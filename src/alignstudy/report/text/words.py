@@ -189,7 +189,7 @@ def _evidence(inputs: ReportInputs) -> Iterator[str]:
         who = "The judge was" if len(qualities) == 1 else "Each judge was"
         tail = f": {listing(sizes)}" if sizes else ""
         yield (
-            f"{who} tried out on preference pairs of people that hold no evaluation prompt{tail};"
+            f"{who} tried out on preference pairs that hold no evaluation prompt{tail};"
             f" below {short(qualities[0].floor, 1)}\u00a0% agreement its figures are stamped."
         )
     amount = len(inputs.findings.verdicts)

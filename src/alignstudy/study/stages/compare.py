@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +28,13 @@ from alignstudy.records import (
 from alignstudy.report.stored import STATISTICS, findings_from_json, write_findings
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.axes import Limits, SweepSettings
-from alignstudy.study.stages.data import CollectRows, SelectPrompts, read_overlap, read_prompts
+from alignstudy.study.stages.data import (
+    CollectRows,
+    SelectPrompts,
+    WriteWorld,
+    read_overlap,
+    read_prompts,
+)
 from alignstudy.study.stages.divergence import Diagnose, read_divergence
 from alignstudy.study.stages.generate import (
     Generate,
@@ -122,6 +128,7 @@ class Compare(Stage):
             qualities=[read_quality(job.folder_of(stage)) for stage in self.assessments],
             divergences=[read_divergence(job.folder_of(stage)) for stage in self.diagnoses],
         )
+        findings = replace(findings, is_generated=isinstance(self.prompts.source, WriteWorld))
         write_rows(job.out / SCORED, rows)
         write_findings(findings, rows, job.out)
         return {"responses": len(rows), INCOMPLETE: incomplete}

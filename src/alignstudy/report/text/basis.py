@@ -1,0 +1,154 @@
+"""What an answer rests on, and what would change it: a few sentences each, by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alignstudy.analysis.comparisons.orientation import (
+    between,
+    leaders,
+    leading_metric,
+    unseparated,
+    values_of,
+)
+from alignstudy.analysis.findings import Findings
+from alignstudy.analysis.results import Analysis
+from alignstudy.formatting import NO_BREAK, count, listing, percent
+from alignstudy.metrics.metric import Metric
+from alignstudy.report.text.headline import amount, sound_metric
+from alignstudy.report.text.stamps import accuracy_in_words, stamped_axes
+
+_FEW_SEEDS = 3
+
+
+def rests_on(findings: Findings) -> tuple[str, ...]:
+    """Return how many prompts and seeds there were, and what the judge is worth."""
+    return tuple(_prompts_and_seeds(findings.first)) + tuple(_judges(findings))
+
+
+def _prompts_and_seeds(first: Analysis) -> Iterator[str]:
+    asked = [
+        (
+            axis,
+            max(
+                (m.hygiene[axis.name].n for m in first.models if axis.name in m.hygiene), default=0
+            ),
+        )
+        for axis in first.axes
+    ]
+    seeds = max((model.num_seeds for model in first.models), default=1)
+    sets = [f"{count(n // seeds)} {axis.prompts}" for axis, n in asked if n]
+    if sets:
+        yield f"{listing(sets)} prompts, each answered by every model."
+    if seeds > 1:
+        yield f"{seeds} training seeds a recipe: tests cover what training again would change."
+    elif len(first.models) > 1:
+        yield (
+            "One training run a model: tests cover the draw of the prompts, not the chance in"
+            " training."
+        )
+
+
+def _judges(findings: Findings) -> Iterator[str]:
+    first = findings.first
+    quality = findings.quality(first.judge)
+    found = [(axis, quality and quality.accuracy(axis.name)) for axis in first.axes]
+    said = [
+        f"{accuracy_in_words(worth)} on {axis.prompts} prompts" for axis, worth in found if worth
+    ]
+    if said:
+        yield (
+            f"The judge {first.judge} picks the preferred answer in {listing(said)}"
+            f" (chance: 50{NO_BREAK}%)."
+        )
+    else:
+        yield f"What the judge {first.judge} is worth was not measured in this study."
+    if findings.is_generated:
+        yield (
+            "Generated data: a program wrote the prompts, the preferences and what the judge"
+            " learnt from, so none of this tells of people."
+        )
+    metric = sound_metric(findings) or leading_metric(first)
+    others = [a for a in findings.analyses[1:] if not findings.is_baseline(a.judge)]
+    yield from (_by_other_judge(first, other, metric) for other in others if metric)
+
+
+def _by_other_judge(first: Analysis, other: Analysis, metric: Metric) -> str:
+    """Return whether another judge puts the same model first."""
+    theirs, ours = leaders(other, metric), leaders(first, metric)
+    if not theirs:
+        return f"The judge {other.judge} gave no {metric.title}."
+    if len(theirs) == len(values_of(other, metric)) > 1:
+        return f"By the judge {other.judge} all models have the same {metric.title}."
+    if theirs == ours:
+        return f"The judge {other.judge} agrees on who leads."
+    verb = "has" if len(theirs) == 1 else "share"
+    opinion = f"by its scores {listing(theirs)} {verb} the highest {metric.title}"
+    if len(ours) == len(values_of(first, metric)):
+        return f"The judge {other.judge} tells models apart: {opinion}."
+    return f"The judge {other.judge} does not agree on who leads: {opinion}."
+
+
+def would_change(findings: Findings) -> tuple[str, ...]:
+    """Return what could turn the answer, or settle it, the most needed first."""
+    first, metric = findings.first, sound_metric(findings)
+    found = []
+    if unsound := stamped_axes(findings, first.judge):
+        names = listing([axis.prompts for axis in unsound], word="or")
+        found.append(f"A judge that lies above its floor on {names} prompts.")
+    if metric is not None and len(values_of(first, metric)) > 1:
+        found += [*_more_data(first, metric), *_other_thresholds(first, metric)]
+    if findings.quality(first.judge) is None:
+        found.append("Labelled pairs to try the judge on (`validation:`).")
+    elif not findings.is_generated:
+        found.append(
+            "People's labels on some of these answers: the judge was tried on the data's pairs,"
+            " not on what these models write."
+        )
+    return tuple(found)
+
+
+def _more_data(first: Analysis, metric: Metric) -> Iterator[str]:
+    """Return how many prompts and seeds would settle the lead."""
+    best = leaders(first, metric)[0]
+    pairs = [between(first, metric, best, rival) for rival in unseparated(first, metric, best)]
+    known = [pair for pair in pairs if pair is not None and pair.power is not None]
+    if known:
+        pair = min(known, key=lambda item: item.difference.value)
+        power, takes = pair.power, []
+        if power and power.n_needed is not None:
+            a_set = " a set" if len(metric.axes) > 1 else ""
+            takes.append(f"about {count(power.n_needed)} prompts{a_set}")
+        if power and power.seeds_needed is not None:
+            takes.append(f"{power.seeds_needed} training seeds")
+        if takes:
+            yield (
+                f"More data: to show a lead over {pair.reference} as large as the one seen takes"
+                f" {listing(takes, word='or')}."
+            )
+        if power and power.detectable is not None:
+            yield (
+                f"A larger difference: this study shows {amount(power.detectable, metric)} or more"
+                f" (80{NO_BREAK}% power)."
+            )
+    seeds = max((model.num_seeds for model in first.models), default=1)
+    if seeds < _FEW_SEEDS:
+        yield (
+            f"More training seeds, {_FEW_SEEDS} or more: whether the recipe is better, not only the"
+            " model it gave."
+        )
+
+
+def _other_thresholds(first: Analysis, metric: Metric) -> Iterator[str]:
+    """Return where other thresholds put another model first."""
+    for sweep in first.sweeps:
+        if sweep.axis not in metric.axes:
+            continue
+        rate = first.rate_on(sweep.axis)
+        best = leaders(first, rate)
+        share = sweep.best_share.get(best[0], 0.0) if len(best) == 1 else 100.0
+        if share < 75.0:
+            yield (
+                f"Another threshold: {best[0]} has the highest {rate.title} at"
+                f" {percent(share, 0)} of those tried."
+            )
