@@ -170,7 +170,9 @@ def intervals_in_words(estimates: Iterable[Estimate | None]) -> str:
 
 def methods_in_words(estimates: Iterable[Estimate]) -> str:
     """Name the methods of intervals in a bracket, a space before it; "" where none is known."""
-    methods = ", ".join(sorted({item.method for item in estimates if item.method}))
+    methods = ", ".join(
+        sorted({item.method.replace("wilson", "Wilson") for item in estimates if item.method})
+    )
     return f" ({methods})" if methods else ""
 
 

@@ -36,7 +36,7 @@ def axis_panels(
     """
     columns = (len(tested) if len(tested) <= MOST_BESIDE else 2) if beside else 1
     rows = math.ceil(len(tested) / columns)
-    figure = new_figure(height * (rows if beside else 1))
+    figure = new_figure(height * (rows if beside else 1), num_columns=columns if beside else 2)
     grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
     for spare in grid.flatten()[len(tested) :]:
         spare.set_axis_off()

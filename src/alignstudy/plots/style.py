@@ -22,7 +22,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 INK, MUTED, RULE = "#1f2328", "#57606a", "#d0d7de"
-WIDTH = 9.0
+WIDTH, NARROW = 9.0, 6.0
+"""Inches: of most figures, and of one with a single panel."""
 LABEL_WIDTH, LABEL_LINES = 20, 3
 LEGEND_COLUMNS = 4
 MANY_POINTS = 1_500
@@ -104,10 +105,10 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float) -> Figure:
+def new_figure(height: float, *, num_columns: int = 2) -> Figure:
     """Make an empty figure, in inches, on a canvas of its own: no pyplot, nothing global."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.05)
-    figure = Figure(figsize=(WIDTH, height), layout=layout)
+    figure = Figure(figsize=(WIDTH if num_columns > 1 else NARROW, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

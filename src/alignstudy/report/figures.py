@@ -39,7 +39,7 @@ def write_figures(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    from alignstudy.plots.style import house_style
+    from alignstudy.plots.style import NARROW, house_style
 
     folder.mkdir(parents=True, exist_ok=True)
     data = FigureData(findings=findings, responses=usable(responses)[0], training=training)
@@ -69,5 +69,6 @@ def write_figures(
                 for row in plot.data
             )
         texts = {"title": plot.title, "caption": plot.caption}
-        files.append(FigureFile(name=name, **texts, png=png, svg=svg, csv=table))
+        wide = plot.figure.get_figwidth() > NARROW
+        files.append(FigureFile(name=name, **texts, png=png, svg=svg, csv=table, is_wide=wide))
     return tuple(files)

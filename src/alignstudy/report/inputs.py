@@ -15,7 +15,11 @@ from alignstudy.records.evidence import TrainingRecord
 
 @dataclass(frozen=True, kw_only=True)
 class FigureFile:
-    """A figure on disk: the picture twice, and its numbers."""
+    """A figure on disk: the picture twice, and its numbers.
+
+    Attributes:
+        is_wide: Whether a narrow screen must scroll to show it.
+    """
 
     name: str
     title: str
@@ -23,6 +27,7 @@ class FigureFile:
     png: Path
     svg: Path
     csv: Path
+    is_wide: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

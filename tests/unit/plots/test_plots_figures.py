@@ -240,7 +240,6 @@ class TestJudges:
         plot = draw("judge_reliability", data())
         first = [r for r in plot.data if (r["judge"], r["axis"]) == ("j", "harmless")]
         assert [r["predicted"] for r in first] == pytest.approx([0.1, 0.5, 0.9])
-        assert "in 60.0\u00a0% of 100 pairs, calibration error 0.12." in plot.caption
 
     def test_a_bin_with_more_pairs_has_a_larger_marker(self):
         axes = draw("judge_reliability", data()).figure.axes[0]

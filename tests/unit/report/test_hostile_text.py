@@ -38,9 +38,14 @@ def benign(png):
 
 
 def without_classes(seen):
-    """Count tags; a cell of a table has a class or not by the length of its text."""
+    """Count tags; a cell of a table has a class or not by the length of its text.
+
+    How many terms are explained depends on the words, and is left out: an `abbr` with a title.
+    """
     counts = {}
     for key, amount in seen.items():
+        if key in {("abbr", ("tabindex", "title")), "/abbr"}:
+            continue
         name = ("td", ()) if isinstance(key, tuple) and key[0] == "td" else key
         counts[name] = counts.get(name, 0) + amount
     return counts
@@ -160,7 +165,7 @@ def test_the_mark_stands_in_every_kind_of_place(benign):
     """The report that the corpus goes through has all sections, else it would prove little."""
     ids = {value for tag, name, value in benign.values if tag == "section" and name == "id"}
     assert ids >= {
-        "merits", "comparisons", "trade-off", "claims", "judges", "hygiene", "thresholds", "length",
-        "policy", "training", "data", "responses", "cost", "provenance", "limitations", "gallery",
+        "claims", "comparisons", "responses", "judges", "hygiene", "robustness", "limitations",
+        "methods", "training", "data", "cost", "provenance", "gallery",
     }  # fmt: skip
     assert "".join(benign.text).count(MARK) > 150

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from report_fixtures import JUDGE, analysed, inputs, scored
 import alignstudy.report.html
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
+from alignstudy.records.evidence import TrainingRecord
 from alignstudy.report.html.page import render_report
+from alignstudy.report.html.sections import FOLDED, TOP
 from alignstudy.report.html.viewer import viewer_data
+from alignstudy.report.text.glossary import GLOSSARY, Explained, glossary_page
 from alignstudy.report.untrusted import visible
 
 
@@ -73,26 +77,31 @@ def sections_of(html):
 
 def test_sections_come_in_the_order_that_readers_ask_questions(png):
     assert sections_of(render_report(everywhere(png))) == [
-        "answer", "merits", "comparisons", "trade-off", "claims", "judges", "hygiene",
-        "thresholds", "length", "omnibus", "policy", "training", "data", "responses", "cost",
-        "provenance", "limitations", "gallery",
+        "answer", "claims", "comparisons", "responses", "judges", "hygiene", "robustness",
+        "limitations", "methods", "training", "data", "cost", "provenance", "gallery",
     ]  # fmt: skip
 
 
 def test_sections_without_anything_in_them_are_left_out():
     html = render_report(inputs())
     there = sections_of(html)
-    assert there[:3] == ["answer", "merits", "comparisons"]
-    for name in ("claims", "judges", "policy", "training", "cost", "trade-off", "gallery"):
+    assert there[:3] == ["answer", "comparisons", "responses"]
+    for name in ("claims", "judges", "training", "data", "cost", "provenance", "gallery"):
         assert name not in there
         assert f'href="#{name}"' not in html
 
 
 def test_figures_stand_in_the_sections_they_belong_to(png):
     html = render_report(everywhere(png))
-    for figure, section in (("tradeoff", "trade-off"), ("rates", "merits"), ("hygiene", "hygiene")):
+    for figure, section in (
+        ("rates", "answer"),
+        ("differences", "comparisons"),
+        ("tradeoff", "comparisons"),
+        ("hygiene", "hygiene"),
+        ("divergence", "robustness"),
+    ):
         part = html[html.index(f'<section id="{section}"') :].split("</section>", 1)[0]
-        assert "<figure" in part, figure
+        assert f'<figure id="figure-{figure}"' in part, figure
     gallery = html[html.index('<section id="gallery"') :].split("</section>", 1)[0]
     assert gallery.count("<figure") == 1
 
@@ -163,14 +172,18 @@ def test_rates_of_the_table_are_those_of_the_analysis():
 
 def test_a_constant_judge_has_no_difference_in_its_report():
     text = "".join(parsed(render_report(inputs(scored(score=0.0)))).text)
-    assert "No difference: all 2 models have the same CAS" in text
+    assert "nothing tells them apart here" in text
     assert "the judge tells no response from another" in text
 
 
 def test_long_tables_are_folded():
     html = render_report(inputs(scored(("base", "a", "b", "c", "d"))))
-    assert "<summary>Paired comparisons of rates (30 rows)</summary>" in html
-    assert "<summary>Paired comparisons of rates" not in render_report(inputs())
+    assert "<summary>All comparisons of rates (30 rows)</summary>" in html
+    many = scored(("base", *"abcdef"), n=10)
+    html = render_report(inputs(many))
+    part = html[html.index("Models compared in") :].split("</table>", 1)[0]
+    assert part.count("<tr>") == 1 + TOP
+    assert "(21 rows)</summary>" in html
 
 
 def test_without_javascript_prompts_are_still_there():
@@ -304,8 +317,165 @@ def test_two_judges_each_have_their_tables():
     both = (analysed(rows), analysed(rows, judge="second"))
     given = inputs(rows, findings=Findings(analyses=both))
     html = render_report(given)
-    assert html.count("By the judge second") >= 2
-    assert "by the judge second all models have the same CAS" in html
+    assert html.count("<summary>By the judge second</summary>") == 2
+    text = "".join(parsed(html).text)
+    assert "By the judge second all models have the same CAS" in text
     island = json.loads(parsed(html).data["script", "application/json"])
     assert island["judges"] == [JUDGE, "second"]
     assert all(len(a["s"]) == 2 for p in island["prompts"] for a in p["answers"])
+
+
+class Shown(HTMLParser):
+    """Collects what a reader sees who opens nothing: no closed fold, script, style, fallback."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.text, self._open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag in {"details", "script", "style", "noscript", "summary", "title"}:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self._open:
+            self._open.remove(tag)
+
+    def handle_data(self, data):
+        inside = [tag for tag in self._open if tag != "summary"]
+        if not inside or (inside == ["details"] and "summary" in self._open):
+            self.text.append(data)
+
+
+def shown_of(html):
+    parser = Shown()
+    parser.feed(html)
+    return "".join(parser.text)
+
+
+def test_what_is_shown_leaves_out_closed_folds_and_scripts():
+    html = "<p>a</p><details><summary>b</summary><p>c</p></details><script>d</script>e"
+    assert shown_of(html) == "abe"
+
+
+class TestReadInFiveMinutes:
+    @pytest.fixture(scope="class")
+    def large(self, png):
+        """Four models, two judges, claims with parts, every figure."""
+        rows = [
+            replace(row, scores=row.scores | {"second": row.scores[JUDGE]})
+            for row in scored(("base", "sft", "dpo", "sft_dpo"), n=40)
+        ]
+        part = Verdict(claim="a part", verdict="too small to decide", evidence="why; " * 30)
+        verdicts = tuple(
+            Verdict(claim=f"sft is better than base, {at}", verdict="supported",
+                    evidence="+2.0 points [1.0, 3.0]; " * 9, parts=(part,) * 4)
+            for at in range(6)
+        )  # fmt: skip
+        findings = Findings(
+            analyses=(analysed(rows), analysed(rows, judge="second")),
+            verdicts=verdicts,
+            qualities=(quality(JUDGE), quality("second")),
+        )
+        given = everywhere(png, "a sentence of some words")
+        return render_report(replace(given, findings=findings, responses=tuple(rows)))
+
+    def test_a_reader_who_opens_nothing_reads_at_most_2_500_words(self, large):
+        assert 500 < len(shown_of(large).split()) <= 2_500
+
+    def test_claims_comparisons_judges_and_hygiene_are_not_folded(self, large):
+        text = shown_of(large)
+        for title in (
+            "Claims that were stated, and what the data say",
+            "Models compared in mean share of answers that pass (CAS)",
+            "How often each judge picks the preferred answer",
+            "Shares of responses that are not well-formed",
+        ):
+            assert title in text
+
+    def test_provenance_cost_audit_and_methods_are_folded_whole(self, large):
+        for name in FOLDED:
+            part = large[large.index(f'<section id="{name}"') :].split("</section>", 1)[0]
+            assert part.split("\n", 1)[1].strip().startswith("<details>")
+            assert part.strip().endswith("</details>")
+        assert "benignmark" not in shown_of(large)
+
+    def test_the_first_screen_says_what_the_answer_rests_on_and_what_would_change_it(self, large):
+        answer = large[large.index('<section id="answer"') :].split("</section>", 1)[0]
+        order = ('class="headline"', "<figure", "What it rests on", "What would change it")
+        places = [answer.index(mark) for mark in order]
+        assert places == sorted(places)
+
+    def test_the_first_prompt_of_an_unveiled_axis_is_shown_and_no_veiled_one(self, large):
+        text = shown_of(large)
+        assert "answer 0 of sft_dpo" in text
+        assert "Helpful 1" in text
+        assert "Harmful 1" not in text
+
+
+class TestTermsAreExplainedWhereTheyStand:
+    def abbreviations(self, html, section):
+        part = html[html.index(f'<section id="{section}"') :].split("</section>", 1)[0]
+        return re.findall(r'<abbr tabindex="0" title="([^"]+)">([^<]+)</abbr>', part)
+
+    def test_every_section_explains_its_own(self):
+        html = render_report(inputs())
+        for section in ("answer", "comparisons"):
+            found = {word: meaning for meaning, word in self.abbreviations(html, section)}
+            assert found["CAS"] == GLOSSARY["CAS"]
+        assert "Holm" in {word for _, word in self.abbreviations(html, "comparisons")}
+
+    def test_once_a_section(self):
+        words = [word for _, word in self.abbreviations(render_report(inputs()), "comparisons")]
+        assert len(words) == len(set(words))
+
+    def test_the_page_of_the_glossary_is_made_of_the_same_words(self):
+        page = Path(__file__).parents[3] / "docs" / "glossary.md"
+        assert page.read_text("utf-8") == glossary_page()
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("HmR", ["HmR"]),
+            ("hmr of base-x and databases", []),
+            ("p (Holm), and p again", ["p", "Holm"]),
+            ("Two judges, one margin", ["judges", "margin"]),
+            ("no difference of interest shown", ["no difference of interest shown"]),
+            ("", []),
+        ],
+    )
+    def test_terms_are_whole_words(self, text, found):
+        pieces = Explained()(text)
+        assert "".join(piece.text for piece in pieces) == text
+        assert [piece.text for piece in pieces if piece.meaning] == found
+
+
+@pytest.mark.parametrize("axis", ["harmless", "helpful"])
+def test_a_study_of_one_axis_has_no_dead_column(axis):
+    rows = [row for row in scored() if row.axis == axis]
+    html = render_report(inputs(rows))
+    assert "<small>not measured" not in html
+    other = {"harmless": "HpR", "helpful": "HmR"}[axis]
+    assert not re.search(rf"\b({other}|CAS)\b", shown_of(html))
+
+
+def test_colours_mean_direction():
+    html = render_report(inputs(scored(("base", "sft", "low"), n=30)))
+    assert '<span class="verdict good">higher</span>' in html
+    turned = analysed(scored(("base", "sft"), n=30), base="sft")
+    html = render_report(inputs(scored(n=30), findings=Findings(analyses=(turned,))))
+    assert '<span class="verdict bad">lower</span>' in html
+    assert ">real<" not in html
+
+
+def test_no_key_of_a_record_is_shown_as_it_is(png):
+    counts = {"rows": 7, "too_long": 2, "truncated": 0, "same_when_cut": 1}
+    record = TrainingRecord(
+        stage="train/dpo", recipe="dpo", method="dpo", seed=0, steps=1, epochs=1.0, num_tokens=1,
+        seconds=1.0, final_loss=None, counts=counts,
+    )  # fmt: skip
+    facts = {"train": {"chosen_longer": 0.6, "words": {"p95": 3.0}}}
+    html = render_report(inputs(training=(record,), audit_facts=facts))
+    text = "".join(parsed(html).text)
+    assert "left out as too long: 2; left out: chosen and rejected are the same when cut: 1" in text
+    assert "train: share of pairs whose chosen answer is longer" in text
+    assert not re.search(r"too_long|same_when_cut|chosen_longer|\bp95\b|truncated", text)

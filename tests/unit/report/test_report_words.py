@@ -231,7 +231,7 @@ class TestCautions:
     def test_a_judge_that_rewards_length(self):
         findings = Findings(analyses=(analysed(scored()),), qualities=(quality("x"),))
         text = " ".join(cautions(inputs(findings=findings)))
-        assert "prefers the longer response in 80\u00a0% of pairs, people in 50\u00a0%" in text
+        assert "longer response in 80\u00a0% of pairs; it is preferred in 50\u00a0%" in text
         assert "x: a score changes by up to 0.01" in text
 
     def test_many_unusable_rows(self):
@@ -280,7 +280,7 @@ class TestTables:
     def test_training(self):
         row = self.cells(run.training_table([training(counts={"rows": 1200})]))[0]
         assert row == ["sft > dpo", "0", "10", "1", "12,345", "1\u00a0min 15\u00a0s", "0.6900",
-                       "rows 1,200"]  # fmt: skip
+                       "rows: 1,200"]  # fmt: skip
 
     def test_reasons_are_counted_with_their_first_row(self):
         bad = tuple(Quarantined(file="f.jsonl", line=i, reason="empty") for i in (7, 9))

@@ -30,8 +30,9 @@ def draw(data: FigureData) -> Plot:
     shown = [item for items in found.values() for item in items if item]
     if not shown:
         raise NothingToShow("differences: no model was compared with a reference")
-    figure = new_figure(2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models))))
     columns = max(len(analysis.rates), len(analysis.scores))
+    height = 2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models)))
+    figure = new_figure(height, num_columns=columns)
     styles = [model_style(data.models, model) for model in models]
     grid: Any = figure.subplots(2, columns, squeeze=False)
     for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):

@@ -37,7 +37,8 @@ def draw_by_model(
     Returns:
         The figure, and its data.
     """
-    figure = new_figure(1.1 + len(data.models) * max(0.55, row_height(data.models)))
+    height = 1.1 + len(data.models) * max(0.55, row_height(data.models))
+    figure = new_figure(height, num_columns=len(metrics))
     panels: Any = figure.subplots(1, len(metrics), sharey=True, squeeze=False).flatten()
     styles = list(model_styles(data.models).values())
     rows = []
@@ -47,8 +48,12 @@ def draw_by_model(
             estimate_row(item, metric=metric.name, model=model)
             for model, item in zip(data.models, found, strict=True)
         ]
-        axes.set(title=wrap_label(metric.heading), **settings)
-        draw_estimates(axes, found, styles, digits=metric.digits)
+        below = any(data.findings.is_below_floor(data.judge, axis) for axis in metric.axes)
+        stamp = "\n(judge below floor: says little)" if below else ""
+        axes.set_title(f"{wrap_label(f'{metric.in_full[:1].upper()}{metric.in_full[1:]}')}{stamp}")
+        axes.set(**settings)
+        hollow = [below] * len(found)
+        draw_estimates(axes, found, styles, digits=metric.digits, hollow=hollow)
         label_rows(axes, data.models)
     return figure, rows
 

@@ -71,7 +71,7 @@ def draw(data: FigureData) -> Plot:
         ],
         title="Control texts for judges",
         caption=(
-            "Mean score of a control text minus that of the response that people preferred, on the"
+            "Mean score of a control text minus that of the preferred response, on the"
             " same prompts. A judge that reads what is written scores worthless texts lower: left"
             f" of 0. Open marker: the interval holds 0. {intervals_in_words(shifts)}"
         ),

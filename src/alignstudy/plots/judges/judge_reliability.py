@@ -53,14 +53,6 @@ def draw(data: FigureData) -> Plot:
     next(iter(panels.values())).set_ylabel("observed, percent")
     add_legend(figure, styles, line=True)
     found = [item.observed for quality in qualities for item in quality.reliability]
-    parts = [
-        f"{quality.judge}, {axis.prompts} prompts: prefers what people prefer in"
-        f" {accuracy.value:.1f}\u00a0% of {accuracy.n} pairs, calibration error"
-        f" {quality.ece[axis.name]:.2f}."
-        for quality in qualities
-        for axis in data.axes
-        if (accuracy := quality.accuracy(axis.name)) is not None and axis.name in quality.ece
-    ]
     return Plot(
         figure=figure,
         data=[
@@ -73,12 +65,12 @@ def draw(data: FigureData) -> Plot:
         ],
         title="Reliability of judges",
         caption=(
-            "Pairs of responses that people compared, grouped by the probability that the judge's"
+            "Held-out preference pairs, grouped by the probability that the judge's"
             " score difference d stands for, 1 / (1 + exp(-d)); on the diagonal, the judge is as"
             " sure as it is right. Larger markers: more pairs."
             f" Whiskers: 95\u00a0% intervals{methods_in_words(found)};"
-            f" {numbers_of_prompts(item.n for item in found)} pairs a marker. " + " ".join(parts)
-        ).strip(),
+            f" {numbers_of_prompts(item.n for item in found)} pairs a marker."
+        ),
     )
 
 

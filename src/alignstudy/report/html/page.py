@@ -11,24 +11,25 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from alignstudy.formatting import listing, plural
-from alignstudy.report.html.sections import TITLES, sections
+from alignstudy.report.html.sections import FOLDED, TITLES, opening, sections
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.tables.run import facts_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
+from alignstudy.report.text.glossary import Explained
 from alignstudy.report.text.limitations import known_defects, limitations
 from alignstudy.report.text.stamps import run_stamp
-from alignstudy.report.text.words import prompts_in_words, study_in_words
+from alignstudy.report.text.words import study_in_words
 from alignstudy.report.untrusted import visible, visible_values
 from alignstudy.settings import as_yaml
 
 _NUM_STATIC_PROMPTS = 20
-_LONG_FACTS = 12
+_MOST_CAUTIONS, _MOST_ANSWERS = 6, 6
 
 
 def render_report(inputs: ReportInputs) -> str:
@@ -77,21 +78,20 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     judged = [item for verdict in inputs.findings.verdicts for item in (verdict, *verdict.parts)]
     linked = {prompt_id for item in judged for prompt_id in item.prompts}
     viewer = visible_values(viewer_data(inputs.responses, inputs.analyses, first=linked))
-    found = sections(inputs)
-    provenance = facts_table(inputs.provenance, "What", title="Where these numbers come from")
+    found, words = sections(inputs), study_in_words(inputs)
     there = {
         *found,
         "limitations",
         *(("responses",) if viewer["prompts"] else ()),
+        *(("methods",) if words else ()),
         *(("data",) if inputs.preview else ()),
-        *(("provenance",) if provenance.rows or inputs.settings else ()),
+        *(("provenance",) if inputs.settings else ()),
     }
     num_prompts = Counter(axis for axis, _ in {(r.axis, r.prompt_id) for r in inputs.responses})
     most = max(num_prompts.values(), default=0)
     judges = [analysis.judge for analysis in inputs.analyses]
     in_short = (
         plural(len(inputs.findings.first.models), "model"),
-        prompts_in_words(inputs),
         f"{'judge' if len(judges) == 1 else 'judges'} {listing(judges)}",
         f"protocol {inputs.protocol}" if inputs.protocol else "",
     )
@@ -100,18 +100,34 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "study": inputs.study,
         "stamps": tuple(filter(None, [run_stamp(inputs)])),
-        "words": study_in_words(inputs),
+        "words": words,
         "contents": [(name, title) for name, title in TITLES.items() if name in there],
+        "folded": FOLDED,
         "in_short": " \u00b7 ".join(filter(None, in_short)),
         "answer": answer(inputs.findings),
+        "opening": opening(inputs),
         "sections": found,
+        "explain": Explained(),
         "cautions": cautions(inputs),
+        "most_cautions": _MOST_CAUTIONS,
         "limitations": limitations(inputs),
         "defects": known_defects(inputs.settings, num_prompts=most) if is_paper else (),
         "preview": inputs.preview,
         "viewer": viewer,
+        "examples": _examples(viewer),
         "static_prompts": viewer["prompts"][:_NUM_STATIC_PROMPTS],
-        "provenance": provenance,
         "settings": as_yaml(inputs.settings) if inputs.settings else "",
-        "long_facts": _LONG_FACTS,
     }
+
+
+def _examples(viewer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the first prompt of every axis that may be read unasked, with some answers.
+
+    The first is the one that was drawn first: nobody chose it for what the models said.
+    """
+    found = []
+    for axis in viewer["axes"]:
+        prompt = next((p for p in viewer["prompts"] if p["axis"] == axis["name"]), None)
+        if prompt is not None and not axis["veiled"]:
+            found.append({**prompt, "answers": prompt["answers"][:_MOST_ANSWERS]})
+    return found

@@ -1,51 +1,55 @@
-"""The sections of the report: their order, their tables, and the figures that stand in them."""
+"""The sections of the report: their order, what of each is shown, and what is folded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from alignstudy.analysis.comparisons.orientation import leading_metric
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
 from alignstudy.report.tables.table import Table
+from alignstudy.report.text.headline import sound_metric
 from alignstudy.report.text.stamps import judge_stamps
 
-LONG = 20
-"""A table with more rows is folded."""
+TOP = 12
+"""Rows of a table that are shown; a longer one is folded whole below its first rows."""
+OPENING = ("rates", "mean_scores")
+"""The picture of the first screen: the first of these that was drawn."""
 
-_FIGURES = {
-    "merits": ("rates", "mean_scores"),
-    "comparisons": ("differences", "win_rates", "paired_scores", "power_curve"),
-    "trade-off": ("tradeoff",),
-    "judges": ("judge_reliability", "judge_agreement", "judge_controls"),
-    "hygiene": ("hygiene",),
-    "thresholds": ("threshold_curves", "score_distributions", "score_histograms", "score_boxes"),
-    "length": ("length_scores",),
-    "policy": ("divergence",),
-    "training": ("training_curves",),
-}
 TITLES = {
-    "merits": "Metrics",
-    "comparisons": "Differences between models",
-    "trade-off": "Rates against each other",
     "claims": "Claims",
+    "comparisons": "The models compared",
+    "responses": "What the models wrote",
     "judges": "What the judges are worth",
     "hygiene": "Form of the responses",
-    "thresholds": "Thresholds",
-    "length": "Scores and length",
-    "omnibus": "All models at once",
-    "seeds": "Training seeds",
-    "policy": "How far training moved the models",
+    "robustness": "Whether it holds",
+    "limitations": "Warnings and limitations",
+    "methods": "How it was done",
     "training": "Training",
     "data": "Data",
-    "responses": "Responses side by side",
     "cost": "Cost",
     "provenance": "Provenance",
-    "limitations": "Warnings and limitations",
     "gallery": "More figures",
 }
-_ON_SCORES = ("merits", "comparisons", "trade-off", "thresholds", "length", "omnibus", "seeds")
+FOLDED = ("methods", "training", "data", "cost", "provenance", "gallery")
+"""Sections that are folded whole."""
+
+_ON_SCORES = ("comparisons", "robustness")
+_SHOWN = {
+    "comparisons": ("differences", "score_boxes"),
+    "judges": ("judge_reliability",),
+    "robustness": ("threshold_curves",),
+}
+_FOLDED = {
+    "comparisons": ("mean_scores", "tradeoff", "win_rates", "paired_scores", "power_curve"),
+    "judges": ("judge_controls", "judge_agreement"),
+    "hygiene": ("hygiene",),
+    "robustness": ("divergence", "score_distributions", "score_histograms", "length_scores"),
+    "training": ("training_curves",),
+}
 _SAMPLES = {
     "differences": "#samples?show=pair",
     "paired_scores": "#samples?order=gap&show=every",
@@ -59,17 +63,20 @@ _SAMPLES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """Some tables under one heading.
+class Item:
+    """A table, or a figure with the link to the samples that it is made of ("" for none)."""
 
-    Attributes:
-        heading: Above the tables; "" for none.
-        folded: Tables to open on demand.
-    """
+    table: Table | None = None
+    figure: FigureFile | None = None
+    samples: str = ""
 
-    heading: str = ""
-    tables: tuple[Table, ...] = ()
-    folded: tuple[Table, ...] = ()
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What opens on demand, under its title."""
+
+    title: str
+    items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,107 +86,166 @@ class Section:
     Attributes:
         id: What links lead to.
         stamps: What a reader must see before its figures.
-        figures: Stand after the first block.
-        samples: Figure name -> link to the samples it is made of.
+        items: What is shown.
+        folds: What is folded.
+        is_folded: Whether the section is folded whole.
     """
 
     id: str
     title: str
     stamps: tuple[str, ...] = ()
-    blocks: tuple[Block, ...] = ()
-    figures: tuple[FigureFile, ...] = ()
-    samples: dict[str, str] = field(default_factory=dict)
+    items: tuple[Item, ...] = ()
+    folds: tuple[Fold, ...] = ()
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the section is folded whole."""
+        return self.id in FOLDED
+
+
+def opening(inputs: ReportInputs) -> FigureFile | None:
+    """Return the picture of the first screen; None where none was drawn."""
+    figures = {file.name: file for file in inputs.figures}
+    return next((figures[name] for name in OPENING if name in figures), None)
 
 
 def sections(inputs: ReportInputs) -> dict[str, Section]:
-    """Return all sections of tables and figures in order, empty ones left out."""
-    facts = run.facts_table(inputs.audit_facts, "Fact", title="More facts about the data")
-    blocks = {name: [_block(*tables)] for name, tables in _of_the_run(inputs).items()}
-    blocks["data"].append(_block(folded=facts))
-    for analysis in inputs.analyses:
-        heading = f"By the judge {analysis.judge}" if len(inputs.analyses) > 1 else ""
-        rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
-        scores = comparisons.comparisons_table(analysis, analysis.scores)
-        shown = _block(rates, folded=scores) if rates.rows else _block(scores)
-        of_judge = {
-            n: _block(*tables) for n, tables in _by_judge(inputs.findings, analysis).items()
-        }
-        for name, block in {"comparisons": shown, **of_judge}.items():
-            blocks.setdefault(name, []).append(replace(block, heading=heading))
-    figures = {file.name: file for file in inputs.figures}
-    known = {name for names in _FIGURES.values() for name in names}
-    in_sections = _FIGURES | {"gallery": tuple(name for name in figures if name not in known)}
-    warned = judge_stamps(inputs.findings)
+    """Return the sections that have tables or figures, in order."""
+    figures, opened = {file.name: file for file in inputs.figures}, opening(inputs)
+    named = {*OPENING[:1]} | {
+        name for part in (_SHOWN, _FOLDED) for of in part.values() for name in of
+    }
+    gallery = {"gallery": tuple(name for name in figures if name not in named)}
+    first, *others = inputs.analyses
+    tables, warned = _tables(inputs, first), judge_stamps(inputs.findings)
     found = {}
     for name, title in TITLES.items():
-        section = Section(
-            id=name,
-            title=title,
-            stamps=warned if name in _ON_SCORES else (),
-            blocks=tuple(block for block in blocks.get(name, ()) if block.tables or block.folded),
-            figures=tuple(figures[n] for n in in_sections.get(name, ()) if n in figures),
-            samples=_SAMPLES,
-        )
-        if section.blocks or section.figures:
-            found[name] = section
+        shown, folded = tables.get(name, ((), ()))
+        items, folds = [], []
+        for table in (table for table in shown if table.rows):
+            items.append(Item(table=replace(table, rows=table.rows[:TOP])))
+            if len(table.rows) > TOP:
+                folds.append(_fold(table))
+        folds += [_fold(table) for table in folded if table.rows]
+        drawn = [
+            (is_shown, Item(figure=figures[figure], samples=_SAMPLES.get(figure, "")))
+            for is_shown, part in ((True, _SHOWN | gallery), (False, _FOLDED))
+            for figure in part.get(name, ())
+            if figure in figures and figures[figure] is not opened
+        ]
+        items += [item for is_shown, item in drawn if is_shown]
+        folds += [_figure_fold(item) for is_shown, item in drawn if not is_shown]
+        folds += _by_other_judges(inputs.findings, others, name)
+        if items or folds:
+            found[name] = Section(
+                id=name,
+                title=title,
+                stamps=warned if name in _ON_SCORES else (),
+                items=tuple(items),
+                folds=tuple(folds),
+            )
     return found
 
 
-def _of_the_run(inputs: ReportInputs) -> dict[str, tuple[Table, ...]]:
-    """Return section -> its tables that are not of one judge."""
-    findings, first = inputs.findings, inputs.findings.first
+Tables = tuple[Sequence[Table], Sequence[Table]]
+"""Those that are shown, and those that are folded."""
+
+
+def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
+    """Return section -> its tables, the leading judge's where they are of one judge."""
+    findings, by_judge = inputs.findings, _by_judge(inputs.findings, first)
+    qualities, verdicts = findings.qualities, findings.verdicts
+    whole = comparisons.verdicts_table(verdicts, inputs.responses)
+    brief = comparisons.verdicts_table(verdicts, inputs.responses, brief=True)
+    said = replace(whole, title="The claims with their parts and all of the evidence")
+    subsets = judges.accuracy_table(qualities)
     return {
-        "claims": (comparisons.verdicts_table(findings.verdicts, inputs.responses),),
+        "claims": ([brief], [said]),
+        "comparisons": by_judge["comparisons"],
         "judges": (
-            judges.accuracy_table(findings.qualities),
-            judges.calibration_table(findings.qualities),
-            judges.probes_table(findings.qualities),
-            judges.agreements_table(findings.agreements),
-            judges.leave_one_out_table(findings.leave_one_out),
+            [judges.accuracy_table(qualities, subsets=False).without("Subset")],
+            [
+                replace(subsets, title=f"{subsets.title}, by subset"),
+                judges.calibration_table(qualities),
+                judges.probes_table(qualities),
+                judges.agreements_table(findings.agreements),
+                judges.leave_one_out_table(findings.leave_one_out),
+            ],
         ),
         "hygiene": (
-            results.hygiene_table(first),
-            results.wording_table(first),
-            robustness.sensitivities_table(first),
+            [results.hygiene_table(first)],
+            [results.wording_table(first), robustness.sensitivities_table(first)],
         ),
-        "thresholds": (
-            robustness.thresholds_table(inputs.analyses),
-            run.records_table(inputs.calibrations, title="Calibration on labelled answers"),
+        "robustness": (
+            [*by_judge["robustness"][0], robustness.thresholds_table(inputs.analyses)],
+            [
+                *by_judge["robustness"][1],
+                run.records_table(inputs.calibrations, title="Calibration on labelled answers"),
+                run.divergence_table(findings.divergences),
+            ],
         ),
-        "policy": (run.divergence_table(findings.divergences),),
-        "training": (run.training_table(inputs.training), run.guards_table(inputs.training)),
-        "data": (run.audit_table(inputs.audits), run.exclusions_table(inputs.audits)),
-        "cost": (run.costs_table(inputs.costs, inputs.cost_notes),),
+        "training": ([run.training_table(inputs.training)], [run.guards_table(inputs.training)]),
+        "data": (
+            [run.audit_table(inputs.audits)],
+            [
+                run.exclusions_table(inputs.audits),
+                run.facts_table(inputs.audit_facts, "Fact", title="More facts about the data"),
+            ],
+        ),
+        "cost": ([run.costs_table(inputs.costs, inputs.cost_notes)], []),
+        "provenance": (
+            [],
+            [run.facts_table(inputs.provenance, "What", title="Where these numbers come from")],
+        ),
     }
 
 
-def _by_judge(findings: Findings, analysis: Analysis) -> dict[str, tuple[Table, ...]]:
-    """Return section -> its tables of one judge."""
+def _by_judge(findings: Findings, analysis: Analysis) -> Mapping[str, Tables]:
+    """Return section -> its tables that are of one judge."""
+    metric = sound_metric(findings) or leading_metric(analysis)
+    rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
+    scores = comparisons.comparisons_table(analysis, analysis.scores)
     return {
-        "merits": (
-            results.rates_table(findings, analysis),
-            robustness.bounds_table(analysis),
-            results.scores_table(findings, analysis),
-            results.improvement_table(analysis),
-            results.best_shares_table(analysis),
+        "comparisons": (
+            [
+                results.rates_table(findings, analysis),
+                *([comparisons.leading_table(analysis, metric)] if metric else []),
+            ],
+            [
+                replace(rates, title="All comparisons of rates"),
+                results.scores_table(findings, analysis),
+                replace(scores, title="All comparisons of scores"),
+                results.improvement_table(analysis),
+                results.best_shares_table(analysis),
+                results.omnibus_table(analysis),
+            ],
         ),
-        "thresholds": (
-            robustness.sweeps_table(analysis),
-            robustness.pair_sweeps_table(analysis),
+        "robustness": (
+            [robustness.seeds_table(analysis)],
+            [
+                robustness.sweeps_table(analysis),
+                robustness.pair_sweeps_table(analysis),
+                robustness.lengths_table(analysis.lengths),
+                robustness.adjusted_table(analysis),
+            ],
         ),
-        "length": (
-            robustness.lengths_table(analysis.lengths),
-            robustness.adjusted_table(analysis),
-        ),
-        "omnibus": (results.omnibus_table(analysis),),
-        "seeds": (robustness.seeds_table(analysis),),
     }
 
 
-def _block(*tables: Table, folded: Table | None = None) -> Block:
-    """Put tables together: empty ones left out, long ones folded, and one in any case."""
-    long = [table for table in tables if len(table.rows) > LONG]
-    if folded is not None and folded.rows:
-        long.append(folded)
-    short = tuple(table for table in tables if 0 < len(table.rows) <= LONG)
-    return Block(tables=short, folded=tuple(long))
+def _by_other_judges(findings: Findings, others: Sequence[Analysis], name: str) -> list[Fold]:
+    """Return a fold for every further judge, with all its tables of a section."""
+    found = []
+    for analysis in others:
+        shown, folded = _by_judge(findings, analysis).get(name, ((), ()))
+        items = tuple(Item(table=table) for table in (*shown, *folded) if table.rows)
+        if items:
+            found.append(Fold(title=f"By the judge {analysis.judge}", items=items))
+    return found
+
+
+def _fold(table: Table) -> Fold:
+    return Fold(title=f"{table.title} ({len(table.rows)} rows)", items=(Item(table=table),))
+
+
+def _figure_fold(item: Item) -> Fold:
+    return Fold(title=f"Figure: {item.figure.title}" if item.figure else "", items=(item,))

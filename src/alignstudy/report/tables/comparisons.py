@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis, Comparison
@@ -13,15 +14,14 @@ from alignstudy.records import ScoredResponse
 from alignstudy.records.robustness import Power
 from alignstudy.report.html.viewer import pair_link, prompt_names, sample_link
 from alignstudy.report.tables.table import Cell, Column, Table, estimated, for_files, numeric
+from alignstudy.report.text.verdicts import VERDICTS, verdict_kind
 from alignstudy.stats.power.planning import ALPHA
 
-_KINDS = {
-    "supported": "good",
-    "equivalent": "good",
-    "contradicted": "bad",
-    "unmeasurable": "plain",
-}
 _MOST_LINKS = 6
+_MINUS = (
+    "Model minus the one it is held against, prompt by prompt: percentage points for rates, the"
+    f" judge's unit for scores. Higher or lower: p corrected by Holm is below {ALPHA}."
+)
 
 
 def mean_first(analysis: Analysis) -> list[Metric]:
@@ -49,21 +49,28 @@ def comparisons_table(analysis: Analysis, metrics: Sequence[Metric] | None = Non
         title=f"Paired comparisons of {'rates' if of_rates else 'scores'}",
         caption="Paired comparisons: model minus reference, percentage points or score,"
         " with 95 % intervals; p_holm is adjusted within its family",
-        note="Model minus the one it is held against, prompt by prompt: percentage points for"
-        f" rates, the judge's unit for scores. Real: Holm-corrected p below {ALPHA}. Win rate: ties"
-        " count one half; below it Cohen's d_z for scores. To show it: paired prompts (a set,"
-        " for CAS) for 80 % power to find the margin at the corrected level; below it the smallest"
-        f" difference that the prompts at hand would show.{told}",
+        note=f"{_MINUS} Win rate: ties count one half; below it Cohen's d_z for scores. To show it:"
+        " paired prompts (a set, for the mean over sets) for 80 % power to find the margin at the"
+        " corrected level; below it the smallest difference that the prompts at hand would show."
+        f"{told}",
     )
+
+
+def leading_table(analysis: Analysis, metric: Metric) -> Table:
+    """The comparisons of one metric, without what only a close reader wants."""
+    table = comparisons_table(analysis, [metric]).without("Metric", "p", "Win rate", "To show it")
+    title = f"Models compared in {metric.in_full}"
+    note = f"{_MINUS} A pair that no claim states is exploration: it suggests, and proves nothing."
+    return replace(table, title=title, note=note)
 
 
 def _verdict(item: Comparison, metric: Metric) -> Cell:
     if item.p_holm is None:
         return Cell(f"not{NO_BREAK}tested", item.note)
     if item.is_shown:
-        return Cell("real", kind="good")
-    if not item.survives_missing:
-        return Cell(f"not{NO_BREAK}shown", "missing ratings could undo it", kind="open")
+        return (
+            Cell("higher", kind="good") if item.difference.value > 0 else Cell("lower", kind="bad")
+        )
     if item.p_equivalent is not None and item.p_equivalent < ALPHA and item.margin is not None:
         margin = short(item.margin, metric.digits)
         return Cell("equivalent", f"within {margin}, {p_value(item.p_equivalent)}", kind="plain")
@@ -126,12 +133,15 @@ _COMPARISON_IN_FILES = (
 )
 
 
-def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredResponse] = ()) -> Table:
+def verdicts_table(
+    verdicts: Sequence[Verdict], responses: Sequence[ScoredResponse] = (), *, brief: bool = False
+) -> Table:
     """A row a claim, and one for each part of a claim that has several.
 
     Args:
         verdicts: In the study's order.
         responses: The samples that prompts are linked to; without them there are no links.
+        brief: Whether to leave out parts, and all of the evidence but the difference.
     """
     # Prompt id -> name and link of its samples; an id may stand on both axes.
     places: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -139,7 +149,7 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
         places[prompt_id].append((name, sample_link(axis, prompt_id)))
     rows = []
     for whole in verdicts:
-        for item in (whole, *whole.parts):
+        for item in (whole,) if brief else (whole, *whole.parts):
             links = tuple(link for prompt_id in item.prompts for link in places[prompt_id])
             rest = len(links) - _MOST_LINKS
             more = f"and {rest} more" if rest > 0 else ""
@@ -153,24 +163,37 @@ def verdicts_table(verdicts: Sequence[Verdict], responses: Sequence[ScoredRespon
         Column(
             "Verdict",
             "verdict.verdict",
-            lambda verdict: Cell(verdict, kind=_KINDS.get(verdict, "open")),
+            lambda verdict: Cell(verdict, kind=verdict_kind(verdict)),
             name="verdict",
         ),
         *for_files(n_needed="verdict.n_needed"),
-        Column("Evidence", "verdict.evidence", name="evidence"),
+        Column(
+            *(("What was seen", "verdict.brief") if brief else ("Evidence", "verdict.evidence"))
+        ),
+        *for_files(evidence="verdict.evidence"),
+        numeric("p (Holm)", "verdict.p_holm", p_value),
         numeric("Prompts needed", "verdict.n_needed"),
         Column("Prompts that decide", "links"),
         name="claims",
         caption="Claims that were stated, and what the data say of them",
-        note="Supported: shown after correction, beyond the margin, by every judge above its floor."
-        " Contradicted: rejected by the data."
-        " Equivalent: shown to lie within the margin."
-        " Too small to decide: not shown, and in a study of this size the smallest difference of"
-        " interest would be missed more often than once in five times."
-        " No difference of interest shown: not shown, though it would have been seen."
-        " Not borne out: a description that is false in this sample, which the data don't reject."
-        " Unmeasurable: a judge below its floor, or a figure that was not measured."
-        " Claims are corrected for one another (Holm); prompts needed: a set, for 80 % power to"
-        " find the smallest difference of interest.",
+        note=_meanings(verdicts),
         title="Claims that were stated, and what the data say",
     )
+
+
+def _meanings(verdicts: Sequence[Verdict]) -> str:
+    """Explain the verdicts that occur, and what is counted beside them."""
+    judged = [item for whole in verdicts for item in (whole, *whole.parts)]
+    found = {item.verdict for item in judged}
+    said = [
+        f"{name[:1].upper()}{name[1:]}: {words.meaning}"
+        for name, words in VERDICTS.items()
+        if name in found
+    ]
+    if any(item.p_holm is not None for item in judged):
+        said.append("Claims are corrected for one another (Holm).")
+    if any(item.n_needed is not None for item in judged):
+        said.append(
+            "Prompts needed: a set, for 80 % power to find the smallest difference of interest."
+        )
+    return " ".join(said)

@@ -1,4 +1,4 @@
-"""Tables of what judges are worth: agreement with people, calibration, controls, each other."""
+"""Tables of what judges are worth: held-out pairs, calibration, controls, each other."""
 
 from __future__ import annotations
 
@@ -30,14 +30,19 @@ _PROBES = {
 _share = estimated(1, unit="%")
 
 
-def accuracy_table(qualities: Sequence[JudgeQuality]) -> Table:
-    """How often each judge scores the response that people preferred higher, by subset."""
+def accuracy_table(qualities: Sequence[JudgeQuality], *, subsets: bool = True) -> Table:
+    """How often each judge scores the preferred response higher: of all pairs, and by subset."""
     return Table.of(
-        [{"quality": q, "item": item} for q in qualities for item in q.accuracies],
-        Column("Judge", "quality.judge"),
+        [
+            {"quality": q, "item": item}
+            for q in qualities
+            for item in q.accuracies
+            if subsets or item.subset == "all"
+        ],
+        Column("Judge", lambda row: _named(row["quality"])),
         Column("Prompts", "item.axis", prompts_of),
         Column("Subset", "item.subset", lambda name: "all pairs" if name == "all" else name),
-        numeric("Agrees with people", "item.accuracy", _share),
+        numeric("Picks the preferred answer", "item.accuracy", _share),
         numeric(
             "Pairs",
             "item",
@@ -46,14 +51,20 @@ def accuracy_table(qualities: Sequence[JudgeQuality]) -> Table:
         Column("Floor", _floor),
         note="Held-out preference pairs; chance is 50 %. A judge whose interval doesn't lie above"
         " the floor is stamped: the figures of that axis say little.",
-        title="Agreement with people's preferences",
+        title="How often each judge picks the preferred answer",
     )
+
+
+def _named(quality: JudgeQuality) -> Cell:
+    return Cell(quality.judge, "a baseline, to be beaten" if quality.is_baseline else "")
 
 
 def _floor(row: dict[str, Any]) -> Cell:
     quality, item = row["quality"], row["item"]
     if item.subset != "all":
         return Cell("")
+    if quality.is_baseline:
+        return Cell(ABSENT)
     limit = f"{short(quality.floor, 1)}{NO_BREAK}%"
     if item.axis in quality.below_floor:
         return Cell("below floor", limit, kind="bad")
@@ -75,11 +86,11 @@ def calibration_table(qualities: Sequence[JudgeQuality]) -> Table:
         Column("Prompts", "axis", prompts_of),
         numeric("Calibration error", lambda row: row["quality"].ece.get(row["axis"]), rounded(3)),
         numeric("Judge prefers the longer", "length.judge_longer", _share),
-        numeric("People prefer the longer", "length.human_longer", _share),
+        numeric("The longer is preferred", "length.human_longer", _share),
         numeric("Pairs of unequal length", "length.n"),
         note="Calibration error: mean distance between sigmoid(score difference) and how often"
-        " people agree, 0 to 1; 0 is best. A judge that prefers the longer response more often"
-        " than people do rewards length itself.",
+        " it is right, 0 to 1; 0 is best. A judge that prefers the longer response more often than"
+        " it is the preferred one rewards length itself.",
         title="Calibration and length",
     )
 

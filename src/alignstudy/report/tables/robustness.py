@@ -40,7 +40,7 @@ def thresholds_table(analyses: Sequence[Analysis]) -> Table:
     return Table.of(
         rows,
         Column("Judge", "judge"),
-        Column("Axis", "axis"),
+        Column("Prompts", "axis", prompts_of),
         numeric("Threshold", "threshold", partial(short, digits=4)),
         Column("A score equal to it", "equal"),
         Column("Origin", "origin"),

@@ -23,6 +23,18 @@ _WRITTEN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "device_memory": ("GPU memory", partial(quantity, unit="B")),
     "reused": ("Made before", lambda reused: "yes" if reused else ""),
 }
+_LABELS = {
+    "too_long": "left out as too long",
+    "truncated": "cut at the end",
+    "same_when_cut": "left out: chosen and rejected are the same when cut",
+    "merged_at_border": "prompt and answer share a token",
+    "special_token_in_text": "hold a special token in their text",
+    "chosen_longer": "share of pairs whose chosen answer is longer",
+    "ngram13": "share 13 words in a row",
+    "p95": "95th percentile",
+    "exact": "the same prompt",
+    "dialogue": "the same dialogue",
+}
 _MISSED = {
     "flops": "FLOPs (counted in training, generation and judging by a model)",
     "peak_memory": "peak memory",
@@ -34,7 +46,7 @@ def records_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> Table:
     names = dict.fromkeys(name for row in rows for name in row)
     columns = tuple(
         Column(
-            name.replace("_", " ").capitalize(),
+            in_words(name).capitalize(),
             methodcaller("get", name),
             is_number=all(isinstance(row.get(name), (int, float, type(None))) for row in rows),
         )
@@ -52,13 +64,19 @@ def audit_table(audits: Sequence[Audit]) -> Table:
         numeric("Used", "used"),
         numeric("Can't be used", lambda audit: len(audit.quarantined)),
         numeric("Left out on purpose", lambda audit: sum(audit.excluded.values())),
-        Column("Also counted", "notes", partial(_named, between=": ")),
+        Column("Also counted", "notes", _named),
         title="What happened to the rows",
     )
 
 
-def _named(values: Mapping[str, object], between: str = " ") -> str:
-    return "; ".join(f"{name}{between}{plain(value)}" for name, value in values.items())
+def _named(values: Mapping[str, object]) -> str:
+    """Write counts in words; what didn't happen is left out."""
+    return "; ".join(f"{in_words(name)}: {plain(value)}" for name, value in values.items() if value)
+
+
+def in_words(key: str) -> str:
+    """Return a record's key as a label that people read."""
+    return _LABELS.get(key, key.replace("_", " "))
 
 
 def exclusions_table(audits: Sequence[Audit]) -> Table:
@@ -118,7 +136,7 @@ def divergence_table(divergences: Sequence[Divergence]) -> Table:
         note="KL divergence from the base in nats, on the model's own samples at temperature 1. A"
         " higher score bought with a large divergence may be over-optimisation. Implicit-reward"
         " accuracy: share of held-out pairs that the model itself, compared with its reference,"
-        " ranks as people do; chance is 50 %.",
+        " ranks as they were labelled; chance is 50 %.",
         title="How far training moved each model",
     )
 
@@ -143,19 +161,20 @@ def guards_table(training: Sequence[TrainingRecord]) -> Table:
 
 
 def facts_table(facts: Mapping[str, Any], heading: str, *, title: str) -> Table:
-    """Names with their values; nested names are joined by dots."""
+    """Names with their values; nested names are joined by colons."""
     columns = (Column(heading, itemgetter(0)), Column("Value", itemgetter(1)))
     return Table(columns=columns, rows=tuple(_flat(facts)), title=title)
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:  # noqa: ANN401 - JSON
-    """Yield (dotted name, text) of every value in nested mappings and lists of mappings."""
+    """Yield (whole name, text) of every value in nested mappings and lists of mappings."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}" if name else str(key))
+            key = in_words(str(key))
+            yield from _flat(item, f"{name}: {key}" if name else key)
     elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
         for place, item in enumerate(value, start=1):
-            yield from _flat(item, f"{name}.{place}")
+            yield from _flat(item, f"{name} {place}")
     elif isinstance(value, (list, tuple)):
         yield name, ", ".join(str(item) for item in value)
     else:

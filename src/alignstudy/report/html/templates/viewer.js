@@ -2,9 +2,6 @@
 (function () {
   const PAGE = 10;
   const byId = (id) => document.getElementById(id);
-  window.addEventListener("beforeprint", () => {
-    for (const fold of document.querySelectorAll("details")) fold.open = true;
-  });
   const island = byId("viewer-data");
   if (!island) return;
   const data = JSON.parse(island.textContent);
@@ -337,8 +334,16 @@
     }
   }
 
+  // What a link leads to may lie in a fold.
+  function unfold(hash) {
+    const into = hash.startsWith("#sample") ? byId("browse") : document.getElementById(decoded(hash.slice(1)));
+    const inside = into && into.querySelector(":scope > details");
+    for (const fold of [inside, into]) if (fold && "open" in fold) fold.open = true;
+  }
+
   function follow() {
     const hash = location.hash;
+    unfold(hash);
     if (hash.startsWith("#sample=")) openSample(hash.slice(8).split("/").map(decoded).join("/"));
     else if (hash.startsWith("#samples?")) openView(hash.slice(9));
     else if (hash === "#samples") openView("");
