@@ -51,9 +51,12 @@ class Watched:
         self.page.on("console", lambda said: self.problems.append(said.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
 
-    def open(self, path, fragment=""):
+    def open(self, path, fragment="", *, browse=True):
+        """Open a report, and in it the fold of all responses."""
         self.page.goto("about:blank")
         self.page.goto(f"file://{path}{fragment}")
+        if browse:
+            self.page.locator("#browse").evaluate("fold => { fold.open = true; }")
         return self.page
 
     def names(self):
@@ -238,13 +241,14 @@ class TestLinks:
         assert 0 <= top < 900
 
     def test_a_claim_leads_to_the_prompt_that_decides(self, watched, small):
-        page = watched.open(small)
-        page.locator("#claims a", has_text="Helpful 14").click()
+        page = watched.open(small, browse=False)
+        page.locator("#claims a", has_text="Helpful 14").first.click()
         page.wait_for_selector(".card.target")
         assert page.locator(".card.target h3").text_content() == "Helpful 14"
 
     def test_a_comparison_leads_to_its_discordant_prompts(self, watched, small, rows):
-        page = watched.open(small)
+        page = watched.open(small, browse=False)
+        page.locator("#comparisons summary", has_text="All comparisons of rates").click()
         page.locator("#comparisons tr", has_text="HpR").locator("a").first.click()
         page.wait_for_url(re.compile(r"#samples\?"))
         assert page.locator("#show").input_value() == "pair"
@@ -326,11 +330,29 @@ class TestKeyboard:
         assert [name for name in dict.fromkeys(seen) if name in order] == order
 
     def test_the_first_tab_skips_to_the_answer(self, watched, small):
-        page = watched.open(small)
+        page = watched.open(small, browse=False)
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
         page.keyboard.press("Enter")
         assert page.evaluate("location.hash") == "#answer"
+
+    def test_terms_are_explained_at_the_focus(self, watched, small):
+        page = watched.open(small, browse=False)
+        page.locator(".headline abbr").first.focus()
+        assert page.evaluate("document.activeElement.textContent") == "CAS"
+        shown = "getComputedStyle(document.activeElement, '::after').content"
+        assert "Mean share of answers that pass" in page.evaluate(shown)
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.title") != ""
+        assert page.locator(".headline abbr").first.evaluate(
+            "term => getComputedStyle(term, '::after').content"
+        ) in {"none", "normal"}
+
+    def test_a_link_opens_the_fold_it_leads_into(self, watched, small):
+        page = watched.open(small, browse=False)
+        assert not page.locator("#methods details").evaluate("fold => fold.open")
+        page.locator(".contents a", has_text="How it was done").click()
+        page.wait_for_selector("#methods details[open]")
 
 
 class TestLayout:
@@ -340,6 +362,10 @@ class TestLayout:
         seen = Watched(browser, viewport={"width": width, "height": 844}, color_scheme=scheme)
         page = seen.open(small)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        # An explanation at the edge of the page must not widen it.
+        for term in page.locator("main abbr:visible").all():
+            term.focus()
+            assert page.evaluate("document.documentElement.scrollWidth") == width
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != (
             "rgb(255, 255, 255)"
         )
@@ -353,15 +379,15 @@ class TestLayout:
         assert box.evaluate("box => box.scrollWidth > box.clientWidth")
         page.close()
 
-    def test_paper_has_no_controls_and_open_folds(self, watched, small):
-        page = watched.open(small)
+    def test_paper_has_no_controls_and_only_the_folds_that_were_opened(self, watched, small):
+        page = watched.open(small, browse=False)
+        opened = page.locator("#comparisons > details").first
+        opened.locator("summary").click()
         page.emulate_media(media="print")
-        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-        for hidden in (".contents", "#controls", ".pager"):
-            assert not page.locator(hidden).is_visible()
-        assert page.locator("main > details, main section > details").evaluate_all(
-            "folds => folds.every((fold) => fold.open)"
-        )
+        for hidden in (".contents", "#controls", ".pager", "#methods details", "#browse"):
+            assert not page.locator(hidden).first.is_visible()
+        assert opened.locator("table").is_visible()
+        assert page.locator(".headline").is_visible()
 
 
 class TestFiveThousandResponses:

@@ -139,6 +139,7 @@ class TestBrokenAnswers:
         assert "sft has the highest" in headline
         assert "of the answers of base, 100\u00a0% repeat themselves in loops" in headline
         assert headline.endswith("so a lead over them says little.")
+        assert "Answers that are whole" in " ".join(said(self.looping("base")).would_change)
 
     def test_answers_that_do_not_loop_are_not_mentioned(self):
         assert "loops" not in whole(self.looping())
@@ -159,7 +160,7 @@ class TestStamps:
     def test_below_the_floor_on_all_axes_there_is_no_lead(self):
         judge = quality("a/judge", below=("harmless", "helpful"))
         found = said(analysed(scored(n=30)), qualities=(judge,))
-        assert "so nothing can be said of which model is better" in found.headline
+        assert "so no model is called better" in found.headline
         assert "highest" not in found.headline
         assert found.sentences == ()
         assert found.would_change[0] == (

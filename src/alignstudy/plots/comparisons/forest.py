@@ -23,6 +23,9 @@ from alignstudy.plots.style import (
 )
 from alignstudy.records import Estimate
 
+_ROW = 0.46
+"""Least height of a row, inches: a marker and the number above it."""
+
 
 def draw_by_model(
     data: FigureData, metrics: Sequence[Metric], **settings: object
@@ -37,7 +40,7 @@ def draw_by_model(
     Returns:
         The figure, and its data.
     """
-    height = 1.1 + len(data.models) * max(0.55, row_height(data.models))
+    height = 1.3 + len(data.models) * max(_ROW, row_height(data.models))
     figure = new_figure(height, num_columns=len(metrics))
     panels: Any = figure.subplots(1, len(metrics), sharey=True, squeeze=False).flatten()
     styles = list(model_styles(data.models).values())
@@ -49,7 +52,7 @@ def draw_by_model(
             for model, item in zip(data.models, found, strict=True)
         ]
         below = any(data.findings.is_below_floor(data.judge, axis) for axis in metric.axes)
-        stamp = "\n(judge below floor: says little)" if below else ""
+        stamp = "\n(judge below floor)" if below else ""
         axes.set_title(f"{wrap_label(f'{metric.in_full[:1].upper()}{metric.in_full[1:]}')}{stamp}")
         axes.set(**settings)
         hollow = [below] * len(found)

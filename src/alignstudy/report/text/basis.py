@@ -15,7 +15,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.formatting import NO_BREAK, count, listing, percent
 from alignstudy.metrics.metric import Metric
-from alignstudy.report.text.headline import amount, sound_metric
+from alignstudy.report.text.headline import amount, broken_models, sound_metric
 from alignstudy.report.text.stamps import accuracy_in_words, stamped_axes
 
 _FEW_SEEDS = 3
@@ -96,7 +96,11 @@ def would_change(findings: Findings) -> tuple[str, ...]:
     if unsound := stamped_axes(findings, first.judge):
         names = listing([axis.prompts for axis in unsound], word="or")
         found.append(f"A judge that lies above its floor on {names} prompts.")
-    if metric is not None and len(values_of(first, metric)) > 1:
+    if broken_models(first):
+        found.append(
+            "Answers that are whole: look at the template, the decoding and the end of training."
+        )
+    elif metric is not None and len(values_of(first, metric)) > 1:
         found += [*_more_data(first, metric), *_other_thresholds(first, metric)]
     if findings.quality(first.judge) is None:
         found.append("Labelled pairs to try the judge on (`validation:`).")

@@ -48,8 +48,7 @@ def headline(findings: Findings) -> str:
     if leading_metric(first) is None:
         return "Nothing was measured: no response has a score."
     if metric is None:
-        said.append("so nothing can be said of which model is better")
-        said = ["; ".join(said)]
+        said = [f"{said[0]}; so no model is called better"]
     elif set(leaders(first, metric)) & {item.model for item in broken}:
         said.append(f"no model is called better: {_broken_in_words(broken)}")
         return _told(findings, said)
