@@ -91,14 +91,12 @@ class TestWhyALeadIsNotShown:
         assert "is none that matters: equivalent, within 5.0 points" in text
 
     def test_the_study_could_have_seen_what_matters(self):
-        power = Power(power=11.0, detectable=4.0, n_needed=1087)
+        power = Power(power=87.0, detectable=4.0, difference=5.0)
         text = said(published(power=power, margin=5.0)).headline
-        assert (
-            "is not shown, though one of 5.0 points would have been seen (80\u00a0% power)" in text
-        )
+        assert "not shown, though one of 5.0 points would have been seen (87\u00a0% power)" in text
 
     def test_the_study_is_too_small(self):
-        power = Power(power=11.0, detectable=14.2, n_needed=1087)
+        power = Power(power=11.0, detectable=14.2, difference=5.0, n_needed=1087)
         assert "too small to decide" in said(published(power=power, margin=5.0)).headline
 
     def test_few_prompts_are_not_tested(self):
@@ -223,16 +221,15 @@ def test_a_comparison_is_turned_so_that_the_better_model_comes_first():
 
 class TestWhatWouldChangeIt:
     def test_prompts_and_what_can_be_seen(self):
-        power = Power(power=11.0, detectable=14.2, n_needed=1087)
+        power = Power(power=11.0, detectable=14.2, difference=5.0, n_needed=1087)
         found = said(published(power=power)).would_change
         assert found[0] == (
-            "More data: to show a lead over sft as large as the one seen takes about 1,087 prompts"
-            " a set."
+            "More data: to find a lead of 5.0 points over sft takes about 1,087 prompts a set."
         )
         assert "this study shows 14.2 points or more (80\u00a0% power)" in found[1]
 
-    def test_a_difference_of_nothing_needs_no_number_of_prompts(self):
-        power = Power(power=5.0, detectable=14.2, n_needed=None)
+    def test_where_no_number_of_prompts_is_enough_none_is_named(self):
+        power = Power(power=5.0, detectable=14.2, difference=5.0)
         text = " ".join(said(published(power=power)).would_change)
         assert "takes" not in text
         assert "14.2 points or more" in text

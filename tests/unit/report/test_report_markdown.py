@@ -100,7 +100,7 @@ def test_a_partial_run_and_a_judge_below_its_floor_are_stamped():
 def test_verdicts_are_set_off_and_name_what_they_would_need():
     verdict = Verdict(claim="a > b", verdict="too small to decide", evidence="e", n_needed=1087)
     findings = Findings(analyses=(analysed(scored()),), verdicts=(verdict,))
-    assert "| a &gt; b | **too small to decide** | e | 1,087 |" in render_markdown(
+    assert "| a &gt; b | **too small to decide** | e | \u2013 | 1,087 |" in render_markdown(
         inputs(findings=findings)
     )
 

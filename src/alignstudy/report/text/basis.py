@@ -125,10 +125,10 @@ def _more_data(first: Analysis, metric: Metric) -> Iterator[str]:
             takes.append(f"about {count(power.n_needed)} prompts{a_set}")
         if power and power.seeds_needed is not None:
             takes.append(f"{power.seeds_needed} training seeds")
-        if takes:
+        if takes and power and power.difference is not None:
             yield (
-                f"More data: to show a lead over {pair.reference} as large as the one seen takes"
-                f" {listing(takes, word='or')}."
+                f"More data: to find a lead of {amount(power.difference, metric)} over"
+                f" {pair.reference} takes {listing(takes, word='or')}."
             )
         if power and power.detectable is not None:
             yield (

@@ -21,7 +21,7 @@ from alignstudy.analysis.comparisons.orientation import (
 )
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison
-from alignstudy.formatting import NO_BREAK, interval, listing, number, plural
+from alignstudy.formatting import NO_BREAK, interval, listing, number, percent, plural
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
 from alignstudy.report.text.stamps import stamp_in_words, stamped_axes
@@ -30,6 +30,9 @@ from alignstudy.stats.power.planning import ALPHA
 
 MOSTLY = 50.0
 """Percent of a model's answers to one prompt set from which on they count as mostly broken."""
+
+ENOUGH = 80.0
+"""Percent of power from which on a difference of interest would have been seen."""
 
 _BROKEN = {
     "empty": "are empty",
@@ -144,11 +147,11 @@ def undecided(pair: Comparison | None, metric: Metric) -> str:
         return "was not tested"
     if pair.margin is not None and pair.p_equivalent is not None and pair.p_equivalent < ALPHA:
         return f"is none that matters: equivalent, within {amount(pair.margin, metric)}"
-    least = pair.power.detectable if pair.power is not None else None
-    if pair.margin is not None and least is not None and least <= pair.margin:
+    power = pair.power
+    if power and power.difference is not None and (power.power or 0.0) >= ENOUGH:
         return (
-            f"is not shown, though one of {amount(pair.margin, metric)} would have been seen"
-            f" (80{NO_BREAK}% power)"
+            f"is not shown, though one of {amount(power.difference, metric)} would have been seen"
+            f" ({percent(power.power, 0)} power)"
         )
     return "is not shown: the study is too small to decide"
 

@@ -24,7 +24,9 @@ VERDICTS = {
         " above its floor.",
     ),
     "contradicted": VerdictWords("bad", "The data reject the claim at the corrected level."),
-    "equivalent": VerdictWords("plain", "The models are shown to lie within the margin."),
+    "equivalent": VerdictWords(
+        "plain", "The models are shown to lie within the margin of each other."
+    ),
     "too small to decide": VerdictWords(
         "open",
         "Not shown, and a study of this size would miss the smallest difference of interest more"
@@ -42,9 +44,6 @@ VERDICTS = {
     "unmeasurable": VerdictWords(
         "plain", "No judge lies above its floor there, or the figure was not measured."
     ),
-    # Of layout 2; they go when no verdict has them any more.
-    "underpowered": VerdictWords("open", "Not shown, with too few prompts to tell."),
-    "not supported": VerdictWords("open", "Not shown, though there were prompts enough."),
 }
 
 
