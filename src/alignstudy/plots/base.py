@@ -46,10 +46,12 @@ class FigureData:
         """The leading judge's analysis."""
         return self.findings.first
 
-    @property
+    @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """What the prompts test: a panel each."""
-        return self.analysis.axes
+        """What the prompts test: a panel each, of those that models were asked on."""
+        asked = {row.axis for row in self.responses}
+        found = tuple(axis for axis in self.analysis.axes if axis.name in asked)
+        return found or self.analysis.axes
 
     @property
     def judge(self) -> str:

@@ -229,7 +229,7 @@ class TestLengthScores:
 
     def test_the_line_runs_through_the_medians_of_the_groups(self):
         rows = [row(prompt=str(i), score=float(i // 10), text="x" * i) for i in range(20)]
-        axes = draw("length_scores", data(("base",), responses=rows)).figure.axes[1]
+        axes = draw("length_scores", data(("base",), responses=rows)).figure.axes[0]
         line = next(line for line in axes.lines if line.get_marker() == "D")
         assert line.get_xdata().tolist() == [4.5, 14.5]
         assert line.get_ydata().tolist() == [0.0, 1.0]

@@ -6,7 +6,6 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from alignstudy.formatting import listing
 from alignstudy.plots.base import (
     FigureData,
     NothingToShow,
@@ -26,21 +25,28 @@ def draw(data: FigureData) -> Plot:
         for item in analysis.comparisons
         if item.reference == reference
     }
-    found = {m: [made.get((m.name, model)) for model in models] for m in analysis.metrics}
+    asked = {axis.name for axis in data.axes}
+    found = {
+        metric: items
+        for metric in analysis.metrics
+        if asked.issuperset(metric.axes)
+        and any(items := [made.get((metric.name, model)) for model in models])
+    }
     shown = [item for items in found.values() for item in items if item]
     if not shown:
         raise NothingToShow("differences: no model was compared with a reference")
-    columns = max(len(analysis.rates), len(analysis.scores))
-    height = 2 * (0.9 + max(1, len(models)) * max(0.55, row_height(models)))
+    split = ([m for m in found if m.is_rate is is_rate] for is_rate in (True, False))
+    families = [family for family in split if family]
+    columns = max(map(len, families))
+    height = len(families) * (0.9 + max(1, len(models)) * max(0.55, row_height(models)))
     figure = new_figure(height, num_columns=columns)
     styles = [model_style(data.models, model) for model in models]
-    grid: Any = figure.subplots(2, columns, squeeze=False)
-    for panels, metrics in zip(grid, (analysis.rates, analysis.scores), strict=True):
+    grid: Any = figure.subplots(len(families), columns, squeeze=False)
+    for panels, metrics in zip(grid, families, strict=True):
         for axes, metric in zip(panels, metrics, strict=False):
             items = found[metric]
             axes.set(title=metric.short, xlabel="percentage points" if metric.is_rate else "score")
-            if any(items):
-                axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
+            axes.axvline(0, color=MUTED, linewidth=1.2, zorder=2)
             axes.margins(x=0.14)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             draw_estimates(
@@ -65,10 +71,9 @@ def draw(data: FigureData) -> Plot:
         ],
         title=f"Differences to {reference}",
         caption=(
-            f"Each model minus {reference}, prompt by prompt: percentage points for"
-            f" {listing([rate.title for rate in analysis.rates])}, the unit of the judge"
-            f" {data.judge} for scores. Filled marker: a difference is shown after correction for"
-            " several comparisons; open marker: none is shown. "
+            f"Each model minus {reference}, prompt by prompt: percentage points for rates, the unit"
+            f" of the judge {data.judge} for scores. Filled marker: a difference is shown after"
+            " correction for several comparisons; open marker: none is shown. "
             + intervals_in_words(item.difference for item in shown)
         ),
     )

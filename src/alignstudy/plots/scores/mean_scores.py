@@ -8,7 +8,7 @@ from alignstudy.plots.comparisons.forest import draw_by_model
 
 def draw(data: FigureData) -> Plot:
     """Mean scores: the judge's mean score by model on each axis, with intervals."""
-    scores = data.analysis.scores
+    scores = [score for score in data.analysis.scores if any(data.estimates(score))]
     found = [estimate for metric in scores for estimate in data.estimates(metric)]
     if not any(found):
         raise NothingToShow("mean scores: no response has a score")

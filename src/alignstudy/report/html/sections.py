@@ -205,15 +205,18 @@ def _by_judge(findings: Findings, analysis: Analysis) -> Mapping[str, Tables]:
     metric = sound_metric(findings) or leading_metric(analysis)
     rates = comparisons.comparisons_table(analysis, comparisons.mean_first(analysis))
     scores = comparisons.comparisons_table(analysis, analysis.scores)
+    figures = [results.rates_table(findings, analysis), results.scores_table(findings, analysis)]
+    if metric not in analysis.rates:
+        figures.reverse()  # without a threshold there are scores alone
     return {
         "comparisons": (
             [
-                results.rates_table(findings, analysis),
+                figures[0],
                 *([comparisons.leading_table(analysis, metric)] if metric else []),
             ],
             [
                 replace(rates, title="All comparisons of rates"),
-                results.scores_table(findings, analysis),
+                *(figures[1:] if metric in analysis.rates else []),
                 replace(scores, title="All comparisons of scores"),
                 results.improvement_table(analysis),
                 results.best_shares_table(analysis),

@@ -64,7 +64,8 @@ def scores_table(findings: Findings, analysis: Analysis) -> Table:
 def _estimates(
     findings: Findings, analysis: Analysis, metrics: Sequence[Metric]
 ) -> tuple[Column, ...]:
-    """Return columns of the model, its metrics and their n."""
+    """Return columns of the model, of its metrics that any model has, and of their n."""
+    metrics = [m for m in metrics if any(m.name in model.estimates for model in analysis.models)]
 
     def sizes(model: ModelFigures) -> str:
         found = [model.estimates.get(metric.name) for metric in metrics]
