@@ -475,8 +475,8 @@ def test_hostile_text_runs_nothing_adds_nothing_and_asks_for_nothing(watched, tm
     assert all(name.startswith("data:") for name in outside)
 
 
-CARDS = {"p", "b", "span", "div", "details", "summary"}
-"""Elements that the viewer makes as many of as a text has turns."""
+CARDS = {"p", "b", "span", "div", "details", "summary", "abbr"}
+"""Elements that the viewer makes as many of as a text has turns; and terms, by the words."""
 
 
 def test_a_prompt_with_a_hostile_id_can_be_linked_to(watched, tmp_path, rows):

@@ -10,7 +10,7 @@ from report_fixtures import analysed, hand_made, inputs, scored
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
 from alignstudy.records import Estimate
-from alignstudy.records.robustness import Power
+from alignstudy.records.robustness import Power, WinnerLead
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.verdicts import VERDICTS
@@ -250,6 +250,31 @@ class TestWhatWouldChangeIt:
         assert "Another threshold" not in " ".join(said(found).would_change)
 
 
+class TestWhatItRestsOn:
+    def test_prompts_that_every_model_answered(self):
+        found = said(analysed(scored(n=12))).rests_on
+        assert found[0] == "12 harmful and 12 helpful prompts, each answered by every model."
+
+    def test_prompts_that_some_model_was_not_asked(self):
+        rows = [r for r in scored(n=12) if (r.model, r.prompt_id) != ("sft", "helpful-0")]
+        found = said(analysed(rows)).rests_on
+        assert found[0] == "12 harmful and 12 helpful prompts, not all answered by every model."
+
+    def test_seeds_are_no_further_prompts(self):
+        rows = scored(n=12, seeds=(0, 1, 2))
+        rows = [row for row in rows if row.model != "base" or row.seed == 0]
+        found = said(analysed(rows)).rests_on
+        assert found[0].startswith("12 harmful and 12 helpful prompts, each")
+        assert found[1].startswith("1 to 3 training seeds a recipe")
+
+    def test_what_is_left_of_a_lead_on_prompts_that_did_not_choose_the_winner(self):
+        lead = WinnerLead(
+            metric="cas", model="sft_dpo", lead=3.0, apparent=4.0, kept=1.5, chosen=60.0
+        )
+        text = " ".join(said(replace(published(), winner_leads=(lead,))).rests_on)
+        assert "puts its winner 4.0 points ahead of the next, the other half 1.5 points" in text
+
+
 class TestTradeOff:
     def rates(self, hmr, hpr):
         found = hand_made(dict.fromkeys(hmr, 50.0), [], base=None)
@@ -306,7 +331,7 @@ def test_it_stays_short_whatever_there_is_to_say(stamped, num_claims, num_models
         is_generated=True,
     )
     assert len(found.headline.split()) <= 90
-    assert len(found.rests_on) <= 5
+    assert len(found.rests_on) <= 6
     assert len(found.would_change) <= 6
     assert len(found.sentences) <= 3
 

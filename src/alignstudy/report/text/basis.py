@@ -23,30 +23,42 @@ _FEW_SEEDS = 3
 
 def rests_on(findings: Findings) -> tuple[str, ...]:
     """Return how many prompts and seeds there were, and what the judge is worth."""
-    return tuple(_prompts_and_seeds(findings.first)) + tuple(_judges(findings))
+    first, metric = findings.first, sound_metric(findings)
+    winner = () if metric is None or broken_models(first) else _winner(first, metric)
+    return (*_prompts_and_seeds(first), *winner, *_judges(findings))
 
 
 def _prompts_and_seeds(first: Analysis) -> Iterator[str]:
-    asked = [
-        (
-            axis,
-            max(
-                (m.hygiene[axis.name].n for m in first.models if axis.name in m.hygiene), default=0
-            ),
-        )
-        for axis in first.axes
-    ]
-    seeds = max((model.num_seeds for model in first.models), default=1)
-    sets = [f"{count(n // seeds)} {axis.prompts}" for axis, n in asked if n]
+    sets, is_even = [], True
+    for axis in first.axes:
+        forms = ((m, m.hygiene.get(axis.name)) for m in first.models)
+        sizes = [form.n // m.num_seeds if form else 0 for m, form in forms]
+        if max(sizes, default=0):
+            sets.append(f"{count(max(sizes))} {axis.prompts}")
+            is_even = is_even and min(sizes) == max(sizes)
     if sets:
-        yield f"{listing(sets)} prompts, each answered by every model."
-    if seeds > 1:
-        yield f"{seeds} training seeds a recipe: tests cover what training again would change."
+        tail = "each answered by every model" if is_even else "not all answered by every model"
+        yield f"{listing(sets)} prompts, {tail}."
+    seeds = sorted({model.num_seeds for model in first.models})
+    if seeds and seeds[-1] > 1:
+        span = " to ".join(str(number) for number in dict.fromkeys((seeds[0], seeds[-1])))
+        yield f"{span} training seeds a recipe: tests cover what training again would change."
     elif len(first.models) > 1:
         yield (
             "One training run a model: tests cover the draw of the prompts, not the chance in"
             " training."
         )
+
+
+def _winner(first: Analysis, metric: Metric) -> Iterator[str]:
+    """Return what is left of the winner's lead on prompts that did not choose it."""
+    for item in first.winner_leads:
+        if item.metric == metric.name:
+            yield (
+                "The winner's curse: a half of the prompts puts its winner"
+                f" {amount(item.apparent, metric)} ahead of the next, the other half"
+                f" {amount(item.kept, metric)}."
+            )
 
 
 def _judges(findings: Findings) -> Iterator[str]:
