@@ -28,6 +28,10 @@ class Findings:
         leave_one_out: Rankings of the panel, where there is one.
         divergences: One a model and seed.
         is_generated: Whether a program wrote the data: prompts, preferences, what judges learnt.
+        stated: When the claims were stated: "before" the figures were made, by the study that made
+            them; "registered" before the ratings were last written; "after", for all that is
+            known; "published" with the published study.
+        stated_since: Since when they are registered; "" if they aren't.
     """
 
     analyses: tuple[Analysis, ...]
@@ -37,6 +41,8 @@ class Findings:
     leave_one_out: tuple[LeaveOneOut, ...] = ()
     divergences: tuple[Divergence, ...] = ()
     is_generated: bool = False
+    stated: Stated = "before"
+    stated_since: str = ""
 
     @property
     def first(self) -> Analysis:
@@ -77,4 +83,5 @@ class Findings:
         for name in ("verdicts", "qualities", "agreements", "leave_one_out", "divergences"):
             found[name] = [plain(asdict(item)) for item in getattr(self, name)]
         found["is_generated"] = self.is_generated
+        found["stated"], found["stated_since"] = self.stated, self.stated_since
         return found

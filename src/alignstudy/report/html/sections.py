@@ -212,6 +212,7 @@ def _by_judge(findings: Findings, analysis: Analysis) -> Mapping[str, Tables]:
         "comparisons": (
             [
                 figures[0],
+                robustness.bounds_table(analysis),
                 *([comparisons.leading_table(analysis, metric)] if metric else []),
             ],
             [

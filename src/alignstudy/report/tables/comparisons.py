@@ -71,6 +71,8 @@ def _verdict(item: Comparison, metric: Metric) -> Cell:
         return (
             Cell("higher", kind="good") if item.difference.value > 0 else Cell("lower", kind="bad")
         )
+    if not item.survives_missing:
+        return Cell(f"not{NO_BREAK}shown", "missing ratings could undo it", kind="open")
     if item.p_equivalent is not None and item.p_equivalent < ALPHA and item.margin is not None:
         margin = short(item.margin, metric.digits)
         return Cell("equivalent", f"within {margin}, {p_value(item.p_equivalent)}", kind="plain")

@@ -13,6 +13,7 @@ from alignstudy.analysis.comparisons.orientation import (
 )
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
+from alignstudy.data.ratings.rated import LOG
 from alignstudy.formatting import NO_BREAK, count, listing, percent
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.text.headline import amount, broken_models, sound_metric
@@ -73,7 +74,7 @@ def _judges(findings: Findings) -> Iterator[str]:
             f"The judge {first.judge} picks the preferred answer in {listing(said)}"
             f" (chance: 50{NO_BREAK}%)."
         )
-    else:
+    elif first.judge != LOG:  # what a log measured is no judge's opinion
         yield f"What the judge {first.judge} is worth was not measured in this study."
     if findings.is_generated:
         yield (
@@ -114,9 +115,9 @@ def would_change(findings: Findings) -> tuple[str, ...]:
         )
     elif metric is not None and len(values_of(first, metric)) > 1:
         found += [*_more_data(first, metric), *_other_thresholds(first, metric)]
-    if findings.quality(first.judge) is None:
+    if findings.quality(first.judge) is None and first.judge != LOG:
         found.append("Labelled pairs to try the judge on (`validation:`).")
-    elif not findings.is_generated:
+    elif findings.quality(first.judge) and not findings.is_generated:
         found.append(
             "People's labels on some of these answers: the judge was tried on the data's pairs,"
             " not on what these models write."

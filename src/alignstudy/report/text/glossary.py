@@ -21,6 +21,8 @@ _TERMS = {
     "base": "The model that every recipe starts from, and the one that others are compared with.",
     "BCa": "A bootstrap interval, corrected for bias and skew (Efron 1987).",
     "bootstrap": "Drawing prompts again, with replacement, to see how far a figure moves.",
+    "bounds": "Of a figure: over all that its missing ratings could be (`evaluate --missing"
+    " bounds`).",
     "calibration error": "Mean distance between how sure a judge's score difference is and how"
     " often it is right, 0 to 1; 0 is best.",
     "chosen, rejected": "The preferred and the other response of a preference pair.",
@@ -50,6 +52,8 @@ _TERMS = {
     " model that isn't trained here: `{from: FOLDER}`.",
     "reference": "The model that preference training is kept close to: the saved weights it"
     " started from, or its base.",
+    "registered": "Of claims: their file was known to the register (`alignstudy register`) before"
+    " the ratings were made.",
     "score": "What a judge gives a response, in the judge's own unit.",
     "seed": "The number that a training's chance is drawn from; several tell what training again"
     " would change.",

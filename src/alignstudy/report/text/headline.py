@@ -21,6 +21,7 @@ from alignstudy.analysis.comparisons.orientation import (
 )
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis, Comparison
+from alignstudy.analysis.robustness.missing import frail_in_words
 from alignstudy.formatting import NO_BREAK, interval, listing, number, percent, plural
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
@@ -60,6 +61,8 @@ def headline(findings: Findings) -> str:
         said.append(f"{scope}{_lead(first, metric)}")
         if broken and len(first.models) > 1:
             said[-1] += f"; {_broken_in_words(broken)}, so a lead over them says little"
+        frail = (item for item in first.lead_bounds if item.metric == metric.name)
+        said += [frail_in_words(first, item) for item in frail if not item.survives][:1]
     said.append(_claims_in_short(findings.verdicts))
     return _told(findings, said)
 

@@ -50,7 +50,9 @@ def _of_the_figures(inputs: ReportInputs) -> Iterator[str]:
     unknown = [item.judge for item in inputs.analyses if item.judge not in assessed]
     agree = "agrees" if len(unknown) == 1 else "agree"
     tail = f" How well {listing(unknown)} {agree} with preferences was not measured here."
-    yield f"Every metric is a judge's opinion of a text, not a person's.{tail if unknown else ''}"
+    if first.judge != LOG:
+        opinion = "Every metric is a judge's opinion of a text, not a person's."
+        yield f"{opinion}{tail if unknown else ''}"
     made = (item for item in first.comparisons if item.family and item.p_holm is not None)
     families = Counter(item.family for item in made)
     if families:
