@@ -80,7 +80,7 @@ class Compare(Stage):
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
     lineages: dict[str, tuple[str, ...]]
