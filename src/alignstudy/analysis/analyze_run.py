@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from alignstudy.analysis.analyze_judge import analyze_judge
@@ -12,14 +12,18 @@ from alignstudy.analysis.findings import Findings, Stated
 from alignstudy.analysis.judge_panel.agreement import agreements, leave_one_out
 from alignstudy.analysis.judge_panel.combine import PANEL, absence_notes, combine
 from alignstudy.analysis.judge_panel.settings import PanelSettings
+from alignstudy.analysis.labels.evidence import label_evidence
+from alignstudy.analysis.labels.matching import checked_labels
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.analysis.robustness.missing import bounds_notes, missing_bounds
 from alignstudy.analysis.robustness.sensitivity import sensitivities
+from alignstudy.analysis.robustness.threshold_errors import Draws, with_threshold_errors
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.metrics.axes import axes_of
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.evidence import Divergence, JudgeQuality
+from alignstudy.records.labels import Label, LabelEvidence
 
 OVERLAP, LEAK = "overlap", "leak"
 """Why prompts are left out: training has seen them; they end in an answer."""
@@ -45,6 +49,9 @@ class AnalysisConfig:
         lineages: Model -> the methods that trained it, in order; {}: not known.
         whole: Where ratings are missing, all rows: those that were left out, too; (): none is.
         notes: What is known of the responses beside their scores, a sentence each.
+        labels: Of some responses, by people or a better judge.
+        threshold_draws: Judge -> axis -> thresholds that other calibration pairs would have given.
+        join_threshold_errors: Whether they widen the rates' own intervals.
     """
 
     thresholds: Mapping[str, Thresholds]
@@ -62,6 +69,9 @@ class AnalysisConfig:
     lineages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     whole: Sequence[ScoredResponse] = ()
     notes: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
+    threshold_draws: Mapping[str, Draws] = field(default_factory=dict)
+    join_threshold_errors: bool = False
 
 
 def analyze_run(
@@ -83,13 +93,13 @@ def analyze_run(
         The rows, with the panel's scores where there is a panel, and the findings.
 
     Raises:
-        DataError: If rows can't be compared.
+        DataError: If rows can't be compared, or a label is of no response.
         InputError: If a judge or model is named that isn't there.
     """
     rows, limits = list(responses), dict(question.thresholds)
     members, panel = dict(limits), question.panel
     axes = question.axes or axes_of(row.axis for row in rows)
-    judges = list(limits)
+    judges = [*limits]
     if panel is not None:
         rows, limits[PANEL] = combine(
             rows, members, panel, axes=axes, base=question.base, absent=question.absent
@@ -109,6 +119,7 @@ def analyze_run(
         leave_one_out=rankings,
         stated=question.stated,
         stated_since=question.stated_since,
+        labels=tuple(_by_labels(rows, analyses, question)),
     )
     return rows, replace(findings, verdicts=verdicts(findings, question.claims, rows))
 
@@ -125,19 +136,50 @@ def _analyses(
     """
     swept = next(iter(question.thresholds))
     return tuple(
-        analyze_judge(
-            [row for row in rows if judge in row.scores],
-            thresholds,
-            axes=axes,
-            judge=judge,
-            base=question.base,
-            margins=question.margins,
-            sweep=question.sweep if judge == swept else None,
-            clusters=question.clusters or None,
-            lineages=question.lineages,
+        _left_open(
+            analyze_judge(
+                [row for row in rows if judge in row.scores],
+                thresholds,
+                axes=axes,
+                judge=judge,
+                base=question.base,
+                margins=question.margins,
+                sweep=question.sweep if judge == swept else None,
+                clusters=question.clusters or None,
+                lineages=question.lineages,
+            ),
+            rows,
+            axes,
+            question,
         )
         for judge, thresholds in limits.items()
     )
+
+
+def _left_open(
+    found: Analysis, rows: Sequence[ScoredResponse], axes: Sequence[Axis], question: AnalysisConfig
+) -> Analysis:
+    """Add what the judge's calibrated thresholds leave open."""
+    judge = found.judge
+    draws = dict(question.threshold_draws.get(judge, {}))
+    if judge == PANEL and question.panel is not None and question.panel.combine == "own":
+        draws = {
+            axis.name: given[axis.name]
+            for axis in axes
+            for name in question.panel.members(axis.name)
+            if axis.name in (given := question.threshold_draws.get(name, {}))
+        }
+    return with_threshold_errors(found, rows, draws, joined=question.join_threshold_errors)
+
+
+def _by_labels(
+    rows: Sequence[ScoredResponse], analyses: Sequence[Analysis], question: AnalysisConfig
+) -> Iterator[LabelEvidence]:
+    """Hold the rates of every judge that has thresholds against the labels."""
+    labels = checked_labels(question.labels, rows)
+    for analysis in analyses if labels else ():
+        if analysis.thresholds.values:
+            yield label_evidence(analysis, rows, labels, clusters=question.clusters)
 
 
 def _completed(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis
 from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut, plain
+from alignstudy.records.labels import LabelEvidence
 
 SCHEMA = 3
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
@@ -32,6 +33,7 @@ class Findings:
             them; "registered" before the ratings were last written; "after", for all that is
             known; "published" with the published study.
         stated_since: Since when they are registered; "" if they aren't.
+        labels: One a judge with thresholds, where responses are labelled.
     """
 
     analyses: tuple[Analysis, ...]
@@ -43,6 +45,7 @@ class Findings:
     is_generated: bool = False
     stated: Stated = "before"
     stated_since: str = ""
+    labels: tuple[LabelEvidence, ...] = ()
 
     @property
     def first(self) -> Analysis:
@@ -80,8 +83,9 @@ class Findings:
         found = self.first.to_json()
         found["schema"] = SCHEMA
         found["other_judges"] = [analysis.to_json() for analysis in self.analyses[1:]]
-        for name in ("verdicts", "qualities", "agreements", "leave_one_out", "divergences"):
-            found[name] = [plain(asdict(item)) for item in getattr(self, name)]
-        found["is_generated"] = self.is_generated
-        found["stated"], found["stated_since"] = self.stated, self.stated_since
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "analyses":
+                is_list = isinstance(value, tuple)
+                found[item.name] = [plain(asdict(each)) for each in value] if is_list else value
         return found

@@ -22,6 +22,7 @@ from alignstudy.records.robustness import (
     SeedSpread,
     Sensitivity,
     Sweep,
+    ThresholdError,
     WinnerLead,
 )
 from alignstudy.stats.power.planning import ALPHA
@@ -161,6 +162,7 @@ class Analysis:
         sensitivities: Rates without flagged responses.
         bounds: Figures over all that missing ratings could be.
         lead_bounds: Differences that are shown, were missing ratings against them.
+        threshold_errors: Of rates, then of differences; empty where no threshold was calibrated.
         best_shares: metric -> model -> share of bootstrap draws in which it has the highest
             value, percent; a shared first place is divided equally.
         winner_leads: The winner's lead in each metric on prompts that did not choose it.
@@ -185,6 +187,7 @@ class Analysis:
     sensitivities: tuple[Sensitivity, ...] = ()
     bounds: tuple[MissingBounds, ...] = ()
     lead_bounds: tuple[LeadBounds, ...] = ()
+    threshold_errors: tuple[ThresholdError, ...] = ()
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     winner_leads: tuple[WinnerLead, ...] = ()
     clusters: dict[str, str] = field(default_factory=dict)

@@ -96,6 +96,23 @@ def report(
 
 
 @app.command()
+def label(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Responses to label, about.")] = 100,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The sheet, a CSV file; named after the draw.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw a blind sheet of responses for people to label; labels correct the judge's rates."""
+    from alignstudy.cli.verbs import show_sheet
+    from alignstudy.study.tools.label import label_sheet
+
+    show_sheet(label_sheet(run_folder, n=n, out=out, seed=seed), as_json=as_json)
+
+
+@app.command()
 def audit(
     data: Annotated[
         str,

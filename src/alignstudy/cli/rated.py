@@ -59,6 +59,9 @@ def evaluate(
     claims: Annotated[
         Path | None, typer.Option("--claims", help="YAML file with claims to judge.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Filled sheet of `alignstudy label`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
@@ -76,6 +79,7 @@ def evaluate(
         missing=missing,  # type: ignore[arg-type]
         metrics=metric or (),
         claims=claims,
+        labels=labels,
     )
     show_run(finished, as_json=as_json)
     for note in () if as_json else finished.notes:

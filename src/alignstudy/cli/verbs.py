@@ -265,6 +265,19 @@ def _write_new(path: Path, text: str) -> None:
         raise InputError(f"{path} can't be written", why=error.strerror or str(error)) from error
 
 
+def show_sheet(sheet: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Sheet, imported late
+    """Print what was drawn, and what to do with it."""
+    if as_json:
+        told = {"sheet": sheet.path, "key": sheet.key, "rows": sheet.rows}
+        console.say_json({k: v if k == "rows" else str(v) for k, v in told.items()})
+        return
+    prompts = ", ".join(f"{many} on {axis}" for axis, many in sheet.prompts.items())
+    console.say(f"sheet: {console.safe(sheet.path)}: {sheet.rows} responses; prompts: {prompts}")
+    console.say("fill in the column label (1, 0 or skip) in any spreadsheet; leave the ids alone")
+    console.say(f"key: {console.safe(sheet.key)}: says whose they are; don't open it before")
+    console.say("then: the same `alignstudy run` as before, with --set labels=SHEET")
+
+
 def show_doctor(*, as_json: bool) -> None:
     """Print what this machine has."""
     from alignstudy.study.tools.doctor import examine

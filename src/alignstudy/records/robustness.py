@@ -89,6 +89,25 @@ class SeedSpread:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThresholdError:
+    """What a calibrated threshold leaves open of a rate, or of a difference of two.
+
+    Attributes:
+        metric: Name of a rate.
+        reference: The model it is compared with; "" for a rate.
+        alone: With the interval that other calibration pairs would give on the same responses;
+            percent or percentage points, as the next.
+        joined: With the interval of prompts (and seeds) and that of the threshold in one.
+    """
+
+    metric: str
+    model: str
+    reference: str
+    alone: Estimate
+    joined: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sensitivity:
     """A rate without responses that are flagged, or with a prompt set cut down.
 

@@ -157,7 +157,7 @@ class Study:
 
     def located(self, *, fetch: bool) -> Located:
         """Find the sources, fetched if asked to; refuse paths that lead nowhere."""
-        located = locate(self.settings, fetch=fetch, offline=self.offline)
+        located = locate(self.settings, run=self.folder, fetch=fetch, offline=self.offline)
         refuse(located.faults, self.file)
         return located
 
@@ -209,7 +209,7 @@ class Study:
         Example:
             >>> print(Study.load("demo").check().preview)  # doctest: +SKIP
         """
-        located = locate(self.settings, fetch=False, offline=self.offline)
+        located = locate(self.settings, run=self.folder, fetch=False, offline=self.offline)
         refuse_what_models_cannot(self.settings, located, self.file, self.beside)
         graph = self.graph(located)
         runner = Runner(store=self.store, device="cpu", progress=progress or default_progress())

@@ -37,6 +37,7 @@ SECTIONS = {
     "Sensitivity": "Sensitivity",
     "MissingBounds": "Missing bounds",
     "LeadBounds": "Lead bounds",
+    "ThresholdError": "Threshold error",
     "Verdict": "Verdict",
     "JudgeQuality": "Judge quality",
     "PairAccuracy": "Pairwise accuracy",
@@ -46,6 +47,9 @@ SECTIONS = {
     "Agreement": "Agreement",
     "LeaveOneOut": "Leave one out",
     "Divergence": "Divergence",
+    "LabelEvidence": "Label evidence",
+    "CorrectedFigure": "Corrected figure",
+    "LabelAgreement": "Judge against labels",
 }
 
 

@@ -106,7 +106,7 @@ def test_a_loss_is_explained_as_a_label():
 def test_a_section_brings_all_beneath_it():
     assert {each.key for each in explained("thresholds")} == {
         "thresholds", "thresholds.calibrated", "thresholds.axes", "thresholds.inclusive",
-        "thresholds.sweep", "thresholds.sweep.axes",
+        "thresholds.uncertainty", "thresholds.sweep", "thresholds.sweep.axes",
     }  # fmt: skip
     measures = [each.key for each in explained("judges[].measures")]
     assert measures == [f"judges[use={kind}].measures" for kind in ("seqcls", "rules", "python")]

@@ -99,6 +99,10 @@ def trained_judge(reads, **reward_model):
         ({"judges": [{"use": "length", "vlaue": 1}]}, "unknown key"),
         ({"thresholds": {"harmless": -3}}, "no number for helpful"),
         ({"thresholds": {"calibrated": True, "helpful": 1}}, "and not both"),
+        (
+            {"thresholds": {"harmless": -3, "helpful": -2, "uncertainty": "joined"}},
+            "'thresholds.uncertainty': joins the error of calibrated thresholds, and no thresh",
+        ),
         ({"base": {"path": "a/b", "scratch": {"architecture": {}}}}, "and not both"),
         ({"base": {}}, "give `path`"),
         ({"methods": {"sft": {}, "dpo": {}, "reward_model": {}}}, "unknown method 'reward_model'"),

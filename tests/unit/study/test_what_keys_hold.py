@@ -70,16 +70,18 @@ def test_a_second_judge_does_not_inherit_the_numbers_of_an_absent_first_one(load
     assert left.sweep.axes == {}
 
 
-def test_judges_that_leave_an_axis_open_are_refused_before_anything_runs(load):
+def test_judges_that_leave_an_axis_open_are_refused_before_anything_runs(load, tmp_path):
     limits = {"thresholds": {"harmless": 0.5}}
     with pytest.raises(NotFetchedError, match="helpful prompts") as refused:
         load(GONE, {**REFUSALS, **limits}).located(fetch=True)
     assert "gone" in refused.value.why
     panel = {"harmlessness": ["length"], "helpfulness": ["gone"]}
     with pytest.raises(NotFetchedError, match="helpful prompts"):
-        locate(load(LENGTH, GONE, panel=panel).settings, fetch=True)
+        locate(load(LENGTH, GONE, panel=panel).settings, run=tmp_path, fetch=True)
     panel = {"harmlessness": ["length", "gone"], "helpfulness": ["length"]}
-    assert list(locate(load(LENGTH, GONE, panel=panel).settings, fetch=True).absent) == ["gone"]
+    assert list(
+        locate(load(LENGTH, GONE, panel=panel).settings, run=tmp_path, fetch=True).absent
+    ) == ["gone"]
 
 
 @pytest.mark.parametrize("fails", [("helpful",), ()])

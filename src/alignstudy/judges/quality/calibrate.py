@@ -104,6 +104,38 @@ def threshold_between(good: ArrayLike, bad: ArrayLike) -> tuple[float, float]:
     return float(thresholds[order[0]]), float(right.max() / most)
 
 
+def threshold_draws(
+    chosen: ArrayLike, rejected: ArrayLike, *, draws: int, seed: int
+) -> list[float]:
+    """Choose the threshold again on resampled pairs: what other pairs would have given.
+
+    The threshold is where a step function is highest, which other pairs move by more than their
+    number suggests (by its cube root); theory promises the bootstrap nothing there. Percentile
+    intervals of rates at these thresholds hold the rate at the best threshold in 93 to 98 % of
+    simulated calibrations on 36 to 1,000 pairs (docs/statistics.md).
+
+    Args:
+        chosen: (n,) scores of the preferred responses.
+        rejected: (n,) scores of the others, pair by pair.
+        draws: Resamples.
+        seed: Of the draws.
+
+    Returns:
+        A threshold a draw.
+
+    Raises:
+        MetricError: As `best_threshold`.
+
+    Source: Efron and Tibshirani 1993, chapter 13; Kim and Pollard 1990, doi:10.1214/aos/1176347498,
+        for the cube root.
+    """
+    better, worse = (np.asarray(scores, dtype=np.float64) for scores in (chosen, rejected))
+    rng, n = np.random.default_rng(seed), better.size
+    best_threshold(better, worse)  # refuses what can't be resampled
+    drawn = (rng.integers(0, n, n) for _ in range(draws))
+    return [best_threshold(better[at], worse[at]).threshold for at in drawn]
+
+
 def as_judged(
     pair: Pair, protocol: Literal["paper", "rigorous"]
 ) -> tuple[tuple[str, str], tuple[str, str]]:

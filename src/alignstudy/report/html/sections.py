@@ -10,6 +10,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
+from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.headline import sound_metric
 from alignstudy.report.text.stamps import judge_stamps
@@ -163,7 +164,10 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
         "claims": ([brief], [said]),
         "comparisons": by_judge["comparisons"],
         "judges": (
-            [judges.accuracy_table(qualities, subsets=False).without("Subset")],
+            [
+                judges.accuracy_table(qualities, subsets=False).without("Subset"),
+                *label_tables(findings),
+            ],
             [
                 replace(subsets, title=f"{subsets.title}, by subset"),
                 judges.calibration_table(qualities),
@@ -227,6 +231,7 @@ def _by_judge(findings: Findings, analysis: Analysis) -> Mapping[str, Tables]:
         "robustness": (
             [robustness.seeds_table(analysis)],
             [
+                robustness.threshold_errors_table(analysis),
                 robustness.sweeps_table(analysis),
                 robustness.pair_sweeps_table(analysis),
                 robustness.lengths_table(analysis.lengths),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness
+from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
@@ -44,6 +45,7 @@ def render_markdown(inputs: ReportInputs) -> str:
             judges.accuracy_table(findings.qualities),
             judges.probes_table(findings.qualities),
             judges.agreements_table(findings.agreements),
+            *label_tables(findings),
         ],
         "Form of the responses": [
             results.hygiene_table(first),

@@ -48,6 +48,33 @@ def thresholds_table(analyses: Sequence[Analysis]) -> Table:
     )
 
 
+def threshold_errors_table(analysis: Analysis) -> Table:
+    """What a calibrated threshold leaves open of rates and differences."""
+    told = {(m.model, "", n): e for m in analysis.models for n, e in m.estimates.items()}
+    told |= {(c.model, c.reference, c.metric): c.difference for c in analysis.comparisons}
+    rows = [
+        {
+            "error": error,
+            "metric": analysis.metric(error.metric).heading,
+            "told": told[error.model, error.reference, error.metric],
+        }
+        for error in analysis.threshold_errors
+    ]
+    return Table.of(
+        rows,
+        Column("Model", "error.model"),
+        Column("Compared with", lambda row: row["error"].reference or None),
+        Column("Metric", "metric"),
+        numeric("As told elsewhere", "told", estimated(1)),
+        numeric("By the threshold alone", "error.alone", estimated(1)),
+        numeric("Both", "error.joined", estimated(1)),
+        note="Percent, and percentage points of differences. The threshold was chosen on labelled"
+        " pairs; other pairs would have given another one. Tests and verdicts take it as it is:"
+        " they ask which model is better by one yardstick.",
+        title="What the calibrated threshold leaves open",
+    )
+
+
 def rates_by_threshold_table(analysis: Analysis) -> Table:
     """Every model's rate at every threshold, for files."""
     return Table.of_values(

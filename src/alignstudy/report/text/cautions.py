@@ -23,7 +23,10 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
     models = [model.model for analysis in inputs.analyses for model in analysis.models]
     baselines = {item.judge for item in inputs.findings.qualities if item.is_baseline}
     heeded = [a for a in inputs.analyses if a is first or a.judge not in baselines]
-    noted = [note for analysis in heeded for note in analysis.notes]
+    noted = [
+        note for held in inputs.findings.labels if held.judge == first.judge for note in held.notes
+    ]
+    noted += [note for analysis in heeded for note in analysis.notes]
     found = [
         f"Guard {guard.guard} did not pass in {record.recipe}, and the study asked to go on:"
         f" {guard.detail.rstrip('.')}."

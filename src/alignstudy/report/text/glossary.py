@@ -38,6 +38,7 @@ _TERMS = {
     "implicit reward": "Beta times the log-ratio of policy and reference. Not a judge's score.",
     "interval": "The range, in brackets, that holds the true value in 95 % of studies like this.",
     "judge": "What gives a score to a response: a reward model, a rule, a Python function.",
+    "label": "Whether a response passes, by a person or a better judge than the study's own.",
     "kappa": "Cohen's kappa: agreement beyond chance; 1 is full agreement, 0 none.",
     "KL": "Kullback-Leibler divergence, in nats: how far a model's distribution of responses has"
     " moved from the base's.",

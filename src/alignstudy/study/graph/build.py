@@ -12,7 +12,7 @@ from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
-from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.locate import SHEET_KEY, Located
 from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipes import ExistingModel, chains
 from alignstudy.study.settings.study import StudySettings
@@ -268,6 +268,9 @@ class _Builder:
                 if axis.empty_fails and settings.prompts.protocol == "rigorous"
             ),
             absent=tuple(self.located.absent),
+            labels=self.located.found.get("labels"),
+            sheet_key=self.located.found.get(SHEET_KEY),
+            join_threshold_errors=settings.thresholds.uncertainty == "joined",
         )
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:

@@ -86,6 +86,11 @@ class ThresholdSettings(Settings):
         {}, description="Axis -> number; an axis may also stand beside `calibrated`."
     )
     inclusive: bool = Field(False, description="Whether a score equal to the threshold counts.")
+    uncertainty: Literal["beside", "joined"] = Field(
+        "beside",
+        description="What other calibration pairs would have made of the rates: beside: told beside"
+        " their intervals; joined: in them (tests stay those of the thresholds as they are).",
+    )
     sweep: SweepSettings = SweepSettings()
 
     @model_validator(mode="before")

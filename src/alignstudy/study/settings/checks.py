@@ -202,6 +202,9 @@ def _threshold_faults(study: StudySettings) -> Iterator[Fault]:
     if study.calibrated and study.calibration is None:
         text = "is null, and thresholds are chosen on its pairs: give `thresholds` as numbers"
         yield ("calibration",), text
+    if limits.uncertainty == "joined" and not study.calibrated:
+        text = "joins the error of calibrated thresholds, and no threshold is calibrated"
+        yield ("thresholds", "uncertainty"), text
     if study.axes:
         return
     if limits.calibrated == any(number is not None for number in limits.axes.values()):

@@ -6,21 +6,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alignstudy.data.files.described import CARD, subset_patterns
+from alignstudy.data.files.labels import LABELS, key_of, read_labels
 from alignstudy.data.select.prompt_settings import PromptSet
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import InputError, NotFetchedError
 from alignstudy.judges.base import measured_axes
 from alignstudy.metrics.axes import axis_named
-from alignstudy.sources import ResolvedSource, Source, resolve
+from alignstudy.sources import ResolvedSource, Source, home_path, resolve
 from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import Path_
 
+SHEET_KEY = "labels/key"
+"""The role of a sheet's key."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """The sources of a study by role: "base", "data", "recipe/<name>", "judge/<name>".
+    """The sources of a study by role: "base", "data", "labels", "recipe/<name>", "judge/<name>".
 
     Attributes:
         found: Every role; those in `missing` stand here with a digest that no artefact can have.
@@ -36,11 +40,12 @@ class Located:
     faults: tuple[tuple[Path_, str], ...] = ()
 
 
-def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Located:
+def locate(settings: StudySettings, *, run: Path, fetch: bool, offline: bool = False) -> Located:
     """Find the sources of a study.
 
     Args:
         settings: The study.
+        run: Its run folder, in which the key of a sheet of labels may lie.
         fetch: Whether what isn't here is fetched (a run), or listed as missing (a plan).
         offline: Whether the network may not be used.
 
@@ -71,7 +76,24 @@ def locate(settings: StudySettings, *, fetch: bool, offline: bool = False) -> Lo
             digest = f"not fetched: {source.name}@{source.revision or 'main'}"
             found[role] = ResolvedSource(source=source, path=Path(source.name), digest=digest)
     _refuse_unjudged(settings, absent)
+    try:
+        found |= _labels(settings, run)
+    except InputError as error:
+        faults.append((("labels",), error.in_a_line))
     return Located(found=found, missing=missing, absent=absent, faults=tuple(faults))
+
+
+def _labels(settings: StudySettings, run: Path) -> dict[str, ResolvedSource]:
+    """Find the file of labels and, where it is a sheet, its key; look whether they can be read."""
+    if settings.labels is None:
+        return {}
+    path = home_path(settings.labels).absolute()  # a file in any case, no hub id
+    found = {LABELS: resolve(Source(name=str(path), kind="dataset"), offline=True)}
+    key = key_of(path, run)
+    if key is not None:
+        found[SHEET_KEY] = resolve(Source(name=str(key), kind="dataset"), offline=True)
+    read_labels(path, key)
+    return found
 
 
 def _refuse_unjudged(settings: StudySettings, absent: dict[str, str]) -> None:

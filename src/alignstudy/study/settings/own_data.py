@@ -53,7 +53,11 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     axes = _drawn(filled)
     share = TEST_SHARE if folder is None else _share(data, folder, train)
     held_out = {"subsets": axes, "split": train, "share": [0.0, share]}
-    calibrated = given.get("thresholds", CALIBRATED) in (CALIBRATED, {"calibrated": True})
+    limits = given.get("thresholds", CALIBRATED)
+    calibrated = (limits.get("calibrated") if isinstance(limits, dict) else limits) in (
+        CALIBRATED,
+        True,
+    )
     if isinstance(given.get("axes"), Mapping):
         calibrated = any(
             not isinstance(each, Mapping) or each.get("threshold", CALIBRATED) == CALIBRATED

@@ -129,6 +129,12 @@ class StudySettings(Settings):
         description="Held-out pairs on which judges are evaluated; null: none.",
     )
     assess: AssessSettings = Field(AssessSettings(), description="How judges are evaluated.")
+    labels: str | None = Field(
+        None,
+        description="File of labels of some responses, by people or a better judge: a filled sheet"
+        " of `alignstudy label`, or rows of model, prompt_id, seed and label. They correct the"
+        " judge's rates; nothing is trained or asked again.",
+    )
     claims: Many[Claim] = Field((), description="Hypotheses to test, stated in advance.")
     margins: Margins = Field(
         Margins(), description="Equivalence margins: differences that don't matter."

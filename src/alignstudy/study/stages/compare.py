@@ -15,7 +15,9 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Thresholds
+from alignstudy.analysis.robustness.threshold_errors import Draws
 from alignstudy.data.contamination.leaks import leaks
+from alignstudy.data.files.labels import read_labels
 from alignstudy.judges.base import MAX_INCOMPLETE_SHARE
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import (
@@ -25,7 +27,9 @@ from alignstudy.records import (
     read_rows,
     write_rows,
 )
+from alignstudy.records.labels import Label
 from alignstudy.report.stored import STATISTICS, findings_from_json, write_findings
+from alignstudy.sources import ResolvedSource
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.axes import Limits, SweepSettings
 from alignstudy.study.stages.data import (
@@ -47,6 +51,7 @@ from alignstudy.study.stages.score import (
     Calibrate,
     read_calibration_result,
     read_quality,
+    read_threshold_draws,
 )
 
 SCORED = "scored.jsonl"
@@ -77,6 +82,9 @@ class Compare(Stage):
         training: The rows that trained the models: evaluation prompts that they hold are counted.
         empty_fails: The axes on which an empty response fails whatever its score.
         absent: Judges that could not be had.
+        labels: Of some responses, by people or a better judge.
+        sheet_key: Which response each row of `labels` is, where that is a sheet.
+        join_threshold_errors: Whether what thresholds leave open widens the rates' intervals.
     """
 
     kind: ClassVar[str] = "compare"
@@ -100,6 +108,9 @@ class Compare(Stage):
     diagnoses: tuple[Diagnose, ...]
     empty_fails: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    labels: ResolvedSource | None = None
+    sheet_key: ResolvedSource | None = None
+    join_threshold_errors: bool = False
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write statistics.json, tables/, responses/, classification/, scored.jsonl."""
@@ -121,6 +132,9 @@ class Compare(Stage):
             excluded={OVERLAP: overlapping, LEAK: frozenset(leaks(prompts).ends_in_answer)},
             absent=self.absent,
             lineages=self.lineages,
+            labels=self._labels(),
+            threshold_draws=dict(self._threshold_draws(job)),
+            join_threshold_errors=self.join_threshold_errors,
         )
         rows, findings = analyze_run(
             rows,
@@ -153,6 +167,21 @@ class Compare(Stage):
             inclusive=self.inclusive,
             origin=origin,
             empty_fails=self.empty_fails,
+        )
+
+    def _threshold_draws(self, job: StageJob) -> Iterator[tuple[str, Draws]]:
+        """Return each judge's, of the axes on which its threshold is the calibrated one."""
+        for at, calibration in enumerate(self.calibrations):
+            if calibration is not None:
+                found = read_threshold_draws(job.folder_of(calibration))
+                own = {a: draws for a, draws in found.items() if a not in self.limits[at]}
+                yield self.judges[at], own
+
+    def _labels(self) -> tuple[Label, ...]:
+        if self.labels is None:
+            return ()
+        return read_labels(
+            self.labels.path, None if self.sheet_key is None else self.sheet_key.path
         )
 
     def _scored(self, one: Compared, job: StageJob) -> Iterator[ScoredResponse]:

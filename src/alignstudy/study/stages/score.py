@@ -12,9 +12,10 @@ from alignstudy.errors import GuardError
 from alignstudy.judges import Judge, JudgeSettings, build, code_of
 from alignstudy.judges.encoders.renderings import RENDERINGS, choose_rendering
 from alignstudy.judges.quality.assess import assess
-from alignstudy.judges.quality.calibrate import as_judged, best_threshold
+from alignstudy.judges.quality.calibrate import as_judged, best_threshold, threshold_draws
 from alignstudy.judges.quality.probes import PROBES
 from alignstudy.judges.quality.settings import AssessSettings
+from alignstudy.metrics.axes import place_of
 from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Pair
 from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
@@ -34,6 +35,8 @@ from alignstudy.study.stages.data import (
 )
 
 CALIBRATION = "calibration.json"
+THRESHOLDS = "thresholds.json"
+THRESHOLD_DRAWS = 500
 QUALITY = "quality.json"
 AUTO = "auto"
 
@@ -136,22 +139,25 @@ class Calibrate(JudgeStage):
     """Choose a judge's thresholds on labelled pairs that hold no evaluation prompt."""
 
     kind: ClassVar[str] = "calibrate"
+    version: ClassVar[int] = 2
     numeric: ClassVar[bool] = True
     prompts: SelectPrompts
     judge: JudgeSpec
     protocol: Protocol
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Write calibration.json: threshold and accuracy by axis, and the rendering if chosen."""
+        """Write calibration.json (threshold and accuracy by axis), and what other pairs give."""
         pairs = _measured(self, job.folder_of, CALIBRATION_PAIRS)
         spec, found = self.judge, {}
         if getattr(spec.settings, "rendering", "") == AUTO:
             spec, found["rendering"] = self._with_rendering(pairs, job)
-        judge = spec.build(job)
+        judge, others = spec.build(job), {}
         for axis, rows in pairs.items():
-            scores = _pair_scores(judge, rows, self.protocol, job.progress)
-            found[axis] = asdict(best_threshold(*_finite(scores, axis)))
+            scores = _finite(_pair_scores(judge, rows, self.protocol, job.progress), axis)
+            others[axis] = threshold_draws(*scores, draws=THRESHOLD_DRAWS, seed=place_of(axis))
+            found[axis] = asdict(best_threshold(*scores))
         write_json(job.out / CALIBRATION, found)
+        write_json(job.out / THRESHOLDS, others)
         return read_by(judge)
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
@@ -219,6 +225,12 @@ def _finite(scores: list[float | None], axis: str) -> tuple[list[float], list[fl
 def read_calibration_result(folder: Path) -> dict[str, dict[str, Any]]:
     """Read a finished Calibrate: facts by axis, and "rendering" where it was chosen."""
     return dict(json.loads((folder / CALIBRATION).read_text(encoding="utf-8")))
+
+
+def read_threshold_draws(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Read a finished Calibrate: by axis, the thresholds that other pairs would have given."""
+    found = json.loads((folder / THRESHOLDS).read_text(encoding="utf-8"))
+    return {axis: tuple(draws) for axis, draws in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

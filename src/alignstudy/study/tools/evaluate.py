@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from alignstudy.analysis.analyze_run import LEAK, AnalysisConfig, analyze_run
 from alignstudy.analysis.claims.claims import Claim
@@ -15,6 +15,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Thresholds
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.contamination.near_duplicates import cluster_prompts
+from alignstudy.data.files.labels import key_of, read_labels
 from alignstudy.data.ratings.folder import find_base
 from alignstudy.data.ratings.rated import Rated
 from alignstudy.data.ratings.read import read_rated
@@ -48,6 +49,7 @@ def evaluate(
     missing: Literal["refuse", "bounds"] = "refuse",
     metrics: Sequence[str] = (),
     claims: str | Path | None = None,
+    labels: str | Path | None = None,
 ) -> Run:
     """Compare responses that already have ratings: no model, no torch.
 
@@ -67,10 +69,10 @@ def evaluate(
             the bounds of what they could change.
         metrics: Of logs: which scores to take, `NAME` or `TASK=NAME`; left out: the leading ones.
         claims: A YAML file with a list `claims:` to be judged.
+        labels: A filled sheet of `alignstudy label`, or a better judge's labels.
 
     Raises:
-        DataError: Naming the file and row that can't be used; if too many ratings are missing, or
-            too few prompts are shared.
+        DataError: If a row can't be used (it is named), or too little is rated or shared.
         InputError: If the base or a claim's model isn't there, or a threshold parts nothing.
     """
     given = [ratings] if isinstance(ratings, str | Path) else list(ratings)
@@ -88,11 +90,11 @@ def evaluate(
         question = replace(
             _question(rated, shared, limits, around), base=find_base(shared.rows, base)
         )
-        if claims is not None:
-            question = _with_claims(question, home_path(claims), shared.rows, sources)
+        question = _with_claims(question, claims, shared.rows, sources)
+        question = _with_labels(question, labels, sources[0])
         qualities = around.qualities if around is not None else ()
         rows, findings = analyze_run(shared.rows, question, qualities=qualities)
-        provenance = {"ratings_sha256": {str(source): digest_of(source) for source in sources}}
+        provenance = _provenance(sources, labels)
         name = " and ".join(source.resolve().name for source in sources)
         protocol: Literal["paper"] | None = "paper" if limits.is_published else None
         write_run(folder, name, rows, findings, provenance, protocol=protocol)
@@ -131,9 +133,15 @@ def _question(
 
 
 def _with_claims(
-    question: AnalysisConfig, path: Path, rows: Sequence[ScoredResponse], sources: Sequence[Path]
+    question: AnalysisConfig,
+    file: str | Path | None,
+    rows: Sequence[ScoredResponse],
+    sources: Sequence[Path],
 ) -> AnalysisConfig:
-    """Add the claims of a file, and whether they were registered before the ratings were made."""
+    """Add a file's claims, if any, and whether they were registered before ratings were made."""
+    if file is None:
+        return question
+    path = home_path(file)
     since = registered_before(path, sources)
     notes = question.notes
     if question.whole:
@@ -160,6 +168,24 @@ def _run_around(ratings: Path) -> Findings | None:
     """Return the findings of the run whose responses these are; None of other ratings."""
     place = ratings.resolve()
     return own_findings(place.parent / STATISTICS) if place.name == "responses" else None
+
+
+def _with_labels(
+    question: AnalysisConfig, file: str | Path | None, ratings: Path
+) -> AnalysisConfig:
+    """Add labels of some responses, where there are any."""
+    if file is None:
+        return question
+    path = home_path(file)
+    return replace(question, labels=read_labels(path, key_of(path, ratings.resolve().parent)))
+
+
+def _provenance(sources: Sequence[Path], labels: str | Path | None) -> dict[str, Any]:
+    """Return the digests of all that was read."""
+    found = {"ratings_sha256": {str(source): digest_of(source) for source in sources}}
+    if labels is not None:
+        found["labels_sha256"] = {str(labels): digest_of(home_path(labels))}
+    return found
 
 
 def own_findings(path: Path) -> Findings | None:
