@@ -66,9 +66,14 @@ def differences(analysis: Analysis, metric: Metric) -> list[Comparison]:
 
 
 def between(analysis: Analysis, metric: Metric, one: str, two: str) -> Comparison | None:
-    """Return the comparison of two models, whichever was the reference."""
-    found = differences(analysis, metric)
-    return next((f for f in found if {f.model, f.reference} == {one, two}), None)
+    """Return the comparison of two models, one minus the other, whichever was the reference.
+
+    The one with the higher figure of its own may be below on the prompts that both have.
+    """
+    for item in analysis.comparisons:
+        if item.metric == metric.name and {item.model, item.reference} == {one, two}:
+            return item if item.model == one else turned(item)
+    return None
 
 
 def unseparated(analysis: Analysis, metric: Metric, best: str) -> list[str]:

@@ -15,6 +15,7 @@ from alignstudy.analysis.comparisons.orientation import (
     figures_in_words,
     leaders,
     leading_metric,
+    turned,
     values_of,
 )
 from alignstudy.analysis.findings import Findings
@@ -103,9 +104,12 @@ def _against_base(analysis: Analysis, metric: Metric) -> str:
     else:
         tail = "shown" if finding.is_shown else "not shown"
         verdict = f", {p_in_words(finding.p_holm)} after Holm: {tail}"
+    where = "higher"
+    if finding.difference.value < 0.0:
+        finding, where = turned(finding), "lower on the prompts that both have"
     return (
         f"Compared with {base}, the {metric.title} of {first[0]} is"
-        f" {number(finding.difference.value, metric.digits)}{metric.points} higher"
+        f" {number(finding.difference.value, metric.digits)}{metric.points} {where}"
         f" {interval(finding.difference, metric.digits)}{verdict}."
     )
 

@@ -148,6 +148,8 @@ def undecided(pair: Comparison | None, metric: Metric) -> str:
     """Return why a lead isn't shown, as the end of a sentence."""
     if pair is None or pair.p_holm is None:
         return "was not tested"
+    if pair.is_shown and pair.difference.value < 0.0:
+        return "is none: on the prompts that both have the other is shown to be above it"
     if pair.margin is not None and pair.p_equivalent is not None and pair.p_equivalent < ALPHA:
         return f"is none that matters: equivalent, within {amount(pair.margin, metric)}"
     power = pair.power
