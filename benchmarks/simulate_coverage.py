@@ -1,10 +1,11 @@
 """How often 95 % intervals over training seeds and prompts hold the truth, by simulation.
 
-    python benchmarks/simulate_coverage.py [--studies 2000]
+    python benchmarks/simulate_coverage.py [--studies 2000] [--table "k samples"]
 
-Prints the table of docs/statistics.md: lowest and highest coverage over 20, 200 and 1,000 prompts
-(rates: 50, 200 and 1,000), and the mean width over 3.92 true standard errors. The ratio is the
-standard deviation between seeds over the standard error that prompts give one model.
+Prints the tables of docs/statistics.md. "seeds": lowest and highest coverage over 20, 200 and 1,000
+prompts (rates: 50, 200 and 1,000), and the mean width over 3.92 true standard errors. The ratio is
+the standard deviation between seeds over the standard error that prompts give one model.
+"k samples": the same over 50 and 200 prompts, each answered k times.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from alignstudy.stats.intervals import tango
 from alignstudy.stats.seed_tables import in_units
 from alignstudy.stats.seeds import difference_spread, rate_estimate
 
@@ -27,6 +29,10 @@ Found = tuple[float, float, float]
 
 SEEDS = (1, 2, 3, 5, 10)
 RATIOS = (0.0, 1.0, 3.0, 10.0)
+SAMPLES = (1, 2, 4)
+SEED_RANGE = 0.05
+"""How far a seed's rate may lie from its recipe's, where there are several: a standard deviation of
+2.9 points."""
 
 
 def scores(
@@ -76,6 +82,29 @@ def clustered(rng: np.random.Generator, seeds: int, n: int, ratio: float) -> Pai
         for table in (ours, theirs)
     ]
     return in_units(whole[0], labels), in_units(whole[1], labels)
+
+
+def sampled(rng: np.random.Generator, seeds: int, n: int, k: int, *, rate: float) -> Pair:
+    """Shares of k samples that pass: half of one response's variance is its prompt's.
+
+    On every other prompt two recipes have the same chance to pass, but for their seeds.
+    """
+    most = SEED_RANGE if seeds > 1 else 0.0
+    shifts = rng.uniform(-most, most, (2, seeds, 1))
+    mean = (rate - most) / (1.0 - 2.0 * most)
+    one, other = most + (1.0 - 2.0 * most) * rng.beta(mean, 1.0 - mean, (2, 1, n))
+    other = np.where(rng.random(n) < 0.5, one, other)
+    shares = rng.binomial(k, np.clip(np.stack([one, other]) + shifts, 0.0, 1.0)) / k
+    return shares[0], shares[1]
+
+
+def sampled_difference(pair: Pair) -> Found:
+    """Return the interval of a difference of shares; of one seed and sample Tango's."""
+    gaps = (pair[0] - pair[1])[0]
+    if len(pair[0]) > 1 or not np.isin([*pair[0], *pair[1]], (0.0, 1.0)).all():
+        return difference(pair, rate=True)
+    found = tango(int((gaps > 0).sum()), int((gaps < 0).sum()), gaps.size)
+    return found.low / 100.0, found.high / 100.0, found.value / 100.0
 
 
 def difference(pair: Pair, *, paired: bool = False, rate: bool = False) -> Found:
@@ -128,11 +157,13 @@ def targets() -> Iterator[tuple[str, Callable[..., Pair], Callable[..., Found], 
         )
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=2000)
-    studies = parser.parse_args().studies
+def in_words(found: tuple[float, float, float]) -> str:
+    """Write a cell of a table."""
+    return f"{found[0]:.1f}-{found[1]:.1f}\u00d7{found[2]:.1f}"
+
+
+def by_seeds(studies: int) -> bool:
+    """Print the table over ratios; return whether a cell covers less than it should."""
     print("| | seeds | " + " | ".join(f"ratio {ratio:g}" for ratio in RATIOS) + " |")
     print("| --- | --- |" + " --- |" * len(RATIOS))
     rng, low, widths = np.random.default_rng(0), [], []
@@ -145,7 +176,7 @@ def main() -> None:
                 possible = tuple(n for n in sizes if "rate" not in name or ratio < 0.6 * n**0.5)
                 made = partial(make, seeds=seeds, ratio=ratio)
                 found = cell(rng, made, judge, truth, possible, studies=studies)
-                cells.append(f"{found[0]:.1f}-{found[1]:.1f}\u00d7{found[2]:.1f}")
+                cells.append(in_words(found))
                 widths += [found[2]] if seeds >= 5 else []
                 if found[0] < 92.5:
                     low.append((name, seeds, ratio, found[0]))
@@ -155,7 +186,43 @@ def main() -> None:
     for name, seeds, ratio, share in low:
         print(f"under 92.5: {name}, {seeds} seeds, ratio {ratio:g}: {share:.1f}")
     # Rates under 10 % whose seeds differ by several times the prompts' error are nominal only.
-    sys.exit(any("5 %" not in name or ratio < 3 for name, _, ratio, _ in low))
+    return any("5 %" not in name or ratio < 3 for name, _, ratio, _ in low)
+
+
+def by_samples(studies: int) -> bool:
+    """Print the table over samples a prompt; return whether a cell covers less than it should."""
+    print("| k samples | seeds | " + " | ".join(f"k = {k}" for k in SAMPLES) + " |")
+    print("| --- | --- |" + " --- |" * len(SAMPLES))
+    rng, lowest = np.random.default_rng(0), 100.0
+    for rate in (0.2, 0.5):
+        for name, judge, truth in (
+            ("rate", single, rate),
+            ("difference of rates", sampled_difference, 0.0),
+        ):
+            for seeds in (1, 3):
+                cells = []
+                for k in SAMPLES:
+                    made = partial(sampled, seeds=seeds, k=k, rate=rate)
+                    found = cell(rng, made, judge, truth, (50, 200), studies=studies)
+                    cells.append(in_words(found))
+                    lowest = min(lowest, found[0])
+                print(
+                    f"| {name} of {100 * rate:.0f} % | {seeds} | {' | '.join(cells)} |", flush=True
+                )
+    return lowest < 92.5
+
+
+TABLES = {"seeds": by_seeds, "k samples": by_samples}
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000)
+    parser.add_argument("--table", choices=TABLES, help="only this one")
+    given = parser.parse_args()
+    asked = TABLES if given.table is None else {given.table: TABLES[given.table]}
+    sys.exit(any([table(given.studies) for table in asked.values()]))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from alignstudy.analysis.robustness.lengths import length_effect
 from alignstudy.analysis.robustness.seeds import seed_spreads
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.sweeps import sweep_of
+from alignstudy.analysis.robustness.variance import variance_splits
 from alignstudy.analysis.robustness.winner import winner_leads
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, models_of, usable
 from alignstudy.errors import DataError, InputError
@@ -131,6 +132,7 @@ def _compared(
         lengths=tuple(filter(None, lengths)),
         seed_spreads=seed_spreads(panels, found.axes),
         winner_leads=winner_leads(panels, found.axes, seed=0),
+        variances=variance_splits(panels),
         clusters=clusters,
     )
 

@@ -19,6 +19,7 @@ from alignstudy.analysis.results import Analysis, Thresholds
 from alignstudy.analysis.robustness.missing import bounds_notes, missing_bounds
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.threshold_errors import Draws, with_threshold_errors
+from alignstudy.analysis.robustness.variance import with_judges
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.metrics.axes import axes_of
 from alignstudy.records import Axis, ScoredResponse
@@ -111,8 +112,10 @@ def analyze_run(
         if panel is not None
         else ()
     )
+    silent = {PANEL, *(quality.judge for quality in qualities if quality.is_baseline)}
+    first = replace(analyses[0], variances=with_judges(analyses, silent))
     findings = Findings(
-        analyses=(_completed(analyses[0], rows, question), *analyses[1:]),
+        analyses=(_completed(first, rows, question), *analyses[1:]),
         qualities=tuple(qualities),
         divergences=tuple(divergences),
         agreements=agreements(rows, members, axes=axes) if len(members) > 1 else (),

@@ -20,7 +20,7 @@ from alignstudy.stats.intervals import mover_mean, wilson
 from alignstudy.stats.resampling.bca import NO_SPREAD, bca_means
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
 from alignstudy.stats.seed_tables import complete
-from alignstudy.stats.seeds import mean_spread, rate_estimate
+from alignstudy.stats.seeds import TRAINED_ONCE, mean_spread, rate_estimate
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ def _mean_over_seeds(
     *,
     rate: bool = False,
 ) -> Estimate:
-    """Return a model's mean with its interval over prompts and training seeds.
+    """Return a model's mean with its interval over prompts, and training seeds if there are any.
 
     Args:
         panels: One an axis.
-        tables: The model's values on each, shape (seeds, prompts); of rates, shares that pass.
+        tables: The model's values on each, shape (seeds, prompts): means over its samples; of
+            rates, shares that pass.
         value: The mean, in percent for rates.
         n: Prompts that it rests on.
         rate: Whether it is of rates.
@@ -110,23 +111,26 @@ def _mean_over_seeds(
     if not all(side.size for side in sides):
         return Estimate(value=value, low=value, high=value, n=n, method=NO_SPREAD)
     if rate and len(sides) == 1:
-        return replace(rate_estimate(sides[0], n), value=value)
-    spread = mean_spread(sides, rate=rate).in_unit(100.0 if rate else 1.0)
-    found = spread.estimate(value, n, most=100.0 if rate else math.inf)
+        found = replace(rate_estimate(sides[0], n), value=value)
+    else:
+        spread = mean_spread(sides, rate=rate).in_unit(100.0 if rate else 1.0)
+        found = spread.estimate(value, n, most=100.0 if rate else math.inf)
+    if not any(panel.several_seeds for panel in panels):
+        found = replace(found, method=TRAINED_ONCE[found.method])
     if found.low == found.high:
         return replace(found, method=NO_SPREAD)
     return replace(found, low=max(0.0, found.low)) if rate else found
 
 
 def _rate(rate: Metric, panel: ScoreMatrix, model: str, means: NDArray[np.float64]) -> Estimate:
-    """Return a rate with Wilson's interval, over seeds where there are several; else resampled."""
+    """Return a rate with Wilson's interval, of shares where there are any; else resampled."""
     assert panel.passed is not None
     assert panel.passed_by_seed is not None
     row = panel.row(model)
     passed = panel.passed[row]
     known = ~np.isnan(passed)
     n, value = int(known.sum()), rate.of(passed[known])
-    if panel.several_seeds:
+    if panel.has_shares:
         return _mean_over_seeds([panel], [panel.passed_by_seed[row]], value, n, rate=True)
     if panel.clusters is None:
         return wilson(round(value * n / 100.0), n)
@@ -169,6 +173,7 @@ def model_figures(
         ModelFigures(
             model=name,
             num_seeds=len({row.seed for row in own}),
+            num_samples=len({row.sample for row in own}) or 1,
             estimates={
                 part.metric.name: part.estimates[name] for part in merits if name in part.estimates
             },
@@ -192,7 +197,7 @@ def _mean_of_rates(
         draws = [part.draws[:, list(part.estimates).index(model)] for part in parts]
         columns.append(np.asarray(sum(draws) / len(draws)))
         n = sum(rate.n for rate in rates)
-        if any(panel.several_seeds for panel in panels):
+        if any(panel.has_shares for panel in panels):
             passed = [(panel.passed_by_seed, panel.row(model)) for panel in panels]
             tables = [table[row] for table, row in passed if table is not None]
             found[model] = _mean_over_seeds(panels, tables, value, n, rate=True)

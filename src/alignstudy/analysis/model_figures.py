@@ -57,6 +57,7 @@ class ModelFigures:
 
     Attributes:
         num_seeds: Training seeds; rates and scores are means over them.
+        num_samples: Responses to a prompt in a seed, at most.
         estimates: Metric name -> value with interval, of what was measured.
         hygiene: By axis.
         missing_scores: Responses for which the judge gave no finite score.
@@ -64,6 +65,7 @@ class ModelFigures:
 
     model: str
     num_seeds: int
+    num_samples: int = 1
     estimates: dict[str, Estimate]
     hygiene: dict[str, Hygiene]
     missing_scores: int

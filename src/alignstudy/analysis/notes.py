@@ -183,9 +183,9 @@ def _on_empty(
 
 
 def _on_identical(axis: Axis, rows: Sequence[ScoredResponse]) -> list[str]:
-    texts: dict[str, dict[tuple[str, int], str]] = {}
+    texts: dict[str, dict[tuple[str, int, int], str]] = {}
     for row in rows:
-        texts.setdefault(row.model, {})[row.prompt_id, row.seed] = row.response
+        texts.setdefault(row.model, {})[row.prompt_id, row.seed, row.sample] = row.response
     found = []
     for first, second in combinations(texts, 2):
         shared = texts[first].keys() & texts[second].keys()
@@ -209,6 +209,12 @@ def _on_design(models: Sequence[ModelFigures], panels: dict[str, ScoreMatrix]) -
         for panel in panels.values()
         if panel.clusters is not None
     ]
+    if any(panel.several_samples for panel in panels.values()):
+        most = max(panel.by_sample.shape[2] for panel in panels.values())
+        found.append(
+            f"several samples: a model's value on a prompt is the mean of its responses (as many as"
+            f" {most}), n counts prompts, and rates are not tested by McNemar's test"
+        )
     if max(figures.num_seeds for figures in models) > 1:
         found.append(
             "several training seeds: rates and scores are means over seeds; intervals, tests, power"

@@ -23,6 +23,7 @@ from alignstudy.records.robustness import (
     Sensitivity,
     Sweep,
     ThresholdError,
+    VarianceSplit,
     WinnerLead,
 )
 from alignstudy.stats.power.planning import ALPHA
@@ -159,6 +160,7 @@ class Analysis:
         sweeps: One an axis with a threshold.
         lengths: One an axis.
         seed_spreads: Of models with several seeds.
+        variances: Of models with several seeds or samples.
         sensitivities: Rates without flagged responses.
         bounds: Figures over all that missing ratings could be.
         lead_bounds: Differences that are shown, were missing ratings against them.
@@ -184,6 +186,7 @@ class Analysis:
     sweeps: tuple[Sweep, ...] = ()
     lengths: tuple[LengthEffect, ...] = ()
     seed_spreads: tuple[SeedSpread, ...] = ()
+    variances: tuple[VarianceSplit, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     bounds: tuple[MissingBounds, ...] = ()
     lead_bounds: tuple[LeadBounds, ...] = ()

@@ -26,11 +26,11 @@ class ScoreMatrix:
         models: Row names.
         seeds: Training seeds of the study, sorted.
         prompt_ids: Column names.
-        by_seed: Scores as they are compared, shape (models, seeds, prompts); NaN: none.
+        by_sample: Scores as they are compared, shape (models, seeds, samples, prompts); NaN: none.
         failed: Responses that fail whatever their score, same shape.
-        passed_by_seed: 1 where a score passes the threshold, 0 where it doesn't, same shape; None
+        passed_by_sample: 1 where a score passes the threshold, 0 where it doesn't, same shape; None
             without a threshold.
-        lengths: Characters of a response, mean over seeds, shape (models, prompts).
+        lengths: Characters of a response, mean over responses, shape (models, prompts).
         cluster_of: Number of the cluster of near-duplicates that a prompt is in, shape (prompts,).
         uneven: Whether some model was not asked some of the prompts.
     """
@@ -39,22 +39,32 @@ class ScoreMatrix:
     models: tuple[str, ...]
     seeds: tuple[int, ...]
     prompt_ids: tuple[str, ...]
-    by_seed: NDArray[np.float64]
+    by_sample: NDArray[np.float64]
     failed: NDArray[np.bool_]
-    passed_by_seed: NDArray[np.float64] | None
+    passed_by_sample: NDArray[np.float64] | None
     lengths: NDArray[np.float64]
     cluster_of: NDArray[np.int64]
     uneven: bool
 
     @cached_property
+    def by_seed(self) -> NDArray[np.float64]:
+        """Mean over the samples that have a score, shape (models, seeds, prompts); else NaN."""
+        return known_mean(self.by_sample, axis=2)
+
+    @cached_property
+    def passed_by_seed(self) -> NDArray[np.float64] | None:
+        """Share of those that pass, same shape; None without a threshold."""
+        return None if self.passed_by_sample is None else known_mean(self.passed_by_sample, axis=2)
+
+    @cached_property
     def scores(self) -> NDArray[np.float64]:
         """Mean over the seeds that have a score, shape (models, prompts); NaN where none has."""
-        return mean_over_seeds(self.by_seed)
+        return known_mean(self.by_seed, axis=1)
 
     @cached_property
     def passed(self) -> NDArray[np.float64] | None:
-        """Share of seeds whose score passes, shape (models, prompts); None without a threshold."""
-        return None if self.passed_by_seed is None else mean_over_seeds(self.passed_by_seed)
+        """Mean over seeds of the share that passes, same shape; None without a threshold."""
+        return None if self.passed_by_seed is None else known_mean(self.passed_by_seed, axis=1)
 
     @cached_property
     def clusters(self) -> NDArray[np.int64] | None:
@@ -70,6 +80,16 @@ class ScoreMatrix:
     def several_seeds(self) -> bool:
         """Whether any model was trained more than once."""
         return len(self.seeds) > 1
+
+    @property
+    def several_samples(self) -> bool:
+        """Whether any model answered a prompt more than once."""
+        return bool(self.by_sample.shape[2] > 1)
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether a prompt may pass in part: in some of the seeds, or with some of the samples."""
+        return self.several_seeds or self.several_samples
 
     def row(self, model: str) -> int:
         """Return the row of a model."""
@@ -88,12 +108,14 @@ class ScoreMatrix:
         return [(b, a) if b == base else (a, b) for a, b in combinations(self.known(), 2)]
 
 
-def mean_over_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the second of three dimensions, of what is there; NaN where nothing is."""
+def known_mean(values: NDArray[np.float64], *, axis: int) -> NDArray[np.float64]:
+    """Mean over one dimension, of what is there; NaN where nothing is."""
+    if values.shape[axis] == 1:
+        return values.squeeze(axis)
     there = ~np.isnan(values)
-    count = there.sum(axis=1)
+    count = there.sum(axis=axis)
     means = np.full(count.shape, np.nan)
-    np.divide(np.where(there, values, 0.0).sum(axis=1), count, out=means, where=count > 0)
+    np.divide(np.where(there, values, 0.0).sum(axis=axis), count, out=means, where=count > 0)
     return means
 
 
@@ -157,6 +179,7 @@ def build_matrices(
     """
     check_rows(responses)
     seeds, named = tuple(sorted({row.seed for row in responses})), clusters or {}
+    samples = sorted({row.sample for row in responses})
     panels = {}
     for axis in axes:
         rows = [row for row in responses if row.axis == axis.name]
@@ -166,12 +189,12 @@ def build_matrices(
         prompt_ids = tuple(dict.fromkeys(row.prompt_id for row in rows))
         at = [
             {name: index for index, name in enumerate(names)}
-            for names in (models, seeds, prompt_ids)
+            for names in (models, seeds, samples, prompt_ids)
         ]
-        scores = np.full((len(models), len(seeds), len(prompt_ids)), np.nan)
+        scores = np.full(tuple(len(names) for names in at), np.nan)
         lengths, failed = scores.copy(), np.zeros(scores.shape, dtype=bool)
         for row in rows:
-            cell = (at[0][row.model], at[1][row.seed], at[2][row.prompt_id])
+            cell = (at[0][row.model], at[1][row.seed], at[2][row.sample], at[3][row.prompt_id])
             scores[cell] = rating(row, judge, thresholds.decimals)
             lengths[cell], failed[cell] = len(row.response), fails_as_empty(row, thresholds)
         passed = thresholds.passed(axis.name, scores)
@@ -183,14 +206,14 @@ def build_matrices(
             models=models,
             seeds=seeds,
             prompt_ids=prompt_ids,
-            by_seed=scores,
+            by_sample=scores,
             failed=failed,
-            passed_by_seed=None
+            passed_by_sample=None
             if passed is None
             else np.where(np.isnan(scores), np.nan, passed & ~failed),
-            lengths=mean_over_seeds(lengths),
+            lengths=known_mean(known_mean(lengths, axis=2), axis=1),
             cluster_of=np.array([numbers[key] for key in keys], dtype=np.int64),
-            uneven=bool(np.isnan(lengths).all(axis=1).any()),
+            uneven=bool(np.isnan(lengths).all(axis=(1, 2)).any()),
         )
     return panels
 
@@ -201,14 +224,14 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
     Raises:
         DataError: If a row is there twice, or one id stands for two texts.
     """
-    seen: set[tuple[str, int, str, str]] = set()
+    seen: set[tuple[str, int, int, str, str]] = set()
     texts: dict[tuple[str, str], str] = {}
     for row in responses:
-        key = (row.model, row.seed, row.axis, row.prompt_id)
+        key = (row.model, row.seed, row.sample, row.axis, row.prompt_id)
         if key in seen:
             raise DataError(
                 f"model '{row.model}', seed {row.seed}: two responses to prompt {row.prompt_id}",
-                hint="give every response of a model its own prompt id or seed",
+                hint="give every response of a model its own prompt id, seed or sample",
             )
         seen.add(key)
         if texts.setdefault((row.axis, row.prompt_id), row.prompt) != row.prompt:
@@ -217,71 +240,3 @@ def check_rows(responses: Sequence[ScoredResponse]) -> None:
                 why="responses are compared prompt by prompt, by id",
                 hint="give each prompt its own id",
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreTable:
-    """The scores of one axis.
-
-    Attributes:
-        models: In order of first appearance.
-        num_prompts: Number of different prompt ids.
-        model_at: Number of each row's model, shape (rows,).
-        prompt_at: Number of each row's prompt, shape (rows,).
-        scores: By judge, shape (rows,); NaN where there is none.
-    """
-
-    models: tuple[str, ...]
-    num_prompts: int
-    model_at: NDArray[np.int64]
-    prompt_at: NDArray[np.int64]
-    scores: dict[str, NDArray[np.float64]]
-
-    @classmethod
-    def of(cls, rows: Sequence[ScoredResponse], judges: Mapping[str, int | None]) -> ScoreTable:
-        """Lay out the rows of one axis.
-
-        Args:
-            rows: Responses on the axis.
-            judges: Name -> decimals to which its scores are rounded.
-
-        Raises:
-            InputError: If a judge didn't score a row.
-        """
-        models = models_of(rows)
-        numbers = {name: at for at, name in enumerate(models)}
-        prompts = {name: at for at, name in enumerate(dict.fromkeys(r.prompt_id for r in rows))}
-        return cls(
-            models=models,
-            num_prompts=len(prompts),
-            model_at=np.array([numbers[row.model] for row in rows], dtype=np.int64),
-            prompt_at=np.array([prompts[row.prompt_id] for row in rows], dtype=np.int64),
-            scores={
-                judge: np.array([rating(row, judge, at) for row in rows], dtype=np.float64)
-                for judge, at in judges.items()
-            },
-        )
-
-    def by_prompt(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean over seeds of one value a row; shape (models, prompts), NaN where there is none."""
-        there = np.isfinite(values)
-        shape = (len(self.models), self.num_prompts)
-        cells = (self.model_at * self.num_prompts + self.prompt_at)[there]
-        size = shape[0] * shape[1]
-        totals = np.bincount(cells, weights=values[there], minlength=size)
-        counts = np.bincount(cells, minlength=size)
-        means = np.full(size, np.nan)
-        np.divide(totals, counts, out=means, where=counts > 0)
-        return means.reshape(shape)
-
-
-def complete_means(by_prompt: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Mean of each row over the prompts that every row has; None if there is no such prompt.
-
-    Rounded to ten decimals, so that equal values in another order have equal means.
-    """
-    complete = np.isfinite(by_prompt).all(axis=0)
-    if not complete.any():
-        return None
-    means: NDArray[np.float64] = np.round(by_prompt[:, complete].mean(axis=1), 10)
-    return means

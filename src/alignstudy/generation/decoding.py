@@ -111,6 +111,10 @@ def cut(raw_text: str, *, stop_strings: Sequence[str]) -> str:
     return raw_text[: min(ends, default=len(raw_text))]
 
 
-def prompt_seed(seed: int, prompt_id: str) -> int:
-    """Return the seed of one prompt's draws: a hash of the study's seed and the prompt's id."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{prompt_id}".encode()).digest()[:7], "big")
+def prompt_seed(seed: int, prompt_id: str, sample: int = 0) -> int:
+    """Return the seed of one response's draws: a hash of the study's seed and the prompt's id.
+
+    The number of the response enters from the second one on: the first stays what it is alone.
+    """
+    text = f"{seed}\0{prompt_id}" + (f"\0{sample}" if sample else "")
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

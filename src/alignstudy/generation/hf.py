@@ -46,7 +46,7 @@ def generate(
     workers: int = 1,
     template: str = AUTO,
 ) -> list[Response]:
-    """Write a response after every prompt.
+    """Write `num_samples` responses after every prompt; return them in the prompts' order.
 
     In float32 the responses are those of one prompt at a time. They begin after the prompt's last
     token; the published notebook cut the decoded text at `len(prompt)` characters.
@@ -61,13 +61,10 @@ def generate(
         settings: How to write.
         protocol: Which rules hold.
         device: Where to run; see `pick_device`.
-        seed: Of draws; each prompt has its own stream.
+        seed: Of draws; each response has its own stream.
         progress: Advanced after every batch.
         workers: Most processes to spread the work over, on a CPU and where that pays.
         template: How prompts are written; see `template_of`.
-
-    Returns:
-        One response a prompt, in the prompts' order.
 
     Raises:
         GuardError: If a prompt lacks the cue, ids repeat, or the tokenizer ends texts itself.
@@ -79,8 +76,9 @@ def generate(
     room, parameters = _room_and_parameters(folder, new)
     rendering = load_rendering(folder, template)
     rendering.outcome()
-    asked = [Asked(p, *rendering.fitting(p.text, room=room)) for p in prompts]
-    responses = {item.prompt.id: too_long(item) for item in asked if item.tokens is None}
+    read = [(prompt, *rendering.fitting(prompt.text, room=room)) for prompt in prompts]
+    asked = [Asked(*each, sample) for each in read for sample in range(settings.num_samples)]
+    responses = {_key(item): too_long(item) for item in asked if item.tokens is None}
     fitting = [item for item in asked if item.tokens is not None]
     many = 1
     if device == "cpu":
@@ -88,11 +86,15 @@ def generate(
         seconds = 2 * parameters * tokens / _FLOPS
         many = workers_that_pay(seconds, asked=workers, tasks=len(fitting), held=held)
     task = Task(weights, settings, protocol, device, seed, template)
-    progress.start("generate", total=len(prompts))
+    progress.start("generate", total=len(asked))
     progress.advance(len(responses))
     responses |= _answers(task, fitting, workers=many, progress=progress)
     progress.finish()
-    return [responses[prompt.id] for prompt in prompts]
+    return [responses[_key(item)] for item in asked]
+
+
+def _key(item: Asked) -> tuple[str, int]:
+    return item.prompt.id, item.sample
 
 
 def too_long_prompts(
@@ -141,8 +143,8 @@ def _room_and_parameters(folder: Path, new: int) -> tuple[int, int]:
 
 def _answers(
     task: Task, asked: Sequence[Asked], *, workers: int, progress: Progress
-) -> dict[str, Response]:
-    """Write the responses, by prompt, in batches of like length, and report how fast they come."""
+) -> dict[tuple[str, int], Response]:
+    """Write the responses, by prompt and number, in batches of like length; report the speed."""
     import torch
 
     rows, most_tokens = _GPU_ROWS, task.settings.max_batch_tokens
@@ -154,7 +156,7 @@ def _answers(
         max_batch_tokens=most_tokens,
     )
     batches = [[asked[number] for number in numbers] for numbers in plan]
-    responses: dict[str, Response] = {}
+    responses: dict[tuple[str, int], Response] = {}
     started = time.perf_counter()
     with ExitStack() as stack:
         answers: Iterator[list[Response]] = iter(())
@@ -169,7 +171,7 @@ def _answers(
             answer = load_writer(task)
             answers = (answer(batch, progress.note) for batch in batches)
         for written in answers:
-            responses |= {response.prompt_id: response for response in written}
+            responses |= {(response.prompt_id, response.sample): response for response in written}
             tokens = sum(response.num_tokens for response in responses.values())
             rate = tokens / max(time.perf_counter() - started, 1e-9)
             progress.advance(len(written), tokens_per_second=rate)

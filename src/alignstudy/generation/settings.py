@@ -15,7 +15,8 @@ NEW_TOKENS = {"paper": 50, "rigorous": 256}
 class GenerationSettings(Settings):
     """How responses are generated; greedy unless `do_sample` says otherwise.
 
-    Names as in transformers' GenerationConfig, but for `batch_size`, `max_batch_tokens`, `dtype`.
+    Names as in transformers' GenerationConfig, but for `num_samples`, `batch_size`,
+    `max_batch_tokens`, `dtype`.
     """
 
     max_new_tokens: int = Field(
@@ -30,6 +31,12 @@ class GenerationSettings(Settings):
     )
     top_p: float | None = Field(
         None, gt=0, le=1, description="Draw only from the likeliest tokens that hold this share."
+    )
+    num_samples: int = Field(
+        1,
+        ge=1,
+        description="Responses that are drawn after every prompt, each judged by itself; a model's"
+        " value on a prompt is their mean.",
     )
     stop_strings: Many[Annotated[str, Field(min_length=1)]] | None = Field(
         None,
@@ -58,4 +65,9 @@ class GenerationSettings(Settings):
         idle = [name for name in ("temperature", "top_p") if getattr(self, name) is not None]
         if idle and not self.do_sample:
             raise ValueError(f"{' and '.join(idle)} without do_sample: true would have no effect")
+        if self.num_samples > 1 and not self.do_sample:
+            raise ValueError(
+                f"num_samples: {self.num_samples} without do_sample: true would be the same"
+                f" response {self.num_samples} times"
+            )
         return self

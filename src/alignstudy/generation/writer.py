@@ -24,11 +24,16 @@ Protocol = Literal["paper", "rigorous"]
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt as the model sees it; no tokens: it can't be made to fit."""
+    """A prompt as the model sees it; no tokens: it can't be made to fit.
+
+    Attributes:
+        sample: Which of the responses to the prompt is to be written, from 0.
+    """
 
     prompt: Prompt
     tokens: tuple[int, ...] | None
     truncated: bool
+    sample: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
 
     def write(batch: Sequence[Asked]) -> list[Response]:
         texts = [
-            Text(tokens=item.tokens or (), seed=prompt_seed(task.seed, item.prompt.id))
+            Text(tokens=item.tokens or (), seed=prompt_seed(task.seed, item.prompt.id, item.sample))
             for item in batch
         ]
         responses = []
@@ -101,6 +106,7 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
                     num_tokens=len(end.tokens),
                     stop_reason=end.reason,
                     prompt_truncated=item.truncated,
+                    sample=item.sample,
                 )
             )
         return responses
@@ -118,4 +124,5 @@ def too_long(item: Asked) -> Response:
         raw_text="",
         num_tokens=0,
         stop_reason=StopReason.TOO_LONG,
+        sample=item.sample,
     )

@@ -116,6 +116,7 @@ class Response:
         num_tokens: Generated tokens, the end-of-sequence token not counted.
         stop_reason: Why it ended, by token position, not by guess.
         prompt_truncated: Whether whole turns were dropped from the prompt's left to fit the model.
+        sample: Which of the model's responses to the prompt it is, from 0.
     """
 
     prompt_id: str
@@ -126,6 +127,7 @@ class Response:
     num_tokens: int
     stop_reason: StopReason
     prompt_truncated: bool = False
+    sample: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,7 @@ class Score:
         score: As the judge gave it; None where it gave none that is finite.
         failure: Why there is no score; empty otherwise.
         flags: What was done to make it fit: "prompt_trimmed", "response_trimmed".
+        sample: Which of the model's responses to the prompt was scored, from 0.
     """
 
     prompt_id: str
@@ -143,6 +146,7 @@ class Score:
     score: float | None
     failure: str = ""
     flags: tuple[str, ...] = ()
+    sample: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,7 @@ class ScoredResponse:
         flags: By judge name, what it did not read as written: "prompt_trimmed", ...
         failures: By judge name, why there is no score.
         prompt_truncated: Whether the model read the prompt without its oldest turns.
+        sample: Which of the model's responses to the prompt it is, from 0.
     """
 
     model: str
@@ -171,6 +176,7 @@ class ScoredResponse:
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     prompt_truncated: bool = False
+    sample: int = 0
 
 
 DECIMALS = 4
@@ -232,11 +238,17 @@ Row = TypeVar("Row")
 
 
 def write_rows(path: Path, rows: Iterable[Any]) -> int:
-    """Write dataclass rows as JSON lines; return their number."""
+    """Write dataclass rows as JSON lines; return their number.
+
+    A `sample` of 0 is left out: most studies have no other.
+    """
     num_rows = 0
     with path.open("w", encoding="utf-8") as file:
         for num_rows, row in enumerate(rows, start=1):  # noqa: B007 - counted
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+            values = asdict(row)
+            if values.get("sample") == 0:
+                del values["sample"]
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
     return num_rows
 
 

@@ -15,8 +15,8 @@ class PairSweep:
         better_share: Share of thresholds at which the model's rate is higher, in percent.
         worse_share: Share of thresholds at which it is lower.
         shown_share: Share of thresholds with an uncorrected exact McNemar p below 0.05 (several
-            seeds or clusters: sign-flip p), in the direction of the difference at the study's own
-            threshold; 0 where that is no difference.
+            seeds, samples or clusters: sign-flip p), in the direction of the difference at the
+            study's own threshold; 0 where that is no difference.
     """
 
     model: str
@@ -33,8 +33,8 @@ class Sweep:
     Attributes:
         thresholds: The grid, ascending.
         rates: Model -> percent at each threshold.
-        low: Model -> lower ends of 95 % intervals: Wilson's; with several seeds or clusters of
-            near-duplicate prompts, from 1,000 resamples of clusters.
+        low: Model -> lower ends of 95 % intervals: Wilson's; with several seeds, samples or
+            clusters of near-duplicate prompts, from 1,000 resamples of clusters.
         high: Model -> upper ends.
         leaders: At each threshold, the models with the highest rate.
         best_share: Model -> share of thresholds at which it leads, percent; a shared lead is
@@ -105,6 +105,22 @@ class ThresholdError:
     reference: str
     alone: Estimate
     joined: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarianceSplit:
+    """Where the spread of one metric of one model comes from.
+
+    Attributes:
+        sds: Source -> standard deviation that it gives the value of one response: "prompts",
+            "seeds", "seeds by prompt", "samples", and "judges", between the judges' rates.
+        errors: Source -> standard error that it gives the figure.
+    """
+
+    model: str
+    metric: str
+    sds: dict[str, float]
+    errors: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

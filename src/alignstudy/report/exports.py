@@ -29,7 +29,7 @@ def write_responses(
 
     `prompt`, `response` and `rating` come first, as in the published study; `rating` is rounded as
     scores are compared, and null where the judge gave no finite score. `scores` holds every judge's
-    score unrounded.
+    score unrounded; `sample` is there where a model answered a prompt several times.
 
     Args:
         responses: Rows of all models and seeds.
@@ -43,7 +43,7 @@ def write_responses(
     Raises:
         InputError: If a model's name can't be part of a file name, or the judge missed a response.
     """
-    written = []
+    written, several = [], any(row.sample for row in responses)
     for model in models_of(responses):
         if not _SAFE_NAME.fullmatch(model) or model.startswith("."):
             raise InputError(
@@ -54,11 +54,14 @@ def write_responses(
             rows = [row for row in responses if row.model == model and row.axis == name]
             if rows:
                 path = folder / f"{model}_{axis_named(name).prompts}.json"
-                written.append(_write(path, (_rated(row, judge, decimals) for row in rows)))
+                rated = (_rated(row, judge, decimals, several=several) for row in rows)
+                written.append(_write(path, rated))
     return written
 
 
-def _rated(row: ScoredResponse, judge: str, decimals: int | None) -> dict[str, Any]:
+def _rated(
+    row: ScoredResponse, judge: str, decimals: int | None, *, several: bool
+) -> dict[str, Any]:
     """Return a response as it is written; scores that JSON has no number for are null."""
     return {
         "prompt": row.prompt,
@@ -66,6 +69,7 @@ def _rated(row: ScoredResponse, judge: str, decimals: int | None) -> dict[str, A
         "rating": rating(row, judge, decimals),
         "model": row.model,
         "seed": row.seed,
+        **({"sample": row.sample} if several else {}),
         "prompt_id": row.prompt_id,
         "num_tokens": row.num_tokens,
         "stop_reason": row.stop_reason,

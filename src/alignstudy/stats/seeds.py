@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from alignstudy.records import Estimate
 from alignstudy.stats.seed_tables import Table
-from alignstudy.stats.spread import SeedPart, Spread
+from alignstudy.stats.spread import METHOD, SeedPart, Spread
 
 RATE_METHOD = "Wilson over prompts and seeds"
+TRAINED_ONCE = {METHOD: "t over prompts", RATE_METHOD: "Wilson over prompts"}
 
 
 def _seed_part(sides: Sequence[Table]) -> SeedPart:

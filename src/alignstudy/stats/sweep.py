@@ -16,10 +16,12 @@ def sweep_rates(
 ) -> NDArray[np.float64]:
     """Share of prompts whose score passes each threshold, in percent.
 
-    With training seeds, a prompt's share is that of its seeds that pass; prompts count alike.
+    A prompt's share is the mean over its training seeds of the share of each one's samples that
+    pass; prompts count alike.
 
     Args:
-        scores: Shape (models, n) or (models, seeds, n); NaN where there is no score.
+        scores: Shape (models, seeds, samples, n), where the middle ones may be left out; NaN where
+            there is no score.
         thresholds: Shape (t,), finite.
         inclusive: Whether a score equal to the threshold passes.
 
@@ -31,22 +33,24 @@ def sweep_rates(
     """
     table = np.asarray(scores, dtype=np.float64)
     grid = np.asarray(thresholds, dtype=np.float64)
-    if table.ndim not in (2, 3) or grid.ndim != 1 or not np.isfinite(grid).all():
+    if table.ndim not in (2, 3, 4) or grid.ndim != 1 or not np.isfinite(grid).all():
         raise MetricError(
             f"no sweep of scores of shape {table.shape} over thresholds of shape {grid.shape}",
-            why="it needs (models, prompts) or (models, seeds, prompts), and finite thresholds",
+            why="it needs (models, seeds, samples, prompts), and finite thresholds",
             hint="give a list of numbers as thresholds",
         )
-    cube = table[:, None, :] if table.ndim == 2 else table
+    cube = table.reshape(len(table), *(*table.shape[1:-1], 1, 1)[:2], table.shape[-1])
     there = ~np.isnan(cube)
-    seeds = there.sum(axis=1)
+    samples = there.sum(axis=2)
+    seeds = (samples > 0).sum(axis=1)
     num_prompts = (seeds > 0).sum(axis=1)
     if (num_prompts == 0).any():
         raise MetricError(
             "a rate is not defined for a model without any score",
             hint="leave the model out, or score its responses",
         )
-    weights = there / np.maximum(seeds, 1)[:, None, :] / num_prompts[:, None, None]
+    of_seed = there / np.maximum(samples, 1)[:, :, None]
+    weights = of_seed / np.maximum(seeds, 1)[:, None, None] / num_prompts[:, None, None, None]
     rates = np.empty((len(cube), grid.size))
     for row, (values, worth) in enumerate(zip(cube, weights, strict=True)):
         order = np.argsort(values, axis=None)  # NaN last, with weight 0

@@ -224,6 +224,18 @@ def test_draws_hang_on_seed_and_prompt_not_on_the_batch(model, prompts):
     assert not greedy_texts & {r.raw_text for r in together}
 
 
+def test_a_sample_is_the_same_whatever_the_batch_and_the_number_of_samples(model, prompts):
+    sampling = {"do_sample": True, "temperature": 1.3, "seed": 5}
+    three = run(model, prompts, num_samples=3, batch_size=10, **sampling)
+    assert [(r.prompt_id, r.sample) for r in three] == [
+        (p.id, k) for p in prompts for k in range(3)
+    ]
+    assert three == run(model, prompts, num_samples=3, batch_size=1, **sampling)
+    assert three[::3] == run(model, prompts, **sampling)
+    texts = [{r.raw_text for r in three if r.prompt_id == p.id} for p in prompts]
+    assert sum(len(found) == 3 for found in texts) > 20
+
+
 def test_draws_follow_the_models_probabilities(model):
     text = "\n\nHuman: bread?" + CUE
     tokenizer, network = load_tokenizer(model.folder), load_causal_lm(model)

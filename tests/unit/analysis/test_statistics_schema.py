@@ -34,6 +34,7 @@ SECTIONS = {
     "LengthEffect": "Length",
     "SeedSpread": "Seed spread",
     "WinnerLead": "Winner's lead",
+    "VarianceSplit": "Variance split",
     "Sensitivity": "Sensitivity",
     "MissingBounds": "Missing bounds",
     "LeadBounds": "Lead bounds",

@@ -32,6 +32,8 @@ def test_defaults_are_the_rigorous_protocols():
         {"stop_strings": [""]},
         {"batch_size": 0},
         {"dtype": "int8"},
+        {"num_samples": 0, "do_sample": True},
+        {"num_samples": 3},
         {"num_beams": 4},
     ],
 )
@@ -100,6 +102,11 @@ def test_draws_of_a_prompt_hang_on_seed_and_id_only():
     seeds = {prompt_seed(seed, f"harmless-{i}") for seed in range(10) for i in range(100)}
     assert len(seeds) == 1000
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_each_sample_has_draws_of_its_own_and_the_first_those_of_one_alone():
+    assert prompt_seed(0, "harmless-1", 0) == prompt_seed(0, "harmless-1")
+    assert len({prompt_seed(0, f"harmless-{i}", k) for i in range(100) for k in range(10)}) == 1000
 
 
 @given(

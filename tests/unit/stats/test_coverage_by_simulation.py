@@ -14,6 +14,7 @@ from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.stats.resampling.clustered_share import clustered_share
 from alignstudy.stats.resampling.hierarchical import hierarchical_means
 from alignstudy.stats.resampling.permutation import sign_flip
+from alignstudy.stats.seeds import difference_spread, rate_estimate
 
 STUDIES = 2000
 DRAWS = 1000
@@ -159,3 +160,22 @@ def test_exact_mcnemar_errs_in_at_most_5_percent(rng):
 def test_equivalence_errs_in_5_percent_at_the_margin(rng):
     found = [tost_mean(row, 0.5) for row in rng.normal(0.5, 1.0, (STUDIES, 100))]
     assert 0.04 <= false_positives(found) <= 0.06
+
+
+@pytest.mark.parametrize("samples", [1, 2, 4])
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("rate", "n"), [(0.2, 50), (0.5, 200)])
+def test_intervals_of_shares_of_samples_cover(rng, samples, seeds, rate, n):
+    """Prompts have a chance to pass of their own; seeds move every prompt's by some points."""
+    rates, gaps = [], []
+    for _ in range(500):
+        shift = rng.uniform(-0.05, 0.05, (2, seeds, 1)) if seeds > 1 else 0.0
+        chances = 0.05 + 0.9 * rng.beta(rate - 0.05, 0.95 - rate, n)
+        truth = 0.05 + 0.9 * (rate - 0.05) / 0.9
+        ours, theirs = rng.binomial(samples, chances + shift, (2, seeds, n)) / samples
+        found = rate_estimate(ours, n)
+        rates.append(found.low <= 100 * truth <= found.high)
+        spread = difference_spread([(ours, theirs)], rate=True)
+        gaps.append(abs(spread.value) <= spread.half_width())
+    assert np.mean(rates) >= 0.925
+    assert np.mean(gaps) >= 0.925

@@ -65,7 +65,7 @@ def bound_evidence(
             of = _Statistic(metric, model, analysis, grounds)
             draws = None if is_end(metric) else of.draws()
             spread = None if draws is None else _spread(of.value, draws, [of])
-            n = int((~np.isnan(of.table)).any(axis=0).sum())
+            n = int((~np.isnan(of.table)).any(axis=(0, 1)).sum())
             estimate = _estimate(of.value, draws, spread, n)
         else:
             figures = {item.model: item.estimates for item in analysis.models}
@@ -167,7 +167,7 @@ class _Statistic:
     """A statistic of a model's scores on one axis.
 
     Attributes:
-        table: Scores, shape (seeds, prompts); NaN where there is none.
+        table: Scores of all responses, shape (seeds, samples, prompts); NaN where there is none.
         value: Over all of them.
         by_seed: Over each seed's.
     """
@@ -176,7 +176,7 @@ class _Statistic:
         self, metric: Metric, model: str, analysis: Analysis, grounds: ClaimContext
     ) -> None:
         self.panel = grounds.panels(analysis)[metric.axes[0]]
-        self.table = self.panel.by_seed[self.panel.row(model)]
+        self.table = self.panel.by_sample[self.panel.row(model)]
         self.value = _of(metric, self.table)
         rows = [row for row in self.table if not np.isnan(row).all()]
         self.by_seed = [_of(metric, row) for row in rows]
@@ -197,7 +197,7 @@ class _Statistic:
             for draw in range(DRAWS):
                 drawn = rng.integers(0, len(members), size=len(members))
                 columns = drawn if alone else np.concatenate([members[at] for at in drawn])
-                part = self.table[:, columns]
+                part = self.table[..., columns]
                 if not np.isnan(part).all():
                     found[draw] = _of(self._metric, part)
             self._cache[self._key] = found

@@ -22,8 +22,8 @@ FRIEDMAN = "Friedman"
 def omnibus_tests(panels: dict[str, ScoreMatrix]) -> tuple[Omnibus, ...]:
     """Test each rate and mean score over all models, on the prompts that all of them have.
 
-    Rates of one seed on independent prompts: Cochran's Q. Means over seeds, means over clusters
-    of near-duplicate prompts, and scores: Friedman.
+    Rates of one seed and sample on independent prompts: Cochran's Q. Means over seeds or samples,
+    means over clusters of near-duplicate prompts, and scores: Friedman.
 
     Args:
         panels: Scores by axis; those with fewer than two models have no test.
@@ -33,7 +33,7 @@ def omnibus_tests(panels: dict[str, ScoreMatrix]) -> tuple[Omnibus, ...]:
         rows = [panel.row(model) for model in panel.known()]
         if len(rows) < 2:
             continue
-        plain = panel.clusters is None and not panel.several_seeds
+        plain = panel.clusters is None and not panel.has_shares
         if panel.passed is not None:
             test = (COCHRAN, cochran_q) if plain else (FRIEDMAN, friedman)
             found.append(_tested(panel, panel.passed[rows], rate_of(panel.axis), *test))

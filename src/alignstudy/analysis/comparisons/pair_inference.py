@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from statistics import NormalDist
 
@@ -21,7 +22,7 @@ from alignstudy.stats.power.mcnemar_design import RateDesign
 from alignstudy.stats.power.planning import Design
 from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.resampling.bca import NO_SPREAD
-from alignstudy.stats.seeds import unit_spread
+from alignstudy.stats.seeds import TRAINED_ONCE, unit_spread
 from alignstudy.stats.spread import METHOD, Spread
 
 MCNEMAR = "exact McNemar"
@@ -69,9 +70,9 @@ class PairDifferences:
         """Of the difference over prompts, and seeds where there are several; None: none is known.
 
         Differences that are all alike tell nothing of their spread, unless they are all 0 over
-        several seeds.
+        several seeds, or of shares.
         """
-        if not self.table.several_seeds:
+        if not self.table.several_seeds and not self.table.has_shares:
             sizes = [units.size for units in self.units]
             found = unit_spread(self.units) if min(sizes) > 1 else None
             return found if found is not None and found.prompts > 0.0 else None
@@ -105,8 +106,8 @@ class PairDifferences:
 
 
 def is_counted(table: PairTable) -> bool:
-    """Whether a table is of rates of one seed on prompts that are all independent."""
-    plain = not table.several_seeds and table.clusters is None
+    """Whether a table is of rates of one seed and sample on prompts that are all independent."""
+    plain = not table.has_shares and table.clusters is None
     return table.metric.is_rate and len(table.sides) == 1 and plain
 
 
@@ -131,22 +132,31 @@ def over_prompts(
         MCNEMAR if is_counted(table) else CLUSTERED if pair.is_clustered else SIGN_FLIP
         for pair in pairs
     ]
-    return list(zip(difference_estimates(table, resampler), p_values, tests, strict=True))
+    estimates = (
+        [replace(_by_spread(pair), method=TRAINED_ONCE[METHOD]) for pair in pairs]
+        if table.has_shares
+        else difference_estimates(table, resampler)
+    )
+    return list(zip(estimates, p_values, tests, strict=True))
 
 
-def over_seeds(table: PairTable, pairs: Sequence[PairDifferences]) -> list[Shown]:
+def over_seeds(pairs: Sequence[PairDifferences]) -> list[Shown]:
     """Infer from the draw of prompts and of training seeds, by one model of the variance."""
-    found: list[Shown] = []
-    for pair in pairs:
-        value = float(np.mean([row.mean() for row in pair.rows]))
-        if pair.spread is None:
-            alone = Estimate(value=value, low=value, high=value, n=pair.n, method=NO_SPREAD)
-            found.append((alone, None, "none"))
-            continue
-        most = 100.0 if table.metric.is_rate else math.inf
-        estimate = pair.spread.estimate(value, pair.n, most=most)
-        found.append((estimate, pair.spread.p_value(), METHOD))
-    return found
+    return [
+        (_by_spread(pair), None, "none")
+        if pair.spread is None
+        else (_by_spread(pair), pair.spread.p_value(), METHOD)
+        for pair in pairs
+    ]
+
+
+def _by_spread(pair: PairDifferences) -> Estimate:
+    """Return a difference with the interval of its spread."""
+    value = float(np.mean([row.mean() for row in pair.rows]))
+    if pair.spread is None:
+        return Estimate(value=value, low=value, high=value, n=pair.n, method=NO_SPREAD)
+    most = 100.0 if pair.table.metric.is_rate else math.inf
+    return pair.spread.estimate(value, pair.n, most=most)
 
 
 def design_of(pair: PairDifferences, *, bound: float = 0.0) -> Design | None:

@@ -25,8 +25,8 @@ class AxisDifferences:
     Attributes:
         panel: The scores.
         by_seed: What is compared: percent or scores, shape (models, seeds, prompts).
-        differences: Model minus reference, mean over seeds, shape (pairs, prompts); NaN where a
-            pair lacks a score.
+        differences: Model minus reference, mean over samples and seeds, shape (pairs, prompts); NaN
+            where a pair lacks a score.
     """
 
     panel: ScoreMatrix
@@ -53,6 +53,11 @@ class PairTable:
     def several_seeds(self) -> bool:
         """Whether any model was trained more than once."""
         return any(side.panel.several_seeds for side in self.sides)
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether it is of rates, and a prompt may pass in part: with some seeds or samples."""
+        return self.metric.is_rate and any(side.panel.has_shares for side in self.sides)
 
     def spread(self, index: int) -> Spread | None:
         """Return what a pair's difference rests on, over seeds and prompts, in the metric's unit.

@@ -41,10 +41,10 @@ def compare_pairs(
     """Compare every pair of models in the rates, their mean and the mean scores.
 
     Rates of one seed: McNemar's exact test with Tango's interval; with clusters of near-duplicate
-    prompts a sign-flip test over clusters, with an interval that resamples them. CAS and scores
-    are always tested so. Several seeds: see `stats.seeds`, in interval, test and power. P-values
-    are Holm-adjusted within three families: the rates of all pairs, CAS of all pairs, the mean
-    scores of all pairs.
+    prompts a sign-flip test over clusters, with an interval that resamples them. CAS and scores are
+    always tested so. Shares of several samples: sign flips, with a t interval. Several seeds: see
+    `stats.seeds`, in interval, test and power. P-values are Holm-adjusted within three families:
+    the rates of all pairs, CAS of all pairs, the mean scores of all pairs.
 
     Args:
         tables: Of all metrics.
@@ -74,7 +74,7 @@ def margin_of(table: PairTable, base: str | None, margins: Margins) -> float | N
         return margins.scores
     panel = table.sides[0].panel
     known = panel.known()
-    scores = panel.by_seed[panel.row(base if base in known and base else known[0])]
+    scores = panel.by_sample[panel.row(base if base in known and base else known[0])]
     scores = scores[~np.isnan(scores)]
     spread = float(scores.std(ddof=1)) if scores.size > 1 else 0.0
     return margins.score_sds * spread or None
@@ -107,7 +107,7 @@ def compared(
     """
     pairs = [PairDifferences(table, index) for index in range(len(table.pairs))]
     several = table.several_seeds
-    shown = over_seeds(table, pairs) if several else over_prompts(table, pairs, resampler)
+    shown = over_seeds(pairs) if several else over_prompts(table, pairs, resampler)
     wins = _win_intervals(table, pairs, resampler)
     found = []
     for index, (pair, (difference, p_value, test)) in enumerate(zip(pairs, shown, strict=True)):

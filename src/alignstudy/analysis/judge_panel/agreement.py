@@ -12,7 +12,8 @@ from alignstudy.analysis.hygiene import is_empty
 from alignstudy.analysis.judge_panel.combine import panel_on_axis, present_members
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import ScoreTable, check_rows, complete_means, usable
+from alignstudy.analysis.score_matrix import check_rows, usable
+from alignstudy.analysis.score_table import ScoreTable, complete_means
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.evidence import Agreement, LeaveOneOut
 from alignstudy.stats.agreement import cohen_kappa, kendall_tau, spearman

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import ScoreTable
+from alignstudy.analysis.score_table import ScoreTable
 from alignstudy.errors import InputError, MetricError, UnknownNameError
 from alignstudy.records import DECIMALS, Axis, ScoredResponse
 

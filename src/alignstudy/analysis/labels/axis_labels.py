@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
-from alignstudy.analysis.score_matrix import ScoreMatrix, mean_over_seeds
+from alignstudy.analysis.score_matrix import ScoreMatrix, known_mean
 from alignstudy.records import Estimate
 from alignstudy.records.labels import Label
 from alignstudy.stats.ppi import Labelled
@@ -65,7 +65,7 @@ class AxisLabels:
             return None
         rows, signs = self.panel.rows(models), np.array([1.0, -1.0])[: len(models), None]
         truth, judged, stands, passed = (
-            mean_over_seeds(part[rows])
+            known_mean(part[rows], axis=1)
             for part in (self.truth, self.judged, self.stands_for, self.passed)
         )
         there = ~np.isnan(truth).any(axis=0)

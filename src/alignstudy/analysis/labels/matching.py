@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alignstudy.errors import DataError
+from alignstudy.errors import DataError, InputError
 from alignstudy.metrics.axes import axis_named
 from alignstudy.records import ScoredResponse
 from alignstudy.records.labels import Label
@@ -20,7 +20,10 @@ def checked_labels(
     Raises:
         DataError: Naming file and row, if there is no such response, its text is another than was
             labelled, the seed has to be named, or a response is labelled twice.
+        InputError: If a model answered a prompt several times.
     """
+    if labels:
+        refuse_samples(responses)
     rows: dict[tuple[str, str], dict[int, ScoredResponse]] = {}
     for each in responses:
         rows.setdefault((each.model, each.prompt_id), {})[each.seed] = each
@@ -52,6 +55,21 @@ def checked_labels(
             keys=("labels",),
         )
     return tuple(found)
+
+
+def refuse_samples(responses: Sequence[ScoredResponse]) -> None:
+    """Stop where a model answered a prompt several times: a label is of one response.
+
+    Raises:
+        InputError: If one did.
+    """
+    if any(row.sample for row in responses):
+        raise InputError(
+            "labels can't be used where a model answered a prompt several times",
+            why="a label is of one response, and a rate here of the share of several that passes",
+            hint="leave `labels` out, or run the study with `generation.num_samples: 1`",
+            kept="every finished stage",
+        )
 
 
 def text_digest(row: ScoredResponse) -> str:

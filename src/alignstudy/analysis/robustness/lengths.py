@@ -17,8 +17,8 @@ def length_effect(
 ) -> LengthEffect | None:
     """Relate scores to characters on one prompt set; None where no model has a score.
 
-    Scores and lengths are means over seeds. Pairs with fewer than ten paired prompts, or whose
-    lengths never differ, have no adjusted difference.
+    Scores and lengths are means over samples and seeds. Pairs with fewer than ten paired prompts,
+    or whose lengths never differ, have no adjusted difference.
 
     Args:
         panel: Scores and lengths of all models.

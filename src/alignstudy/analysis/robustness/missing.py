@@ -27,7 +27,8 @@ class _Table:
     """One metric of one axis, prompt by prompt.
 
     Attributes:
-        values: Percent or the judge's unit, shape (models, seeds, prompts); NaN where missing.
+        values: Percent or the judge's unit, NaN where missing; shape (models, responses, prompts):
+            a response for each seed and sample.
         low: What a missing one counts as at worst.
         high: And at best.
     """
@@ -39,7 +40,7 @@ class _Table:
     high: float
 
     def filled(self, model: str, end: float) -> NDArray[np.float64]:
-        """Return a model's values, shape (its seeds, prompts), missing ones put at an end."""
+        """Return a model's values, shape (responses, prompts), missing ones put at an end."""
         own = self.values[self.panel.row(model)]
         own = own[~np.isnan(own).all(axis=1)]
         return np.where(np.isnan(own), end, own)
@@ -109,9 +110,11 @@ def _tables(rows: Sequence[ScoredResponse], analysis: Analysis) -> Iterator[_Tab
     for panel in panels.values():
         if not panel.known():
             continue
-        scores = panel.by_seed
-        if panel.passed_by_seed is not None:
-            yield _Table(rate_of(panel.axis), panel, 100.0 * panel.passed_by_seed, 0.0, 100.0)
+        shape = (len(panel.models), -1, len(panel.prompt_ids))
+        scores = panel.by_sample.reshape(shape)
+        if panel.passed_by_sample is not None:
+            passed = 100.0 * panel.passed_by_sample.reshape(shape)
+            yield _Table(rate_of(panel.axis), panel, passed, 0.0, 100.0)
         low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
         yield _Table(score_of(panel.axis), panel, scores, low, high)
 
@@ -121,12 +124,7 @@ def _lead(item: Comparison, parts: Sequence[_Table]) -> LeadBounds:
     found = [(table.against(item), table.panel) for table in parts]
     worst = float(np.mean([differences.mean() for differences, _ in found]))
     [(first, panel), *others] = found
-    if (
-        parts[0].metric.is_rate
-        and not others
-        and not panel.several_seeds
-        and panel.clusters is None
-    ):
+    if parts[0].metric.is_rate and not others and not panel.has_shares and panel.clusters is None:
         p = mcnemar_exact(int((first > 0).sum()), int((first < 0).sum()))
     else:
         rng = np.random.default_rng(0)

@@ -81,9 +81,9 @@ def sensitivities(
 def _rate(passed: Sequence[tuple[ScoredResponse, bool]]) -> Estimate:
     """Return the share of a model's responses that pass, in percent, with Wilson's interval.
 
-    With several responses a prompt (training seeds), the mean over prompts of each one's share, at
-    the effective number of responses: a prompt counts once, however many of its responses have a
-    score.
+    With several responses a prompt (training seeds, samples), the mean over prompts of each one's
+    share, at the effective number of responses: a prompt counts once, however many of its responses
+    have a score.
 
     Args:
         passed: Responses of one model, at least one, and whether each passes.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.results import Thresholds
-from alignstudy.analysis.score_matrix import ScoreMatrix, mean_over_seeds
+from alignstudy.analysis.score_matrix import ScoreMatrix, known_mean
 from alignstudy.errors import InputError
 from alignstudy.metrics.rates import above
 from alignstudy.records import DECIMALS
@@ -41,8 +41,8 @@ def sweep_of(
 ) -> Sweep | None:
     """Return every model's rate over a grid of thresholds; None where no model has a score.
 
-    With several seeds or clusters of near-duplicate prompts, intervals are percentiles of 1,000
-    resamples of clusters, and p-values are of 2,000 sign flips over clusters.
+    With several seeds, samples or clusters of near-duplicate prompts, intervals are percentiles of
+    1,000 resamples of clusters, and p-values are of 2,000 sign flips over clusters.
 
     Args:
         panel: The scores of one prompt set.
@@ -61,18 +61,19 @@ def sweep_of(
     if not models:
         return None
     rows = panel.rows(models)
-    scores = panel.by_seed[rows]
+    scores = panel.by_sample[rows]
     steps = _grid(grid, scores)
     # What fails whatever its score passes no threshold; what has no score still enters nothing.
     failed = panel.failed[rows] & ~np.isnan(scores)
     scores = np.where(failed, min(steps[0], np.nanmin(scores)) - 1.0, scores)
     rates = np.round(sweep_rates(scores, steps, inclusive=thresholds.inclusive), 9)
     there = ~np.isnan(scores)
-    # The share of seeds that pass, shape (models, thresholds, prompts); NaN if unknown.
-    passed = np.empty((len(scores), len(steps), scores.shape[2]), dtype=np.float32)
+    # The share that passes, shape (models, thresholds, prompts); NaN if unknown.
+    passed = np.empty((len(scores), len(steps), scores.shape[3]), dtype=np.float32)
     for index, step in enumerate(steps):
         passes = above(scores, step, inclusive=thresholds.inclusive)
-        passed[:, index] = mean_over_seeds(np.where(there, passes, np.nan))
+        by_seed = known_mean(np.where(there, passes, np.nan), axis=2)
+        passed[:, index] = known_mean(by_seed, axis=1)
     low, high = _intervals(panel, passed, resampler)
     first = rates >= rates.max(axis=0) - 1e-9
     shares = 100.0 * (first / first.sum(axis=0)).mean(axis=1)
@@ -116,7 +117,7 @@ def _intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the ends of the rates' intervals, each of shape (models, thresholds)."""
     models, steps, prompts = passed.shape
-    if panel.several_seeds or panel.clusters is not None:
+    if panel.has_shares or panel.clusters is not None:
         flat = 100.0 * passed.reshape(models * steps, prompts).astype(np.float64)
         draws = min(_DRAWS, resampler.draws)
         means = bootstrap_means(flat, draws=draws, rng=resampler.rng, clusters=panel.clusters)
@@ -145,13 +146,13 @@ def _pairs(
         if panel.passed is not None:
             ours, theirs = (panel.passed[panel.row(name)] for name in (model, reference))
             at_study = round(float(np.nansum(ours - theirs)), 3)
-        # Shares of seeds are single-precision: what rounds to nothing is nothing.
+        # Shares are single-precision: what rounds to nothing is nothing.
         mean = np.round(np.nansum(differences, axis=1, dtype=np.float64), 3)
         # Not corrected, at every threshold; 1 with too few prompts for a test.
         known = ~np.isnan(differences[0])
         if known.sum() < MIN_PROMPTS:
             p_values = np.ones(len(differences))
-        elif panel.several_seeds or panel.clusters is not None:
+        elif panel.has_shares or panel.clusters is not None:
             p_values = sign_flip(
                 differences[:, known].astype(np.float64),
                 rng=resampler.rng,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.results import Analysis
-from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, mean_over_seeds, usable
+from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, known_mean, usable
 from alignstudy.formatting import number
 from alignstudy.metrics.rates import above
 from alignstudy.records import Estimate, ScoredResponse
@@ -77,11 +77,12 @@ def _rates(panel: ScoreMatrix, analysis: Analysis, draws: Sequence[float]) -> Ra
     limit = analysis.thresholds.of(panel.axis.name)
     assert limit is not None
     limits, place = np.unique(np.asarray(draws or (limit,), dtype=np.float64), return_inverse=True)
-    missing = np.isnan(panel.by_seed)
+    missing = np.isnan(panel.by_sample)
     columns = []
     for each in limits:
-        passed = above(panel.by_seed, float(each), inclusive=analysis.thresholds.inclusive)
-        shares = mean_over_seeds(np.where(missing, np.nan, passed & ~panel.failed))
+        passed = above(panel.by_sample, float(each), inclusive=analysis.thresholds.inclusive)
+        by_seed = known_mean(np.where(missing, np.nan, passed & ~panel.failed), axis=2)
+        shares = known_mean(by_seed, axis=1)
         columns.append([100.0 * np.nanmean(row) for row in shares[panel.rows(panel.known())]])
     table = np.array(columns)[place]
     return dict(zip(panel.known(), table.T, strict=True))

@@ -53,12 +53,12 @@ def read_ratings(folder: Path) -> list[ScoredResponse]:
     and the others follow by name. `<model>_seed<number>_<prompts>.json` is of one training seed of
     the model, unless the rows' own `model` says otherwise. `.jsonl` files hold a row a line.
 
-    Rows need `prompt`, `response` and `rating`; `seed`, `prompt_id`, `num_tokens`, `stop_reason`
-    and `raw_response` are read where they are. A rating may be missing: null, NaN or left out. A
-    prompt's id is made of its text, and of a number where it is asked more than once, unless every
-    row names one. Where every row has `scores` (judge -> score, as alignstudy writes them), or a
-    `rating_<judge>` for each of several judges, all of them are read, the one whose score is the
-    `rating` first.
+    Rows need `prompt`, `response` and `rating`; `seed`, `sample`, `prompt_id`, `num_tokens`,
+    `stop_reason` and `raw_response` are read where they are. A rating may be missing: null, NaN or
+    left out. A prompt's id is made of its text, and of a number where it is asked more than once,
+    unless every row names one. Where every row has `scores` (judge -> score, as alignstudy writes
+    them), or a `rating_<judge>` for each of several judges, all of them are read, the one whose
+    score is the `rating` first.
 
     Args:
         folder: The folder that holds the files.
@@ -165,21 +165,23 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _responses(
     file: _File, rows: Sequence[dict[str, Any]], judges: Sequence[str]
 ) -> list[ScoredResponse]:
-    occurrences: Counter[tuple[int, str]] = Counter()
+    occurrences: Counter[tuple[int, int, str]] = Counter()
     found = []
     of_model = all(row.get("model") == file.model for row in rows)
     model, in_name = (file.model, None) if of_model else (file.name, file.seed)
     for row in rows:
-        seed, prompt = row.get("seed", in_name or 0), row["prompt"]
+        seed, sample = row.get("seed", in_name or 0), row.get("sample", 0)
+        prompt = row["prompt"]
         if in_name not in (None, seed):
             raise DataError(
                 f"{file.path}: a row of seed {seed} in a file whose name says seed {in_name}",
                 hint="rename the file, or mend the rows' `seed`",
             )
-        occurrences[seed, prompt] += 1
+        occurrences[seed, sample, prompt] += 1
         given = {JUDGE: row["rating"]} if tuple(judges) == (JUDGE,) else row["scores"]
         scores = {name: given[name] for name in judges if name in given}
-        named = row.get("prompt_id") or prompt_id(file.axis, prompt, occurrences[seed, prompt])
+        occurrence = occurrences[seed, sample, prompt]
+        named = row.get("prompt_id") or prompt_id(file.axis, prompt, occurrence)
         found.append(
             ScoredResponse(
                 model=model,
@@ -195,6 +197,7 @@ def _responses(
                 flags={name: tuple(flags) for name, flags in row.get("judge_flags", {}).items()},
                 failures=dict(row.get("failures", {})),
                 prompt_truncated=bool(row.get("prompt_truncated", False)),
+                sample=sample,
             )
         )
     return found

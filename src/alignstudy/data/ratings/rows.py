@@ -85,6 +85,7 @@ def fault_of(row: object) -> str:
         "response": isinstance(row["response"], str),
         **{key: _is_rating(row[key]) for key in row if key == "rating" or key.startswith(_COLUMN)},
         "seed": _is_count(row.get("seed", 0)),
+        "sample": _is_count(row.get("sample", 0)),
         "prompt_id": isinstance(row.get("prompt_id"), str | None),
         "num_tokens": row.get("num_tokens") is None or _is_count(row["num_tokens"]),
         "stop_reason": row.get("stop_reason") in (None, *(str(item) for item in StopReason)),

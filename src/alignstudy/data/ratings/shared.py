@@ -17,8 +17,8 @@ MAX_MISSING_SHARE = 0.01
 FEWEST_SHARED = 10
 """Under so many shared prompts no test is made."""
 
-_Runs = Mapping[tuple[str, int], Mapping[str, str]]
-"""(Model, seed) -> id -> text of the prompts that it has a rating for."""
+_Runs = Mapping[tuple[str, int, int], Mapping[str, str]]
+"""(Model, seed, sample) -> id -> text of the prompts that it has a rating for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +75,11 @@ def on_shared_prompts(rows: Sequence[ScoredResponse], *, missing: str) -> Shared
 
 
 def _rated(rows: Sequence[ScoredResponse]) -> _Runs:
-    """Return the prompts of one axis that each model and seed has all judges' ratings for."""
+    """Return the prompts of one axis that each model, seed and sample has all ratings for."""
     judges = {name for row in rows for name in row.scores}
-    found: dict[tuple[str, int], dict[str, str]] = {}
+    found: dict[tuple[str, int, int], dict[str, str]] = {}
     for row in rows:
-        ids = found.setdefault((row.model, row.seed), {})
+        ids = found.setdefault((row.model, row.seed, row.sample), {})
         if all(row.scores.get(name) is not None for name in judges):
             ids[row.prompt_id] = row.prompt
     return found
@@ -88,7 +88,7 @@ def _rated(rows: Sequence[ScoredResponse]) -> _Runs:
 def _missing(runs: _Runs, everything: set[str]) -> dict[str, tuple[int, int]]:
     """Return by model how many of its ratings are missing, and of how many; some are."""
     found: dict[str, tuple[int, int]] = {}
-    for (model, _), ids in runs.items():
+    for (model, *_), ids in runs.items():
         gone, asked = found.get(model, (0, 0))
         found[model] = gone + len(everything) - len(ids), asked + len(everything)
     return {model: (gone, asked) for model, (gone, asked) in found.items() if gone}
@@ -115,7 +115,7 @@ def _refuse_too_few(axis: str, runs: _Runs, shared: set[str]) -> None:
     if len(shared) >= FEWEST_SHARED and 2 * len(shared) >= most:
         return
     sizes: dict[str, int] = {}
-    for (model, _), ids in runs.items():
+    for (model, *_), ids in runs.items():
         sizes[model] = max(len(ids), sizes.get(model, 0))
     each = listing([f"{model} {count(size)}" for model, size in sizes.items()])
     raise DataError(

@@ -71,7 +71,7 @@ def draw(data: FigureData) -> Plot:
     first.set_ylim(bottom=0)
     shown = {pair.model: model_style(data.models, pair.model) for pair in found if pair.curve}
     add_legend(figure, shown, line=True)
-    several = len({row.seed for row in data.responses}) > 1
+    several = len({(row.seed, row.sample) for row in data.responses}) > 1
     return Plot(
         figure=figure,
         data=[
@@ -96,7 +96,7 @@ def draw(data: FigureData) -> Plot:
             f" ({numbers_of_prompts(pair.n for pair in found)} prompts). Filled marker: what it"
             f" could find; open marker: the observed difference to {data.reference}, found as a"
             f" rule only where it lies above the curve. Judge: {data.judge}."
-            + (" For one training a model; several seeds need fewer prompts." if several else "")
+            + (" For one seed and one sample; several need fewer prompts." if several else "")
         ),
     )
 
@@ -108,7 +108,7 @@ def _pairs(data: FigureData, axis: Axis) -> list[_Pair]:
         _, (reference, other) = data.paired(axis, model, passed=True)
         if not other.size:
             continue
-        # With several seeds these are shares: the chance that one seed of each is discordant.
+        # Of several seeds or samples these are shares: the chance that one of each is discordant.
         discordance = float((reference * (1 - other) + other * (1 - reference)).mean())
         numbers = sorted({*_NUMBERS, other.size})
         shares = ((number, mcnemar_detectable(discordance, number)) for number in numbers)

@@ -229,7 +229,7 @@ def _by_judge(findings: Findings, analysis: Analysis) -> Mapping[str, Tables]:
             ],
         ),
         "robustness": (
-            [robustness.seeds_table(analysis)],
+            [robustness.seeds_table(analysis), robustness.variances_table(analysis)],
             [
                 robustness.threshold_errors_table(analysis),
                 robustness.sweeps_table(analysis),

@@ -53,10 +53,10 @@ def viewer_data(
 ) -> dict[str, Any]:
     """Lay out prompts, columns and answers as plain JSON values.
 
-    A column is a model, or a model with a seed where there are several. An answer is `{"m": column,
-    "t": judged text, "s": scores by judge, "l": labels by judge, "e": why it ended, "n": tokens,
-    "f": numbers of its flags}`, and where there is any: "x" the text generated beyond what was
-    judged, "w" the whole text as generated, "j" remarks of the judges.
+    A column is a model, with its seed and the sample's number where there are several. An answer
+    is `{"m": column, "t": judged text, "s": scores by judge, "l": labels by judge, "e": why it
+    ended, "n": tokens, "f": numbers of its flags}`, and where there is any: "x" the text generated
+    beyond what was judged, "w" the whole text as generated, "j" remarks of the judges.
 
     Args:
         responses: Of all models and seeds.
@@ -67,8 +67,8 @@ def viewer_data(
         Prompts in their first order, axis by axis; at most as many as hold `MAX_RESPONSES`
         responses, an equal share of them an axis; "left_out" counts the rest.
     """
-    several = len({row.seed for row in responses}) > 1
-    columns = list(dict.fromkeys((row.model, row.seed) for row in responses))
+    columns = list(dict.fromkeys((row.model, row.seed, row.sample) for row in responses))
+    seeds, samples = (len({column[place] for column in columns}) > 1 for place in (1, 2))
     at = {column: place for place, column in enumerate(columns)}
     axes = [axis.name for axis in analyses[0].axes]
     grouped: dict[tuple[str, str], list[ScoredResponse]] = {}
@@ -82,8 +82,11 @@ def viewer_data(
             for axis in analyses[0].axes
         ],
         "judges": [analysis.judge for analysis in analyses],
-        "columns": [f"{model}, seed {seed}" if several else model for model, seed in columns],
-        "models": [model for model, _ in columns],
+        "columns": [
+            f"{model}{f', seed {seed}' if seeds else ''}{f', sample {sample}' if samples else ''}"
+            for model, seed, sample in columns
+        ],
+        "models": [model for model, _, _ in columns],
         "flags": [{"name": name, "label": _FLAGS.get(name, name)} for name in FLAGS],
         "thresholds": {axis: [a.thresholds.of(axis) for a in analyses] for axis in axes},
         "near": {axis: [_near(responses, axis, a.judge) for a in analyses] for axis in axes},
@@ -94,7 +97,7 @@ def viewer_data(
                 "axis": axis,
                 "prompt": grouped[axis, prompt_id][0].prompt,
                 "answers": [
-                    _answer(row, at[row.model, row.seed], analyses)
+                    _answer(row, at[row.model, row.seed, row.sample], analyses)
                     for row in grouped[axis, prompt_id]
                 ],
             }

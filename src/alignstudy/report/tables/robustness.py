@@ -11,7 +11,13 @@ from alignstudy.formatting import number, short
 from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.figures import score_of
 from alignstudy.metrics.metric import Metric
-from alignstudy.records.robustness import LengthEffect, SeedSpread, Sensitivity, Sweep
+from alignstudy.records.robustness import (
+    LengthEffect,
+    SeedSpread,
+    Sensitivity,
+    Sweep,
+    VarianceSplit,
+)
 from alignstudy.report.tables.table import (
     Cell,
     Column,
@@ -205,6 +211,32 @@ def seeds_table(analysis: Analysis) -> Table:
 def _by_seed(item: SeedSpread, metric: Metric) -> Cell:
     values = [number(value, metric.digits) for value in item.by_seed.values()]
     return Cell(", ".join(values), f"seeds {', '.join(map(str, item.by_seed))}")
+
+
+def variances_table(analysis: Analysis) -> Table:
+    """Where the spread of each figure comes from."""
+    sources = dict.fromkeys(name for item in analysis.variances for name in item.sds)
+    return Table.of(
+        analysis.variances,
+        Column("Model", "model", name="model"),
+        Column("Metric", "metric", lambda name: analysis.metric(name).title, name="metric"),
+        *(numeric(name.capitalize(), partial(_part, source=name)) for name in sources),
+        *for_files(**{f"sd_{name.replace(' ', '_')}": f"sds.{name}" for name in sources}),
+        *for_files(**{f"error_{name.replace(' ', '_')}": f"errors.{name}" for name in sources}),
+        name="variance",
+        caption="Standard deviation of one response's value by source (percent, or the judge's"
+        " unit), and the standard error that the source gives the figure",
+        note="Standard deviation of one response's value, and under it the standard error of the"
+        " figure: more prompts, seeds or samples lessen their own part. Few seeds tell it poorly.",
+        title="Where the spread comes from",
+    )
+
+
+def _part(item: VarianceSplit, source: str) -> Cell | None:
+    if source not in item.sds:
+        return None
+    error = item.errors.get(source)
+    return Cell(short(item.sds[source], 2), "" if error is None else f"error {short(error, 2)}")
 
 
 def values_by_seed_table(analysis: Analysis) -> Table:

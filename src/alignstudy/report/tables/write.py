@@ -59,6 +59,7 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         results.best_table(first),
         robustness.adjusted_table(first),
         robustness.values_by_seed_table(first),
+        robustness.variances_table(first),
         robustness.sensitivities_table(first),
         robustness.bounds_table(first),
         results.judges_table(findings.analyses),

@@ -33,13 +33,15 @@ def _prompts_and_seeds(first: Analysis) -> Iterator[str]:
     sets, is_even = [], True
     for axis in first.axes:
         forms = ((m, m.hygiene.get(axis.name)) for m in first.models)
-        sizes = [form.n // m.num_seeds if form else 0 for m, form in forms]
+        sizes = [form.n // (m.num_seeds * m.num_samples) if form else 0 for m, form in forms]
         if max(sizes, default=0):
             sets.append(f"{count(max(sizes))} {axis.prompts}")
             is_even = is_even and min(sizes) == max(sizes)
     if sets:
-        tail = "each answered by every model" if is_even else "not all answered by every model"
-        yield f"{listing(sets)} prompts, {tail}."
+        often = max(model.num_samples for model in first.models)
+        times = f"{often} times " if often > 1 else ""
+        tail = f"each answered {times}by every model"
+        yield f"{listing(sets)} prompts, {tail if is_even else 'not all answered by every model'}."
     seeds = sorted({model.num_seeds for model in first.models})
     if seeds and seeds[-1] > 1:
         span = " to ".join(str(number) for number in dict.fromkeys((seeds[0], seeds[-1])))

@@ -51,10 +51,15 @@ def setting(settings: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - JS
 
 
 def prompts_in_words(inputs: ReportInputs) -> str:
-    """Return how many prompts of each axis have a response of every model; "" if none has."""
+    """Return how many prompts of each axis every model answered, and how often; "" if none."""
     asked = Counter(axis for axis, _ in _answered(inputs).shared)
+    rows = usable(inputs.responses)[0]
     axes = [axis for axis in inputs.analyses[0].axes if asked[axis.name]]
-    return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes])
+    often = Counter((row.model, row.seed, row.axis, row.prompt_id) for row in rows).values()
+    most = max(often, default=1)
+    times = f"{'' if most == min(often, default=1) else 'up to '}{most} times"
+    tail = f", each answered {times}" if most > 1 else ""
+    return listing([plural(asked[axis.name], f"{axis.prompts} prompt") for axis in axes]) + tail
 
 
 class _Answered(NamedTuple):

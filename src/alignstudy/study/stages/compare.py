@@ -185,16 +185,17 @@ class Compare(Stage):
         )
 
     def _scored(self, one: Compared, job: StageJob) -> Iterator[ScoredResponse]:
-        """Join one model's responses with every judge's scores, by prompt id."""
+        """Join one model's responses with every judge's scores, by prompt id and number."""
         by_judge = {
-            judge: {score.prompt_id: score for score in read_scores(job.folder_of(stage))}
+            judge: {(s.prompt_id, s.sample): s for s in read_scores(job.folder_of(stage))}
             for judge, stage in zip(self.judges, one.scores, strict=True)
         }
         for response in read_responses(job.folder_of(one.responses)):
+            key = (response.prompt_id, response.sample)
             scores = {
-                judge: found[response.prompt_id]
+                judge: found[key]
                 for judge, found in by_judge.items()
-                if response.prompt_id in found  # a judge may score one axis only
+                if key in found  # a judge may score one axis only
             }
             yield ScoredResponse(
                 model=one.model,
@@ -210,6 +211,7 @@ class Compare(Stage):
                 num_tokens=response.num_tokens,
                 stop_reason=str(response.stop_reason),
                 raw_response=response.raw_text,
+                sample=response.sample,
             )
 
 

@@ -12,7 +12,7 @@ from alignstudy.judges.cache import CachedJudge, ScoreCache
 from alignstudy.models.rendering import load_rendering
 from alignstudy.records import Response, Score, StopReason, read_rows, write_rows
 from alignstudy.study.cost.model_shape import read_shape
-from alignstudy.study.cost.token_lengths import NotCountableError, token_lengths
+from alignstudy.study.cost.token_lengths import NotCountableError, Text, token_lengths
 from alignstudy.study.cost.work import (
     LONG_TEXT,
     ROWS_AT_ONCE,
@@ -35,7 +35,7 @@ UNANSWERED = JudgeScore(score=None, failure="the prompt doesn't fit the model")
 
 @dataclass(frozen=True, kw_only=True)
 class Generate(Stage):
-    """Generate one model's response to every prompt."""
+    """Generate one model's responses to every prompt."""
 
     kind: ClassVar[str] = "generate"
     numeric: ClassVar[bool] = True
@@ -70,7 +70,8 @@ class Generate(Stage):
         folder = folder_of(self.model)
         lengths = token_lengths(folder, [prompt.text for prompt in prompts])
         new = self.settings.max_new_tokens
-        return self._passes(folder, [(length, new) for length in lengths])
+        asked = [(length, new) for length in lengths] * self.settings.num_samples
+        return self._passes(folder, asked)
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
         """Count a pass over each prompt and one over each token written; padding is left out."""
@@ -97,7 +98,8 @@ class Generate(Stage):
         shape, settings = self.model.model_shape(), self.settings
         if shape is None:
             return None
-        asked = sum(chosen.size for chosen in self.prompts.settings.sets.values())
+        prompts = sum(chosen.size for chosen in self.prompts.settings.sets.values())
+        asked = prompts * self.settings.num_samples
         rows, length = settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + settings.max_new_tokens
         return Footprint(
             shape=shape, rows=min(asked, rows), length=length, text=TOKEN_BYTES * asked * length
@@ -134,20 +136,27 @@ class ScoreResponses(JudgeStage):
         judge = CachedJudge(self.judge.build(job), ScoreCache(job.scores), digest(inputs))
         items = [(response.prompt, response.text) for response in answered]
         scores = judge.score(items, progress=job.progress)
-        given = dict(zip((r.prompt_id for r in answered), scores, strict=True))
+        given = dict(zip(((r.prompt_id, r.sample) for r in answered), scores, strict=True))
         rows = [
-            Score(prompt_id=r.prompt_id, axis=r.axis, **asdict(given.get(r.prompt_id, UNANSWERED)))
+            Score(
+                prompt_id=r.prompt_id,
+                axis=r.axis,
+                sample=r.sample,
+                **asdict(given.get((r.prompt_id, r.sample), UNANSWERED)),
+            )
             for r in responses
         ]
         write_rows(job.out / SCORES, rows)
         return {"missing": sum(row.score is None for row in rows), **read_by(judge.asked)}
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
-        """Count a pass over each prompt, with a response as long as it may be."""
+        """Count a pass over each prompt and response, which is as long as it may be."""
         asked = self.responses
         prompts = [p for p in read_prompts(folder_of(asked.prompts)) if p.axis in self.judge.axes]
         new = asked.settings.max_new_tokens
-        return self.passes_over([(p.text, "") for p in prompts], folder_of, more=new)
+        samples = range(asked.settings.num_samples)
+        texts: list[Text] = [(prompt.text, "") for prompt in prompts for _ in samples]
+        return self.passes_over(texts, folder_of, more=new)
 
 
 def read_scores(folder: Path) -> list[Score]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignstudy.analysis.comparisons.pair_tests import MIN_PROMPTS
-from alignstudy.analysis.labels.matching import text_digest
+from alignstudy.analysis.labels.matching import refuse_samples, text_digest
 from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import ScoreMatrix, build_matrices, usable
 from alignstudy.data.files.labels import ID, LABEL, LABELS, SHEET_ROW, key_name
@@ -71,7 +71,7 @@ def label_sheet(
 
     Raises:
         InputError: If the run isn't finished, no axis has a threshold, `n` is too small, or the
-            file exists.
+            file exists, or a model answered a prompt several times.
     """
     folder = RunFolder(path=home_path(run).absolute())
     findings = own_findings(folder.path / STATISTICS)
@@ -82,7 +82,9 @@ def label_sheet(
             hint="name a run folder: runs/<study>",
         )
     rng = np.random.default_rng(seed)
-    drawn = _draw(findings.first, read_ratings(folder.path / "responses"), n, rng)
+    responses = read_ratings(folder.path / "responses")
+    refuse_samples(responses)
+    drawn = _draw(findings.first, responses, n, rng)
     texts: Texts = {}
     for row in drawn.rows:
         texts.setdefault((row.axis, row.prompt_id, row.response), []).append(row)
