@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import combinations, pairwise
 
-import numpy as np
-
 from alignstudy.errors import MetricError
 from alignstudy.metrics.metric import Metric
 
@@ -109,6 +107,8 @@ def longest_stretch(found: Sequence[str]) -> int:
 
 def _longest_of_long(found: Sequence[str]) -> int:
     """Return what `longest_stretch` does, in a time that is linear in the number of words."""
+    import numpy as np
+
     numbers: dict[str, int] = {}
     said = np.array([numbers.setdefault(word, len(numbers)) for word in found])
     longest = 0

@@ -158,9 +158,7 @@ def test_what_labels_contradict_is_told_and_stands_in_the_report(planted):
     )
     page = sections(inputs)
     assert any("contradict the judge's HmR of sft" in caution for caution in cautions(inputs))
-    titles = [
-        table.title for block in page["judges"].blocks for table in (*block.tables, *block.folded)
-    ]
+    titles = [item.table.title for item in page["judges"].items if item.table is not None]
     assert titles[-3:] == [
         "Rates corrected by labels",
         "Differences corrected by labels",

@@ -131,7 +131,9 @@ def _leads(head, analysis):
         if "is shown to be above every other model" in head:
             assert all(pair.is_shown and pair.model == lead[1] for pair in pairs.values())
         for names, why in re.findall(
-            r"its lead over (.+?) ((?:was not tested|is none|is not shown)[^;]*)", head
+            r"its lead over (.+?) ((?:was not tested|is none|is not shown).*?)"
+            r"(?= its lead over|;|$)",
+            re.split(r"\. (?=Of \d+ stated|The stated)", head)[0],
         ):
             for name in (n for n in others if re.search(rf"\b{n}\b", names)):
                 _undecided(pairs[name], why)

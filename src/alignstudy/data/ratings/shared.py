@@ -67,7 +67,8 @@ def on_shared_prompts(rows: Sequence[ScoredResponse], *, missing: str) -> Shared
             if missing == "refuse":
                 _refuse_missing(axis, runs, shared, everything)
             notes.append(_said(axis, runs, shared, everything))
-        kept += [row for row in part if row.prompt_id in shared | left_out]
+        stay = shared | left_out
+        kept += [row for row in part if row.prompt_id in stay]
     whole = {id(row) for row in kept}
     return Shared(
         rows=[row for row in rows if id(row) in whole], notes=tuple(notes), is_whole=not notes
