@@ -54,20 +54,23 @@ def answer(findings: Findings) -> Answer:
     metric = sound_metric(findings)
     return Answer(
         headline=headline(findings),
-        sentences=() if metric is None else _differences(first, metric),
+        sentences=()
+        if metric is None
+        else _differences(first, metric, explored=bool(findings.verdicts)),
         rests_on=rests_on(findings),
         would_change=would_change(findings),
     )
 
 
-def _differences(analysis: Analysis, metric: Metric) -> tuple[str, ...]:
+def _differences(analysis: Analysis, metric: Metric, *, explored: bool) -> tuple[str, ...]:
     """Return which differences are shown, how the leader does against the base, and trade-offs."""
     metrics = analysis.rates if metric in analysis.rates else analysis.scores
-    found = (_against_base(analysis, metric), *_shown(analysis, metrics), _trade_off(analysis))
+    shown = _shown(analysis, metrics, explored=explored)
+    found = (_against_base(analysis, metric), *shown, _trade_off(analysis))
     return tuple(sentence for sentence in found if sentence)
 
 
-def _shown(analysis: Analysis, metrics: Sequence[Metric]) -> Iterator[str]:
+def _shown(analysis: Analysis, metrics: Sequence[Metric], *, explored: bool) -> Iterator[str]:
     """Name the largest differences that are shown in each metric, and count the rest."""
     tested = [
         (metric, made)
@@ -85,7 +88,8 @@ def _shown(analysis: Analysis, metrics: Sequence[Metric]) -> Iterator[str]:
         if len(shown) > len(named):
             named.append(f"{len(shown) - len(named)} more")
         said.append(f"{metric.title}, {listing(named) or f'none of {len(made)}'}")
-    yield f"Differences that are shown (after Holm): {'; '.join(said)}."
+    heading = "Explored differences" if explored else "Differences"
+    yield f"{heading} that are shown (after Holm): {'; '.join(said)}."
 
 
 def _against_base(analysis: Analysis, metric: Metric) -> str:

@@ -58,7 +58,7 @@ def headline(findings: Findings) -> str:
         return _told(findings, said)
     else:
         scope = "" if findings.is_generated else _scope(first)
-        said.append(f"{scope}{_lead(first, metric)}")
+        said.append(f"{scope}{_lead(first, metric, explored=bool(findings.verdicts))}")
         if broken and len(first.models) > 1:
             said[-1] += f"; {_broken_in_words(broken)}, so a lead over them says little"
         frail = (item for item in first.lead_bounds if item.metric == metric.name)
@@ -113,8 +113,14 @@ def _scope(analysis: Analysis) -> str:
     return "between these trained models, "
 
 
-def _lead(analysis: Analysis, metric: Metric) -> str:
-    """Return which model leads, and whether the lead is shown."""
+def _lead(analysis: Analysis, metric: Metric, *, explored: bool) -> str:
+    """Return which model leads, and whether the lead is shown.
+
+    Args:
+        analysis: Of the leading judge.
+        metric: To lead with.
+        explored: Whether claims were stated: pairs that are not among them are exploration.
+    """
     found, first = values_of(analysis, metric), leaders(analysis, metric)
     name, figure = metric.in_full, figure_in_words(found[first[0]], metric)
     if len(found) == 1:
@@ -129,7 +135,8 @@ def _lead(analysis: Analysis, metric: Metric) -> str:
     lead = f"{first[0]} has the highest {name}, {figure}"
     rivals = unseparated(analysis, metric, first[0])
     if not rivals:
-        return f"{lead}, and is shown to be above every other model"
+        how = "in exploration lies" if explored else "is shown to be"
+        return f"{lead}, and {how} above every other model"
     said: dict[str, list[str]] = {}
     for rival in rivals:
         pair = between(analysis, metric, first[0], rival)
