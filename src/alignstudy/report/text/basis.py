@@ -118,7 +118,7 @@ def would_change(findings: Findings) -> tuple[str, ...]:
     elif metric is not None and len(values_of(first, metric)) > 1:
         found += [*_more_data(first, metric), *_other_thresholds(first, metric)]
     if findings.quality(first.judge) is None and first.judge != LOG:
-        found.append("Labelled pairs to try the judge on (`validation:`).")
+        found.append("Labelled pairs to try the judge on (validation, in the study file).")
     elif findings.quality(first.judge) and not findings.is_generated:
         found.append(
             "People's labels on some of these answers: the judge was tried on the data's pairs,"

@@ -146,7 +146,7 @@ class Publish(Stage):
                 f"{number} versions of this study have been compared on these prompts, this one"
                 " included: with every look a finding by chance gets likelier, and p-values are"
                 " corrected for this version's claims only; confirm a finding on fresh prompts"
-                " (`prompts: {seed: ...}`)"
+                " (another seed under prompts)"
             )
 
     def _merge_warnings(self, job: StageJob) -> Iterator[str]:
