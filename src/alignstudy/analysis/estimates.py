@@ -17,7 +17,7 @@ from alignstudy.metrics.figures import combined, rate_of, score_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate, ScoredResponse
 from alignstudy.stats.intervals import mover_mean, wilson
-from alignstudy.stats.resampling.bca import NO_SPREAD, bca_means
+from alignstudy.stats.resampling.bca import NO_SPREAD, mean_estimates
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
 from alignstudy.stats.seed_tables import complete
 from alignstudy.stats.seeds import TRAINED_ONCE, mean_spread, rate_estimate
@@ -72,7 +72,7 @@ def metric_estimates(
             ]
         else:
             draws, clusters = resampler.draws, panel.clusters
-            estimates = bca_means(table, draws=draws, rng=resampler.rng, clusters=clusters)
+            estimates = mean_estimates(table, draws=draws, rng=resampler.rng, clusters=clusters)
         found = {
             model: replace(estimate, value=value)
             for model, estimate, value in zip(models, estimates, values, strict=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from alignstudy.errors import MetricError
-from alignstudy.stats.resampling.bca import bca_levels, bca_means
+from alignstudy.stats.resampling.bca import bca_levels, bca_means, mean_estimates
 from alignstudy.stats.resampling.bootstrap import bootstrap_means
 from alignstudy.stats.resampling.hierarchical import hierarchical_means, seed_spread
 from alignstudy.stats.resampling.permutation import sign_flip
@@ -259,3 +259,20 @@ def test_seed_spread_is_the_sample_deviation():
     for seeds in ([1.0], [1.0, math.nan]):
         with pytest.raises(MetricError):
             seed_spread(seeds)
+
+
+def test_few_prompts_have_students_interval_and_many_bca():
+    rng = np.random.default_rng(4)
+    few, many = rng.normal(size=(2, 12)), rng.normal(size=(2, 60))
+    for row, found in zip(few, mean_estimates(few, draws=200, rng=rng), strict=True):
+        ends = reference.t.interval(0.95, 11, row.mean(), reference.sem(row))
+        assert (found.low, found.high) == pytest.approx(ends)
+        assert found.method == "Student's t"
+    assert {e.method for e in mean_estimates(many, draws=200, rng=rng)} == {"BCa bootstrap"}
+    clusters = np.repeat(np.arange(20), 3)
+    [found] = mean_estimates(many[:1], draws=200, rng=rng, clusters=clusters)
+    means = many[0].reshape(20, 3).mean(axis=1)
+    ends = reference.t.interval(0.95, 19, means.mean(), reference.sem(means))
+    assert (found.low, found.high) == pytest.approx(ends)
+    alike = mean_estimates(np.ones((1, 12)), draws=50, rng=rng)[0]
+    assert (alike.low, alike.high, alike.method) == (1.0, 1.0, "no spread")

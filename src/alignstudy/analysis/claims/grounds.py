@@ -109,7 +109,7 @@ class ClaimContext:
                 accuracy = quality.accuracy(axis)
                 if axis in quality.below_floor and accuracy is not None:
                     found.append(
-                        f"{quality.judge} prefers the response that people preferred in"
+                        f"{quality.judge} prefers the response that was preferred in"
                         f" {percent(accuracy.value)} of {accuracy.n} pairs on {prompts}"
                         f" prompts, interval from {percent(accuracy.low)}, floor"
                         f" {percent(quality.floor, 0)}"

@@ -9,14 +9,14 @@ from alignstudy.analysis.comparisons.pair_table import PairTable
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.records import Estimate
 from alignstudy.stats.intervals import mover_mean, tango
-from alignstudy.stats.resampling.bca import bca_means
+from alignstudy.stats.resampling.bca import mean_estimates
 from alignstudy.stats.resampling.bootstrap import percentile_estimate
 
 
 def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimate]:
     """Return the difference of every pair of models of one seed, with its interval.
 
-    Tango's score interval for rates on independent prompts, BCa for mean scores, a
+    Tango's score interval for rates on independent prompts, BCa or Student's t for mean scores, a
     bootstrap over clusters else. Where all resamples of a prompt set would be alike, Tango's
     interval of the clusters stands in.
 
@@ -28,7 +28,7 @@ def difference_estimates(table: PairTable, resampler: Resampler) -> list[Estimat
         return _resampled(table, resampler, method="stratified bootstrap")
     [side] = table.sides
     if not table.metric.is_rate:
-        return bca_means(
+        return mean_estimates(
             side.differences,
             draws=resampler.draws,
             rng=resampler.rng,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -11,10 +12,15 @@ from alignstudy.records import Estimate
 from alignstudy.stats.intervals import LEVEL
 from alignstudy.stats.resampling.bootstrap import bootstrap_means, percentile_estimate
 from alignstudy.stats.resampling.clusters import sums_by_cluster
+from alignstudy.stats.seed_tables import in_units
+from alignstudy.stats.seeds import unit_spread
 
 BCA = "BCa bootstrap"
 PERCENTILE = "bootstrap"
 NO_SPREAD = "no spread"
+STUDENT = "Student's t"
+_FEW = 50
+"""Under so many prompts (clusters) Student's interval covers better than BCa's."""
 
 
 def bca_means(
@@ -51,6 +57,43 @@ def bca_means(
         labels = None if clusters is None else np.asarray(clusters)[there]
         found.append(_estimate(row[there], labels, drawn))
     return found
+
+
+def mean_estimates(
+    values: NDArray[np.float64],
+    *,
+    draws: int,
+    rng: np.random.Generator,
+    clusters: NDArray[np.int64] | None = None,
+) -> list[Estimate]:
+    """Means with the interval that covers better: Student's t under 50 prompts, else BCa.
+
+    Of 10, 20 and 50 normal scores BCa covers 90, 92 and 93 %, Student's t 94 to 95; of t(3) scores
+    86, 89 and 92 against 96; of lognormal ones either covers 82 to 84, 86 to 87 and 91
+    (simulated; from 200 on both cover 93 to 96).
+
+    Args:
+        values: One row a quantity, shape (k, n); NaN where a row has no value for a prompt.
+        draws: Number of resamples.
+        rng: Source of the draws.
+        clusters: One label a prompt, shape (n,): what is counted then.
+    """
+    matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    found = bca_means(matrix, draws=draws, rng=rng, clusters=clusters)
+    return [_by_t(row, clusters, estimate) for row, estimate in zip(matrix, found, strict=True)]
+
+
+def _by_t(
+    row: NDArray[np.float64], clusters: NDArray[np.int64] | None, estimate: Estimate
+) -> Estimate:
+    """Return Student's interval of a mean over few prompts; BCa's where they are many."""
+    there = ~np.isnan(row)
+    labels = None if clusters is None else np.asarray(clusters)[there]
+    units = in_units(row[None, there], labels)[0]
+    if not 1 < units.size < _FEW or estimate.method == NO_SPREAD:
+        return estimate
+    half = unit_spread([units]).half_width()
+    return replace(estimate, low=estimate.value - half, high=estimate.value + half, method=STUDENT)
 
 
 def _estimate(
