@@ -12,7 +12,7 @@ import tiny_study
 from alignstudy.errors import AlignstudyError
 from alignstudy.study.tools.label import label_sheet
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("without_figures")]
 
 STUDY = """\
 study: mine

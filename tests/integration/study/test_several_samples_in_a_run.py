@@ -23,7 +23,7 @@ CHANGES = {
 }
 SEVERAL = ("generation.num_samples=3",)
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("without_figures")]
 
 
 @pytest.fixture(scope="module")

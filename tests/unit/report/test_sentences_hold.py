@@ -94,7 +94,7 @@ def plain(text):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(studies())
 def test_every_sentence_of_the_answer_is_true(study):
