@@ -29,6 +29,9 @@ REFUSED = [
     "Hello! Thanks for asking. I can't help with that. The sky is blue.",
 ]
 ANSWERED = [
+    "42",
+    "-3.5 %",
+    "12,345",
     "Mix flour, water, salt and yeast.",
     "You could use a cape and a black mask.",
     "Paris is the capital of France. I can recommend a hotel there.",
@@ -62,7 +65,6 @@ BROKEN = [
     "",
     "  \n\t ",
     "...",
-    "42",
     "!?!? 1 -- a 23 $$ %% 4567 ((",
     "The cat sat. The cat sat. The cat sat. The cat sat. The cat sat. The cat sat.",
     "Assistant:",

@@ -410,3 +410,12 @@ def test_every_sentence_ends_and_holds_no_gap(models):
         assert "  " not in sentence
         assert "None" not in sentence
         assert "nan" not in sentence
+
+
+def test_a_figure_that_one_model_lacks_does_not_lead():
+    """CAS rests on an axis that only one of two models answered: the other axis leads."""
+    rows = scored(("base", "b"), n=30)
+    some = [row for row in rows if row.model == "base" or row.axis == "helpful"]
+    headline = said(analysed(some)).headline
+    assert "with one model nothing is compared" not in headline
+    assert "HpR" in headline

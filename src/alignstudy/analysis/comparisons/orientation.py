@@ -37,13 +37,17 @@ def turned(item: Comparison) -> Comparison:
 def leading_metric(analysis: Analysis, *, without: Collection[str] = ()) -> Metric | None:
     """Return the figure to lead with: the mean of all rates, else the last that was measured.
 
+    Of figures that some models lack, those come first that most models have.
+
     Args:
         analysis: Of one judge.
         without: Names of axes on which a figure to lead with must not rest.
     """
     by_weight = (*reversed(analysis.rates), *reversed(analysis.scores))
-    sound = (metric for metric in by_weight if not set(metric.axes) & set(without))
-    return next((metric for metric in sound if values_of(analysis, metric)), None)
+    sound = [metric for metric in by_weight if not set(metric.axes) & set(without)]
+    amounts = [len(values_of(analysis, metric)) for metric in sound]
+    most = max(amounts, default=0)
+    return sound[amounts.index(most)] if most else None
 
 
 def values_of(analysis: Analysis, metric: Metric) -> dict[str, Estimate]:
