@@ -26,7 +26,9 @@ def short(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def interval(estimate: Estimate, digits: int) -> str:
-    """Write the interval: `[45.0, 64.0]`."""
+    """Write the interval: `[45.0, 64.0]`; values that are all alike tell of none."""
+    if estimate.low == estimate.high:
+        return "[no interval]"
     return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
 
 

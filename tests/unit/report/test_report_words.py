@@ -6,9 +6,18 @@ from report_fixtures import JUDGE, THRESHOLDS, analysed, inputs, scored
 
 from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.findings import Findings
-from alignstudy.formatting import duration, listing, number, p_in_words, p_value, plural, short
+from alignstudy.formatting import (
+    duration,
+    interval,
+    listing,
+    number,
+    p_in_words,
+    p_value,
+    plural,
+    short,
+)
 from alignstudy.metrics.axes import PUBLISHED
-from alignstudy.records import Audit, GuardOutcome, Quarantined
+from alignstudy.records import Audit, Estimate, GuardOutcome, Quarantined
 from alignstudy.records.evidence import LeaveOneOut, TrainingRecord
 from alignstudy.records.robustness import Power
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
@@ -393,3 +402,9 @@ class TestNumbers:
         assert [listing(list("abc"[:n])) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
         assert plural(1, "row") == "1\u00a0row"
         assert plural(2, "row") == "2\u00a0rows"
+
+
+def test_values_that_are_all_alike_have_no_interval_of_no_width():
+    alike = Estimate(value=1.0, low=1.0, high=1.0, n=40, method="no spread")
+    assert interval(alike, 2) == "[no interval]"
+    assert interval(Estimate(value=1.0, low=0.9, high=1.2, n=40, method="BCa"), 1) == "[0.9, 1.2]"
