@@ -68,6 +68,8 @@ def test_labels_make_only_the_analysis_again(made, tmp_path):
     [evidence] = run.statistics["labels"]
     assert {each["metric"] for each in evidence["figures"]} == {"hpr"}
     assert "Rates corrected by labels" in (run.folder / "report.md").read_text()
+    told = json.loads((run.folder / "data" / "report.json").read_text())
+    assert told["provenance"]["comparisons on these prompts"] == 1  # labels are no further look
     record = json.loads((run.folder / "provenance.json").read_text())
     assert {"labels", "labels/key"} <= set(record["sources"])
     assert again(made, sheet.path).executed == ()

@@ -74,6 +74,7 @@ REVERSED = seen(-2, 8, 1.0, 0.6, sd=4.0)
         ([part(SHOWN, OPEN_SMALL)], "too small to decide"),
         ([part(REJECTED, OPEN)], "no difference of interest shown"),
         ([part(SHOWN, REJECTED)], "unmeasurable"),
+        ([part(seen(10, 5, 0.0), seen(-10, 5, 1.0, 0.0))], "unmeasurable"),
         # A margin: what is rejected may be shown to lie within it.
         ([part(seen(1, 2, 1.0, 0.001, boundary=5.0, p_within=0.001))], "equivalent"),
         ([part(seen(1, 7, 1.0, 0.04, boundary=5.0, p_within=0.2))], "contradicted"),

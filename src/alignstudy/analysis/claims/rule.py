@@ -117,9 +117,8 @@ class Part:
 
     def judges_clash(self, level: float) -> bool:
         """Whether one judge's scores show that it is so, and another's that it is not."""
-        sides = [(e.p_for or 1.0) < level for e in self.evidence]
-        against = [(e.p_against or 1.0) < level for e in self.evidence]
-        return any(sides) and any(against)
+        shown = any(e.p_for is not None and e.p_for < level for e in self.evidence)
+        return shown and any(e.p_against is not None and e.p_against < level for e in self.evidence)
 
     def weakest(self, level: float) -> Design | None:
         """Return the design of the judge that is least likely to find what is of interest."""

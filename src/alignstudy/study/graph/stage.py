@@ -41,8 +41,8 @@ class StageJob:
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
         references: File of reference log-probabilities by weights and tokens, shared likewise.
-        made_with: Keys of all artefacts of a kind in the store that were made with a value of an
-            input: (kind, input, value).
+        made_with: All inputs of every artefact of a kind in the store that was made with a value of
+            one: (kind, input, value).
         workers: Processes that generation and scoring may be spread over; 1: only this one.
     """
 
@@ -53,7 +53,7 @@ class StageJob:
     workers: int
     folder_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
-    made_with: Callable[[str, str, object], list[str]]
+    made_with: Callable[[str, str, object], list[dict[str, Any]]]
     device: str
     progress: Progress
     should_stop: Callable[[], bool]

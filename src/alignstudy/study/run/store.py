@@ -89,15 +89,15 @@ class Store:
             raise
         return Artefact(folder=folder, manifest=manifest)
 
-    def made_with(self, kind: str, name: str, value: object) -> list[str]:
-        """Return the keys of all artefacts of a kind that were made with a value of an input."""
+    def made_with(self, kind: str, name: str, value: object) -> list[dict[str, Any]]:
+        """Return all inputs of every artefact of a kind that was made with a value of one."""
         found = []
         for place in sorted((self.root / "store" / kind).glob(f"*/{MANIFEST}")):
             artefact = self.peek(kind, place.parent.name)
             if artefact is None or artefact.manifest["key"] != place.parent.name:
                 continue  # a damaged one that was moved away
             if artefact.manifest["ingredients"].get(name) == value:
-                found.append(place.parent.name)
+                found.append(artefact.manifest["ingredients"])
         return found
 
     @contextmanager

@@ -16,6 +16,7 @@ from alignstudy.records.evidence import TrainingRecord
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.stats.resampling.clustered_share import effective_wilson
 from alignstudy.study.cost.meter import cost_row
+from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.provenance import versions
 from alignstudy.study.settings.study import StudySettings
@@ -135,8 +136,12 @@ class Publish(Stage):
         return tuple(found)
 
     def _num_looks(self, job: StageJob) -> int:
-        """Count the comparisons in the store that rest on these prompts, this one included."""
-        return len(job.made_with(Compare.kind, "prompts", self.prompts.key))
+        """Count the comparisons in the store that rest on these prompts, this one included.
+
+        Labels of the same responses make no further version of a study.
+        """
+        found = job.made_with(Compare.kind, "prompts", self.prompts.key)
+        return len({digest({**each, "labels": None, "sheet_key": None}) for each in found})
 
     def _looks(self, job: StageJob) -> Iterator[str]:
         """Say so where other versions of the study were compared on the same prompts."""
