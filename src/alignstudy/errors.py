@@ -24,6 +24,9 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
 
+SHORT = 4
+"""Letters of a method's name up to which one letter more or less makes another method."""
+
 
 class AlignstudyError(Exception):
     """An error that the user can read and act upon.
@@ -115,12 +118,33 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         names = sorted(known)
-        close = get_close_matches(name, names, n=1)
+        is_method = kind in ("method", "loss")
+        meant = likely_meant(name, names) if is_method else _nearest(name, names)
         super().__init__(
             f"{where + ': ' if where else ''}unknown {kind} '{name}'",
             why=f"known: {', '.join(names) or 'none'}",
-            hint=f"did you mean '{close[0]}'?" if close else "name one of those",
+            hint=f"did you mean '{meant}'?" if meant else "name one of those",
         )
+
+
+def likely_meant(name: str, known: Iterable[str]) -> str | None:
+    """Return the method or loss that a name is a misspelling of; None if it may be another.
+
+    Methods' names are short and alike: `grpo` is not `rpo`, nor `ppo` `dpo`. A name that differs
+    in more than case, signs between words and the order of letters must be long, and very near.
+    """
+    names = list(known)
+    bare = {each: sorted(each.lower().replace("_", "").replace("-", "")) for each in names}
+    own = sorted(name.lower().replace("_", "").replace("-", "").replace(" ", ""))
+    same = next((each for each in names if bare[each] == own), None)
+    if same is not None or len(own) <= SHORT:
+        return same
+    long = [each for each in names if len(bare[each]) > SHORT]
+    return next(iter(get_close_matches(name, long, n=1, cutoff=0.8)), None)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(name, known, n=1)), None)
 
 
 class EnvironmentFault(AlignstudyError):

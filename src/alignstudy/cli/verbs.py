@@ -194,7 +194,7 @@ def show_list(kind: str, *, as_json: bool) -> None:
         heads = {name: preset_text(name).split("\n", 1)[0] for name in preset_names()}
         rows = [(name, head.lstrip("# ")) for name, head in heads.items()]
     elif kind == "losses":
-        rows = [(name, (loss.function.__doc__ or "").strip()) for name, loss in LOSSES.items()]
+        rows = [(name, loss.summary) for name, loss in LOSSES.items()]
     elif kind in tables:
         rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
     else:

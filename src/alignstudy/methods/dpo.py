@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from alignstudy.errors import likely_meant
 from alignstudy.methods.losses import LOSSES, Divergence, Loss, divergence_of
 from alignstudy.methods.method import Objective
 from alignstudy.methods.model_outputs import PairLogps
@@ -16,11 +16,18 @@ from alignstudy.settings import Many
 if TYPE_CHECKING:
     from torch import Tensor
 
+PAIR_LOSSES = {name: loss for name, loss in LOSSES.items() if loss.method == "dpo"}
+"""Losses of this method."""
+ENOUGH_TO_SORT = 16
+"""Rows of a micro-batch from which on its order says something of the data's distribution."""
+
 
 class DPOSettings(PreferenceSettings):
     """How to optimize preferences by a loss on whole pairs (arXiv 2305.18290, and others by loss).
 
-    Names as in TRL's DPOConfig, but for `method`, `simpo_gamma`.
+    Names as in TRL's DPOConfig and CPOConfig, but for `method`, `rpo_alpha`, `beta_rejected`,
+    `dpop_lambda`, `length_alpha`, `beta_dpo_alpha`, `beta_dpo_drop`, `alphapo_alpha`,
+    `asft_lambda`, `slic_delta`, `slic_lambda`.
     """
 
     method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
@@ -44,24 +51,74 @@ class DPOSettings(PreferenceSettings):
     discopop_tau: float = Field(
         default=0.05, gt=0, description="temperature of discopop's blend (arXiv 2406.08414)"
     )
+    rpo_alpha: float = Field(
+        default=1.0, gt=0, description="rpo's weight of the likelihood of chosen (arXiv 2404.19733)"
+    )
+    beta_rejected: float = Field(
+        default=0.08, gt=0, description="flex' beta of the rejected side (arXiv 2406.07327)"
+    )
+    dpop_lambda: float = Field(
+        default=50.0, ge=0, description="dpop's weight of a fall of chosen (arXiv 2402.13228)"
+    )
+    length_alpha: float = Field(
+        default=0.01, ge=0, description="rdpo's advantage of each token more (arXiv 2403.19159)"
+    )
+    beta_dpo_alpha: float = Field(
+        default=0.6, ge=0, description="how far beta_dpo's beta follows margins (arXiv 2407.08639)"
+    )
+    beta_dpo_drop: float = Field(
+        default=0.2, ge=0, lt=1, description="share of a micro-batch's pairs that beta_dpo leaves"
+    )
     simpo_gamma: float = Field(
-        default=0.5, ge=0, description="SimPO's target margin, times beta (arXiv 2405.14734)"
+        default=1.0, ge=0, description="SimPO's target margin, times beta (arXiv 2405.14734)"
+    )
+    cpo_alpha: float = Field(
+        default=1.0, ge=0, description="cpo's weight of the likelihood of chosen (arXiv 2401.08417)"
+    )
+    alphapo_alpha: float = Field(
+        default=0.25,
+        description="bend of alphapo's reward, not 0; TRL's `alpha` (arXiv 2501.03884)",
+    )
+    asft_lambda: float = Field(
+        default=1.0, gt=0, description="asft's weight of the alignment (arXiv 2409.10571)"
+    )
+    slic_delta: float = Field(
+        default=1.0, ge=0, description="slic's margin, in nats (arXiv 2305.10425)"
+    )
+    slic_lambda: float = Field(
+        default=0.1, ge=0, description="slic's weight of the likelihood of chosen"
     )
 
     @property
     def losses(self) -> tuple[Loss, ...]:
         """The losses that are added."""
-        return tuple(LOSSES[name] for name in self.loss_type)
+        return tuple(PAIR_LOSSES[name] for name in self.loss_type)
 
     @model_validator(mode="before")
     @classmethod
     def _a_loss_has_defaults_of_its_own(cls, given: object) -> object:
+        """Fill in what is not given, as the losses' authors have it.
+
+        Raises:
+            ValueError: If two losses that are added have different defaults.
+        """
         if not isinstance(given, dict):
             return given
         named = given.get("loss_type", "sigmoid")
-        names = (named,) if isinstance(named, str) else named
-        own = [LOSSES[n].defaults for n in names if isinstance(n, str) and n in LOSSES]
-        return {**{key: value for each in own for key, value in each.items()}, **given}
+        listed = named if isinstance(named, list | tuple) else (named,)
+        names = [name for name in listed if isinstance(name, str) and name in PAIR_LOSSES]
+        filled: dict[str, Any] = {}
+        for name in names:
+            loss = PAIR_LOSSES[name]
+            own = {key: loss.defaults.get(key, _default(key)) for key in loss.heeds if key != "f"}
+            for key, value in own.items():
+                if filled.get(key, value) != value and key not in given:
+                    raise ValueError(
+                        f"give {key}: by itself it is {filled[key]:g} for one of"
+                        f" {', '.join(names)} and {value:g} for another"
+                    )
+                filled[key] = value
+        return {**filled, **given}
 
     @field_validator("loss_type", mode="before")
     @classmethod
@@ -72,14 +129,16 @@ class DPOSettings(PreferenceSettings):
     @classmethod
     def _losses_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in LOSSES:
-                close = get_close_matches(name, LOSSES, n=1)
-                hint = f"; did you mean '{close[0]}'?" if close else ""
-                raise ValueError(f"unknown loss '{name}'{hint} known: {', '.join(LOSSES)}")
+            if name not in PAIR_LOSSES:
+                meant = likely_meant(name, PAIR_LOSSES)
+                hint = f"; did you mean '{meant}'?" if meant else ""
+                raise ValueError(f"unknown loss '{name}'{hint}; known: {', '.join(PAIR_LOSSES)}")
         if len(set(names)) < len(names):
             raise ValueError("a loss is named twice; use loss_weights")
-        if set(names) == {"sft"}:
-            raise ValueError("'sft' alone ignores beta and the reference; use the method sft")
+        if set(names) <= {"sft", "sft_seq"}:
+            raise ValueError(
+                f"{' and '.join(names)} alone ignores rejected responses; use the method sft"
+            )
         return names
 
     @model_validator(mode="after")
@@ -89,6 +148,8 @@ class DPOSettings(PreferenceSettings):
             raise ValueError(f"{len(weights)} loss_weights for {number} losses: give one each")
         if weights is not None and 0 in weights:
             raise ValueError("a loss of weight 0 is ignored: leave it out of loss_type")
+        if self.alphapo_alpha == 0:
+            raise ValueError("alphapo_alpha 0 is SimPO: name the loss simpo")
         return self
 
     @model_validator(mode="after")
@@ -96,9 +157,9 @@ class DPOSettings(PreferenceSettings):
         """Refuse what no loss heeds, and what one needs and hasn't."""
         named, losses = ", ".join(self.loss_type), self.losses
         heeded = {name for loss in losses for name in loss.heeds}
-        for name, idle in _IDLE.items():
-            if getattr(self, name) != idle and _PARAMETERS.get(name, name) not in heeded:
-                of = [n for n, loss in LOSSES.items() if _PARAMETERS.get(name, name) in loss.heeds]
+        for name, taken_as in _OF_LOSSES.items():
+            if getattr(self, name) != _default(name) and taken_as not in heeded:
+                of = [n for n, loss in PAIR_LOSSES.items() if taken_as in loss.heeds]
                 raise ValueError(
                     f"{name} is ignored by {named}; it has a meaning in {', '.join(of)}"
                 )
@@ -122,26 +183,38 @@ class DPOSettings(PreferenceSettings):
         return self
 
     @model_validator(mode="after")
-    def _sorted_batches_have_rows(self) -> DPOSettings:
-        sorting = [name for name in self.loss_type if LOSSES[name].couples_rows == "order"]
-        if sorting and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
+    def _steps_and_micro_batches_suit(self) -> DPOSettings:
+        """Refuse micro-batches in which a loss is another one, and trainings without an end."""
+        coupled = [
+            name
+            for name, loss in zip(self.loss_type, self.losses, strict=True)
+            if loss.couples_rows == "order" or loss.keeps_state
+        ]
+        if coupled and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
             raise ValueError(
-                f"{', '.join(sorting)} sorts inside the micro-batch: with"
-                " one row in it, it is plain DPO"
+                f"{', '.join(coupled)} compares the rows of a micro-batch: with one row in it, it"
+                " is another loss; give per_device_train_batch_size, 16 or more"
             )
+        if coupled and self.per_device_train_batch_size == "auto":
+            raise ValueError(
+                f"{', '.join(coupled)} compares the rows of a micro-batch: give"
+                " per_device_train_batch_size, 16 or more, instead of auto"
+            )
+        endless = [name for name in self.loss_type if PAIR_LOSSES[name].unbounded]
+        if endless and self.max_steps is None:
+            raise ValueError(f"{', '.join(endless)} never stops falling: give max_steps")
         return self
 
 
-_IDLE: dict[str, object] = {
-    "label_smoothing": 0.0,
-    "f_divergence_type": "reverse_kl",
-    "discopop_tau": 0.05,
-    "simpo_gamma": 0.5,
-}
-"""Settings of single losses, with the values that have no effect where no loss takes them."""
+def _default(name: str) -> Any:  # noqa: ANN401 - of any setting
+    return DPOSettings.model_fields[name].default
 
-_PARAMETERS = {"f_divergence_type": "f"}
-"""Setting -> what a loss takes it as, where the name is another."""
+
+_OF_LOSSES = {
+    {"f": "f_divergence_type"}.get(name, name): name
+    for name in sorted({name for loss in PAIR_LOSSES.values() for name in loss.heeds})
+}
+"""Setting of single losses -> what they take it as."""
 
 
 class DPO(ComparesPairs[DPOSettings]):
@@ -157,17 +230,41 @@ class DPO(ComparesPairs[DPOSettings]):
             loss=self._loss,
             couples_rows=any(loss.couples_rows for loss in losses),
             needs_reference=any(loss.needs_reference for loss in losses),
+            state=self.state,
         )
 
-    def _loss(self, batch: PairLogps) -> Tensor:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which settings are far from all that is known to be good, or mean something unusual."""
         asked = self.settings
-        given = {
-            **{name: getattr(asked, name) for name in ("beta", *_IDLE)},
-            "f": divergence_of(asked.f_divergence_type, asked.f_alpha_divergence_coef),
-        }
+        given = asked.model_dump()
+        found = [
+            f"{name}: {text}"
+            for name, loss in zip(asked.loss_type, asked.losses, strict=True)
+            for text in loss.far_off(given)
+        ]
+        if asked.f_divergence_type == "alpha_divergence":
+            alpha = asked.f_alpha_divergence_coef
+            found.append(
+                f"alpha_divergence: f_alpha_divergence_coef {alpha:g} is TRL's convention; the"
+                f" paper's alpha is {1 - alpha:g} (arXiv 2309.16240)"
+            )
+        at_once = asked.per_device_train_batch_size
+        for name, loss in zip(asked.loss_type, asked.losses, strict=True):
+            if loss.couples_rows == "order" and at_once != "auto" and at_once < ENOUGH_TO_SORT:
+                found.append(
+                    f"{name} sorts inside the micro-batch: {at_once} rows are few, {ENOUGH_TO_SORT}"
+                    " or more are advised"
+                )
+        return tuple(found)
+
+    def _loss(self, batch: PairLogps) -> Tensor:
+        asked, state = self.settings, self.state.at_hand()
+        given = {name: getattr(asked, name) for name in _OF_LOSSES}
+        given["f"] = divergence_of(asked.f_divergence_type, asked.f_alpha_divergence_coef)
         weights = asked.loss_weights or (1.0,) * len(asked.losses)
         terms = [
-            weight * loss.function(batch, **{name: given[name] for name in loss.heeds})
+            weight * loss.of(batch, given, state)
             for weight, loss in zip(weights, asked.losses, strict=True)
         ]
         return sum(terms[1:], start=terms[0])

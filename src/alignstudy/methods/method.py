@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import Encoded
+from alignstudy.methods.losses.state import LossState
 from alignstudy.models.rendering import Rendering
 from alignstudy.records import GuardOutcome
 
@@ -33,12 +34,14 @@ class Objective:
         couples_rows: Whether a row's loss depends on the others of its micro-batch, which then stay
             together, as they come.
         needs_reference: Whether it compares the policy with a reference.
+        state: What the loss remembers between micro-batches; empty where it remembers nothing.
     """
 
     loss: Callable[[Any], Tensor]
     mean_over: Literal["rows", "targets"] = "rows"
     couples_rows: bool = False
     needs_reference: bool = False
+    state: LossState = field(default_factory=LossState)
 
 
 class Method(ABC, Generic[SettingsType]):
@@ -90,6 +93,11 @@ class Method(ABC, Generic[SettingsType]):
     def shares_prompts(self) -> bool:
         """Whether a row's first two branches may go through the model on one prompt."""
         return False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual in the settings, and allowed, in words."""
+        return ()
 
     def figures(self, batch: Any, losses: Tensor) -> Figures:  # noqa: ANN401
         """Return what a step logs of a micro-batch beside the loss, by the trainers' names."""

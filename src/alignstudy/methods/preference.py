@@ -9,6 +9,7 @@ from pydantic import Field
 
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.batches.encode import Encoded, encode_preferences
+from alignstudy.methods.losses.state import LossState
 from alignstudy.methods.method import Figures, Method
 from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.models.rendering import Rendering
@@ -69,7 +70,15 @@ Asked = TypeVar("Asked", bound=PreferenceSettings)
 
 
 class ComparesPairs(Method[Asked]):
-    """Encodes pairs on one prompt, and logs what their log-probabilities come to."""
+    """Encodes pairs on one prompt, and logs what their log-probabilities come to.
+
+    Attributes:
+        state: What the loss remembers between micro-batches.
+    """
+
+    def __init__(self, settings: Asked) -> None:
+        super().__init__(settings)
+        self.state = LossState()
 
     def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode prompt, chosen and rejected; both continue the same prompt tokens."""

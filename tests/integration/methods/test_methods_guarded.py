@@ -62,7 +62,7 @@ def build(settings, parent, root, *, dropout=0.0, **changes):
 def test_first_loss_of_every_kind_is_what_it_is_at_margin_0(opt, tmp_path):
     trainer = build(DPOSettings(**SMALL, lora=LORA), opt, tmp_path)
     for name, loss in LOSSES.items():
-        if loss.needs_reference:
+        if loss.needs_reference and loss.method == "dpo":
             ask(trainer, name)
             found, said = first_preferences(trainer, training=True)
             objective = trainer.objective.loss
@@ -73,7 +73,8 @@ def ask(trainer, loss, **options):
     """Have a trainer compute another loss."""
     smoothing = {"label_smoothing": 0.1} if LOSSES[loss].needs else {}
     names = ("sigmoid", "sft") if loss == "sft" else (loss,)
-    settings = DPOSettings(**SMALL, lora=LORA, loss_type=names, **smoothing, **options)
+    steps = {"max_steps": 1} if LOSSES[loss].unbounded else {}
+    settings = DPOSettings(**SMALL, lora=LORA, loss_type=names, **smoothing, **steps, **options)
     trainer.method = method_of(settings)
     trainer.objective = trainer.method.objective
     return settings
@@ -83,8 +84,20 @@ def test_guards_of_a_run_with_two_losses_and_full_weights(opt, tmp_path):
     settings = DPOSettings(**SMALL, loss_type=("ipo", "sft"), loss_weights=(1, 0.5), max_steps=1)
     passed = {outcome.guard: outcome.passed for outcome in run(settings, opt, tmp_path).guards}
     named = ("template", "dropout_is_off", "end_is_learnt", "log_probs_are_the_models")
-    named += ("reference_is_parent", "references_are_fresh")
+    named += ("reference_is_parent", "references_are_fresh", "loss_is_formula")
     assert passed == dict.fromkeys(named, True)
+
+
+def test_a_loss_without_reference_that_is_not_its_formula_is_refused(opt, tmp_path, monkeypatch):
+    from alignstudy.methods.loop import trl_adapter as _trl
+
+    plain = _trl._LM.compute_loss
+    monkeypatch.setattr(
+        _trl._LM, "compute_loss", lambda self, *given, **more: 1.02 * plain(self, *given, **more)
+    )
+    settings = DPOSettings(**SMALL, loss_type="simpo", max_steps=1)
+    with pytest.raises(GuardError, match="the trainer's loss is not what its formula gives"):
+        run(settings, opt, tmp_path)
 
 
 def test_every_loss_is_trls_away_from_the_start(opt, tmp_path):
@@ -317,8 +330,10 @@ def test_non_finite_values_stop_at_their_step_with_the_rows_of_all_micro_batches
     plain, seen = _trl._LM.compute_loss, []
 
     def poisoned(self, model, inputs, *given, **more):
-        seen.append(inputs["input_ids"].clone())
         loss = plain(self, model, inputs, *given, **more)
+        if not torch.is_grad_enabled():  # a guard's measurement
+            return loss
+        seen.append(inputs["input_ids"].clone())
         if len(seen) < 4:  # the second micro-batch of step 2
             return loss
         return loss * float("nan") if what == "loss" else _InfiniteGradient.apply(loss)

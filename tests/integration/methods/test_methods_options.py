@@ -36,7 +36,18 @@ OBJECTIVES = [
     ("dpo", {"loss_type": "discopop"}, {"discopop_tau": 0.07}),
     ("dpo", {}, {"f_divergence_type": "js_divergence"}),
     ("dpo", {"f_divergence_type": "alpha_divergence"}, {"f_alpha_divergence_coef": 0.7}),
+    ("dpo", {"loss_type": "rpo"}, {"rpo_alpha": 0.2}),
+    ("dpo", {"loss_type": "flex"}, {"beta_rejected": 0.05}),
+    ("dpo", {"loss_type": "dpop", "max_steps": 1}, {"dpop_lambda": 5.0}),
+    ("dpo", {"loss_type": "rdpo"}, {"length_alpha": 0.05}),
+    ("dpo", {"loss_type": "beta_dpo"}, {"beta_dpo_alpha": 0.3}),
+    ("dpo", {"loss_type": "beta_dpo"}, {"beta_dpo_drop": 0.5}),
     ("dpo", {"loss_type": "simpo"}, {"simpo_gamma": 1.1}),
+    ("dpo", {"loss_type": "cpo"}, {"cpo_alpha": 0.5}),
+    ("dpo", {"loss_type": "alphapo"}, {"alphapo_alpha": 0.5}),
+    ("dpo", {"loss_type": "asft"}, {"asft_lambda": 0.5}),
+    ("dpo", {"loss_type": "slic"}, {"slic_delta": 3.0}),
+    ("dpo", {"loss_type": "slic"}, {"slic_lambda": 0.2}),
     ("kto", {}, {"beta": 0.3}),
     ("kto", {}, {"desirable_weight": 1.2}),
     ("kto", {}, {"undesirable_weight": 1.2}),
@@ -102,11 +113,12 @@ def test_settings_reach_the_loss(name, settings, more):
 
 
 def said_of(name):
-    values = torch.tensor([-10.0, -9.0])
+    values = torch.tensor([-10.0, -9.0, -6.0])
     if name == "reward_model":
         return PairScores(chosen=values, rejected=values - 1)
     return PairLogps(
-        chosen=values, rejected=values - 2, ref_chosen=values - 1, ref_rejected=values - 1.5,
+        chosen=values, rejected=values - torch.tensor([2.0, 1.0, 5.0]),
+        ref_chosen=values - torch.tensor([1.0, 1.0, -1.0]), ref_rejected=values - 1.5,
         chosen_tokens=values * 0 + 5, rejected_tokens=values * 0 + 7, chosen_nll=-values,
         chosen_hits=values, mismatched=values + 0.3, ref_mismatched=values,
     )  # fmt: skip

@@ -34,6 +34,14 @@ CASES = {
     "dpo full": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "kto lora": KTOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
     "simpo": DPOSettings(**COMMON, loss_type="simpo", num_train_epochs=2, save_steps=3),
+    "bco": DPOSettings(**COMMON, loss_type="bco", num_train_epochs=2, save_steps=3),
+    "beta-dpo": DPOSettings(
+        **COMMON | {"per_device_train_batch_size": 4},
+        loss_type="beta_dpo",
+        beta_dpo_drop=0.5,
+        num_train_epochs=4,
+        save_steps=2,
+    ),
     "pretrain": PretrainSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "reward model": RewardModelSettings(
         **COMMON, num_train_epochs=2, save_steps=3, dropout="keep", lr_scheduler_type="cosine"
@@ -254,7 +262,8 @@ def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeyp
     sealed = []
     monkeypatch.setattr(checkpoints, "seal", lambda folder, **_: sealed.append(folder.name))
     job = job_of(CASES["sft lora"], parents, tmp_path)
-    trainer = SimpleNamespace(tokens_read=0)
+    state = SimpleNamespace(save=lambda folder: None)
+    trainer = SimpleNamespace(tokens_read=0, objective=SimpleNamespace(state=state))
     conductor = callback.ProgressAndCheckpointCallback(job, trainer, seconds_before=0.0)
     args = SimpleNamespace(output_dir=str(job.work), max_steps=3)
     for step in (2, 3, 4):

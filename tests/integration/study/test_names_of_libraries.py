@@ -16,6 +16,7 @@ def test_names_are_those_of_the_libraries():
     import peft
     import transformers
     import trl
+    from trl.experimental.cpo import CPOConfig
     from trl.experimental.kto import KTOConfig
 
     opt, deberta = transformers.OPTConfig(), transformers.DebertaV2Config()
@@ -24,6 +25,7 @@ def test_names_are_those_of_the_libraries():
         "transformers' GenerationConfig": set(vars(transformers.GenerationConfig())),
         "TRL's SFTConfig": fields(trl.SFTConfig),
         "TRL's DPOConfig": fields(trl.DPOConfig),
+        "TRL's DPOConfig and CPOConfig": fields(trl.DPOConfig) | fields(CPOConfig),
         "TRL's KTOConfig": fields(KTOConfig),
         "TRL's RewardConfig": fields(trl.RewardConfig),
         "PEFT's LoraConfig": fields(peft.LoraConfig),

@@ -1,6 +1,7 @@
 """The losses against golden values that were computed from the papers by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.methods import method_of
-from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.dpo import PAIR_LOSSES, DPOSettings
 from alignstudy.methods.kto import KTOSettings
 from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.model_outputs import PairLogps
@@ -46,32 +47,90 @@ def preference_loss(names, batch, weights=None, **options):
     return loss_of(settings, batch)
 
 
-@pytest.mark.parametrize(
-    ("names", "options", "weights", "golden"),
-    [
-        (("sigmoid",), {}, None, 0.620957),
-        (("robust",), {"label_smoothing": 0.1}, None, 0.602207),
-        (("sigmoid", "robust"), {"label_smoothing": 0.1}, (1.8, -0.8), 0.635957),  # cDPO
-        (("ipo",), {}, None, 22.359388),
-        (("hinge",), {}, None, 0.85),
-        (("sigmoid_norm",), {}, None, 0.679668),
-        (("exo_pair",), {"label_smoothing": 1e-3}, None, 2.505517),
-        (("nca_pair",), {}, None, 1.350825),
-        (("bco_pair",), {}, None, 1.312856),
-        (("sppo_hard",), {}, None, 36.25),
-        (("apo_zero",), {}, None, 0.962523),
-        (("apo_down",), {}, None, 0.987549),
-        (("discopop",), {}, None, 0.849338),
-        (("sigmoid", "sft"), {}, None, 2.620957),  # RPO, alpha 1
-        (("sigmoid", "sft"), {}, (1.0, 0.2), 1.020957),
-        (("aot",), {}, None, 0.620957),  # one pair: plain DPO
-        (("simpo",), {"simpo_gamma": 0.5}, None, 1.365976),
-        (("simpo",), {"beta": 2.0, "simpo_gamma": 0.0}, None, 1.019134),
-    ],
-)
-def test_golden_values(names, options, weights, golden):
-    found = preference_loss(names, ONE, weights, **options)
-    assert found == pytest.approx(golden, abs=1e-6)
+# At A0: c -10, r -12, rc -11, rr -11.5, 5 and 7 tokens, beta 0.1, unless a setting says otherwise.
+GOLDEN = [
+    (("sigmoid",), {}, 0.620957, (-0.046257, 0.046257)),
+    (("cdpo",), {}, 0.635957, (-0.036257, 0.036257)),
+    (("robust",), {}, 0.602207, None),
+    (("ipo",), {}, 22.359388, (-1.891429, 1.351020)),
+    (("ipo_sum",), {}, 12.25, None),
+    (("hinge",), {}, 0.85, None),
+    (("sigmoid_norm",), {}, 0.679668, None),
+    (("sigmoid",), {"f_divergence_type": "forward_kl"}, 0.631154, None),
+    (("sigmoid",), {"f_divergence_type": "js_divergence"}, 0.660652, None),
+    (("sigmoid",), {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.3},
+     0.629425, None),
+    (("sigmoid",), {"f_divergence_type": "alpha_divergence"}, 0.627691, None),
+    (("exo_pair",), {}, 2.505517, None),
+    (("nca_pair",), {}, 1.350825, (-0.021253, 0.024375)),
+    (("bco_pair",), {}, 1.312856, None),
+    (("sppo_hard",), {}, 36.25, (-8.0, 9.0)),
+    (("sppo",), {}, 18.125, (-4.0, 4.5)),
+    (("cal_dpo",), {}, 36.451413, None),
+    (("aot",), {}, 0.620957, None),  # one pair: plain DPO
+    (("apo_zero",), {}, 0.962523, None),
+    (("apo_down",), {}, 0.987549, None),
+    (("discopop",), {}, 0.849338, None),
+    (("rpo",), {}, 2.620957, None),
+    (("sigmoid", "sft"), {}, 2.620957, None),
+    (("sigmoid", "sft_seq"), {"loss_weights": (1.0, 0.2)}, 1.020957, None),
+    (("dpop",), {"dpop_lambda": 50.0}, 0.620957, None),  # chosen has not fallen
+    (("dpop",), {"dpop_lambda": 5.0}, 0.620957, None),
+    (("flex",), {}, 0.625595, (-0.046506, 0.037205)),
+    (("rdpo",), {}, 0.630258, None),
+    (("irft_linear",), {"max_steps": 1}, -0.15, (-0.1, 0.1)),
+    (("dpo_reference_free",), {}, 0.598139, None),
+    (("simpo",), {"beta": 2.0, "simpo_gamma": 0.5}, 1.365976, (-0.297947, 0.212820)),
+    (("alphapo",), {"beta": 2.0, "simpo_gamma": 0.5}, 1.627857, None),
+    (("cpo",), {}, 2.598139, None),
+    (("slic",), {"beta": None}, 1.0, None),
+    (("orpo",), {}, 2.087686, (-0.213506, 0.010174)),
+    (("asft",), {"beta": 1.0}, 4.198564, (-0.4, 0.031378)),
+    (("asft",), {}, 3.410400, None),
+]  # fmt: skip
+
+
+def asked(names, options):
+    """Settings with beta 0.1, unless they say otherwise (None: the loss takes none)."""
+    given = {"beta": 0.1, **options}
+    return DPOSettings(
+        loss_type=names, **{key: value for key, value in given.items() if value is not None}
+    )
+
+
+@pytest.mark.parametrize(("names", "options", "golden", "gradients"), GOLDEN)
+def test_golden_values_and_gradients(names, options, golden, gradients):
+    chosen, rejected = (column(value).requires_grad_() for value in (-10, -12))
+    changed = {"chosen": chosen, "rejected": rejected, "chosen_nll": -chosen}
+    loss = method_of(asked(names, options)).objective.loss(replace(ONE, **changed)).mean()
+    assert loss.item() == pytest.approx(golden, abs=1e-6)
+    loss.backward()
+    if gradients is not None:
+        found = (float(chosen.grad), float(rejected.grad))
+        assert found == pytest.approx(gradients, abs=1e-6)
+
+
+def test_every_loss_has_a_golden_value():
+    tested = {name for names, *_ in GOLDEN for name in names}
+    assert set(PAIR_LOSSES) - tested == {"aot_unpaired", "bco", "beta_dpo"}  # of batches, below
+
+
+def test_exo_with_its_authors_target():
+    settings = DPOSettings(loss_type="exo_pair", beta=0.1, label_smoothing=1 / (1 + math.exp(10)))
+    # Theirs, (0, -10), is not normalised: log(1 - e) is taken for 0.
+    assert loss_of(settings, ONE) == pytest.approx(3.935359, abs=1e-4)
+
+
+def test_dpop_s_penalty_is_inside_and_has_a_dead_band():
+    settings = DPOSettings(loss_type="dpop", beta=0.1, dpop_lambda=5.0)
+    fallen = loss_of(settings, logps(-11.4, -12, -11, -11.5))
+    assert fallen == pytest.approx(0.792653, abs=5e-4)  # 0.001 nats are not heeded
+    for nats, factor in ((5e-4, 1.0), (2e-3, 6.0)):
+        chosen = column(-11 - nats).requires_grad_()
+        batch = replace(logps(-11, -12, -11, -11.5), chosen=chosen)
+        method_of(settings).objective.loss(batch).sum().backward()
+        slope = float(-chosen.grad) / (0.1 / (1 + math.exp(0.05)))
+        assert slope == pytest.approx(factor, rel=1e-2)
 
 
 def test_aot_sorts_margins_and_aot_unpaired_sorts_ratios():
@@ -112,25 +171,6 @@ def test_dpo_like_losses_fall_as_the_margin_grows(a, step):
         assert better < preference_loss([name], logps(a, 0, 0, 0))
 
 
-@pytest.mark.parametrize(
-    ("settings", "gradients"),
-    [
-        (DPOSettings(), (-0.046257, 0.046257)),
-        (DPOSettings(loss_type="ipo"), (-1.891429, 1.351020)),
-        (DPOSettings(loss_type="nca_pair"), (-0.021253, 0.024375)),
-        (DPOSettings(loss_type="sppo_hard"), (-8.0, 9.0)),
-        (DPOSettings(loss_type="simpo", simpo_gamma=0.5), (-0.297947, 0.212820)),
-    ],
-)
-def test_golden_gradients(settings, gradients):
-    chosen, rejected = (column(value).requires_grad_() for value in (-10, -12))
-    batch = logps(-10, -12, -11, -11.5)
-    batch = PairLogps(**(vars(batch) | {"chosen": chosen, "rejected": rejected}))
-    method_of(settings).objective.loss(batch).sum().backward()
-    found = (float(chosen.grad), float(rejected.grad))
-    assert found == pytest.approx(gradients, abs=1e-6)
-
-
 def shifted(shift, **more):
     return {"mismatched": column(shift), "ref_mismatched": column(np.zeros_like(shift)), **more}
 
@@ -160,6 +200,87 @@ def test_kto_takes_the_micro_batch_s_mean_shift_and_no_gradient_of_it():
     expected = (1 - s(0.1 * (a - 0.3)) + 1 - s(0.1 * (0.3 - b))) / 2
     assert losses.detach().numpy() == pytest.approx(expected, abs=1e-12)
     assert not losses.requires_grad
+
+
+THREE = logps([-10, -7.5, -9], [-12, -9, -20.6], [-11, -7, -10], [-11.5, -11.5, -10])
+"""a = 1, -0.5, 1; b = -0.5, 2.5, -10.6: the batch of the golden values of coupled losses."""
+
+
+def recorded(name, batch=THREE, values=None, **options):
+    """Take one update's loss; return it and what is remembered then."""
+    objective = method_of(DPOSettings(loss_type=name, beta=0.1, **options)).objective
+    objective.state.values.update(values or {})
+    with objective.state.recording():
+        return float(objective.loss(batch).mean()), objective.state.values
+
+
+def test_golden_values_of_a_batch():
+    assert preference_loss(["sigmoid"], THREE) == pytest.approx(0.582666, abs=1e-6)
+    assert preference_loss(["aot_unpaired"], THREE) == pytest.approx(0.567499, abs=1e-6)
+    loss, state = recorded("bco")
+    assert state["shift"] == pytest.approx(-0.118333, abs=1e-6)
+    assert loss / 2 == pytest.approx(0.631797, abs=1e-6)
+    loss, _ = recorded("bco", ONE, {"rewards": 10**12, "shift": 0.02})
+    assert loss == pytest.approx(1.312707, abs=1e-6)
+    shift = {"mismatched": column([0.3] * 3), "ref_mismatched": column([0.0] * 3)}
+    assert loss_of(KTOSettings(), replace(THREE, **shift)) == pytest.approx(0.461902, abs=1e-6)
+
+
+def test_golden_values_of_beta_dpo():
+    # Running means of 0.5 and, as the authors' first batch has it, of 0.336667 after the update.
+    for before, golden in (((0.5 - 0.1 * 10.1 / 3) / 0.9, 0.577909), (0.0, 0.581318)):
+        values = {"mean": before, "spread": 1.0}
+        loss, state = recorded("beta_dpo", values=values, beta_dpo_drop=0.0)
+        assert loss == pytest.approx(golden, abs=1e-6)
+        assert state["mean"] == pytest.approx(0.9 * before + 0.1 * 10.1 / 3)
+
+
+def test_beta_dpo_drops_unusual_pairs_rather_and_repeats_its_draws():
+    margins = [1.0, 1.1, 0.9, 1.2, 0.8, 1.0, 40.0, -40.0]
+    batch = logps(margins, [0.0] * 8, 0.0, 0.0)
+    dropped = [0] * 8
+    for seed in range(200):
+        objective = method_of(
+            DPOSettings(loss_type="beta_dpo", beta=0.1, beta_dpo_drop=0.25)
+        ).objective
+        objective.state.seed = seed
+        objective.state.values.update(mean=1.0, spread=2.0)
+        losses = objective.loss(batch)
+        assert torch.equal(losses, objective.loss(batch))  # not recorded: nothing has moved
+        assert int((losses == 0).sum()) == 2
+        dropped = [n + int(loss == 0) for n, loss in zip(dropped, losses, strict=True)]
+    assert min(dropped[6:]) > 170
+    assert max(dropped[:6]) < 30
+    with objective.state.recording():
+        objective.loss(batch)
+    assert objective.state.values["drawn"] == 1
+
+
+def test_bco_s_shift_is_the_mean_of_all_rewards_so_far():
+    objective, seen = method_of(DPOSettings(loss_type="bco")).objective, []
+    generator = np.random.default_rng(0)
+    for rows in (3, 1, 5):
+        a, b = generator.normal(size=(2, rows))
+        seen += [*(0.1 * a), *(0.1 * b)]
+        with objective.state.recording():
+            found = objective.loss(logps(a, b, np.zeros(rows), np.zeros(rows)))
+        d = np.mean(seen)
+        expected = np.log1p(np.exp(-(0.1 * a - d))) + np.log1p(np.exp(0.1 * b - d))
+        assert found.numpy() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_failed_update_leaves_a_state_as_it_was():
+    objective = method_of(DPOSettings(loss_type="bco")).objective
+    objective.state.values.update(rewards=2, shift=0.5)
+
+    def update():
+        with objective.state.recording():
+            objective.loss(THREE)
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        update()
+    assert objective.state.values == {"rewards": 2, "shift": 0.5}
 
 
 @pytest.mark.parametrize("name", LOSSES)

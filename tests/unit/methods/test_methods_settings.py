@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from alignstudy.methods import METHODS, LoRASettings, method_of
-from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.dpo import PAIR_LOSSES, DPOSettings
 from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
@@ -53,31 +53,74 @@ def test_one_loss_may_be_given_as_a_word():
 
 def test_unknown_loss_is_refused_with_the_nearest_name():
     assert "did you mean 'sigmoid'?" in refusal(DPOSettings, loss_type="sigmod")
-    for gone in ("orpo", "kto_pair"):
-        assert "unknown loss" in refusal(DPOSettings, loss_type=gone)
+    for other in ("kto_pair", "grpo", "ppo"):
+        message = refusal(DPOSettings, loss_type=other)
+        assert f"unknown loss '{other}'" in message
+        assert "did you mean" not in message
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def asked_of(name):
+    """Settings with which a loss is accepted."""
+    extra = ("sigmoid",) if name in {"sft", "sft_seq"} else ()
+    steps = {"max_steps": 1} if LOSSES[name].unbounded else {}
+    return {"loss_type": (name, *extra), **steps}
+
+
+@pytest.mark.parametrize("name", PAIR_LOSSES)
 def test_label_smoothing_is_taken_only_by_losses_that_heed_it(name):
-    extra = ("sigmoid",) if name == "sft" else ()
     heeds = "label_smoothing" in LOSSES[name].heeds
-    assert heeds == (name in {"robust", "exo_pair", "aot", "aot_unpaired"})
+    assert heeds == (name in {"cdpo", "robust", "exo_pair", "aot", "aot_unpaired"})
     if heeds:
-        assert DPOSettings(loss_type=(name, *extra), label_smoothing=0.1).label_smoothing == 0.1
+        assert DPOSettings(**asked_of(name), label_smoothing=0.2).label_smoothing == 0.2
     else:
-        message = refusal(DPOSettings, loss_type=(name, *extra), label_smoothing=0.1)
+        message = refusal(DPOSettings, **asked_of(name), label_smoothing=0.2)
         assert "label_smoothing is ignored by" in message
 
 
-@pytest.mark.parametrize("name", ["robust", "exo_pair"])
+@pytest.mark.parametrize("name", ["cdpo", "robust", "exo_pair"])
 def test_losses_that_need_label_smoothing_say_so(name):
-    assert f"{name} needs label_smoothing" in refusal(DPOSettings, loss_type=name)
+    assert DPOSettings(loss_type=name).label_smoothing > 0
+    message = refusal(DPOSettings, loss_type=name, label_smoothing=0.0)
+    assert f"{name} needs label_smoothing" in message
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != "sft"])
+@pytest.mark.parametrize("name", PAIR_LOSSES)
+def test_every_loss_has_its_own_defaults_and_refuses_what_it_ignores(name):
+    loss, settings = LOSSES[name], DPOSettings(**asked_of(name))
+    for key, value in loss.defaults.items():
+        assert getattr(settings, key) == value
+    assert not method_of(settings).notes or loss.couples_rows == "order"
+    others = {"rpo_alpha", "beta_rejected", "dpop_lambda", "simpo_gamma", "beta", "asft_lambda"}
+    for key in others - loss.heeds:
+        if len(settings.loss_type) == 1:
+            message = refusal(DPOSettings, **asked_of(name), **{key: 0.77})
+            assert f"{key} is ignored by {name}" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"loss_type": "sppo_hard", "beta": 0.1}, "sppo_hard: beta is 0.1; found good was 0.001"),
+        ({"loss_type": "simpo", "beta": 0.1}, "simpo: beta is 0.1; found good was 2 to 10"),
+        ({"loss_type": "nca_pair", "beta": 0.1}, "nca_pair: beta is 0.1; found good was 0.01"),
+        ({"loss_type": "aot"}, "aot sorts inside the micro-batch: 8 rows are few"),
+        ({"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.3},
+         "f_alpha_divergence_coef 0.3 is TRL's convention; the paper's alpha is 0.7"),
+    ],
+)  # fmt: skip
+def test_what_is_allowed_and_unusual_is_said(settings, words):
+    assert words in " ".join(method_of(DPOSettings(**settings)).notes)
+
+
+def test_losses_whose_defaults_differ_ask_for_a_value():
+    assert "give beta" in refusal(DPOSettings, loss_type=("sigmoid", "simpo"))
+    settings = DPOSettings(loss_type=("sigmoid", "simpo"), beta=0.5)
+    assert (settings.beta, settings.simpo_gamma) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in PAIR_LOSSES if name not in {"sft", "sft_seq"}])
 def test_f_divergence_is_taken_only_by_losses_that_heed_it(name):
-    smoothing = 0.1 if "label_smoothing" in LOSSES[name].needs else 0.0
-    values = {"loss_type": name, "f_divergence_type": "js_divergence", "label_smoothing": smoothing}
+    values = {**asked_of(name), "f_divergence_type": "js_divergence"}
     if "f" in LOSSES[name].heeds:
         assert DPOSettings(**values).f_divergence_type == "js_divergence"
     else:
@@ -92,7 +135,10 @@ def test_f_divergence_is_taken_only_by_losses_that_heed_it(name):
         ({"loss_type": ("sigmoid", "sigmoid")}, "named twice"),
         ({"loss_type": "sft"}, "use the method sft"),
         ({"loss_type": ()}, "at least 1"),
-        ({"loss_type": "aot", "per_device_train_batch_size": 1}, "plain DPO"),
+        ({"loss_type": "aot", "per_device_train_batch_size": 1}, "another loss"),
+        ({"loss_type": "bco", "per_device_train_batch_size": "auto"}, "instead of auto"),
+        ({"loss_type": "irft_linear"}, "give max_steps"),
+        ({"loss_type": "alphapo", "alphapo_alpha": 0.0}, "is SimPO"),
         ({"f_alpha_divergence_coef": 0.7}, "f_alpha_divergence_coef is ignored"),
         ({"discopop_tau": 0.1}, "discopop_tau is ignored"),
         ({"label_smoothing": 0.5, "loss_type": "robust"}, "less than 0.5"),

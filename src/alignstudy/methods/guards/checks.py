@@ -20,6 +20,9 @@ MARGIN_TOLERANCE = 1e-4
 """Largest implicit reward margin, and relative error of the first loss, before the first step."""
 REFERENCE_TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2, "fp16": 5e-3}
 """Largest relative difference of a kept reference log-probability from a recomputed one."""
+LOSS_TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
+"""Largest relative difference (absolute, below 1) of a loss from its formula in float64: rounding
+of whole log-probabilities, of some hundred nats, times beta."""
 PACKING_TOLERANCE = 1e-3
 """Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
 MERGE_TOLERANCE = 1e-3
@@ -119,6 +122,27 @@ def reference_is_parent(
             hint="train from saved weights (TrainJob.parent); if they are, please report this",
         )
     return GuardOutcome(guard="reference_is_parent", passed=True, detail=seen)
+
+
+def loss_is_formula(measured: float, expected: float, *, precision: str) -> GuardOutcome:
+    """Refuse a trainer whose loss is not what its formula gives.
+
+    Args:
+        measured: The trainer's own loss on the probe rows, before the first step.
+        expected: The formula's, in float64.
+        precision: "fp32", "bf16" or "fp16".
+
+    Raises:
+        GuardError: If they differ.
+    """
+    return _is_rounding(
+        abs(measured - expected) / max(1.0, abs(expected)),
+        LOSS_TOLERANCE[precision],
+        guard="loss_is_formula",
+        seen=f"the trainer's loss is {measured:.6f}, its formula gives {expected:.6f}",
+        fault="the trainer's loss is not what its formula gives",
+        hint="set precision: fp32; if it is, please report this",
+    )
 
 
 def references_are_fresh(difference: float, *, precision: str) -> GuardOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.methods.batches.encode import IGNORED
@@ -19,10 +20,24 @@ PROBE_ROWS = 8
 """Rows that the guards measure on."""
 
 
-def probe_batch(trainer: Trainer, *, num_rows: int = PROBE_ROWS) -> Batch:
-    """Collate the trainer's first rows as it would itself, on its device."""
-    rows = [trainer.train_dataset[row] for row in range(min(num_rows, len(trainer.train_dataset)))]
-    batch = trainer.prepare(trainer.data_collator(rows))
+def probe_batch(
+    trainer: Trainer, *, num_rows: int = PROBE_ROWS, with_references: bool = False
+) -> Batch:
+    """Collate the trainer's first rows as it would itself, on its device.
+
+    Args:
+        trainer: The trainer.
+        num_rows: Most rows.
+        with_references: Whether rows are passed over whose reference values aren't kept, as no
+            update will see them.
+    """
+    rows = trainer.train_dataset
+    kept = next((name for name in rows.column_names if name.startswith("ref_")), None)
+    if with_references and kept is not None:
+        there = [number for number, value in enumerate(rows[kept]) if value == value]
+    else:
+        there = list(range(min(num_rows, len(rows))))
+    batch = trainer.prepare(trainer.data_collator([rows[number] for number in there[:num_rows]]))
     batch.pop("row")
     return batch
 
@@ -58,6 +73,43 @@ def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, PairL
         said, _ = trainer.read(model, batch)
     trainer.has_references = ahead
     return loss, said
+
+
+def first_loss(trainer: Trainer, *, by_own_forward: bool) -> tuple[float, float]:
+    """Measure a trainer's loss on the probe, and what its formula gives in float64.
+
+    Args:
+        trainer: Before its first step.
+        by_own_forward: Whether the formula is given the log-probabilities of the model's own
+            forward, whatever route training takes; else those of training's route.
+    """
+    import torch
+
+    batch, model, route = probe_batch(trainer, with_references=True), trainer.model, trainer.route
+    assert route is not None
+    was_training, usual = model.training, dict(vars(route))
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(), trainer.autocast():
+            measured = float(trainer.compute_loss(model, batch))
+            if by_own_forward:
+                route.pairs, route.flat, route.own = False, False, True
+            said, router = trainer.read(model, batch)
+    finally:
+        vars(route).update(usual)
+        model.train(was_training)
+    exact = replace(
+        said,
+        **{
+            name: value.double()
+            for name, value in vars(said).items()
+            if isinstance(value, torch.Tensor) and value.is_floating_point()
+        },
+    )
+    losses = trainer.objective.loss(exact)
+    by_rows = trainer.objective.mean_over == "rows"
+    expected = losses.mean() if by_rows else losses.sum() / exact.targets.sum()
+    return measured, float(expected) + (0.0 if router is None else float(router))
 
 
 def dropout_difference(model: Any, batch: Batch, *, adapter: bool = False) -> float:  # noqa: ANN401

@@ -50,8 +50,10 @@ class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
         """Seal the checkpoint that was just written, and drop the oldest; none beyond the end."""
         if state.global_step > args.max_steps:
             return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        self._trainer.objective.state.save(folder)
         checkpoints.seal(
-            Path(args.output_dir) / f"checkpoint-{state.global_step}",
+            folder,
             digest=self._job.digest,
             step=state.global_step,
             num_tokens=self._trainer.tokens_read,

@@ -18,6 +18,7 @@ from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.probes import (
     dropout_difference,
+    first_loss,
     first_preferences,
     last_targets,
     packing_difference,
@@ -79,14 +80,10 @@ def train(job: TrainJob) -> TrainResult:
         precision, gate = settle_precision(job, encoded, tokenizer)
         ready = assemble(job, encoded, tokenizer, precision=precision)
         outcomes += [*([gate] if gate else []), *ready.checked]
-        outcomes += _measure(job, ready, encoded, rendering)
+        outcomes += _measure(job, ready, encoded, rendering, precision)
         seconds = _run(job, ready.trainer, found)
         save_trained(ready.trainer.model, job, rendering.template)
-    trainer, references = ready.trainer, ready.references
-    state, tally = trainer.state, trainer.tally
-    # A reference that wasn't asked beforehand was asked in every step.
-    asked = trainer.method.reference != "none" and not trainer.has_references
-    live = trainer.rows_read if asked else 0
+    trainer, state = ready.trainer, ready.trainer.state
     write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
@@ -94,6 +91,7 @@ def train(job: TrainJob) -> TrainResult:
     skipped = sum(entry["grad_norm"] == 0 for entry in steps) if precision == "fp16" else 0
     said = f"{skipped} of {len(steps)} updates overflowed float16 and were left out"
     overflowed = (said,) if skipped else ()
+    kept = (*lost, *resumed, *trainer.method.notes, *ready.notes)
     return TrainResult(
         steps=state.global_step,
         epochs=float(state.epoch),
@@ -101,18 +99,27 @@ def train(job: TrainJob) -> TrainResult:
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=tuple(outcomes),
-        notes=(*lost, *resumed, *ready.notes, *merged, *trainer.memory_notes, *overflowed),
+        notes=(*kept, *merged, *trainer.memory_notes, *overflowed),
         counts=encoded.counts,
-        work=WorkDone(
-            real_tokens=trainer.real_tokens,
-            # Packed rows have no padding.
-            processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
-            scored_tokens=tally.scored_tokens,
-            micro_batches=trainer.pieces_done,
-            reference_pairs=references.computed if references else live,
-            reference_reused=references.reused if references else 0,
-            out_of_memory=trainer.halvings,
-        ),
+        work=_work_done(ready),
+    )
+
+
+def _work_done(ready: Assembled) -> WorkDone:
+    """Count what a training that has ended computed."""
+    trainer, references, tally = ready.trainer, ready.references, ready.trainer.tally
+    # A reference that wasn't asked beforehand was asked in every step.
+    asked = trainer.method.reference != "none" and not trainer.has_references
+    live = trainer.rows_read if asked else 0
+    return WorkDone(
+        real_tokens=trainer.real_tokens,
+        # Packed rows have no padding.
+        processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
+        scored_tokens=tally.scored_tokens,
+        micro_batches=trainer.pieces_done,
+        reference_pairs=references.computed if references else live,
+        reference_reused=references.reused if references else 0,
+        out_of_memory=trainer.halvings,
     )
 
 
@@ -165,7 +172,7 @@ def _check_packing(
 
 
 def _measure(
-    job: TrainJob, ready: Assembled, encoded: Encoded, rendering: Rendering
+    job: TrainJob, ready: Assembled, encoded: Encoded, rendering: Rendering, precision: str
 ) -> Iterator[GuardOutcome]:
     """Yield what the guards measure on the built trainer; raise where one refuses."""
     settings, trainer, method = job.settings, ready.trainer, ready.trainer.method
@@ -187,6 +194,9 @@ def _measure(
         yield guards.reference_is_parent(
             loss, said, objective=trainer.objective.loss, beta=method.settings.beta
         )
+    if trainer.route is not None:
+        measured, expected = first_loss(trainer, by_own_forward=precision == "fp32")
+        yield guards.loss_is_formula(measured, expected, precision=precision)
 
 
 def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
@@ -196,6 +206,8 @@ def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> f
     from alignstudy.methods.loop.callback import ProgressAndCheckpointCallback
 
     trainer.tokens_read = found.num_tokens if found else 0
+    if found:
+        trainer.objective.state.load(found.folder)
     conductor = ProgressAndCheckpointCallback(
         job, trainer, seconds_before=found.seconds if found else 0.0
     )

@@ -222,6 +222,7 @@ def build(
     )
     trainer.data_collator = collator(method, tokenizer)
     trainer.method, trainer.objective = method, method.objective
+    trainer.objective.state.seed = job.seed
     trainer.row_ids, trainer.has_references = encoded.row_ids, references_ahead
     trainer.starts_at_reference = job.reference is None
     if settings.group_by_length:

@@ -102,7 +102,8 @@ class MicroBatching:
         tally_before = replace(self.tally)
         while True:
             try:
-                return self._all_pieces(model, inputs)
+                with self.objective.state.recording():
+                    return self._all_pieces(model, inputs)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

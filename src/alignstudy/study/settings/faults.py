@@ -11,7 +11,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from alignstudy.errors import DataError, SettingsError
+from alignstudy.errors import DataError, SettingsError, likely_meant
+from alignstudy.methods import LOSSES
 from alignstudy.study.settings.yaml_file import Path_, YamlFile, dotted
 
 
@@ -85,6 +86,10 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
         facts = item["ctx"]
         union, tag = str(facts["discriminator"]).strip("'"), str(facts["tag"])
         known = [name.strip(" '") for name in str(facts["expected_tags"]).split(",")]
+        if union == "method":  # or a loss: their names are short and alike
+            close = likely_meant(tag, [*known, *LOSSES])
+            hint = f"did you mean '{close}'?" if close else "`alignstudy list methods` shows all"
+            return f"{where}: '{key}': unknown method '{tag}'; {hint}"
         what = "judge" if union == "use" else union
         return f"{where}: '{key}': unknown {what} '{tag}'{_nearest(tag, known)}"
     if item["type"] in ("model_type", "model_attributes_type"):

@@ -224,7 +224,7 @@ def _of_loss(name: str) -> Iterator[Setting]:
     kind, at = METHODS.load(meant["method"]).settings_type, _Place().at("methods").at(name)
     own = {key: _in_words(value) for key, value in {**loss.defaults, **meant}.items()}
     default = f"{ITEM}; then {', '.join(f'{key}: {value}' for key, value in own.items())}"
-    yield _setting(at, "section", default, inspect.getdoc(loss.function) or "", loss.source)
+    yield _setting(at, "section", default, loss.summary, loss.source)
     idle = {key for each in LOSSES.values() for key in each.heeds} - loss.heeds
     for found in _fields(kind, at):
         key = found.key.rpartition(".")[2]
