@@ -43,11 +43,26 @@ def trainer_of(settings, parent, root, **changes):
     return found
 
 
-def test_simpo_is_trls(opt, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "options", "theirs"),
+    [
+        ("simpo", {"beta": 2.5, "simpo_gamma": 1.2}, {"loss_type": "simpo", "simpo_gamma": 1.2}),
+        ("simpo", {"beta": 2.0, "simpo_gamma": 0.5, "cpo_alpha": 0.3},
+         {"loss_type": "simpo", "simpo_gamma": 0.5}),
+        ("alphapo", {"beta": 2.0, "simpo_gamma": 0.5, "alphapo_alpha": 0.3},
+         {"loss_type": "simpo", "simpo_gamma": 0.5, "alpha": 0.3}),
+        ("cpo", {"beta": 0.2, "cpo_alpha": 0.7}, {}),
+        ("dpo_reference_free", {"beta": 0.2}, {}),
+        ("orpo", {"beta": 0.3}, None),
+    ],
+)  # fmt: skip
+def test_losses_without_reference_are_trls(name, options, theirs, opt, tmp_path, monkeypatch):
+    """Of TRL's trainers' own code, on the logits of the same pairs."""
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     from trl.experimental.cpo import CPOTrainer
+    from trl.experimental.orpo import ORPOTrainer
 
-    settings = DPOSettings(**SMALL, loss_type="simpo", beta=2.5, simpo_gamma=1.2, lora=LORA)
+    settings = DPOSettings(**SMALL, loss_type=name, lora=LORA, **options)
     ready = trainer_of(settings, opt, tmp_path)
     trainer, batch = ready.trainer, probe_batch(ready.trainer)
     with torch.no_grad():
@@ -57,13 +72,23 @@ def test_simpo_is_trls(opt, tmp_path, monkeypatch):
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).logits
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-    means = CPOTrainer.get_batch_logps(logits, labels, average_log_prob=True)
-    stock = SimpleNamespace(
-        alpha=0.0, accelerator=trainer.accelerator, loss_type="simpo", beta=2.5, simpo_gamma=1.2,
-        label_smoothing=0.0,
-    )  # fmt: skip
-    theirs, _, _ = CPOTrainer.cpo_loss(stock, *means.chunk(2))
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    averages = theirs is None or "loss_type" in theirs
+    logps = CPOTrainer.get_batch_logps(logits, labels, average_log_prob=averages)
+    usual = {"alpha": 0.0, "loss_type": "sigmoid", "label_smoothing": 0.0, "beta": options["beta"]}
+    stock = SimpleNamespace(**usual | (theirs or {}), accelerator=trainer.accelerator)
+    if theirs is None:
+        expected = -ORPOTrainer.odds_ratio_loss(stock, *logps.chunk(2))[0]
+    else:
+        expected = CPOTrainer.cpo_loss(stock, *logps.chunk(2))[0]
+    weight = 1.0 if theirs is None else settings.cpo_alpha
+    if name in ("orpo", "cpo", "simpo"):  # a response at a time: theirs averages over a batch
+        chosen, wanted = logits.chunk(2)[0][:, :-1], labels.chunk(2)[0][:, 1:]
+        nll = [
+            torch.nn.functional.cross_entropy(row, target, ignore_index=-100)
+            for row, target in zip(chosen, wanted, strict=True)
+        ]
+        expected = expected + weight * torch.stack(nll)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
     assert ready.references is None
     assert not trainer.has_references
 

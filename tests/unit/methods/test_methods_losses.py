@@ -283,6 +283,124 @@ def test_a_failed_update_leaves_a_state_as_it_was():
     assert objective.state.values == {"rewards": 2, "shift": 0.5}
 
 
+WORDS = [
+    # one loss, its settings; another with its own: equal on every batch
+    ("flex", {"beta_rejected": 0.1}, "sigmoid", {}),
+    ("dpop", {"dpop_lambda": 0.0}, "sigmoid", {}),
+    ("rdpo", {"length_alpha": 0.0}, "sigmoid", {}),
+    ("beta_dpo", {"beta_dpo_alpha": 0.0, "beta_dpo_drop": 0.0}, "sigmoid", {}),
+    ("sigmoid", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 1.0},
+     "sigmoid", {}),
+    ("cpo", {"cpo_alpha": 0.0}, "dpo_reference_free", {}),
+]  # fmt: skip
+pairs_of_values = st.lists(
+    st.tuples(*(st.floats(-60, -0.5) for _ in range(4))), min_size=2, max_size=5
+)
+
+
+def batch_of(rows, **tokens):
+    c, r, rc, rr = zip(*rows, strict=True)
+    return replace(logps(c, r, rc, rr, **tokens), chosen_nll=-column(c))
+
+
+def losses_of(name, batch, **options):
+    return method_of(asked((name,), options)).objective.loss(batch)
+
+
+@pytest.mark.parametrize(("one", "its", "other", "others"), WORDS)
+@given(rows=pairs_of_values)
+def test_losses_that_are_another_one_at_some_setting(one, its, other, others, rows):
+    batch = batch_of(rows)
+    found, expected = losses_of(one, batch, **its), losses_of(other, batch, **others)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@given(rows=pairs_of_values)
+def test_identities_of_losses(rows):
+    batch = batch_of(rows)
+    alone = replace(batch, ref_chosen=batch.chosen * 0, ref_rejected=batch.rejected * 0)
+    dpo = losses_of("sigmoid", batch)
+    equal = [
+        (losses_of("cdpo", batch, label_smoothing=1e-12), dpo),
+        (losses_of("dpo_reference_free", batch), losses_of("sigmoid", alone)),
+        (losses_of("simpo", batch, simpo_gamma=0.0), losses_of("sigmoid_norm", alone)),
+        (losses_of("sppo", batch), losses_of("sppo_hard", batch) / 2),
+        (losses_of("rpo", batch, rpo_alpha=0.3), dpo + 0.3 * losses_of_nll(batch)),
+        (losses_of("orpo", batch, beta=1e-12), losses_of_nll(batch)),
+        (losses_of("alphapo", batch, alphapo_alpha=1e-7), losses_of("simpo", batch)),
+        (losses_of("irft_linear", batch, max_steps=1), -0.1 * (batch.a - batch.b)),
+    ]
+    for found, expected in equal:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    one = batch_of(rows[:1])
+    torch.testing.assert_close(losses_of("aot", one), losses_of("sigmoid", one))
+
+
+@given(rows=pairs_of_values)
+def test_asft_is_likelihood_and_unlikelihood(rows):
+    """L_al = -c / tokens - log(1 - exp(r / tokens)) at beta 1."""
+    batch = batch_of(rows)
+    c, r = batch.chosen / batch.chosen_tokens, batch.rejected / batch.rejected_tokens
+    expected = -2 * c - torch.log(-torch.expm1(r.clamp(max=-1e-6)))
+    torch.testing.assert_close(losses_of("asft", batch, beta=1.0), expected, rtol=1e-6, atol=1e-6)
+
+
+@given(a=st.floats(-5, 5), b=st.floats(-5, 5))
+def test_alpha_divergence_runs_from_forward_to_reverse_kl(a, b):
+    batch = logps(a, b, 0, 0)
+    for alpha, kind in ((1e-5, "forward_kl"), (1 - 1e-5, "reverse_kl")):
+        near = {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": alpha}
+        limit = losses_of("sigmoid", batch, f_divergence_type=kind)
+        found = losses_of("sigmoid", batch, **near)
+        torch.testing.assert_close(found, limit, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("far", [-800.0, 800.0])
+@pytest.mark.parametrize("kind", ["forward_kl", "alpha_divergence", "js_divergence"])
+def test_divergences_stay_finite_far_from_the_reference(kind, far):
+    chosen = torch.tensor([far], requires_grad=True)
+    single = {name: value.float() for name, value in vars(ONE).items() if value is not None}
+    batch = PairLogps(**{**single, "chosen": chosen, "ref_chosen": torch.zeros(1)})
+    loss = losses_of("sigmoid", batch, f_divergence_type=kind)
+    loss.backward()
+    assert bool(loss.isfinite())
+    assert bool(chosen.grad.isfinite())
+
+
+SLOPES = [name for name in PAIR_LOSSES if name not in {"sft", "sft_seq", "bco", "beta_dpo"}]
+"""Losses by themselves whose every part is differentiated: BCO's shift and beta-DPO's beta aren't."""
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_gradients_are_those_of_the_values(name):
+    """Central differences in float64, at pairs that lie on no kink and change no order."""
+    rows = [(-10.0, -12.0, -11.0, -11.5), (-7.5, -9.0, -7.2, -11.9), (-9.3, -20.6, -8.1, -10.0)]
+    beta = {} if "beta" in LOSSES[name].heeds else {"beta": None}
+    options = {**beta, **({"max_steps": 1} if LOSSES[name].unbounded else {})}
+    batch = batch_of(rows)
+    loss = method_of(asked((name,), options)).objective.loss
+    for side in ("chosen", "rejected"):
+        values = getattr(batch, side).clone().requires_grad_()
+        loss(with_side(batch, side, values)).sum().backward()
+        for at in range(len(rows)):
+            step = torch.zeros(len(rows), dtype=torch.float64).index_fill(0, torch.tensor(at), 1e-5)
+            up, down = (
+                float(loss(with_side(batch, side, getattr(batch, side) + sign * step)).sum())
+                for sign in (1, -1)
+            )
+            found = float(values.grad[at])
+            assert found == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-7), (side, at)
+
+
+def with_side(batch, side, values):
+    nll = {"chosen_nll": -values} if side == "chosen" else {}
+    return replace(batch, **{side: values}, **nll)
+
+
+def losses_of_nll(batch):
+    return batch.chosen_nll / batch.chosen_tokens
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_says_what_it_is_and_where_it_is_from(name):
     assert LOSSES[name].function.__doc__
