@@ -368,7 +368,7 @@ def test_divergences_stay_finite_far_from_the_reference(kind, far):
 
 
 SLOPES = [name for name in PAIR_LOSSES if name not in {"sft", "sft_seq", "bco", "beta_dpo"}]
-"""Losses by themselves whose every part is differentiated: BCO's shift and beta-DPO's beta aren't."""
+"""Losses whose every part is differentiated: BCO's shift and beta-DPO's beta are not."""
 
 
 @pytest.mark.parametrize("name", SLOPES)
