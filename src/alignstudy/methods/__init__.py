@@ -36,7 +36,7 @@ def named(label: str) -> dict[str, str]:
     """Return the settings that a label means by itself: a method's name, or a loss'."""
     if label in METHODS:
         return {"method": label}
-    return {"method": "dpo", "loss_type": label} if label in LOSSES else {}
+    return {"method": LOSSES[label].method, "loss_type": label} if label in LOSSES else {}
 
 
 __all__ = [
