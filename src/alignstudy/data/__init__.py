@@ -12,6 +12,7 @@ from alignstudy.registry import Registry
 FORMATS = Registry(
     "format",
     {
+        "reference": "alignstudy.data.formats.shapes:REFERENCE",
         "ultrafeedback_binarized": "alignstudy.data.formats.shapes:BINARIZED",
         "ultrafeedback": "alignstudy.data.formats.shapes:ULTRAFEEDBACK",
         "helpsteer2": "alignstudy.data.formats.shapes:HELPSTEER2",
@@ -23,7 +24,6 @@ FORMATS = Registry(
         "ranked": "alignstudy.data.formats.shapes:RANKED",
         "scored": "alignstudy.data.formats.shapes:SCORED",
         "kto": "alignstudy.data.formats.shapes:KTO",
-        "reference": "alignstudy.data.formats.shapes:REFERENCE",
         "alpaca": "alignstudy.data.formats.shapes:ALPACA",
         "question": "alignstudy.data.formats.shapes:QUESTION",
         "completion": "alignstudy.data.formats.shapes:COMPLETION",

@@ -46,9 +46,76 @@ def test_a_system_turn_beside_a_pair_stands_before_the_prompt(tmp_path):
     assert {parse_turns(pair.prompt)[0].text for pair in pairs} == {"Be kind."}
 
 
-def test_a_gold_response_is_kept(tmp_path):
-    pairs, _ = collected(write_jsonl(tmp_path / "r.jsonl", rows_of(PAIRS["reference"][1], 20)))
-    assert sorted(pair.gold for pair in pairs) == sorted(f" Gold {n}." for n in range(20))
+def gold(n):
+    return f"Gold {n}."
+
+
+def turns(n, *answer):
+    """A conversation, or an answer to it."""
+    asked = [{"role": "user", "content": question(n)}]
+    said = [{"role": "assistant", "content": text} for text in answer]
+    return [*asked, *said]
+
+
+def tagged(n, answer):
+    return f"\n\nHuman: {question(n)}\n\nAssistant: {answer}"
+
+
+def three(of, name="reference"):
+    """Rows of three answers, each written by `of`."""
+    return lambda n: {"chosen": of(n, good(n)), "rejected": of(n, bad(n)), name: of(n, gold(n))}
+
+
+def asked(key="prompt"):
+    return lambda n: {key: question(n), **three(lambda _, text: text)(n)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [
+        (asked(), {}),
+        (three(tagged), {}),
+        (lambda n: three(tagged)(n) | {"reference": gold(n)}, {}),  # the answer alone
+        (three(turns), {}),
+        (lambda n: {"prompt": turns(n), **three(lambda n, text: turns(n, text)[1:])(n)}, {}),
+        (lambda n: {"prompt": question(n), **three(turns)(n), "reference": gold(n)}, {}),
+        (lambda n: {"prompt": question(n), "score_chosen": 9, **three(turns)(n)}, {}),
+        (asked("question"), {}),
+        (asked("instruction"), {}),
+        (lambda n: {"prompt": question(n), **three(lambda _, text: text, "ideal")(n)},
+         {"reference": "ideal"}),
+    ],
+    ids=["text", "tags", "tags, bare", "turns", "turns after a prompt", "turns, bare", "scores",
+         "question", "instruction", "named"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_gold_response_is_kept(shape, columns, kind, tmp_path):
+    path = write_as(tmp_path / f"r.{kind}", rows_of(shape, 20), kind)
+    pairs, _ = collected(path, columns=columns)
+    assert sorted(pair.gold for pair in pairs) == sorted(f" {gold(n)}" for n in range(20))
+    assert sorted(pair.chosen for pair in pairs) == sorted(f" {good(n)}" for n in range(20))
+
+
+@pytest.mark.parametrize(
+    ("shape", "empty"),
+    [
+        (asked(), lambda _: " "),
+        (asked(), lambda _: None),
+        (three(tagged), lambda n: tagged(n, " ")),
+        (three(turns), lambda n: turns(n, " ")),
+    ],
+)
+def test_an_empty_or_missing_gold_response_is_none(shape, empty, tmp_path):
+    rows = [shape(n) | ({"reference": empty(n)} if n % 2 else {}) for n in range(20)]
+    pairs, audit = collected(write_jsonl(tmp_path / "r.jsonl", rows))
+    assert audit.quarantined == ()
+    assert sum(pair.gold is not None for pair in pairs) == 10
+
+
+def test_a_gold_response_to_another_dialogue_is_put_aside(tmp_path):
+    rows = [three(tagged)(n) | {"reference": tagged(n + 1, gold(n))} for n in range(20)]
+    with pytest.raises(DataError, match="the gold response answers another dialogue"):
+        collected(write_jsonl(tmp_path / "r.jsonl", rows))
 
 
 @pytest.mark.parametrize("name", ["ultrafeedback", "ranked"])

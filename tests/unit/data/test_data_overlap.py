@@ -19,8 +19,9 @@ def prompt(text, *, name="p"):
     return Prompt(id=name, axis="harmless", text=f"\n\nHuman: {text}{CUE}")
 
 
-def pair(asked, *, chosen=" yes", rejected=" no"):
-    return Pair(id="x", prompt=f"\n\nHuman: {asked}{CUE}", chosen=chosen, rejected=rejected)
+def pair(asked, *, chosen=" yes", rejected=" no", gold=None):
+    asked = f"\n\nHuman: {asked}{CUE}"
+    return Pair(id="x", prompt=asked, chosen=chosen, rejected=rejected, gold=gold)
 
 
 def kinds(asked, row):
@@ -39,6 +40,8 @@ def kinds(asked, row):
         (pair("a", chosen=f" So: {THIRTEEN}!"), ["ngram13"]),
         (pair("a", rejected=f" So: {THIRTEEN}!"), ["ngram13"]),
         (pair(" ".join(WORDS[:-1]), rejected=" thirteen."), ["ngram13"]),
+        (pair("a", gold=f" So: {THIRTEEN}!"), ["ngram13"]),
+        (pair(" ".join(WORDS[:-1]), gold=" thirteen."), ["ngram13"]),
         (pair("a", chosen=" " + " ".join(WORDS[:7]), rejected=" " + " ".join(WORDS[7:])), []),
         (pair(" ".join(WORDS[:-1])), []),
         (pair(" ".join([*WORDS[:6], "and", *WORDS[6:]])), []),

@@ -60,7 +60,7 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         `chosen_longer`: the share (0..1) of pairs whose chosen response has more words, or None
         without pairs. A row is a duplicate if an earlier one has the same texts.
     """
-    names = ("prompt", "chosen", "rejected", "text")
+    names = ("prompt", "chosen", "rejected", "gold", "text")
     texts = [
         {name: text for name in names if (text := getattr(row, name, None)) is not None}
         for row in rows

@@ -196,8 +196,8 @@ def _repeated(raw: RawRow, record: Pair | Document, survey: _Survey) -> Iterator
     if isinstance(record, Document):
         texts, swapped = [record.text], None
     else:
-        texts = [record.prompt, record.chosen, record.rejected or ""]
-        swapped = survey.seen.get(_digest([texts[0], texts[2], texts[1]]))
+        texts = [record.prompt, record.chosen, record.rejected or "", record.gold or ""]
+        swapped = survey.seen.get(_digest([texts[0], texts[2], texts[1], texts[3]]))
     if swapped is not None:
         yield Kind.CONTRADICTION, swapped
     before = survey.seen.setdefault(_digest(texts), here)

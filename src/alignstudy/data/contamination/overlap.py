@@ -155,7 +155,6 @@ def _word_runs(row: Pair | Document) -> tuple[list[str], ...]:
     if isinstance(row, Document):
         asked = " ".join(words for _, words in record_turns(row))
         return words_of(asked), words_of(row.text)
-    prompt, chosen = words_of(row.prompt), words_of(row.chosen)
-    if row.rejected is None:
-        return prompt, prompt + chosen
-    return prompt, prompt + chosen, prompt[-NGRAM + 1 :] + words_of(row.rejected)
+    prompt, others = words_of(row.prompt), (row.rejected, row.gold)
+    runs = (prompt[-NGRAM + 1 :] + words_of(text) for text in others if text is not None)
+    return prompt, prompt + words_of(row.chosen), *runs

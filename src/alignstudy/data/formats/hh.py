@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from alignstudy.data.formats.row import Parsed, RawRow, UnusableRow, text_of
+from alignstudy.data.formats.turns import check_no_tag
 from alignstudy.dialogue import HUMAN_TAG, parse_turns, split_at_last_cue
 from alignstudy.records import Pair
 
 CONTEXTS_DIFFER = "chosen and rejected differ before the last Assistant turn"
+GOLD_ELSEWHERE = "the gold response answers another dialogue"
 IDENTICAL = "chosen and rejected are identical"
 PARTS = ("chosen", "rejected")
 _CRLF_TAG = re.compile(r"\r\n(Human|Assistant):")
@@ -48,9 +50,28 @@ class HHFormat:
             raise UnusableRow(EMPTY_CONTEXT)
         check_responses(chosen, rejected)
         pair = Pair(
-            id=row.id, prompt=chosen_prompt, chosen=chosen, rejected=rejected, subset=row.subset
+            id=row.id,
+            prompt=chosen_prompt,
+            chosen=chosen,
+            rejected=rejected,
+            subset=row.subset,
+            gold=_gold(row, chosen_prompt),
         )
         return Parsed(record=pair)
+
+
+def _gold(row: RawRow, prompt: str) -> str | None:
+    """Return a third response, given as a dialogue like the others or alone; None without words."""
+    if "gold" not in row.fields:
+        return None
+    text = text_of(row, "gold")
+    if not _begins(text):
+        check_no_tag(text, "gold")
+        return f" {text.strip()}" if words_of(text) else None
+    asked, gold = _split(row, "gold")
+    if asked != prompt:
+        raise UnusableRow(GOLD_ELSEWHERE)
+    return gold if words_of(gold) else None
 
 
 def check_responses(chosen: str, rejected: str | None) -> None:
@@ -84,9 +105,14 @@ def _meant_prompt(row: RawRow) -> str:
     return f"; if its prompt is in another column ({columns}), name it: data.columns.prompt"
 
 
+def _begins(text: str) -> bool:
+    """Whether a text begins as a dialogue does."""
+    return text.startswith((HUMAN_TAG, HUMAN_TAG.lstrip()))
+
+
 def _split(row: RawRow, name: str) -> tuple[str, str]:
     text = text_of(row, name)
-    if not text.startswith((HUMAN_TAG, HUMAN_TAG.lstrip())):
+    if not _begins(text):
         raise UnusableRow(f"{name} doesn't begin with a Human turn{_meant_prompt(row)}")
     if _CRLF_TAG.search(text):
         raise UnusableRow(f"{name} has role tags after CRLF line ends: write it with LF")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignstudy.data.formats.hh import CONTEXTS_DIFFER, check_responses
+from alignstudy.data.formats.hh import CONTEXTS_DIFFER, GOLD_ELSEWHERE, check_responses
 from alignstudy.data.formats.pairs import response_text
 from alignstudy.data.formats.row import Parsed, RawRow, UnusableRow
 from alignstudy.data.formats.turns import ask, list_of, turns_of
@@ -46,7 +46,7 @@ class MessagesFormat:
             if "gold" in row.fields:
                 other, gold, _ = _half(row, "gold")
                 if context != other:
-                    raise UnusableRow("the gold response answers another dialogue")
+                    raise UnusableRow(GOLD_ELSEWHERE)
         check_responses(chosen, rejected)
         pair = Pair(
             id=row.id,
@@ -54,7 +54,7 @@ class MessagesFormat:
             chosen=chosen,
             rejected=rejected,
             subset=row.subset,
-            gold=gold,
+            gold=gold or None,
         )
         return Parsed(record=pair, notes={SYSTEM_JOINED: joined} if joined else {})
 

@@ -33,9 +33,14 @@ class PairsFormat:
             response_text(text_of(row, name), name) for name in ("chosen", "rejected")
         )
         check_responses(chosen, rejected)
-        gold = response_text(text_of(row, "gold"), "gold") if "gold" in row.fields else None
+        gold = response_text(text_of(row, "gold"), "gold") if "gold" in row.fields else ""
         pair = Pair(
-            id=row.id, prompt=prompt, chosen=chosen, rejected=rejected, subset=row.subset, gold=gold
+            id=row.id,
+            prompt=prompt,
+            chosen=chosen,
+            rejected=rejected,
+            subset=row.subset,
+            gold=gold or None,
         )
         return Parsed(record=pair)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from alignstudy.data.formats.answers import AnswersFormat
+from alignstudy.data.formats.hh import HHFormat
 from alignstudy.data.formats.messages import MessagesFormat
 from alignstudy.data.formats.pairs import PairsFormat
 from alignstudy.data.formats.row import Format, Parsed, RawRow, UnusableRow
@@ -72,7 +73,7 @@ def _format_of(fields: Fields) -> Format:
     parts = [fields.get(name) for name in ("prompt", "chosen", "rejected")]
     if "messages" in fields or any(isinstance(part, list) for part in parts):
         return MessagesFormat()
-    return PairsFormat()
+    return PairsFormat() if "prompt" in fields else HHFormat()
 
 
 def pair_of(fields: Fields, prompt: object, chosen: object, *rejected: object) -> Fields:

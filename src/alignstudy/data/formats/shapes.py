@@ -7,6 +7,7 @@ from typing import Any
 
 from alignstudy.data.formats.row import UnusableRow
 from alignstudy.data.formats.shape import Fields, Shape, pair_of
+from alignstudy.data.formats.turns import reply
 
 SPEAKERS = {
     **dict.fromkeys(("human", "user"), "user"),
@@ -38,8 +39,12 @@ def _question(fields: Fields) -> Fields:
 
 
 def _reference(fields: Fields) -> Fields:
-    """TRL's rows with a third, gold response: `prompt`, `chosen`, `rejected`, `reference`."""
-    return {**{key: fields.get(key) for key in PAIR}, "gold": fields["reference"]}
+    """TRL's rows with a third, gold response: a pair of any form, and `reference` like its two."""
+    form = next((each for each in (QUESTION, ALPACA) if each.recognises(fields)), None)
+    pair = {key: fields[key] for key in PAIR if fields.get(key) is not None}
+    pair = dict(form.rewrite(fields)) if form else pair
+    gold = fields["reference"]
+    return {**pair, "gold": reply(gold) if isinstance(pair["chosen"], list) else gold}
 
 
 def _binarized(fields: Fields) -> Fields:
@@ -201,7 +206,9 @@ def _scored(fields: Fields) -> Fields:
 
 PAIR = ("prompt", "chosen", "rejected")
 
-REFERENCE = Shape(_reference, (*PAIR, "reference"))
+REFERENCE = Shape(
+    _reference, (*PAIR[1:], "reference"), without=("conversations", "completions", "label")
+)
 BINARIZED = Shape(
     _binarized, PAIR, beside=("score_chosen", "score_rejected", "messages"), lists=PAIR[1:]
 )

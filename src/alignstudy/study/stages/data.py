@@ -159,6 +159,7 @@ class RowSource(Stage):
 class CollectRows(RowSource):
     """Collect one part of the data: parsed, audited, kept apart from the evaluation prompts."""
 
+    version: ClassVar[int] = 2  # gold responses
     source: DataSource
     reading: Reading
     selection: RowSelection
