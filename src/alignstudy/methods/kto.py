@@ -43,6 +43,7 @@ class KTO(ComparesPairs[KTOSettings]):
 
     settings_type = KTOSettings
     branches = ("chosen", "rejected", "mismatched")
+    measured = ("mismatched",)
 
     def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode pairs, and to each prompt a response to another: it measures the mean shift."""

@@ -52,13 +52,15 @@ class Method(ABC, Generic[SettingsType]):
         rows: What a row is: a `Document`, a `Pair` whose chosen response is learnt, or a `Pair`
             of which both are compared.
         branches: The texts that a row becomes, in the order of a batch.
+        measured: Those of them, the last, that are scored without a gradient.
         trains: What kind of model comes out.
         in_recipes: Whether a recipe may name it; else it makes what recipes need.
     """
 
     settings_type: ClassVar[type[TrainingSettings]]
     rows: ClassVar[Literal["documents", "demonstrations", "pairs"]] = "pairs"
-    branches: ClassVar[tuple[str, ...]] = ("chosen", "rejected")
+    branches: tuple[str, ...] = ("chosen", "rejected")
+    measured: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
     in_recipes: ClassVar[bool] = True
 
@@ -91,13 +93,18 @@ class Method(ABC, Generic[SettingsType]):
 
     @property
     def shares_prompts(self) -> bool:
-        """Whether a row's first two branches may go through the model on one prompt."""
+        """Whether the texts that are learnt from may go through the model on one prompt."""
         return False
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is unusual in the settings, and allowed, in words."""
         return ()
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The branches that are learnt from."""
+        return self.branches[: len(self.branches) - len(self.measured)]
 
     def figures(self, batch: Any, losses: Tensor) -> Figures:  # noqa: ANN401
         """Return what a step logs of a micro-batch beside the loss, by the trainers' names."""

@@ -35,6 +35,8 @@ class PairLogps:
         rejected_tokens: (B,) likewise.
         chosen_nll: (B,) minus the sum over all chosen tokens, whatever weighs in `chosen`.
         chosen_hits: (B,) chosen tokens that no other token is likelier than.
+        gold_nll: (B,) minus the sum over a third response's tokens; None where none is read.
+        gold_tokens: (B,) tokens of each third response.
         ref_chosen: (B,) under the reference; None where the loss needs none.
         ref_rejected: (B,) likewise.
         mismatched: (B,) of responses to other prompts, under the policy; None without such rows.
@@ -47,6 +49,8 @@ class PairLogps:
     rejected_tokens: Tensor
     chosen_nll: Tensor
     chosen_hits: Tensor
+    gold_nll: Tensor | None = None
+    gold_tokens: Tensor | None = None
     ref_chosen: Tensor | None = None
     ref_rejected: Tensor | None = None
     mismatched: Tensor | None = None

@@ -35,9 +35,10 @@ from alignstudy.records import Pair
 VOCABULARY = 61
 IGNORED = -100
 KINDS = ("opt", "llama")
-MASKED = [(pairs, flat) for pairs in (True, False) for flat in (True, False)]
-LAYOUTS = [*MASKED, (True, JOINED), (False, JOINED)]
-"""Pairs on their shared prompt or not; rows joined under one mask, text by text, or padded."""
+MASKED = [(sharing, flat) for sharing in (2, 3, 1) for flat in (True, False)]
+LAYOUTS = [*MASKED, *((sharing, JOINED) for sharing in (2, 3, 1))]
+"""Texts on their shared prompt, or each alone; rows joined under one mask, text by text, or padded.
+"""
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 MEASURED = {"ours": ("log_probs", "is_top1"), "theirs": FIELDS}
 """What the heads tell; ours, for a CPU, leaves out what is never shown."""
@@ -145,7 +146,7 @@ def results(logits, labels):
     return SimpleNamespace(loss=loss, label_mask=mask, **fields)
 
 
-def seamed(kind, dtype, *, attention="sdpa", pairs, flat):
+def seamed(kind, dtype, *, attention="sdpa", sharing, flat):
     model = deepcopy(stock(kind, dtype, attention))
     if dtype is torch.float64:
         plain_seam(model)
@@ -154,7 +155,7 @@ def seamed(kind, dtype, *, attention="sdpa", pairs, flat):
     if flat == JOINED:
         assert use_joined_attention(model)
     tally = Tally()
-    install(model, ScoringRoute(pairs=pairs, flat=bool(flat)), tally=tally)
+    install(model, ScoringRoute(sharing=sharing, flat=bool(flat)), tally=tally)
     return model, tally
 
 
@@ -223,38 +224,38 @@ def some(least, most):
 
 
 @st.composite
-def pair_of_texts(draw):
-    """Two texts with a common beginning (perhaps none) and perhaps a border token of their own."""
+def texts_on_a_prompt(draw, number):
+    """Texts with a common beginning (perhaps none) and perhaps a border token of their own."""
     common = draw(some(0, 9))
     kind = draw(st.sampled_from(["any", "same", "prefix", "one-token prompt", "own border"]))
-    chosen, rejected = draw(some(0, 8)), draw(some(0, 8))
+    responses = [draw(some(0, 8)) for _ in range(number)]
     if kind == "same":
-        rejected = chosen
+        responses[-1] = responses[0]
     elif kind == "prefix":
-        rejected = chosen + rejected
+        responses[1] = responses[0] + responses[1]
     elif kind == "one-token prompt":
         common = common[:1] or (5,)
-    borders = (draw(some(1, 2)), draw(some(1, 2))) if kind == "own border" else ((), ())
     texts = []
-    for border, response in zip(borders, (chosen, rejected), strict=True):
+    for response in responses:
+        border = draw(some(1, 2)) if kind == "own border" else ()
         ids = common + border + response or (7,)
         texts.append(Text(ids, len(common + border)))
     return tuple(texts)
 
 
-def as_rows(pairs):
-    """All chosen before all rejected."""
-    return [text for side in zip(*pairs, strict=True) for text in side]
+EXAMPLES = {1: 10, 2: 20, 3: 12}
 
 
-some_pairs = st.lists(pair_of_texts(), min_size=1, max_size=4)
+def as_rows(groups):
+    """All chosen before all rejected, and these before all third texts."""
+    return [text for side in zip(*groups, strict=True) for text in side]
 
 
-def check_law(kind, dtype, *, attention, pairs, flat, examples, head="ours"):
-    model, tally = seamed(kind, dtype, attention=attention, pairs=pairs, flat=flat)
+def check_law(kind, dtype, *, attention, sharing, flat, examples, head="ours"):
+    model, tally = seamed(kind, dtype, attention=attention, sharing=sharing, flat=flat)
 
     @settings(max_examples=examples, deadline=None, derandomize=True)
-    @given(some_pairs)
+    @given(st.lists(texts_on_a_prompt(max(2, sharing)), min_size=1, max_size=4))
     def law(drawn):
         check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype), head=head)
 
@@ -263,18 +264,26 @@ def check_law(kind, dtype, *, attention, pairs, flat, examples, head="ours"):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
+@pytest.mark.parametrize(("sharing", "flat"), LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-def test_any_pairs_are_as_each_text_alone(kind, pairs, flat, dtype, head):
-    check_law(kind, dtype, attention="sdpa", pairs=pairs, flat=flat, examples=20, head=head)
+def test_any_texts_are_as_each_alone(kind, sharing, flat, dtype, head):
+    check_law(
+        kind,
+        dtype,
+        attention="sdpa",
+        sharing=sharing,
+        flat=flat,
+        examples=EXAMPLES[sharing],
+        head=head,
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("pairs", "flat"), MASKED)
+@pytest.mark.parametrize(("sharing", "flat"), MASKED)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-def test_eager_attention_sees_the_same(kind, pairs, flat, dtype):
+def test_eager_attention_sees_the_same(kind, sharing, flat, dtype):
     """There a boolean mask would be added to the scores."""
-    check_law(kind, dtype, attention="eager", pairs=pairs, flat=flat, examples=8)
+    check_law(kind, dtype, attention="eager", sharing=sharing, flat=flat, examples=8)
 
 
 PAIRS = [
@@ -284,24 +293,37 @@ PAIRS = [
     (Text((40, 41, 42, 43), 2), Text((44, 45, 46, 47, 48), 2)),  # nothing in common
     (Text((50, 51, 52), 0), Text((50, 53), 0)),  # no prompt: the first token is no target
 ]
+THIRDS = [
+    Text((5, 6, 7, 8, 17, 18), 4),
+    Text((5, 20, 24), 1),
+    Text((30, 31, 32), 2),  # as chosen
+    Text((40, 41, 49), 2),
+    Text((50, 51), 0),
+]
+GROUPS = {
+    1: PAIRS,
+    2: PAIRS,
+    3: [(*pair, third) for pair, third in zip(PAIRS, THIRDS, strict=True)],
+}
+"""By how many texts share a prompt."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-def test_truncation_at_every_boundary(kind, pairs, flat):
+@pytest.mark.parametrize(("sharing", "flat"), LAYOUTS)
+def test_truncation_at_every_boundary(kind, sharing, flat):
     for dtype in (torch.float64, torch.float32):
-        model, _ = seamed(kind, dtype, pairs=pairs, flat=flat)
+        model, _ = seamed(kind, dtype, sharing=sharing, flat=flat)
         for length in range(2, 10):
-            cut = [(one.cut(length), other.cut(length)) for one, other in PAIRS]
-            for rows in ([pair] for pair in cut):
+            cut = [tuple(text.cut(length) for text in group) for group in GROUPS[sharing]]
+            for rows in ([group] for group in cut if sharing == 2):
                 check(model, as_rows(rows), dtype=dtype, reference=stock(kind, dtype))
             check(model, as_rows(cut), dtype=dtype, reference=stock(kind, dtype))
 
 
-@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-def test_responses_without_a_token_score_zero(pairs, flat, head):
-    model, _ = seamed("opt", torch.float64, pairs=pairs, flat=flat)
-    texts = as_rows([(Text((5, 6, 7), 3), Text((5, 6, 7), 3))] * 2)
+@pytest.mark.parametrize(("sharing", "flat"), LAYOUTS)
+def test_responses_without_a_token_score_zero(sharing, flat, head):
+    model, _ = seamed("opt", torch.float64, sharing=sharing, flat=flat)
+    texts = as_rows([(Text((5, 6, 7), 3),) * max(2, sharing)] * 2)
     check(model, texts, dtype=torch.float64, reference=stock("opt", torch.float64), head=head)
 
 
@@ -328,7 +350,7 @@ def test_texts_whose_border_token_merges_with_the_response(tmp_path, monkeypatch
     assert torch.equal(laid_out["input_ids"], batch_of(as_rows(drawn))["input_ids"])
     for kind in KINDS:
         for dtype in (torch.float32, torch.float64):
-            model, _ = seamed(kind, dtype, pairs=True, flat=False)
+            model, _ = seamed(kind, dtype, sharing=2, flat=False)
             check(model, as_rows(drawn), dtype=dtype, reference=stock(kind, dtype), head=head)
 
 
@@ -363,14 +385,14 @@ def gradient(model, log_probs, texts):
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("pairs", "flat"), LAYOUTS)
-def test_gradients_are_as_each_text_alone(kind, pairs, flat, lora, head):
+@pytest.mark.parametrize(("sharing", "flat"), LAYOUTS)
+def test_gradients_are_as_each_text_alone(kind, sharing, flat, lora, head):
     for dtype, bound in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
-        model, tally = seamed(kind, dtype, pairs=pairs, flat=flat)
+        model, tally = seamed(kind, dtype, sharing=sharing, flat=flat)
         reference = deepcopy(stock(kind, dtype))
         if lora:
             model, reference = adapted(model), adapted(reference)
-        texts = as_rows(PAIRS)
+        texts = as_rows(GROUPS[sharing])
         batch = batch_of(texts)
         ours = gradient(model, model(**batch, fused_lm_head=True).log_probs, texts)
         theirs = gradient(reference, one_by_one(reference, texts)["log_probs"], texts)
@@ -379,12 +401,16 @@ def test_gradients_are_as_each_text_alone(kind, pairs, flat, lora, head):
         assert theirs.norm() > 0.1
         assert tally.scored_tokens == int((batch["labels"][:, 1:] != IGNORED).sum())
         assert tally.passes == 1
-        assert tally.processed_tokens == positions(pairs=pairs, flat=flat)
+        assert tally.processed_tokens == positions(sharing=sharing, flat=flat)
 
 
-def positions(*, pairs, flat):
-    """Count by hand what `PAIRS` take: 7 + 5, 4 + 3, 3 + 0, 4 + 5, 3 + 2 with shared beginnings."""
-    lengths = [12, 7, 3, 9, 4] if pairs else [len(text.ids) for text in as_rows(PAIRS)]
+def positions(*, sharing, flat):
+    """Count by hand what groups take: pairs on shared beginnings 7 + 5, 4 + 3, 3 + 0, 4 + 5, 3 + 1.
+
+    A third text adds 2, 2, 1, 3, 1.
+    """
+    counted = {2: [12, 7, 3, 9, 4], 3: [14, 9, 4, 12, 5]}
+    lengths = counted.get(sharing) or [len(text.ids) for text in as_rows(PAIRS)]
     if flat == JOINED:
         return sum(lengths)
     if flat:
@@ -458,7 +484,7 @@ def test_a_wrong_mask_is_noticed(monkeypatch):
     monkeypatch.setattr(
         shared_forward, "may_attend", lambda layout: may_attend(layout).logical_or(causal(layout))
     )
-    model, _ = seamed("opt", torch.float32, pairs=True, flat=False)
+    model, _ = seamed("opt", torch.float32, sharing=2, flat=False)
     with pytest.raises(AssertionError):
         check(model, as_rows(PAIRS), dtype=torch.float32, reference=stock("opt", torch.float32))
 
@@ -478,14 +504,14 @@ def test_wrong_positions_are_noticed(monkeypatch):
 
     monkeypatch.setattr(shared_forward, "lay_out", shifted)
     for kind in KINDS:
-        model, _ = seamed(kind, torch.float32, pairs=True, flat=False)
+        model, _ = seamed(kind, torch.float32, sharing=2, flat=False)
         with pytest.raises(AssertionError):
             check(model, as_rows(PAIRS), dtype=torch.float32, reference=stock(kind, torch.float32))
 
 
 def test_a_model_that_loses_the_texts_of_a_joined_row_fails(monkeypatch):
     """One that makes a mask of its own of ours must not go on as if nothing were hidden."""
-    model, _ = seamed("opt", torch.float32, pairs=True, flat=JOINED)
+    model, _ = seamed("opt", torch.float32, sharing=2, flat=JOINED)
     known = shared_forward.joined_mask
     monkeypatch.setattr(shared_forward, "joined_mask", lambda *given: known(*given).clone())
     with pytest.raises(RuntimeError, match="must match"):
@@ -493,7 +519,7 @@ def test_a_model_that_loses_the_texts_of_a_joined_row_fails(monkeypatch):
 
 
 def test_other_passes_of_a_model_that_attends_text_by_text_are_as_before():
-    model, _ = seamed("llama", torch.float32, pairs=True, flat=JOINED)
+    model, _ = seamed("llama", torch.float32, sharing=2, flat=JOINED)
     batch = batch_of(as_rows(PAIRS))
     del batch["labels"]
     with torch.no_grad():
@@ -507,7 +533,7 @@ def test_attention_that_is_not_sdpa_is_left_as_it_is():
 
 
 def test_attention_that_takes_no_mask_gets_none():
-    model, _ = seamed("opt", torch.float32, pairs=True, flat=True)
+    model, _ = seamed("opt", torch.float32, sharing=2, flat=True)
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="takes no mask of ours"):
         model(**batch_of(as_rows(PAIRS)), fused_lm_head=True)

@@ -113,7 +113,7 @@ def test_kto_is_trls(ahead, opt, tmp_path):
         "label": torch.tensor([True] * each + [False] * each),
     }
     model = trainer.model.get_base_model()
-    trainer.route.pairs = trainer.route.flat = False
+    trainer.route.sharing, trainer.route.flat = 1, False
     stock = SimpleNamespace(
         model=trainer.model, ref_model=None, accelerator=trainer.accelerator, args=trainer.args,
         aux_loss_enabled=False, precompute_ref_logps=False, calculate_KL=True, loss_type="kto",

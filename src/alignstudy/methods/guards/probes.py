@@ -93,7 +93,7 @@ def first_loss(trainer: Trainer, *, by_own_forward: bool) -> tuple[float, float]
         with torch.no_grad(), torch.random.fork_rng(), trainer.autocast():
             measured = float(trainer.compute_loss(model, batch))
             if by_own_forward:
-                route.pairs, route.flat, route.own = False, False, True
+                route.sharing, route.flat, route.own = 1, False, True
             said, router = trainer.read(model, batch)
     finally:
         vars(route).update(usual)

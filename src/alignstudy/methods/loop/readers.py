@@ -34,10 +34,11 @@ class ReadsTexts:
 
     def read(self, model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
         """Return what the model says of a batch, and the router's part of the loss, if any."""
-        if len(self.method.branches) == 1:
+        method = self.method
+        if len(method.branches) == 1:
             outputs = self._scored(model, batch)
             return text_logps(outputs, batch), self._router(outputs)
-        compared, mismatched = _compared(batch, len(self.method.branches))
+        compared, mismatched = _learnt(batch, method)
         outputs = self._scored(model, compared)
         references = self._references(model, compared, mismatched)
         sums = response_sums(outputs.log_probs, compared, self.ld_alpha)
@@ -45,7 +46,7 @@ class ReadsTexts:
         if mismatched is not None:
             with torch.no_grad(), self._each_alone():
                 others = self._scored(model, mismatched).log_probs.sum(1)
-        said = pair_logps(outputs, compared, sums, others, references)
+        said = pair_logps(outputs, compared, sums, others, references, branches=len(method.learnt))
         return said, self._router(outputs)
 
     @property
@@ -83,7 +84,7 @@ class ReadsTexts:
 
     def log_probs(self, model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401
         """Return the (R, T-1) log-probabilities of a batch's targets, 0 elsewhere, in nats."""
-        compared, mismatched = _compared(batch, len(self.method.branches))
+        compared, mismatched = _learnt(batch, self.method)
         found: torch.Tensor = self._scored(model, compared).log_probs
         if mismatched is None:
             return found
@@ -104,14 +105,14 @@ class ReadsTexts:
 
     @contextmanager
     def _each_alone(self) -> Iterator[None]:
-        """Score rows that are no pairs."""
+        """Score rows that share no prompt."""
         route = self.route
         assert route is not None
-        shared, route.pairs = route.pairs, False
+        sharing, route.sharing = route.sharing, 1
         try:
             yield
         finally:
-            route.pairs = shared
+            route.sharing = sharing
 
 
 class ReadsScores:
@@ -125,13 +126,13 @@ class ReadsScores:
         return PairScores(chosen=chosen, rejected=rejected), None
 
 
-def _compared(batch: Batch, branches: int) -> tuple[Batch, Batch | None]:
-    """Split a batch into the rows that are compared, and those that are not learnt from."""
-    if branches < 3:
+def _learnt(batch: Batch, method: Method[Any]) -> tuple[Batch, Batch | None]:
+    """Split a batch into the rows that are learnt from, and those that are only measured."""
+    if not method.measured:
         return batch, None
-    each = len(batch["input_ids"]) // branches
+    border = len(batch["input_ids"]) * len(method.learnt) // len(method.branches)
     parts: list[Batch] = []
-    for rows in (slice(0, 2 * each), slice(2 * each, None)):
+    for rows in (slice(border), slice(border, None)):
         part = {name: value[rows] for name, value in batch.items() if value.dim() == 2}
         length = int(part["attention_mask"].sum(1).max())
         parts.append({name: value[:, :length] for name, value in part.items()})

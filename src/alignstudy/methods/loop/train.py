@@ -183,7 +183,7 @@ def _measure(
         yield guards.dropout_is_off(difference, kept=settings.dropout == "keep")
     if method.trains == "causal_lm":
         last = [labels[-1] for labels in encoded.columns["labels"]] if method.packs else None
-        compared = min(2, len(method.branches))  # the first of a row's texts are learnt from
+        compared = len(method.learnt)
         last = last or last_targets(batch, compared=compared, branches=len(method.branches))
         first = slice(len(last) // compared)
         cut, ids = encoded.truncated[first] * compared, encoded.row_ids[first] * compared

@@ -240,7 +240,8 @@ def prepare_updates(trainer: Trainer, job: TrainJob, model: Any) -> None:  # noq
     )
     if scores_texts:
         # Prompts are computed once, but not where each response has its own noise.
-        shared = method.shares_prompts and not router and not is_noisy(model.config)
+        shares = method.shares_prompts and not router and not is_noisy(model.config)
         flat = (joined or not on_cpu) and not router
-        trainer.route = ScoringRoute(pairs=shared, flat=flat, own=router, router=router)
+        sharing = len(method.learnt) if shares else 1
+        trainer.route = ScoringRoute(sharing=sharing, flat=flat, own=router, router=router)
         install(model, trainer.route, tally=trainer.tally)

@@ -1,12 +1,13 @@
 """How rows of tokens are laid out for one pass: each prompt once, nothing wasted on padding.
 
-A preference pair is two texts with one beginning. Laid out on a shared prefix they are one row
+The responses to one prompt are texts with one beginning. Laid out on a shared prefix they are one
+row
 
-    prompt tokens | chosen tokens | rejected tokens
+    prompt tokens | chosen tokens | rejected tokens | perhaps others
 
-in which the rejected branch doesn't see the chosen one and takes up the positions after the prompt
-again (Wang and Hegde 2024, arXiv 2410.20305). What any token attends to, and its position, are as
-in the text alone, so every log-probability is the same up to rounding.
+in which no response sees another, and each takes up the positions after the prompt again (Wang and
+Hegde 2024, arXiv 2410.20305). What any token attends to, and its position, are as in the text
+alone, so every log-probability is the same up to rounding.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from alignstudy.methods.batches.encode import IGNORED
 
 Ints = NDArray[np.int64]
 
-PROMPT, CHOSEN, REJECTED = 0, 1, 2
-"""Branches: a prompt is seen by both others, which don't see each other."""
+PROMPT = 0
+"""The branch that all of a document sees; the others, from 1, don't see each other."""
 
 PADDING = -1
 """The document of positions that belong to none."""
@@ -38,12 +39,13 @@ class Layout:
     Attributes:
         input_ids: (rows, length).
         position_ids: (rows, length), from 0 in every document.
-        document: (rows, length) which text, or pair, a token belongs to; `PADDING` for none.
-        branch: (rows, length) `PROMPT`, `CHOSEN` or `REJECTED`.
+        document: (rows, length) which text, or texts on one prompt, a token belongs to; `PADDING`
+            for none.
+        branch: (rows, length) `PROMPT`, or which of the texts after it, from 1.
         take: (N,) positions in the flattened rows whose hidden state predicts a target.
         targets: (N,) token ids.
         put: (N,) where the targets' results belong in the flattened (R, T-1).
-        is_joined: Whether a row holds several texts or pairs.
+        is_joined: Whether a row holds several documents.
         is_causal: Whether the plain causal mask says it all: one text a row, padded at its end.
     """
 
@@ -69,7 +71,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Strip:
-    """One document: a text, or a pair on its shared prefix."""
+    """One document: a text, or several on their shared prefix."""
 
     ids: Ints
     positions: Ints
@@ -84,18 +86,18 @@ def lay_out(
     attention_mask: torch.Tensor,
     labels: torch.Tensor,
     *,
-    pairs: bool,
+    sharing: int,
     flat: bool,
     multiple_of: int = 1,
 ) -> Layout:
     """Lay a right-padded batch out.
 
     Args:
-        input_ids: (R, T); of pairs, all chosen come before all rejected.
+        input_ids: (R, T); of pairs, all chosen come before all rejected, and these before others.
         attention_mask: (R, T), 1 on tokens, 0 on the padding at the end.
         labels: (R, T) targets at their own places, `IGNORED` elsewhere; one at place 0 has nothing
             before it and is none.
-        pairs: Whether row i and row R/2 + i share their beginning.
+        sharing: Texts with one beginning: rows i, R/sharing + i, ...; 1: each has its own.
         flat: All in one row; else a row each, padded to the longest.
         multiple_of: Rows are padded to a multiple of so many tokens.
     """
@@ -104,15 +106,8 @@ def lay_out(
     texts = [
         _Text(ids[row, :n], wanted[row, :n], row, ids.shape[1]) for row, n in enumerate(lengths)
     ]
-    if pairs:
-        half = len(texts) // 2
-        strips = [_pair(*both) for both in zip(texts[:half], texts[half:], strict=True)]
-    else:
-        strips = [
-            _Strip(t.ids, places, np.zeros_like(places), t.scored - 1, t.targets, t.put)
-            for t in texts
-            for places in [np.arange(len(t.ids))]
-        ]
+    each = len(texts) // sharing
+    strips = [_strip(texts[first::each]) for first in range(each)]
     return _joined([strips] if flat else [[strip] for strip in strips], multiple_of)
 
 
@@ -139,29 +134,33 @@ class _Text:
         return self.row * (self.width - 1) + self.scored - 1
 
 
-def _pair(chosen: _Text, rejected: _Text) -> _Strip:
-    """Lay a pair out on what both texts begin with, up to the first target of either."""
-    ends = [len(text.ids) for text in (chosen, rejected)]
-    ends += [int(text.scored[0]) for text in (chosen, rejected) if len(text.scored)]
-    differs = np.flatnonzero(chosen.ids[: min(ends)] != rejected.ids[: min(ends)])
-    shared = int(differs[0]) if len(differs) else min(ends)
-    branches = [np.full(shared, PROMPT)]
-    branches += [
-        np.full(len(text.ids) - shared, branch)
-        for text, branch in ((chosen, CHOSEN), (rejected, REJECTED))
-    ]
-    shift = len(chosen.ids) - shared
-    places = [np.arange(len(chosen.ids)), np.arange(shared, len(rejected.ids))]
-    # The token that predicts a branch's first one is the prompt's last, in either branch.
-    before = rejected.scored - 1
-    take = [chosen.scored - 1, np.where(before < shared, before, before + shift)]
+def _strip(texts: Sequence[_Text]) -> _Strip:
+    """Lay texts out on what all of them begin with, up to the first target of any."""
+    first, *others = texts
+    shared = min(len(text.ids) for text in texts)
+    if others:
+        shared = min([shared, *(int(text.scored[0]) for text in texts if len(text.scored))])
+    for text in others:
+        differs = np.flatnonzero(first.ids[:shared] != text.ids[:shared])
+        shared = int(differs[0]) if len(differs) else shared
+    ids, positions = [first.ids[:shared]], [np.arange(shared)]
+    branches, take, shift = [np.full(shared, PROMPT)], [], 0
+    for branch, text in enumerate(texts, start=1):
+        own = len(text.ids) - shared
+        # The token that predicts a branch's first one is the prompt's last, in every branch.
+        before = text.scored - 1
+        take.append(np.where(before < shared, before, before + shift))
+        ids.append(text.ids[shared:])
+        positions.append(np.arange(shared, len(text.ids)))
+        branches.append(np.full(own, branch))
+        shift += own
     return _Strip(
-        np.concatenate([chosen.ids, rejected.ids[shared:]]),
-        np.concatenate(places),
+        np.concatenate(ids),
+        np.concatenate(positions),
         np.concatenate(branches),
         np.concatenate(take),
-        np.concatenate([chosen.targets, rejected.targets]),
-        np.concatenate([chosen.put, rejected.put]),
+        np.concatenate([text.targets for text in texts]),
+        np.concatenate([text.put for text in texts]),
     )
 
 
@@ -199,7 +198,7 @@ def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
 def may_attend(layout: Layout) -> torch.Tensor:
     """Return which position (rows, length, 1) may attend to which (rows, 1, length): bool.
 
-    Itself and what came before it in its own document, but for the other branch.
+    Itself and what came before it in its own document, but for other branches.
     """
     document = layout.document
     return may_see(layout.branch) & (document[:, :, None] == document[:, None, :])

@@ -107,10 +107,11 @@ def _routes(asked: ScoringRoute, *, joined: bool) -> list[tuple[str, ScoringRout
     if asked.own:
         return [("", asked)]
     routes = [("", asked)]
-    if asked.flat and (joined or not asked.pairs):  # on a CPU rows of pairs may be padded, too
+    shared = asked.sharing > 1
+    if asked.flat and (joined or not shared):  # on a CPU rows that share prompts may be padded, too
         routes.append(("joined", replace(asked, flat=False)))
-    if asked.pairs:
-        routes.append(("shared", replace(asked, pairs=False, flat=False)))
+    if shared:
+        routes.append(("shared", replace(asked, sharing=1, flat=False)))
     return [*routes, ("head", ScoringRoute(own=True))]
 
 

@@ -21,15 +21,15 @@ def text_logps(outputs: Any, batch: Mapping[str, Tensor]) -> TextLogps:  # noqa:
 
 
 def response_sums(log_probs: Tensor, batch: Mapping[str, Tensor], ld_alpha: float | None) -> Tensor:
-    """Sum the log-probabilities of each response: chosen first, then rejected.
+    """Sum the log-probabilities of each response: chosen first, then rejected, then others.
 
     Args:
-        log_probs: (2B, T-1), 0 off the responses.
-        batch: Of the rows; `completion_mask` (2B, T).
-        ld_alpha: Weight of a response's tokens beyond the pair's shorter one; None: 1.
+        log_probs: (R, T-1), 0 off the responses.
+        batch: Of the rows; `completion_mask` (R, T).
+        ld_alpha: Weight of a response's tokens beyond the pair's shorter one, R being 2B; None: 1.
 
     Returns:
-        (2B,) in nats.
+        (R,) in nats.
 
     Source:
         `ld_alpha`: LD-DPO, arXiv 2409.06411.
@@ -51,25 +51,32 @@ def pair_logps(
     sums: Tensor,
     mismatched: Tensor | None,
     references: Mapping[str, Tensor],
+    *,
+    branches: int,
 ) -> PairLogps:
     """Gather what an objective takes.
 
     Args:
-        outputs: Of the model: `log_probs` and `is_top1` (2B, T-1), 0 off the responses.
-        batch: Of the rows; `completion_mask` (2B, T).
-        sums: (2B,) of `response_sums`.
+        outputs: Of the model: `log_probs` and `is_top1` (R, T-1), 0 off the responses.
+        batch: Of the rows; `completion_mask` (R, T).
+        sums: (R,) of `response_sums`.
         mismatched: (B,) likewise, of responses to other prompts.
         references: (B,) each, by column; empty where the objective needs none.
+        branches: R / B: 2 for chosen and rejected, 3 for chosen, rejected and gold.
     """
-    chosen, rejected = sums.chunk(2)
-    chosen_tokens, rejected_tokens = batch["completion_mask"][:, 1:].sum(1).chunk(2)
+    chosen, rejected, *_ = sums.chunk(branches)
+    chosen_nll, _, *gold_nll = (-outputs.log_probs.sum(1)).chunk(branches)
+    tokens = batch["completion_mask"][:, 1:].sum(1)
+    chosen_tokens, rejected_tokens, *gold_tokens = tokens.chunk(branches)
     return PairLogps(
         chosen=chosen,
         rejected=rejected,
         chosen_tokens=chosen_tokens,
         rejected_tokens=rejected_tokens,
-        chosen_nll=-outputs.log_probs.sum(1).chunk(2)[0],
-        chosen_hits=outputs.is_top1.sum(1).chunk(2)[0],
+        chosen_nll=chosen_nll,
+        chosen_hits=outputs.is_top1.sum(1).chunk(branches)[0],
+        gold_nll=gold_nll[0] if gold_nll else None,
+        gold_tokens=gold_tokens[0] if gold_tokens else None,
         ref_chosen=references.get("ref_chosen_logps"),
         ref_rejected=references.get("ref_rejected_logps"),
         mismatched=mismatched,

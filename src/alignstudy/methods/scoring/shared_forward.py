@@ -60,14 +60,14 @@ class ScoringRoute:
     """How a model scores batches now; may be changed between passes.
 
     Attributes:
-        pairs: Chosen and rejected on their shared prompt.
+        sharing: Texts on one prompt, row by row of a batch; 1: each alone.
         flat: All in one row (few large passes); else padded rows.
         own: Nothing of ours: logits as the model's own forward gives them, for heads that do more
             than multiply.
         router: Whether a mixture of experts' load-balancing loss is asked for; only `own` gives it.
     """
 
-    pairs: bool = False
+    sharing: int = 1
     flat: bool = False
     own: bool = False
     router: bool = False
@@ -96,7 +96,9 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
             return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         else:
             size = BLOCK if route.flat and attention_of(model) != JOINED else 1
-            found = lay_out(ids, seen, labels, pairs=route.pairs, flat=route.flat, multiple_of=size)
+            found = lay_out(
+                ids, seen, labels, sharing=route.sharing, flat=route.flat, multiple_of=size
+            )
             counted = found.input_ids.numel(), len(found.targets)
         if torch.is_grad_enabled():
             tally.processed_tokens += counted[0]
