@@ -9,7 +9,8 @@ from pydantic import Field
 
 from alignstudy.dialogue import CUE, without_system
 from alignstudy.methods.base import TrainingSettings
-from alignstudy.methods.batches.encode import Encoded, rejected_of
+from alignstudy.methods.batches.demands import rejected_of
+from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.judgements import encode_judgements
 from alignstudy.methods.method import Figures, Method, Objective
 from alignstudy.methods.model_outputs import PairScores

@@ -9,10 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from alignstudy.dialogue import CUE, without_system
-from alignstudy.errors import DataError, GuardError
+from alignstudy.dialogue import without_system
+from alignstudy.errors import DataError
+from alignstudy.methods.batches.demands import check_cue, responses_of
 from alignstudy.models.rendering import Rendering
 from alignstudy.records import Pair
+
+BRANCHES = ("chosen", "rejected", "gold")
+"""The responses to a prompt, in the order of a row's columns."""
 
 IGNORED = -100
 """The label of a token that is not a target of the loss."""
@@ -30,7 +34,8 @@ class Encoded:
             prompt alone fills `max_length` ("too_long") or because chosen and rejected are the
             same tokens once cut ("same_when_cut"), used with prompt and response tokenized apart
             ("merged_at_border"), and with a special token spelled out in the text
-            ("special_token_in_text").
+            ("special_token_in_text"); where a third response is read, whose tokens are the chosen
+            one's once cut ("gold_is_chosen").
     """
 
     columns: dict[str, list[list[int]]]
@@ -86,6 +91,8 @@ class EncodedRows:
             )
         names = ("truncated", "too_long", "same_when_cut", "merged_at_border")
         counts = {name: self.counts[name] for name in (*names, "special_token_in_text")}
+        if "gold_ids" in self.columns:
+            counts["gold_is_chosen"] = self.counts["gold_is_chosen"]
         return Encoded(
             columns=self.columns,
             row_ids=tuple(self.row_ids),
@@ -158,8 +165,9 @@ def encode_preferences(
     max_prompt_length: int | None = None,
     keep_end: bool = False,
     published: bool = False,
+    gold: bool = False,
 ) -> Encoded:
-    """Encode prompt, chosen and rejected; both responses continue the same prompt tokens.
+    """Encode prompt, chosen, rejected and perhaps gold; all continue the same prompt tokens.
 
     Args:
         rows: Pairs.
@@ -171,20 +179,20 @@ def encode_preferences(
             stands in `<branch>_prompt_ids`.
         published: Whether prompt and responses are tokenized apart, without a beginning, and rows
             stay whose responses are the same once cut.
+        gold: Whether the rows' gold responses are encoded too.
 
     Raises:
         GuardError: If a prompt doesn't end in the cue after which the model will have to write.
-        DataError: If a pair has no rejected response, or no row is left.
+        DataError: If a row lacks a response that is to be encoded, or no row is left.
     """
     gathered = EncodedRows(tuple(rendering.tokenizer.all_special_tokens))
-    prompts, responses = (row.prompt for row in rows), [[r.chosen, rejected_of(r)] for r in rows]
-    if published:
-        joined = rendering.apart(list(prompts), responses)
-    else:
+    names, responses = BRANCHES[: 2 + gold], responses_of(rows, gold=gold)
+    if not published:
         check_cue(rows)
-        joined = rendering.joined(list(prompts), responses)
+    join = rendering.apart if published else rendering.joined
+    joined = join([row.prompt for row in rows], responses)
     for row, (prompt, texts, apart) in zip(rows, joined, strict=True):
-        gathered.note_text(row.prompt + row.chosen + str(row.rejected))
+        gathered.note_text(row.prompt + row.chosen + str(row.rejected) + (row.gold or "") * gold)
         asked = prompt[-max_prompt_length:] if max_prompt_length else prompt
         if not keep_end and len(asked) >= max_length:
             gathered.counts["too_long"] += 1
@@ -194,21 +202,24 @@ def encode_preferences(
             gathered.counts["same_when_cut"] += 1
             continue
         gathered.counts["merged_at_border"] += apart
+        gathered.counts["gold_is_chosen"] += gold and cut[2][1] == cut[0][1]
         whole = len(prompt) + max(map(len, texts))
         gathered.add(
             row.id,
             truncated=len(asked) < len(prompt) or whole > max_length,
             prompt_ids=asked,
-            chosen_ids=cut[0][1],
-            rejected_ids=cut[1][1],
-            chosen_prompt_ids=cut[0][0],
-            rejected_prompt_ids=cut[1][0],
+            **{f"{name}_ids": ids for name, (_, ids) in zip(names, cut, strict=True)},
+            **{f"{name}_prompt_ids": ids for name, (ids, _) in zip(names, cut, strict=True)},
         )
-    columns = gathered.columns
-    for name in ("chosen_prompt_ids", "rejected_prompt_ids"):
-        if columns.get(name) == columns.get("prompt_ids"):
-            columns.pop(name, None)
+    _drop_shared_prompts(gathered.columns)
     return gathered.done(len(rows))
+
+
+def _drop_shared_prompts(columns: dict[str, list[list[int]]]) -> None:
+    """Drop a branch's own prompts where none was cut for it alone."""
+    for name in [name for name in columns if name.endswith("_prompt_ids")]:
+        if columns[name] == columns["prompt_ids"]:
+            del columns[name]
 
 
 def _cut(
@@ -246,32 +257,3 @@ def preference_ids(
     """Yield the ids of prompt, chosen and rejected that `encode_preferences` trains on."""
     columns = encode_preferences(rows, rendering, max_length=max_length).columns
     return zip(*(columns[f"{name}_ids"] for name in ("prompt", "chosen", "rejected")), strict=True)
-
-
-def rejected_of(row: Pair) -> str:
-    """Return a pair's rejected response.
-
-    Raises:
-        DataError: If it has none.
-    """
-    if row.rejected is None:
-        raise DataError(
-            f"row {row.id} has no rejected response",
-            hint="preference methods need pairs; use `sft` for demonstrations",
-        )
-    return row.rejected
-
-
-def check_cue(rows: Sequence[Pair]) -> None:
-    """Refuse prompts that don't end in the cue that generation uses.
-
-    Raises:
-        GuardError: Naming the rows.
-    """
-    without = [row.id for row in rows if not row.prompt.endswith(CUE)]
-    if without:
-        raise GuardError(
-            f"{len(without)} of {len(rows)} prompts don't end in {CUE!r}",
-            why=f"at generation the model is asked after that cue; rows {', '.join(without[:3])}",
-            hint="split the dialogues at the last cue; the data readers of alignstudy do",
-        )
