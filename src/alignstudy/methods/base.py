@@ -185,7 +185,7 @@ class WorkDone:
 
     Attributes:
         real_tokens: Tokens of the rows that were read; of a pair, prompt + chosen + prompt +
-            rejected.
+            rejected, and so on with every further response.
         processed_tokens: Positions that went through the model to train it, padding included.
         scored_tokens: Positions at which the vocabulary was computed.
         micro_batches: Passes forward and backward.
@@ -234,7 +234,7 @@ class PreviewExample:
     Attributes:
         tokens: Decoded one by one, special tokens included, padding not.
         in_loss: Whether the token is a target of the loss.
-        part: Which of the row's texts: "text", "chosen", "rejected", "mismatched".
+        part: Which of the row's texts: "text", "chosen", "rejected", "gold", "mismatched".
     """
 
     row_id: str

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class PreferenceSettings(TrainingSettings):
-    """Settings of every method that compares responses.
+class PairSettings(TrainingSettings):
+    """Settings of every method that reads pairs on their prompt.
 
-    Names as in TRL's DPOConfig, but for `dropout`, `reference`, `encoding`, `max_prompt_length`,
-    `truncation`, `prefix_sharing`.
+    Names as in TRL's DPOConfig, but for `dropout`, `encoding`, `max_prompt_length`, `truncation`,
+    `prefix_sharing`.
     """
 
     learning_rate: float = Field(default=5e-6, gt=0, le=1, description="peak learning rate")
@@ -31,20 +31,6 @@ class PreferenceSettings(TrainingSettings):
         default="off",
         description="off: every dropout of the model is 0, so that policy and reference are"
         " compared without noise; keep: its configuration's (the published study)",
-    )
-    beta: float = Field(
-        default=0.1, gt=0, description="strength of the KL penalty to the reference"
-    )
-    reference: Literal["parent", "start"] = Field(
-        default="parent",
-        description="whose log-probabilities the policy's are compared with: the model that this"
-        " training starts from, or the one that the recipe starts from",
-    )
-    ld_alpha: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
     )
     encoding: Literal["joined", "published"] = Field(
         default="joined",
@@ -61,16 +47,70 @@ class PreferenceSettings(TrainingSettings):
     )
     prefix_sharing: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto: a pair's prompt is computed once for both responses, unless the model's"
-        " own dropout is on; off: twice",
+        description="auto: a prompt is computed once for all of its responses, unless the model's"
+        " own dropout is on; off: once for each",
     )
 
 
+class PreferenceSettings(PairSettings):
+    """Settings of every method that compares a pair with a reference, or may.
+
+    Names as in TRL's DPOConfig, but for `reference`.
+    """
+
+    beta: float = Field(
+        default=0.1, gt=0, description="strength of the KL penalty to the reference"
+    )
+    reference: Literal["parent", "start"] = Field(
+        default="parent",
+        description="whose log-probabilities the policy's are compared with: the model that this"
+        " training starts from, or the one that the recipe starts from",
+    )
+    ld_alpha: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
+    )
+
+
+Read = TypeVar("Read", bound=PairSettings)
 Asked = TypeVar("Asked", bound=PreferenceSettings)
 
 
-class ComparesPairs(Method[Asked]):
-    """Encodes pairs on one prompt, and logs what their log-probabilities come to.
+class ReadsPairs(Method[Read]):
+    """Encodes pairs on one prompt, and logs what their log-probabilities come to."""
+
+    def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
+        """Encode prompt and responses; all continue the same prompt tokens."""
+        asked = self.settings
+        return encode_preferences(
+            rows,
+            rendering,
+            max_length=asked.max_length,
+            max_prompt_length=asked.max_prompt_length,
+            keep_end=asked.truncation == "keep_end",
+            published=asked.encoding == "published",
+            gold="gold" in self.branches,
+        )
+
+    @property
+    def shares_prompts(self) -> bool:
+        """As the study says."""
+        return self.settings.prefix_sharing == "auto"
+
+    def figures(self, batch: PairLogps, losses: Tensor) -> Figures:
+        """Return log-probabilities, and how often chosen tokens are the likeliest."""
+        pairs = len(losses)
+        return {
+            "logps/chosen": (batch.chosen.detach().sum(), pairs),
+            "logps/rejected": (batch.rejected.detach().sum(), pairs),
+            "mean_token_accuracy": (batch.chosen_hits.sum(), batch.chosen_tokens.sum()),
+        }
+
+
+class ComparesPairs(ReadsPairs[Asked]):
+    """Compares pairs with a reference, where the loss needs one.
 
     Attributes:
         state: What the loss remembers between micro-batches.
@@ -80,36 +120,14 @@ class ComparesPairs(Method[Asked]):
         super().__init__(settings)
         self.state = LossState()
 
-    def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
-        """Encode prompt, chosen and rejected; both continue the same prompt tokens."""
-        asked = self.settings
-        return encode_preferences(
-            rows,
-            rendering,
-            max_length=asked.max_length,
-            max_prompt_length=asked.max_prompt_length,
-            keep_end=asked.truncation == "keep_end",
-            published=asked.encoding == "published",
-        )
-
     @property
     def reference(self) -> Literal["none", "parent", "start"]:
         """As the study says, where the loss needs one."""
         return self.settings.reference if self.objective.needs_reference else "none"
 
-    @property
-    def shares_prompts(self) -> bool:
-        """As the study says."""
-        return self.settings.prefix_sharing == "auto"
-
     def figures(self, batch: PairLogps, losses: Tensor) -> Figures:
         """Return log-probabilities, and implicit rewards where there is a reference."""
-        pairs = len(losses)
-        found: Figures = {
-            "logps/chosen": (batch.chosen.detach().sum(), pairs),
-            "logps/rejected": (batch.rejected.detach().sum(), pairs),
-            "mean_token_accuracy": (batch.chosen_hits.sum(), batch.chosen_tokens.sum()),
-        }
+        found, pairs = super().figures(batch, losses), len(losses)
         if batch.ref_chosen is None:
             return found
         chosen, rejected = (self.settings.beta * ratio.detach() for ratio in (batch.a, batch.b))
