@@ -137,23 +137,25 @@ class _Text:
 def _strip(texts: Sequence[_Text]) -> _Strip:
     """Lay texts out on what all of them begin with, up to the first target of any."""
     first, *others = texts
-    shared = min(len(text.ids) for text in texts)
-    if others:
-        shared = min([shared, *(int(text.scored[0]) for text in texts if len(text.scored))])
+    places = np.arange(len(first.ids))
+    if not others:
+        branch = np.full(len(places), PROMPT)
+        return _Strip(first.ids, places, branch, first.scored - 1, first.targets, first.put)
+    ends = [len(text.ids) for text in texts]
+    shared = min(ends + [int(text.scored[0]) for text in texts if len(text.scored)])
     for text in others:
         differs = np.flatnonzero(first.ids[:shared] != text.ids[:shared])
         shared = int(differs[0]) if len(differs) else shared
-    ids, positions = [first.ids[:shared]], [np.arange(shared)]
-    branches, take, shift = [np.full(shared, PROMPT)], [], 0
-    for branch, text in enumerate(texts, start=1):
-        own = len(text.ids) - shared
+    ids, positions, take, shift = [first.ids], [places], [first.scored - 1], 0
+    branches = [np.full(shared, PROMPT), np.full(ends[0] - shared, 1)]
+    for branch, text in enumerate(others, start=2):
+        shift += ends[branch - 2] - shared
         # The token that predicts a branch's first one is the prompt's last, in every branch.
         before = text.scored - 1
         take.append(np.where(before < shared, before, before + shift))
         ids.append(text.ids[shared:])
         positions.append(np.arange(shared, len(text.ids)))
-        branches.append(np.full(own, branch))
-        shift += own
+        branches.append(np.full(len(text.ids) - shared, branch))
     return _Strip(
         np.concatenate(ids),
         np.concatenate(positions),
