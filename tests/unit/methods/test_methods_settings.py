@@ -175,3 +175,11 @@ def test_a_judge_is_taught_the_prompt_as_it_will_be_shown():
     pair = Pair(id="r", prompt="\n\nHuman: Hi\n\nAssistant:", chosen=" Yes. ", rejected=" No")
     assert judge_texts(pair, "cue") == (pair.prompt, "Yes.", "No")
     assert judge_texts(pair, "bare") == ("Human: Hi", "Yes.", "No")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"loss_type": "rdpo", "length_alpha": 0}, {"loss_type": "dpop", "dpop_lambda": 0}],
+)
+def test_a_term_that_is_switched_off_is_not_far_off(settings):
+    assert method_of(DPOSettings(**settings)).notes == ()

@@ -74,9 +74,14 @@ class Loss:
         return (getdoc(self.function) or "").split("\n", 1)[0]
 
     def far_off(self, given: Mapping[str, Any]) -> Iterator[str]:
-        """Say which settings are ten times or more away from all values that were found good."""
+        """Say which settings are ten times or more away from all values that were found good.
+
+        A setting of 0 switches a term off, and is meant.
+        """
         for name, values in self.grid.items():
             value = float(given[name])
+            if value == 0:
+                continue
             factor = min((max(value / known, known / value) for known in values), default=1.0)
             if factor > FAR - 1e-9:
                 best = " to ".join(f"{each:g}" for each in sorted({min(values), max(values)}))
