@@ -20,6 +20,7 @@ METHODS = Registry(
         "sft": "alignstudy.methods.sft:SFT",
         "dpo": "alignstudy.methods.dpo:DPO",
         "kto": "alignstudy.methods.kto:KTO",
+        "tpo": "alignstudy.methods.tpo:TPO",
         "reward_model": "alignstudy.methods.reward_model:RewardModel",
     },
 )

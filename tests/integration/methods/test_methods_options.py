@@ -49,6 +49,11 @@ OBJECTIVES = [
     ("dpo", {"loss_type": "slic"}, {"slic_delta": 3.0}),
     ("dpo", {"loss_type": "slic"}, {"slic_lambda": 0.2}),
     ("kto", {}, {"beta": 0.3}),
+    ("tpo", {}, {"beta": 0.3}),
+    ("tpo", {}, {"tpo_alpha": 0.3}),
+    ("tpo", {}, {"gold": "chosen"}),
+    ("tpo", {}, {"loss_type": "tpo_l"}),
+    ("tpo", {"loss_type": "tpo_l"}, {"tpo_l_gamma": 0.3}),
     ("kto", {}, {"desirable_weight": 1.2}),
     ("kto", {}, {"undesirable_weight": 1.2}),
     ("reward_model", {}, {"center_rewards_coefficient": 0.01}),
@@ -79,7 +84,7 @@ def build(settings, folders, root):
 
     judge = settings.method == "reward_model"
     parent = folders["judge" if judge else "opt"]
-    rows = fx.make_documents() if settings.method == "pretrain" else fx.make_pairs()
+    rows = fx.make_documents() if settings.method == "pretrain" else fx.make_triples()
     job = fx.make_job(settings, parent, root, rows=rows)
     tokenizer = load_tokenizer(parent)
     load = initial.initial_classifier if judge else initial.initial_causal_lm
@@ -121,6 +126,7 @@ def said_of(name):
         ref_chosen=values - torch.tensor([1.0, 1.0, -1.0]), ref_rejected=values - 1.5,
         chosen_tokens=values * 0 + 5, rejected_tokens=values * 0 + 7, chosen_nll=-values,
         chosen_hits=values, mismatched=values + 0.3, ref_mismatched=values,
+        gold_nll=1 - values, gold_tokens=values * 0 + 6,
     )  # fmt: skip
 
 

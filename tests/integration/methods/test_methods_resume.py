@@ -18,6 +18,7 @@ from alignstudy.methods.loop.train import train
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.methods.tpo import TPOSettings
 
 COMMON = {"max_length": 64, "per_device_train_batch_size": 2, "learning_rate": 1e-3}
 CASES = {
@@ -33,6 +34,10 @@ CASES = {
     "dpo lora": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
     "dpo full": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "kto lora": KTOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
+    "tpo full": TPOSettings(**COMMON, num_train_epochs=2, save_steps=3),
+    "tpo_l lora": TPOSettings(
+        **COMMON, loss_type="tpo_l", num_train_epochs=2, save_steps=3, lora=LoRASettings()
+    ),
     "simpo": DPOSettings(**COMMON, loss_type="simpo", num_train_epochs=2, save_steps=3),
     "bco": DPOSettings(**COMMON, loss_type="bco", num_train_epochs=2, save_steps=3),
     "beta-dpo": DPOSettings(
@@ -57,6 +62,7 @@ def parents(tmp_path_factory):
         "sft": opt,
         "dpo": opt,
         "kto": opt,
+        "tpo": opt,
         "pretrain": fx.write_scratch(root / "scratch"),
         "reward_model": fx.write_scratch(root / "judge", "deberta-v2"),
     }
@@ -83,7 +89,7 @@ class Counter:
 
 
 def job_of(settings, parents, root, **changes):
-    rows = fx.make_documents() if settings.method == "pretrain" else fx.make_pairs()
+    rows = fx.make_documents() if settings.method == "pretrain" else fx.make_triples()
     return fx.make_job(settings, parents[settings.method], root, rows=rows, **changes)
 
 

@@ -18,6 +18,7 @@ def test_names_are_those_of_the_libraries():
     import trl
     from trl.experimental.cpo import CPOConfig
     from trl.experimental.kto import KTOConfig
+    from trl.experimental.tpo import TPOConfig
 
     opt, deberta = transformers.OPTConfig(), transformers.DebertaV2Config()
     there = {
@@ -27,6 +28,7 @@ def test_names_are_those_of_the_libraries():
         "TRL's DPOConfig": fields(trl.DPOConfig),
         "TRL's DPOConfig and CPOConfig": fields(trl.DPOConfig) | fields(CPOConfig),
         "TRL's KTOConfig": fields(KTOConfig),
+        "TRL's TPOConfig": fields(TPOConfig),
         "TRL's RewardConfig": fields(trl.RewardConfig),
         "PEFT's LoraConfig": fields(peft.LoraConfig),
         "OPT's and DeBERTa-v2's configs": {*opt.to_dict(), *deberta.to_dict()},

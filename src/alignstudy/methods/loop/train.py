@@ -52,6 +52,7 @@ _METRIC_NAMES = {
     "mean_reward": "mean_score",
     "mean_token_accuracy": "token_accuracy",
     "kl": "kl_estimate",
+    "nll/gold": "gold_nll",
 }
 """The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
 _AT_THE_STEP = {"learning_rate", "grad_norm"}

@@ -230,10 +230,12 @@ def prepare_updates(trainer: Trainer, job: TrainJob, model: Any) -> None:  # noq
     router = settings.router_aux_loss_coef > 0
     joined = on_cpu and scores_texts and not router and use_joined_attention(model)
     asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
-    # Few passes; where rows are padded on a CPU, little padding.
+    most_tokens = min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS
+    # Few passes; where rows are padded on a CPU, little padding. A row is as long as its longest
+    # text: of three as many fit as of two.
     trainer.rule = MicroBatchRule(
         most_rows=settings.effective_batch_size if asked == "auto" else asked,
-        most_tokens=min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS,
+        most_tokens=2 * most_tokens // max(2, len(method.learnt)),
         fixed_cost=cost_of_a_pass(config) if on_cpu else MOST_TOKENS,
         joined=joined,
         in_order=trainer.objective.couples_rows,

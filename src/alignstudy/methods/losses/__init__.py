@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alignstudy.methods.losses import alone, coupled, referenced
+from alignstudy.methods.losses import alone, coupled, gold, referenced
 from alignstudy.methods.losses.loss import Divergence, F, Loss, divergence_of
 from alignstudy.methods.losses.state import LossState
 
@@ -129,6 +129,26 @@ LOSSES: Mapping[str, Loss] = {
     "slic": Loss(alone.slic, "arXiv 2305.10425", needs_reference=False),
     "sft": Loss(alone.sft, "arXiv 2404.19733 (RPO)", needs_reference=False, couples_rows="mean"),
     "sft_seq": Loss(alone.sft_seq, "arXiv 2404.19733 (RPO)", needs_reference=False),
+    "tpo": Loss(
+        gold.tpo,
+        "arXiv 2405.16681",
+        method="tpo",
+        needs_reference=False,
+        defaults={"beta": 0.01, "tpo_alpha": 1.0},
+        grid={"beta": (0.01,), "tpo_alpha": (0.05, 1.0)},
+    ),
+    "tpo_l": Loss(
+        gold.tpo_l,
+        "arXiv 2405.16681",
+        method="tpo",
+        needs_reference=False,
+        defaults={"beta": 2.0, "tpo_l_gamma": 1.6, "tpo_alpha": 0.05},
+        grid={
+            "beta": (2.0, 2.5, 10.0),
+            "tpo_l_gamma": (0.3, 1.6, 3.0),
+            "tpo_alpha": (0.05, 1.0),
+        },
+    ),
 }
 """Every `loss_type` of TRL 1.16's DPO, and the field's others; an unknown name is refused."""
 

@@ -139,8 +139,8 @@ def _strip(texts: Sequence[_Text]) -> _Strip:
     first, *others = texts
     places = np.arange(len(first.ids))
     if not others:
-        branch = np.full(len(places), PROMPT)
-        return _Strip(first.ids, places, branch, first.scored - 1, first.targets, first.put)
+        all_prompt = np.full(len(places), PROMPT)
+        return _Strip(first.ids, places, all_prompt, first.scored - 1, first.targets, first.put)
     ends = [len(text.ids) for text in texts]
     shared = min(ends + [int(text.scored[0]) for text in texts if len(text.scored)])
     for text in others:

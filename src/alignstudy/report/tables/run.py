@@ -27,6 +27,7 @@ _LABELS = {
     "too_long": "left out as too long",
     "truncated": "cut at the end",
     "same_when_cut": "left out: chosen and rejected are the same when cut",
+    "gold_is_chosen": "the gold answer is the chosen one",
     "merged_at_border": "prompt and answer share a token",
     "special_token_in_text": "hold a special token in their text",
     "chosen_longer": "share of pairs whose chosen answer is longer",
