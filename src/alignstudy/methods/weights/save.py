@@ -21,6 +21,7 @@ from alignstudy.models.templates import Template
 from alignstudy.records import GuardOutcome, Weights
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 TOKENIZER_FILES = (
@@ -71,24 +72,30 @@ def copy_tokenizer(parent: Path, out: Path) -> None:
             shutil.copyfile(file, out / file.name)
 
 
-def merge_adapter(weights: Weights, out: Path) -> GuardOutcome:
+def merge_adapter(weights: Weights, out: Path, *, factor: float = 1.0) -> GuardOutcome:
     """Merge an adapter into its base in float32 and save full weights, tokenizer included.
 
     Args:
         weights: An adapter with its base.
         out: Empty existing folder to fill.
+        factor: What the adapter's change is multiplied by: 1 + alpha extrapolates it exactly, with
+            no rounding of the merged weights before.
 
     Raises:
         InputError: If the weights are no adapter.
         GuardError: If the adapter belongs to another base, or merging changes what is computed.
     """
     import torch
+    from peft.tuners.lora import LoraLayer
 
     if weights.base is None:
         raise InputError(f"{weights.folder} is no adapter: there is nothing to merge")
     with quiet_libraries(), torch.no_grad():
         adapted = load_causal_lm(weights)
-        tokens = torch.linspace(0, adapted.config.vocab_size - 1, 32).long()[None]
+        for layer in adapted.modules():
+            if isinstance(layer, LoraLayer):
+                layer.scale_layer(factor)
+        tokens = probe_tokens(adapted.config.vocab_size)
         before = adapted(input_ids=tokens).logits
         merged = adapted.merge_and_unload(safe_merge=True)
         outcome = merge_is_faithful(logits_difference(merged(input_ids=tokens).logits, before))
@@ -96,3 +103,10 @@ def merge_adapter(weights: Weights, out: Path) -> GuardOutcome:
     copy_tokenizer(weights.base, out)
     copy_tokenizer(weights.folder, out)  # with the template that was trained with
     return outcome
+
+
+def probe_tokens(vocab_size: int) -> Tensor:
+    """Return 32 tokens from all over a vocabulary, shape (1, 32): what guards ask a model."""
+    import torch
+
+    return torch.linspace(0, vocab_size - 1, 32).long()[None]
