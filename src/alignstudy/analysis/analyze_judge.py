@@ -20,7 +20,7 @@ from alignstudy.analysis.estimates import (
 )
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.notes import notes_on
-from alignstudy.analysis.results import Analysis, Thresholds
+from alignstudy.analysis.results import Analysis, Lineage, Thresholds
 from alignstudy.analysis.robustness.lengths import length_effect
 from alignstudy.analysis.robustness.seeds import seed_spreads
 from alignstudy.analysis.robustness.sensitivity import sensitivities
@@ -46,7 +46,7 @@ def analyze_judge(
     margins: Margins | None = None,
     sweep: Mapping[str, Sequence[float]] | None = None,
     axes: Sequence[Axis] | None = None,
-    lineages: Mapping[str, tuple[str, ...]] | None = None,
+    lineages: Mapping[str, Lineage] | None = None,
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
@@ -65,7 +65,7 @@ def analyze_judge(
         margins: Within which distance two models count as alike; None: those of `Margins`.
         sweep: Thresholds to try, ascending, by axis; None: 61 over the middle 95 % of scores.
         axes: Those of the study, in the order of the draws; None: those of the responses.
-        lineages: Model -> the methods that trained it, in order; None: not known.
+        lineages: Model -> what it grew from; None: not known.
 
     Raises:
         DataError: If there are no responses, rows can't be aligned, or two models share no prompt.

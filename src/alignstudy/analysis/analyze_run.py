@@ -15,7 +15,7 @@ from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.labels.evidence import label_evidence
 from alignstudy.analysis.labels.matching import checked_labels
 from alignstudy.analysis.margins import Margins
-from alignstudy.analysis.results import Analysis, Thresholds
+from alignstudy.analysis.results import Analysis, Lineage, Thresholds
 from alignstudy.analysis.robustness.missing import bounds_notes, missing_bounds
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.threshold_errors import Draws, with_threshold_errors
@@ -47,7 +47,7 @@ class AnalysisConfig:
         clusters: Prompt id -> cluster of near-duplicates; {}: every prompt is its own.
         excluded: Why -> ids of prompts without which the rates are shown too: `OVERLAP`, `LEAK`.
         absent: Judges of the panel that could not be had.
-        lineages: Model -> the methods that trained it, in order; {}: not known.
+        lineages: Model -> what it grew from; {}: not known.
         whole: Where ratings are missing, all rows: those that were left out, too; (): none is.
         notes: What is known of the responses beside their scores, a sentence each.
         labels: Of some responses, by people or a better judge.
@@ -67,7 +67,7 @@ class AnalysisConfig:
     clusters: Mapping[str, str] = field(default_factory=dict)
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
-    lineages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lineages: Mapping[str, Lineage] = field(default_factory=dict)
     whole: Sequence[ScoredResponse] = ()
     notes: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()

@@ -10,7 +10,7 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut, plain
 from alignstudy.records.labels import LabelEvidence
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
 
 Stated = Literal["before", "registered", "after", "published"]

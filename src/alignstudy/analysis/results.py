@@ -28,6 +28,9 @@ from alignstudy.records.robustness import (
 )
 from alignstudy.stats.power.planning import ALPHA
 
+Lineage = tuple[tuple[str, ...], ...]
+"""Chains of methods that a model grew from; models with a first method in common share it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
@@ -169,8 +172,9 @@ class Analysis:
             value, percent; a shared first place is divided equally.
         winner_leads: The winner's lead in each metric on prompts that did not choose it.
         clusters: Prompt id -> name of its cluster, of prompts that have near-duplicates only.
-        lineages: Model -> the methods that trained it, in order; models that begin alike were one
-            model, seed by seed. Empty where that isn't known.
+        lineages: Model -> the chains of methods that it grew from, seed by seed: one, or those of
+            all models whose weights it is made of; none of a model that no seed changes. Empty
+            where that isn't known.
     """
 
     judge: str
@@ -194,7 +198,7 @@ class Analysis:
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     winner_leads: tuple[WinnerLead, ...] = ()
     clusters: dict[str, str] = field(default_factory=dict)
-    lineages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lineages: dict[str, Lineage] = field(default_factory=dict)
 
     @property
     def rates(self) -> tuple[Metric, ...]:

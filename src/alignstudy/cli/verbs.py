@@ -178,7 +178,7 @@ def show_list(kind: str, *, as_json: bool) -> None:
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
-    from alignstudy.methods import LOSSES, METHODS
+    from alignstudy.methods import LOSSES, METHODS, WEIGHT_METHODS
     from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
     from alignstudy.study.settings.load import preset_names, preset_text
@@ -199,6 +199,8 @@ def show_list(kind: str, *, as_json: bool) -> None:
         rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
     else:
         raise UnknownNameError("kind", kind, [*tables, "losses", "presets"])
+    if kind == "methods":
+        rows += [(name, WEIGHT_METHODS.summary(name)) for name in WEIGHT_METHODS]
     if kind == "judges":
         rows += [(name, preset.summary) for name, preset in PRESETS.items()]
     if as_json:

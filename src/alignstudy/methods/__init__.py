@@ -12,6 +12,7 @@ from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
 from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.method import Method
 from alignstudy.registry import Registry
+from alignstudy.settings import Settings
 
 METHODS = Registry(
     "method",
@@ -26,6 +27,9 @@ METHODS = Registry(
 )
 """Name -> a subclass of `Method`."""
 
+WEIGHT_METHODS = Registry("method", {"expo": "alignstudy.methods.expo:ExPOSettings"})
+"""Name -> settings of a method that computes weights from weights and trains nothing."""
+
 
 def method_of(settings: TrainingSettings) -> Method[Any]:
     """Return the method that settings are of."""
@@ -33,9 +37,15 @@ def method_of(settings: TrainingSettings) -> Method[Any]:
     return method
 
 
+def recipe_settings() -> list[type[Settings]]:
+    """Return the settings classes of the methods that a recipe may name."""
+    trainings = (each.settings_type for each in map(METHODS.load, METHODS) if each.in_recipes)
+    return [*trainings, *map(WEIGHT_METHODS.load, WEIGHT_METHODS)]
+
+
 def named(label: str) -> dict[str, str]:
     """Return the settings that a label means by itself: a method's name, or a loss'."""
-    if label in METHODS:
+    if label in METHODS or label in WEIGHT_METHODS:
         return {"method": label}
     return {"method": LOSSES[label].method, "loss_type": label} if label in LOSSES else {}
 
@@ -43,10 +53,12 @@ def named(label: str) -> dict[str, str]:
 __all__ = [
     "LOSSES",
     "METHODS",
+    "WEIGHT_METHODS",
     "LoRASettings",
     "Method",
     "TrainJob",
     "TrainingSettings",
     "method_of",
     "named",
+    "recipe_settings",
 ]

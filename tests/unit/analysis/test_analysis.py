@@ -396,13 +396,17 @@ def test_only_the_same_seeds_are_paired():
 
     def width(second, missing=()):
         rows = two_recipes(np.random.default_rng(2), missing)
-        found = analysed(rows, lineages={"a": ("sft",), "b": second})
+        found = analysed(rows, lineages={"a": (("sft",),), "b": second})
         [gap] = [c for c in found.comparisons if c.metric == "score_harmless"]
         return gap.difference.high - gap.difference.low
 
-    assert width(("sft", "dpo")) < 0.2 * width(("dpo",))
+    child, stranger = (("sft", "dpo"),), (("dpo",),)
+    assert width(child) < 0.2 * width(stranger)
     unlike = [("a", 0, slice(None)), ("b", 3, slice(None))]
-    assert width(("sft", "dpo"), unlike) == width(("dpo",), unlike)
+    assert width(child, unlike) == width(stranger, unlike)
+    # What is made of several models shares its seeds with the kin of each of them.
+    assert width((("orpo",), ("sft", "dpo"))) == width(child)
+    assert width((("orpo",), ("dpo",))) == width(()) == width(stranger)
 
 
 def test_an_interval_over_seeds_is_wider_where_seeds_differ():
@@ -421,7 +425,7 @@ def test_an_interval_over_seeds_is_wider_where_seeds_differ():
         return found
 
     limits = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
-    kin = {"a": ("sft",), "b": ("sft", "dpo")}
+    kin = {"a": (("sft",),), "b": (("sft", "dpo"),)}
     same, apart = (analysed(rows(spread), limits, draws=200, lineages=kin) for spread in (0.0, 0.6))
 
     def width(estimate):
@@ -434,7 +438,8 @@ def test_an_interval_over_seeds_is_wider_where_seeds_differ():
     assert {gap.method for gap in gaps} == {"t over prompts and seeds"}
     # Both models move alike with the seed they began with, so their difference does not.
     assert width(gaps[1]) < 1.5 * width(gaps[0])
-    strangers = analysed(rows(0.6), limits, draws=200, lineages={"a": ("sft",), "b": ("dpo",)})
+    apart_from_first = {"a": (("sft",),), "b": (("dpo",),)}
+    strangers = analysed(rows(0.6), limits, draws=200, lineages=apart_from_first)
     assert width(strangers.comparison("hmr", "b", "a").difference) > 3 * width(gaps[1])
 
 

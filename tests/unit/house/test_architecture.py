@@ -14,7 +14,7 @@ from alignstudy.cli.app import main
 from alignstudy.data import FORMATS
 from alignstudy.judges import JUDGES
 from alignstudy.judges.presets import PRESETS
-from alignstudy.methods import METHODS
+from alignstudy.methods import METHODS, WEIGHT_METHODS
 from alignstudy.metrics import METRICS
 from alignstudy.plots import FIGURES
 from alignstudy.study.settings.load import load_settings, preset_names, preset_text, resolved_yaml
@@ -60,7 +60,8 @@ def test_list_shows_every_entry(kind, capsys):
     assert ended.value.code == 0
     listed = {row["name"]: row["summary"] for row in json.loads(capsys.readouterr().out)}
     known = preset_names() if kind == "presets" else list(TABLES[kind])
-    assert list(listed) == known + (list(PRESETS) if kind == "judges" else [])
+    more = {"judges": PRESETS, "methods": WEIGHT_METHODS}.get(kind, ())
+    assert list(listed) == [*known, *more]
     assert all(listed.values())
 
 

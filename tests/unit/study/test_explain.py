@@ -8,7 +8,7 @@ import pytest
 from alignstudy.cli.app import main
 from alignstudy.errors import InputError
 from alignstudy.judges import JUDGES
-from alignstudy.methods import LOSSES, METHODS
+from alignstudy.methods import LOSSES, METHODS, WEIGHT_METHODS
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.load import load_settings, preset_names, preset_text
 from alignstudy.study.settings.yaml_file import dotted, parse_yaml
@@ -49,7 +49,7 @@ def test_every_key_of_a_preset_can_be_explained_as_written_and_as_resolved(name)
 
 def test_everything_of_the_tables_is_there():
     recipes = [name for name in METHODS if METHODS.load(name).in_recipes]
-    labels = [f"methods.{name}" for name in {*recipes, *LOSSES}]
+    labels = [f"methods.{name}" for name in {*recipes, *LOSSES, *WEIGHT_METHODS}]
     for key in [*labels, *(f"judges[use={kind}]" for kind in JUDGES)]:
         assert of(key).type == "section", key
     assert of("judges[].use").default == JudgeEntry.model_validate("owner/model").settings.use

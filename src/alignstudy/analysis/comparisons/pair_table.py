@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from alignstudy.analysis.results import Lineage
 from alignstudy.analysis.score_matrix import ScoreMatrix
 from alignstudy.errors import DataError
 from alignstudy.metrics.figures import combined, rate_of, score_of
@@ -41,13 +42,13 @@ class PairTable:
     Attributes:
         pairs: (reference, model).
         sides: One prompt set; all for CAS.
-        lineages: Model -> the methods that trained it; {}: not known.
+        lineages: Model -> what it grew from; {}: not known.
     """
 
     metric: Metric
     pairs: tuple[tuple[str, str], ...]
     sides: tuple[AxisDifferences, ...]
-    lineages: Mapping[str, tuple[str, ...]]
+    lineages: Mapping[str, Lineage]
 
     @property
     def several_seeds(self) -> bool:
@@ -86,9 +87,11 @@ class PairTable:
         return bool(np.array_equal(ours, theirs))
 
     def _began_alike(self, one: str, other: str) -> bool:
-        """Whether two models were one, seed by seed, before they parted."""
-        first, second = (self.lineages.get(name, ())[:1] for name in (one, other))
-        return bool(first) and first == second
+        """Whether a training had a part in both models, seed by seed."""
+        first, second = (
+            {chain[0] for chain in self.lineages.get(name, ())} for name in (one, other)
+        )
+        return bool(first & second)
 
     @property
     def clusters(self) -> NDArray[np.int64] | None:
@@ -107,7 +110,7 @@ def pair_tables(
     *,
     axes: Sequence[Axis],
     base: str | None,
-    lineages: Mapping[str, tuple[str, ...]],
+    lineages: Mapping[str, Lineage],
 ) -> list[PairTable]:
     """Lay out the differences of every pair in every metric that is defined.
 
@@ -138,7 +141,7 @@ def pair_tables(
 def _table(
     panel: ScoreMatrix,
     base: str | None,
-    lineages: Mapping[str, tuple[str, ...]],
+    lineages: Mapping[str, Lineage],
     *,
     rate: bool,
 ) -> PairTable | None:

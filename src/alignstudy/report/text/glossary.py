@@ -44,13 +44,14 @@ _TERMS = {
     " moved from the base's.",
     "loop": "A response of which over half of the 4-grams are repeats.",
     "margin": "A difference that would not matter; equivalence is tested against it.",
-    "method": "One way to train: SFT, DPO, KTO.",
+    "method": "One way to train: SFT, DPO, KTO; or to compute weights from weights: ExPO.",
     "p": "The chance of a difference at least as large as the one seen, if there were none.",
     "panel": "Several judges whose scores are combined into one.",
     "power": "The chance that a study of this size shows a difference that is there.",
     "protocol": "How prompts are drawn and responses cut: `paper` (as published) or `rigorous`.",
     "recipe": "The methods that make one compared model, in order: `sft_dpo: [sft, dpo]`; or a"
-    " model that isn't trained here: `{from: FOLDER}`.",
+    " model that isn't trained here: `{from: FOLDER}`; or one made of other recipes' weights:"
+    " `{average: [dpo, simpo]}`.",
     "reference": "The model that preference training is kept close to: the saved weights it"
     " started from, or its base.",
     "registered": "Of claims: their file was known to the register (`alignstudy register`) before"

@@ -20,7 +20,8 @@ from alignstudy.data.ratings.rated import LOG
 from alignstudy.formatting import listing, plural
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.report.inputs import ReportInputs
-from alignstudy.report.text.words import existing_models, setting
+from alignstudy.report.text.recipes import existing_models, pooled_models
+from alignstudy.report.text.words import setting
 
 _ENOUGH_PROMPTS, _LOW_CAP = 200, 64
 
@@ -43,6 +44,12 @@ def _of_the_figures(inputs: ReportInputs) -> Iterator[str]:
         yield (
             "Each model is one training run: intervals and tests cover the choice of prompts, not"
             " the chance in training; other seeds may give another order."
+        )
+    if pooled := pooled_models(setting(inputs.settings, "recipes") or {}):
+        was = "was" if len(pooled) == 1 else "were"
+        yield (
+            f"{listing(pooled)} {was} made once, of all seeds' models: intervals and tests take"
+            " that model as it is, and don't cover what training again would change of it."
         )
     if first.judge == LOG:
         yield "Every metric is what a task of the logs measures, and no more."

@@ -15,6 +15,7 @@ from alignstudy.formatting import listing, plural, short
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.text.recipes import existing_models, pooled_models, recipe_in_words
 
 _PROTOCOLS = {
     "paper": (
@@ -85,11 +86,8 @@ def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
     recipes = setting(settings, "recipes") or {}
     named = []
     for model in analysis.models:
-        given = recipes.get(model.model, [model.model])
-        if isinstance(given, Mapping):
-            done = f"not trained here: {given['from']}{_version(inputs, model.model)}"
-        else:
-            done = ", then ".join(given) or "not trained further"
+        done = recipe_in_words(model.model, recipes, setting(settings, "methods") or {})
+        done += _version(inputs, model.model)
         named.append(model.model if done == model.model else f"{model.model} ({done})")
     verb = "is evaluated" if len(named) == 1 else "are compared"
     yield f"{plural(len(named), 'model')} {verb}: {listing(named)}."
@@ -111,11 +109,6 @@ def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
         yield _seeds(recipes, most)
 
 
-def existing_models(recipes: Mapping[str, Any]) -> list[str]:
-    """Return the recipes that are models which weren't trained here."""
-    return [name for name, given in recipes.items() if isinstance(given, Mapping)]
-
-
 def _version(inputs: ReportInputs, recipe: str) -> str:
     """Return the commit or digest of a model that wasn't trained here; "" if not known."""
     found = str(setting(inputs.provenance, f"sources.recipe/{recipe}") or "")
@@ -126,11 +119,11 @@ def _version(inputs: ReportInputs, recipe: str) -> str:
 
 
 def _seeds(recipes: Mapping[str, Any], amount: int) -> str:
-    """Return what the seeds are of: the base and models that weren't trained here have none."""
-    existing = existing_models(recipes)
-    if recipes and not any(given for name, given in recipes.items() if name not in existing):
+    """Return what the seeds are of: the base and models that no seed changes have none."""
+    alone = [*existing_models(recipes), *pooled_models(recipes)]
+    if recipes and not any(given for name, given in recipes.items() if name not in alone):
         return f"Nothing was trained: {amount} seeds are as many samples of responses."
-    but = f" but {listing(existing)}" if existing else ""
+    but = f" but {listing(alone)}" if alone else ""
     return f"Each recipe{but} was trained with {amount} seeds."
 
 

@@ -9,12 +9,13 @@ from alignstudy.methods import TrainingSettings, method_of
 from alignstudy.study.graph.diagnosing import diagnoses
 from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
+from alignstudy.study.graph.recipes import RecipeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import SHEET_KEY, Located
 from alignstudy.study.settings.own_data import WORLD
-from alignstudy.study.settings.recipes import ExistingModel, chains
+from alignstudy.study.settings.recipes import AnyRecipe, ExistingModel, lineages
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.compare import Compare, Compared
@@ -23,7 +24,7 @@ from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.score import JudgeModel
-from alignstudy.study.stages.train import ImportModel, Merge, ScratchModel, Train
+from alignstudy.study.stages.train import ImportModel, ScratchModel, Train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +58,14 @@ def build(
 
 @dataclass
 class _Builder:
-    """Makes each stage once; recipes that share a prefix share its stages."""
+    """Makes each stage once."""
 
     settings: StudySettings
     located: Located
     device_class: str
     folder: Path | None = None
     parts: dict[str, CollectRows] = field(default_factory=dict)
-    chains: dict[tuple[tuple[str, ...], int], Train] = field(default_factory=dict)
     ends: dict[str, ChainEnd] = field(default_factory=dict)
-    merges: dict[str, Merge] = field(default_factory=dict)
 
     def graph(self) -> Graph:
         settings = self.settings
@@ -89,17 +88,20 @@ class _Builder:
             validation=settings.validation,
         )
         self.base = self._base()
+        self.made = RecipeStages(
+            settings=settings,
+            device_class=self.device_class,
+            base=self.base,
+            train=lambda *given: self._train(*given, part="train"),
+            ends=self.ends,
+        )
         models = {
             (recipe, seed): self._model(recipe, given, seed)
             for recipe, given in settings.recipes.items()
             for seed in settings.seeds
         }
         compare = self._compare(models)
-        firsts: dict[str, Train] = {}
-        for stage in self.chains.values():
-            firsts.setdefault(stage.label, stage)
-        shown = Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
-        preview = shown if firsts else None
+        preview = self.made.preview()
         parts = tuple(self.parts.values())
         publish = Publish(
             name="report",
@@ -108,14 +110,14 @@ class _Builder:
             prompts=self.prompts,
             parts=parts,
             trainings=tuple(self.ends.values()),
-            merges=tuple(self.merges.values()),
+            computed=tuple(self.made.computed.values()),
             preview=preview,
             sources={role: source.digest for role, source in self.located.found.items()},
             absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
         )
         trained = {judge.name: self._judge(judge) for judge in settings.judges if judge.train}
         exports = (
-            *model_exports(models, base=self.base),
+            *model_exports(models),
             *(  # folders that another study can name
                 Export(stage=stage, source="", target=f"judges/{name}")
                 for name, stage in trained.items()
@@ -158,7 +160,9 @@ class _Builder:
             tokenizer=scratch.tokenizer,
             rows=self._rows("pretrain"),
         )
-        base = self._train("base", "pretrain", scratch.pretrain, shape, "pretrain", scratch.seed)
+        base = self._train(
+            "base", "pretrain", scratch.pretrain, shape, scratch.seed, part="pretrain"
+        )
         self.ends[base.key] = ChainEnd(recipe="base", stage=base)
         return base
 
@@ -171,7 +175,14 @@ class _Builder:
         )
 
     def _train(
-        self, name: str, label: str, method: TrainingSettings, parent: Stage, part: str, seed: int
+        self,
+        name: str,
+        label: str,
+        method: TrainingSettings,
+        parent: Stage,
+        seed: int,
+        *,
+        part: str,
     ) -> Train:
         starts = method_of(method).reference == "start"
         return Train(
@@ -186,32 +197,11 @@ class _Builder:
             template=self.template,
         )
 
-    def _model(self, recipe: str, given: tuple[str, ...] | ExistingModel, seed: int) -> Stage:
+    def _model(self, recipe: str, given: AnyRecipe, seed: int) -> Stage:
         """Return a compared model; one that isn't trained here is the same under every seed."""
         if isinstance(given, ExistingModel):
             return self._imported(f"import/{recipe}", f"recipe/{recipe}")
-        return self._chain(given, seed)
-
-    def _chain(self, labels: tuple[str, ...], seed: int) -> Stage:
-        """Return the model that a chain of methods makes; prefixes are shared."""
-        if not labels:
-            return self.base
-        if (labels, seed) not in self.chains:
-            parent = self._full_weights(self._chain(labels[:-1], seed))
-            name = f"train/{'+'.join(labels)}/seed-{seed}"
-            method = self.settings.methods[labels[-1]]
-            stage = self._train(name, labels[-1], method, parent, "train", seed)
-            self.chains[labels, seed] = stage
-            self.ends[stage.key] = ChainEnd(recipe=" > ".join(labels), stage=stage)
-        return self.chains[labels, seed]
-
-    def _full_weights(self, stage: Stage) -> Stage:
-        """Return what the next method starts from: an adapter is merged first."""
-        if not (isinstance(stage, Train) and stage.is_adapter):
-            return stage
-        name = stage.name.replace("train/", "merge/")
-        merge = Merge(name=name, device_class=self.device_class, adapter=stage)
-        return self.merges.setdefault(merge.key, merge)
+        return self.made.model(recipe, given, seed)
 
     def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
         settings = self.settings
@@ -240,7 +230,7 @@ class _Builder:
         return Compare(
             name="compare",
             compared=tuple(compared),
-            lineages=dict(chains(settings.recipes)),
+            lineages=lineages(settings.recipes),
             axes=settings.tested,
             judges=judging.names,
             limits=judging.limits,
@@ -285,6 +275,6 @@ class _Builder:
             rows=self._rows(part),
         )
         name, settings = f"judge/{judge.name}", judge.train.reward_model
-        stage = self._train(name, judge.name, settings, shape, part, judge.train.seed)
+        stage = self._train(name, judge.name, settings, shape, judge.train.seed, part=part)
         self.ends[stage.key] = ChainEnd(recipe=f"judge {judge.name}", stage=stage)
         return stage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from alignstudy.report.stored import REPORT_DATA, STATISTICS
@@ -11,18 +12,17 @@ from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.publish import Publish
-from alignstudy.study.stages.train import ImportModel
 from alignstudy.study.tools.report import MARKDOWN, REPORT
 
 
-def model_exports(models: Mapping[tuple[str, int], Stage], *, base: Stage) -> list[Export]:
-    """Show each model, by recipe and seed; with several seeds, one folder a seed."""
-    several = len({seed for _, seed in models}) > 1
+def model_exports(models: Mapping[tuple[str, int], Stage]) -> list[Export]:
+    """Show each model, by recipe and seed: a folder a seed, unless it is the same under all."""
+    several = Counter(
+        recipe for recipe, _ in {(name, stage.key) for (name, _), stage in models.items()}
+    )
     exports = {}
     for (recipe, seed), stage in models.items():
-        # The base and what isn't trained here are the same under every seed.
-        of_seed = several and stage is not base and not isinstance(stage, ImportModel)
-        target = f"models/{recipe}/seed-{seed}" if of_seed else f"models/{recipe}"
+        target = f"models/{recipe}/seed-{seed}" if several[recipe] > 1 else f"models/{recipe}"
         exports[target] = Export(stage=stage, source="", target=target)
     return list(exports.values())
 

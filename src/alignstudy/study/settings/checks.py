@@ -13,6 +13,7 @@ from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.judges.base import measured_axes
 from alignstudy.judges.quality.settings import AssessSettings
+from alignstudy.methods import TrainingSettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings
 from alignstudy.metrics import METRICS
 from alignstudy.metrics.axes import PUBLISHED, axis_named
@@ -26,11 +27,9 @@ from alignstudy.study.settings.axes import (
 )
 from alignstudy.study.settings.judges import RESERVED
 from alignstudy.study.settings.own_data import WORLD
+from alignstudy.study.settings.recipe_checks import Fault, recipe_faults
 from alignstudy.study.settings.recipes import chains, existing
 from alignstudy.study.settings.study import DataSettings, StudySettings
-from alignstudy.study.settings.yaml_file import Path_
-
-Fault = tuple[Path_, str]
 
 
 def cross_faults(study: StudySettings) -> Iterator[Fault]:
@@ -38,7 +37,9 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     for name in ("recipes", "seeds", "judges"):
         if not getattr(study, name):
             yield (name,), "must not be empty"
-    yield from _recipe_faults(study)
+    yield from recipe_faults(study)
+    if len(set(study.seeds)) < len(study.seeds):
+        yield ("seeds",), "a seed stands twice"
     if not study.judges:
         return
     yield from _axis_faults(study)
@@ -56,24 +57,6 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     if study.prompts.protocol == "paper" and study.template not in ("auto", "hh"):
         text = "must be auto or hh: the paper protocol asks prompts letter by letter"
         yield ("template",), text
-
-
-def _recipe_faults(study: StudySettings) -> Iterator[Fault]:
-    known = ", ".join(study.methods) or "none"
-    listed = chains(study.recipes)
-    for recipe, labels in listed.items():
-        for label in labels:
-            if label not in study.methods:
-                text = f"names method '{label}', which `methods` doesn't hold; known: {known}"
-                yield ("recipes", recipe), text
-    used = {label for labels in listed.values() for label in labels}
-    for label in study.methods:
-        if label not in used:
-            yield ("methods", label), "is in no recipe"
-    if len(set(study.recipes.values())) < len(study.recipes):
-        yield ("recipes",), "two recipes are the same"
-    if len(set(study.seeds)) < len(study.seeds):
-        yield ("seeds",), "a seed stands twice"
 
 
 def _judge_faults(study: StudySettings) -> Iterator[Fault]:
@@ -224,7 +207,8 @@ def _length_faults(study: StudySettings) -> Iterator[Fault]:
         shape, where = scratch.architecture, "base.scratch"
         asked.append((("base", "scratch", "pretrain"), scratch.pretrain.max_length, shape, where))
         for label, method in study.methods.items():
-            asked.append((("methods", label), method.max_length, shape, where))
+            if isinstance(method, TrainingSettings):
+                asked.append((("methods", label), method.max_length, shape, where))
     for at, judge in enumerate(study.judges):
         if judge.train is not None:
             model, shape = judge.train.reward_model, judge.train.architecture

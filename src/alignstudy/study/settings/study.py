@@ -21,7 +21,7 @@ from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
 from alignstudy.generation.settings import NEW_TOKENS
 from alignstudy.judges.quality.settings import AssessSettings
-from alignstudy.methods import METHODS, named
+from alignstudy.methods import named, recipe_settings
 from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import Axis
 from alignstudy.runtime.device import NO_MPS
@@ -45,11 +45,7 @@ NAMED_TEMPLATES = ("auto", "chat", "hh", "none")
 if TYPE_CHECKING:
     MethodSettings = Any
 else:
-    RECIPE_METHODS = tuple(name for name in METHODS if METHODS.load(name).in_recipes)
-    MethodSettings = Annotated[
-        reduce(or_, (METHODS.load(name).settings_type for name in RECIPE_METHODS)),
-        Field(discriminator="method"),
-    ]
+    MethodSettings = Annotated[reduce(or_, recipe_settings()), Field(discriminator="method")]
 
 
 def _meant_by(label: str, given: dict[str, Any]) -> dict[str, str]:
@@ -103,8 +99,9 @@ class StudySettings(Settings):
     )
     recipes: dict[Name, Recipe] = Field(
         {"base": (), "sft": ("sft",), "dpo": ("dpo",), "sft_dpo": ("sft", "dpo")},
-        description="Compared model -> the labels of its methods, in order; or {from: MODEL}: a"
-        " folder or hub id that is compared as it is.",
+        description="Compared model -> the labels of its methods, in order; or {from: MODEL}, a"
+        " folder or hub id that is compared as it is; or {average: [...]}, {slerp: [A, B]}: made of"
+        " other recipes' weights.",
     )
     seeds: Many[Annotated[int, Field(ge=0)]] = Field(
         (0,), description="Every recipe is trained, and answers, once for each."

@@ -14,7 +14,7 @@ from alignstudy.analysis.claims.claims import Claim
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
-from alignstudy.analysis.results import Thresholds
+from alignstudy.analysis.results import Lineage, Thresholds
 from alignstudy.analysis.robustness.threshold_errors import Draws
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.files.labels import read_labels
@@ -88,10 +88,10 @@ class Compare(Stage):
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
-    lineages: dict[str, tuple[str, ...]]
+    lineages: dict[str, Lineage]
     axes: tuple[Axis, ...]
     judges: tuple[str, ...]
     limits: tuple[Limits, ...]

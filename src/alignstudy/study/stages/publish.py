@@ -34,6 +34,7 @@ from alignstudy.study.stages.data import (
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.score import read_calibration_result
 from alignstudy.study.stages.train import Merge, ScratchModel, Train, read_curve, read_result
+from alignstudy.study.stages.weights import Mix
 from alignstudy.study.tools.report import write_report
 
 
@@ -55,7 +56,7 @@ class Publish(Stage):
     prompts: SelectPrompts
     parts: tuple[CollectRows, ...]
     trainings: tuple[ChainEnd, ...]
-    merges: tuple[Merge, ...]
+    computed: tuple[Merge | Mix, ...]
     preview: Preview | None
     sources: dict[str, str]
     absent: tuple[str, ...] = ()
@@ -95,7 +96,7 @@ class Publish(Stage):
             warnings=(
                 *self._looks(job),
                 *self._judge_warnings(job),
-                *self._merge_warnings(job),
+                *self._guards_apart(job),
             ),
             provenance=self._provenance(job),
             costs=tuple(
@@ -154,12 +155,12 @@ class Publish(Stage):
                 " (another seed under prompts)"
             )
 
-    def _merge_warnings(self, job: StageJob) -> Iterator[str]:
-        """Return which guards ran at merges, which belong to no training."""
-        for merge in self.merges:
-            for guard in read_result(merge, job)["guards"]:
+    def _guards_apart(self, job: StageJob) -> Iterator[str]:
+        """Return which guards ran where weights were computed, which belong to no training."""
+        for stage in self.computed:
+            for guard in read_result(stage, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
-                yield f"{merge.name}: guard {guard['guard']} {state}: {guard['detail']}"
+                yield f"{stage.name}: guard {guard['guard']} {state}: {guard['detail']}"
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return where a judge is not independent, or ranks the wrong way round."""
@@ -187,7 +188,7 @@ class Publish(Stage):
 
     def _provenance(self, job: StageJob) -> dict[str, Any]:
         """Return what the stages were made with; the run's own times are in provenance.json."""
-        stages = [end.stage for end in self.trainings]
+        stages = [*(end.stage for end in self.trainings), *self.computed]
         return {
             "versions": versions(),
             "sources": dict(self.sources),
@@ -201,14 +202,13 @@ class Publish(Stage):
 
 
 def _chain(model: Stage) -> list[Stage]:
-    """List the trainings and merges between the base and a model; the base's own is none."""
-    chain: list[Stage] = []
-    while isinstance(model, Train | Merge) and not (
-        isinstance(model, Train) and isinstance(model.parent, ScratchModel)
-    ):
-        chain.append(model)
-        model = model.parent if isinstance(model, Train) else model.adapter
-    return chain
+    """List what was trained and computed between the base and a model; the base's own is none."""
+    return [
+        stage
+        for stage in in_order([model])
+        if isinstance(stage, Merge | Mix)
+        or (isinstance(stage, Train) and not isinstance(stage.parent, ScratchModel))
+    ]
 
 
 def _looks_reversed(facts: dict[str, Any]) -> bool:

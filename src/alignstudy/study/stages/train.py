@@ -232,17 +232,26 @@ class Train(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Merge(Stage):
-    """Merge an adapter into its base, so that the next method starts from saved full weights."""
+    """Merge an adapter into its base, so that the next method starts from saved full weights.
+
+    Attributes:
+        factor: What its change is multiplied by: above 1 it is extrapolated.
+    """
 
     kind: ClassVar[str] = "merge"
     numeric: ClassVar[bool] = True
     adapter: Train
+    factor: float = 1.0
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write the merged weights; the guard compares logits before and after."""
-        outcome = merge_adapter(weights_of(self.adapter, job), job.out)
-        write_json(job.out / RESULT, {"guards": [asdict(outcome)]})
+        outcome = merge_adapter(weights_of(self.adapter, job), job.out, factor=self.factor)
+        write_json(job.out / RESULT, {"factor": self.factor, "guards": [asdict(outcome)]})
         return {"weights_sha256": weights_digest(job.out)}
+
+    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
+        """Count nothing: no row goes through a model."""
+        return {"flops": 0.0}
 
     def model_files(self) -> Stage:
         """Return the adapter's stage."""

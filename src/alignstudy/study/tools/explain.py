@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -191,11 +191,14 @@ def _field(
     value = _default(field, default, meaning)
     words = type_in_words(field.annotation, field.metadata)
     yield _setting(place, words, value, meaning, _source(kind, name, field))
+    if found.container == "map" and found.kinds and not found.tag:  # one of them, by its keys
+        yield from _item(found.kinds, labels)
+        return
     for each in found.kinds:
         if found.container == "map":
-            yield from _item(each, here.at(_tag_of(each, found.tag)) if found.tag else labels)
+            yield from _item([each], here.at(_tag_of(each, str(found.tag))))
         elif found.container == "list":
-            yield from _item(each, here.items())
+            yield from _item([each], here.items())
         else:
             yield from _fields(each, here)
 
@@ -209,13 +212,17 @@ def _kinds(found: Sections, name: str, meaning: str, at: _Place) -> Iterator[Set
     for each, value in zip(found.kinds, tags, strict=True):
         place = at.of_kind(tag, value)
         written_out = replace(place, spelling=rf"{place.spelling}(\.{name})?")
-        yield from _item(each, written_out, without=tag)
+        yield from _item([each], written_out, without=tag)
 
 
-def _item(kind: type[Settings], at: _Place, *, without: str | None = None) -> Iterator[Setting]:
-    """Say what an item of a list or map is, and walk it."""
-    yield _setting(at, "section", ITEM, _said_of(kind), _cited(inspect.getdoc(kind)) or OWN)
-    yield from _fields(kind, at, without=without)
+def _item(
+    kinds: Sequence[type[Settings]], at: _Place, *, without: str | None = None
+) -> Iterator[Setting]:
+    """Say what an item of a list or map is, or can be, and walk it."""
+    cited = "; ".join(filter(None, (_cited(inspect.getdoc(kind)) for kind in kinds)))
+    yield _setting(at, "section", ITEM, " Or: ".join(map(_said_of, kinds)), cited or OWN)
+    for kind in kinds:
+        yield from _fields(kind, at, without=without)
 
 
 def _of_loss(name: str) -> Iterator[Setting]:

@@ -14,8 +14,8 @@ from alignstudy.models.folder import check_no_code, named_faults, weight_files, 
 from alignstudy.models.load import check_adapter_base, check_writes, output_index
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.runtime.device import context_length
-from alignstudy.study.settings.checks import Fault
 from alignstudy.study.settings.locate import Located
+from alignstudy.study.settings.recipe_checks import Fault
 from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import rendering_in
@@ -54,7 +54,8 @@ def _base_faults(settings: StudySettings, folder: Path) -> Iterator[Fault]:
     except AlignstudyError as error:
         yield ("base",), error.in_a_line
         return
-    for label, method in settings.methods.items():
+    trainings = {k: v for k, v in settings.methods.items() if isinstance(v, TrainingSettings)}
+    for label, method in trainings.items():
         for key, text in _method_faults(method, model, context):
             yield ("methods", label, *key), text
     new = settings.generation.max_new_tokens

@@ -25,7 +25,7 @@ from alignstudy.stats.power.planning import (
 )
 from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.spread import SeedPart, Spread
-from alignstudy.study.settings.recipes import chains
+from alignstudy.study.settings.recipes import lineages
 from alignstudy.study.settings.study import StudySettings
 
 DISCORDANCE = 0.3
@@ -135,11 +135,10 @@ def prospects(
         One a form of claim; and the names of claims that wait for scores: bounds, medians,
         spreads, claims of the sample alone, and margins in the judge's own unit.
     """
-    trained = chains(settings.recipes)
     size = _Size(
         prompts,
         len(settings.seeds),
-        frozenset(name for name, labels in trained.items() if labels),
+        frozenset(name for name, grown in lineages(settings.recipes).items() if grown),
         settings.margins,
     )
     known = claimable(settings.tested)

@@ -1,0 +1,122 @@
+"""The models of recipes as stages: chains of methods, and what is made of their weights."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from alignstudy.methods import TrainingSettings
+from alignstudy.methods.expo import ExPOSettings
+from alignstudy.methods.weights.mix import Slerp, WeightedSum
+from alignstudy.study.graph.stage import Stage
+from alignstudy.study.settings.recipes import Mixture, SphericalMean, chains
+from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.stages.preview import Preview
+from alignstudy.study.stages.publish import ChainEnd
+from alignstudy.study.stages.train import Merge, Train
+from alignstudy.study.stages.weights import Mix
+
+
+@dataclass
+class RecipeStages:
+    """Makes each model once; recipes that share a prefix share its stages.
+
+    Attributes:
+        base: What every recipe starts from.
+        train: Makes a training stage: of its name, label, settings, parent and seed.
+        ends: The trainings, by key, each with the chain up to it.
+        computed: What is computed from finished weights, by key.
+    """
+
+    settings: StudySettings
+    device_class: str
+    base: Stage
+    train: Callable[[str, str, TrainingSettings, Stage, int], Train]
+    ends: dict[str, ChainEnd]
+    chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
+    computed: dict[str, Merge | Mix] = field(default_factory=dict)
+
+    def preview(self) -> Preview | None:
+        """Return the stage that shows examples of each method that trains; None without one."""
+        firsts: dict[str, Train] = {}
+        for stage in self.chains.values():
+            if isinstance(stage, Train):
+                firsts.setdefault(stage.label, stage)
+        if not firsts:
+            return None
+        return Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
+
+    def model(self, recipe: str, given: tuple[str, ...] | Mixture, seed: int) -> Stage:
+        """Return the model that a recipe makes under a seed."""
+        if isinstance(given, tuple):
+            return self.chain(given, seed)
+        return self._mixture(recipe, given, seed)
+
+    def chain(self, labels: tuple[str, ...], seed: int) -> Stage:
+        """Return the model that a chain of methods makes; prefixes are shared."""
+        if not labels:
+            return self.base
+        if (labels, seed) not in self.chains:
+            self.chains[labels, seed] = self._last(labels, seed)
+        return self.chains[labels, seed]
+
+    def _last(self, labels: tuple[str, ...], seed: int) -> Stage:
+        """Return the stage of a chain's last method."""
+        method, of = self.settings.methods[labels[-1]], f"{'+'.join(labels)}/seed-{seed}"
+        if isinstance(method, ExPOSettings):
+            return self._extrapolated(f"expo/{of}", method, labels[:-1], seed)
+        parent = self._full_chain(labels[:-1], seed)
+        stage = self.train(f"train/{of}", labels[-1], method, parent, seed)
+        self.ends[stage.key] = ChainEnd(recipe=" > ".join(labels), stage=stage)
+        return stage
+
+    def _extrapolated(
+        self, name: str, method: ExPOSettings, before: tuple[str, ...], seed: int
+    ) -> Stage:
+        """Return what goes on beyond the chain before it; of an adapter, the change is scaled."""
+        made, start = self.chain(before, seed), self._full_chain(before[:-1], seed)
+        if isinstance(made, Train) and made.is_adapter and made.parent.key == start.key:
+            return self._once(
+                Merge(name=name, device_class=self.device_class, adapter=made, factor=method.factor)
+            )
+        members = (self._full_weights(made), start)
+        return self._mixed(name, members, WeightedSum((method.factor, -method.alpha)))
+
+    def _mixture(self, recipe: str, given: Mixture, seed: int) -> Stage:
+        """Return what is made of other recipes' models: of one seed, or of all."""
+        listed = chains(self.settings.recipes)
+        if isinstance(given, SphericalMean):
+            ends = tuple(self._full_chain(listed[name], seed) for name in given.slerp)
+            return self._mixed(f"slerp/{recipe}/seed-{seed}", ends, Slerp(given.t))
+        seeds = self.settings.seeds if given.over == "seeds" else (seed,)
+        members: dict[str, Stage] = {}
+        shares: defaultdict[str, float] = defaultdict(float)
+        for member, share in given.shares.items():
+            for stage in (self._full_chain(listed[member], each) for each in seeds):
+                members[stage.key] = stage  # the base is one model under all seeds
+                shares[stage.key] += share / len(seeds)
+        order = sorted(members)  # an average has none: however it is written, it is one artefact
+        name = f"average/{recipe}" + ("" if given.over == "seeds" else f"/seed-{seed}")
+        rule = WeightedSum(tuple(shares[key] for key in order))
+        return self._mixed(name, tuple(members[key] for key in order), rule)
+
+    def _mixed(
+        self, name: str, members: tuple[Stage, ...], rule: WeightedSum | Slerp
+    ) -> Merge | Mix:
+        return self._once(
+            Mix(name=name, device_class=self.device_class, members=members, rule=rule)
+        )
+
+    def _full_chain(self, labels: tuple[str, ...], seed: int) -> Stage:
+        return self._full_weights(self.chain(labels, seed))
+
+    def _full_weights(self, stage: Stage) -> Stage:
+        """Return what the next method starts from: an adapter is merged first."""
+        if not (isinstance(stage, Train) and stage.is_adapter):
+            return stage
+        name = stage.name.replace("train/", "merge/")
+        return self._once(Merge(name=name, device_class=self.device_class, adapter=stage))
+
+    def _once(self, stage: Merge | Mix) -> Merge | Mix:
+        return self.computed.setdefault(stage.key, stage)

@@ -1,0 +1,49 @@
+"""The stage that makes a model of other models' weights: an average, a point on an arc, ExPO."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from alignstudy.methods.weights.mix import Slerp, WeightedSum, mix_weights
+from alignstudy.models.digests import weights_digest
+from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
+from alignstudy.study.stages.data import write_json
+from alignstudy.study.stages.train import RESULT, ImportModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix(Stage):
+    """Compute one model's weights from those of several; nothing is trained.
+
+    Attributes:
+        members: Full weights, from one base.
+        rule: What is made of them, in their order.
+    """
+
+    kind: ClassVar[str] = "mix"
+    numeric: ClassVar[bool] = True
+    members: tuple[Stage, ...]
+    rule: WeightedSum | Slerp
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write the weights, and what the guard saw; configuration and tokenizer are a member's.
+
+        A trained member's: its tokenizer has the template that it was trained with.
+        """
+        like = next(each for each in self.members if not isinstance(each, ImportModel))
+        folders = [job.folder_of(member) for member in self.members]
+        outcome = mix_weights(folders, self.rule, job.out, like=job.folder_of(like))
+        of = {"weights_sha256": [weights_digest(folder) for folder in folders]}
+        how = {"rule": type(self.rule).__name__, **asdict(self.rule)}
+        write_json(job.out / RESULT, {**how, "of": of, "guards": [asdict(outcome)]})
+        return {"weights_sha256": weights_digest(job.out)}
+
+    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
+        """Count nothing: no row goes through a model."""
+        return {"flops": 0.0}
+
+    def model_files(self) -> Stage:
+        """Return the first member."""
+        return self.members[0]
