@@ -19,6 +19,8 @@ AXES = {"harmless": ("harmful", "harmfulness", "hmr"), "helpful": ("helpful", "h
 LABELS = {"harmless": ("harmful", "harmless"), "helpful": ("unhelpful", "helpful")}
 TABLES = ("metrics", "improvement", "scores", "comparisons")
 FIGURES = ("rates", "score_distributions", "mean_scores", "paired_scores", "score_histograms")
+UNTRAINED = {"expo"}
+"""Methods that show no training examples: they compute weights from weights."""
 ROUNDING = 5e-7
 """Tables hold six decimals."""
 
@@ -114,7 +116,8 @@ def _audit(run: Path, settings: dict[str, Any]) -> None:
         _need(found["used"] > 0, f"audit.json: {part} used no row")
         _need(found["read"] == found["used"] + left_out, f"audit.json: {part} doesn't add up")
     preview = (run / "data" / "preview.md").read_text(encoding="utf-8")
-    for label in settings["methods"]:
+    methods = settings["methods"].items()
+    for label in (label for label, each in methods if each["method"] not in UNTRAINED):
         section = preview.partition(f"## {label} (")[2].partition("\n## ")[0]
         _need(section.count("\n### ") >= 3, f"preview.md shows no three examples of {label}")
         _need("\n+ " in section, f"preview.md: nothing of {label} counts in the loss")
@@ -256,9 +259,9 @@ def _png(path: Path) -> None:
 def _models(run: Path, settings: dict[str, Any]) -> int:
     """Load every model as its users would, from the run folder alone."""
     folders = []
-    for recipe, labels in settings["recipes"].items():
-        trained = labels and not isinstance(labels, dict)
-        several = trained and len(settings["seeds"]) > 1
+    for recipe, given in settings["recipes"].items():
+        once = isinstance(given, dict) and ("from" in given or given.get("over") == "seeds")
+        several = given and not once and len(settings["seeds"]) > 1
         place = run / "models" / recipe
         folders += [place / f"seed-{seed}" for seed in settings["seeds"]] if several else [place]
     for folder in folders:
