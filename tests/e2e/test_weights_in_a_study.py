@@ -134,6 +134,7 @@ def test_the_run_says_what_they_are(places):
         "Each recipe but one was trained with 2 seeds.",
         "one was made once, of all seeds' models",
         "Average/one: guard weights_are_mixed passed: 36 tensors in float32 of 2 models",
+        "logits of the result are finite (seed 0); and under 1 more seed.",
     ):
         assert words in page, words
     found = json.loads((run / "statistics.json").read_text(encoding="utf-8"))

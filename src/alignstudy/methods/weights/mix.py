@@ -92,9 +92,9 @@ def mix_weights(
 ) -> GuardOutcome:
     """Make one model of several and save it, tokenizer included.
 
-    Tensors are read one by one from all files, so that memory holds one model's weights whatever
-    their number. Tied tensors lie in a file once; buffers and whatever isn't a floating-point
-    number are not mixed.
+    Tensors are read one by one from files that are mapped, so that memory need hold one model's
+    weights whatever their number. Tied tensors lie in a file once; buffers, and whatever isn't a
+    floating-point number, are not mixed.
 
     Args:
         folders: Full weights in Hugging Face layout, two or more.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from alignstudy.data.audit.audit import audit_json
 from alignstudy.data.contamination.exclusion import EvaluationDialogues
-from alignstudy.formatting import duration
+from alignstudy.formatting import duration, plural
 from alignstudy.judges.quality.assess import BASELINES
 from alignstudy.records import GuardOutcome, Pair, read_rows
 from alignstudy.records.evidence import TrainingRecord
@@ -113,8 +113,11 @@ class Publish(Stage):
 
     def _cost_notes(self, job: StageJob) -> Iterator[str]:
         """What trainings would have taken if no two models shared the start of their chain."""
-        chains = [_chain(one.responses.model) for one in self.compare.compared]
-        alone = [stage for chain in chains for stage in chain]
+        models = {
+            (one.model, one.responses.model.key): one.responses.model
+            for one in self.compare.compared
+        }
+        alone = [stage for model in models.values() for stage in _chain(model)]
         shared = {stage.key: stage for stage in alone}
         seconds = {key: job.facts_of(stage)["seconds"] for key, stage in shared.items()}
         whole, once = sum(seconds[stage.key] for stage in alone), sum(seconds.values())
@@ -157,10 +160,16 @@ class Publish(Stage):
 
     def _guards_apart(self, job: StageJob) -> Iterator[str]:
         """Return which guards ran where weights were computed, which belong to no training."""
+        found: dict[tuple[str, str], list[str]] = {}
         for stage in self.computed:
+            name, _, seed = stage.name.partition("/seed-")
             for guard in read_result(stage, job)["guards"]:
                 state = "passed" if guard["passed"] else "NOT PASSED"
-                yield f"{stage.name}: guard {guard['guard']} {state}: {guard['detail']}"
+                said = f"{guard['detail']} (seed {seed})" if seed else guard["detail"]
+                found.setdefault((name, f"guard {guard['guard']} {state}"), []).append(said)
+        for (name, outcome), details in found.items():
+            more = f"; and under {plural(len(details) - 1, 'more seed')}" if details[1:] else ""
+            yield f"{name}: {outcome}: {details[0]}{more}"
 
     def _judge_warnings(self, job: StageJob) -> Iterator[str]:
         """Return where a judge is not independent, or ranks the wrong way round."""
