@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import Document, GuardOutcome, Pair
+from alignstudy.records import GuardOutcome, TrainingRow
 from alignstudy.settings import Many, Settings
 
 METRICS_FILE = "metrics.jsonl"
@@ -151,7 +151,7 @@ class TrainJob:
         settings: The method's own settings class.
         parent: Folder of full weights in Hugging Face layout. A folder with config.json and
             tokenizer alone will do where weights are to come from `seed`.
-        rows: What to train on: `Document` or `Pair`, as the method reads.
+        rows: What to train on: `Pair`, `Rated` or `Document`, as the method reads.
         seed: Of initial weights, adapter, order of rows and dropout.
         out: Empty existing folder that the trained model goes into.
         work: Folder that outlives a kill; checkpoints lie there.
@@ -166,7 +166,7 @@ class TrainJob:
 
     settings: TrainingSettings
     parent: Path
-    rows: Sequence[Pair] | Sequence[Document]
+    rows: Sequence[TrainingRow]
     seed: int
     out: Path
     work: Path

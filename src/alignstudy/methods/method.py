@@ -49,8 +49,8 @@ class Method(ABC, Generic[SettingsType]):
 
     Attributes:
         settings_type: What a study's `methods:` entry is read with.
-        rows: What a row is: a `Document`, a `Pair` whose chosen response is learnt, or a `Pair`
-            of which both are compared.
+        rows: What a row is: a `Document`, a `Pair` whose chosen response is learnt, a `Pair` of
+            which both are compared, or a `Rated` response.
         branches: The texts that a row becomes, in the order of a batch.
         measured: Those of them, the last, that are scored without a gradient.
         trains: What kind of model comes out.
@@ -58,9 +58,9 @@ class Method(ABC, Generic[SettingsType]):
     """
 
     settings_type: ClassVar[type[TrainingSettings]]
-    rows: ClassVar[Literal["documents", "demonstrations", "pairs"]] = "pairs"
+    rows: Literal["documents", "demonstrations", "pairs", "rated"] = "pairs"
     branches: tuple[str, ...] = ("chosen", "rejected")
-    measured: ClassVar[tuple[str, ...]] = ()
+    measured: tuple[str, ...] = ()
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
     in_recipes: ClassVar[bool] = True
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from alignstudy.errors import DamagedArtefactError
 from alignstudy.records.audit import Audit as Audit
 from alignstudy.records.audit import Quarantined as Quarantined
+from alignstudy.records.rated import Rated as Rated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,17 @@ class Pair:
     subset: str = ""
     gold: str | None = None
 
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The chosen response, and the rejected and the gold one where there are such."""
+        others = (self.rejected, self.gold)
+        return (self.chosen, *(each for each in others if each is not None))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The dialogues that are compared: prompt and response."""
+        return tuple(self.prompt + each for each in (self.chosen, self.rejected) if each)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
@@ -86,6 +98,15 @@ class Document:
 
     id: str
     text: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text."""
+        return (self.text,)
+
+
+TrainingRow = Pair | Rated | Document
+"""What trainings read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from data_files import DEMONSTRATIONS, PAIRS, bad, good, question, rows_of, writ
 
 from alignstudy.data.files import content, json_values
 from alignstudy.data.files.kinds import rows_of as read_file
-from alignstudy.data.files.reading import JOINED, NO_PREFERENCE, Reading, read_records
+from alignstudy.data.files.reading import Reading
+from alignstudy.data.files.records import JOINED, NO_PREFERENCE, read_records
 from alignstudy.data.formats.parsing import recognised
 from alignstudy.data.select.collect import collect_pairs
 from alignstudy.data.select.selection import RowSelection

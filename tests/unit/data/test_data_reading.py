@@ -7,7 +7,7 @@ import pytest
 
 from alignstudy.data.files import content, jsonl, layout
 from alignstudy.data.files.reading import read
-from alignstudy.data.select.collect import collect, collect_pairs
+from alignstudy.data.select.collect import collect_documents, collect_pairs
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import DataError
 from alignstudy.records import Quarantined
@@ -91,7 +91,7 @@ def test_single_file_is_parted_by_dialogue(tmp_path):
 
 
 def test_documents_of_pairs_are_the_unaligned_mix(hh):
-    found = collect(hh, RowSelection(subsets=("a",)), part="pretrain", kind="documents")
+    found = collect_documents(hh, RowSelection(subsets=("a",)), part="pretrain")
     assert [row.text for row in found.rows[:2]] == list(pair(0).values())
     assert (len(found.rows), found.audit.used, found.audit.notes) == (40, 20, {"documents": 40})
 
@@ -223,7 +223,7 @@ class TestBadFiles:
     def test_texts_are_no_pairs(self, tmp_path):
         write(tmp_path / "train.jsonl.gz", [b'{"text": "a"}'])
         self.check(tmp_path, "a plain text, where preference pairs are needed")
-        assert len(collect(tmp_path, TRAIN, part="pretrain", kind="documents").rows) == 1
+        assert len(collect_documents(tmp_path, TRAIN, part="pretrain").rows) == 1
 
 
 def test_hidden_files_are_no_data(hh):

@@ -171,7 +171,7 @@ class TestCalibration:
             "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         }
         (tmp_path / "train.jsonl").write_text(json.dumps(row))
-        with pytest.raises(DataError, match="demonstrations, without a rejected"):
+        with pytest.raises(DataError, match="without a rejected response"):
             select_held_out(
                 tmp_path, CalibrationSettings(harmful=()), axes=[HARMLESS], exclude=None
             )

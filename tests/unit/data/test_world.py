@@ -8,7 +8,7 @@ import pytest
 
 from alignstudy.data.contamination.exclusion import SHARES_PROMPT, EvaluationDialogues
 from alignstudy.data.formats.hh import CONTEXTS_DIFFER, IDENTICAL
-from alignstudy.data.select.collect import collect, collect_pairs
+from alignstudy.data.select.collect import collect_documents, collect_pairs
 from alignstudy.data.select.held_out import CalibrationSettings, select_held_out
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
@@ -103,12 +103,8 @@ def test_test_prompts_are_different_and_seen_nowhere_else(world):
         collect_pairs(
             world, RowSelection(subsets=PAIRS, split="judge"), part="j", exclude=prompts.dialogues
         ),
-        collect(
-            world,
-            RowSelection(subsets=("pretrain",)),
-            part="p",
-            kind="documents",
-            exclude=prompts.dialogues,
+        collect_documents(
+            world, RowSelection(subsets=("pretrain",)), part="p", exclude=prompts.dialogues
         ),
     ):
         assert SHARES_PROMPT not in found.audit.excluded

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from alignstudy.records import Audit, Document, Pair
+from alignstudy.records import Audit, TrainingRow
 
 MAX_LISTED = 1000
 
@@ -52,7 +52,7 @@ def audit_json(
     return parts
 
 
-def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
+def length_facts(rows: Sequence[TrainingRow]) -> dict[str, Any]:
     """Measure rows in words: medians, 95th percentiles, which response is the longer, duplicates.
 
     Returns:
@@ -60,7 +60,7 @@ def length_facts(rows: Sequence[Pair] | Sequence[Document]) -> dict[str, Any]:
         `chosen_longer`: the share (0..1) of pairs whose chosen response has more words, or None
         without pairs. A row is a duplicate if an earlier one has the same texts.
     """
-    names = ("prompt", "chosen", "rejected", "gold", "text")
+    names = ("prompt", "chosen", "rejected", "gold", "response", "text")
     texts = [
         {name: text for name in names if (text := getattr(row, name, None)) is not None}
         for row in rows

@@ -20,14 +20,8 @@ from alignstudy.data.audit.suspicion import Kind, Suspicion, kind_of_reason, sus
 from alignstudy.data.contamination.near_duplicates import cluster_prompts
 from alignstudy.data.contamination.overlap import overlap_of_texts
 from alignstudy.data.files.layout import MADE_SPLITS, find_files
-from alignstudy.data.files.reading import (
-    JOINED,
-    NO_PREFERENCE,
-    PLAIN,
-    Reading,
-    Usable,
-    read_records,
-)
+from alignstudy.data.files.reading import PLAIN, Reading
+from alignstudy.data.files.records import JOINED, NO_PREFERENCE, Usable, read_records
 from alignstudy.data.formats.row import RawRow
 from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.prompts import select_prompts
@@ -112,7 +106,7 @@ class _PartAccount:
     chosen_words: list[int] = field(default_factory=list)
     rejected_words: list[int] = field(default_factory=list)
 
-    def measure(self, row: Usable) -> None:
+    def measure(self, row: Usable[Pair | Document]) -> None:
         """Count one usable row, and the words of its responses where there are two."""
         self.num_rows += 1 + row.joined
         if row.joined:
@@ -175,7 +169,9 @@ def _read_part(source: Path, part: _Part, how: Reading, survey: _Survey) -> Spli
     return account.facts(subset=part.subset, split=part.split)
 
 
-def _looked_at(row: Usable, record: Pair | Document, survey: _Survey) -> Iterator[Suspicion]:
+def _looked_at(
+    row: Usable[Pair | Document], record: Pair | Document, survey: _Survey
+) -> Iterator[Suspicion]:
     """Look at one record by itself, and beside all earlier ones."""
     file, line = row.row.file, row.row.line
     by_itself: Iterable[tuple[Kind, str]] = ()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from alignstudy.dialogue import parse_turns
-from alignstudy.records import Document, Pair, Prompt
+from alignstudy.records import Document, Pair, Prompt, Rated, TrainingRow
 
 SHARES_PROMPT = "shares a dialogue with an evaluation prompt"
 SHARES_CALIBRATION = "shares a dialogue with a calibration pair"
@@ -84,7 +84,7 @@ class EvaluationDialogues:
 
     @classmethod
     def of_pairs(
-        cls, pairs: Iterable[Pair], *, reason: str = SHARES_CALIBRATION
+        cls, pairs: Iterable[Pair | Rated], *, reason: str = SHARES_CALIBRATION
     ) -> EvaluationDialogues:
         """Hold the dialogues of pairs: a judge's calibration must not be trained on either."""
         return cls._of((pair.prompt for pair in pairs), reason)
@@ -100,7 +100,7 @@ class EvaluationDialogues:
         """Hold both; where both know a dialogue, the left one's reason counts."""
         return EvaluationDialogues(self._index.merged(other._index))
 
-    def reason_against(self, record: Pair | Document) -> str | None:
+    def reason_against(self, record: TrainingRow) -> str | None:
         """Return why a row must be left out; None if it shares no dialogue.
 
         A document is looked at as the dialogue that it is; one without turns shares nothing.
@@ -108,9 +108,9 @@ class EvaluationDialogues:
         return next(self._index.sharing(record_turns(record)), None)
 
 
-def record_turns(record: Pair | Document) -> Turns:
+def record_turns(record: TrainingRow) -> Turns:
     """Return the turns of a row up to its last human one."""
-    return dialogue_turns(record.prompt if isinstance(record, Pair) else record.text)
+    return dialogue_turns(record.text if isinstance(record, Document) else record.prompt)
 
 
 def dialogue_turns(text: str) -> Turns:

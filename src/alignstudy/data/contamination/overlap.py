@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alignstudy.data.contamination.exclusion import DialogueIndex, record_turns
 from alignstudy.data.contamination.near_duplicates import words_of
-from alignstudy.records import Document, Pair, Prompt
+from alignstudy.records import Document, Prompt, TrainingRow
 
 NGRAM = 13
 BATCH_ROWS = 2000
@@ -57,7 +57,7 @@ class Overlap:
         return {kind: count for kind, count in counts.items() if count}
 
 
-def overlap(prompts: Sequence[Prompt], rows: Iterable[Pair | Document]) -> Overlap:
+def overlap(prompts: Sequence[Prompt], rows: Iterable[TrainingRow]) -> Overlap:
     """Look for evaluation prompts in rows, in one pass.
 
     Args:
@@ -67,7 +67,7 @@ def overlap(prompts: Sequence[Prompt], rows: Iterable[Pair | Document]) -> Overl
     return overlap_of_texts({prompt.id: prompt.text for prompt in prompts}, rows)
 
 
-def overlap_of_texts(texts: Mapping[str, str], rows: Iterable[Pair | Document]) -> Overlap:
+def overlap_of_texts(texts: Mapping[str, str], rows: Iterable[TrainingRow]) -> Overlap:
     """Look in the same way for prompts given as id -> text."""
     dialogues, grams = _Dialogues(texts), _Grams(texts)
     checked, remaining = 0, iter(rows)
@@ -95,11 +95,11 @@ class _Dialogues:
         for name, text in texts.items():
             self._index.add(text, name)
 
-    def look_at(self, rows: Sequence[Pair | Document]) -> None:
+    def look_at(self, rows: Sequence[TrainingRow]) -> None:
         """Look for the prompts in more rows; a document may hold one at any depth."""
         for row in rows:
             turns = record_turns(row)
-            first = len(turns) if isinstance(row, Pair) else 1
+            first = 1 if isinstance(row, Document) else len(turns)
             for depth in range(first, len(turns) + 1):
                 self.asked.update(self._index.equal(turns[:depth]))
             self.shared.update(self._index.sharing(turns))
@@ -124,7 +124,7 @@ class _Grams:
         grams = np.array(list(self._long), np.uint64).reshape(-1, NGRAM)
         self._hashes = np.sort(_hashes(grams))
 
-    def look_at(self, rows: Sequence[Pair | Document]) -> None:
+    def look_at(self, rows: Sequence[TrainingRow]) -> None:
         """Look for the prompts in more rows."""
         numbers = [0] * NGRAM  # 0 stands for words that are in no prompt, and between texts
         for row in rows:
@@ -150,11 +150,11 @@ def _hashes(windows: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashed
 
 
-def _word_runs(row: Pair | Document) -> tuple[list[str], ...]:
+def _word_runs(row: TrainingRow) -> tuple[list[str], ...]:
     """Return the words of what a row asks, then each run of words to look through."""
     if isinstance(row, Document):
         asked = " ".join(words for _, words in record_turns(row))
         return words_of(asked), words_of(row.text)
-    prompt, others = words_of(row.prompt), (row.rejected, row.gold)
-    runs = (prompt[-NGRAM + 1 :] + words_of(text) for text in others if text is not None)
-    return prompt, prompt + words_of(row.chosen), *runs
+    prompt, (first, *others) = words_of(row.prompt), row.responses
+    runs = (prompt[-NGRAM + 1 :] + words_of(other) for other in others)
+    return prompt, prompt + words_of(first), *runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from pydantic import Field, field_validator
 from alignstudy.data import FORMATS
 from alignstudy.data.files.kinds import rows_of
 from alignstudy.data.files.layout import SplitFile, choose_files, find_files
-from alignstudy.data.formats.answers import PairRule, pairs_of
+from alignstudy.data.formats.answers import PairRule
 from alignstudy.data.formats.parsing import columns_known, parse_row
-from alignstudy.data.formats.row import Answers, Parsed, RawRow, UnusableRow, opening
+from alignstudy.data.formats.row import Parsed, RawRow, UnusableRow, opening
 from alignstudy.data.select.selection import (
     SHARE_SALT,
     SPLIT_SALT,
@@ -26,11 +26,9 @@ from alignstudy.data.select.selection import (
     made_split,
 )
 from alignstudy.errors import DataError, due_to
-from alignstudy.records import Document, Pair, Quarantined
+from alignstudy.records import Quarantined
 from alignstudy.settings import Settings
 
-JOINED = "joined with another answer to the same prompt"
-NO_PREFERENCE = "no answer that is better than another"
 COLUMNS = (
     "prompt",
     "chosen",
@@ -98,69 +96,6 @@ class Reading(Settings):
 PLAIN = Reading()
 SMALL = 2 * 2**20
 """Bytes below which rows are read once more before they are parted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usable:
-    """A row that can be used, and what came of it.
-
-    Attributes:
-        row: The first of those that it was joined of.
-        records: Several where a row's answers make several pairs; none where they make none.
-        joined: Further rows that it took in.
-    """
-
-    row: RawRow
-    records: tuple[Pair | Document, ...]
-    notes: Mapping[str, int]
-    joined: int = 0
-
-
-def read_records(
-    source: Path, selection: RowSelection, *, how: Reading = PLAIN
-) -> Iterator[Usable | Quarantined]:
-    """Stream what the rows of a selection become.
-
-    Rows that hold one rated answer each are kept until the end: those of one prompt become one,
-    with its pairs (a demonstration, where there is one answer that was rated as good).
-
-    Raises:
-        DataError: If the source, a subset or the split isn't there, or a file can't be read.
-        UnknownNameError: If there is no such format.
-    """
-    alone: dict[str, list[tuple[RawRow, Answers]]] = {}
-    for row in read(source, selection, how=how):
-        if isinstance(row, Quarantined):
-            yield row
-            continue
-        try:
-            parsed = row.parsed or parse_row(row, fmt=how.format)
-        except UnusableRow as unusable:
-            yield row.quarantined(str(unusable))
-            continue
-        record = parsed.record
-        if not isinstance(record, Answers):
-            yield Usable(row=row, records=(record,), notes=parsed.notes)
-        elif record.alone:
-            alone.setdefault(record.prompt, []).append((row, record))
-        else:
-            yield Usable(row=row, records=tuple(pairs_of(record, how.pairs)), notes=parsed.notes)
-    for rows in alone.values():
-        yield _together(rows, how.pairs)
-
-
-def _together(rows: list[tuple[RawRow, Answers]], rule: PairRule) -> Usable:
-    """Make of the answers to one prompt what they come to."""
-    first, record = rows[0]
-    answers = tuple(answer for _, each in rows for answer in each.answers)
-    records = tuple(pairs_of(replace(record, answers=answers), rule))
-    (text, score), *others = answers
-    if record.labelled and not others and score == 1:
-        demonstration = Pair(
-            id=record.id, prompt=record.prompt, chosen=text, rejected=None, subset=record.subset
-        )
-        records = (demonstration,)
-    return Usable(row=first, records=records, notes={}, joined=len(rows) - 1)
 
 
 def read(

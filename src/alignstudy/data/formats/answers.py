@@ -12,7 +12,7 @@ from alignstudy.data.formats.pairs import dialogue_prompt, response_text
 from alignstudy.data.formats.row import Answers, Parsed, RawRow, UnusableRow, checked_text
 from alignstudy.data.formats.turns import turns_of
 from alignstudy.dialogue import render
-from alignstudy.records import Pair
+from alignstudy.records import Pair, Rated
 
 PairRule = Literal["best_worst", "all"]
 
@@ -90,3 +90,25 @@ def pairs_of(record: Answers, rule: PairRule) -> Iterator[Pair]:
                 rejected=rejected,
                 subset=record.subset,
             )
+
+
+LABELS = {1.0: True, 0.0: False, -1.0: False}
+"""What labels say as numbers; true is 1, false 0."""
+
+
+def rated_of(record: Answers) -> Rated:
+    """Take a labelled row's one answer as it was rated.
+
+    Raises:
+        UnusableRow: If its label says neither that it is good nor that it isn't.
+    """
+    ((text, label),) = record.answers
+    if label not in LABELS:
+        raise UnusableRow(f"label {label:g} says neither good (true, 1) nor bad (false, 0, -1)")
+    return Rated(
+        id=record.id,
+        prompt=record.prompt,
+        response=text,
+        desirable=LABELS[label],
+        subset=record.subset,
+    )

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 from alignstudy.data.contamination.exclusion import EvaluationDialogues
-from alignstudy.data.files.reading import (
+from alignstudy.data.files.reading import PLAIN, Reading
+from alignstudy.data.files.records import (
     JOINED,
     NO_PREFERENCE,
-    PLAIN,
-    Reading,
+    Record,
     Usable,
+    read_asked,
+    read_rated,
     read_records,
 )
-from alignstudy.data.formats.row import opening
+from alignstudy.data.formats.row import Answers, opening
+from alignstudy.data.select.account import Account
 from alignstudy.data.select.selection import Draw, RowSelection
-from alignstudy.errors import DataError, due_to
-from alignstudy.records import Audit, Document, Pair, Quarantined
+from alignstudy.errors import due_to
+from alignstudy.records import Audit, Document, Pair, Quarantined, Rated
+from alignstudy.records.rated import refuse_one_kind
 
-Kind = Literal["pairs", "documents"]
-Record = TypeVar("Record")
+Kind = Literal["pairs", "rated", "documents"]
+"""What trainings read; demonstrations are pairs without a rejected response."""
 
 OUTSIDE_SHARE = "outside the share"
 NOT_DRAWN = "not drawn (max_rows)"
 NOT_A_PAIR = "a plain text, where preference pairs are needed"
+ONE_RESPONSE = "without a rejected response (demonstrations)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,77 +39,12 @@ class Collected(Generic[Record]):
     """What came out of the data for one part of the study.
 
     Attributes:
-        rows: Pairs, or documents (a pair gives two: prompt with chosen, prompt with rejected).
+        rows: Pairs, rated responses or documents (a pair gives two of either).
         audit: `read` is `used` + quarantined + excluded, counted in rows of the source.
     """
 
     rows: tuple[Record, ...]
     audit: Audit
-
-
-class Account:
-    """Counts what happens to rows, and keeps those that can't be used with file and line."""
-
-    def __init__(self, part: str) -> None:
-        self.part = part
-        self.num_read = 0
-        self.quarantined: list[Quarantined] = []
-        self.excluded: Counter[str] = Counter()
-        self.notes: Counter[str] = Counter()
-
-    def audit(self, *, used: int) -> Audit:
-        """Close the account."""
-        return Audit(
-            part=self.part,
-            read=self.num_read,
-            used=used,
-            quarantined=tuple(self.quarantined),
-            excluded={reason: n for reason, n in sorted(self.excluded.items()) if n},
-            notes=dict(sorted(self.notes.items())),
-        )
-
-    def check_some_used(self, used: int, source: Path, *, most_lost: float = 1) -> None:
-        """Refuse to go on with nothing, or with what is left of mostly unusable rows.
-
-        Args:
-            used: Rows that came out.
-            source: Where they are from.
-            most_lost: Share of quarantined rows above which the rest isn't trusted.
-
-        Raises:
-            DataError: If no row is left, or too few; it names what took the rows away.
-        """
-        if not self.num_read:
-            raise DataError(
-                f"{source}: no row falls to {self.part}",
-                why="it has one split; of that, rows with the same first turn stay together",
-                hint="give more dialogues, or prompts of your own: prompts: {helpful: {file: ...}}",
-                kept="nothing was run",
-                keys=("data", "source"),
-            )
-        share = len(self.quarantined) / self.num_read
-        if used and share <= most_lost:
-            return
-        first = self.quarantined[0] if self.quarantined else None
-        losses = Counter(row.reason for row in self.quarantined) + self.excluded
-        taken = "; ".join(f"{n} {reason}" for reason, n in losses.most_common(3))
-        where = f" (first: {first.file}:{first.line}: {first.reason})" if first else ""
-        why = f"{self.num_read} rows read{': ' if taken else ''}{taken}{where}"
-        if used:
-            raise DataError(
-                f"{source}: {100 * share:.0f} % of the rows of {self.part} can't be used",
-                why=why,
-                hint="fix the rows, name the format or columns, or allow it:"
-                f" data.max_quarantined: {math.ceil(100 * share) / 100:g}",
-                kept="nothing was run",
-            )
-        raise DataError(
-            f"{source}: no usable row for {self.part}",
-            why=why,
-            hint="fix the rows, name the format or columns, or widen the selection in the study"
-            " file",
-            kept="nothing was run",
-        )
 
 
 def collect_pairs(
@@ -115,6 +54,7 @@ def collect_pairs(
     part: str,
     how: Reading = PLAIN,
     exclude: EvaluationDialogues | None = None,
+    compared: bool = False,
 ) -> Collected[Pair]:
     """Read, parse, exclude and draw preference pairs (or demonstrations).
 
@@ -124,28 +64,66 @@ def collect_pairs(
         part: Name in the audit: "train", "calibration".
         how: What columns mean, and which pairs come of scored answers.
         exclude: Dialogues that no row may share.
+        compared: Whether demonstrations are left out: they have one response.
 
     Raises:
         DataError: If the source can't be read, or no usable row is left.
     """
-    account = Account(part)
-    drawn = _draw(source, selection, account, kind="pairs", how=how, exclude=exclude)
-    rows = tuple(record for row in drawn for record in row.records if isinstance(record, Pair))
-    if len(rows) != len(drawn):
-        account.notes["pairs"] = len(rows)
-    return Collected(rows=rows, audit=account.audit(used=len(drawn)))
+    rows = _without_texts(read_records(source, selection, how=how))
+    reasons = (_reason_of_one_response,) if compared else ()
+    drawn = _draw(rows, source, selection, part, how, exclude, *reasons)
+    pairs = drawn.records
+    if len(pairs) != drawn.used:
+        drawn.account.notes["pairs"] = len(pairs)
+    return drawn.collected(pairs)
 
 
-def collect(
+def collect_rated(
     source: Path,
     selection: RowSelection,
     *,
     part: str,
-    kind: Kind,
     how: Reading = PLAIN,
     exclude: EvaluationDialogues | None = None,
-) -> Collected[Pair] | Collected[Document]:
-    """Collect pairs as `collect_pairs` does, or texts to pretrain on.
+) -> Collected[Rated]:
+    """Collect rated responses in the same way; `max_rows` counts rows of the source.
+
+    Raises:
+        DataError: If the source can't be read, no usable row is left, or all are of one kind.
+    """
+    drawn = _draw(read_rated(source, selection, how=how), source, selection, part, how, exclude)
+    rated, notes = drawn.records, drawn.account.notes
+    good = sum(row.desirable for row in rated)
+    notes |= {"desirable responses": good, "undesirable responses": len(rated) - good}
+    refuse_one_kind(good, len(rated) - good)
+    sides = {(row.prompt, row.response, row.desirable) for row in rated}
+    both = sum((prompt, text, not side) in sides for prompt, text, side in sides) // 2
+    if both:
+        notes["responses that are rated both ways"] = both
+    return drawn.collected(rated)
+
+
+def collect_asked(
+    source: Path, selection: RowSelection, *, part: str, how: Reading = PLAIN
+) -> Collected[Pair | Answers]:
+    """Collect rows whose prompts can be asked: pairs, demonstrations, or answers to one prompt.
+
+    Raises:
+        DataError: If the source can't be read, or no usable row is left.
+    """
+    drawn = _draw(read_asked(source, selection, how=how), source, selection, part, how, None)
+    return drawn.collected(drawn.records)
+
+
+def collect_documents(
+    source: Path,
+    selection: RowSelection,
+    *,
+    part: str,
+    how: Reading = PLAIN,
+    exclude: EvaluationDialogues | None = None,
+) -> Collected[Document]:
+    """Collect texts to pretrain on.
 
     A pair becomes two documents, prompt with chosen and prompt with rejected: the unaligned mix.
     `max_rows` counts rows of the source; the audit's note "documents" counts what they became.
@@ -153,12 +131,9 @@ def collect(
     Raises:
         DataError: If the source can't be read, or no usable row is left.
     """
-    if kind == "pairs":
-        return collect_pairs(source, selection, part=part, how=how, exclude=exclude)
-    account = Account(part)
-    drawn = _draw(source, selection, account, kind=kind, how=how, exclude=exclude)
+    drawn = _draw(read_records(source, selection, how=how), source, selection, part, how, exclude)
     documents: list[Document] = []
-    for record in (record for row in drawn for record in row.records):
+    for record in drawn.records:
         if isinstance(record, Document):
             documents.append(record)
             continue
@@ -168,38 +143,64 @@ def collect(
             for name, response in responses.items()
             if response is not None
         ]
-    account.notes["documents"] = len(documents)
-    return Collected(rows=tuple(documents), audit=account.audit(used=len(drawn)))
+    drawn.account.notes["documents"] = len(documents)
+    return drawn.collected(tuple(documents))
+
+
+COLLECTORS: Mapping[Kind, Callable[..., Collected[Any]]] = {
+    "pairs": collect_pairs,
+    "rated": collect_rated,
+    "documents": collect_documents,
+}
+"""What collects the rows of trainings, by what they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn(Generic[Record]):
+    """Rows that were drawn, and the account of the others."""
+
+    rows: list[Usable[Record]]
+    account: Account
+
+    @property
+    def used(self) -> int:
+        return len(self.rows)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(record for row in self.rows for record in row.records)
+
+    def collected(self, rows: tuple[Any, ...]) -> Collected[Any]:
+        return Collected(rows=rows, audit=self.account.audit(used=self.used))
 
 
 def _draw(
+    rows: Iterator[Usable[Record] | Quarantined],
     source: Path,
     selection: RowSelection,
-    account: Account,
-    *,
-    kind: Kind,
+    part: str,
     how: Reading,
     exclude: EvaluationDialogues | None,
-) -> list[Usable]:
+    *reasons: Callable[[Any], str | None],
+) -> _Drawn[Record]:
     """Return the rows that are taken; the account holds why the others are not."""
-    draw: Draw[Usable] = Draw(selection.max_rows, seed=selection.seed)
-    for row in read_records(source, selection, how=how):
+    account = Account(part)
+    draw: Draw[Usable[Record]] = Draw(selection.max_rows, seed=selection.seed)
+    against = (*reasons, *([exclude.reason_against] if exclude is not None else []))
+    for row in rows:
         account.num_read += 1
         if isinstance(row, Quarantined):
             account.quarantined.append(row)
             continue
         account.num_read += row.joined
         account.excluded[JOINED] += row.joined
-        if kind == "pairs" and any(isinstance(record, Document) for record in row.records):
-            account.quarantined.append(row.row.quarantined(NOT_A_PAIR))
-            continue
         reason = None if row.records else NO_PREFERENCE
         if row.records:
-            first = row.records[0]
+            first: Any = row.records[0]
             key = opening(first) if row.row.opening is None else row.row.opening
-            reason = None if selection.holds(key) else OUTSIDE_SHARE
-            if reason is None and exclude is not None:
-                reason = exclude.reason_against(first)
+            found = (because(first) for because in against)
+            outside = None if selection.holds(key) else OUTSIDE_SHARE
+            reason = outside or next(filter(None, found), None)
         if reason is None:
             draw.offer(row.row.id, row)
         else:
@@ -211,4 +212,23 @@ def _draw(
         account.check_some_used(len(drawn), source, most_lost=how.max_quarantined)
     for row in drawn:
         account.notes.update(row.notes)
-    return drawn
+    return _Drawn(rows=drawn, account=account)
+
+
+def _without_texts(
+    rows: Iterator[Usable[Pair | Document] | Quarantined],
+) -> Iterator[Usable[Pair] | Quarantined]:
+    """Put texts aside, of which no pair can be made."""
+    for row in rows:
+        if isinstance(row, Quarantined):
+            yield row
+            continue
+        pairs = tuple(record for record in row.records if isinstance(record, Pair))
+        if len(pairs) < len(row.records):
+            yield row.row.quarantined(NOT_A_PAIR)
+        else:
+            yield Usable(row=row.row, records=pairs, notes=row.notes, joined=row.joined)
+
+
+def _reason_of_one_response(pair: Pair) -> str | None:
+    return ONE_RESPONSE if pair.rejected is None else None

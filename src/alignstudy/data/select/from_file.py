@@ -10,7 +10,7 @@ from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.files.kinds import rows_of
 from alignstudy.data.formats.row import UnusableRow
 from alignstudy.data.formats.turns import turns_of
-from alignstudy.data.select.collect import Account
+from alignstudy.data.select.account import Account
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, Protocol, numbered
 from alignstudy.data.select.rigorous import NOT_DRAWN, askable
 from alignstudy.dialogue import CUE, Turn, parse_turns, render

@@ -133,21 +133,17 @@ def select_held_out(
             may share one. Training rows must leave out the `dialogues` of what is returned.
 
     Raises:
-        DataError: If an axis has no usable pair, or only demonstrations without a rejected
-            response; it says how to do without.
+        DataError: If an axis has no usable pair (demonstrations, and responses that were rated one
+            by one, are none); it says how to do without.
     """
     pairs, audits = {}, []
     for axis in axes:
         selection, part = settings.selection(axis), f"{settings.part}/{axis.prompts}"
         try:
             with due_to(settings.part):
-                found = collect_pairs(source, selection, part=part, how=how, exclude=exclude)
-                if any(pair.rejected is None for pair in found.rows):
-                    raise DataError(
-                        f"{source}: demonstrations, without a rejected response",
-                        why=f"{part} needs chosen and rejected responses",
-                        hint="name subsets of preference pairs",
-                    )
+                found = collect_pairs(
+                    source, selection, part=part, how=how, exclude=exclude, compared=True
+                )
         except DataError as error:
             error.what = f"{settings.part}: {error.what}"
             error.hint = f"{error.hint}; or {settings.way_out}"

@@ -15,7 +15,7 @@ from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.files.reading import PLAIN, Reading, read
 from alignstudy.data.formats.row import UnusableRow, text_of
-from alignstudy.data.select.collect import Account
+from alignstudy.data.select.account import Account
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import parse_turns

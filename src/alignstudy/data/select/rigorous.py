@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from alignstudy.data.contamination.leaks import holds_word
 from alignstudy.data.contamination.near_duplicates import clustered
 from alignstudy.data.files.reading import Reading
-from alignstudy.data.select.collect import collect_pairs
+from alignstudy.data.formats.row import Answers
+from alignstudy.data.select.collect import collect_asked
 from alignstudy.data.select.prompt_settings import PromptSelection, PromptSet, numbered
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.dialogue import CUE, parse_turns
@@ -24,6 +26,8 @@ DUPLICATE = "same prompt as an earlier row"
 NO_KEYWORD = "last human turn holds none of the keywords"
 NOT_HUMAN = "prompt doesn't end in a human turn"
 NOT_DRAWN = "not drawn"
+
+Asked = TypeVar("Asked", Pair, Pair | Answers)
 
 
 def draw_rigorous_prompts(
@@ -41,7 +45,7 @@ def draw_rigorous_prompts(
     for axis, chosen_set in sets.items():
         part = f"prompts/{axis.prompts}"
         selection = RowSelection(subsets=chosen_set.subsets, split=chosen_set.split)
-        found = collect_pairs(source, selection, part=part, how=how)
+        found = collect_asked(source, selection, part=part, how=how)
         candidates, excluded = askable(found.rows, chosen_set.keywords)
         if not candidates:
             raise DataError(
@@ -56,29 +60,29 @@ def draw_rigorous_prompts(
         if num_drawn < (chosen_set.n or 0):
             notes["fewer prompts than asked for"] = chosen_set.size - num_drawn
         named, clusters = clustered(
-            [numbered(axis, number, pair.prompt, pair.id) for number, pair in enumerate(drawn)]
+            [numbered(axis, number, row.prompt, row.id) for number, row in enumerate(drawn)]
         )
         prompts += named
-        excluded = {reason: n for reason, n in excluded.items() if n}
+        excluded = {**found.audit.excluded, **{why: n for why, n in excluded.items() if n}}
         notes |= clusters
         audits.append(replace(found.audit, used=num_drawn, excluded=excluded, notes=notes))
     return PromptSelection(prompts=tuple(prompts), audits=tuple(audits))
 
 
-def askable(pairs: Sequence[Pair], keywords: Sequence[str]) -> tuple[list[Pair], dict[str, int]]:
+def askable(rows: Sequence[Asked], keywords: Sequence[str]) -> tuple[list[Asked], dict[str, int]]:
     """Return the rows whose prompts can be asked, and how many can't, by reason."""
     excluded = dict.fromkeys((NOT_HUMAN, NO_KEYWORD, DUPLICATE), 0)
     seen: set[str] = set()
     candidates = []
-    for pair in pairs:
-        last = parse_turns(pair.prompt.removesuffix(CUE))[-1]
+    for row in rows:
+        last = parse_turns(row.prompt.removesuffix(CUE))[-1]
         if last.role != "human":
             excluded[NOT_HUMAN] += 1
         elif keywords and not holds_word(last.text, keywords):
             excluded[NO_KEYWORD] += 1
-        elif pair.prompt in seen:
+        elif row.prompt in seen:
             excluded[DUPLICATE] += 1
         else:
-            seen.add(pair.prompt)
-            candidates.append(pair)
+            seen.add(row.prompt)
+            candidates.append(row)
     return candidates, excluded

@@ -12,7 +12,7 @@ from alignstudy.methods import Method, TrainingSettings, method_of
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.records import Document, Pair
+from alignstudy.records import TrainingRow
 
 Text = str | tuple[str, str]
 
@@ -69,7 +69,7 @@ class RowTokens:
 
 def row_tokens(
     settings: TrainingSettings,
-    rows: Sequence[Pair] | Sequence[Document],
+    rows: Sequence[TrainingRow],
     folder: Path,
     template: str,
 ) -> RowTokens:

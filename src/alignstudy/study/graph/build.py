@@ -19,7 +19,16 @@ from alignstudy.study.settings.recipes import AnyRecipe, ExistingModel, lineages
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.stages.compare import Compare, Compared
-from alignstudy.study.stages.data import CollectRows, DataSource, SelectPrompts, WriteWorld
+from alignstudy.study.stages.data import (
+    KINDS,
+    RATED,
+    TRAIN,
+    TRAINING_PARTS,
+    CollectRows,
+    DataSource,
+    SelectPrompts,
+    WriteWorld,
+)
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
@@ -92,7 +101,7 @@ class _Builder:
             settings=settings,
             device_class=self.device_class,
             base=self.base,
-            train=lambda *given: self._train(*given, part="train"),
+            train=self._train,
             ends=self.ends,
         )
         models = {
@@ -131,19 +140,18 @@ class _Builder:
         """Return the stage that collects one part of the data."""
         if part not in self.parts:
             data, scratch = self.settings.data, self.settings.base.scratch
-            judges = {f"judge-{j.name}": j.train for j in self.settings.judges if j.train}
-            selection = data.train if part == "train" else None
-            if part == "pretrain" and scratch is not None:
-                selection = scratch.rows
-            elif part in judges:
-                selection = judges[part].rows
-            assert selection is not None, part
+            selections = dict.fromkeys(TRAINING_PARTS, data.train)
+            selections |= {f"judge-{j.name}": j.train.rows for j in self.settings.judges if j.train}
+            if scratch is not None:
+                selections["pretrain"] = scratch.rows
             self.parts[part] = CollectRows(
                 name=f"rows/{part}",
                 source=self.source,
-                reading=self.settings.reading if part == "train" else self.settings.whole_reading,
-                selection=selection,
-                rows="documents" if part == "pretrain" else "pairs",
+                reading=self.settings.reading
+                if part in TRAINING_PARTS
+                else self.settings.whole_reading,
+                selection=selections[part],
+                rows=KINDS.get(part, "pairs"),
                 part=part,
                 prompts=self.prompts,
                 keep_overlap=data.overlap == "keep",
@@ -182,9 +190,11 @@ class _Builder:
         parent: Stage,
         seed: int,
         *,
-        part: str,
+        part: str = "",
     ) -> Train:
+        """Return a training on a part of the data; "": on that which recipes train on."""
         starts = method_of(method).reference == "start"
+        part = part or (RATED if method_of(method).rows == "rated" else TRAIN)
         return Train(
             name=name,
             device_class=self.device_class,
@@ -239,7 +249,7 @@ class _Builder:
             calibrations=judging.calibrations,
             base=settings.base_recipe,
             prompts=self.prompts,
-            training=self.parts.get("train"),
+            training=tuple(self.parts[part] for part in TRAINING_PARTS if part in self.parts),
             panel=settings.leading,
             claims=settings.claims,
             margins=settings.margins,

@@ -100,7 +100,7 @@ class Compare(Stage):
     calibrations: tuple[Calibrate | None, ...]
     base: str | None
     prompts: SelectPrompts
-    training: CollectRows | None
+    training: tuple[CollectRows, ...]
     panel: PanelSettings | None
     claims: tuple[Claim, ...]
     margins: Margins
@@ -118,8 +118,8 @@ class Compare(Stage):
         incomplete = _incomplete(rows)
         prompts = read_prompts(job.folder_of(self.prompts))
         overlapping: frozenset[str] = frozenset()
-        if self.training is not None:
-            overlapping = read_overlap(job.folder_of(self.training)).prompt_ids
+        for part in self.training:
+            overlapping |= read_overlap(job.folder_of(part)).prompt_ids
         question = AnalysisConfig(
             thresholds={name: self._thresholds(at, job) for at, name in enumerate(self.judges)},
             axes=self.axes,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from alignstudy.data.audit.audit import length_facts, loss_in_words
 from alignstudy.data.contamination.exclusion import (
@@ -17,7 +17,7 @@ from alignstudy.data.contamination.exclusion import (
 )
 from alignstudy.data.contamination.overlap import Overlap, overlap
 from alignstudy.data.files.reading import Reading
-from alignstudy.data.select.collect import collect
+from alignstudy.data.select.collect import COLLECTORS, Kind
 from alignstudy.data.select.held_out import (
     CalibrationSettings,
     HeldOutPairs,
@@ -42,6 +42,10 @@ FACTS = "facts.json"
 OVERLAP = "overlap.json"
 
 CALIBRATION_PAIRS, VALIDATION_PAIRS = "calibration", "validation"
+TRAIN, RATED = TRAINING_PARTS = ("train", "train/rated")
+"""The parts of the data that recipes train on: pairs (or demonstrations), responses one by one."""
+KINDS: Mapping[str, Kind] = {"pretrain": "documents", RATED: "rated"}
+"""What rows of a part are, where they aren't pairs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ class SelectPrompts(Stage):
     """
 
     kind: ClassVar[str] = "prompts"
+    version: ClassVar[int] = 2
     source: DataSource
     reading: Reading
     settings: PromptSettings
@@ -152,7 +157,7 @@ class RowSource(Stage):
     """
 
     kind: ClassVar[str] = "rows"
-    rows: Literal["pairs", "documents"]
+    rows: Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,12 +181,11 @@ class CollectRows(RowSource):
         for part, reason in reasons.items():
             rows = (pair for found in read_pairs(folder, part).values() for pair in found)
             held_out = held_out | EvaluationDialogues.of_pairs(rows, reason=reason)
-        with due_to("data", *(["train"] if self.part == "train" else [])):
-            collected = collect(
+        with due_to("data", *(["train"] if self.part in TRAINING_PARTS else [])):
+            collected = COLLECTORS[self.rows](
                 _path(self.source, job),
                 self.selection,
                 part=self.part,
-                kind=self.rows,
                 how=self.reading,
                 exclude=None if self.keep_overlap else held_out,
             )

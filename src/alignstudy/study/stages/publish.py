@@ -11,7 +11,7 @@ from alignstudy.data.audit.audit import audit_json
 from alignstudy.data.contamination.exclusion import EvaluationDialogues
 from alignstudy.formatting import duration, plural
 from alignstudy.judges.quality.assess import BASELINES
-from alignstudy.records import GuardOutcome, Pair, read_rows
+from alignstudy.records import GuardOutcome
 from alignstudy.records.evidence import TrainingRecord
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.stats.resampling.clustered_share import effective_wilson
@@ -25,7 +25,7 @@ from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
     FACTS,
     OVERLAP,
-    ROWS,
+    TRAINING_PARTS,
     CollectRows,
     SelectPrompts,
     read_audits,
@@ -33,7 +33,14 @@ from alignstudy.study.stages.data import (
 )
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.score import read_calibration_result
-from alignstudy.study.stages.train import Merge, ScratchModel, Train, read_curve, read_result
+from alignstudy.study.stages.train import (
+    Merge,
+    ScratchModel,
+    Train,
+    read_curve,
+    read_part,
+    read_result,
+)
 from alignstudy.study.stages.weights import Mix
 from alignstudy.study.tools.report import write_report
 
@@ -181,19 +188,18 @@ class Publish(Stage):
                     f" {100 * (1 - facts['pair_accuracy']):.0f}% of {facts['n']} labelled pairs"
                     f" ({facts['axis']}): its direction looks reversed, and its rates mean nothing"
                 )
-        parts = {stage.part: job.folder_of(stage) / ROWS for stage in self.parts}
-        if "train" not in parts:
-            return
-        train = EvaluationDialogues.of_pairs(read_rows(parts["train"], Pair), reason="shared")
-        for part, path in parts.items():
-            if part.startswith("judge-"):
-                pairs = list(read_rows(path, Pair))
-                shared = sum(train.reason_against(pair) is not None for pair in pairs)
-                if shared:
-                    yield (
-                        f"{shared} of {len(pairs)} training pairs of {part} share a dialogue with"
-                        " the policies' training rows: this judge is not independent of them"
-                    )
+        judges = [stage for stage in self.parts if stage.part.startswith("judge-")]
+        trained = [stage for stage in self.parts if stage.part in TRAINING_PARTS]
+        rows = (row for stage in trained for row in read_part(stage, job.folder_of(stage)))
+        train = EvaluationDialogues.of_pairs(rows, reason="shared")
+        for stage in judges if trained else ():
+            pairs = read_part(stage, job.folder_of(stage))
+            shared = sum(train.reason_against(pair) is not None for pair in pairs)
+            if shared:
+                yield (
+                    f"{shared} of {len(pairs)} training pairs of {stage.part} share a dialogue"
+                    " with the policies' training rows: this judge is not independent of them"
+                )
 
     def _provenance(self, job: StageJob) -> dict[str, Any]:
         """Return what the stages were made with; the run's own times are in provenance.json."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignstudy.data.select.collect import Kind
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.base import METRICS_FILE, WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
@@ -21,7 +23,7 @@ from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import weights_in
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.records import Document, Pair, Weights, read_rows
+from alignstudy.records import Document, Pair, Rated, TrainingRow, Weights, read_rows
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
 from alignstudy.study.cost.token_lengths import row_tokens
@@ -80,12 +82,8 @@ class ScratchModel(Stage):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Train the tokenizer on the rows' text; write config.json next to it."""
-        texts: list[str] = []
-        for row in read_part(self.rows, job.folder_of(self.rows)):
-            if isinstance(row, Document):
-                texts.append(row.text)
-            else:
-                texts += [row.prompt + answer for answer in (row.chosen, row.rejected) if answer]
+        rows = read_part(self.rows, job.folder_of(self.rows))
+        texts = [text for row in rows for text in row.texts]
         build_scratch_model_folder(
             self.architecture, job.out, tokenizer=self.tokenizer, texts=texts
         )
@@ -96,11 +94,13 @@ class ScratchModel(Stage):
         return shape_of_architecture(self.architecture, vocabulary=self.tokenizer.vocab_size)
 
 
-def read_part(stage: RowSource, folder: Path) -> list[Pair] | list[Document]:
-    """Read the rows that a finished stage holds."""
-    if stage.rows == "pairs":
-        return list(read_rows(folder / ROWS, Pair))
-    return list(read_rows(folder / ROWS, Document))
+ROW_TYPES: Mapping[Kind, type[Any]] = {"pairs": Pair, "rated": Rated, "documents": Document}
+"""What rows of a kind are read as."""
+
+
+def read_part(stage: RowSource, folder: Path) -> list[Any]:
+    """Read the rows that a finished stage holds: records of `ROW_TYPES`."""
+    return list(read_rows(folder / ROWS, ROW_TYPES[stage.rows]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ class Train(Stage):
         learns = "adapter" if self.is_adapter else "full"
         return f"{super().likeness()} {self.settings.method} {self.settings.precision} {learns}"
 
-    def job(self, job: StageJob, *, rows: list[Pair] | list[Document]) -> TrainJob:
+    def job(self, job: StageJob, *, rows: Sequence[TrainingRow]) -> TrainJob:
         """Write what the method is asked to do."""
         return TrainJob(
             settings=self.settings,

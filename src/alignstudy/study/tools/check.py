@@ -28,7 +28,14 @@ from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.settings.yaml_file import YamlFile
-from alignstudy.study.stages.data import RowSource, read_audits, read_prompts
+from alignstudy.study.stages.data import (
+    RATED,
+    TRAIN,
+    TRAINING_PARTS,
+    RowSource,
+    read_audits,
+    read_prompts,
+)
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
 from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
@@ -195,19 +202,20 @@ def _shares(audits: Sequence[Audit], graph: Graph) -> str:
     read, used = Counter[tuple[tuple[str, ...], str]](), Counter[str]()
     prompts = graph.prompts
     sets = {f"prompts/{axis.prompts}": each for axis, each in prompts.settings.sets.items()}
-    trained = next((part.selection for part in graph.parts if part.part == "train"), None)
+    trained = next((part.selection for part in graph.parts if part.part in TRAINING_PARTS), None)
     if trained is None:
         return ""
     for audit in audits:
         asked = sets.get(audit.part)
-        used[audit.part.split("/")[0]] += audit.used
-        if audit.part == "train":
+        used[audit.part if audit.part in TRAINING_PARTS else audit.part.split("/")[0]] += audit.used
+        if audit.part in TRAINING_PARTS:
             read[trained.subsets, trained.split] = audit.read
         elif asked is not None and asked.file is None:
             read[asked.subsets, asked.split] = audit.read
     thresholds = "the threshold" if len(prompts.calibrated) == 1 else "thresholds"
     purposes = {
-        "train": "to train on",
+        TRAIN: "to train on",
+        RATED: "to train on one by one",
         "calibration": f"to calibrate {thresholds}",
         "validation": "to measure judges on",
         "prompts": "to evaluate on",
