@@ -188,6 +188,8 @@ class WorkDone:
             rejected, and so on with every further response.
         processed_tokens: Positions that went through the model to train it, padding included.
         scored_tokens: Positions at which the vocabulary was computed.
+        measured_tokens: Positions of texts that went through it in steps without a gradient.
+        measured_targets: Those of them at which the vocabulary was computed.
         micro_batches: Passes forward and backward.
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
@@ -197,6 +199,8 @@ class WorkDone:
     real_tokens: int = 0
     processed_tokens: int = 0
     scored_tokens: int = 0
+    measured_tokens: int = 0
+    measured_targets: int = 0
     micro_batches: int = 0
     reference_pairs: int = 0
     reference_reused: int = 0

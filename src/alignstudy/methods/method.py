@@ -111,6 +111,11 @@ class Method(ABC, Generic[SettingsType]):
         del batch, losses
         return {}
 
+    def notes_on(self, steps: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+        """Return what the figures that steps logged show of the whole training, in words."""
+        del steps
+        return ()
+
     def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
         """Return what the method's own guards see in the counts of its encoded rows.
 

@@ -68,6 +68,26 @@ class PairLogps:
         assert self.ref_rejected is not None
         return self.rejected - self.ref_rejected
 
+    @property
+    def margin(self) -> Tensor:
+        """What the policy gained: the difference of both log-ratios."""
+        return self.a - self.b
+
+    def one_by_one(self) -> RatedLogps:
+        """Return both responses of each pair by themselves: all chosen, then all rejected."""
+        import torch
+
+        assert self.ref_chosen is not None
+        assert self.ref_rejected is not None
+        chosen = torch.ones_like(self.chosen_tokens, dtype=torch.bool)
+        return RatedLogps(
+            response=torch.cat([self.chosen, self.rejected]),
+            desirable=torch.cat([chosen, ~chosen]),
+            ref_response=torch.cat([self.ref_chosen, self.ref_rejected]),
+            mismatched=self.mismatched,
+            ref_mismatched=self.ref_mismatched,
+        )
+
     def at_reference(self) -> PairLogps:
         """Return the same pairs for a policy that *is* the reference: every log-ratio 0."""
         assert self.ref_chosen is not None
@@ -78,6 +98,51 @@ class PairLogps:
             rejected=self.ref_rejected,
             mismatched=self.ref_mismatched,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedLogps:
+    """Log-probabilities of B responses that were rated one by one, as in `PairLogps`.
+
+    Attributes:
+        response: (B,) summed over the response's tokens, under the policy.
+        desirable: (B,) whether it was found good: bool.
+        ref_response: (B,) under the reference.
+        mismatched: (M,) of responses to other prompts, under the policy; None without such rows.
+        ref_mismatched: (M,) likewise under the reference.
+    """
+
+    response: Tensor
+    desirable: Tensor
+    ref_response: Tensor
+    mismatched: Tensor | None = None
+    ref_mismatched: Tensor | None = None
+
+    @property
+    def ratio(self) -> Tensor:
+        """Log-ratio of policy and reference on the response."""
+        return self.response - self.ref_response
+
+    @property
+    def margin(self) -> Tensor:
+        """What the policy gained: the log-ratio, of an undesirable response its negative."""
+        return self.sign * self.ratio
+
+    @property
+    def sign(self) -> Tensor:
+        """1 for a desirable response, -1 for another."""
+        return self.desirable.to(self.response.dtype) * 2 - 1
+
+    @property
+    def shift(self) -> Tensor | None:
+        """Mean log-ratio on mismatched responses, not differentiated; None without such rows."""
+        if self.mismatched is None or self.ref_mismatched is None:
+            return None
+        return (self.mismatched - self.ref_mismatched).mean().detach()
+
+    def at_reference(self) -> RatedLogps:
+        """Return the same responses for a policy that *is* the reference: every log-ratio 0."""
+        return replace(self, response=self.ref_response, mismatched=self.ref_mismatched)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ OBJECTIVES = [
     ("tpo", {"loss_type": "tpo_l"}, {"tpo_l_gamma": 0.3}),
     ("kto", {}, {"desirable_weight": 1.2}),
     ("kto", {}, {"undesirable_weight": 1.2}),
+    ("kto", {"desirable_weight": 2.0}, {"loss_type": "apo_zero_unpaired"}),
     ("reward_model", {}, {"center_rewards_coefficient": 0.01}),
 ]
 """Method, settings, and one more setting that its loss heeds."""
@@ -64,7 +65,7 @@ BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
     *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing", "packing"),
     *("ld_alpha", "reference", "router_aux_loss_coef"),
-    *("encoding", "truncation", "max_prompt_length"),
+    *("encoding", "truncation", "max_prompt_length", "rows"),
 }
 """Settings with tests of their own below."""
 

@@ -62,6 +62,78 @@ def test_every_shape_becomes_a_sound_study(name, tmp_path, base, call):
     assert all(number >= 5 for number in others)
 
 
+def unpaired(count, every=3):
+    """One rated response a prompt: of so many one is good."""
+    return [
+        {"prompt": question(n), "completion": bad(n) if n % every else good(n),
+         "label": n % every == 0}
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_responses_that_were_rated_one_by_one_become_a_sound_study(tmp_path, base, call):
+    write_jsonl(tmp_path / "mine.jsonl", unpaired(60))
+    text, words = begun(call, "mine.jsonl", base)
+    assert "rated responses, read as 'kto'" in text
+    assert "kto: {rows: rated," in text
+    assert "dpo" not in text
+    assert "thresholds: {helpful:" in text
+    weight = float(re.search(r"desirable_weight: ([\d.]+)", text)[1])
+    assert 1 < weight * (1 / 3) / (2 / 3) < 4 / 3
+    numbers = re.search(
+        r"60 rows: (\d+) to train on, (\d+) to train on one by one, (\d+) to evaluate on", words
+    )
+    sft, kto, asked = map(int, numbers.groups())
+    assert kto + asked == 60
+    assert sft == kto // 3 or abs(sft - kto / 3) < 6
+    assert re.search(r"data/train/rated ok \d+ of 60 rows|data/train/rated", words)
+    assert "examples/kto ok" in words
+
+
+def test_a_pairwise_loss_on_unpaired_data_is_refused_with_what_to_do(tmp_path, base, call):
+    write_jsonl(tmp_path / "mine.jsonl", unpaired(60))
+    text, _ = begun(call, "mine.jsonl", base)
+    Path("mine.yaml").write_text(
+        re.sub(r"kto: {rows: rated,.*?, beta: 0.1.*?}", "dpo: {max_length: 64}", text)
+        .replace("kto: [kto], sft_kto: [sft, kto]", "dpo: [dpo]")
+    )  # fmt: skip
+    code, words = call("check", "mine.yaml")
+    assert code == 2, words
+    assert "has no rejected response" in words
+    assert "methods.kto.rows: rated" in words
+
+
+def test_calibration_without_pairs_says_what_to_do(tmp_path, base, call):
+    write_jsonl(tmp_path / "mine.jsonl", unpaired(60))
+    text, _ = begun(call, "mine.jsonl", base)
+    Path("mine.yaml").write_text(re.sub("thresholds: .*", "thresholds: calibrated", text))
+    code, words = call("check", "mine.yaml")
+    assert code == 2, words
+    assert "calibration" in words
+    assert "give `thresholds` as numbers" in words
+
+
+@pytest.mark.parametrize("labels", [(True,), (False,)])
+def test_one_kind_of_rating_alone(labels, tmp_path, base, call):
+    rows = [{"prompt": question(n), "completion": good(n), "label": labels[0]} for n in range(60)]
+    write_jsonl(tmp_path / "mine.jsonl", rows)
+    if labels[0]:
+        text, _ = begun(call, "mine.jsonl", base)
+        assert "recipes: {base: [], sft: [sft]}" in text
+        Path("mine.yaml").write_text(
+            text.replace("sft: {", "kto: {rows: rated, max_length: 64}\n  sft: {").replace(
+                "sft: [sft]}", "sft: [sft], kto: [kto]}"
+            )
+        )
+        code, words = call("check", "mine.yaml")
+        assert "responses are desirable" in words
+        assert "train `sft` on them" in words
+    else:
+        code, words = call("init", "--data", "mine.jsonl", "--base", base)
+        assert "every response is labelled bad" in words
+    assert code == 2
+
+
 @pytest.mark.parametrize("option", ["--base", "--judge"])
 def test_a_model_that_is_nowhere_is_refused(option, tmp_path, call):
     write_jsonl(tmp_path / "mine.jsonl", rows_of(EVERY["pairs"][1], 60))

@@ -148,7 +148,7 @@ WRONG_DATA = [
     ("data:", "data: {{source: {places}/picture.png}}",
      ["'data.source'", "a picture", "no rows can be read of it"]),
     ("data:", "data: {{source: {places}/texts.jsonl}}",
-     ["'data.source'", "a plain text, where preference pairs are needed"]),
+     ["'data.source'", "a plain text, where responses to prompts are needed"]),
     ("data:", "data: {{source: {places}/demonstrations.jsonl}}",
      ["demonstrations", "rejected"]),
     ("data:", "data: {{source: world, columns: {{prompt: question}}}}",

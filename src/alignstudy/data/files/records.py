@@ -43,7 +43,7 @@ def read_records(
     """Stream what the rows of a selection become: pairs, demonstrations or texts.
 
     Rows that hold one rated answer each are kept until the end: those of one prompt become one,
-    with its pairs (a demonstration, where there is one answer that was rated as good).
+    with its pairs (demonstrations, where all its answers were rated as good).
 
     Raises:
         DataError: If the source, a subset or the split isn't there, or a file can't be read.
@@ -128,14 +128,19 @@ def _read(
 
 
 def _pairs(record: Answers, rule: PairRule) -> tuple[Pair, ...]:
-    """Make the pairs of a prompt's answers; of one that was rated as good, a demonstration."""
-    (text, score), *others = record.answers
-    if record.labelled and not others and score == 1:
-        one = Pair(
-            id=record.id, prompt=record.prompt, chosen=text, rejected=None, subset=record.subset
+    """Make the pairs of a prompt's answers; of those rated as good alone, demonstrations."""
+    if not (record.labelled and all(score == 1 for _, score in record.answers)):
+        return tuple(pairs_of(record, rule))
+    return tuple(
+        Pair(
+            id=record.id if number == 1 else f"{record.id}/{number}",
+            prompt=record.prompt,
+            chosen=text,
+            rejected=None,
+            subset=record.subset,
         )
-        return (one,)
-    return tuple(pairs_of(record, rule))
+        for number, (text, _) in enumerate(record.answers, start=1)
+    )
 
 
 def _rated(record: Pair | Document | Answers, rule: PairRule) -> Iterator[Rated]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Makes a batch of rows with several texts that continue one prompt.
+    """Makes a batch of rows with one or several texts that continue one prompt.
 
     Attributes:
         branches: Names of the texts, in the order of the batch.
@@ -23,7 +23,7 @@ class PairCollator:
     pad_token_id: int
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return `padded_rows`, and the reference's values where the rows have them."""
+        """Return `padded_rows`, and the reference's values and ratings where rows have them."""
         import torch
 
         texts = [
@@ -32,7 +32,7 @@ class PairCollator:
             for example in examples
         ]
         batch = padded_rows(texts, self.pad_token_id)
-        for name in [name for name in examples[0] if name.startswith("ref_")]:
+        for name in [n for n in examples[0] if n.startswith("ref_") or n == "desirable"]:
             batch[name] = torch.tensor([example[name] for example in examples])
         return batch
 

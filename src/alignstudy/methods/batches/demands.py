@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alignstudy.dialogue import CUE
 from alignstudy.errors import DataError, GuardError
-from alignstudy.records import Pair
+from alignstudy.records import Pair, Rated
 
 
 def rejected_of(row: Pair) -> str:
@@ -18,7 +18,8 @@ def rejected_of(row: Pair) -> str:
     if row.rejected is None:
         raise DataError(
             f"row {row.id} has no rejected response",
-            hint="preference methods need pairs; use `sft` for demonstrations",
+            hint="preference methods need pairs; use `sft` for demonstrations, and for responses"
+            " that were rated one by one `methods.kto.rows: rated`",
         )
     return row.rejected
 
@@ -43,7 +44,7 @@ def responses_of(rows: Sequence[Pair], *, gold: bool) -> list[list[str]]:
     return [[row.chosen, rejected_of(row), *([row.gold or ""] if gold else [])] for row in rows]
 
 
-def check_cue(rows: Sequence[Pair]) -> None:
+def check_cue(rows: Sequence[Pair] | Sequence[Rated]) -> None:
     """Refuse prompts that don't end in the cue that generation uses.
 
     Raises:

@@ -30,6 +30,7 @@ class Encoded:
         columns: Equally long lists of token ids (and labels), by column name.
         row_ids: The ids of the rows that are in `columns`, in the same order.
         truncated: Whether a row's end was cut off.
+        desirable: Whether its one response was found good; () unless rows are rated.
         counts: Rows given ("rows"), in `columns` ("used"), cut ("truncated"), left out because the
             prompt alone fills `max_length` ("too_long") or because chosen and rejected are the
             same tokens once cut ("same_when_cut"), used with prompt and response tokenized apart
@@ -42,6 +43,7 @@ class Encoded:
     row_ids: tuple[str, ...]
     truncated: tuple[bool, ...]
     counts: dict[str, int]
+    desirable: tuple[bool, ...] = ()
 
     def rows(self, numbers: Sequence[int]) -> Encoded:
         """Return some of the rows; what was counted was counted of all."""
@@ -50,6 +52,7 @@ class Encoded:
             row_ids=tuple(self.row_ids[n] for n in numbers),
             truncated=tuple(self.truncated[n] for n in numbers),
             counts=self.counts,
+            desirable=tuple(self.desirable[n] for n in numbers) if self.desirable else (),
         )
 
 
@@ -197,7 +200,7 @@ def encode_preferences(
         if not keep_end and len(asked) >= max_length:
             gathered.counts["too_long"] += 1
             continue
-        cut = [_cut(asked, text, max_length, keep_end=keep_end) for text in texts]
+        cut = [cut_to(max_length, asked, text, keep_end=keep_end) for text in texts]
         if cut[0][1] == cut[1][1] and not published:
             gathered.counts["same_when_cut"] += 1
             continue
@@ -222,8 +225,8 @@ def _drop_shared_prompts(columns: dict[str, list[list[int]]]) -> None:
             del columns[name]
 
 
-def _cut(
-    prompt: list[int], response: list[int], most: int, *, keep_end: bool
+def cut_to(
+    most: int, prompt: list[int], response: list[int], *, keep_end: bool
 ) -> tuple[list[int], list[int]]:
     """Cut prompt and response to so many tokens together."""
     if not keep_end:

@@ -7,10 +7,10 @@ or raises with the numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.model_outputs import PairLogps
+from alignstudy.methods.model_outputs import PairLogps, RatedLogps
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -95,12 +95,12 @@ def dropout_is_off(difference: float, *, kept: bool) -> GuardOutcome:
 
 
 def reference_is_parent(
-    loss: float, said: PairLogps, *, objective: Callable[[PairLogps], Tensor], beta: float
+    loss: float, said: PairLogps | RatedLogps, *, objective: Callable[[Any], Tensor], beta: float
 ) -> GuardOutcome:
     """Refuse a preference training that doesn't start at its reference.
 
     Args:
-        loss: The trainer's own loss on the probe pairs before the first step.
+        loss: The trainer's own loss on the probe rows before the first step.
         said: Their log-probabilities under policy and reference.
         objective: The loss that trains; what it is at the reference, it says itself.
         beta: What implicit rewards are scaled by.
@@ -109,10 +109,10 @@ def reference_is_parent(
         GuardError: If a margin isn't 0, or the loss isn't what it is at margin 0.
     """
     expected = float(objective(said.at_reference()).mean())
-    margin = float((beta * (said.a - said.b)).abs().max())
+    margin = float((beta * said.margin).abs().max())
     seen = (
         f"loss {loss:.6f}, expected {expected:.6f}; largest implicit reward margin {margin:.2g}"
-        f" on {len(said.chosen)} pairs"
+        f" on {len(said.margin)} rows"
     )
     close = abs(loss - expected) <= MARGIN_TOLERANCE * max(1.0, abs(expected))
     if not (close and margin < MARGIN_TOLERANCE):

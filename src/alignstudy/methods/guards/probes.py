@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.methods.scoring.reading import adapter_off
 from alignstudy.methods.trainer import Batch, Trainer
 
@@ -56,7 +55,7 @@ def last_targets(batch: Batch, *, compared: int, branches: int) -> list[int]:
     return [int(row[position]) for row, position in zip(ids, last, strict=True)]
 
 
-def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, PairLogps]:
+def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, Any]:
     """Measure a preference trainer's own loss, and log-probabilities, on the probe.
 
     Args:

@@ -12,7 +12,13 @@ from torch.nn.functional import pad
 from alignstudy.methods.method import Method
 from alignstudy.methods.model_outputs import PairScores
 from alignstudy.methods.scoring.layout_check import labels_of
-from alignstudy.methods.scoring.reading import adapter_off, pair_logps, response_sums, text_logps
+from alignstudy.methods.scoring.reading import (
+    adapter_off,
+    pair_logps,
+    rated_logps,
+    response_sums,
+    text_logps,
+)
 from alignstudy.methods.scoring.shared_forward import ScoringRoute
 from alignstudy.methods.trainer import Batch
 
@@ -34,11 +40,10 @@ class ReadsTexts:
 
     def read(self, model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
         """Return what the model says of a batch, and the router's part of the loss, if any."""
-        method = self.method
-        if len(method.branches) == 1:
+        if self.method.branches == ("text",):
             outputs = self._scored(model, batch)
             return text_logps(outputs, batch), self._router(outputs)
-        compared, mismatched = _learnt(batch, method)
+        compared, mismatched = _learnt(batch, self.method)
         outputs = self._scored(model, compared)
         references = self._references(model, compared, mismatched)
         sums = response_sums(outputs.log_probs, compared, self.ld_alpha)
@@ -46,7 +51,10 @@ class ReadsTexts:
         if mismatched is not None:
             with torch.no_grad(), self._each_alone():
                 others = self._scored(model, mismatched).log_probs.sum(1)
-        said = pair_logps(outputs, compared, sums, others, references, branches=len(method.learnt))
+        if self.method.rows == "rated":
+            return rated_logps(compared, sums, others, references), self._router(outputs)
+        learnt = len(self.method.learnt)
+        said = pair_logps(outputs, compared, sums, others, references, branches=learnt)
         return said, self._router(outputs)
 
     @property
@@ -69,13 +77,10 @@ class ReadsTexts:
             return {name: value for name, value in kept.items() if name.startswith("ref_")}
         with torch.no_grad(), adapter_off(self.model):
             log_probs = self._scored(model, compared).log_probs
-            found = dict(
-                zip(
-                    ("ref_chosen_logps", "ref_rejected_logps"),
-                    response_sums(log_probs, compared, self.ld_alpha).chunk(2),
-                    strict=True,
-                )
-            )
+            sums = response_sums(log_probs, compared, self.ld_alpha)
+            learnt = self.method.learnt
+            parts = zip(learnt, sums.chunk(len(learnt)), strict=True)
+            found = {f"ref_{branch}_logps": part for branch, part in parts}
             if mismatched is not None:
                 with self._each_alone():
                     log_probs = self._scored(model, mismatched).log_probs

@@ -53,6 +53,7 @@ _METRIC_NAMES = {
     "mean_token_accuracy": "token_accuracy",
     "kl": "kl_estimate",
     "nll/gold": "gold_nll",
+    "kl/clamped": "kl_clamped",
 }
 """The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
 _AT_THE_STEP = {"learning_rate", "grad_norm"}
@@ -93,6 +94,7 @@ def train(job: TrainJob) -> TrainResult:
     said = f"{skipped} of {len(steps)} updates overflowed float16 and were left out"
     overflowed = (said,) if skipped else ()
     kept = (*lost, *resumed, *trainer.method.notes, *ready.notes)
+    seen = (*trainer.memory_notes, *trainer.method.notes_on(steps))
     return TrainResult(
         steps=state.global_step,
         epochs=float(state.epoch),
@@ -100,7 +102,7 @@ def train(job: TrainJob) -> TrainResult:
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=tuple(outcomes),
-        notes=(*kept, *merged, *trainer.memory_notes, *overflowed),
+        notes=(*kept, *merged, *seen, *overflowed),
         counts=encoded.counts,
         work=_work_done(ready),
     )
@@ -117,6 +119,8 @@ def _work_done(ready: Assembled) -> WorkDone:
         # Packed rows have no padding.
         processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
         scored_tokens=tally.scored_tokens,
+        measured_tokens=trainer.measured_tokens,
+        measured_targets=trainer.measured_targets,
         micro_batches=trainer.pieces_done,
         reference_pairs=references.computed if references else live,
         reference_reused=references.reused if references else 0,
@@ -133,8 +137,8 @@ def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: in
             last = entries[-1]
             line = {"step": last["step"], "epoch": last["epoch"], "tokens": last["num_tokens"]}
             for theirs, ours in _METRIC_NAMES.items():
-                if theirs in last:
-                    values = [entry[theirs] for entry in entries]
+                values = [entry[theirs] for entry in entries if theirs in entry]
+                if values:
                     mean = sum(values) / len(values)
                     line[ours] = values[-1] if theirs in _AT_THE_STEP else mean
             file.write(json.dumps(line) + "\n")
@@ -178,7 +182,7 @@ def _measure(
     """Yield what the guards measure on the built trainer; raise where one refuses."""
     settings, trainer, method = job.settings, ready.trainer, ready.trainer.method
     batch = probe_batch(trainer)
-    if settings.dropout == "off" or method.rows == "pairs":
+    if settings.dropout == "off" or method.rows in {"pairs", "rated"}:
         silent = settings.lora is not None and settings.lora_dropout == 0
         difference = dropout_difference(trainer.model, batch, adapter=silent)
         yield guards.dropout_is_off(difference, kept=settings.dropout == "keep")

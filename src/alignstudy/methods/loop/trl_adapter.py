@@ -74,6 +74,11 @@ class GuardedTrainer(MicroBatching):
             # The policy starts as its reference, whose values were computed in another batch: a
             # margin is then 1e-7 to one side or the other, not 0, and would count as won or lost.
             figures = {n: 0.0 if n == "rewards/accuracies" else v for n, v in figures.items()}
+        if "rewards/margins" not in figures and {"rewards/chosen", "rewards/rejected"} <= set(
+            figures
+        ):
+            margin = figures["rewards/chosen"] - figures["rewards/rejected"]
+            figures = {**figures, "rewards/margins": margin}
         reported = self._metrics["train"]  # type: ignore[attr-defined]
         for name, value in figures.items():
             reported[name].append(value)
@@ -160,7 +165,7 @@ class _KeepingRows:
 def collator(method: Method[Any], tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
     """Return the collator that training uses: padding, and what the loss sees."""
     pad_token_id = padding_id(tokenizer)
-    if len(method.branches) > 1:
+    if method.branches != ("text",):
         return _KeepingRows(PairCollator(method.branches, pad_token_id))
     return _KeepingRows(SFTCollator(pad_token_id=pad_token_id, padding_free=method.packs))
 
@@ -170,7 +175,8 @@ def rows_as_dataset(method: Method[Any], encoded: Encoded) -> datasets.Dataset:
     datasets.disable_progress_bars()
     if not method.packs:
         rows = list(range(len(encoded.row_ids)))
-        return datasets.Dataset.from_dict({**encoded.columns, "row": rows})
+        rated = {"desirable": list(encoded.desirable)} if encoded.desirable else {}
+        return datasets.Dataset.from_dict({**encoded.columns, **rated, "row": rows})
     ids = encoded.columns["input_ids"]
     rows_a_token = [[row] * len(ids[row]) for row in range(len(ids))]
     unpacked = datasets.Dataset.from_dict({**encoded.columns, "row": rows_a_token})

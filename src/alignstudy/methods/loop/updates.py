@@ -45,6 +45,8 @@ class MicroBatching:
         checkpoints_layers: Whether layers are computed again for their gradients.
         real_tokens: Tokens of all rows that were read.
         padded_tokens: Positions of all pieces as collated.
+        measured_tokens: Tokens of texts that no gradient came from.
+        measured_targets: Those of them at which the vocabulary was computed.
     """
 
     method: Method[Any]
@@ -58,6 +60,8 @@ class MicroBatching:
     checkpoints_layers: bool = False
     real_tokens: int = 0
     padded_tokens: int = 0
+    measured_tokens: int = 0
+    measured_targets: int = 0
     tokens_read: int
     _found: dict[str, list[Tensor | int]] | None = None
 
@@ -90,7 +94,8 @@ class MicroBatching:
             else:
                 loss = self._in_pieces(model, self.prepare(inputs))
             found = self._found.items()
-            self.log_step({name: float(total / number) for name, (total, number) in found})
+            # Of one kind of response there may be none in an update.
+            self.log_step({name: float(total / n) for name, (total, n) in found if n})
         finally:
             self._found = None
         return loss
@@ -135,6 +140,10 @@ class MicroBatching:
             self.accelerator.backward(loss)  # type: ignore[attr-defined]
             total = total + loss.detach()
         self.padded_tokens += sum(batch["input_ids"].numel() for _, batch in pieces)
+        learnt = rows * len(self.method.learnt)
+        rest = {name: value[learnt:] for name, value in inputs.items() if value.dim() == 2}
+        self.measured_tokens += int(rest["attention_mask"].sum())
+        self.measured_targets += int(num_targets(rest).sum())
         self.rows_read, self.pieces_done = self.rows_read + rows, self.pieces_done + len(pieces)
         return total
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alignstudy.methods.losses import alone, coupled, gold, referenced
+from alignstudy.methods.losses import alone, coupled, gold, referenced, unpaired
 from alignstudy.methods.losses.loss import Divergence, F, Loss, divergence_of
 from alignstudy.methods.losses.state import LossState
 
@@ -148,6 +148,23 @@ LOSSES: Mapping[str, Loss] = {
             "tpo_l_gamma": (0.3, 1.6, 3.0),
             "tpo_alpha": (0.05, 1.0),
         },
+    ),
+    "kto": Loss(
+        unpaired.kto,
+        "arXiv 2402.01306, eq. 8",
+        method="kto",
+        couples_rows="mean",
+        grid={"beta": (0.1,)},
+    ),
+    "apo_zero_unpaired": Loss(
+        unpaired.apo_zero_unpaired, "arXiv 2408.06266, eq. 7", method="kto", grid={"beta": (0.1,)}
+    ),
+    "bco_unpaired": Loss(
+        unpaired.bco_unpaired,
+        "arXiv 2404.04656",
+        method="kto",
+        couples_rows="mean",
+        grid={"beta": (0.1,)},
     ),
 }
 """Every `loss_type` of TRL 1.16's DPO, and the field's others; an unknown name is refused."""

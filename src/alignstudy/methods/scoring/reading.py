@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.methods.model_outputs import PairLogps, TextLogps
+from alignstudy.methods.model_outputs import PairLogps, RatedLogps, TextLogps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +79,22 @@ def pair_logps(
         gold_tokens=gold_tokens[0] if gold_tokens else None,
         ref_chosen=references.get("ref_chosen_logps"),
         ref_rejected=references.get("ref_rejected_logps"),
+        mismatched=mismatched,
+        ref_mismatched=references.get("ref_mismatched_logps"),
+    )
+
+
+def rated_logps(
+    batch: Mapping[str, Tensor],
+    sums: Tensor,
+    mismatched: Tensor | None,
+    references: Mapping[str, Tensor],
+) -> RatedLogps:
+    """Gather what an objective on rated responses takes; arguments as of `pair_logps`."""
+    return RatedLogps(
+        response=sums,
+        desirable=batch["desirable"],
+        ref_response=references["ref_response_logps"],
         mismatched=mismatched,
         ref_mismatched=references.get("ref_mismatched_logps"),
     )

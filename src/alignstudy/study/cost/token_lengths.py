@@ -9,7 +9,7 @@ from typing import Any
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.methods import Method, TrainingSettings, method_of
-from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.batches.encode import IGNORED, Encoded
 from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import TrainingRow
@@ -60,11 +60,15 @@ class RowTokens:
         rows: That are trained on; one whose prompt leaves no room for a response is not.
         tokens: Of all of them; of a pair, prompt + chosen + prompt + rejected.
         scored: Those at which the vocabulary is computed.
+        measured: Of `tokens`, those of texts that no gradient comes from.
+        measured_scored: Of `scored` likewise.
     """
 
     rows: int
     tokens: float
     scored: float
+    measured: float = 0.0
+    measured_scored: float = 0.0
 
 
 def row_tokens(
@@ -89,16 +93,29 @@ def row_tokens(
         encoded = method.encode(sample, _rendering(method, folder, template))
     except AlignstudyError as error:
         raise NotCountableError(str(error)) from error
+    times = len(rows) / len(sample)
+    tokens, scored = _counted(encoded, method, method.branches)
+    measured, aside = _counted(
+        encoded, method, [each for each in method.branches if each not in method.learnt]
+    )
+    return RowTokens(
+        rows=round(times * len(encoded.row_ids)),
+        tokens=times * tokens,
+        scored=times * scored,
+        measured=times * measured,
+        measured_scored=times * aside,
+    )
+
+
+def _counted(encoded: Encoded, method: Method[Any], branches: Sequence[str]) -> tuple[int, int]:
+    """Return the tokens of some of the rows' texts, and those that the vocabulary is for."""
     lengths = {name: sum(map(len, ids)) for name, ids in encoded.columns.items()}
-    if "labels" in lengths:
-        tokens = lengths["input_ids"]
-        scored = sum(label != IGNORED for row in encoded.columns["labels"] for label in row)
-    else:
-        scored = sum(lengths[f"{branch}_ids"] for branch in method.branches)
-        tokens = scored + len(method.branches) * lengths.get("prompt_ids", 0)
-    used, times = len(encoded.row_ids), len(rows) / len(sample)
-    scored = scored if method.trains == "causal_lm" else 0
-    return RowTokens(rows=round(times * used), tokens=times * tokens, scored=times * scored)
+    if "labels" in lengths and branches:
+        labels = (label for row in encoded.columns["labels"] for label in row)
+        return lengths["input_ids"], sum(label != IGNORED for label in labels)
+    scored = sum(lengths[f"{branch}_ids"] for branch in branches)
+    tokens = scored + len(branches) * lengths.get("prompt_ids", 0)
+    return tokens, scored if method.trains == "causal_lm" else 0
 
 
 def _rendering(method: Method[Any], folder: Path, template: str) -> Rendering:

@@ -148,13 +148,21 @@ class Train(Stage):
         in_epoch = ceil(found.rows / settings.effective_batch_size)
         epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
         seen = epochs * found.rows + min(found.rows, rest * settings.effective_batch_size)
+        a_row = seen / found.rows
         ahead = Passes(
             shape=read_shape(folder),
-            tokens=seen * found.tokens / found.rows,
-            scored=seen * found.scored / found.rows,
+            tokens=a_row * found.tokens,
+            scored=a_row * found.scored,
             context=found.tokens / found.rows / len(method.branches),
         )
-        done = [replace(ahead, times=BACKWARD if settings.lora is None else BACKWARD_FROZEN)]
+        measured = replace(
+            ahead, tokens=a_row * found.measured, scored=a_row * found.measured_scored
+        )
+        learnt = replace(
+            ahead, tokens=ahead.tokens - measured.tokens, scored=ahead.scored - measured.scored
+        )
+        done = [replace(learnt, times=BACKWARD if settings.lora is None else BACKWARD_FROZEN)]
+        done += [measured] if found.measured else []
         if method.reference != "none":
             live = settings.dropout == "keep" and self.is_adapter  # recomputed in every step
             done.append(replace(ahead, times=seen if live else min(seen, found.rows), of=seen))
@@ -182,8 +190,15 @@ class Train(Stage):
         )
         own = max(1.0, work.real_tokens / max(1.0, length))
         trained = replace(ahead, times=BACKWARD if self.settings.lora is None else BACKWARD_FROZEN)
-        referred = replace(ahead, times=work.reference_pairs, of=own)
-        flops = total_flops([trained, referred])
+        measured = replace(ahead, tokens=work.measured_tokens, scored=work.measured_targets)
+        referred = replace(
+            ahead,
+            tokens=ahead.tokens + measured.tokens,
+            scored=ahead.scored + measured.scored,
+            times=work.reference_pairs,
+            of=own,
+        )
+        flops = total_flops([trained, measured, referred])
         return {"flops": flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:

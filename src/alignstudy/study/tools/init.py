@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from alignstudy.data.files.layout import default_splits, find_files
 from alignstudy.data.files.reading import PLAIN, Reading, read
+from alignstudy.data.formats.answers import rated_of
 from alignstudy.data.formats.parsing import parse_row, recognised
-from alignstudy.data.formats.row import RawRow, UnusableRow
+from alignstudy.data.formats.row import Answers, RawRow, UnusableRow
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.errors import AlignstudyError, DataError, InputError, NotFetchedError
 from alignstudy.judges import JUDGES
@@ -33,6 +34,8 @@ MEANT = {
     "rejected": ("dispreferred", "worse", "lose", "loser", "refused", "negative", "bad", "worst"),
 }
 """Other names of columns, in small letters; a column that holds one of the words is meant."""
+BALANCE = 1.15
+"""Weight of all good responses to that of all bad ones: KTO's authors advise 1 to 1.33."""
 CUTS = {JUDGE: -2.0, "rules": 0.5, "length": 20.0}
 """Where scores begin to count if no pairs are there to choose it by, by judge; 0 for others."""
 
@@ -43,14 +46,18 @@ class Found:
 
     Attributes:
         format: The format of most of them.
-        rows: What they come to: "pairs", "demonstrations" or "texts".
+        rows: What they come to: "pairs", "rated responses", "demonstrations" or "texts".
         columns: What had to be named.
+        good: Of rated responses, those that are good.
+        bad: Those that are not.
         unseen: Why a hub data set couldn't be looked at.
     """
 
     format: str
     rows: str
     columns: Mapping[str, str]
+    good: int = 0
+    bad: int = 0
     unseen: str = ""
 
 
@@ -92,12 +99,13 @@ def look_at(source: Path) -> Found:
     """
     train, _ = default_splits(find_files(source, parted=True))
     rows = list(_first_rows(source, train, PLAIN))
-    kinds, formats, reasons = _tried(rows, PLAIN)
+    kinds, formats, reasons, ratings = _tried(rows, PLAIN)
     columns: dict[str, str] = {}
     if 2 * sum(kinds.values()) < len(rows):
         columns = _meant_columns(rows[0].fields)
         renamed = list(_first_rows(source, train, Reading(columns=columns)))
-        kinds, formats, reasons = _tried(renamed, PLAIN) if columns else (kinds, formats, reasons)
+        if columns:
+            kinds, formats, reasons, ratings = _tried(renamed, PLAIN)
     if not kinds:
         names = ", ".join(sorted(rows[0].fields)[:8]) if rows else "none"
         raise DataError(
@@ -114,7 +122,8 @@ def look_at(source: Path) -> Found:
             hint="give rows of prompt, chosen and rejected; texts only pretrain a base from"
             " scratch (see `alignstudy init --preset demo`)",
         )
-    return Found(format=name, rows=kind, columns=columns)
+    good, bad = ratings[True], ratings[False]
+    return Found(format=name, rows=kind, columns=columns, good=good, bad=bad)
 
 
 def _first_rows(source: Path, split: str, how: Reading) -> Iterator[RawRow]:
@@ -123,22 +132,43 @@ def _first_rows(source: Path, split: str, how: Reading) -> Iterator[RawRow]:
     return (row for row in islice(rows, LOOKED_AT) if not isinstance(row, Quarantined))
 
 
-def _tried(rows: list[RawRow], how: Reading) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Return what rows come to, their formats, and why others can't be used."""
+def _tried(
+    rows: list[RawRow], how: Reading
+) -> tuple[Counter[str], Counter[str], Counter[str], Counter[bool]]:
+    """Return what rows come to, their formats, why others can't be used, and all ratings."""
+    rated: dict[str, list[bool]] = {}
     kinds: Counter[str] = Counter()
     formats: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for row in rows:
         try:
             record = parse_row(row, fmt=how.format).record
+            if isinstance(record, Answers) and record.labelled:
+                one = rated_of(record)
+                rated.setdefault(one.prompt, []).append(one.desirable)
         except UnusableRow as unusable:
             reasons[str(unusable)] += 1
             continue
         formats[recognised(row.fields) or ""] += 1
         demonstration = isinstance(record, Pair) and record.rejected is None
         texts = isinstance(record, Document)
-        kinds["texts" if texts else "demonstrations" if demonstration else "pairs"] += 1
-    return kinds, formats, reasons
+        if not (isinstance(record, Answers) and record.labelled):
+            kinds["texts" if texts else "demonstrations" if demonstration else "pairs"] += 1
+    ratings = Counter(each for of_prompt in rated.values() for each in of_prompt)
+    if ratings and not ratings[True]:
+        reasons["every response is labelled bad: none shows what to write"] += ratings.total()
+    elif ratings:
+        kinds[_kind_of(rated.values(), ratings)] += ratings.total()
+    return kinds, formats, reasons, ratings
+
+
+def _kind_of(rated: Collection[list[bool]], ratings: Counter[bool]) -> str:
+    """Return what responses with labels come to: pairs, where prompts have both kinds."""
+    if not ratings[False]:
+        return "demonstrations"
+    both = sum(len(set(of_prompt)) == 2 for of_prompt in rated)
+    no_pair = any(all(of_prompt) for of_prompt in rated)  # a demonstration, which DPO can't use
+    return "rated responses" if no_pair or 2 * both < len(rated) else "pairs"
 
 
 def _meant_columns(fields: Mapping[str, object]) -> dict[str, str]:
@@ -170,6 +200,12 @@ def _lines(data: str, base: str, judge: str, found: Found) -> Iterator[str]:
     if found.rows == "pairs":
         yield f"  dpo: {{num_train_epochs: 1, learning_rate: 1e-6, beta: 0.1{length}}}"
         yield "recipes: {base: [], sft: [sft], dpo: [dpo], sft_dpo: [sft, dpo]}"
+    elif found.rows == "rated responses":
+        yield (
+            "  kto: {rows: rated, num_train_epochs: 1, learning_rate: 1e-6, beta: 0.1"
+            f"{_weights(found.good, found.bad)}{length}}}"
+        )
+        yield "recipes: {base: [], sft: [sft], kto: [kto], sft_kto: [sft, kto]}"
     else:
         yield "recipes: {base: [], sft: [sft]}"
     yield "seeds: [0]"
@@ -181,6 +217,15 @@ def _lines(data: str, base: str, judge: str, found: Found) -> Iterator[str]:
         yield "thresholds: calibrated"
     else:
         yield f"thresholds: {{{HELPFUL.prompts}: {CUTS.get(judge, 0.0):g}}}"
+
+
+def _weights(good: int, bad: int) -> str:
+    """Return the weight that brings good responses and bad ones into balance, where they aren't."""
+    if 1 <= good / bad <= 4 / 3:
+        return ""
+    if good < bad:
+        return f", desirable_weight: {BALANCE * bad / good:.2f}"
+    return f", undesirable_weight: {good / (BALANCE * bad):.2g}"
 
 
 def _measures(judge: str) -> str:
