@@ -14,6 +14,7 @@ FEW = [
     "prompts.helpful.n=6",
     *(f"methods.{label}.max_steps=4" for label in ("sft", "kto")),
     "methods.kto.learning_rate=1e-3",
+    "diagnostics=null",
 ]
 
 

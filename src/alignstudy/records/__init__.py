@@ -83,8 +83,7 @@ class Pair:
     @property
     def responses(self) -> tuple[str, ...]:
         """The chosen response, and the rejected and the gold one where there are such."""
-        others = (self.rejected, self.gold)
-        return (self.chosen, *(each for each in others if each is not None))
+        return tuple(each for each in (self.chosen, self.rejected, self.gold) if each is not None)
 
     @property
     def texts(self) -> tuple[str, ...]:
