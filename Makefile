@@ -26,6 +26,7 @@ check: lint types layers ## everything that needs no test run
 docs: $(VENV)/.installed ## the pages that are made from the code
 	$(BIN)/python -m alignstudy.study.tools.settings_page > docs/settings.md
 	$(BIN)/python -m alignstudy.report.text.glossary > docs/glossary.md
+	$(BIN)/python -m alignstudy.methods.catalogue > docs/methods.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

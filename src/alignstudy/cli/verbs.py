@@ -178,13 +178,22 @@ def show_list(kind: str, *, as_json: bool) -> None:
     from alignstudy.data import FORMATS
     from alignstudy.judges import JUDGES
     from alignstudy.judges.presets import PRESETS
-    from alignstudy.methods import LOSSES, METHODS, WEIGHT_METHODS
+    from alignstudy.methods import LOSSES
+    from alignstudy.methods.catalogue import entries
     from alignstudy.metrics import METRICS
     from alignstudy.plots import FIGURES
     from alignstudy.study.settings.load import preset_names, preset_text
 
+    if kind == "methods":
+        found = list(entries())
+        if as_json:
+            console.say_json([each.to_json() for each in found])
+        else:
+            lines = [(each.name, each.summary, each.needs, f"{each.cost:.2g}") for each in found]
+            console.say_table(["method", "", "needs", "cost"], lines)
+            console.say("cost: of an epoch, DPO's is 1; all about each: docs/methods.md")
+        return
     tables = {
-        "methods": METHODS,
         "judges": JUDGES,
         "metrics": METRICS,
         "formats": FORMATS,
@@ -198,9 +207,7 @@ def show_list(kind: str, *, as_json: bool) -> None:
     elif kind in tables:
         rows = [(name, tables[kind].summary(name)) for name in tables[kind]]
     else:
-        raise UnknownNameError("kind", kind, [*tables, "losses", "presets"])
-    if kind == "methods":
-        rows += [(name, WEIGHT_METHODS.summary(name)) for name in WEIGHT_METHODS]
+        raise UnknownNameError("kind", kind, [*tables, "losses", "methods", "presets"])
     if kind == "judges":
         rows += [(name, preset.summary) for name, preset in PRESETS.items()]
     if as_json:

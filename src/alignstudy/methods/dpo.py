@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from alignstudy.errors import likely_meant
-from alignstudy.methods.losses import LOSSES, Divergence, Loss, divergence_of
+from alignstudy.methods.losses import ADDED, LOSSES, Divergence, Loss, divergence_of
 from alignstudy.methods.method import Objective
 from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.methods.preference import ComparesPairs, PreferenceSettings
@@ -135,7 +135,7 @@ class DPOSettings(PreferenceSettings):
                 raise ValueError(f"unknown loss '{name}'{hint}; known: {', '.join(PAIR_LOSSES)}")
         if len(set(names)) < len(names):
             raise ValueError("a loss is named twice; use loss_weights")
-        if set(names) <= {"sft", "sft_seq"}:
+        if ADDED.issuperset(names):
             raise ValueError(
                 f"{' and '.join(names)} alone ignores rejected responses; use the method sft"
             )
@@ -185,20 +185,17 @@ class DPOSettings(PreferenceSettings):
     @model_validator(mode="after")
     def _steps_and_micro_batches_suit(self) -> DPOSettings:
         """Refuse micro-batches in which a loss is another one, and trainings without an end."""
-        coupled = [
-            name
-            for name, loss in zip(self.loss_type, self.losses, strict=True)
-            if loss.couples_rows == "order" or loss.keeps_state
-        ]
-        if coupled and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
+        comparing = [name for name in self.loss_type if LOSSES[name].couples_rows == "order"]
+        if comparing and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
             raise ValueError(
-                f"{', '.join(coupled)} compares the rows of a micro-batch: with one row in it, it"
+                f"{', '.join(comparing)} compares the rows of a micro-batch: with one row in it, it"
                 " is another loss; give per_device_train_batch_size, 16 or more"
             )
-        if coupled and self.per_device_train_batch_size == "auto":
+        coupled = [name for name in self.loss_type if LOSSES[name].keeps_state]
+        if (comparing or coupled) and self.per_device_train_batch_size == "auto":
             raise ValueError(
-                f"{', '.join(coupled)} compares the rows of a micro-batch: give"
-                " per_device_train_batch_size, 16 or more, instead of auto"
+                f"{', '.join(comparing or coupled)} depends on which rows make a micro-batch: give"
+                " per_device_train_batch_size instead of auto"
             )
         endless = [name for name in self.loss_type if PAIR_LOSSES[name].unbounded]
         if endless and self.max_steps is None:
@@ -253,8 +250,8 @@ class DPO(ComparesPairs[DPOSettings]):
         for name, loss in zip(asked.loss_type, asked.losses, strict=True):
             if loss.couples_rows == "order" and at_once != "auto" and at_once < ENOUGH_TO_SORT:
                 found.append(
-                    f"{name} sorts inside the micro-batch: {at_once} rows are few, {ENOUGH_TO_SORT}"
-                    " or more are advised"
+                    f"{name} compares the rows of a micro-batch: {at_once} are few,"
+                    f" {ENOUGH_TO_SORT} or more are advised"
                 )
         return tuple(found)
 

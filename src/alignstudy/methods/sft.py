@@ -62,7 +62,12 @@ class LearnsTexts(Method[SettingsType]):
 
 
 class SFT(LearnsTexts[SFTSettings]):
-    """Supervised fine-tuning: the likelihood of chosen responses is raised."""
+    """Supervised fine-tuning: the likelihood of chosen responses is raised.
+
+    Rejected responses are not read. It teaches a base to answer at all, and is what most preference
+    methods are said to need before them; the control beside each method that also learns the chosen
+    response. Source: arXiv 2203.02155.
+    """
 
     settings_type = SFTSettings
     rows = "demonstrations"

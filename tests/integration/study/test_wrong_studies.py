@@ -222,3 +222,10 @@ def test_prompts_that_leave_no_room_are_told(checked):
 def test_a_judge_of_a_kind_that_needs_no_settings_may_be_a_bare_name(checked):
     code, words, _ = checked("judges:", "judges: [length]")
     assert code == 0, words
+
+
+def test_settings_far_from_all_that_is_known_to_be_good_are_told(checked):
+    line = "  dpo: {{max_length: 64, loss_type: sppo_hard, beta: 0.1}}"
+    code, words, _ = checked("  dpo:", line)
+    assert code == 0, words
+    assert "methods.dpo: sppo_hard: beta is 0.1; found good was 0.001 (arXiv 2405.00675" in words

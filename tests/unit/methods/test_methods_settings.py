@@ -103,7 +103,7 @@ def test_every_loss_has_its_own_defaults_and_refuses_what_it_ignores(name):
         ({"loss_type": "sppo_hard", "beta": 0.1}, "sppo_hard: beta is 0.1; found good was 0.001"),
         ({"loss_type": "simpo", "beta": 0.1}, "simpo: beta is 0.1; found good was 2 to 10"),
         ({"loss_type": "nca_pair", "beta": 0.1}, "nca_pair: beta is 0.1; found good was 0.01"),
-        ({"loss_type": "aot"}, "aot sorts inside the micro-batch: 8 rows are few"),
+        ({"loss_type": "aot"}, "aot compares the rows of a micro-batch: 8 are few"),
         ({"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.3},
          "f_alpha_divergence_coef 0.3 is TRL's convention; the paper's alpha is 0.7"),
     ],

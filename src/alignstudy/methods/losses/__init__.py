@@ -92,7 +92,7 @@ LOSSES: Mapping[str, Loss] = {
         grid={"beta": (0.1,), "length_alpha": (0.005, 0.01, 0.05)},
     ),
     "beta_dpo": Loss(
-        coupled.beta_dpo, "arXiv 2407.08639", couples_rows="mean", grid={"beta": (0.1,)}
+        coupled.beta_dpo, "arXiv 2407.08639", couples_rows="order", grid={"beta": (0.1,)}
     ),
     "irft_linear": Loss(
         referenced.irft_linear, "arXiv 2405.17888", grid={"beta": (0.1,)}, unbounded=True
@@ -169,4 +169,7 @@ LOSSES: Mapping[str, Loss] = {
 }
 """Every `loss_type` of TRL 1.16's DPO, and the field's others; an unknown name is refused."""
 
-__all__ = ["LOSSES", "Divergence", "F", "Loss", "LossState", "divergence_of"]
+ADDED = frozenset({"sft", "sft_seq"})
+"""Losses of chosen responses alone: they are added to another."""
+
+__all__ = ["ADDED", "LOSSES", "Divergence", "F", "Loss", "LossState", "divergence_of"]

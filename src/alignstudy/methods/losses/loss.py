@@ -41,7 +41,7 @@ class Loss:
         method: Whose loss it is: the method that its name as a label stands for.
         needs_reference: Whether it compares the policy with a reference.
         couples_rows: Whether it averages over the pairs of one micro-batch ("mean"), or compares
-            them by rank ("order": alone in a micro-batch a pair is plain DPO).
+            them with one another ("order": alone in a micro-batch a pair is plain DPO).
         needs: Settings without which it has no meaning.
         defaults: Settings' values where the study gives none: its authors' own.
         grid: Values between which its authors, or who compared it, found the best one.

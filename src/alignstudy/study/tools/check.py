@@ -13,7 +13,7 @@ from alignstudy.data.audit.audit import loss_in_words
 from alignstudy.errors import EnvironmentFault
 from alignstudy.formatting import quantity
 from alignstudy.generation.hf import too_long_prompts
-from alignstudy.methods import TrainJob
+from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.loop.preview import preview
 from alignstudy.models.folder import weights_in
 from alignstudy.records import Audit
@@ -72,6 +72,12 @@ class CheckReport:
             ("to train", "new" if trained else "ok", trained or "nothing"),
             ("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"),
             ("to write", "ok", str(folder)),
+        ]
+        self.warnings += [
+            f"methods.{label}: {note}"
+            for label, method in settings.methods.items()
+            if isinstance(method, TrainingSettings)
+            for note in method_of(method).notes
         ]
         sizes = self.num_prompts or sizes_asked(settings)
         self.lines += [("power", *said) for said in prospects_in_words(settings, sizes)]
