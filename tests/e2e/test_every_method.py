@@ -11,12 +11,10 @@ import tiny_study
 from alignstudy.errors import InterruptedRunError
 from alignstudy.methods import LOSSES, METHODS, named
 from alignstudy.methods.loop.train import train
+from alignstudy.methods.losses import ADDED
 
 SHORT = {"max_steps": 2, "learning_rate": 1e-3, "max_length": 96, "per_device_train_batch_size": 4}
-ADDED = {"sft", "sft_seq"}
-"""Losses that are added to another one."""
-SINGLE = {"apo_zero_unpaired", "bco_unpaired"}
-LABELS = [name for name in LOSSES if name not in ADDED | set(METHODS)]
+LABELS = [name for name in LOSSES if name not in ADDED | set(METHODS) | {"sigmoid"}]
 VARIANTS = {
     "rpo_by_parts": {**SHORT, "method": "dpo", "loss_type": ["sigmoid", "sft_seq"]},
     "mpo": {**SHORT, "method": "dpo", "loss_type": ["sigmoid", "bco_pair", "sft"]},
