@@ -34,6 +34,9 @@ class Objective:
         couples_rows: Whether a row's loss depends on the others of its micro-batch, which then stay
             together, as they come.
         needs_reference: Whether it compares the policy with a reference.
+        compares_vocabulary: Whether it compares their whole distributions: the reference is then
+            asked in every step, beside the policy.
+        weighs_pairs: Whether it weights pairs by how likely they are for the policy.
         state: What the loss remembers between micro-batches; empty where it remembers nothing.
     """
 
@@ -41,6 +44,8 @@ class Objective:
     mean_over: Literal["rows", "targets"] = "rows"
     couples_rows: bool = False
     needs_reference: bool = False
+    compares_vocabulary: bool = False
+    weighs_pairs: bool = False
     state: LossState = field(default_factory=LossState)
 
 

@@ -41,6 +41,11 @@ class PairLogps:
         ref_rejected: (B,) likewise.
         mismatched: (B,) of responses to other prompts, under the policy; None without such rows.
         ref_mismatched: (B,) likewise under the reference.
+        chosen_kl: (B,) KL(reference || policy) over the vocabulary, summed over the positions that
+            predict the chosen response's tokens; None where the loss doesn't ask for it.
+        rejected_kl: (B,) likewise.
+        likelihoods: (B,) how likely a pair's responses are for the policy, set against its own
+            samples, without gradient; None where pairs aren't weighted.
     """
 
     chosen: Tensor
@@ -55,6 +60,9 @@ class PairLogps:
     ref_rejected: Tensor | None = None
     mismatched: Tensor | None = None
     ref_mismatched: Tensor | None = None
+    chosen_kl: Tensor | None = None
+    rejected_kl: Tensor | None = None
+    likelihoods: Tensor | None = None
 
     @property
     def a(self) -> Tensor:
@@ -89,14 +97,17 @@ class PairLogps:
         )
 
     def at_reference(self) -> PairLogps:
-        """Return the same pairs for a policy that *is* the reference: every log-ratio 0."""
+        """Return the same pairs for a policy that *is* the reference: every log-ratio, KL 0."""
         assert self.ref_chosen is not None
         assert self.ref_rejected is not None
+        none = None if self.chosen_kl is None else self.chosen_kl.new_zeros(len(self.chosen))
         return replace(
             self,
             chosen=self.ref_chosen,
             rejected=self.ref_rejected,
             mismatched=self.ref_mismatched,
+            chosen_kl=none,
+            rejected_kl=none,
         )
 
 

@@ -30,6 +30,7 @@ class Trainer(Protocol):
         rule: How updates are cut to pieces; None where they aren't (packed rows).
         tally: What training passes computed.
         has_references: Whether the reference's log-probabilities are in the rows.
+        reference: The second model that is asked in every step, where one is.
     """
 
     model: Any
@@ -42,6 +43,7 @@ class Trainer(Protocol):
     rule: MicroBatchRule | None
     tally: Tally
     has_references: bool
+    reference: Any
 
     def prepare(self, batch: Batch) -> Batch:
         """Move a collated batch to the trainer's device."""

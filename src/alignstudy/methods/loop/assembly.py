@@ -111,17 +111,21 @@ def assemble(
     model, note = load_initial(job)
     # The reference is asked once for every pair, before the first step; but not where an adapter is
     # trained with the model's own dropout kept: there the published way asks a reference that is
-    # noised in every step. A reference of full weights never is.
-    compares = method_of(job.settings).reference != "none"
-    own = job.reference is None
-    live = own and job.settings.lora is not None and is_noisy(model.config)
-    ahead = compares and not live
-    if ahead and own and has_weights(job.parent):
+    # noised in every step. A reference of full weights never is. And not where whole distributions
+    # are compared, which nobody could keep.
+    method = method_of(job.settings)
+    compares, own = method.reference != "none", job.reference is None
+    noised = own and job.settings.lora is not None and is_noisy(model.config)
+    in_steps = compares and method.objective.compares_vocabulary
+    ahead = compares and not (noised or in_steps)
+    if compares and own and not noised and has_weights(job.parent):
         _check_parent(job, model)
     set_seed(job.seed)
     trainer = _trl.build(
         job, encoded, model=model, tokenizer=tokenizer, precision=precision, references_ahead=ahead
     )
+    if in_steps and not (own and job.settings.lora is not None):
+        trainer.reference = _reference_model(job, trainer)
     notes: tuple[str, ...] = (note,) if note else ()
     checked: tuple[GuardOutcome, ...] = ()
     if trainer.route is not None:
@@ -170,6 +174,20 @@ def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
             )
 
 
+def _reference_model(job: TrainJob, trainer: Trainer) -> PreTrainedModel:
+    """Load a second model, without noise, that never learns: the reference.
+
+    Weights that its folder doesn't hold are drawn as the trained model's were.
+    """
+    from transformers import set_seed
+
+    from alignstudy.methods.loop import trl_adapter as _trl
+
+    set_seed(job.seed)
+    model, _ = initial_causal_lm(job.reference or job.parent, device=job.device, dropout="off")
+    return _trl.reference_model(trainer, model)
+
+
 def _add_references(
     job: TrainJob,
     trainer: Trainer,
@@ -190,8 +208,7 @@ def _add_references(
     numbers = range(len(encoded.row_ids)) if seen is None else sorted(set(seen))
     model: Any = trainer.model
     if job.reference is not None:
-        model = load_causal_lm(Weights(folder=job.reference), device=job.device, dropout=0.0)
-        model = _trl.reference_model(trainer, model)
+        model = _reference_model(job, trainer)
     references = _computed(
         job, trainer, model, encoded.rows(numbers), branches, padding_id(tokenizer), precision
     )

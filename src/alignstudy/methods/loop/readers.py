@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
-from alignstudy.methods.method import Method
+from alignstudy.methods.method import Method, Objective
 from alignstudy.methods.model_outputs import PairScores
 from alignstudy.methods.scoring.layout_check import labels_of
 from alignstudy.methods.scoring.reading import (
     adapter_off,
+    pair_likelihoods,
     pair_logps,
     rated_logps,
     response_sums,
     text_logps,
+    unwrapped,
 )
 from alignstudy.methods.scoring.shared_forward import ScoringRoute
+from alignstudy.methods.scoring.vocabulary import compare
 from alignstudy.methods.trainer import Batch
 
 
@@ -29,14 +34,18 @@ class ReadsTexts:
     Attributes:
         model: What is trained: a PEFT model where an adapter is.
         method: What is trained by.
+        objective: Its loss.
         route: How the model scores texts; None: as TRL does.
         has_references: Whether the reference's sums are in the rows.
+        reference: The model that is asked in every step; None: the model without its adapter.
     """
 
     model: Any
     method: Method[Any]
+    objective: Objective
     route: ScoringRoute | None
     has_references: bool
+    reference: Any = None
 
     def read(self, model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
         """Return what the model says of a batch, and the router's part of the loss, if any."""
@@ -44,8 +53,10 @@ class ReadsTexts:
             outputs = self._scored(model, batch)
             return text_logps(outputs, batch), self._router(outputs)
         compared, mismatched = _learnt(batch, self.method)
-        outputs = self._scored(model, compared)
-        references = self._references(model, compared, mismatched)
+        by = self._side_by_side if self.objective.compares_vocabulary else self._scored
+        outputs = by(model, compared, squares=self.objective.weighs_pairs)
+        beside = getattr(outputs, "ref_log_probs", None)
+        references = self._references(model, compared, mismatched, beside)
         sums = response_sums(outputs.log_probs, compared, self.ld_alpha)
         others = None
         if mismatched is not None:
@@ -55,6 +66,11 @@ class ReadsTexts:
             return rated_logps(compared, sums, others, references), self._router(outputs)
         learnt = len(self.method.learnt)
         said = pair_logps(outputs, compared, sums, others, references, branches=learnt)
+        if self.objective.weighs_pairs:
+            said = replace(said, likelihoods=pair_likelihoods(outputs, compared))
+        if self.objective.compares_vocabulary:
+            chosen_kl, rejected_kl = outputs.kl.sum(1).chunk(2)
+            said = replace(said, chosen_kl=chosen_kl, rejected_kl=rejected_kl)
         return said, self._router(outputs)
 
     @property
@@ -68,15 +84,19 @@ class ReadsTexts:
         model: Any,  # noqa: ANN401
         compared: Batch,
         mismatched: Batch | None,
+        beside: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        """Return the reference's sums: from the rows, or asked now, with the noise of training."""
+        """Return the reference's sums: from the rows, or asked now, with the noise of training.
+
+        Token by token `beside` says them, if the batch was read by both models.
+        """
         if self.method.reference == "none":
             return {}
         if self.has_references:
             kept = {**compared, **(mismatched or {})}
             return {name: value for name, value in kept.items() if name.startswith("ref_")}
         with torch.no_grad(), adapter_off(self.model):
-            log_probs = self._scored(model, compared).log_probs
+            log_probs = self._scored(model, compared).log_probs if beside is None else beside
             sums = response_sums(log_probs, compared, self.ld_alpha)
             learnt = self.method.learnt
             parts = zip(learnt, sums.chunk(len(learnt)), strict=True)
@@ -90,7 +110,8 @@ class ReadsTexts:
     def log_probs(self, model: Any, batch: Batch) -> torch.Tensor:  # noqa: ANN401
         """Return the (R, T-1) log-probabilities of a batch's targets, 0 elsewhere, in nats."""
         compared, mismatched = _learnt(batch, self.method)
-        found: torch.Tensor = self._scored(model, compared).log_probs
+        by = self._side_by_side if self.objective.compares_vocabulary else self._scored
+        found: torch.Tensor = by(model, compared).log_probs
         if mismatched is None:
             return found
         with self._each_alone():
@@ -98,11 +119,30 @@ class ReadsTexts:
         width = batch["input_ids"].shape[1] - 1
         return torch.cat([pad(part, (0, width - part.shape[1])) for part in (found, others)])
 
-    def _scored(self, model: Any, batch: Batch) -> Any:  # noqa: ANN401
+    def _side_by_side(self, model: Any, batch: Batch, *, squares: bool = False) -> Any:  # noqa: ANN401
+        """Score a batch under policy and reference, with how far apart they are."""
+        reference = model if self.reference is None else self.reference
+        assert reference is not model or hasattr(model, "peft_config")
+        as_reference = partial(adapter_off, reference)
+        with torch.no_grad(), as_reference():
+            other = self._scored(reference, batch, states=True)
+        return compare(
+            unwrapped(model),
+            unwrapped(reference),
+            self._scored(model, batch, states=True),
+            other,
+            labels=labels_of(batch),
+            squares=squares,
+            as_reference=as_reference,
+        )
+
+    def _scored(self, model: Any, batch: Batch, **asked: bool) -> Any:  # noqa: ANN401
         if "attention_mask" not in batch:  # packed rows: how they lie is the collator's to say
             return model(**batch, use_cache=False, fused_lm_head=True)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        return model(**inputs, labels=labels_of(batch), use_cache=False, fused_lm_head=True)
+        return model(
+            **inputs, labels=labels_of(batch), use_cache=False, fused_lm_head=True, **asked
+        )
 
     def _router(self, outputs: Any) -> Any:  # noqa: ANN401
         weight = self.method.settings.router_aux_loss_coef

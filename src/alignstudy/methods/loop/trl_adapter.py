@@ -36,6 +36,7 @@ from alignstudy.methods.loop.arguments import stores_transposed, training_argume
 from alignstudy.methods.loop.readers import ReadsScores, ReadsTexts
 from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
 from alignstudy.methods.method import Method
+from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.scoring.shared_forward import Tally, install
 from alignstudy.methods.trainer import Batch, Trainer
 from alignstudy.models.tokenizers import padding_id
@@ -235,6 +236,8 @@ def build(
         columns = [values for name, values in encoded.columns.items() if name != "labels"]
         trainer.lengths = tuple(sum(map(len, row)) for row in zip(*columns, strict=True))
     trainer.remove_callback(PrinterCallback)
+    if trainer.objective.weighs_pairs:  # TRL's head measures what it is told when it is made
+        add_fused_lm_head(model, outputs=("log_probs", "log_sum_sq_probs", "is_top1"))
     prepare_updates(trainer, job, model)
     return trainer
 
@@ -243,11 +246,9 @@ def reference_model(trainer: Trainer, model: PreTrainedModel) -> PreTrainedModel
     """Make a model that is not trained score as a trainer's does."""
     add_fused_lm_head(model, outputs=("log_probs",))
     assert trainer.route is not None
-    own, pairs = trainer.model, trainer.route
-    base = own.get_base_model() if hasattr(own, "peft_config") else own
-    model.set_attn_implementation(base.config._attn_implementation)
-    install(model, pairs, tally=Tally())
-    return model
+    model.set_attn_implementation(unwrapped(trainer.model).config._attn_implementation)
+    install(model, trainer.route, tally=Tally())
+    return model.eval().requires_grad_(False)
 
 
 def rows_seen(trainer: Any) -> list[int] | None:  # noqa: ANN401

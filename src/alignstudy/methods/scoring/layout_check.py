@@ -9,13 +9,14 @@ alike: no other guard would notice.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from alignstudy.errors import GuardError, first_line
 from alignstudy.methods.guards.checks import REFERENCE_TOLERANCE
-from alignstudy.methods.scoring.shared_forward import ScoringRoute, own_scores
+from alignstudy.methods.scoring.own_forward import own_scores
+from alignstudy.methods.scoring.reading import unwrapped
+from alignstudy.methods.scoring.shared_forward import ScoringRoute
 from alignstudy.methods.trainer import Batch, Trainer
 from alignstudy.records import GuardOutcome
 
@@ -68,8 +69,9 @@ def settle_route(
             outcome = GuardOutcome(guard="log_probs_are_the_models", passed=True, detail=detail)
             return (outcome,), (f"{lost}: {why}",) if lost else ()
         why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
+    name = type(unwrapped(trainer.model)).__name__
     raise GuardError(
-        f"{type(_base(trainer)).__name__} gives padded rows other log-probabilities than each row",
+        f"{name} gives padded rows other log-probabilities than each row",
         why=why,
         hint="use an architecture whose tokens see only what comes before them",
     )
@@ -83,7 +85,7 @@ def packed_head(trainer: Trainer, *, precision: str) -> GuardOutcome:
     """
     row = trainer.train_dataset[0]["input_ids"]
     ids = torch.tensor([row], device=next(trainer.model.parameters()).device)
-    model, was_training = _base(trainer), trainer.model.training
+    model, was_training = unwrapped(trainer.model), trainer.model.training
     trainer.model.eval()
     with torch.no_grad(), trainer.autocast():
         fused = trainer.model(input_ids=ids, labels=ids, use_cache=False, fused_lm_head=True)
@@ -125,14 +127,9 @@ def _longest(trainer: Trainer) -> Batch:
     return trainer.prepare(trainer.data_collator([rows[row] for row in order[:LONGEST]]))
 
 
-def _base(trainer: Trainer) -> Any:  # noqa: ANN401
-    model = trainer.model
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
 def _alone(trainer: Trainer, batch: Batch) -> torch.Tensor:
     """Return the (R,) sums of log-probabilities, each text by itself through its own forward."""
-    model, was_training = _base(trainer), trainer.model.training
+    model, was_training = unwrapped(trainer.model), trainer.model.training
     labels, found = labels_of(batch), []
     trainer.model.eval()
     with torch.no_grad(), trainer.autocast():

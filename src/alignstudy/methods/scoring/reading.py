@@ -45,6 +45,28 @@ def response_sums(log_probs: Tensor, batch: Mapping[str, Tensor], ld_alpha: floa
     return shared + ld_alpha * (log_probs * (place > shorter)).sum(1)
 
 
+def pair_likelihoods(outputs: Any, batch: Mapping[str, Tensor]) -> Tensor:  # noqa: ANN401
+    """Return how likely pairs' responses are for the policy, set against its own samples.
+
+    A token's log-probability is taken less that of an average token that the policy would sample,
+    log sum_v p(v)^2; a response's is the mean over its tokens.
+
+    Args:
+        outputs: Of the model: `log_probs` and `log_sum_sq_probs` (2B, T-1), 0 off the responses.
+        batch: Of the rows; `completion_mask` (2B, T).
+
+    Returns:
+        (B,) exp of the sum of both responses' means; no gradient.
+
+    Source:
+        WPO, arXiv 2406.11827, eq. 2 and section 3.2; `use_weighting` of TRL.
+    """
+    aligned = (outputs.log_probs.detach() - outputs.log_sum_sq_probs).sum(1)
+    chosen, rejected = (aligned / batch["completion_mask"][:, 1:].sum(1).clamp(min=1)).chunk(2)
+    found: Tensor = (chosen + rejected).exp()
+    return found
+
+
 def pair_logps(
     outputs: Any,  # noqa: ANN401
     batch: Mapping[str, Tensor],
@@ -104,3 +126,8 @@ def adapter_off(model: Any) -> AbstractContextManager[None]:  # noqa: ANN401
     """Switch a model's adapter off, if it has one: what is left is what it started from."""
     has_adapter = hasattr(model, "peft_config")
     return model.disable_adapter() if has_adapter else nullcontext()
+
+
+def unwrapped(model: Any) -> Any:  # noqa: ANN401
+    """Return a language model without PEFT's wrapper; its adapter, if any, stays in its layers."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model

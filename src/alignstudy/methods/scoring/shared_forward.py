@@ -2,8 +2,9 @@
 
 TRL asks a model for log-probabilities by `forward(fused_lm_head=True, labels=...)`. `install` steps
 in there, lays the batch out again, and only the hidden states that predict a target reach the
-vocabulary. Every loss, metric and reference pass goes through that one call. What is true is what
-the model's own forward says: `layout_check` holds every route against it.
+vocabulary. Every loss, metric and reference pass goes through that one call; one that compares
+whole distributions asks it for those states. What is true is what the model's own forward says:
+`layout_check` holds every route against it.
 
 On a CPU several texts are joined to one row: no padding, one pass, but a mask over all of it would
 cost the square of its length. There each text's queries meet its own keys only, in as many calls of
@@ -24,9 +25,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from alignstudy.methods.scoring.layout import Layout, lay_out, may_attend, may_see
+from alignstudy.methods.scoring.own_forward import States, own_scores, own_states
 from alignstudy.methods.scoring.token_scores import (
     Scored,
-    as_scored,
     holds_logits,
     put_back,
     score_targets,
@@ -80,11 +81,20 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
         model: A causal language model that TRL has given a fused head; not its PEFT wrapper.
         route: Looked at in every pass.
         tally: Counts the passes that are made with gradients.
+
+    Beside TRL's, the model's forward then takes `squares`, whether sums of squared probabilities
+    are wanted, too, and `states`, whether it is to end before the head (`States`).
     """
     fused: Callable[..., Any] = model.forward
 
     @wraps(fused)
-    def forward(*args: Any, fused_lm_head: bool = False, **given: Any) -> Any:  # noqa: ANN401
+    def forward(
+        *args: Any,  # noqa: ANN401
+        fused_lm_head: bool = False,
+        squares: bool = False,
+        states: bool = False,
+        **given: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         given = {name: value for name, value in given.items() if value is not None}  # PEFT's
         labels = given.get("labels")
         if not fused_lm_head or args or labels is None or not set(given) <= _OURS:
@@ -92,7 +102,7 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
         ids, seen = given["input_ids"], given["attention_mask"]
         if route.own:
             counted, found = (ids.numel(), int((labels[:, 1:] != -100).sum())), None
-        elif not bool((labels[:, 1:] != -100).any()):
+        elif not states and not bool((labels[:, 1:] != -100).any()):
             return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         else:
             size = BLOCK if route.flat and attention_of(model) != JOINED else 1
@@ -104,48 +114,42 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
             tally.processed_tokens += counted[0]
             tally.scored_tokens += counted[1]
             tally.passes += 1
+        asked = {"squares": squares, "states": states}
         if found is None:
-            return own_scores(model, ids, seen, labels, router=route.router)
+            return _own(model, ids, seen, labels, router=route.router, **asked)
         others = {name: given[name] for name in _PASSED_ON & set(given)}
-        return _scored(model, fused, found.to(labels.device), labels, others)
+        return _scored(model, fused, found.to(labels.device), labels, others, **asked)
 
     model.forward = forward
 
 
-def own_scores(
-    model: Any,  # noqa: ANN401
-    ids: torch.Tensor,
-    seen: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    router: bool = False,
-) -> Scored:
-    """Score (R, T) texts by the model's own forward, whatever was put in its place.
-
-    Args:
-        model: A causal language model, not its PEFT wrapper.
-        ids: (R, T) token ids, padded on the right.
-        seen: (R, T), 1 on tokens.
-        labels: (R, T) targets at their own places.
-        router: Whether the router's loss is wanted.
-    """
-    extra = {"output_router_logits": True} if router else {}
-    outputs = type(model).forward(
-        model, input_ids=ids, attention_mask=seen, use_cache=False, **extra
-    )
-    put = (labels[:, 1:] != -100).flatten().nonzero()[:, 0]
-    logits = outputs.logits[:, :-1].flatten(0, 1)[put].float()
-    targets = labels[:, 1:].flatten()[put, None]
-    log_probs = logits.log_softmax(-1).gather(1, targets)[:, 0]
-    is_top1 = logits.gather(1, targets)[:, 0] == logits.amax(1)
-    return as_scored(
-        log_probs, is_top1, put=put, labels=labels, aux_loss=getattr(outputs, "aux_loss", None)
-    )
+def _own(*texts: Any, router: bool, squares: bool, states: bool) -> Scored | States:  # noqa: ANN401
+    """Read texts by nothing of ours, up to the head or through it."""
+    if states:
+        return own_states(*texts, router=router)
+    return own_scores(*texts, router=router, squares=squares)
 
 
 def attention_of(model: Any) -> str:  # noqa: ANN401
     """Name the implementation of a model's attention."""
     return str(model.config._attn_implementation)
+
+
+def _inputs(model: Any, layout: Layout) -> dict[str, Any]:  # noqa: ANN401
+    """Write a layout as a model's arguments."""
+    inputs = {"input_ids": layout.input_ids, "use_cache": False}
+    if not layout.is_causal:  # else places and sight are what every model takes for granted
+        dtype = next(model.parameters()).dtype
+        inputs["attention_mask"] = attention_mask(layout, attention_of(model), dtype)
+        inputs["position_ids"] = layout.position_ids
+    return inputs
+
+
+def _states(model: Any, layout: Layout, inputs: dict[str, Any]) -> States:  # noqa: ANN401
+    """Run the model on a layout, up to its head."""
+    found = model.base_model(**inputs).last_hidden_state
+    hidden = found.reshape(-1, found.shape[-1])[layout.take]
+    return States(hidden=hidden, targets=layout.targets, put=layout.put)
 
 
 def _scored(
@@ -154,17 +158,19 @@ def _scored(
     layout: Layout,
     labels: torch.Tensor,
     others: dict[str, Any],
+    *,
+    squares: bool,
+    states: bool,
 ) -> Any:  # noqa: ANN401
     """Run the model on a layout; its head sees the hidden states that predict targets."""
-    dtype = next(model.parameters()).dtype
-    inputs = {"input_ids": layout.input_ids, "use_cache": False}
-    if not layout.is_causal:  # else places and sight are what every model takes for granted
-        inputs["attention_mask"] = attention_mask(layout, attention_of(model), dtype)
-        inputs["position_ids"] = layout.position_ids
+    inputs = _inputs(model, layout)
+    if states:
+        return _states(model, layout, inputs)
     if holds_logits(model, len(layout.targets)):
-        states = model.base_model(**inputs).last_hidden_state
-        hidden = states.reshape(-1, states.shape[-1])[layout.take]
-        return score_targets(model, hidden, layout.targets, put=layout.put, labels=labels)
+        hidden = _states(model, layout, inputs).hidden
+        return score_targets(
+            model, hidden, layout.targets, put=layout.put, labels=labels, squares=squares
+        )
 
     def pick(_: object, __: object, output: Any) -> Any:  # noqa: ANN401
         hidden = output.last_hidden_state

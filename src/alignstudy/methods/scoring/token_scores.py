@@ -35,6 +35,11 @@ class Scored(ModelOutput):  # type: ignore[misc]
         log_probs: Of the targets, 0 elsewhere.
         is_top1: Whether no token is likelier than a target.
         label_mask: Where a target is.
+        log_sum_sq_probs: Log of the sum of the vocabulary's squared probabilities, 0 elsewhere;
+            None where it wasn't asked for.
+        ref_log_probs: As `log_probs` under the reference, where both are read together; else None.
+        kl: KL(reference || policy) over the vocabulary, at the position that predicts each target,
+            0 elsewhere; None likewise.
         entropy: NaN: nothing that is shown needs it.
         mean_logits: NaN likewise.
     """
@@ -47,10 +52,15 @@ class Scored(ModelOutput):  # type: ignore[misc]
     is_top1: torch.Tensor | None = None
     label_mask: torch.Tensor | None = None
     aux_loss: torch.Tensor | None = None
+    ref_log_probs: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
 
 
 class _TargetLogProbs(torch.autograd.Function):
-    """(N, H) hidden states, (V, H) weights, (V,) bias or None, (N,) targets -> (N,), (N,) bool."""
+    """(N, H) hidden states, (V, H) weights, (V,) bias or None, (N,) targets -> (N,), (N,) bool.
+
+    And, if `squares`, the (N,) logs of the sums of squared probabilities; they have no gradient.
+    """
 
     @staticmethod
     def forward(
@@ -59,20 +69,22 @@ class _TargetLogProbs(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         targets: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        squares: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         logits = torch.nn.functional.linear(hidden, weight, bias)
         wanted = logits.gather(1, targets[:, None])[:, 0]
         highest = logits.amax(1)  # which token's it is, max would tell in ten times the time
         is_top1 = wanted == highest
         shares = logits.sub_(highest[:, None]).exp_()  # where the logits lay
         total = shares.sum(1)
+        squared = 2 * (shares.norm(dim=1) / total).log() if squares else None
         ctx.save_for_backward(hidden, weight, targets, total)
         ctx.shares = shares if any(ctx.needs_input_grad) else None
-        ctx.mark_non_differentiable(is_top1)
-        return wanted - highest - total.log(), is_top1
+        ctx.mark_non_differentiable(is_top1, *([] if squared is None else [squared]))
+        return wanted - highest - total.log(), is_top1, squared
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor, _: Any) -> Any:  # noqa: ANN401
+    def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> Any:  # noqa: ANN401
         hidden, weight, targets, total = ctx.saved_tensors
         shares, ctx.shares = ctx.shares, None
         # d log p(target) / d logit_v = [v is the target] - p(v)
@@ -83,6 +95,7 @@ class _TargetLogProbs(torch.autograd.Function):
             of_logits @ weight if wants[0] else None,
             of_logits.T @ hidden if wants[1] else None,
             of_logits.sum(0) if wants[2] else None,
+            None,
             None,
         )
 
@@ -108,6 +121,7 @@ def score_targets(
     *,
     put: torch.Tensor,
     labels: torch.Tensor,
+    squares: bool = False,
 ) -> Scored:
     """Score targets and put the results into their places.
 
@@ -117,10 +131,12 @@ def score_targets(
         targets: (N,) token ids.
         put: (N,) their places in the flattened (R, T-1).
         labels: (R, T) the batch's labels.
+        squares: Whether sums of squared probabilities are wanted.
     """
     head = model.get_output_embeddings()
-    found: Any = _TargetLogProbs.apply(hidden, head.weight, head.bias, targets)  # type: ignore[no-untyped-call]
-    return as_scored(*found, put=put, labels=labels)
+    found: Any = _TargetLogProbs.apply(hidden, head.weight, head.bias, targets, squares)  # type: ignore[no-untyped-call]
+    log_probs, is_top1, squared = found
+    return as_scored(log_probs, is_top1, put=put, labels=labels, log_sum_sq_probs=squared)
 
 
 def as_scored(
@@ -130,8 +146,9 @@ def as_scored(
     put: torch.Tensor,
     labels: torch.Tensor,
     aux_loss: torch.Tensor | None = None,
+    **more: torch.Tensor | None,
 ) -> Scored:
-    """Put (N,) results of targets into their places; see `score_targets`."""
+    """Put (N,) results of targets, `more` by their names, into their places; see `Scored`."""
     unmeasured = torch.full_like(labels[:, 1:], float("nan"), dtype=log_probs.dtype)
     return Scored(
         loss=-log_probs.sum() / max(1, len(put)),
@@ -141,6 +158,7 @@ def as_scored(
         entropy=unmeasured,
         mean_logits=unmeasured,
         aux_loss=aux_loss,
+        **{name: put_back(each, put, labels) for name, each in more.items() if each is not None},
     )
 
 

@@ -70,6 +70,7 @@ class Footprint:
         rows: Rows that go through the model together.
         length: Tokens of the longest row.
         trained: Weights that learn: each has a gradient and AdamW's two moments.
+        held: Weights of a second model, which only speaks.
         saved: Weights that it writes.
         text: Bytes of the other files that it writes.
     """
@@ -78,6 +79,7 @@ class Footprint:
     rows: int = 1
     length: int = 0
     trained: float = 0.0
+    held: float = 0.0
     saved: float = 0.0
     text: float = 1e6
 
@@ -100,7 +102,8 @@ class Footprint:
         else:
             kept, scored = layer + 2 * shape.layers * shape.keys, self.rows
         logits = scored * shape.vocabulary if shape.writes else 0
-        return BYTES * (shape.parameters + 3 * self.trained + positions * kept + logits)
+        weights = shape.parameters + self.held + 3 * self.trained
+        return BYTES * (weights + positions * kept + logits)
 
     @property
     def disk(self) -> float:

@@ -127,6 +127,11 @@ class Train(Stage):
         """Whether the artefact is an adapter, its base being the parent."""
         return self.settings.lora is not None
 
+    @property
+    def is_its_reference(self) -> bool:
+        """Whether the reference is what is trained, without its adapter."""
+        return self.is_adapter and self.reference is None
+
     def run(self, job: StageJob) -> dict[str, Any]:
         """Train; write the model, metrics.jsonl, and what happened."""
         from alignstudy.methods.loop.train import train
@@ -164,7 +169,8 @@ class Train(Stage):
         done = [replace(learnt, times=BACKWARD if settings.lora is None else BACKWARD_FROZEN)]
         done += [measured] if found.measured else []
         if method.reference != "none":
-            live = settings.dropout == "keep" and self.is_adapter  # recomputed in every step
+            noised = settings.dropout == "keep" and self.is_its_reference
+            live = noised or method.objective.compares_vocabulary  # asked in every step
             done.append(replace(ahead, times=seen if live else min(seen, found.rows), of=seen))
         return done
 
@@ -202,18 +208,20 @@ class Train(Stage):
         return {"flops": flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:
-        """Count weights, gradients, moments, and the largest micro-batch."""
+        """Count weights, gradients, moments, a reference in memory, and the largest micro-batch."""
         shape, settings = self.parent.model_shape(), self.settings
         if shape is None:
             return None
-        trained = trained_weights(shape, settings.lora)
+        trained, method = trained_weights(shape, settings.lora), method_of(settings)
+        held = method.objective.compares_vocabulary and not self.is_its_reference
         at_once = settings.per_device_train_batch_size
         rows = settings.effective_batch_size if at_once == "auto" else at_once
         return Footprint(
             shape=shape,
-            rows=len(method_of(settings).branches) * rows,
+            rows=len(method.branches) * rows,
             length=settings.max_length,
             trained=trained,
+            held=shape.parameters if held else 0.0,
             saved=trained,
         )
 
