@@ -27,7 +27,7 @@ class DPOSettings(PreferenceSettings):
 
     Names as in TRL's DPOConfig and CPOConfig, but for `method`, `rpo_alpha`, `beta_rejected`,
     `dpop_lambda`, `length_alpha`, `beta_dpo_alpha`, `beta_dpo_drop`, `alphapo_alpha`,
-    `asft_lambda`, `slic_delta`, `slic_lambda`.
+    `asft_lambda`, `slic_delta`, `slic_lambda`, `tdpo_alpha`.
     """
 
     method: Literal["dpo"] = Field(default="dpo", description="direct preference optimization")
@@ -38,6 +38,10 @@ class DPOSettings(PreferenceSettings):
     )
     loss_weights: Many[float] | None = Field(
         default=None, description="one weight per loss; null: 1 each"
+    )
+    use_weighting: bool = Field(
+        default=False,
+        description="WPO: weight pairs by how likely they are for the policy (arXiv 2406.11827)",
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=0.5, description="share of flipped preferences that the loss assumes"
@@ -65,6 +69,9 @@ class DPOSettings(PreferenceSettings):
     )
     beta_dpo_alpha: float = Field(
         default=0.6, ge=0, description="how far beta_dpo's beta follows margins (arXiv 2407.08639)"
+    )
+    tdpo_alpha: float = Field(
+        default=0.5, gt=0, description="tdpo2's weight of distances (arXiv 2404.11999)"
     )
     beta_dpo_drop: float = Field(
         default=0.2, ge=0, lt=1, description="share of a micro-batch's pairs that beta_dpo leaves"
@@ -183,6 +190,21 @@ class DPOSettings(PreferenceSettings):
         return self
 
     @model_validator(mode="after")
+    def _measures_have_a_meaning(self) -> DPOSettings:
+        """Refuse weights and distances of what no source gives them a meaning for."""
+        pairs = list(zip(self.loss_type, self.losses, strict=True))
+        coupled = [name for name, loss in pairs if loss.couples_rows]
+        weighted = [name for name, loss in pairs if loss.weighs_pairs]
+        if self.use_weighting and coupled:
+            raise ValueError(f"use_weighting has no meaning in {coupled[0]}: no loss is one pair's")
+        if self.use_weighting and weighted:
+            raise ValueError(f"{weighted[0]} weights its pairs itself: leave use_weighting out")
+        apart = [name for name, loss in pairs if loss.compares_vocabulary]
+        if self.ld_alpha is not None and apart:
+            raise ValueError(f"ld_alpha has no meaning in {apart[0]}: it weights no distances")
+        return self
+
+    @model_validator(mode="after")
     def _steps_and_micro_batches_suit(self) -> DPOSettings:
         """Refuse micro-batches in which a loss is another one, and trainings without an end."""
         comparing = [name for name in self.loss_type if LOSSES[name].couples_rows == "order"]
@@ -227,6 +249,8 @@ class DPO(ComparesPairs[DPOSettings]):
             loss=self._loss,
             couples_rows=any(loss.couples_rows for loss in losses),
             needs_reference=any(loss.needs_reference for loss in losses),
+            compares_vocabulary=any(loss.compares_vocabulary for loss in losses),
+            weighs_pairs=self.settings.use_weighting or any(loss.weighs_pairs for loss in losses),
             state=self.state,
         )
 
@@ -264,4 +288,8 @@ class DPO(ComparesPairs[DPOSettings]):
             weight * loss.of(batch, given, state)
             for weight, loss in zip(weights, asked.losses, strict=True)
         ]
-        return sum(terms[1:], start=terms[0])
+        total = sum(terms[1:], start=terms[0])
+        if asked.use_weighting:
+            assert batch.likelihoods is not None
+            total = total * batch.likelihoods
+        return total

@@ -128,6 +128,12 @@ class ComparesPairs(ReadsPairs[Asked]):
     def figures(self, batch: PairLogps, losses: Tensor) -> Figures:
         """Return log-probabilities, and implicit rewards where there is a reference."""
         found, pairs = super().figures(batch, losses), len(losses)
+        measured = {
+            "pair_weight": batch.likelihoods,
+            "kl/chosen": batch.chosen_kl,
+            "kl/rejected": batch.rejected_kl,
+        }
+        found |= {n: (v.detach().sum(), pairs) for n, v in measured.items() if v is not None}
         if batch.ref_chosen is None:
             return found
         chosen, rejected = (self.settings.beta * ratio.detach() for ratio in (batch.a, batch.b))

@@ -32,8 +32,8 @@ CHOSEN = ((20, 21, 22, 23, 24, 2), (30, 31, 2), (40, 2))
 REJECTED = ((20, 25, 2), (32, 33, 34, 35, 36, 37, 2), (41, 42, 43))
 ROUTES = {
     "padded": ScoringRoute(),
-    "shared": ScoringRoute(pairs=True),
-    "joined": ScoringRoute(pairs=True, flat=True),
+    "shared": ScoringRoute(sharing=2),
+    "joined": ScoringRoute(sharing=2, flat=True),
     "own": ScoringRoute(own=True),
 }
 FIELDS = ("log_probs", "ref_log_probs", "kl", "log_sum_sq_probs")

@@ -47,6 +47,10 @@ CASES = {
         num_train_epochs=4,
         save_steps=2,
     ),
+    "tdpo2 full": DPOSettings(**COMMON, loss_type="tdpo2", num_train_epochs=2, save_steps=3),
+    "tdpo1 lora": DPOSettings(
+        **COMMON, loss_type="tdpo1", num_train_epochs=2, save_steps=3, lora=LoRASettings()
+    ),
     "pretrain": PretrainSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "reward model": RewardModelSettings(
         **COMMON, num_train_epochs=2, save_steps=3, dropout="keep", lr_scheduler_type="cosine"

@@ -8,6 +8,7 @@ from models_fixtures import TINY_DEMO
 
 from alignstudy import Study
 from alignstudy.cli.app import main
+from alignstudy.methods.dpo import DPOSettings
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.study.cost.estimate import LIBRARIES, _folder
 from alignstudy.study.cost.model_shape import read_shape
@@ -94,6 +95,30 @@ def test_a_trainings_flops_are_its_tokens_times_its_weights(ran):
         least = passes * (layers + head)
         attended = passes * 4.0 * work["processed_tokens"] * shape.layers * shape.hidden * 192
         assert least * 0.99 < facts(ran, name)["flops"] < least + attended
+
+
+def test_a_reference_that_steps_ask_is_planned_in_every_one_and_held(ran):
+    """Of full weights, or of another model than the parent, a second one lies in memory."""
+    study, made = ran
+    dpo = made["train/dpo/seed-0"]
+    shape = dpo.parent.model_shape()
+    plain, tdpo = (
+        replace(
+            dpo, settings=DPOSettings(loss_type=loss, num_train_epochs=3, lora=dpo.settings.lora)
+        )
+        for loss in ("sigmoid", "tdpo2")
+    )
+    (policy, asked), (_, once) = (
+        stage.planned_work(lambda needed: _folder(needed, study.store)) for stage in (tdpo, plain)
+    )
+    assert asked.flops * 2 == pytest.approx(policy.flops)  # in each step, forward; frozen weights
+    assert once.flops * 3 == pytest.approx(asked.flops)  # one epoch's
+    full = replace(tdpo, settings=DPOSettings(loss_type="tdpo2"))
+    from_start = replace(tdpo, reference=made["base"])
+    held = [stage.footprint().held for stage in (plain, tdpo, full, from_start)]
+    assert held == [0, 0, shape.parameters, shape.parameters]
+    without = replace(full.footprint(), held=0.0).memory
+    assert full.footprint().memory - without == 4 * shape.parameters
 
 
 def test_a_generations_flops_are_those_of_its_tokens(ran):

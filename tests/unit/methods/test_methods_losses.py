@@ -35,7 +35,8 @@ def logps(c, r, rc, rr, *, chosen_tokens=5, rejected_tokens=7, chosen_nll=10.0, 
     )
 
 
-ONE = logps(-10, -12, -11, -11.5)
+MEASURED = {"chosen_kl": column(1.5), "rejected_kl": column(2.0), "likelihoods": column(0.3)}
+ONE = logps(-10, -12, -11, -11.5, **MEASURED)
 
 
 def loss_of(settings, batch):
@@ -78,6 +79,9 @@ GOLDEN = [
     (("dpop",), {"dpop_lambda": 5.0}, 0.620957, None),
     (("flex",), {}, 0.625595, (-0.046506, 0.037205)),
     (("rdpo",), {}, 0.630258, None),
+    (("wpo",), {}, 0.3 * 0.620957, (-0.013877, 0.013877)),
+    (("tdpo1",), {}, 0.644397, None),
+    (("tdpo2",), {}, 0.632599, None),
     (("irft_linear",), {"max_steps": 1}, -0.15, (-0.1, 0.1)),
     (("dpo_reference_free",), {}, 0.598139, None),
     (("simpo",), {"beta": 2.0, "simpo_gamma": 0.5}, 1.365976, (-0.297947, 0.212820)),
@@ -377,7 +381,7 @@ def test_gradients_are_those_of_the_values(name):
     rows = [(-10.0, -12.0, -11.0, -11.5), (-7.5, -9.0, -7.2, -11.9), (-9.3, -20.6, -8.1, -10.0)]
     beta = {} if "beta" in LOSSES[name].heeds else {"beta": None}
     options = {**beta, **({"max_steps": 1} if LOSSES[name].unbounded else {})}
-    batch = batch_of(rows)
+    batch = replace(batch_of(rows), **MEASURED)
     loss = method_of(asked((name,), options)).objective.loss
     for side in ("chosen", "rejected"):
         values = getattr(batch, side).clone().requires_grad_()

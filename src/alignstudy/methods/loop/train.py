@@ -52,8 +52,11 @@ _METRIC_NAMES = {
     "mean_reward": "mean_score",
     "mean_token_accuracy": "token_accuracy",
     "kl": "kl_estimate",
+    "kl/chosen": "kl_chosen",
+    "kl/rejected": "kl_rejected",
     "nll/gold": "gold_nll",
     "kl/clamped": "kl_clamped",
+    "pair_weight": "pair_weight",
 }
 """The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
 _AT_THE_STEP = {"learning_rate", "grad_norm"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alignstudy.methods.losses import alone, coupled, gold, referenced, unpaired
+from alignstudy.methods.losses import alone, coupled, gold, measured, referenced, unpaired
 from alignstudy.methods.losses.loss import Divergence, F, Loss, divergence_of
 from alignstudy.methods.losses.state import LossState
 
@@ -93,6 +93,16 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "beta_dpo": Loss(
         coupled.beta_dpo, "arXiv 2407.08639", couples_rows="order", grid={"beta": (0.1,)}
+    ),
+    "wpo": Loss(measured.wpo, "arXiv 2406.11827, eq. 2", grid=_BETAS, weighs_pairs=True),
+    "tdpo1": Loss(
+        measured.tdpo1, "arXiv 2404.11999", grid={"beta": (0.1,)}, compares_vocabulary=True
+    ),
+    "tdpo2": Loss(
+        measured.tdpo2,
+        "arXiv 2404.11999",
+        grid={"beta": (0.1,), "tdpo_alpha": (0.5,)},
+        compares_vocabulary=True,
     ),
     "irft_linear": Loss(
         referenced.irft_linear, "arXiv 2405.17888", grid={"beta": (0.1,)}, unbounded=True

@@ -45,6 +45,8 @@ class Loss:
         needs: Settings without which it has no meaning.
         defaults: Settings' values where the study gives none: its authors' own.
         grid: Values between which its authors, or who compared it, found the best one.
+        compares_vocabulary: Whether it compares whole distributions of policy and reference.
+        weighs_pairs: Whether it weights pairs by how likely they are for the policy.
         unbounded: Whether nothing but the number of steps keeps it from falling for ever.
     """
 
@@ -56,6 +58,8 @@ class Loss:
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, float] = field(default_factory=dict)
     grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    compares_vocabulary: bool = False
+    weighs_pairs: bool = False
     unbounded: bool = False
 
     @property
