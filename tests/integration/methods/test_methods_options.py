@@ -48,6 +48,8 @@ OBJECTIVES = [
     ("dpo", {"loss_type": "asft"}, {"asft_lambda": 0.5}),
     ("dpo", {"loss_type": "slic"}, {"slic_delta": 3.0}),
     ("dpo", {"loss_type": "slic"}, {"slic_lambda": 0.2}),
+    ("dpo", {}, {"use_weighting": True}),
+    ("dpo", {"loss_type": "tdpo2"}, {"tdpo_alpha": 1.5}),
     ("kto", {}, {"beta": 0.3}),
     ("tpo", {}, {"beta": 0.3}),
     ("tpo", {}, {"tpo_alpha": 0.3}),
@@ -127,7 +129,8 @@ def said_of(name):
         ref_chosen=values - torch.tensor([1.0, 1.0, -1.0]), ref_rejected=values - 1.5,
         chosen_tokens=values * 0 + 5, rejected_tokens=values * 0 + 7, chosen_nll=-values,
         chosen_hits=values, mismatched=values + 0.3, ref_mismatched=values,
-        gold_nll=1 - values, gold_tokens=values * 0 + 6,
+        gold_nll=1 - values, gold_tokens=values * 0 + 6, chosen_kl=values * 0 + 1,
+        rejected_kl=-values, likelihoods=-values / 20,
     )  # fmt: skip
 
 
