@@ -1,8 +1,8 @@
 """Distances between whole distributions, and likelihood weights: those of every text alone."""
 
 import weakref
+from contextlib import nullcontext
 from copy import deepcopy
-from types import SimpleNamespace
 
 import architectures
 import methods_fixtures as fx
@@ -89,7 +89,7 @@ def reader(model, route, *, reference=None, head=True):
             install(unwrapped(each), route, tally=Tally())
     found = ReadsTexts()
     found.model, found.route, found.reference = model, route, reference
-    found.objective = SimpleNamespace(weighs_pairs=True)
+    found.autocast = nullcontext
     return found
 
 
@@ -129,7 +129,7 @@ def test_whole_distributions_are_compared_whatever_the_head(name, folders):
     assert truth["kl"].sum() > 0.1
     for route in (ROUTES["padded"], ROUTES["own"]):
         with torch.no_grad():
-            found = reader(policy, route, reference=reference)._side_by_side(policy, batch_of())
+            found = reader(policy, route, reference=reference)._side_by_side(policy, batch_of(), squares=True)
         for field in FIELDS:
             ours = getattr(found, field).double()
             torch.testing.assert_close(ours, truth[field], rtol=1e-4, atol=1e-5)
@@ -184,7 +184,7 @@ def test_a_whole_loss_and_its_gradients_are_automatic_differentiation_s(
     policy, plain = ((adapted if lora else deepcopy)(deepcopy(base)) for _ in range(2))
     asked = reader(policy, ROUTES[route], reference=None if lora else deepcopy(reference))
     for alpha in (None, 0.5):
-        found, truth = asked._side_by_side(policy, batch_of()), by_brute_force(plain, reference)
+        found, truth = asked._side_by_side(policy, batch_of(), squares=True), by_brute_force(plain, reference)
         for field in FIELDS:
             torch.testing.assert_close(getattr(found, field), truth[field], rtol=1e-9, atol=1e-9)
         ours = gradients(policy, tdpo(vars(found), alpha=alpha))
@@ -232,7 +232,7 @@ def test_neither_model_s_logits_are_ever_held_whole(folders, monkeypatch):
         size = policy.get_output_embeddings().weight.shape[0]
         monkeypatch.setattr(vocabulary, "MOST_LOGITS_AT_ONCE", size * positions)
         with Logits([policy, reference]) as counted:
-            tdpo(vars(asked._side_by_side(policy, batch)), alpha=0.5).backward()
+            tdpo(vars(asked._side_by_side(policy, batch, squares=True)), alpha=0.5).backward()
         most[positions] = counted.most
     assert most[number] > 2 * number
     assert most[1] <= 5
@@ -254,7 +254,7 @@ def test_responses_without_a_token_are_no_distance_apart(folders):
     batch["completion_mask"].zero_()
     for route in ROUTES.values():
         model = deepcopy(policy)
-        found = reader(model, route, reference=deepcopy(reference))._side_by_side(model, batch)
+        found = reader(model, route, reference=deepcopy(reference))._side_by_side(model, batch, squares=True)
         assert not any(getattr(found, field).any() for field in FIELDS)
         found.log_probs.sum().backward()
 
@@ -266,7 +266,7 @@ def test_a_router_s_loss_is_the_model_s_own_beside_the_distances(folders):
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         truth = deepcopy(policy)(**inputs, output_router_logits=True).aux_loss
         asked = reader(policy, ScoringRoute(own=True, router=True), reference=deepcopy(policy))
-        found = asked._side_by_side(policy, batch)
+        found = asked._side_by_side(policy, batch, squares=True)
     assert float(found.aux_loss) == pytest.approx(float(truth), rel=1e-6)
     assert not found.kl.any()  # a policy that is its reference, to the bit
 

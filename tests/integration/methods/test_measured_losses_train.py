@@ -152,10 +152,21 @@ def test_distances_are_from_the_reference_that_was_asked_for(kind, opt, tmp_path
     assert (trainer.reference is None) == (kind == "lora")
 
 
-@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
-@pytest.mark.parametrize("loss", ["tdpo1", "tdpo2"])
-def test_a_training_starts_at_its_reference_and_goes_away_from_it(loss, lora, opt, tmp_path):
-    settings = DPOSettings(**SMALL, loss_type=loss, lora=lora, num_train_epochs=3)
+@pytest.mark.parametrize(
+    ("loss", "lora", "precision"),
+    [
+        ("tdpo1", LORA, "fp32"),
+        ("tdpo1", None, "bf16"),
+        ("tdpo2", LORA, "bf16"),
+        ("tdpo2", None, "fp32"),
+    ],
+)
+def test_a_training_starts_at_its_reference_and_goes_away_from_it(
+    loss, lora, precision, opt, tmp_path
+):
+    settings = DPOSettings(
+        **SMALL, loss_type=loss, lora=lora, num_train_epochs=3, precision=precision
+    )
     result = train(fx.make_job(settings, opt, tmp_path))
     guards = {outcome.guard: outcome.passed for outcome in result.guards}
     assert guards["reference_is_parent"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,6 +38,7 @@ class ReadsTexts:
         route: How the model scores texts; None: as TRL does.
         has_references: Whether the reference's sums are in the rows.
         reference: The model that is asked in every step; None: the model without its adapter.
+        autocast: Computes in the precision of training.
     """
 
     model: Any
@@ -46,6 +47,7 @@ class ReadsTexts:
     route: ScoringRoute | None
     has_references: bool
     reference: Any = None
+    autocast: Callable[[], AbstractContextManager[None]]
 
     def read(self, model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
         """Return what the model says of a batch, and the router's part of the loss, if any."""
@@ -124,17 +126,18 @@ class ReadsTexts:
         reference = model if self.reference is None else self.reference
         assert reference is not model or hasattr(model, "peft_config")
         as_reference = partial(adapter_off, reference)
-        with torch.no_grad(), as_reference():
-            other = self._scored(reference, batch, states=True)
-        return compare(
-            unwrapped(model),
-            unwrapped(reference),
-            self._scored(model, batch, states=True),
-            other,
-            labels=labels_of(batch),
-            squares=squares,
-            as_reference=as_reference,
-        )
+        with self.autocast():  # a step's precision is told to the trained model's forward alone
+            with torch.no_grad(), as_reference():
+                other = self._scored(reference, batch, states=True)
+            return compare(
+                unwrapped(model),
+                unwrapped(reference),
+                self._scored(model, batch, states=True),
+                other,
+                labels=labels_of(batch),
+                squares=squares,
+                as_reference=as_reference,
+            )
 
     def _scored(self, model: Any, batch: Batch, **asked: bool) -> Any:  # noqa: ANN401
         if "attention_mask" not in batch:  # packed rows: how they lie is the collator's to say
