@@ -129,7 +129,9 @@ def test_whole_distributions_are_compared_whatever_the_head(name, folders):
     assert truth["kl"].sum() > 0.1
     for route in (ROUTES["padded"], ROUTES["own"]):
         with torch.no_grad():
-            found = reader(policy, route, reference=reference)._side_by_side(policy, batch_of(), squares=True)
+            found = reader(policy, route, reference=reference)._side_by_side(
+                policy, batch_of(), squares=True
+            )
         for field in FIELDS:
             ours = getattr(found, field).double()
             torch.testing.assert_close(ours, truth[field], rtol=1e-4, atol=1e-5)
@@ -184,7 +186,10 @@ def test_a_whole_loss_and_its_gradients_are_automatic_differentiation_s(
     policy, plain = ((adapted if lora else deepcopy)(deepcopy(base)) for _ in range(2))
     asked = reader(policy, ROUTES[route], reference=None if lora else deepcopy(reference))
     for alpha in (None, 0.5):
-        found, truth = asked._side_by_side(policy, batch_of(), squares=True), by_brute_force(plain, reference)
+        found, truth = (
+            asked._side_by_side(policy, batch_of(), squares=True),
+            by_brute_force(plain, reference),
+        )
         for field in FIELDS:
             torch.testing.assert_close(getattr(found, field), truth[field], rtol=1e-9, atol=1e-9)
         ours = gradients(policy, tdpo(vars(found), alpha=alpha))
@@ -254,7 +259,9 @@ def test_responses_without_a_token_are_no_distance_apart(folders):
     batch["completion_mask"].zero_()
     for route in ROUTES.values():
         model = deepcopy(policy)
-        found = reader(model, route, reference=deepcopy(reference))._side_by_side(model, batch, squares=True)
+        found = reader(model, route, reference=deepcopy(reference))._side_by_side(
+            model, batch, squares=True
+        )
         assert not any(getattr(found, field).any() for field in FIELDS)
         found.log_probs.sum().backward()
 

@@ -122,6 +122,15 @@ def test_a_mixture_of_experts_trains_on_its_routers_loss_only_where_asked(opt, t
     assert losses[0.5] - losses[0.0] == pytest.approx(0.5 * float(found.aux_loss), rel=1e-3)
 
 
+@pytest.mark.parametrize("loss", ["sigmoid", "tdpo2"])
+def test_a_router_s_loss_is_no_departure_from_the_reference(loss, opt, tmp_path):
+    folder = architectures.write_architecture(tmp_path / "moe", "Mixtral", tokenizer_from=opt)
+    settings = DPOSettings(**SMALL, loss_type=loss, router_aux_loss_coef=0.5)
+    result = train(fx.make_job(settings, folder, tmp_path / "job"))
+    assert "reference_is_parent" in {outcome.guard for outcome in result.guards}
+    assert fx.read_metrics(tmp_path / "job" / "out")[0]["loss"] > 0.8  # ln 2, and the router's
+
+
 def test_packing_is_refused_where_the_head_is_the_models_own(opt, tmp_path, monkeypatch):
     """The guard on documents is taken away: it refuses this architecture, too."""
     from alignstudy.errors import GuardError

@@ -56,7 +56,7 @@ def last_targets(batch: Batch, *, compared: int, branches: int) -> list[int]:
 
 
 def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, Any]:
-    """Measure a preference trainer's own loss, and log-probabilities, on the probe.
+    """Measure a preference trainer's own loss, less a router's, and what it is of, on the probe.
 
     Args:
         trainer: Before its first step; its reference is the model that it starts from.
@@ -69,9 +69,9 @@ def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, Any]:
     trainer.has_references = False  # asked now
     with torch.no_grad(), torch.random.fork_rng(), trainer.autocast():
         loss = float(trainer.compute_loss(model, batch))
-        said, _ = trainer.read(model, batch)
+        said, router = trainer.read(model, batch)
     trainer.has_references = ahead
-    return loss, said
+    return loss - (0.0 if router is None else float(router)), said
 
 
 def first_loss(trainer: Trainer, *, by_own_forward: bool) -> tuple[float, float]:
