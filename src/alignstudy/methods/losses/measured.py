@@ -25,7 +25,7 @@ def wpo(p: PairLogps, *, beta: float, f: F) -> Tensor:
 
 
 def tdpo1(p: PairLogps, *, beta: float) -> Tensor:
-    """TDPO1: -log S(beta (a - b - (K_r - K_c))), K a response's KL(reference || policy), summed.
+    """TDPO1: -log S(beta (a - b - (K_r - K_c))), K a response's summed KL from the reference.
 
     K adds up, over a response's positions, how far the policy's whole distribution has gone from
     the reference's. The margin must outgrow the difference of these distances: rejected responses
