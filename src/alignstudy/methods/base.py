@@ -11,11 +11,13 @@ from pydantic import Field, model_validator
 
 from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
-from alignstudy.records import GuardOutcome, TrainingRow
+from alignstudy.records import GuardOutcome, Pair, TrainingRow
 from alignstudy.settings import Many, Settings
 
 METRICS_FILE = "metrics.jsonl"
 """One JSON line a logged step, next to the trained weights."""
+PROBE_FILE = "probe.jsonl"
+"""One JSON line a measurement of the probe's pairs, next to it; only where there is a probe."""
 
 
 class LoRASettings(Settings):
@@ -161,6 +163,7 @@ class TrainJob:
         reference: Folder of the full weights that log-ratios are against; None: the parent.
         references: File of reference log-probabilities, shared with other jobs; None: none are
             kept beyond this job.
+        held_out: Pairs that nothing is learnt from: the probe's other half. Empty: it has none.
         should_stop: Asked after every step; True saves a checkpoint and ends the run.
     """
 
@@ -175,6 +178,7 @@ class TrainJob:
     template: str = AUTO
     reference: Path | None = None
     references: Path | None = None
+    held_out: Sequence[Pair] = ()
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
 
@@ -193,6 +197,7 @@ class WorkDone:
         micro_batches: Passes forward and backward.
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
+        probed_pairs: Pairs that went through the model to be measured, not learnt from.
         out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
@@ -204,6 +209,7 @@ class WorkDone:
     micro_batches: int = 0
     reference_pairs: int = 0
     reference_reused: int = 0
+    probed_pairs: int = 0
     out_of_memory: int = 0
 
 

@@ -222,6 +222,11 @@ class DPOSettings(PreferenceSettings):
         endless = [name for name in self.loss_type if PAIR_LOSSES[name].unbounded]
         if endless and self.max_steps is None:
             raise ValueError(f"{', '.join(endless)} never stops falling: give max_steps")
+        if endless and not self.probe_pairs:
+            raise ValueError(
+                f"{', '.join(endless)} never stops falling: give probe_pairs, on which training is"
+                " stopped where chosen responses are lost"
+            )
         return self
 
 
@@ -252,31 +257,27 @@ class DPO(ComparesPairs[DPOSettings]):
             compares_vocabulary=any(loss.compares_vocabulary for loss in losses),
             weighs_pairs=self.settings.use_weighting or any(loss.weighs_pairs for loss in losses),
             state=self.state,
+            unbounded=any(loss.unbounded for loss in losses),
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Which settings are far from all that is known to be good, or mean something unusual."""
-        asked = self.settings
-        given = asked.model_dump()
-        found = [
-            f"{name}: {text}"
-            for name, loss in zip(asked.loss_type, asked.losses, strict=True)
-            for text in loss.far_off(given)
-        ]
+        asked, found = self.settings, list[str]()
+        given, at_once = asked.model_dump(), asked.per_device_train_batch_size
+        for name, loss in zip(asked.loss_type, asked.losses, strict=True):
+            found += [f"{name}: {text}" for text in loss.far_off(given)]
+            if loss.couples_rows == "order" and at_once != "auto" and at_once < ENOUGH_TO_SORT:
+                found.append(
+                    f"{name} compares the rows of a micro-batch: {at_once} are few,"
+                    f" {ENOUGH_TO_SORT} or more are advised"
+                )
         if asked.f_divergence_type == "alpha_divergence":
             alpha = asked.f_alpha_divergence_coef
             found.append(
                 f"alpha_divergence: f_alpha_divergence_coef {alpha:g} is TRL's convention; the"
                 f" paper's alpha is {1 - alpha:g} (arXiv 2309.16240)"
             )
-        at_once = asked.per_device_train_batch_size
-        for name, loss in zip(asked.loss_type, asked.losses, strict=True):
-            if loss.couples_rows == "order" and at_once != "auto" and at_once < ENOUGH_TO_SORT:
-                found.append(
-                    f"{name} compares the rows of a micro-batch: {at_once} are few,"
-                    f" {ENOUGH_TO_SORT} or more are advised"
-                )
         return tuple(found)
 
     def _loss(self, batch: PairLogps) -> Tensor:

@@ -38,6 +38,7 @@ class Objective:
             asked in every step, beside the policy.
         weighs_pairs: Whether it weights pairs by how likely they are for the policy.
         state: What the loss remembers between micro-batches; empty where it remembers nothing.
+        unbounded: Whether nothing but the number of steps keeps it from falling for ever.
     """
 
     loss: Callable[[Any], Tensor]
@@ -47,6 +48,7 @@ class Objective:
     compares_vocabulary: bool = False
     weighs_pairs: bool = False
     state: LossState = field(default_factory=LossState)
+    unbounded: bool = False
 
 
 class Method(ABC, Generic[SettingsType]):

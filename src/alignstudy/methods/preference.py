@@ -23,7 +23,7 @@ class PairSettings(TrainingSettings):
     """Settings of every method that reads pairs on their prompt.
 
     Names as in TRL's DPOConfig, but for `dropout`, `encoding`, `max_prompt_length`, `truncation`,
-    `prefix_sharing`.
+    `prefix_sharing`, `probe_pairs`.
     """
 
     learning_rate: float = Field(default=5e-6, gt=0, le=1, description="peak learning rate")
@@ -49,6 +49,12 @@ class PairSettings(TrainingSettings):
         default="auto",
         description="auto: a prompt is computed once for all of its responses, unless the model's"
         " own dropout is on; off: once for each",
+    )
+    probe_pairs: int = Field(
+        default=32,
+        ge=0,
+        description="training pairs, and as many held-out ones, whose likelihood is measured"
+        " before, while and after training (probe.jsonl); 0: none",
     )
 
 
@@ -83,6 +89,22 @@ class ReadsPairs(Method[Read]):
 
     def encode(self, rows: Sequence[Pair], rendering: Rendering) -> Encoded:
         """Encode prompt and responses; all continue the same prompt tokens."""
+        return self.encode_pairs(rows, rendering, gold="gold" in self.branches)
+
+    def encode_pairs(
+        self, rows: Sequence[Pair], rendering: Rendering, *, gold: bool = False
+    ) -> Encoded:
+        """Encode the two responses that are compared, whatever else the method reads.
+
+        Args:
+            rows: Pairs.
+            rendering: The model's.
+            gold: Whether the third response is wanted, too.
+
+        Raises:
+            GuardError: If a prompt can't be what generation will ask.
+            DataError: If a row lacks a response, or no row is left.
+        """
         asked = self.settings
         return encode_preferences(
             rows,
@@ -91,7 +113,7 @@ class ReadsPairs(Method[Read]):
             max_prompt_length=asked.max_prompt_length,
             keep_end=asked.truncation == "keep_end",
             published=asked.encoding == "published",
-            gold="gold" in self.branches,
+            gold=gold,
         )
 
     @property

@@ -59,3 +59,6 @@ class Trainer(Protocol):
 
     def log_probs(self, model: Any, batch: Mapping[str, Any]) -> Tensor:  # noqa: ANN401
         """Return the (R, T-1) log-probabilities of a batch's targets, 0 elsewhere, in nats."""
+
+    def pair_log_probs(self, model: Any, pairs: Batch) -> Tensor:  # noqa: ANN401
+        """Return the (2B, T-1) log-probabilities of chosen and rejected responses, 0 elsewhere."""

@@ -30,6 +30,7 @@ FIGURES = Registry(
         "score_histograms": "alignstudy.plots.scores.score_histograms:draw",
         "score_boxes": "alignstudy.plots.scores.score_boxes:draw",
         "training_curves": "alignstudy.plots.models.training_curves:draw",
+        "likelihoods": "alignstudy.plots.models.likelihoods:draw",
     },
 )
 

@@ -218,6 +218,11 @@ class LeaveOneOut:
     ranking: tuple[str, ...]
 
 
+COLLAPSED = -3.0
+"""Change of chosen responses' mean log-probability, in nats a token, below which a model is taken
+for broken: a token is then a twentieth as likely as it was. Sound trainings move it by tenths."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
     """One training stage as it went.
@@ -233,6 +238,7 @@ class TrainingRecord:
         counts: What happened to the rows: "rows", "truncated rows", ...
         guards: What the stage's guards saw.
         curve: The rows of `metrics.jsonl`, in order.
+        probe: The rows of `probe.jsonl`, in order; empty where nothing was probed.
     """
 
     stage: str
@@ -248,3 +254,12 @@ class TrainingRecord:
     guards: tuple[GuardOutcome, ...] = ()
     notes: tuple[str, ...] = ()
     curve: tuple[Mapping[str, Any], ...] = ()
+    probe: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def probed(self) -> dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """The probe's first and last row by part ("train", "held_out"); {} without a probe."""
+        parts: dict[str, list[Mapping[str, Any]]] = {}
+        for row in self.probe:
+            parts.setdefault(row["part"], []).append(row)
+        return {name: (rows[0], rows[-1]) for name, rows in parts.items()}

@@ -67,7 +67,7 @@ BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
     *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing", "packing"),
     *("ld_alpha", "reference", "router_aux_loss_coef"),
-    *("encoding", "truncation", "max_prompt_length", "rows"),
+    *("encoding", "truncation", "max_prompt_length", "rows", "probe_pairs"),
 }
 """Settings with tests of their own below."""
 

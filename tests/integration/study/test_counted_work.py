@@ -17,7 +17,7 @@ from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
 from alignstudy.study.stages.generate import read_responses
 
-OVERRIDES = (*TINY_DEMO, "diagnostics=null")
+OVERRIDES = ("methods.dpo.probe_pairs=2", *TINY_DEMO, "diagnostics=null")
 GENERATED = "generate/dpo/seed-0"
 SCORED = "score/world-judge/dpo/seed-0"
 
@@ -65,7 +65,7 @@ def test_tokens_planned_of_a_training_are_those_of_its_encoded_rows(ran, name):
     """By brute force: the rows as the trainer encodes them, each step's rows a mean row's."""
     import methods_fixtures as fx
 
-    from alignstudy.study.stages.train import read_part
+    from alignstudy.study.stages.data import read_part
 
     study, made = ran
     stage = made[name]
@@ -81,7 +81,7 @@ def test_tokens_planned_of_a_training_are_those_of_its_encoded_rows(ran, name):
 
 
 def test_a_trainings_flops_are_its_tokens_times_its_weights(ran):
-    """3 passes' work for full weights, 2 for an adapter, 1 for the reference."""
+    """3 passes' work for full weights, 2 for an adapter, 1 for the reference and the probe."""
     study, made = ran
     shape = read_shape(study.store.folder("train", made["base"].key))
     for name, times in (("base", 3), ("train/sft/seed-0", 3), ("train/dpo/seed-0", 2)):
@@ -91,7 +91,7 @@ def test_a_trainings_flops_are_its_tokens_times_its_weights(ran):
         work = result["work"]
         layers = 2.0 * work["processed_tokens"] * shape.layers * shape.layer_weights
         head = 2.0 * work["scored_tokens"] * shape.vocabulary * shape.embedding
-        passes = times + (name == "train/dpo/seed-0") * work["reference_pairs"] / 16
+        passes = times + (work["reference_pairs"] + work["probed_pairs"]) / 16
         least = passes * (layers + head)
         attended = passes * 4.0 * work["processed_tokens"] * shape.layers * shape.hidden * 192
         assert least * 0.99 < facts(ran, name)["flops"] < least + attended
@@ -109,7 +109,8 @@ def test_a_reference_that_steps_ask_is_planned_in_every_one_and_held(ran):
         for loss in ("sigmoid", "tdpo2")
     )
     (policy, asked), (_, once) = (
-        stage.planned_work(lambda needed: _folder(needed, study.store)) for stage in (tdpo, plain)
+        stage.planned_work(lambda needed: _folder(needed, study.store))[:2]
+        for stage in (tdpo, plain)
     )
     assert asked.flops * 2 == pytest.approx(policy.flops)  # in each step, forward; frozen weights
     assert once.flops * 3 == pytest.approx(asked.flops)  # one epoch's
@@ -119,6 +120,17 @@ def test_a_reference_that_steps_ask_is_planned_in_every_one_and_held(ran):
     assert held == [0, 0, shape.parameters, shape.parameters]
     without = replace(full.footprint(), held=0.0).memory
     assert full.footprint().memory - without == 4 * shape.parameters
+
+
+def test_pairs_that_the_probe_measures_are_planned(ran):
+    study, made = ran
+    stage = made["train/dpo/seed-0"]
+    work = json.loads((study.store.folder("train", stage.key) / "result.json").read_text())["work"]
+    assert stage.held_out is made["prompts"]
+    assert planned(ran, stage.name)[-1].times == work["probed_pairs"]
+    lines = (study.store.folder("train", stage.key) / "probe.jsonl").read_text().splitlines()
+    assert sum(json.loads(line)["pairs"] for line in lines) == work["probed_pairs"]
+    assert made["train/sft/seed-0"].held_out is None
 
 
 def test_a_generations_flops_are_those_of_its_tokens(ran):

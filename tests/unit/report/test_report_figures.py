@@ -3,7 +3,7 @@ import random
 import xml.etree.ElementTree as ET
 
 import pytest
-from plot_fixtures import agreement, divergence, quality
+from plot_fixtures import agreement, divergence, probed, quality
 from report_fixtures import analysed, scored
 
 from alignstudy.analysis.findings import Findings
@@ -40,6 +40,7 @@ def training(seed=0, recipe="sft > dpo"):
         seconds=1.0,
         final_loss=0.5,
         curve=({"step": 1, "loss": 0.69}, {"step": 2, "loss": 0.5}),
+        probe=probed(steps=(0, 2)),
     )
 
 

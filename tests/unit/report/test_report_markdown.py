@@ -55,6 +55,7 @@ def test_headings_come_in_order(whole):
         "## Differences between models",
         "## What the judges are worth",
         "## Form of the responses",
+        "## What training did",
         "## Warnings",
         "## What these figures can't say",
     ]

@@ -12,8 +12,8 @@ from alignstudy.study.graph.stage import in_order
 from alignstudy.study.settings.load import load_settings, resolved_yaml
 from alignstudy.study.settings.recipes import lineages
 from alignstudy.study.stages.preview import Preview
-from alignstudy.study.stages.train import Merge, Train
-from alignstudy.study.stages.weights import Mix
+from alignstudy.study.stages.train import Train
+from alignstudy.study.stages.weights import Merge, Mix
 
 CHAINS = {"base": [], "sft": ["sft"], "dpo": ["sft", "dpo"], "simpo": ["sft", "simpo"]}
 SOUND = {

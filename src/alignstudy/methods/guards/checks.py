@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import GuardError
 from alignstudy.methods.model_outputs import PairLogps, RatedLogps
 from alignstudy.records import GuardOutcome
+from alignstudy.records.evidence import COLLAPSED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -203,6 +204,29 @@ def merge_is_faithful(difference: float) -> GuardOutcome:
         fault="the merged weights don't compute what the adapter computes",
         hint="go on with the adapter on its base instead of merged weights",
     )
+
+
+def chosen_are_still_likely(change: float, *, step: int, pairs: str, kept: str) -> None:
+    """Refuse to go on with a loss that has no lower bound and has lost the chosen responses.
+
+    Args:
+        change: Of their mean log-probability since the start, in nats a token.
+        step: After which it was measured.
+        pairs: On which.
+        kept: What a second run need not do again.
+
+    Raises:
+        GuardError: If it is below `COLLAPSED`.
+    """
+    if change < COLLAPSED:
+        raise GuardError(
+            f"training has destroyed what it should prefer: after step {step} chosen responses are"
+            f" {-change:.1f} nats a token less likely than at the start",
+            why=f"the loss has no lower bound and falls for ever; measured on {pairs}, at most"
+            f" {-COLLAPSED:g} is allowed",
+            hint="set max_steps below that step, or lower learning_rate",
+            kept=kept,
+        )
 
 
 def _is_rounding(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.methods import method_of
 from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
+from alignstudy.methods.preference import PairSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,6 +38,48 @@ def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
 def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:
     """Return the steps between checkpoints: as set, else a tenth of all, 500 at most."""
     return settings.save_steps or max(1, min(500, ceil(num_steps / 10)))
+
+
+MOST_PROBES = 9
+"""Measurements of the probe between the first and the last: a curve of eleven points is smooth."""
+PROBE_SHARE = 0.05
+"""Of training's own work that the probe may take, start and end included where they fit in."""
+
+
+def probe_steps(settings: TrainingSettings, num_steps: int, pairs: int) -> tuple[int, ...]:
+    """Return the steps after which the probe is measured; the last is one, the start none of them.
+
+    In between there are as many as the probe's share of the work allows, evenly spread; counted in
+    forward passes of a pair, so that no clock decides. A loss that falls for ever is looked at as
+    often as can be.
+
+    Args:
+        settings: Of the training.
+        num_steps: Of the training.
+        pairs: How many the probe has.
+    """
+    a_pair = 3 if settings.lora is None else 2  # forward and backward, as forward passes
+    allowed = PROBE_SHARE * a_pair * num_steps * settings.effective_batch_size
+    between = max(0, min(MOST_PROBES, int(allowed // max(1, pairs)) - 2))
+    if method_of(settings).objective.unbounded:
+        between = MOST_PROBES
+    steps = {round(num_steps * part / (between + 1)) for part in range(1, between + 2)}
+    return tuple(sorted(steps - {0}))
+
+
+def planned_probes(settings: PairSettings, num_rows: int, num_held_out: int) -> int:
+    """Return how many pairs the probe will put through the model, all measurements together.
+
+    Args:
+        settings: Of the training.
+        num_rows: It trains on, at most.
+        num_held_out: Pairs that nothing is learnt from.
+    """
+    num_steps = planned_steps(settings, num_rows)
+    seen = min(num_rows, num_steps * settings.effective_batch_size)
+    seen = seen if method_of(settings).rows == "pairs" else 0
+    pairs = sum(min(settings.probe_pairs, number) for number in (seen, num_held_out))
+    return pairs * (1 + len(probe_steps(settings, num_steps, pairs)))
 
 
 def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32") -> dict[str, Any]:

@@ -62,7 +62,7 @@ class ReadsTexts:
         sums = response_sums(outputs.log_probs, compared, self.ld_alpha)
         others = None
         if mismatched is not None:
-            with torch.no_grad(), self._each_alone():
+            with torch.no_grad(), self._sharing(1):
                 others = self._scored(model, mismatched).log_probs.sum(1)
         if self.method.rows == "rated":
             return rated_logps(compared, sums, others, references), self._router(outputs)
@@ -104,7 +104,7 @@ class ReadsTexts:
             parts = zip(learnt, sums.chunk(len(learnt)), strict=True)
             found = {f"ref_{branch}_logps": part for branch, part in parts}
             if mismatched is not None:
-                with self._each_alone():
+                with self._sharing(1):
                     log_probs = self._scored(model, mismatched).log_probs
                 found["ref_mismatched_logps"] = log_probs.sum(1)
         return found
@@ -116,10 +116,21 @@ class ReadsTexts:
         found: torch.Tensor = by(model, compared).log_probs
         if mismatched is None:
             return found
-        with self._each_alone():
+        with self._sharing(1):
             others = self._scored(model, mismatched).log_probs
         width = batch["input_ids"].shape[1] - 1
         return torch.cat([pad(part, (0, width - part.shape[1])) for part in (found, others)])
+
+    def pair_log_probs(self, model: Any, pairs: Batch) -> torch.Tensor:  # noqa: ANN401
+        """Return the (2B, T-1) log-probabilities of chosen and rejected responses, 0 elsewhere.
+
+        Args:
+            model: That is asked.
+            pairs: Of (2B, T) texts, all chosen first, whatever else a row of the method holds.
+        """
+        with self._sharing(2):
+            found: torch.Tensor = self._scored(model, pairs).log_probs
+        return found
 
     def _side_by_side(self, model: Any, batch: Batch, *, squares: bool = False) -> Any:  # noqa: ANN401
         """Score a batch under policy and reference, with how far apart they are."""
@@ -152,11 +163,11 @@ class ReadsTexts:
         return weight * outputs.aux_loss if weight else None
 
     @contextmanager
-    def _each_alone(self) -> Iterator[None]:
-        """Score rows that share no prompt."""
+    def _sharing(self, texts: int) -> Iterator[None]:
+        """Score batches of which so many texts, at most, share a prompt."""
         route = self.route
         assert route is not None
-        sharing, route.sharing = route.sharing, 1
+        sharing, route.sharing = route.sharing, min(route.sharing, texts)
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
 from alignstudy.methods import method_of
-from alignstudy.methods.base import METRICS_FILE, TrainJob, TrainResult, WorkDone
+from alignstudy.methods.base import METRICS_FILE, PROBE_FILE, TrainJob, TrainResult, WorkDone
 from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
@@ -34,6 +34,8 @@ from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from alignstudy.methods.loop.probing import Probe
 
 
 SMALL = 2**24
@@ -74,6 +76,8 @@ def train(job: TrainJob) -> TrainResult:
         DataError: If no row is left to train on.
         EnvironmentFault: If disk or memory is full.
     """
+    from alignstudy.methods.loop.probing import Probe
+
     with _repeatable(), quiet_libraries(), named_faults(job):
         found, lost = checkpoints.newest_verified(job.work, digest=job.digest)
         check_device(job.device)
@@ -86,10 +90,12 @@ def train(job: TrainJob) -> TrainResult:
         ready = assemble(job, encoded, tokenizer, precision=precision)
         outcomes += [*([gate] if gate else []), *ready.checked]
         outcomes += _measure(job, ready, encoded, rendering, precision)
-        seconds = _run(job, ready.trainer, found)
+        probe = Probe.of(job, ready.trainer, encoded, rendering)
+        seconds = _run(job, ready.trainer, found, probe)
         save_trained(ready.trainer.model, job, rendering.template)
     trainer, state = ready.trainer, ready.trainer.state
     write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
+    probe.write(state.log_history, job.out / PROBE_FILE)
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
     merged = guards.merged_rows_note(encoded.counts)
@@ -105,13 +111,13 @@ def train(job: TrainJob) -> TrainResult:
         seconds=seconds,
         final_loss=float(steps[-1]["loss"]),
         guards=tuple(outcomes),
-        notes=(*kept, *merged, *seen, *overflowed),
+        notes=(*kept, *merged, *seen, *overflowed, *probe.notes),
         counts=encoded.counts,
-        work=_work_done(ready),
+        work=_work_done(ready, probe),
     )
 
 
-def _work_done(ready: Assembled) -> WorkDone:
+def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
     """Count what a training that has ended computed."""
     trainer, references, tally = ready.trainer, ready.references, ready.trainer.tally
     # A reference that wasn't asked beforehand was asked in every step.
@@ -127,6 +133,7 @@ def _work_done(ready: Assembled) -> WorkDone:
         micro_batches=trainer.pieces_done,
         reference_pairs=references.computed if references else live,
         reference_reused=references.reused if references else 0,
+        probed_pairs=probe.measured,
         out_of_memory=trainer.halvings,
     )
 
@@ -207,11 +214,17 @@ def _measure(
         yield guards.loss_is_formula(measured, expected, precision=precision)
 
 
-def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> float:  # noqa: ANN401
+def _run(
+    job: TrainJob,
+    trainer: Any,  # noqa: ANN401
+    found: checkpoints.Checkpoint | None,
+    probe: Probe,
+) -> float:
     """Run the training loop to its end; return the seconds that it took, all runs together."""
     from transformers import set_seed
 
     from alignstudy.methods.loop.callback import ProgressAndCheckpointCallback
+    from alignstudy.methods.loop.probing import ProbeCallback
 
     trainer.tokens_read = found.num_tokens if found else 0
     if found:
@@ -220,6 +233,7 @@ def _run(job: TrainJob, trainer: Any, found: checkpoints.Checkpoint | None) -> f
         job, trainer, seconds_before=found.seconds if found else 0.0
     )
     trainer.add_callback(conductor)
+    trainer.add_callback(ProbeCallback(probe))
     job.progress.start(f"training ({trainer.args.max_steps} steps)", trainer.args.max_steps)
     if found:
         job.progress.advance(found.step)

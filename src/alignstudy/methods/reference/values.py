@@ -82,7 +82,7 @@ def packed_values(rows: NDArray[np.float32], pairs: Sequence[TokenRow]) -> list[
     values = []
     for number, pair in enumerate(pairs):
         parts = [
-            rows[branch * len(pairs) + number, span] for branch, span in enumerate(_spans(pair))
+            rows[branch * len(pairs) + number, span] for branch, span in enumerate(spans(pair))
         ]
         values.append(b"".join(part.astype("<f4").tobytes() for part in parts))
     return values
@@ -110,7 +110,7 @@ def value_sums(value: bytes, pair: TokenRow, *, ld_alpha: float | None) -> tuple
         `DPOTrainer.compute_ref_log_probs` of TRL 1.16; `ld_alpha`: LD-DPO, arXiv 2409.06411.
     """
     logps: list[float] = np.frombuffer(value, dtype="<f4").tolist()
-    lengths = [span.stop - span.start for span in _spans(pair)]
+    lengths = [span.stop - span.start for span in spans(pair)]
     if sum(lengths) != len(logps):
         raise ValueError(f"{len(logps)} log-probabilities kept for {sum(lengths)} tokens")
     sums, start = [], 0
@@ -124,7 +124,7 @@ def value_sums(value: bytes, pair: TokenRow, *, ld_alpha: float | None) -> tuple
     return tuple(sums)
 
 
-def _spans(pair: TokenRow) -> list[slice]:
+def spans(pair: TokenRow) -> list[slice]:
     """Return where the responses' log-probabilities stand in their rows."""
     lengths = [(len(prompt), len(response)) for prompt, response in pair]
     return [slice(max(p - 1, 0), max(p + r - 1, 0)) for p, r in lengths]

@@ -11,8 +11,10 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
 from alignstudy.report.tables.labels import label_tables
+from alignstudy.report.tables.likelihoods import likelihoods_table
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.headline import sound_metric
+from alignstudy.report.text.likelihoods import likelihoods_in_words
 from alignstudy.report.text.stamps import judge_stamps
 
 TOP = 12
@@ -49,7 +51,7 @@ _FOLDED = {
     "judges": ("judge_controls", "judge_agreement"),
     "hygiene": ("hygiene",),
     "robustness": ("divergence", "score_distributions", "score_histograms", "length_scores"),
-    "training": ("training_curves",),
+    "training": ("training_curves", "likelihoods"),
 }
 _SAMPLES = {
     "differences": "#samples?show=pair",
@@ -158,6 +160,7 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
     qualities, verdicts = findings.qualities, findings.verdicts
     whole = comparisons.verdicts_table(verdicts, inputs.responses)
     brief = comparisons.verdicts_table(verdicts, inputs.responses, brief=True)
+    trained = run.training_table(inputs.training)
     said = replace(whole, title="The claims with their parts and all of the evidence")
     subsets = judges.accuracy_table(qualities)
     return {
@@ -188,7 +191,10 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
                 run.divergence_table(findings.divergences),
             ],
         ),
-        "training": ([run.training_table(inputs.training)], [run.guards_table(inputs.training)]),
+        "training": (
+            [replace(trained, note=" ".join(likelihoods_in_words(inputs.training)))],
+            [likelihoods_table(inputs.training), run.guards_table(inputs.training)],
+        ),
         "data": (
             [run.audit_table(inputs.audits)],
             [

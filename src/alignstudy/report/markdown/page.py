@@ -15,6 +15,7 @@ from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
+from alignstudy.report.text.likelihoods import likelihoods_in_words
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
@@ -66,6 +67,7 @@ def render_markdown(inputs: ReportInputs) -> str:
     for title, tables in sections.items():
         told = [line for table in tables if table.rows for line in markdown_table(table)]
         lines += [f"## {title}", "", *told] if told else []
+    lines += _listed("What training did", likelihoods_in_words(inputs.training))
     took = costs_table(inputs.costs, inputs.cost_notes).note
     lines += _listed("What it took", [took] if took else [])
     lines += _listed("Warnings", cautions(inputs))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.methods.preference import PairSettings
 from alignstudy.study.graph.diagnosing import diagnoses
 from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
@@ -195,6 +196,7 @@ class _Builder:
         """Return a training on a part of the data; "": on that which recipes train on."""
         starts = method_of(method).reference == "start"
         part = part or (RATED if method_of(method).rows == "rated" else TRAIN)
+        probed = isinstance(method, PairSettings) and method.probe_pairs > 0
         return Train(
             name=name,
             device_class=self.device_class,
@@ -203,6 +205,7 @@ class _Builder:
             parent=parent,
             reference=self.base if starts and parent is not self.base else None,
             rows=self._rows(part),
+            held_out=self.prompts if probed else None,
             seed=seed,
             template=self.template,
         )

@@ -14,8 +14,8 @@ from alignstudy.study.settings.recipes import Mixture, SphericalMean, chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd
-from alignstudy.study.stages.train import Merge, Train
-from alignstudy.study.stages.weights import Mix
+from alignstudy.study.stages.train import Train
+from alignstudy.study.stages.weights import Merge, Mix
 
 
 @dataclass

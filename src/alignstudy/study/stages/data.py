@@ -30,10 +30,20 @@ from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings, write_world
 from alignstudy.errors import due_to
 from alignstudy.metrics.axes import axis_named, in_order
-from alignstudy.records import Audit, Axis, Pair, Prompt, Quarantined, read_rows, write_rows
+from alignstudy.records import (
+    Audit,
+    Axis,
+    Document,
+    Pair,
+    Prompt,
+    Quarantined,
+    Rated,
+    read_rows,
+    write_rows,
+)
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.work import Footprint
-from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 
 ROWS = "rows.jsonl"
 PROMPTS = "prompts.jsonl"
@@ -148,6 +158,20 @@ def read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
     }
 
 
+def read_held_out(prompts: SelectPrompts | None, folder_of: FolderOf) -> list[Pair]:
+    """Read pairs that no training sees: the validation's, else the calibration's, of all axes.
+
+    Args:
+        prompts: What sets them aside; None: nothing does.
+        folder_of: Returns its finished folder.
+    """
+    if prompts is None:
+        return []
+    parts = (read_pairs(folder_of(prompts), part) for part in (VALIDATION_PAIRS, CALIBRATION_PAIRS))
+    found = next((part for part in parts if any(part.values())), {})
+    return [pair for pairs in found.values() for pair in pairs]
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowSource(Stage):
     """What training reads rows of: a stage whose artefact holds them, as `write_rows` writes.
@@ -209,6 +233,15 @@ class CollectRows(RowSource):
         path = self.source.path
         sizes = (file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
         return Footprint(text=float(sum(sizes)))
+
+
+ROW_TYPES: Mapping[Kind, type[Any]] = {"pairs": Pair, "rated": Rated, "documents": Document}
+"""What rows of a kind are read as."""
+
+
+def read_part(stage: RowSource, folder: Path) -> list[Any]:
+    """Read the rows that a finished stage holds: records of `ROW_TYPES`."""
+    return list(read_rows(folder / ROWS, ROW_TYPES[stage.rows]))
 
 
 def read_overlap(folder: Path) -> Overlap:

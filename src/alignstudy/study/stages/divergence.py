@@ -21,7 +21,8 @@ from alignstudy.study.stages.data import (
     read_prompts,
     write_json,
 )
-from alignstudy.study.stages.train import ImportModel, weights_of
+from alignstudy.study.stages.train import ImportModel
+from alignstudy.study.stages.weights import weights_of
 
 DIVERGENCE = "divergence.json"
 OTHER_TOKENS = "its tokens are not the base's: no divergence is defined; entropies don't compare"

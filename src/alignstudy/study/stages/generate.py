@@ -25,7 +25,8 @@ from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_prompts
 from alignstudy.study.stages.score import JudgeSpec, JudgeStage, read_by
-from alignstudy.study.stages.train import Train, weights_of
+from alignstudy.study.stages.train import Train
+from alignstudy.study.stages.weights import weights_of
 
 RESPONSES = "responses.jsonl"
 SCORES = "scores.jsonl"

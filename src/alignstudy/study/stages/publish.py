@@ -11,6 +11,7 @@ from alignstudy.data.audit.audit import audit_json
 from alignstudy.data.contamination.exclusion import EvaluationDialogues
 from alignstudy.formatting import duration, plural
 from alignstudy.judges.quality.assess import BASELINES
+from alignstudy.methods.base import METRICS_FILE, PROBE_FILE
 from alignstudy.records import GuardOutcome
 from alignstudy.records.evidence import TrainingRecord
 from alignstudy.report.inputs import ReportInputs
@@ -29,19 +30,18 @@ from alignstudy.study.stages.data import (
     CollectRows,
     SelectPrompts,
     read_audits,
+    read_part,
     write_json,
 )
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.score import read_calibration_result
 from alignstudy.study.stages.train import (
-    Merge,
     ScratchModel,
     Train,
-    read_curve,
-    read_part,
+    read_logged,
     read_result,
 )
-from alignstudy.study.stages.weights import Mix
+from alignstudy.study.stages.weights import Merge, Mix
 from alignstudy.study.tools.report import write_report
 
 
@@ -250,5 +250,6 @@ def _record(end: ChainEnd, job: StageJob) -> TrainingRecord:
         counts=result["counts"],
         guards=tuple(GuardOutcome(**guard) for guard in result["guards"]),
         notes=tuple(result["notes"]),
-        curve=tuple(read_curve(stage, job)),
+        curve=tuple(read_logged(stage, job, METRICS_FILE)),
+        probe=tuple(read_logged(stage, job, PROBE_FILE)),
     )

@@ -1,18 +1,18 @@
-"""Stages that make weights: a model read, one method applied to it, an adapter merged."""
+"""Stages that make weights: a model read, one drawn, one method applied to it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
-from alignstudy.data.select.collect import Kind
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
-from alignstudy.methods.base import METRICS_FILE, WorkDone
-from alignstudy.methods.loop.arguments import planned_steps
+from alignstudy.methods.base import WorkDone
+from alignstudy.methods.loop.arguments import planned_probes, planned_steps
+from alignstudy.methods.preference import PairSettings
 from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.methods.weights.scratch import (
     ArchitectureSettings,
@@ -23,7 +23,7 @@ from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import weights_in
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.records import Document, Pair, Rated, TrainingRow, Weights, read_rows
+from alignstudy.records import TrainingRow
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
 from alignstudy.study.cost.token_lengths import row_tokens
@@ -37,7 +37,14 @@ from alignstudy.study.cost.work import (
 )
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
-from alignstudy.study.stages.data import ROWS, CollectRows, RowSource, write_json
+from alignstudy.study.stages.data import (
+    CollectRows,
+    RowSource,
+    SelectPrompts,
+    read_held_out,
+    read_part,
+    write_json,
+)
 
 RESULT = "result.json"
 
@@ -94,21 +101,13 @@ class ScratchModel(Stage):
         return shape_of_architecture(self.architecture, vocabulary=self.tokenizer.vocab_size)
 
 
-ROW_TYPES: Mapping[Kind, type[Any]] = {"pairs": Pair, "rated": Rated, "documents": Document}
-"""What rows of a kind are read as."""
-
-
-def read_part(stage: RowSource, folder: Path) -> list[Any]:
-    """Read the rows that a finished stage holds: records of `ROW_TYPES`."""
-    return list(read_rows(folder / ROWS, ROW_TYPES[stage.rows]))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Train(Stage):
     """Apply one method to a parent's saved weights.
 
     Attributes:
         reference: Whose full weights log-ratios are against; None: the parent's, or nobody's.
+        held_out: Where the probe's held-out pairs are; None where nothing is probed.
         template: How prompts are written.
     """
 
@@ -119,6 +118,7 @@ class Train(Stage):
     parent: Stage
     reference: Stage | None = None
     rows: RowSource
+    held_out: SelectPrompts | None = None
     seed: int
     template: str
 
@@ -172,13 +172,17 @@ class Train(Stage):
             noised = settings.dropout == "keep" and self.is_its_reference
             live = noised or method.objective.compares_vocabulary  # asked in every step
             done.append(replace(ahead, times=seen if live else min(seen, found.rows), of=seen))
+        if isinstance(settings, PairSettings) and settings.probe_pairs:
+            held_out = len(read_held_out(self.held_out, folder_of))
+            probed = planned_probes(settings, found.rows, held_out)
+            done.append(replace(ahead, times=probed * 2 / len(method.branches), of=seen))
         return done
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
         """Count forward and backward: 3 forward passes' work, 2 where the weights are frozen.
 
-        The reference's passes are counted at a mean pair's positions. An adapter's own products
-        (below 1 %) and recomputed activations are left out.
+        The reference's passes, and the probe's, are counted at a mean pair's positions. An
+        adapter's own products (below 1 %) and recomputed activations are left out.
         """
         result = json.loads((out / RESULT).read_text(encoding="utf-8"))
         work = WorkDone(**result["work"])
@@ -187,12 +191,13 @@ class Train(Stage):
             return {}
         rows = max(1, result["steps"] * self.settings.effective_batch_size)
         length = result["num_tokens"] / rows  # all branches'; a resumed run counts its own part
+        method = method_of(self.settings)
         ahead = Passes(
             shape=shape,
             tokens=work.processed_tokens,
             scored=work.scored_tokens,
             passes=work.micro_batches,
-            context=length / len(method_of(self.settings).branches),
+            context=length / len(method.branches),
         )
         own = max(1.0, work.real_tokens / max(1.0, length))
         trained = replace(ahead, times=BACKWARD if self.settings.lora is None else BACKWARD_FROZEN)
@@ -204,7 +209,8 @@ class Train(Stage):
             times=work.reference_pairs,
             of=own,
         )
-        flops = total_flops([trained, measured, referred])
+        probed = replace(ahead, times=work.probed_pairs * 2 / len(method.learnt), of=own)
+        flops = total_flops([trained, measured, referred, probed])
         return {"flops": flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:
@@ -248,44 +254,10 @@ class Train(Stage):
             template=self.template,
             reference=None if self.reference is None else job.folder_of(self.reference),
             references=job.references,
+            held_out=read_held_out(self.held_out, job.folder_of),
             progress=job.progress,
             should_stop=job.should_stop,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Merge(Stage):
-    """Merge an adapter into its base, so that the next method starts from saved full weights.
-
-    Attributes:
-        factor: What its change is multiplied by: above 1 it is extrapolated.
-    """
-
-    kind: ClassVar[str] = "merge"
-    numeric: ClassVar[bool] = True
-    adapter: Train
-    factor: float = 1.0
-
-    def run(self, job: StageJob) -> dict[str, Any]:
-        """Write the merged weights; the guard compares logits before and after."""
-        outcome = merge_adapter(weights_of(self.adapter, job), job.out, factor=self.factor)
-        write_json(job.out / RESULT, {"factor": self.factor, "guards": [asdict(outcome)]})
-        return {"weights_sha256": weights_digest(job.out)}
-
-    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
-        """Count nothing: no row goes through a model."""
-        return {"flops": 0.0}
-
-    def model_files(self) -> Stage:
-        """Return the adapter's stage."""
-        return self.adapter
-
-
-def weights_of(stage: Stage, job: StageJob) -> Weights:
-    """Return where a model stage's weights lie, and its base's if it is an adapter."""
-    if isinstance(stage, Train) and stage.is_adapter:
-        return Weights(folder=job.folder_of(stage), base=job.folder_of(stage.parent))
-    return Weights(folder=job.folder_of(stage))
 
 
 def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:
@@ -293,7 +265,8 @@ def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:
     return dict(json.loads((job.folder_of(stage) / RESULT).read_text(encoding="utf-8")))
 
 
-def read_curve(stage: Stage, job: StageJob) -> list[dict[str, Any]]:
-    """Read a finished training's metrics, a record a logged step."""
-    path = job.folder_of(stage) / METRICS_FILE
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def read_logged(stage: Stage, job: StageJob, name: str) -> list[dict[str, Any]]:
+    """Read a file of JSON lines that a finished training wrote; [] if it had nothing to write."""
+    path = job.folder_of(stage) / name
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]

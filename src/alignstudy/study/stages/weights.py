@@ -1,4 +1,4 @@
-"""The stage that makes a model of other models' weights: an average, a point on an arc, ExPO."""
+"""Stages that compute weights from weights: an adapter merged, an average, an arc, ExPO."""
 
 from __future__ import annotations
 
@@ -7,10 +7,47 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from alignstudy.methods.weights.mix import Slerp, WeightedSum, mix_weights
+from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.models.digests import weights_digest
+from alignstudy.records import Weights
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import write_json
-from alignstudy.study.stages.train import RESULT, ImportModel
+from alignstudy.study.stages.train import RESULT, ImportModel, Train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge(Stage):
+    """Merge an adapter into its base, so that the next method starts from saved full weights.
+
+    Attributes:
+        factor: What its change is multiplied by: above 1 it is extrapolated.
+    """
+
+    kind: ClassVar[str] = "merge"
+    numeric: ClassVar[bool] = True
+    adapter: Train
+    factor: float = 1.0
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write the merged weights; the guard compares logits before and after."""
+        outcome = merge_adapter(weights_of(self.adapter, job), job.out, factor=self.factor)
+        write_json(job.out / RESULT, {"factor": self.factor, "guards": [asdict(outcome)]})
+        return {"weights_sha256": weights_digest(job.out)}
+
+    def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
+        """Count nothing: no row goes through a model."""
+        return {"flops": 0.0}
+
+    def model_files(self) -> Stage:
+        """Return the adapter's stage."""
+        return self.adapter
+
+
+def weights_of(stage: Stage, job: StageJob) -> Weights:
+    """Return where a model stage's weights lie, and its base's if it is an adapter."""
+    if isinstance(stage, Train) and stage.is_adapter:
+        return Weights(folder=job.folder_of(stage), base=job.folder_of(stage.parent))
+    return Weights(folder=job.folder_of(stage))
 
 
 @dataclass(frozen=True, kw_only=True)

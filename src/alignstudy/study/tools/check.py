@@ -34,11 +34,12 @@ from alignstudy.study.stages.data import (
     TRAINING_PARTS,
     RowSource,
     read_audits,
+    read_part,
     read_prompts,
 )
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
-from alignstudy.study.stages.train import ImportModel, ScratchModel, read_part
+from alignstudy.study.stages.train import ImportModel, ScratchModel
 from alignstudy.study.tools.model_check import model_faults
 from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 
