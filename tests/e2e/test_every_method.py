@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 
 import methods_fixtures as fx
 import pytest
@@ -119,11 +118,10 @@ def settings_of(label):
 @pytest.mark.parametrize("label", ["sft", "dpo", "kto", "tpo", *LABELS, *VARIANTS])
 def test_a_training_that_was_stopped_goes_on_with_the_same_bits(label, tmp_path_factory, opt):
     root = tmp_path_factory.mktemp(label)
-    rows = [replace(pair, gold=f"{pair.chosen} It is old, too.") for pair in fx.make_pairs()]
 
     def job(name, **changes):
-        settings = settings_of(label)
-        kept = root / "references.sqlite"
+        settings, kept = settings_of(label), root / "references.sqlite"
+        rows = fx.rows_for(settings)
         return fx.make_job(settings, opt, root / name, rows=rows, references=kept, **changes)
 
     asked = []

@@ -99,6 +99,8 @@ def _entry(name: str, given: dict[str, Any], loss: Loss | None) -> Entry:
     needs = [NEEDS["rated" if hasattr(settings, "rows") else method.rows]]
     reference = method.reference != "none" and (loss is None or loss.needs_reference)
     needs.append("a reference" if reference else "no reference")
+    if loss is not None and loss.compares_vocabulary:
+        needs[-1] += " in every step"
     if "gold" in method.branches:
         needs.append("a third, best response")
     if loss is not None and loss.couples_rows == "order":

@@ -31,19 +31,6 @@ SMALL = {"max_length": 64, "per_device_train_batch_size": 5, "learning_rate": 1e
 TRLS = ("kto", "apo_zero_unpaired")
 
 
-def make_rated(count=10):
-    """One response a prompt, two of five good."""
-    return [
-        Rated(
-            id=f"small/train:{number + 1}",
-            prompt=pair.prompt,
-            response=pair.rejected if number % 5 % 2 == 0 else pair.chosen,
-            desirable=number % 5 % 2 == 1,
-        )
-        for number, pair in enumerate(fx.make_pairs(count))
-    ]
-
-
 def of_pairs(pairs):
     """Both responses of each pair, one after the other."""
     return [
@@ -53,7 +40,7 @@ def of_pairs(pairs):
     ]  # fmt: skip
 
 
-ROWS = make_rated()
+ROWS = fx.make_rated()
 
 
 @pytest.fixture(scope="module")

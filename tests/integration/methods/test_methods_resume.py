@@ -34,6 +34,7 @@ CASES = {
     "dpo lora": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
     "dpo full": DPOSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "kto lora": KTOSettings(**COMMON, num_train_epochs=2, save_steps=3, lora=LoRASettings()),
+    "kto rated": KTOSettings(**COMMON, rows="rated", num_train_epochs=2, save_steps=3),
     "tpo full": TPOSettings(**COMMON, num_train_epochs=2, save_steps=3),
     "tpo_l lora": TPOSettings(
         **COMMON, loss_type="tpo_l", num_train_epochs=2, save_steps=3, lora=LoRASettings()
@@ -93,7 +94,7 @@ class Counter:
 
 
 def job_of(settings, parents, root, **changes):
-    rows = fx.make_documents() if settings.method == "pretrain" else fx.make_triples()
+    rows = fx.rows_for(settings)
     return fx.make_job(settings, parents[settings.method], root, rows=rows, **changes)
 
 
@@ -310,7 +311,10 @@ KILLED = textwrap.dedent("""
             if moment == "in a save" and self.steps == 6:
                 checkpoints.seal = die  # all files written, not yet sealed
 
-    job = fx.make_job(settings, pathlib.Path(parent), pathlib.Path(root), progress=Plug())
+    job = fx.make_job(
+        settings, pathlib.Path(parent), pathlib.Path(root), rows=fx.rows_for(settings),
+        progress=Plug(),
+    )
     train(job)
     print("finished, which it should not")
 """)
@@ -322,6 +326,13 @@ KILLED = textwrap.dedent("""
     [
         ("sft full, dropout, accumulation, grouped", "in a save", 4),
         ("dpo lora", "in a step", 3),
+        # A method of each kind: without reference, with a state, over the vocabulary, of single
+        # responses, with a third one.
+        ("simpo", "in a step", 3),
+        ("beta-dpo", "in a step", 4),
+        ("tdpo2 full", "in a save", 3),
+        ("kto rated", "in a step", 3),
+        ("tpo full", "in a save", 3),
     ],
 )
 def test_killed_by_sigkill_and_continued_is_the_same_to_the_bit(

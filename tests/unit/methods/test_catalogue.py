@@ -74,6 +74,7 @@ def test_what_is_said_of_a_method_is_what_is_published(name):
 def test_every_method_and_loss_is_in_the_list_and_has_a_paragraph():
     named = {name for name in METHODS if METHODS.load(name).in_recipes} | set(WEIGHT_METHODS)
     assert set(FOUND) == (named | set(LOSSES)) - {"sigmoid"}  # which is called dpo
+    assert set(FOUND) == {*PUBLISHED, "sft_seq"}  # a term, and no method
     for said in FOUND.values():
         assert len(said.text.split()) >= 12, said.name
         assert re.search(r"arXiv \d{4}\.\d{5}", said.source), said.name

@@ -100,8 +100,10 @@ def test_a_loss_is_explained_as_a_label():
     assert {"methods.simpo.beta", "methods.simpo.simpo_gamma"} <= {
         each.key for each in explained("methods.simpo")
     }
-    with pytest.raises(InputError):  # IPO takes none
-        explained("methods.ipo.simpo_gamma")
+    for ignored in ("methods.ipo.simpo_gamma", "methods.nca_pair.f_divergence_type"):
+        with pytest.raises(InputError):
+            explained(ignored)
+    assert explained("methods.ipo.f_divergence_type")
 
 
 def test_a_section_brings_all_beneath_it():

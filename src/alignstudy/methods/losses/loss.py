@@ -68,6 +68,12 @@ class Loss:
         return frozenset(signature(self.function).parameters) - {"p", "state"}
 
     @property
+    def settings(self) -> frozenset[str]:
+        """Names of the settings that it heeds."""
+        divergence = ("f_divergence_type", "f_alpha_divergence_coef") if "f" in self.heeds else ()
+        return (self.heeds - {"f"}).union(divergence)
+
+    @property
     def keeps_state(self) -> bool:
         """Whether it remembers something from one micro-batch to the next."""
         return "state" in signature(self.function).parameters

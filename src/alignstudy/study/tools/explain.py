@@ -232,7 +232,7 @@ def _of_loss(name: str) -> Iterator[Setting]:
     own = {key: _in_words(value) for key, value in {**loss.defaults, **meant}.items()}
     default = f"{ITEM}; then {', '.join(f'{key}: {value}' for key, value in own.items())}"
     yield _setting(at, "section", default, loss.summary, loss.source)
-    idle = {key for each in LOSSES.values() for key in each.heeds} - loss.heeds
+    idle = {key for each in LOSSES.values() for key in each.settings} - loss.settings
     for found in _fields(kind, at):
         key = found.key.rpartition(".")[2]
         if key not in idle:
