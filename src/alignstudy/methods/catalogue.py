@@ -86,7 +86,7 @@ def _settings(given: dict[str, Any]) -> Any:  # noqa: ANN401 - of any method
     loss = LOSSES.get(given.get("loss_type", ""))
     if loss is None:
         return kind(**given)
-    added = {"max_steps": 1} if loss.unbounded else {}
+    added = {"max_steps": 1} if "max_steps" in loss.needs else {}
     if given["loss_type"] in ADDED:
         given = {**given, "loss_type": ("sigmoid", given["loss_type"])}
     return kind(**given, **added)
@@ -105,7 +105,7 @@ def _entry(name: str, given: dict[str, Any], loss: Loss | None) -> Entry:
         needs.append("a third, best response")
     if loss is not None and loss.couples_rows == "order":
         needs.append("micro-batches of 16 rows or more")
-    if loss is not None and loss.unbounded:
+    if loss is not None and "max_steps" in loss.needs:
         needs.append("max_steps")
     if loss is not None and name in ADDED:
         needs.append("another loss beside it")

@@ -184,7 +184,7 @@ class DPOSettings(PreferenceSettings):
         for name, loss in zip(self.loss_type, losses, strict=True):
             lacking = [needed for needed in loss.needs if not getattr(self, needed)]
             if lacking:
-                raise ValueError(f"{name} needs {lacking[0]} above 0")
+                raise ValueError(f"{name} needs {lacking[0]}, above 0")
         if self.reference != "parent" and not any(loss.needs_reference for loss in losses):
             raise ValueError(f"reference is ignored by {named}, which needs none")
         return self
@@ -206,7 +206,7 @@ class DPOSettings(PreferenceSettings):
 
     @model_validator(mode="after")
     def _steps_and_micro_batches_suit(self) -> DPOSettings:
-        """Refuse micro-batches in which a loss is another one, and trainings without an end."""
+        """Refuse micro-batches in which a loss is another one, and losses that nothing stops."""
         comparing = [name for name in self.loss_type if LOSSES[name].couples_rows == "order"]
         if comparing and 1 in (self.per_device_train_batch_size, self.effective_batch_size):
             raise ValueError(
@@ -219,15 +219,18 @@ class DPOSettings(PreferenceSettings):
                 f"{', '.join(comparing or coupled)} depends on which rows make a micro-batch: give"
                 " per_device_train_batch_size instead of auto"
             )
-        endless = [name for name in self.loss_type if PAIR_LOSSES[name].unbounded]
-        if endless and self.max_steps is None:
-            raise ValueError(f"{', '.join(endless)} never stops falling: give max_steps")
-        if endless and not self.probe_pairs:
+        if self.is_unbounded and not self.probe_pairs:
             raise ValueError(
-                f"{', '.join(endless)} never stops falling: give probe_pairs, on which training is"
-                " stopped where chosen responses are lost"
+                f"{', '.join(self.loss_type)} has no lower bound: give probe_pairs, on which"
+                " training is stopped where chosen responses are lost"
             )
         return self
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether nothing but the number of steps keeps the sum of the losses from falling."""
+        falls = any(weight < 0 for weight in self.loss_weights or ())
+        return falls or any(loss.unbounded for loss in self.losses)
 
 
 def _default(name: str) -> Any:  # noqa: ANN401 - of any setting
@@ -257,7 +260,7 @@ class DPO(ComparesPairs[DPOSettings]):
             compares_vocabulary=any(loss.compares_vocabulary for loss in losses),
             weighs_pairs=self.settings.use_weighting or any(loss.weighs_pairs for loss in losses),
             state=self.state,
-            unbounded=any(loss.unbounded for loss in losses),
+            unbounded=self.settings.is_unbounded,
         )
 
     @property

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from alignstudy.methods.batches.encode import Encoded, with_mismatched
-from alignstudy.methods.batches.rated import encode_rated, with_mismatched_responses
+from alignstudy.methods.batches.encode import Encoded
+from alignstudy.methods.batches.mismatched import with_mismatched
+from alignstudy.methods.batches.rated import encode_rated
 from alignstudy.methods.losses import LOSSES, Loss
 from alignstudy.methods.method import Figures, Objective
 from alignstudy.methods.model_outputs import PairLogps, RatedLogps
@@ -96,20 +97,21 @@ class KTO(ComparesPairs[KTOSettings]):
             DataError: If no row is left, or there is no other prompt.
         """
         asked = self.settings
+        keep_end = asked.truncation == "keep_end"
         if asked.rows == "pairs":
             encoded = super().encode(rows, rendering)
-            add = with_mismatched
         else:
             encoded = encode_rated(
                 rows,
                 rendering,
                 max_length=asked.max_length,
                 max_prompt_length=asked.max_prompt_length,
-                keep_end=asked.truncation == "keep_end",
+                keep_end=keep_end,
                 published=asked.encoding == "published",
             )
-            add = with_mismatched_responses
-        return add(encoded, max_length=asked.max_length) if asked.needs_mismatched else encoded
+        if not asked.needs_mismatched:
+            return encoded
+        return with_mismatched(encoded, max_length=asked.max_length, keep_end=keep_end)
 
     @property
     def shares_prompts(self) -> bool:
@@ -160,12 +162,16 @@ class KTO(ComparesPairs[KTOSettings]):
 
     def notes_on(self, steps: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
         """Say in how many micro-batches the reference point was none."""
-        shares = [step["kl/clamped"] for step in steps if "kl/clamped" in step]
+        # In the first update policy and reference are one: what differs is rounding.
+        shares = [step["kl/clamped"] for step in steps[1:] if "kl/clamped" in step]
         share = sum(shares) / max(1, len(shares))
         if not share:
             return ()
-        said = f"KTO's reference point was 0 in {100 * share:.0f} % of the micro-batches"
-        return (f"{said}: the mean log-ratio on responses to other prompts was not above it",)
+        said = f"after the first update KTO's reference point was 0 in {100 * share:.0f} %"
+        return (
+            f"{said} of the micro-batches: the mean log-ratio on responses to other prompts was"
+            " not above it",
+        )
 
     def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
         """Say whether both kinds weigh alike, and whether micro-batches are large enough.

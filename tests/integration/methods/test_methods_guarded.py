@@ -71,9 +71,9 @@ def test_first_loss_of_every_kind_is_what_it_is_at_margin_0(opt, tmp_path):
 
 def ask(trainer, loss, **options):
     """Have a trainer compute another loss."""
-    smoothing = {"label_smoothing": 0.1} if LOSSES[loss].needs else {}
+    smoothing = {"label_smoothing": 0.1} if "label_smoothing" in LOSSES[loss].needs else {}
     names = ("sigmoid", "sft") if loss == "sft" else (loss,)
-    steps = {"max_steps": 1} if LOSSES[loss].unbounded else {}
+    steps = {"max_steps": 1} if "max_steps" in LOSSES[loss].needs else {}
     settings = DPOSettings(**SMALL, lora=LORA, loss_type=names, **smoothing, **steps, **options)
     trainer.method = method_of(settings)
     trainer.objective = trainer.method.objective

@@ -116,7 +116,7 @@ def test_its_figures_are_those_of_the_saved_weights(name, parent, tmp_path):
         assert last["chosen_fell"] == (a < 0).mean()
         assert last["both_fell"] == ((a < 0) & (b < 0)).mean()
         assert last["right_by_sum"] == (c[1] > r[1]).mean()
-        if name == "tpo":  # which has no reference
+        if name != "dpo":  # whose gradient is another one
             assert last["saturation"] is None
         else:
             left = (1 / (1 + np.exp(0.1 * (a - b)))).mean()
@@ -125,6 +125,17 @@ def test_its_figures_are_those_of_the_saved_weights(name, parent, tmp_path):
             assert last["log_gradient_ratio"] == pytest.approx((c[1] - r[1]).mean(), rel=1e-4)
         else:
             assert last["log_gradient_ratio"] is None  # a pair's loss depends on other texts
+
+
+@pytest.mark.parametrize(("name", "is_dpos"), [("sigmoid", True), ("hinge", False)])
+def test_what_is_left_of_dpos_gradient_is_said_of_losses_that_have_it(
+    name, is_dpos, parent, tmp_path
+):
+    job = job_of(CASES["dpo"].model_copy(update={"loss_type": (name,)}), parent, tmp_path)
+    train(job)
+    last = read_probe(job.out)[-1]
+    assert (last["saturation"] is not None) == is_dpos
+    assert last["log_gradient_ratio"] is not None
 
 
 def test_stopped_and_continued_it_is_the_same_to_the_bit(parent, tmp_path):

@@ -137,8 +137,39 @@ def test_mismatched_responses_answer_other_prompts(opt, tmp_path):
         side = "rejected_ids" if number % 2 else "chosen_ids"
         cut = columns[side][number - 1][: 64 - len(columns["prompt_ids"][number])]
         assert columns["mismatched_ids"][number] == cut
-    with pytest.raises(DataError, match="no other row's response"):
+    with pytest.raises(DataError, match="all rows have the same prompt"):
         method_of(KTOSettings(**SMALL)).encode(ROWS[:1], rendering_of(tokenizer))
+
+
+def test_no_mismatched_response_answers_the_same_prompt(opt):
+    """Of data with several pairs a prompt, as all pairs of ranked answers are."""
+    twice = [
+        replace(row, prompt=ROWS[number - number % 3].prompt) for number, row in enumerate(ROWS)
+    ]
+    encoded = method_of(KTOSettings(**SMALL)).encode(twice, rendering_of(load_tokenizer(opt)))
+    columns, prompts = encoded.columns, encoded.columns["prompt_ids"]
+    for number, mismatched in enumerate(columns["mismatched_ids"]):
+        side = columns["rejected_ids" if number % 2 else "chosen_ids"]
+        others = [
+            ids for ids, prompt in zip(side, prompts, strict=True) if prompt != prompts[number]
+        ]
+        assert any(ids[: len(mismatched)] == mismatched for ids in others)
+
+
+def test_a_mismatched_text_is_cut_as_its_siblings_are(opt):
+    settings = KTOSettings(
+        **SMALL | {"max_length": 10}, truncation="keep_end", encoding="published"
+    )
+    encoded = method_of(settings).encode(ROWS, rendering_of(load_tokenizer(opt)))
+    columns = encoded.columns
+    assert max(map(len, columns["prompt_ids"])) > 10
+    for number in range(len(ROWS)):
+        texts = {
+            name: columns[f"{name}_prompt_ids"][number] + columns[f"{name}_ids"][number]
+            for name in ("chosen", "rejected", "mismatched")
+        }
+        assert {len(text) for text in texts.values()} == {10}
+        assert columns["mismatched_ids"][number]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_unknown_loss_is_refused_with_the_nearest_name():
 def asked_of(name):
     """Settings with which a loss is accepted."""
     extra = ("sigmoid",) if name in {"sft", "sft_seq"} else ()
-    steps = {"max_steps": 1} if LOSSES[name].unbounded else {}
+    steps = {"max_steps": 1} if "max_steps" in LOSSES[name].needs else {}
     return {"loss_type": (name, *extra), **steps}
 
 
@@ -137,7 +137,12 @@ def test_f_divergence_is_taken_only_by_losses_that_heed_it(name):
         ({"loss_type": ()}, "at least 1"),
         ({"loss_type": "aot", "per_device_train_batch_size": 1}, "another loss"),
         ({"loss_type": "bco", "per_device_train_batch_size": "auto"}, "instead of auto"),
-        ({"loss_type": "irft_linear"}, "give max_steps"),
+        ({"loss_type": "irft_linear"}, "irft_linear needs max_steps"),
+        ({"loss_type": "robust", "probe_pairs": 0}, "no lower bound"),
+        (
+            {"loss_type": ["sigmoid", "hinge"], "loss_weights": [2.0, -1.0], "probe_pairs": 0},
+            "no lower bound",
+        ),
         ({"loss_type": "alphapo", "alphapo_alpha": 0.0}, "is SimPO"),
         ({"f_alpha_divergence_coef": 0.7}, "f_alpha_divergence_coef is ignored"),
         ({"discopop_tau": 0.1}, "discopop_tau is ignored"),

@@ -56,6 +56,17 @@ def test_short_forms_mean_the_long_ones():
     assert JudgeEntry.model_validate(long) == judge
 
 
+def test_a_loss_name_means_that_loss_whether_or_not_its_method_is_said():
+    """Nothing is trained under the name of something else."""
+    said = {"cdpo": {"method": "dpo"}, "tpo_l": {"method": "tpo"}, "simpo": {"method": "dpo"}}
+    chosen = read(methods=said, recipes={label: [label] for label in said}).methods
+    assert chosen["cdpo"].loss_type == ("cdpo",)
+    assert chosen["simpo"].loss_type == ("simpo",)
+    assert chosen["tpo_l"].loss_type == "tpo_l"
+    other = read(methods={"ipo": {"method": "dpo", "loss_type": "hinge"}}, recipes={"ipo": ["ipo"]})
+    assert other.methods["ipo"].loss_type == ("hinge",)
+
+
 def test_one_method_may_stand_under_several_labels():
     methods = {"gentle": {"method": "dpo", "beta": 0.5}, "dpo": {}}
     settings = read(methods=methods, recipes={"base": [], "a": ["gentle"], "b": ["dpo"]})

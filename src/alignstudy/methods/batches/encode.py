@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from alignstudy.dialogue import without_system
 from alignstudy.errors import DataError
@@ -233,25 +233,6 @@ def cut_to(
         return prompt, response[: most - len(prompt)]
     surplus = max(0, len(prompt) + len(response) - most)
     return prompt[surplus:], response[max(0, surplus - len(prompt)) :]
-
-
-def with_mismatched(encoded: Encoded, *, max_length: int) -> Encoded:
-    """Add to each prompt the response to another, as `mismatched_ids`.
-
-    It is the response of the row before: of rows with an even number the chosen one, else the
-    rejected one. Which they are depends on the rows alone, so that a reference's values can be
-    kept.
-
-    Raises:
-        DataError: If there is one row only.
-    """
-    prompts, responses = encoded.columns["prompt_ids"], []
-    if len(prompts) < 2:
-        raise DataError("one row has no other row's response", hint="train on 2 rows or more")
-    for number, prompt in enumerate(prompts):
-        other = encoded.columns["rejected_ids" if number % 2 else "chosen_ids"][number - 1]
-        responses.append(other[: max_length - len(prompt)])
-    return replace(encoded, columns={**encoded.columns, "mismatched_ids": responses})
 
 
 def preference_ids(

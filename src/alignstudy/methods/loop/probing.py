@@ -188,14 +188,13 @@ class Probe:
     def _pull(self, now: Likelihoods, start: Likelihoods) -> Line:
         """Return how hard the loss pulls, where that can be said of a pair by itself.
 
-        Nothing can where the reference isn't the model that training starts from.
+        Nothing can where the reference isn't the model that training starts from; what is left of
+        DPO's gradient, of losses alone whose gradient it is.
         """
         method, objective = self.trainer.method, self.trainer.objective
         found: Line = {"saturation": None, "log_gradient_ratio": None}
         if objective.needs_reference and self.job.reference is not None:
             return found
-        if objective.needs_reference:
-            found["saturation"] = saturation(now, start, beta=method.settings.beta)
         alone = method.branches == COMPARED and not (
             objective.couples_rows or objective.compares_vocabulary or objective.weighs_pairs
         )
@@ -203,6 +202,11 @@ class Probe:
             against = start if objective.needs_reference else None
             by_chosen, by_rejected = gradients(objective.loss, now, against)
             found["log_gradient_ratio"] = log_gradient_ratio(now, by_chosen, by_rejected)
+            if objective.needs_reference:
+                beta = method.settings.beta
+                left = saturation(now, start, beta=beta)
+                if np.allclose(-by_chosen, beta * left, rtol=1e-6):  # the slope is DPO's
+                    found["saturation"] = float(left.mean())
         return found
 
     def write(self, history: Iterable[Mapping[str, Any]], path: Path) -> None:

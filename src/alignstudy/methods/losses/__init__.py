@@ -25,14 +25,15 @@ LOSSES: Mapping[str, Loss] = {
         "arXiv 2305.18290 with label smoothing (Mitchell 2023, a note)",
         needs=_FLIPPED,
         defaults={"label_smoothing": 0.1},
-        grid={"label_smoothing": (0.1, 0.2)},
+        grid={**_BETAS, "label_smoothing": (0.1, 0.2)},
     ),
     "robust": Loss(
         referenced.robust,
         "arXiv 2403.00409",
         needs=_FLIPPED,
         defaults={"label_smoothing": 0.1},
-        grid={"label_smoothing": (0.1, 0.2)},
+        grid={**_BETAS, "label_smoothing": (0.1, 0.2)},
+        unbounded=True,
     ),
     "ipo": Loss(referenced.ipo, "arXiv 2310.12036, eq. 17", grid={"beta": (0.1, 0.5, 2.0)}),
     "ipo_sum": Loss(
@@ -73,8 +74,12 @@ LOSSES: Mapping[str, Loss] = {
     ),
     "apo_zero": Loss(referenced.apo_zero, "arXiv 2408.06266, eq. 7", grid={"beta": (0.1,)}),
     "apo_down": Loss(referenced.apo_down, "arXiv 2408.06266, eq. 8", grid={"beta": (0.1,)}),
-    "discopop": Loss(referenced.discopop, "arXiv 2406.08414, eq. 5", grid=_BETAS),
-    "rpo": Loss(referenced.rpo, "arXiv 2404.19733", grid={"rpo_alpha": (0.005, 0.2, 1.0)}),
+    "discopop": Loss(
+        referenced.discopop, "arXiv 2406.08414, eq. 5", grid={**_BETAS, "discopop_tau": (0.05,)}
+    ),
+    "rpo": Loss(
+        referenced.rpo, "arXiv 2404.19733", grid={**_BETAS, "rpo_alpha": (0.005, 0.2, 1.0)}
+    ),
     "dpop": Loss(
         referenced.dpop,
         "arXiv 2402.13228",
@@ -105,7 +110,11 @@ LOSSES: Mapping[str, Loss] = {
         compares_vocabulary=True,
     ),
     "irft_linear": Loss(
-        referenced.irft_linear, "arXiv 2405.17888", grid={"beta": (0.1,)}, unbounded=True
+        referenced.irft_linear,
+        "arXiv 2405.17888",
+        needs=("max_steps",),
+        grid={"beta": (0.1,)},
+        unbounded=True,
     ),
     "simpo": Loss(
         alone.simpo,
@@ -136,7 +145,12 @@ LOSSES: Mapping[str, Loss] = {
         defaults={"beta": 1.0},
         grid={"beta": (0.1, 0.3, 1.0), "asft_lambda": (0.1, 0.5, 1.0)},
     ),
-    "slic": Loss(alone.slic, "arXiv 2305.10425", needs_reference=False),
+    "slic": Loss(
+        alone.slic,
+        "arXiv 2305.10425",
+        needs_reference=False,
+        grid={"slic_delta": (1.0,), "slic_lambda": (0.1,)},
+    ),
     "sft": Loss(alone.sft, "arXiv 2404.19733 (RPO)", needs_reference=False, couples_rows="mean"),
     "sft_seq": Loss(alone.sft_seq, "arXiv 2404.19733 (RPO)", needs_reference=False),
     "tpo": Loss(
@@ -154,8 +168,8 @@ LOSSES: Mapping[str, Loss] = {
         needs_reference=False,
         defaults={"beta": 2.0, "tpo_l_gamma": 1.6, "tpo_alpha": 0.05},
         grid={
-            "beta": (2.0, 2.5, 10.0),
-            "tpo_l_gamma": (0.3, 1.6, 3.0),
+            "beta": (0.01, 2.0, 10.0),
+            "tpo_l_gamma": (0.3, 1.6, 10.0),
             "tpo_alpha": (0.05, 1.0),
         },
     ),

@@ -37,8 +37,8 @@ def alphapo(p: PairLogps, *, beta: float, simpo_gamma: float, alphapo_alpha: flo
 def cpo(p: PairLogps, *, beta: float, cpo_alpha: float) -> Tensor:
     """CPO: -log S(beta (c - r)) + cpo_alpha NLL.
 
-    DPO with a uniform reference, and the chosen response learnt so that it stays likely: half of
-    DPO's memory and time. Said to help in translation. The likelihood is a mean over a response's
+    DPO with a uniform reference, and the chosen response learnt so that it stays likely. Said to
+    help in translation. The likelihood is a mean over a response's
     tokens, then over pairs; TRL's is over the micro-batch's tokens.
     """
     return -log_s(beta * (p.chosen - p.rejected)) + cpo_alpha * nll(p)

@@ -17,8 +17,8 @@ def wpo(p: PairLogps, *, beta: float, f: F) -> Tensor:
     A response's likelihood is exp of the mean log-probability a token, less that of an average
     token of the policy's own; the weight, of both, has no gradient. Pairs that the policy would
     never write count little: off-policy data become more like on-policy ones. `use_weighting` puts
-    the same weight on any other loss. Losses are small at first where responses are unlikely, and a
-    higher learning rate may suit.
+    the same weight on any other loss of pairs by themselves. Losses are small at first where
+    responses are unlikely, and a higher learning rate may suit.
     """
     assert p.likelihoods is not None
     return -log_s(margin(p, beta, f)) * p.likelihoods

@@ -22,7 +22,8 @@ def kto(p: RatedLogps, *, beta: float) -> Tensor:
 
     K, the reference point, is the micro-batch's mean log-ratio on responses to other prompts, at
     least 0 and not differentiated (eq. 8). Gains and losses saturate, as people's do: said to bear
-    noisy and one-sided ratings, such as thumbs up and down.
+    noisy and one-sided ratings, such as thumbs up and down. With `rows: rated` each response has a
+    text of another prompt beside it, where a pair has one: half as much work again as DPO's.
     """
     assert p.shift is not None
     return 1 - (beta * p.sign * (p.ratio - p.shift.clamp(min=0))).sigmoid()

@@ -112,10 +112,11 @@ def changes(now: Likelihoods, start: Likelihoods) -> dict[str, float | None]:
     }
 
 
-def saturation(now: Likelihoods, start: Likelihoods, *, beta: float) -> float | None:
-    """Return the mean of S(-beta D): what is left of DPO's gradient, 0.5 at the start."""
+def saturation(now: Likelihoods, start: Likelihoods, *, beta: float) -> Values:
+    """Return (P,) S(-beta D): what is left of DPO's gradient, 0.5 at the start."""
     margin = (now.chosen - start.chosen) - (now.rejected - start.rejected)
-    return _mean(np.exp(-np.logaddexp(0.0, beta * margin)))
+    left: Values = np.exp(-np.logaddexp(0.0, beta * margin))
+    return left
 
 
 def log_gradient_ratio(now: Likelihoods, by_chosen: Values, by_rejected: Values) -> float | None:

@@ -197,6 +197,7 @@ class _Builder:
         starts = method_of(method).reference == "start"
         part = part or (RATED if method_of(method).rows == "rated" else TRAIN)
         probed = isinstance(method, PairSettings) and method.probe_pairs > 0
+        apart = self.settings.data.overlap == "exclude"  # else training may see held-out pairs
         return Train(
             name=name,
             device_class=self.device_class,
@@ -205,7 +206,7 @@ class _Builder:
             parent=parent,
             reference=self.base if starts and parent is not self.base else None,
             rows=self._rows(part),
-            held_out=self.prompts if probed else None,
+            held_out=self.prompts if probed and apart else None,
             seed=seed,
             template=self.template,
         )

@@ -49,8 +49,9 @@ else:
 
 
 def _meant_by(label: str, given: dict[str, Any]) -> dict[str, str]:
-    """Return the settings that a label stands for, where the method isn't given."""
-    return {} if "method" in given else named(label) or {"method": label}
+    """Return the settings that a label stands for; its loss, where another method is given, not."""
+    meant = named(label) or {"method": label}
+    return meant if given.get("method", meant["method"]) == meant["method"] else {}
 
 
 class DataSettings(Reading):

@@ -112,6 +112,7 @@ class Train(Stage):
     """
 
     kind: ClassVar[str] = "train"
+    version: ClassVar[int] = 2
     numeric: ClassVar[bool] = True
     label: str = not_in_key(default="")
     settings: TrainingSettings
