@@ -20,7 +20,11 @@ VARIANTS = {
     "ld_dpo": {**SHORT, "method": "dpo", "ld_alpha": 0.5},
     "kto_rated": {**SHORT, "method": "kto", "rows": "rated"},
 }
-OTHERS = {"expo": ["sft", "dpo", "expo"], "soup": {"average": ["dpo", "simpo"]}}
+OTHERS = {
+    "expo": ["sft", "dpo", "expo"],
+    "soup": {"average": ["dpo", "simpo"]},
+    "arc": {"slerp": ["dpo", "simpo"]},
+}
 
 
 def write_rows(path):
@@ -86,6 +90,12 @@ def test_every_method_is_trained_asked_judged_and_compared(finished):
     page = (run / "report.md").read_text(encoding="utf-8")
     for label in study["recipes"]:
         assert label in page
+
+
+def test_a_second_run_executes_nothing(finished):
+    run, _, _ = finished
+    again = tiny_study.run_here(run.parent / "study.yaml", out=run, home=run.parent / "home")
+    assert again.executed == ()
 
 
 def test_equal_work(finished):

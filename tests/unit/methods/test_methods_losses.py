@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignstudy.methods import method_of
@@ -304,6 +304,14 @@ pairs_of_values = st.lists(
 )
 
 
+BY_THEMSELVES = [
+    name
+    for name, loss in PAIR_LOSSES.items()
+    if not (loss.couples_rows or loss.compares_vocabulary or loss.weighs_pairs)
+    and name not in {"sft", "sft_seq"}
+]
+
+
 def batch_of(rows, **tokens):
     c, r, rc, rr = zip(*rows, strict=True)
     return replace(logps(c, r, rc, rr, **tokens), chosen_nll=-column(c))
@@ -340,6 +348,27 @@ def test_identities_of_losses(rows):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     one = batch_of(rows[:1])
     torch.testing.assert_close(losses_of("aot", one), losses_of("sigmoid", one))
+
+
+def test_bco_without_its_shift_is_a_classifier_of_responses():
+    objective = method_of(DPOSettings(loss_type="bco", beta=0.1)).objective
+    objective.state.values.update(rewards=10**15, shift=0.0)
+    torch.testing.assert_close(objective.loss(THREE), losses_of("bco_pair", THREE))
+
+
+@pytest.mark.parametrize("name", BY_THEMSELVES)
+@settings(max_examples=15)
+@given(rows=pairs_of_values, data=st.data())
+def test_a_pairs_loss_is_its_own_whatever_stands_beside_it(name, rows, data):
+    """In any order, and in any pieces of a micro-batch."""
+    order = data.draw(st.permutations(range(len(rows))))
+    options = {} if "beta" in LOSSES[name].heeds else {"beta": None}
+    options |= {"max_steps": 1} if "max_steps" in LOSSES[name].needs else {}
+    whole = losses_of(name, batch_of(rows), **options)
+    turned = losses_of(name, batch_of([rows[at] for at in order]), **options)
+    torch.testing.assert_close(turned, whole[list(order)], rtol=1e-12, atol=1e-12)
+    alone = [losses_of(name, batch_of([row]), **options) for row in rows]
+    torch.testing.assert_close(torch.cat(alone), whole, rtol=1e-12, atol=1e-12)
 
 
 @given(rows=pairs_of_values)
