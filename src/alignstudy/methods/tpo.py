@@ -113,15 +113,24 @@ class TPO(ReadsPairs[TPOSettings]):
         return found | {"nll/gold": (batch.gold_nll.detach().sum(), batch.gold_tokens.sum())}
 
     def guards(self, counts: Mapping[str, int]) -> tuple[GuardOutcome, ...]:
-        """Return how many gold responses are the chosen ones.
+        """Return how many gold responses are the chosen or the rejected ones.
 
         Raises:
-            GuardError: If more than half are: what trains would be CPO under another name.
+            GuardError: If more than half are chosen ones: what trains would be CPO under another
+                name; or rejected ones: they would be learnt.
         """
         if not self.settings.reads_gold:
             return ()
         same, used = counts["gold_is_chosen"], counts["used"]
-        seen = f"in {same} of {used} rows gold has the tokens of chosen"
+        worse = counts["gold_is_rejected"]
+        seen = f"in {same} of {used} rows gold has the tokens of chosen, in {worse} of rejected"
+        if 2 * worse > used:
+            raise GuardError(
+                "gold responses are the rejected ones, and would be learnt",
+                why=f"{seen} (once cut to max_length {self.settings.max_length})",
+                hint="name the column that holds the best response: data: {columns:"
+                " {reference: NAME-IN-THE-FILE}}",
+            )
         if 2 * same > used:
             raise GuardError(
                 "gold responses are the chosen ones, and TPO is then CPO",

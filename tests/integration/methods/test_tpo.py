@@ -184,6 +184,14 @@ def test_gold_that_is_mostly_chosen_is_refused_unless_it_is_meant(opt, tmp_path)
     assert "gold_is_chosen" not in result.counts
 
 
+def test_gold_that_is_mostly_rejected_is_refused(opt, tmp_path):
+    """As of a column that was taken for another: the worse response would be learnt."""
+    rows = [replace(row, gold=row.rejected) for row in ROWS]
+    with pytest.raises(GuardError, match="are the rejected ones, and would be learnt") as caught:
+        train(fx.make_job(TPOSettings(**SMALL, max_steps=2), opt, tmp_path, rows=rows))
+    assert "in 10 of rejected" in str(caught.value)
+
+
 def test_too_long_a_gold_response_is_cut_and_counted(opt, tmp_path):
     rows = [replace(ROWS[0], gold=" bees" * 100), *ROWS[1:]]
     settings = TPOSettings(**SMALL, max_steps=1)

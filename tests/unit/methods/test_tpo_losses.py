@@ -145,9 +145,9 @@ def test_where_no_third_response_is_learnt_none_is_computed(settings):
 
 def test_gold_that_is_mostly_chosen_is_refused():
     method = method_of(TPOSettings())
-    (outcome,) = method.guards({"used": 10, "gold_is_chosen": 5})
+    (outcome,) = method.guards({"used": 10, "gold_is_chosen": 5, "gold_is_rejected": 5})
     assert outcome.guard == "gold_differs"
     assert "in 5 of 10 rows" in outcome.detail
     with pytest.raises(GuardError, match="say gold: chosen") as caught:
-        method.guards({"used": 10, "gold_is_chosen": 6})
+        method.guards({"used": 10, "gold_is_chosen": 6, "gold_is_rejected": 0})
     assert "in 6 of 10 rows" in str(caught.value)

@@ -21,6 +21,8 @@ BRANCHES = ("chosen", "rejected", "gold")
 IGNORED = -100
 """The label of a token that is not a target of the loss."""
 
+_COMPARED = ("chosen", "rejected")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
@@ -36,7 +38,7 @@ class Encoded:
             same tokens once cut ("same_when_cut"), used with prompt and response tokenized apart
             ("merged_at_border"), and with a special token spelled out in the text
             ("special_token_in_text"); where a third response is read, whose tokens are the chosen
-            one's once cut ("gold_is_chosen").
+            or the rejected one's once cut ("gold_is_chosen", "gold_is_rejected").
     """
 
     columns: dict[str, list[list[int]]]
@@ -95,7 +97,7 @@ class EncodedRows:
         names = ("truncated", "too_long", "same_when_cut", "merged_at_border")
         counts = {name: self.counts[name] for name in (*names, "special_token_in_text")}
         if "gold_ids" in self.columns:
-            counts["gold_is_chosen"] = self.counts["gold_is_chosen"]
+            counts |= {f"gold_is_{each}": self.counts[f"gold_is_{each}"] for each in _COMPARED}
         return Encoded(
             columns=self.columns,
             row_ids=tuple(self.row_ids),
@@ -205,7 +207,8 @@ def encode_preferences(
             gathered.counts["same_when_cut"] += 1
             continue
         gathered.counts["merged_at_border"] += apart
-        gathered.counts["gold_is_chosen"] += gold and cut[2][1] == cut[0][1]
+        for at, side in enumerate(_COMPARED):
+            gathered.counts[f"gold_is_{side}"] += gold and cut[2][1] == cut[at][1]
         whole = len(prompt) + max(map(len, texts))
         gathered.add(
             row.id,

@@ -28,6 +28,7 @@ _LABELS = {
     "truncated": "cut at the end",
     "same_when_cut": "left out: chosen and rejected are the same when cut",
     "gold_is_chosen": "the gold answer is the chosen one",
+    "gold_is_rejected": "the gold answer is the rejected one",
     "merged_at_border": "prompt and answer share a token",
     "special_token_in_text": "hold a special token in their text",
     "chosen_longer": "share of pairs whose chosen answer is longer",
