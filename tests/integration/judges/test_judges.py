@@ -1,4 +1,5 @@
 import json
+import os
 import random
 
 import pytest
@@ -317,7 +318,9 @@ def test_scores_in_two_processes_are_the_same_bits(folder, items, pools, tmp_pat
     processes = list(spread._pool._executor._processes.values())
     assert [process.exitcode for process in processes] == [None, None]
     spread.close()
-    assert None not in [process.exitcode for process in processes]
+    for process in processes:
+        with pytest.raises(ProcessLookupError):  # gone; the exit code may be another thread's
+            os.kill(process.pid, 0)
     assert pools == [2]
 
 
