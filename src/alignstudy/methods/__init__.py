@@ -11,6 +11,7 @@ from typing import Any
 from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
 from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.method import Method
+from alignstudy.methods.rounds.round import MakesRows
 from alignstudy.registry import Registry
 from alignstudy.settings import Settings
 
@@ -30,9 +31,25 @@ METHODS = Registry(
 WEIGHT_METHODS = Registry("method", {"expo": "alignstudy.methods.expo:ExPOSettings"})
 """Name -> settings of a method that computes weights from weights and trains nothing."""
 
+ROUND_METHODS = Registry(
+    "method",
+    {
+        "best_of_n": "alignstudy.methods.rounds.best_of_n:BestOfNSettings",
+        "sdpo": "alignstudy.methods.rounds.sdpo:SDPOSettings",
+        "spin": "alignstudy.methods.rounds.spin:SPINSettings",
+        "irft": "alignstudy.methods.rounds.irft:IRFTSettings",
+        "iterative_dpo": "alignstudy.methods.rounds.iterative_dpo:IterativeDPOSettings",
+        "sppo": "alignstudy.methods.rounds.sppo:SPPOSettings",
+        "aft": "alignstudy.methods.rounds.aft:AFTSettings",
+    },
+)
+"""Name -> settings of a method that trains in rounds, on rows that it makes: `MakesRows`."""
+
 
 def method_of(settings: TrainingSettings) -> Method[Any]:
-    """Return the method that settings are of."""
+    """Return the method that settings are of; of one that trains in rounds, what trains in them."""
+    if isinstance(settings, MakesRows) and settings.method in ROUND_METHODS:
+        settings = settings.rounds[0].training
     method: Method[Any] = METHODS.load(settings.method)(settings)
     return method
 
@@ -40,12 +57,13 @@ def method_of(settings: TrainingSettings) -> Method[Any]:
 def recipe_settings() -> list[type[Settings]]:
     """Return the settings classes of the methods that a recipe may name."""
     trainings = (each.settings_type for each in map(METHODS.load, METHODS) if each.in_recipes)
-    return [*trainings, *map(WEIGHT_METHODS.load, WEIGHT_METHODS)]
+    others = [each.load(name) for each in (ROUND_METHODS, WEIGHT_METHODS) for name in each]
+    return [*trainings, *others]
 
 
 def named(label: str) -> dict[str, str]:
     """Return the settings that a label means by itself: a method's name, or a loss'."""
-    if label in METHODS or label in WEIGHT_METHODS:
+    if any(label in table for table in (METHODS, ROUND_METHODS, WEIGHT_METHODS)):
         return {"method": label}
     return {"method": LOSSES[label].method, "loss_type": label} if label in LOSSES else {}
 
@@ -53,6 +71,7 @@ def named(label: str) -> dict[str, str]:
 __all__ = [
     "LOSSES",
     "METHODS",
+    "ROUND_METHODS",
     "WEIGHT_METHODS",
     "LoRASettings",
     "Method",

@@ -46,6 +46,9 @@ class PairLogps:
         rejected_kl: (B,) likewise.
         likelihoods: (B,) how likely a pair's responses are for the policy, set against its own
             samples, without gradient; None where pairs aren't weighted.
+        chosen_win: (B,) the chosen response's mean probability, from 0 to 1, of being preferred to
+            one of the policy's samples; None where nobody estimated it.
+        rejected_win: (B,) likewise.
     """
 
     chosen: Tensor
@@ -63,6 +66,8 @@ class PairLogps:
     chosen_kl: Tensor | None = None
     rejected_kl: Tensor | None = None
     likelihoods: Tensor | None = None
+    chosen_win: Tensor | None = None
+    rejected_win: Tensor | None = None
 
     @property
     def a(self) -> Tensor:

@@ -58,25 +58,30 @@ class PairSettings(TrainingSettings):
     )
 
 
-class PreferenceSettings(PairSettings):
+class PenalizedSettings(PairSettings):
     """Settings of every method that compares a pair with a reference, or may.
 
-    Names as in TRL's DPOConfig, but for `reference`.
+    Names as in TRL's DPOConfig.
     """
 
     beta: float = Field(
         default=0.1, gt=0, description="strength of the KL penalty to the reference"
-    )
-    reference: Literal["parent", "start"] = Field(
-        default="parent",
-        description="whose log-probabilities the policy's are compared with: the model that this"
-        " training starts from, or the one that the recipe starts from",
     )
     ld_alpha: float | None = Field(
         default=None,
         ge=0,
         lt=1,
         description="LD-DPO: weight of tokens beyond the shorter response (arXiv 2409.06411)",
+    )
+
+
+class PreferenceSettings(PenalizedSettings):
+    """The same, of those that train once, against a reference of the study's choice."""
+
+    reference: Literal["parent", "start"] = Field(
+        default="parent",
+        description="whose log-probabilities the policy's are compared with: the model that this"
+        " training starts from, or the one that the recipe starts from",
     )
 
 

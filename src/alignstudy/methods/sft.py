@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SFTSettings(TrainingSettings):
-    """How to fine-tune on chosen responses.
+class LearnsSettings(TrainingSettings):
+    """Settings of every method that learns responses as they are.
 
-    Names as in TRL's SFTConfig, but for `method`, `loss_on`.
+    Names as in TRL's SFTConfig, but for `loss_on`.
     """
 
-    method: Literal["sft"] = Field(default="sft", description="supervised fine-tuning")
     loss_on: Literal["dialogue", "response"] = Field(
         default="response",
         description="the tokens that are learnt: the whole dialogue, prompt included, or only the"
@@ -37,12 +36,18 @@ class SFTSettings(TrainingSettings):
     )
 
     @model_validator(mode="after")
-    def _packed_rows_have_one_length(self) -> SFTSettings:
+    def _packed_rows_have_one_length(self) -> LearnsSettings:
         if self.packing and self.group_by_length:
             raise ValueError("group_by_length has no effect on packed rows; set one of the two")
         if self.packing and self.per_device_train_batch_size == "auto":
             raise ValueError("packed rows all have one length: give per_device_train_batch_size")
         return self
+
+
+class SFTSettings(LearnsSettings):
+    """How to fine-tune on chosen responses."""
+
+    method: Literal["sft"] = Field(default="sft", description="supervised fine-tuning")
 
 
 class LearnsTexts(Method[SettingsType]):

@@ -13,13 +13,24 @@ from alignstudy.methods.losses import LOSSES, LossState
 from alignstudy.methods.method import Figures, Objective
 from alignstudy.methods.model_outputs import PairLogps
 from alignstudy.methods.preference import PairSettings, ReadsPairs
+from alignstudy.methods.rounds.round import MakesRows, Round, SamplingSettings
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TPOSettings(PairSettings):
+class SampledGold(SamplingSettings):
+    """A gold response that is the sample which a judge likes best."""
+
+    best_of: int = Field(default=4, ge=2, description="responses to each prompt that are scored")
+    by: str | None = Field(
+        default=None,
+        description="the judge that chooses; null: the first that isn't the report's own",
+    )
+
+
+class TPOSettings(MakesRows, PairSettings):
     """How to learn a gold response while preferring chosen to rejected (arXiv 2405.16681).
 
     Names as in TRL's TPOConfig, but for `method`, `gold`.
@@ -38,16 +49,33 @@ class TPOSettings(PairSettings):
         default=1.0, ge=0, description="weight of the gold response's likelihood; 0: none is read"
     )
     tpo_l_gamma: float = Field(default=1.6, ge=0, description="tpo_l's target margin, times beta")
-    gold: Literal["data", "chosen"] = Field(
+    gold: Literal["data", "chosen"] | SampledGold = Field(
         default="data",
         description="what is learnt: data: the rows' third response, their column `reference`;"
-        " chosen: the chosen response, which makes TPO CPO",
+        " chosen: the chosen response, which makes TPO CPO; {best_of: N}: the best of so many"
+        " samples",
     )
 
     @property
     def reads_gold(self) -> bool:
         """Whether rows must have a third response."""
         return self.gold == "data" and self.tpo_alpha > 0
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """One, on the rows as they are, or with gold responses that are sampled for it."""
+        if isinstance(self.gold, str):
+            return (Round(training=self),)
+        drawn = SamplingSettings(**self.gold.model_dump(include=set(SamplingSettings.model_fields)))
+        return (
+            Round(
+                training=self.model_copy(update={"gold": "data"}),
+                rule="gold_of_n",
+                sampling=drawn,
+                samples=self.gold.best_of,
+                ranked_by=self.gold.by or "",
+            ),
+        )
 
     @model_validator(mode="before")
     @classmethod

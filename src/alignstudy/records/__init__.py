@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
 
-from alignstudy.errors import DamagedArtefactError
 from alignstudy.records.audit import Audit as Audit
 from alignstudy.records.audit import Quarantined as Quarantined
+from alignstudy.records.files import read_rows as read_rows
+from alignstudy.records.files import write_rows as write_rows
 from alignstudy.records.rated import Rated as Rated
 
 
@@ -71,6 +69,8 @@ class Pair:
         chosen: The preferred response, as it follows the cue (leading space and all).
         rejected: The other one; None for a demonstration, which has no second response.
         gold: A third response, better than both, where the data has one.
+        wins: How likely chosen and rejected are to be preferred to what the policy writes, from 0
+            to 1, where a judge said so.
     """
 
     id: str
@@ -79,6 +79,7 @@ class Pair:
     rejected: str | None
     subset: str = ""
     gold: str | None = None
+    wins: tuple[float, float] | None = None
 
     @property
     def responses(self) -> tuple[str, ...]:
@@ -252,49 +253,3 @@ class Weights:
 
     folder: Path
     base: Path | None = None
-
-
-Row = TypeVar("Row")
-
-
-def write_rows(path: Path, rows: Iterable[Any]) -> int:
-    """Write dataclass rows as JSON lines; return their number.
-
-    A `sample` of 0 is left out: most studies have no other.
-    """
-    num_rows = 0
-    with path.open("w", encoding="utf-8") as file:
-        for num_rows, row in enumerate(rows, start=1):  # noqa: B007 - counted
-            values = asdict(row)
-            if values.get("sample") == 0:
-                del values["sample"]
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
-    return num_rows
-
-
-def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """Read JSON lines that `write_rows` wrote.
-
-    Raises:
-        DamagedArtefactError: If a line isn't such a row.
-    """
-    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield kind(**_revive({k: v for k, v in json.loads(line).items() if k in names}))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise DamagedArtefactError(
-                    f"{path}:{number}: not a {kind.__name__} row",
-                    why=str(error),
-                    hint="run the same command again: the stage that wrote it runs again",
-                ) from error
-
-
-def _revive(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn JSON values back into the tuples that rows hold."""
-    if isinstance(values.get("flags"), list):
-        values["flags"] = tuple(values["flags"])
-    elif "flags" in values:
-        values["flags"] = {name: tuple(flags) for name, flags in values["flags"].items()}
-    return values

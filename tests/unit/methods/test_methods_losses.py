@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignstudy.methods import method_of
-from alignstudy.methods.dpo import PAIR_LOSSES, DPOSettings
+from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.kto import KTOSettings
 from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.model_outputs import PairLogps
+from alignstudy.methods.pair_losses import PAIR_LOSSES
 
 
 def column(values):

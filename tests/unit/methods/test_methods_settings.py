@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from alignstudy.methods import METHODS, LoRASettings, method_of
-from alignstudy.methods.dpo import PAIR_LOSSES, DPOSettings
+from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.losses import LOSSES
+from alignstudy.methods.pair_losses import PAIR_LOSSES
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.sft import SFTSettings

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+SAID = ("desirable", "chosen_win", "rejected_win")
+"""Columns of what rows say beside their texts: a number each."""
+
 
 @dataclass(frozen=True)
 class PairCollator:
@@ -23,7 +26,7 @@ class PairCollator:
     pad_token_id: int
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return `padded_rows`, and the reference's values and ratings where rows have them."""
+        """Return `padded_rows`, and what else rows say: the reference's values, ratings."""
         import torch
 
         texts = [
@@ -32,7 +35,7 @@ class PairCollator:
             for example in examples
         ]
         batch = padded_rows(texts, self.pad_token_id)
-        for name in [n for n in examples[0] if n.startswith("ref_") or n == "desirable"]:
+        for name in [n for n in examples[0] if n.startswith("ref_") or n in SAID]:
             batch[name] = torch.tensor([example[name] for example in examples])
         return batch
 

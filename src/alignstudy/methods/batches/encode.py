@@ -32,20 +32,21 @@ class Encoded:
         columns: Equally long lists of token ids (and labels), by column name.
         row_ids: The ids of the rows that are in `columns`, in the same order.
         truncated: Whether a row's end was cut off.
-        desirable: Whether its one response was found good; () unless rows are rated.
         counts: Rows given ("rows"), in `columns` ("used"), cut ("truncated"), left out because the
             prompt alone fills `max_length` ("too_long") or because chosen and rejected are the
             same tokens once cut ("same_when_cut"), used with prompt and response tokenized apart
             ("merged_at_border"), and with a special token spelled out in the text
             ("special_token_in_text"); where a third response is read, whose tokens are the chosen
             or the rejected one's once cut ("gold_is_chosen", "gold_is_rejected").
+        said: What rows say beside their texts, a number each, by column: "desirable", whether the
+            one response was found good; "chosen_win", "rejected_win", how often a response wins.
     """
 
     columns: dict[str, list[list[int]]]
     row_ids: tuple[str, ...]
     truncated: tuple[bool, ...]
     counts: dict[str, int]
-    desirable: tuple[bool, ...] = ()
+    said: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def rows(self, numbers: Sequence[int]) -> Encoded:
         """Return some of the rows; what was counted was counted of all."""
@@ -54,7 +55,7 @@ class Encoded:
             row_ids=tuple(self.row_ids[n] for n in numbers),
             truncated=tuple(self.truncated[n] for n in numbers),
             counts=self.counts,
-            desirable=tuple(self.desirable[n] for n in numbers) if self.desirable else (),
+            said={name: tuple(all_[n] for n in numbers) for name, all_ in self.said.items()},
         )
 
 
@@ -67,6 +68,7 @@ class EncodedRows:
     row_ids: list[str] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    said: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, row_id: str, *, truncated: bool, **values: list[int]) -> None:
         """Take a row in, its token ids by column."""
@@ -103,6 +105,7 @@ class EncodedRows:
             row_ids=tuple(self.row_ids),
             truncated=tuple(self.truncated),
             counts={"rows": num_rows, "used": len(self.row_ids), **counts},
+            said={name: tuple(values) for name, values in self.said.items()},
         )
 
 
@@ -217,6 +220,8 @@ def encode_preferences(
             **{f"{name}_ids": ids for name, (_, ids) in zip(names, cut, strict=True)},
             **{f"{name}_prompt_ids": ids for name, (ids, _) in zip(names, cut, strict=True)},
         )
+        for side, win in zip(_COMPARED, row.wins or (), strict=False):
+            gathered.said.setdefault(f"{side}_win", []).append(win)
     _drop_shared_prompts(gathered.columns)
     return gathered.done(len(rows))
 

@@ -46,4 +46,4 @@ def encode_rated(
         good.append(row.desirable)
     encoded = gathered.done(len(rows))
     sides = {"desirable": sum(good), "undesirable": len(good) - sum(good)}
-    return replace(encoded, desirable=tuple(good), counts={**encoded.counts, **sides})
+    return replace(encoded, said={"desirable": tuple(good)}, counts={**encoded.counts, **sides})

@@ -176,8 +176,7 @@ def rows_as_dataset(method: Method[Any], encoded: Encoded) -> datasets.Dataset:
     datasets.disable_progress_bars()
     if not method.packs:
         rows = list(range(len(encoded.row_ids)))
-        rated = {"desirable": list(encoded.desirable)} if encoded.desirable else {}
-        return datasets.Dataset.from_dict({**encoded.columns, **rated, "row": rows})
+        return datasets.Dataset.from_dict({**encoded.columns, **encoded.said, "row": rows})
     ids = encoded.columns["input_ids"]
     rows_a_token = [[row] * len(ids[row]) for row in range(len(ids))]
     unpacked = datasets.Dataset.from_dict({**encoded.columns, "row": rows_a_token})

@@ -130,12 +130,16 @@ def sppo_hard(p: PairLogps, *, beta: float) -> Tensor:
 
 
 def sppo(p: PairLogps, *, beta: float) -> Tensor:
-    """SPPO: half the squared distances of a and b to 1 / (2 beta) and -1 / (2 beta).
+    """SPPO: half the squared distances of a and b to (P - 1/2) / beta, P their chance to win.
 
-    As its authors run it, on given pairs: the chosen response is taken to win always. Half of
-    `sppo_hard`. Said to keep chosen likely, unlike DPO.
+    P is the probability of being preferred to what the policy writes; on given pairs, where nobody
+    estimated it, chosen wins always and rejected never: half of `sppo_hard`. Said to keep chosen
+    likely, unlike DPO.
     """
-    return sppo_hard(p, beta=beta) / 2
+    if p.chosen_win is None or p.rejected_win is None:
+        return sppo_hard(p, beta=beta) / 2
+    up, down = ((win - 0.5) / beta for win in (p.chosen_win, p.rejected_win))
+    return ((p.a - up) ** 2 + (p.b - down) ** 2) / 2
 
 
 def cal_dpo(p: PairLogps, *, beta: float) -> Tensor:

@@ -103,6 +103,8 @@ def pair_logps(
         ref_rejected=references.get("ref_rejected_logps"),
         mismatched=mismatched,
         ref_mismatched=references.get("ref_mismatched_logps"),
+        chosen_win=batch.get("chosen_win"),
+        rejected_win=batch.get("rejected_win"),
     )
 
 

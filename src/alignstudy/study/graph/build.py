@@ -7,19 +7,20 @@ from pathlib import Path
 
 from alignstudy.methods import TrainingSettings, method_of
 from alignstudy.methods.preference import PairSettings
-from alignstudy.study.graph.diagnosing import diagnoses
+from alignstudy.study.graph.comparing import compare_stage
 from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.recipes import RecipeStages
+from alignstudy.study.graph.rounds import RoundStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
-from alignstudy.study.settings.locate import SHEET_KEY, Located
+from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.own_data import WORLD
-from alignstudy.study.settings.recipes import AnyRecipe, ExistingModel, lineages
+from alignstudy.study.settings.recipes import AnyRecipe, ExistingModel
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
-from alignstudy.study.stages.compare import Compare, Compared
+from alignstudy.study.stages.base_models import ImportModel, ScratchModel
 from alignstudy.study.stages.data import (
     KINDS,
     RATED,
@@ -27,14 +28,14 @@ from alignstudy.study.stages.data import (
     TRAINING_PARTS,
     CollectRows,
     DataSource,
+    RowSource,
     SelectPrompts,
     WriteWorld,
 )
-from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.score import JudgeModel
-from alignstudy.study.stages.train import ImportModel, ScratchModel, Train
+from alignstudy.study.stages.train import Train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +99,18 @@ class _Builder:
             validation=settings.validation,
         )
         self.base = self._base()
+        self.judging = self._judges()
         self.made = RecipeStages(
             settings=settings,
             device_class=self.device_class,
             base=self.base,
-            train=self._train,
+            rounds=RoundStages(
+                device_class=self.device_class,
+                template=self.template,
+                rows=lambda: self._rows(TRAIN),
+                judging=self.judging,
+                train=self._train,
+            ),
             ends=self.ends,
         )
         models = {
@@ -110,7 +118,15 @@ class _Builder:
             for recipe, given in settings.recipes.items()
             for seed in settings.seeds
         }
-        compare = self._compare(models)
+        compare = compare_stage(
+            settings,
+            self.located,
+            models,
+            judging=self.judging,
+            base=self.base,
+            training=tuple(self.parts[part] for part in TRAINING_PARTS if part in self.parts),
+            template=self.template,
+        )
         preview = self.made.preview()
         parts = tuple(self.parts.values())
         publish = Publish(
@@ -119,6 +135,7 @@ class _Builder:
             compare=compare,
             prompts=self.prompts,
             parts=parts,
+            built=tuple(self.made.rounds.built.values()),
             trainings=tuple(self.ends.values()),
             computed=tuple(self.made.computed.values()),
             preview=preview,
@@ -192,9 +209,12 @@ class _Builder:
         seed: int,
         *,
         part: str = "",
+        rows: RowSource | None = None,
+        reference: Stage | None = None,
     ) -> Train:
-        """Return a training on a part of the data; "": on that which recipes train on."""
-        starts = method_of(method).reference == "start"
+        """Return a training on rows, or a part of the data; "": on that which recipes train on."""
+        if method_of(method).reference == "start" and parent is not self.base:
+            reference = self.base
         part = part or (RATED if method_of(method).rows == "rated" else TRAIN)
         probed = isinstance(method, PairSettings) and method.probe_pairs > 0
         apart = self.settings.data.overlap == "exclude"  # else training may see held-out pairs
@@ -204,8 +224,8 @@ class _Builder:
             label=label,
             settings=method,
             parent=parent,
-            reference=self.base if starts and parent is not self.base else None,
-            rows=self._rows(part),
+            reference=reference,
+            rows=rows or self._rows(part),
             held_out=self.prompts if probed and apart else None,
             seed=seed,
             template=self.template,
@@ -217,64 +237,14 @@ class _Builder:
             return self._imported(f"import/{recipe}", f"recipe/{recipe}")
         return self.made.model(recipe, given, seed)
 
-    def _compare(self, models: dict[tuple[str, int], Stage]) -> Compare:
-        settings = self.settings
-        judges = [judge for judge in settings.judges if judge.name not in self.located.absent]
-        judging = JudgeStages(
-            settings=settings,
+    def _judges(self) -> JudgeStages:
+        judges = [each for each in self.settings.judges if each.name not in self.located.absent]
+        return JudgeStages(
+            settings=self.settings,
             prompts=self.prompts,
             device_class=self.device_class,
             judges=tuple((judge, self._judge(judge)) for judge in judges),
             folder=self.folder,
-        )
-        compared = []
-        for (recipe, seed), model in models.items():
-            answers = Generate(
-                name=f"generate/{recipe}/seed-{seed}",
-                device_class=self.device_class,
-                model=model,
-                prompts=self.prompts,
-                settings=settings.generation,
-                protocol=settings.prompts.protocol,
-                seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
-                template=self.template,
-            )
-            scores = judging.scores(answers, recipe, seed)
-            compared.append(Compared(model=recipe, seed=seed, responses=answers, scores=scores))
-        return Compare(
-            name="compare",
-            compared=tuple(compared),
-            lineages=lineages(settings.recipes),
-            axes=settings.tested,
-            judges=judging.names,
-            limits=judging.limits,
-            inclusive=settings.thresholds.inclusive,
-            sweep=judging.sweep,
-            calibrations=judging.calibrations,
-            base=settings.base_recipe,
-            prompts=self.prompts,
-            training=tuple(self.parts[part] for part in TRAINING_PARTS if part in self.parts),
-            panel=settings.leading,
-            claims=settings.claims,
-            margins=settings.margins,
-            assessments=judging.assessments,
-            diagnoses=diagnoses(
-                settings,
-                models,
-                base=self.base,
-                prompts=self.prompts,
-                device_class=self.device_class,
-                template=self.template,
-            ),
-            empty_fails=tuple(
-                axis.name
-                for axis in settings.tested
-                if axis.empty_fails and settings.prompts.protocol == "rigorous"
-            ),
-            absent=tuple(self.located.absent),
-            labels=self.located.found.get("labels"),
-            sheet_key=self.located.found.get(SHEET_KEY),
-            join_threshold_errors=settings.thresholds.uncertainty == "joined",
         )
 
     def _judge(self, judge: JudgeEntry) -> JudgeModel:

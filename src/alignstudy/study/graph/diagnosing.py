@@ -39,11 +39,10 @@ def diagnoses(
         if (recipe, model.key) in found:
             continue
         reference, max_length = None, None
-        if isinstance(model, Train) and study.validation is not None:
-            against = method_of(model.settings).reference
-            if against != "none":
-                reference = base if against == "start" else model.parent
-                max_length = model.settings.max_length
+        trained = model if isinstance(model, Train) and study.validation is not None else None
+        if trained is not None and method_of(trained.settings).reference != "none":
+            reference = trained.reference or trained.parent
+            max_length = trained.settings.max_length
         found[recipe, model.key] = Diagnose(
             name=f"diagnose/{recipe}/seed-{seed}",
             device_class=device_class,

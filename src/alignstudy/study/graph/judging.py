@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from alignstudy.errors import InputError
 from alignstudy.judges import code_of
 from alignstudy.judges.base import measured_axes
 from alignstudy.judges.presets import independence_notes
 from alignstudy.study.settings.axes import Limits, SweepSettings
 from alignstudy.study.settings.judges import JudgeEntry
+from alignstudy.study.settings.ranking import default_ranker
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.generate import Generate, ScoreResponses
@@ -105,6 +107,31 @@ class JudgeStages:
                 judge=self._spec(at),
             )
             for at, (judge, _) in enumerate(self.judges)
+        )
+
+    def ranking(self, name: str, samples: Generate, of: str, *, axis: str) -> ScoreResponses:
+        """Return a stage in which a judge scores samples that are to be learnt from.
+
+        Args:
+            name: The judge's; "": the study's choice.
+            samples: What is scored.
+            of: Names the stage.
+            axis: That of the samples' prompts.
+
+        Raises:
+            InputError: If that judge could not be had.
+        """
+        name = name or default_ranker(self.settings) or ""
+        if name not in self.names:
+            raise InputError(
+                f"judge '{name}', which ranks samples to learn from, is absent",
+                hint="make it available, or name another one (`ranked_by`)",
+            )
+        return ScoreResponses(
+            name=f"score/{name}/{of}",
+            device_class=self.device_class,
+            responses=samples,
+            judge=replace(self._spec(self.names.index(name)), axes=(axis,)),
         )
 
     def _spec(self, at: int, *, calibrated: bool = True) -> JudgeSpec:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from alignstudy.methods import TrainingSettings
 from alignstudy.methods.expo import ExPOSettings
+from alignstudy.methods.rounds.aft import AFTSettings
 from alignstudy.methods.weights.mix import Slerp, WeightedSum
+from alignstudy.study.graph.rounds import RoundStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.recipes import Mixture, SphericalMean, chains
 from alignstudy.study.settings.study import StudySettings
@@ -18,13 +18,21 @@ from alignstudy.study.stages.train import Train
 from alignstudy.study.stages.weights import Merge, Mix
 
 
+def last_drafting(study: StudySettings, recipe: str) -> AFTSettings | None:
+    """Return the settings by which a recipe's model is asked in layers; None if it isn't."""
+    labels = chains(study.recipes).get(recipe, ())
+    trained = [study.methods[label] for label in labels]
+    trained = [each for each in trained if not isinstance(each, ExPOSettings)]
+    return trained[-1] if trained and isinstance(trained[-1], AFTSettings) else None
+
+
 @dataclass
 class RecipeStages:
     """Makes each model once; recipes that share a prefix share its stages.
 
     Attributes:
         base: What every recipe starts from.
-        train: Makes a training stage: of its name, label, settings, parent and seed.
+        rounds: Makes a method's trainings.
         ends: The trainings, by key, each with the chain up to it.
         computed: What is computed from finished weights, by key.
     """
@@ -32,7 +40,7 @@ class RecipeStages:
     settings: StudySettings
     device_class: str
     base: Stage
-    train: Callable[[str, str, TrainingSettings, Stage, int], Train]
+    rounds: RoundStages
     ends: dict[str, ChainEnd]
     chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
     computed: dict[str, Merge | Mix] = field(default_factory=dict)
@@ -67,9 +75,13 @@ class RecipeStages:
         if isinstance(method, ExPOSettings):
             return self._extrapolated(f"expo/{of}", method, labels[:-1], seed)
         parent = self._full_chain(labels[:-1], seed)
-        stage = self.train(f"train/{of}", labels[-1], method, parent, seed)
-        self.ends[stage.key] = ChainEnd(recipe=" > ".join(labels), stage=stage)
-        return stage
+        trainings = self.rounds.trainings(
+            of, labels[-1], method, parent, seed, merged=self.full_weights
+        )
+        for at, stage in enumerate(trainings, start=1):
+            recipe = " > ".join(labels) + (f", round {at}" if len(trainings) > 1 else "")
+            self.ends[stage.key] = ChainEnd(recipe=recipe, stage=stage)
+        return trainings[-1]
 
     def _extrapolated(
         self, name: str, method: ExPOSettings, before: tuple[str, ...], seed: int
@@ -80,7 +92,7 @@ class RecipeStages:
             return self._once(
                 Merge(name=name, device_class=self.device_class, adapter=made, factor=method.factor)
             )
-        members = (self._full_weights(made), start)
+        members = (self.full_weights(made), start)
         return self._mixed(name, members, WeightedSum((method.factor, -method.alpha)))
 
     def _mixture(self, recipe: str, given: Mixture, seed: int) -> Stage:
@@ -109,9 +121,9 @@ class RecipeStages:
         )
 
     def _full_chain(self, labels: tuple[str, ...], seed: int) -> Stage:
-        return self._full_weights(self.chain(labels, seed))
+        return self.full_weights(self.chain(labels, seed))
 
-    def _full_weights(self, stage: Stage) -> Stage:
+    def full_weights(self, stage: Stage) -> Stage:
         """Return what the next method starts from: an adapter is merged first."""
         if not (isinstance(stage, Train) and stage.is_adapter):
             return stage

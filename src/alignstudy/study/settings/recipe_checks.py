@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 
 from alignstudy.methods.expo import ExPOSettings
+from alignstudy.study.settings.ranking import ranking_faults
 from alignstudy.study.settings.recipes import (
     AnyRecipe,
     Average,
@@ -31,6 +32,7 @@ def recipe_faults(study: StudySettings) -> Iterator[Fault]:
             yield ("methods", label), "is in no recipe"
     for recipe, given in mixtures(study.recipes).items():
         yield from _mixture_faults(recipe, given, study)
+    yield from ranking_faults(study)
     if len({_meant(given) for given in study.recipes.values()}) < len(study.recipes):
         yield ("recipes",), "two recipes are the same"
 

@@ -14,12 +14,11 @@ from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.data.files.reading import Reading
 from alignstudy.data.select.held_out import CalibrationSettings, ValidationSettings
-from alignstudy.data.select.prompt_settings import PromptSettings, filled_in
+from alignstudy.data.select.prompt_settings import PromptSettings
 from alignstudy.data.select.selection import RowSelection
 from alignstudy.data.world.generate import WorldSettings
 from alignstudy.generation import GenerationSettings
 from alignstudy.generation.diagnostics import DiagnosticSettings
-from alignstudy.generation.settings import NEW_TOKENS
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.methods import named, recipe_settings
 from alignstudy.metrics.axes import axis_named, in_order
@@ -35,8 +34,8 @@ from alignstudy.study.settings.axes import (
     ThresholdSettings,
 )
 from alignstudy.study.settings.base_model import BaseModelSettings
+from alignstudy.study.settings.filling import whole_study
 from alignstudy.study.settings.judges import JudgeEntry
-from alignstudy.study.settings.own_data import with_own_defaults
 from alignstudy.study.settings.recipes import Recipe
 
 NAMED_TEMPLATES = ("auto", "chat", "hh", "none")
@@ -133,6 +132,11 @@ class StudySettings(Settings):
         " of `alignstudy label`, or rows of model, prompt_id, seed and label. They correct the"
         " judge's rates; nothing is trained or asked again.",
     )
+    accept: Many[Literal["same_judge"]] = Field(
+        (),
+        description="What is refused otherwise. same_judge: samples that methods learn from are"
+        " ranked by the judge that reports on them.",
+    )
     claims: Many[Claim] = Field((), description="Hypotheses to test, stated in advance.")
     margins: Margins = Field(
         Margins(), description="Equivalence margins: differences that don't matter."
@@ -154,27 +158,8 @@ class StudySettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _filled_in_by_protocol(cls, given: object) -> object:
-        """Fill in how long responses may be, and the prompts of the axes that are listed."""
-        if not isinstance(given, dict):
-            return given
-        if isinstance(given.get("data"), str):
-            given = {**given, "data": {"source": given["data"]}}
-        given = with_own_defaults(given)
-        whole, prompts, asked = {**given}, given.get("prompts", {}), given.get("generation", {})
-        protocol = prompts.get("protocol", "rigorous") if isinstance(prompts, dict) else ""
-        if isinstance(asked, dict) and isinstance(prompts, dict):
-            cap = NEW_TOKENS.get(str(protocol), NEW_TOKENS["rigorous"])
-            whole["generation"] = {"max_new_tokens": cap, **asked}
-        if isinstance(given.get("axes"), dict):
-            axes = {key: {} if each is None else each for key, each in given["axes"].items()}
-            named = {key: each for key, each in axes.items() if isinstance(each, dict)}
-            filled = filled_in(
-                {key: each.get("prompts", {}) for key, each in named.items()}, protocol
-            )
-            changed = {key: {**each, "prompts": filled[key]} for key, each in named.items()}
-            whole["axes"] = {**axes, **changed}
-        return whole
+    def _filled_in(cls, given: object) -> object:
+        return whole_study(given) if isinstance(given, dict) else given
 
     @field_validator("base", mode="before")
     @classmethod

@@ -78,8 +78,19 @@ def _path(source: DataSource, job: StageJob) -> Path:
     return job.folder_of(source) if isinstance(source, Stage) else source.path
 
 
+class PromptSource(Stage):
+    """What models are asked: a stage whose artefact holds prompts, as `write_rows` writes them."""
+
+    kind: ClassVar[str] = "prompts"
+
+    @property
+    def expected(self) -> int | None:
+        """How many there are at most; None: that isn't known before."""
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
-class SelectPrompts(Stage):
+class SelectPrompts(PromptSource):
     """Select the evaluation prompts, and labelled pairs to calibrate and to judge judges on.
 
     Attributes:
@@ -87,7 +98,6 @@ class SelectPrompts(Stage):
         calibrated: The axes whose thresholds are chosen on labelled pairs.
     """
 
-    kind: ClassVar[str] = "prompts"
     version: ClassVar[int] = 2
     source: DataSource
     reading: Reading
@@ -96,6 +106,11 @@ class SelectPrompts(Stage):
     calibrated: tuple[str, ...]
     calibration: CalibrationSettings | None
     validation: ValidationSettings | None
+
+    @property
+    def expected(self) -> int:
+        """How many are asked for."""
+        return sum(chosen.size for chosen in self.settings.sets.values())
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write prompts/*.json as published, prompts.jsonl, <part>-<axis>.jsonl."""
@@ -145,7 +160,7 @@ def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]
 
 
 def read_prompts(folder: Path) -> list[Prompt]:
-    """Read the evaluation prompts of a finished SelectPrompts."""
+    """Read the prompts of a finished PromptSource."""
     return list(read_rows(folder / PROMPTS, Prompt))
 
 
@@ -183,6 +198,16 @@ class RowSource(Stage):
     kind: ClassVar[str] = "rows"
     rows: Kind
 
+    @property
+    def most(self) -> int | None:
+        """How many rows there are at most; None: that isn't known before."""
+        return None
+
+    @property
+    def sampler(self) -> Stage | None:
+        """The model whose samples are among them; None where nothing was sampled."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class CollectRows(RowSource):
@@ -195,6 +220,11 @@ class CollectRows(RowSource):
     part: str
     prompts: SelectPrompts
     keep_overlap: bool
+
+    @property
+    def most(self) -> int | None:
+        """As many as are to be drawn."""
+        return self.selection.max_rows
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write rows.jsonl and what was left out."""

@@ -14,6 +14,7 @@ from alignstudy.records import Estimate
 from alignstudy.records.evidence import Divergence
 from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.stages.base_models import ImportModel
 from alignstudy.study.stages.data import (
     VALIDATION_PAIRS,
     SelectPrompts,
@@ -21,7 +22,6 @@ from alignstudy.study.stages.data import (
     read_prompts,
     write_json,
 )
-from alignstudy.study.stages.train import ImportModel
 from alignstudy.study.stages.weights import weights_of
 
 DIVERGENCE = "divergence.json"

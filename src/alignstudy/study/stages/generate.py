@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
 from alignstudy.judges.cache import CachedJudge, ScoreCache
 from alignstudy.models.rendering import load_rendering
-from alignstudy.records import Response, Score, StopReason, read_rows, write_rows
+from alignstudy.records import Prompt, Response, Score, StopReason, read_rows, write_rows
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import NotCountableError, Text, token_lengths
 from alignstudy.study.cost.work import (
@@ -23,13 +23,17 @@ from alignstudy.study.cost.work import (
 )
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
-from alignstudy.study.stages.data import SelectPrompts, read_prompts
+from alignstudy.study.stages.data import PromptSource, read_prompts
 from alignstudy.study.stages.score import JudgeSpec, JudgeStage, read_by
 from alignstudy.study.stages.train import Train
 from alignstudy.study.stages.weights import weights_of
 
 RESPONSES = "responses.jsonl"
 SCORES = "scores.jsonl"
+
+AT_ONCE = 1024
+"""Prompts whose responses are kept together: what a kill costs at most."""
+WRITING = "writing.jsonl"
 
 UNANSWERED = JudgeScore(score=None, failure="the prompt doesn't fit the model")
 
@@ -41,34 +45,51 @@ class Generate(Stage):
     kind: ClassVar[str] = "generate"
     numeric: ClassVar[bool] = True
     model: Stage
-    prompts: SelectPrompts
+    prompts: PromptSource
     settings: GenerationSettings
     protocol: Literal["paper", "rigorous"]
     seed: int
     template: str
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Write responses.jsonl, in the prompts' order."""
-        responses = generate(
-            weights_of(self.model, job),
-            read_prompts(job.folder_of(self.prompts)),
-            self.settings,
-            protocol=self.protocol,
-            device=job.device,
-            seed=self.seed,
-            progress=job.progress,
-            workers=job.workers,
-            template=self.template,
-        )
+        """Write responses.jsonl, in the prompts' order; what was written before a kill is kept."""
+        weights, prompts = weights_of(self.model, job), self.asked(job.folder_of)
+        responses: list[Response] = []
+        for at in range(0, len(prompts), AT_ONCE):
+            kept = job.work / f"responses-{at}.jsonl"
+            if not kept.exists():
+                written = generate(
+                    weights,
+                    prompts[at : at + AT_ONCE],
+                    self.settings,
+                    protocol=self.protocol,
+                    device=job.device,
+                    seed=self.seed,
+                    progress=job.progress,
+                    workers=job.workers,
+                    template=self.template,
+                )
+                write_rows(job.work / WRITING, written)
+                (job.work / WRITING).replace(kept)
+            responses += read_rows(kept, Response)
+        texts = {prompt.id: prompt.text for prompt in read_prompts(job.folder_of(self.prompts))}
+        responses = [replace(each, prompt=texts[each.prompt_id]) for each in responses]
         write_rows(job.out / RESPONSES, responses)
-        weights = weights_of(self.model, job)
         said = load_rendering(weights.base or weights.folder, self.template).outcome().detail
         return {"tokens": sum(response.num_tokens for response in responses), "template": said}
 
+    def asked(self, folder_of: FolderOf) -> list[Prompt]:
+        """Read what the model is asked."""
+        return read_prompts(folder_of(self.prompts))
+
+    def tokenizer(self, folder_of: FolderOf) -> Path:
+        """Return the folder of the model's configuration and tokenizer; an adapter's has none."""
+        model = self.model
+        return folder_of(model.parent if isinstance(model, Train) and model.is_adapter else model)
+
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the prompts' tokens, and responses as long as they may be."""
-        prompts = read_prompts(folder_of(self.prompts))
-        folder = folder_of(self.model)
+        prompts, folder = self.asked(folder_of), self.tokenizer(folder_of)
         lengths = token_lengths(folder, [prompt.text for prompt in prompts])
         new = self.settings.max_new_tokens
         asked = [(length, new) for length in lengths] * self.settings.num_samples
@@ -76,11 +97,11 @@ class Generate(Stage):
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
         """Count a pass over each prompt and one over each token written; padding is left out."""
-        model = self.model
-        folder = folder_of(model.parent if isinstance(model, Train) and model.is_adapter else model)
-        written = [r for r in read_responses(out) if r.stop_reason is not StopReason.TOO_LONG]
+        folder = self.tokenizer(folder_of)
+        written = [r for r in read_responses(out) if r.stop_reason != StopReason.TOO_LONG]
         try:
-            lengths = token_lengths(folder, [response.prompt for response in written])
+            asked = {prompt.id: prompt.text for prompt in self.asked(folder_of)}
+            lengths = token_lengths(folder, [asked[response.prompt_id] for response in written])
         except NotCountableError:
             return {}
         news = [response.num_tokens for response in written]
@@ -99,8 +120,7 @@ class Generate(Stage):
         shape, settings = self.model.model_shape(), self.settings
         if shape is None:
             return None
-        prompts = sum(chosen.size for chosen in self.prompts.settings.sets.values())
-        asked = prompts * self.settings.num_samples
+        asked = (self.prompts.expected or LONG_TEXT) * settings.num_samples
         rows, length = settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + settings.max_new_tokens
         return Footprint(
             shape=shape, rows=min(asked, rows), length=length, text=TOKEN_BYTES * asked * length
@@ -132,7 +152,7 @@ class ScoreResponses(JudgeStage):
             for response in read_responses(job.folder_of(self.responses))
             if response.axis in self.judge.axes
         ]
-        answered = [r for r in responses if r.stop_reason is not StopReason.TOO_LONG]
+        answered = [r for r in responses if r.stop_reason != StopReason.TOO_LONG]
         inputs = {name: v for name, v in self.fingerprint_inputs.items() if name != "responses"}
         judge = CachedJudge(self.judge.build(job), ScoreCache(job.scores), digest(inputs))
         items = [(response.prompt, response.text) for response in answered]

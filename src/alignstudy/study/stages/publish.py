@@ -20,8 +20,10 @@ from alignstudy.study.cost.meter import cost_row
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage, StageJob, in_order
 from alignstudy.study.provenance import versions
+from alignstudy.study.settings.ranking import ranked_by_reporters
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import templates_in_words
+from alignstudy.study.stages.base_models import ScratchModel
 from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
     FACTS,
@@ -34,13 +36,9 @@ from alignstudy.study.stages.data import (
     write_json,
 )
 from alignstudy.study.stages.preview import PREVIEW, Preview
+from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.score import read_calibration_result
-from alignstudy.study.stages.train import (
-    ScratchModel,
-    Train,
-    read_logged,
-    read_result,
-)
+from alignstudy.study.stages.train import Train, read_logged, read_result
 from alignstudy.study.stages.weights import Merge, Mix
 from alignstudy.study.tools.report import write_report
 
@@ -62,6 +60,7 @@ class Publish(Stage):
     compare: Compare
     prompts: SelectPrompts
     parts: tuple[CollectRows, ...]
+    built: tuple[BuildRows, ...]
     trainings: tuple[ChainEnd, ...]
     computed: tuple[Merge | Mix, ...]
     preview: Preview | None
@@ -82,7 +81,7 @@ class Publish(Stage):
             training=tuple(_record(end, job) for end in self.trainings),
             audits=tuple(
                 audit
-                for stage in (self.prompts, *self.parts)
+                for stage in (self.prompts, *self.parts, *self.built)
                 for audit in read_audits(job.folder_of(stage))
             ),
             audit_facts={
@@ -91,7 +90,8 @@ class Publish(Stage):
                     "overlap with evaluation prompts": json.loads(_text(job, stage, OVERLAP)),
                 }
                 for stage in self.parts
-            },
+            }
+            | {each.part: json.loads(_text(job, each, FACTS)) for each in self.built},
             calibrations=self._calibrations(job),
             template=templates_in_words(
                 {
@@ -104,6 +104,7 @@ class Publish(Stage):
                 *self._looks(job),
                 *self._judge_warnings(job),
                 *self._guards_apart(job),
+                *ranked_by_reporters(self.study),
             ),
             provenance=self._provenance(job),
             costs=tuple(

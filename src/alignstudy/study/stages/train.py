@@ -9,23 +9,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignstudy.errors import GuardError
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.base import WorkDone
 from alignstudy.methods.loop.arguments import planned_probes, planned_steps
 from alignstudy.methods.preference import PairSettings
-from alignstudy.methods.weights.save import merge_adapter
-from alignstudy.methods.weights.scratch import (
-    ArchitectureSettings,
-    TokenizerSettings,
-    build_scratch_model_folder,
-)
 from alignstudy.models.digests import weights_digest
-from alignstudy.models.folder import weights_in
-from alignstudy.models.load import load_causal_lm
-from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.records import TrainingRow
-from alignstudy.sources import ResolvedSource
-from alignstudy.study.cost.model_shape import ModelShape, read_shape, shape_of_architecture
+from alignstudy.records import GuardOutcome, TrainingRow
+from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import row_tokens
 from alignstudy.study.cost.work import (
     BACKWARD,
@@ -38,67 +29,15 @@ from alignstudy.study.cost.work import (
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import (
-    CollectRows,
     RowSource,
     SelectPrompts,
     read_held_out,
     read_part,
     write_json,
 )
+from alignstudy.study.stages.settling import SettlesSettings, settled
 
 RESULT = "result.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportModel(Stage):
-    """Read the base, or a model that isn't trained here, and save it as safetensors."""
-
-    kind: ClassVar[str] = "base"
-    numeric: ClassVar[bool] = True
-    source: ResolvedSource
-    dtype: str
-
-    def run(self, job: StageJob) -> dict[str, Any]:
-        """Write full weights and the tokenizer in Hugging Face layout."""
-        job.progress.start(f"reading {self.source.source.name}")
-        weights = weights_in(self.source.path)
-        if weights.base is not None:
-            merge_adapter(weights, job.out)
-        else:
-            model = load_causal_lm(weights, dtype=self.dtype)
-            model.save_pretrained(job.out)
-            load_tokenizer(weights.folder, check_rows=False).save_pretrained(job.out)
-        job.progress.finish()
-        return {"weights_sha256": weights_digest(job.out)}
-
-    def model_files(self) -> Path:
-        """Return the source's folder; of an adapter its base's."""
-        weights = weights_in(self.source.path)
-        return weights.base or weights.folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScratchModel(Stage):
-    """Make the folder of a model that holds no weights yet: its shape and its tokenizer."""
-
-    kind: ClassVar[str] = "scratch"
-    numeric: ClassVar[bool] = True
-    architecture: ArchitectureSettings
-    tokenizer: TokenizerSettings
-    rows: CollectRows
-
-    def run(self, job: StageJob) -> dict[str, Any]:
-        """Train the tokenizer on the rows' text; write config.json next to it."""
-        rows = read_part(self.rows, job.folder_of(self.rows))
-        texts = [text for row in rows for text in row.texts]
-        build_scratch_model_folder(
-            self.architecture, job.out, tokenizer=self.tokenizer, texts=texts
-        )
-        return {"texts": len(texts)}
-
-    def model_shape(self) -> ModelShape:
-        """Return the architecture's shape, its vocabulary as large as it may become."""
-        return shape_of_architecture(self.architecture, vocabulary=self.tokenizer.vocab_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +48,7 @@ class Train(Stage):
         reference: Whose full weights log-ratios are against; None: the parent's, or nobody's.
         held_out: Where the probe's held-out pairs are; None where nothing is probed.
         template: How prompts are written.
+        settled: What decides some of the settings when the study runs.
     """
 
     kind: ClassVar[str] = "train"
@@ -122,6 +62,11 @@ class Train(Stage):
     held_out: SelectPrompts | None = None
     seed: int
     template: str
+    settled: tuple[SettlesSettings, ...] = ()
+
+    def asked(self, folder_of: FolderOf) -> TrainingSettings:
+        """Return the settings that it trains with."""
+        return settled(self.settings, self.settled, folder_of)
 
     @property
     def is_adapter(self) -> bool:
@@ -137,17 +82,38 @@ class Train(Stage):
         """Train; write the model, metrics.jsonl, and what happened."""
         from alignstudy.methods.loop.train import train
 
+        sampled = self._samples_are_the_parents(job)
         result = train(self.job(job, rows=read_part(self.rows, job.folder_of(self.rows))))
+        result = replace(result, guards=(*result.guards, *sampled))
         write_json(job.out / RESULT, asdict(result))
         facts = {"steps": result.steps, "tokens": result.num_tokens}
         return {**facts, "weights_sha256": weights_digest(job.out)}
+
+    def _samples_are_the_parents(self, job: StageJob) -> tuple[GuardOutcome, ...]:
+        """Return what is known of who wrote the samples; () where nothing was sampled.
+
+        Raises:
+            GuardError: If it isn't the model that is trained.
+        """
+        if self.rows.sampler is None:
+            return ()
+        wrote = job.facts_of(self.rows.sampler)["weights_sha256"]
+        trained = weights_digest(job.folder_of(self.parent))
+        if wrote != trained:
+            raise GuardError(
+                "the samples are not those of the model that is trained on them",
+                why=f"the sampler's weights are {wrote[:12]}, the parent's {trained[:12]}",
+                hint="run the same command again with a fresh store (ALIGNSTUDY_HOME)",
+            )
+        detail = f"samples and training begin with the same weights ({trained[:12]})"
+        return (GuardOutcome(guard="samples_are_the_parents", passed=True, detail=detail),)
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the tokens of the rows, forward and backward, and the reference's passes.
 
         Padding, and prompts that two responses share, are known when it has run.
         """
-        settings, method = self.settings, method_of(self.settings)
+        settings, method = self.asked(folder_of), method_of(self.settings)
         folder = folder_of(self.parent)
         rows = read_part(self.rows, folder_of(self.rows))
         found = row_tokens(settings, rows, folder, self.template)
@@ -244,7 +210,7 @@ class Train(Stage):
     def job(self, job: StageJob, *, rows: Sequence[TrainingRow]) -> TrainJob:
         """Write what the method is asked to do."""
         return TrainJob(
-            settings=self.settings,
+            settings=self.asked(job.folder_of),
             parent=job.folder_of(self.parent),
             rows=rows,
             seed=self.seed,

@@ -11,8 +11,9 @@ from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import Weights
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
+from alignstudy.study.stages.base_models import ImportModel
 from alignstudy.study.stages.data import write_json
-from alignstudy.study.stages.train import RESULT, ImportModel, Train
+from alignstudy.study.stages.train import RESULT, Train
 
 
 @dataclass(frozen=True, kw_only=True)

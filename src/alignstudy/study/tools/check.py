@@ -28,6 +28,7 @@ from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
 from alignstudy.study.settings.yaml_file import YamlFile
+from alignstudy.study.stages.base_models import ImportModel, ScratchModel
 from alignstudy.study.stages.data import (
     RATED,
     TRAIN,
@@ -39,7 +40,6 @@ from alignstudy.study.stages.data import (
 )
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
-from alignstudy.study.stages.train import ImportModel, ScratchModel
 from alignstudy.study.tools.model_check import model_faults
 from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 
@@ -247,6 +247,10 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
         return ""
     sections = []
     for stage in graph.preview.trainings:
+        if stage.rows.sampler is not None:
+            said = f"its rows are sampled by `run`, from {stage.rows.sampler.name}"
+            report.lines.append((f"examples/{stage.label}", "not checked", said))
+            continue
         shape: Stage = stage  # what brings the tokenizer is at the root of the chain
         while not isinstance(shape, ImportModel | ScratchModel):
             shape = next(each for each in shape.inputs() if not isinstance(each, RowSource))
