@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from alignstudy.methods import LOSSES, METHODS, WEIGHT_METHODS, method_of
+from alignstudy.methods import LOSSES, METHODS, ROUND_METHODS, WEIGHT_METHODS, method_of
 from alignstudy.methods.losses import ADDED, Loss
+from alignstudy.methods.rounds.rules import RANKING
 
 DPO_PASSES = 8
 """DPO reads two texts: forward and backward is 3 passes' work each, the reference 1 each."""
@@ -20,6 +21,8 @@ NEEDS = {
     "pairs": "pairs",
     "rated": "responses rated one by one, or pairs",
 }
+_READS = dict.fromkeys(("demo_v_sample", "chosen_of_drafts"), NEEDS["demonstrations"])
+"""What rules of rounds read beside prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +65,9 @@ def entries() -> Iterator[Entry]:
         shown |= {name, first}
         yield _entry(name, {"method": name}, LOSSES.get(str(first)))
         for label, loss in LOSSES.items():
-            if loss.method == name and label not in shown:
+            if loss.method == name and label not in shown and label not in ROUND_METHODS:
                 yield _entry(label, {"method": name, "loss_type": label}, loss)
+    yield from map(_of_rounds, ROUND_METHODS)
     for name in WEIGHT_METHODS:
         kind = WEIGHT_METHODS.load(name)
         summary, text = _words(kind)
@@ -78,6 +82,35 @@ def entries() -> Iterator[Entry]:
             cost=0.0,
             source=_cited(kind),
         )
+
+
+def _of_rounds(name: str) -> Entry:
+    """Return the entry of a method that trains in rounds; sampling's cost is not in its cost."""
+    settings = ROUND_METHODS.load(name)()
+    rounds = settings.rounds
+    summary, text = _words(type(settings))
+    method = method_of(settings)
+    rule = rounds[0].rule
+    needs = [_READS[rule] if rule in _READS else NEEDS[method.rows] if not rule else "prompts"]
+    needs.append("a reference" if method.reference != "none" else "no reference")
+    if rule in RANKING:
+        needs.append("a judge that ranks samples")
+    passes = _passes(method, reference=method.reference != "none") / DPO_PASSES
+    usual = {key: each.default for key, each in type(rounds[0].training).model_fields.items()}
+    given = settings.model_dump().items()
+    own = {key: value for key, value in given if key not in usual or usual[key] != value}
+    del own["method"]
+    own |= {f"sampling.{key}": value for key, value in own.pop("sampling", {}).items()}
+    return Entry(
+        name=name,
+        summary=summary,
+        text=text,
+        needs=", ".join(needs),
+        settings={key: value for key, value in own.items() if value is not None},
+        grid={},
+        cost=sum(passes * (1 + one.keeps_last) / one.slice[1] for one in rounds),
+        source=_cited(type(settings)),
+    )
 
 
 def _settings(given: dict[str, Any]) -> Any:  # noqa: ANN401 - of any method
@@ -135,13 +168,14 @@ def _passes(method: Any, *, reference: bool) -> int:  # noqa: ANN401
 def _words(described: Any) -> tuple[str, str]:  # noqa: ANN401 - a function or a class
     """Return the first line of a docstring, and its other paragraphs as one."""
     first, _, rest = (inspect.getdoc(described) or "").partition("\n")
-    rest = rest.split("\nAttributes:")[0]
+    rest = rest.split("\nAttributes:")[0].split("Source: arXiv")[0]  # which stands by itself
     return first.strip(), " ".join(rest.split())
 
 
 def _cited(kind: type) -> str:
     """Return the papers that a class says it is from."""
-    return ", ".join(re.findall(r"arXiv \d{4}\.\d{5}", inspect.getdoc(kind) or ""))
+    words = " ".join((inspect.getdoc(kind) or "").split())
+    return ", ".join(re.findall(r"arXiv \d{4}\.\d{5}", words))
 
 
 INTRODUCTION = """# Methods

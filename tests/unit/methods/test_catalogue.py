@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alignstudy.methods import LOSSES, METHODS, WEIGHT_METHODS
+from alignstudy.methods import LOSSES, METHODS, ROUND_METHODS, WEIGHT_METHODS
 from alignstudy.methods.catalogue import as_page, entries
 
 PAGE = Path(__file__).parents[3] / "docs" / "methods.md"
@@ -25,7 +25,6 @@ PUBLISHED = {
     "nca_pair": ("2402.05369", True, {"beta": 0.01}),
     "bco_pair": ("2404.04656", True, {"beta": 0.1}),
     "bco": ("2404.04656", True, {"beta": 0.1}),
-    "sppo": ("2405.00675", True, {"beta": 1e-3}),
     "sppo_hard": ("2405.00675", True, {"beta": 1e-3}),
     "aot": ("2406.05882", True, {"beta": 0.1}),
     "aot_unpaired": ("2406.05882", True, {"beta": 0.1}),
@@ -54,6 +53,13 @@ PUBLISHED = {
     "kto": ("2402.01306", True, {"beta": 0.1}),
     "apo_zero_unpaired": ("2408.06266", True, {"beta": 0.1}),
     "bco_unpaired": ("2404.04656", True, {"beta": 0.1}),
+    "best_of_n": ("2304.06767", False, {"samples": 4}),
+    "sdpo": ("2403.19270", True, {"slices": 2}),
+    "spin": ("2401.01335", True, {"iterations": 3, "sampling.temperature": 1.0}),
+    "irft": ("2405.17888", True, {"iterations": 5, "sampling.max_new_tokens": 256}),
+    "iterative_dpo": ("2405.07863", True, {"iterations": 3, "samples": 4}),
+    "sppo": ("2405.00675", True, {"beta": 1e-3, "samples": 5, "sampling.top_p": 0.9}),
+    "aft": ("2501.11877", False, {"drafts": 5, "layers": 2, "sampling.temperature": 0.7}),
     "expo": ("2404.16792", False, {"alpha": 0.5}),
     "sft": ("2203.02155", False, {}),
 }
@@ -72,7 +78,8 @@ def test_what_is_said_of_a_method_is_what_is_published(name):
 
 
 def test_every_method_and_loss_is_in_the_list_and_has_a_paragraph():
-    named = {name for name in METHODS if METHODS.load(name).in_recipes} | set(WEIGHT_METHODS)
+    named = {name for name in METHODS if METHODS.load(name).in_recipes}
+    named |= {*WEIGHT_METHODS, *ROUND_METHODS}
     assert set(FOUND) == (named | set(LOSSES)) - {"sigmoid"}  # which is called dpo
     assert set(FOUND) == {*PUBLISHED, "sft_seq"}  # a term, and no method
     for said in FOUND.values():

@@ -122,6 +122,14 @@ def test_every_loss_has_a_golden_value():
     assert set(PAIR_LOSSES) - tested == {"aot_unpaired", "bco", "beta_dpo"}  # of batches, below
 
 
+def test_sppo_with_estimated_wins():
+    """P = .8 and .3 at beta .1: targets of 3 and -2 nats (arXiv 2405.00675, eq. 4.7)."""
+    batch = replace(ONE, chosen_win=column(0.8), rejected_win=column(0.3))
+    assert preference_loss(("sppo",), batch, beta=0.1) == pytest.approx(3.125, abs=1e-6)
+    sure = replace(ONE, chosen_win=column(1.0), rejected_win=column(0.0))
+    assert preference_loss(("sppo",), sure, beta=0.1) == pytest.approx(18.125, abs=1e-6)
+
+
 def test_exo_with_its_authors_target():
     settings = DPOSettings(loss_type="exo_pair", beta=0.1, label_smoothing=1 / (1 + math.exp(10)))
     # Theirs, (0, -10), is not normalised: log(1 - e) is taken for 0.

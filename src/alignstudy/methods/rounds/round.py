@@ -51,7 +51,7 @@ class Round:
     reference: Literal["last", "start"] = "last"
 
 
-class MakesRows(TrainingSettings):
+class MakesRows(Settings):
     """Settings of a method that trains in rounds."""
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.preference import PenalizedSettings
@@ -32,30 +32,24 @@ class SPINSettings(MakesRows, PenalizedSettings):
     )
     sampling: SamplingSettings = SamplingSettings()
 
-    @model_validator(mode="after")
-    def _one_a_round(self) -> SPINSettings:
-        for name in ("betas", "learning_rates"):
-            given = getattr(self, name)
-            if given is not None and len(given) != self.iterations:
-                raise ValueError(f"{len(given)} {name} for {self.iterations} iterations")
-        return self
-
     @property
     def rounds(self) -> tuple[Round, ...]:
-        """Sampling, pairs, DPO against the sampler."""
+        """Sampling, pairs, DPO against the sampler.
+
+        Raises:
+            ValueError: If there isn't one value a round.
+        """
+        betas = self.betas or (self.beta,) * self.iterations
+        rates = self.learning_rates or (self.learning_rate,) * self.iterations
+        for name, given in (("betas", betas), ("learning_rates", rates)):
+            if len(given) != self.iterations:
+                raise ValueError(f"{len(given)} {name} for {self.iterations} iterations")
         return tuple(
             Round(
-                training=inner(
-                    self,
-                    DPOSettings,
-                    beta=self.betas[at] if self.betas else self.beta,
-                    learning_rate=(
-                        self.learning_rates[at] if self.learning_rates else self.learning_rate
-                    ),
-                ),
+                training=inner(self, DPOSettings, beta=beta, learning_rate=rate),
                 rule="demo_v_sample",
                 sampling=self.sampling,
                 keeps_last=at > 0,
             )
-            for at in range(self.iterations)
+            for at, (beta, rate) in enumerate(zip(betas, rates, strict=True))
         )

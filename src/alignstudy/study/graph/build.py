@@ -84,35 +84,10 @@ class _Builder:
         world = WriteWorld(name="world", settings=settings.data.world)
         drawn = settings.data.source == WORLD
         self.source: DataSource = world if drawn else self.located.found["data"]
-        self.prompts = SelectPrompts(
-            name="prompts",
-            source=self.source,
-            reading=settings.whole_reading,
-            settings=settings.asked,
-            files={
-                axis.name: self.located.found[f"prompts/{axis.name}"]
-                for axis, chosen in settings.asked.sets.items()
-                if chosen.file is not None
-            },
-            calibrated=settings.calibrated,
-            calibration=settings.calibration if settings.calibrated else None,
-            validation=settings.validation,
-        )
+        self.prompts = self._prompts()
         self.base = self._base()
         self.judging = self._judges()
-        self.made = RecipeStages(
-            settings=settings,
-            device_class=self.device_class,
-            base=self.base,
-            rounds=RoundStages(
-                device_class=self.device_class,
-                template=self.template,
-                rows=lambda: self._rows(TRAIN),
-                judging=self.judging,
-                train=self._train,
-            ),
-            ends=self.ends,
-        )
+        self.made = self._recipes()
         models = {
             (recipe, seed): self._model(recipe, given, seed)
             for recipe, given in settings.recipes.items()
@@ -153,6 +128,38 @@ class _Builder:
             *text_exports(self.prompts, compare, publish, preview),
         )
         return Graph(exports=exports, preview=preview, prompts=self.prompts, parts=parts)
+
+    def _prompts(self) -> SelectPrompts:
+        settings = self.settings
+        return SelectPrompts(
+            name="prompts",
+            source=self.source,
+            reading=settings.whole_reading,
+            settings=settings.asked,
+            files={
+                axis.name: self.located.found[f"prompts/{axis.name}"]
+                for axis, chosen in settings.asked.sets.items()
+                if chosen.file is not None
+            },
+            calibrated=settings.calibrated,
+            calibration=settings.calibration if settings.calibrated else None,
+            validation=settings.validation,
+        )
+
+    def _recipes(self) -> RecipeStages:
+        return RecipeStages(
+            settings=self.settings,
+            device_class=self.device_class,
+            base=self.base,
+            rounds=RoundStages(
+                device_class=self.device_class,
+                template=self.template,
+                rows=lambda: self._rows(TRAIN),
+                judging=self.judging,
+                train=self._train,
+            ),
+            ends=self.ends,
+        )
 
     def _rows(self, part: str) -> CollectRows:
         """Return the stage that collects one part of the data."""

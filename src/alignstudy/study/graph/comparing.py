@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from alignstudy.study.graph.diagnosing import diagnoses
 from alignstudy.study.graph.judging import JudgeStages
@@ -38,25 +38,9 @@ def compare_stage(
         training: The rows that recipes train on.
         template: How prompts are written.
     """
-    compared = []
-    for (recipe, seed), model in models.items():
-        answers = Generate(
-            name=f"generate/{recipe}/seed-{seed}",
-            device_class=judging.device_class,
-            model=model,
-            prompts=judging.prompts,
-            settings=settings.generation,
-            protocol=settings.prompts.protocol,
-            seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
-            template=template,
-        )
-        if method := last_drafting(settings, recipe):
-            answers = asked_in_layers(answers, method, seed=seed)
-        scores = judging.scores(answers, recipe, seed)
-        compared.append(Compared(model=recipe, seed=seed, responses=answers, scores=scores))
     return Compare(
         name="compare",
-        compared=tuple(compared),
+        compared=tuple(_compared(settings, models, judging, template)),
         lineages=lineages(settings.recipes),
         axes=settings.tested,
         judges=judging.names,
@@ -89,3 +73,27 @@ def compare_stage(
         sheet_key=located.found.get(SHEET_KEY),
         join_threshold_errors=settings.thresholds.uncertainty == "joined",
     )
+
+
+def _compared(
+    settings: StudySettings,
+    models: Mapping[tuple[str, int], Stage],
+    judging: JudgeStages,
+    template: str,
+) -> Iterator[Compared]:
+    """Yield each model's responses and their scores."""
+    for (recipe, seed), model in models.items():
+        answers = Generate(
+            name=f"generate/{recipe}/seed-{seed}",
+            device_class=judging.device_class,
+            model=model,
+            prompts=judging.prompts,
+            settings=settings.generation,
+            protocol=settings.prompts.protocol,
+            seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
+            template=template,
+        )
+        if method := last_drafting(settings, recipe):
+            answers = asked_in_layers(answers, method, seed=seed)
+        scores = judging.scores(answers, recipe, seed)
+        yield Compared(model=recipe, seed=seed, responses=answers, scores=scores)

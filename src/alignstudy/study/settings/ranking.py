@@ -45,6 +45,8 @@ def rankers(study: StudySettings) -> dict[str, str | None]:
 
 def ranking_faults(study: StudySettings) -> Iterator[tuple[Path_, str]]:
     """Find methods that nobody ranks samples for, or the judge that reports on them."""
+    if not study.judges:
+        return  # which is said where it stands
     known, own = [judge.name for judge in study.judges], reporting(study)
     for label, name in rankers(study).items():
         if name is None:

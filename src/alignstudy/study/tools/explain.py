@@ -103,7 +103,7 @@ class _Place:
 
 def every_setting() -> list[Setting]:
     """Return all settings in the order of the classes, then the losses that are labels."""
-    losses = [next(_of_loss(name)) for name in LOSSES if name not in METHODS]
+    losses = [next(_of_loss(name)) for name in LOSSES if "loss_type" in named(name)]
     return [*_of_classes(), *losses]
 
 
@@ -127,7 +127,7 @@ def explained(key: str) -> list[Setting]:
     """
     known = every_setting()
     label = key.removeprefix("methods.").partition(".")[0]
-    if label in LOSSES and label not in METHODS:
+    if "loss_type" in named(label):
         known += [*_of_loss(label)][1:]
     meant = [each for each in known if each.key == key]
     meant = meant or [each for each in known if each.is_called(key)]
