@@ -10,6 +10,7 @@ from alignstudy.errors import AlignstudyError
 from alignstudy.methods import TrainingSettings
 from alignstudy.methods.guards.precision import NO_FP16_ON_CPUS
 from alignstudy.methods.loop.arguments import check_target_modules
+from alignstudy.methods.rounds.round import rounds_of
 from alignstudy.models.folder import check_no_code, named_faults, weight_files, weights_in
 from alignstudy.models.load import check_adapter_base, check_writes, output_index
 from alignstudy.models.tokenizers import load_tokenizer
@@ -96,6 +97,8 @@ def _method_faults(
 
     if method.max_length > context:
         yield ("max_length",), f"is {method.max_length}, and the base reads {context} tokens"
+    if any(one.sampling.max_new_tokens >= context for one in rounds_of(method) if one.rule):
+        yield (), f"sampling.max_new_tokens leaves no room for a prompt: the base reads {context}"
     routers = hasattr(model.config.get_text_config(), "output_router_logits")
     if method.precision == "fp16" and not torch.cuda.is_available():
         yield ("precision",), f"fp16 needs a GPU: {NO_FP16_ON_CPUS}; set fp32, or auto"
