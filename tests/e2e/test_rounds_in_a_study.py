@@ -167,7 +167,9 @@ def test_every_method_is_asked_judged_and_in_one_report(places):
         assert f"train/sft+{label}/seed-0/round-{rounds}" in whole.executed
         assert f"train/sft+{label}/seed-0/round-{rounds + 1}" not in whole.executed
         assert label == "best_of_n" or f"sft > {label}, round {rounds}" in page  # its probe's table
-    assert "samples of sft+spin/seed-0/round-3" in page  # their audit
+    for place in ("report.html", "data/audit.json"):
+        told = (root / "run" / place).read_text(encoding="utf-8")
+        assert "samples of sft+spin/seed-0/round-3" in told, place
     preview = (root / "run" / "data" / "preview.md").read_text(encoding="utf-8")
     assert "## spin (dpo)" in preview
     check_run_folder.check(root / "run", root / "study.yaml")
@@ -208,7 +210,7 @@ def test_references_are_the_last_round_or_the_first(places):
     for at in (1, 2, 3):
         assert first_loss(folder(f"{spin}{at}")) == pytest.approx(math.log(2), abs=1e-3)
     assert first_loss(folder(f"{iterative}1")) == pytest.approx(math.log(2), abs=1e-3)
-    assert first_loss(folder(f"{iterative}2")) != pytest.approx(math.log(2), abs=1e-2)
+    assert first_loss(folder(f"{iterative}2")) != pytest.approx(math.log(2), abs=3e-3)
     assert found[f"{iterative}2"].reference is found[f"{iterative}1"].parent
     assert found["train/sft+online/seed-0/round-2"].reference is None
 
@@ -223,9 +225,12 @@ def test_identities(places):
 
     assert weights("sdpo_once") == weights("dpo")
     assert weights("spin_once") == weights("irft_whole")
-    for one, other in (("sdpo_once", "dpo"), ("spin_once", "irft_whole")):
-        names = {f"train/sft+{one}/seed-0", f"train/sft+{other}/seed-0"}
-        assert len(names & set(whole.executed)) == 1
+    once = (
+        {"dpo/seed-0", "sdpo_once/seed-0"},
+        {"spin_once/seed-0", "irft_whole/seed-0", "spin/seed-0/round-1"},
+    )
+    for same in once:
+        assert len({f"train/sft+{name}" for name in same} & set(whole.executed)) == 1
     _, folder = stages(root)
     rows = list(read_rows(folder("build/sft+spin_once/seed-0") / "rows.jsonl", Pair))
     for row in rows:
