@@ -18,9 +18,10 @@ from alignstudy.study.devices import device_class, device_of, worker_count
 from alignstudy.study.graph.build import Graph, build
 from alignstudy.study.graph.stage import Stage, in_order, matching
 from alignstudy.study.results import Run
-from alignstudy.study.run.parallel import make_in_parallel
+from alignstudy.study.run.known_runs import KnownRuns
+from alignstudy.study.run.making import make_and_show
 from alignstudy.study.run.plan import PlanLine, make_plan
-from alignstudy.study.run.publishing import refuse_incomplete, show_all
+from alignstudy.study.run.publishing import refuse_incomplete
 from alignstudy.study.run.record import RunRecord
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
@@ -213,7 +214,8 @@ class Study:
         refuse_what_models_cannot(self.settings, located, self.file, self.beside)
         graph = self.graph(located)
         runner = Runner(store=self.store, device="cpu", progress=progress or default_progress())
-        with data_faults_named(self.file):
+        using = KnownRuns(self.store).using(graph.goals, progress=runner.progress)
+        with using, data_faults_named(self.file):
             report = check_sources(located, graph, runner, template=self.template_in_words(located))
         lines, _ = self.plan()
         refuse_too_small_a_disk(self.estimate(lines))
@@ -231,13 +233,13 @@ class Study:
             >>> print(Study.load("demo").audit().to_markdown())  # doctest: +SKIP
         """
         located = self.located(fetch=False)
-        data = self.graph(located).prompts.source
-        if isinstance(data, Stage):
-            path = Runner(store=self.store, device="cpu").make(data).folder
-        else:
-            path = resolve(data.source, offline=self.offline).path
-        settings = self.settings
-        found = audit_data(path, how=settings.whole_reading, prompts=settings.asked)
+        data, settings = self.graph(located).prompts.source, self.settings
+        with KnownRuns(self.store).using([data] if isinstance(data, Stage) else []):
+            if isinstance(data, Stage):
+                path = Runner(store=self.store, device="cpu").make(data).folder
+            else:
+                path = resolve(data.source, offline=self.offline).path
+            found = audit_data(path, how=settings.whole_reading, prompts=settings.asked)
         return replace(found, source=settings.data.source)
 
     def run(self, *, only: str | None = None, progress: Progress | None = None) -> Run:
@@ -282,12 +284,7 @@ class Study:
                 for judge, why in located.absent.items():
                     runner.notes.append(f"judge {judge} absent: {why}")
                     progress.note(runner.notes[-1])
-                make_in_parallel(runner, goals)
-                for goal in goals:
-                    runner.make(goal)
-                keys = {goal.key for goal in goals}
-                chosen = [export for export in graph.exports if export.stage.key in keys]
-                show_all(folder, chosen, runner)
+                make_and_show(runner, graph, goals, folder)
                 refuse_incomplete(stages, runner, self.folder)
         return Run(
             folder=self.folder,

@@ -28,6 +28,9 @@ NUMERIC_LIBRARIES = (
     "numpy",
 )
 
+WEIGHTS = ("*.safetensors",)
+"""Names of the files that models are saved in here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageJob:
@@ -37,6 +40,7 @@ class StageJob:
         out: Empty folder: what is in it afterwards is the artefact.
         work: Folder that outlives a kill: checkpoints.
         folder_of: Where a finished input's artefact lies.
+        records_of: The same, for its small files: its weights may have been dropped.
         facts_of: What was noted when an input was made (seconds, when), and if before this run.
         device: "cpu" or "cuda".
         scores: File of judges' scores by judge and text, shared by all studies of the store.
@@ -52,6 +56,7 @@ class StageJob:
     references: Path
     workers: int
     folder_of: Callable[[Stage], Path]
+    records_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
     made_with: Callable[[str, str, object], list[dict[str, Any]]]
     device: str
@@ -69,6 +74,7 @@ class Stage:
     Attributes:
         numeric: Whether tensors are computed.
         libraries: Whose versions decide what comes out.
+        weights: Patterns of the names of the files that hold a model's weights.
         name: What people call it: `train/sft/seed-0`. Not part of the key: two studies that ask
             for the same work share it.
         device_class: "cpu", or the accelerator's name; "" where no tensor is computed.
@@ -78,6 +84,7 @@ class Stage:
     version: ClassVar[int] = 1
     numeric: ClassVar[bool] = False
     libraries: ClassVar[tuple[str, ...]] = NUMERIC_LIBRARIES
+    weights: ClassVar[tuple[str, ...]] = ()
 
     name: str = not_in_key()
     device_class: str = ""
@@ -156,6 +163,34 @@ class Stage:
         for item in key_fields(self):
             yield from _stages_in(getattr(self, item.name))
 
+    def skimmed(self) -> tuple[Stage, ...]:
+        """Return the inputs of which it reads small files only, never weights."""
+        return ()
+
+    def underlying(self) -> tuple[Stage, ...]:
+        """Return the stages without whose weights its own are no model: an adapter's base."""
+        return ()
+
+    def releases(self, folder: Path) -> Iterable[Stage]:
+        """Return the stages whose weights this study doesn't keep once this one is finished.
+
+        They are dropped when no stage that is yet to be made reads them. One that is asked for
+        again, by this study or another, is made again.
+
+        Args:
+            folder: Where its own artefact lies.
+        """
+        return ()
+
+    def needed(self) -> Iterator[tuple[Stage, bool]]:
+        """Return what must lie there before it runs, and of each whether its weights must."""
+        skimmed = {stage.key for stage in self.skimmed()}
+        for stage in self.inputs():
+            whole = stage.key not in skimmed
+            yield stage, whole
+            if whole:
+                yield from ((other, True) for other in stage.underlying())
+
 
 def _stages_in(value: object) -> Iterator[Stage]:
     if isinstance(value, Stage):
@@ -172,25 +207,26 @@ def _stages_in(value: object) -> Iterator[Stage]:
 
 
 def in_order(
-    goals: Iterable[Stage], *, known: Callable[[Stage], bool] = lambda _: False
+    goals: Iterable[Stage], *, known: Callable[[Stage, bool], bool] = lambda *_: False
 ) -> list[Stage]:
     """List stages so that each comes after its inputs, equal work once.
 
     Args:
         goals: Where to begin.
-        known: Whether a stage is left out, and with it what only it needs.
+        known: Whether a stage is left out, and with it what only it needs: given the stage, and
+            whether its weights are needed, too.
     """
     ordered: dict[str, Stage] = {}
 
-    def visit(stage: Stage) -> None:
-        if stage.key in ordered or known(stage):
+    def visit(stage: Stage, whole: bool) -> None:
+        if stage.key in ordered or known(stage, whole):
             return
-        for needed in stage.inputs():
-            visit(needed)
+        for needed, its_weights in stage.needed():
+            visit(needed, its_weights)
         ordered[stage.key] = stage
 
     for goal in goals:
-        visit(goal)
+        visit(goal, True)
     return list(ordered.values())
 
 

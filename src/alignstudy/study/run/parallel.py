@@ -66,7 +66,7 @@ class _StageExecutor:
         self._stages = {stage.key: stage for stage in stages}
         self._sorter = TopologicalSorter(
             {
-                key: [needed.key for needed in stage.inputs() if needed.key in self._stages]
+                key: [needed.key for needed, _ in stage.needed() if needed.key in self._stages]
                 for key, stage in self._stages.items()
             }
         )
@@ -119,6 +119,7 @@ class _StageExecutor:
         self._runner.made.update(made)
         self._runner.notes.extend(notes)
         self._runner.make(stage)  # verifies what the worker left in the store
+        self._runner.after()
         self._sorter.done(stage.key)
         self._runner.progress.advance(1)
 

@@ -38,14 +38,21 @@ def make_plan(goals: tuple[Stage, ...], store: Store, before: Mapping[str, str])
         store: Where artefacts are looked up; files aren't hashed, the run does that.
         before: Stage name -> key, as this run folder's last run left it.
     """
-    there = cache(lambda kind, key: store.peek(kind, key) is not None)
-    needed = {stage.key for stage in in_order(goals, known=lambda s: there(s.kind, s.key))}
+    peek = cache(store.peek)
+
+    def known(stage: Stage, whole: bool) -> bool:
+        found = peek(stage.kind, stage.key)
+        return found is not None and (found.is_whole or not whole)
+
+    needed = {stage.key for stage in in_order(goals, known=known)}
     lines = []
     for stage in in_order(goals):
-        if there(stage.kind, stage.key):
+        if stage.key in needed:
+            dropped = peek(stage.kind, stage.key) is not None
+            why = "its weights were dropped" if dropped else _why(stage, store, before)
+            lines.append(PlanLine(stage=stage, state="new", why=why))
+        elif known(stage, False):
             lines.append(PlanLine(stage=stage, state="cached", why=""))
-        elif stage.key in needed:
-            lines.append(PlanLine(stage=stage, state="new", why=_why(stage, store, before)))
         else:
             lines.append(PlanLine(stage=stage, state="not needed", why="all made from it is there"))
     return lines
@@ -57,7 +64,7 @@ def _why(stage: Stage, store: Store, before: Mapping[str, str]) -> str:
         return "never run here"
     if old_key == stage.key:
         return "its artefact is no longer in the store"
-    old = store.peek(stage.kind, old_key)
+    old = store.record(stage.kind, old_key)
     if old is None:
         return "its settings or inputs changed (the former artefact is gone)"
     inputs = {item.key: item.name for item in stage.inputs()}

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 
 from alignstudy.errors import InputError, LockHeldError
 from alignstudy.study.graph.stage import Stage
-from alignstudy.study.run.store import Artefact, disk_faults, replace_text
+from alignstudy.study.run.manifest import Artefact
+from alignstudy.study.run.store import disk_faults, replace_text
 
 PROVENANCE = "provenance.json"
 _LOCK = ".lock"
@@ -90,7 +91,8 @@ class RunFolder:
 
     def last_keys(self) -> Mapping[str, str]:
         """Return stage name -> key, as the last runs in this folder left them."""
-        return {line["stage"]: line["key"] for line in self.provenance().get("stages", [])}
+        lines = self.provenance().get("stages", [])
+        return {line["stage"]: line["key"] for line in lines if {"stage", "key"} <= line.keys()}
 
     def write(self, name: str, text: str) -> None:
         """Replace a text file whole."""

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from alignstudy.errors import (
     AlignstudyError,
@@ -24,7 +24,8 @@ from alignstudy.runtime.device import set_threads
 from alignstudy.study.cost.estimate import planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import Stage, StageJob
-from alignstudy.study.run.store import Artefact, Store, disk_faults
+from alignstudy.study.run.manifest import Artefact
+from alignstudy.study.run.store import Store, disk_faults
 
 _ENVIRONMENT_ERRNOS = {
     getattr(errno, name)
@@ -45,6 +46,7 @@ class Runner:
             no further.
         made: Names of the stages that ran, in order, by key.
         notes: What a person should know of this run ("damaged artefact recomputed").
+        after: Called when a stage was made.
     """
 
     store: Store
@@ -56,20 +58,25 @@ class Runner:
     should_stop: Callable[[], bool] = lambda: False
     made: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    after: Callable[[], None] = lambda: None
     _done: dict[str, Artefact] = field(default_factory=dict)
 
-    def make(self, stage: Stage) -> Artefact:
+    def make(self, stage: Stage, *, whole: bool = True) -> Artefact:
         """Return a stage's artefact, verified; run the stage, and what it needs, if it is missing.
+
+        Args:
+            stage: Any.
+            whole: Whether its weights are needed; else they may have been dropped.
 
         Raises:
             AlignstudyError: As the stage raised it, with what was kept.
         """
-        if self.adopt(stage):
+        if self.adopt(stage, whole):
             return self._done[stage.key]
-        for needed in stage.inputs():
-            self.make(needed)
+        for needed, its_weights in stage.needed():
+            self.make(needed, whole=its_weights)
         with self._stage_lock(stage):
-            if self.adopt(stage):  # another process made it while this one waited
+            if self.adopt(stage, whole):  # another process made it while this one waited
                 return self._done[stage.key]
             self.stop_if_asked()
             started = datetime.now(UTC)
@@ -90,34 +97,60 @@ class Runner:
                     "device": self.device if stage.numeric else "",
                     **self._work(stage, fresh, found, resumed=resumed),
                 }
-                self._done[stage.key] = self.store.commit(
-                    fresh,
-                    stage.kind,
-                    stage.key,
-                    fingerprint_inputs=stage.fingerprint_inputs,
-                    facts=facts,
-                )
+                self._commit(stage, fresh, facts)
             self.made[stage.key] = stage.name
             self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
+        self.after()
         return self._done[stage.key]
 
-    def adopt(self, stage: Stage) -> bool:
+    def _commit(self, stage: Stage, fresh: Path, facts: dict[str, Any]) -> None:
+        """Bring what a stage made into the store; say so if it isn't what was dropped."""
+        before = self.store.peek(stage.kind, stage.key)
+        made = self.store.commit(
+            fresh,
+            stage.kind,
+            stage.key,
+            fingerprint_inputs=stage.fingerprint_inputs,
+            facts=facts,
+            weights=stage.weights,
+        )
+        self._done[stage.key] = made
+        if before is not None and not before.dropped.items() <= made.hashes.items():
+            self._say(
+                f"{stage.name}: the weights made again are not those that were dropped: what was"
+                " computed from those before rests on others"
+            )
+
+    def _say(self, note: str) -> None:
+        self.notes.append(note)
+        self.progress.note(note)
+
+    def adopt(self, stage: Stage, whole: bool = True) -> bool:
         """Take over a verified artefact, whoever made it; return whether there is one.
 
         A damaged one is moved away and reported: it will be recomputed.
+
+        Args:
+            stage: Any.
+            whole: Whether one whose weights were dropped doesn't do.
         """
-        if stage.key not in self._done:
+        done = self._done.get(stage.key)
+        if done is None or (whole and not done.is_whole):
             try:
-                artefact = self.store.find(stage.kind, stage.key)
+                done = self.store.find(stage.kind, stage.key)
             except DamagedArtefactError as error:
-                note = f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; recomputed"
-                self.notes.append(note)
-                self.progress.note(note)
+                self._say(
+                    f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; recomputed"
+                )
                 return False
-            if artefact is None:
+            if done is None:
                 return False
-            self._done[stage.key] = artefact
-        return True
+            self._done[stage.key] = done
+        return done.is_whole or not whole
+
+    def forget(self, stage: Stage) -> None:
+        """Look a stage's artefact up again when it is asked for next."""
+        self._done.pop(stage.key, None)
 
     @property
     def executed(self) -> list[str]:
@@ -131,10 +164,8 @@ class Runner:
 
     @contextmanager
     def _stage_lock(self, stage: Stage) -> Iterator[None]:
-        path = self.store.root / "locks" / f"{stage.key}.lock"
         with disk_faults(f"the store at {self.store.root}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
+            lock = self.store.lock(stage.key)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -156,12 +187,15 @@ class Runner:
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
         """Return the arithmetic that a stage did, and what it was for later estimates."""
-        facts = stage.work_done(out, lambda needed: self.make(needed).folder, found)
+        facts = stage.work_done(out, self._records_of, found)
         if resumed:
             return {**facts, "resumed": True}
         if found.get("texts") == 0:  # a judge whose scores were all kept from before
             return facts
         return {**facts, "work": work_record(stage, planned_flops(stage, self.store))}
+
+    def _records_of(self, stage: Stage) -> Path:
+        return self.make(stage, whole=False).folder
 
     def _job(self, fresh: Path, work: Path) -> StageJob:
         return StageJob(
@@ -171,7 +205,11 @@ class Runner:
             references=self.store.root / "references" / "references.sqlite",
             workers=1 if self.beside else self.workers,
             folder_of=lambda needed: self.make(needed).folder,
-            facts_of=lambda it: {**self.make(it).facts, "reused": it.key not in self.made},
+            records_of=self._records_of,
+            facts_of=lambda it: {
+                **self.make(it, whole=False).facts,
+                "reused": it.key not in self.made,
+            },
             made_with=self.store.made_with,
             device=self.device,
             progress=self.progress,

@@ -3,6 +3,9 @@
 An artefact is a folder `<home>/store/<kind>/<key>`. It is written next to its place, flushed, its
 manifest (size and sha256 of every file) written last, and renamed. A manifest that verifies is
 the only meaning of "done". A damaged artefact is renamed and recomputed.
+
+To free the disk, a finished artefact's weights can be dropped, or all of its files: its manifest
+stays and says so. Made again, weights of the same hash take their places beside the other files.
 """
 
 from __future__ import annotations
@@ -13,28 +16,23 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault
 from alignstudy.sources import home_path, sha256_of
-
-MANIFEST = "manifest.json"
-MANIFEST_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artefact:
-    """A finished stage's folder and its manifest."""
-
-    folder: Path
-    manifest: dict[str, Any]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the runner noted when the stage ran: seconds, when, on what."""
-        return dict(self.manifest["facts"])
+from alignstudy.study.run.manifest import (
+    MANIFEST,
+    MANIFEST_VERSION,
+    Artefact,
+    file_names,
+    hashes_of,
+    read_manifest,
+    verify,
+)
 
 
 def home() -> Path:
@@ -60,18 +58,29 @@ class Store:
         """Return the folder where a stage keeps checkpoints until it is done."""
         return self.root / "work" / key
 
-    def peek(self, kind: str, key: str) -> Artefact | None:
-        """Find an artefact by its manifest, its files not hashed: enough to plan with."""
+    def lock(self, key: str) -> FileLock:
+        """Return the lock that whoever makes or drops an artefact holds."""
+        path = self.root / "locks" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
+    def record(self, kind: str, key: str) -> Artefact | None:
+        """Read what an artefact is or was: its files aren't hashed, and may all be dropped."""
         folder = self.folder(kind, key)
         if not (folder / MANIFEST).is_file():
             return None
         try:
-            return Artefact(folder=folder, manifest=_read_manifest(folder))
+            return Artefact(folder=folder, manifest=read_manifest(folder))
         except DamagedArtefactError:
             return None
 
+    def peek(self, kind: str, key: str) -> Artefact | None:
+        """Find an artefact by its manifest, its files not hashed: enough to plan with."""
+        found = self.record(kind, key)
+        return None if found is None or found.is_gone else found
+
     def find(self, kind: str, key: str) -> Artefact | None:
-        """Find an artefact and verify every file of it; None if there is none.
+        """Find an artefact and verify every file of it that wasn't dropped; None if there is none.
 
         Raises:
             DamagedArtefactError: If a file isn't what was written; the folder has been renamed.
@@ -80,20 +89,20 @@ class Store:
         if not folder.exists():
             return None
         try:
-            manifest = _read_manifest(folder)
-            verify(folder, manifest)
+            found = Artefact(folder=folder, manifest=read_manifest(folder))
+            verify(found)
         except DamagedArtefactError as error:
             renamed = folder.with_name(f"{key}.damaged-{uuid.uuid4().hex[:8]}")
             folder.rename(renamed)
             error.kept = f"the damaged folder, as {renamed}"
             raise
-        return Artefact(folder=folder, manifest=manifest)
+        return None if found.is_gone else found
 
     def made_with(self, kind: str, name: str, value: object) -> list[dict[str, Any]]:
         """Return all inputs of every artefact of a kind that was made with a value of one."""
         found = []
         for place in sorted((self.root / "store" / kind).glob(f"*/{MANIFEST}")):
-            artefact = self.peek(kind, place.parent.name)
+            artefact = self.record(kind, place.parent.name)
             if artefact is None or artefact.manifest["key"] != place.parent.name:
                 continue  # a damaged one that was moved away
             if artefact.manifest["ingredients"].get(name) == value:
@@ -124,10 +133,22 @@ class Store:
         *,
         fingerprint_inputs: dict[str, Any],
         facts: dict[str, Any],
+        weights: tuple[str, ...] = (),
     ) -> Artefact:
-        """Flush a filled folder, write its manifest, and rename it to its place."""
+        """Flush a filled folder, write its manifest, and bring it to its place.
+
+        Where an artefact lies whose weights were dropped, and these are the same, they join it.
+
+        Args:
+            fresh: The folder.
+            kind: Of the stage.
+            key: Of the stage.
+            fingerprint_inputs: Of the stage.
+            facts: Worth keeping.
+            weights: Patterns of the names of its weight files.
+        """
         place, files = self.folder(kind, key), {}
-        for name in _file_names(fresh):
+        for name in file_names(fresh):
             path = fresh / name
             with disk_faults(str(path)), path.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -139,65 +160,84 @@ class Store:
             "ingredients": fingerprint_inputs,
             "facts": facts,
             "files": files,
+            "weights": [name for name in files if any(fnmatch(name, each) for each in weights)],
         }
+        before = self.peek(kind, key)
         with disk_faults(f"the store at {self.root}"):
-            write_text(fresh / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
-            fsync_folder(fresh)
-            fresh.rename(place)
+            if before is not None and before.dropped.items() <= hashes_of(files).items():
+                manifest = before.with_all()
+                for name in before.dropped:
+                    (fresh / name).replace(place / name)
+                _replace_manifest(place, manifest, by_way_of=fresh)
+            else:
+                _write_manifest(fresh, manifest)
+                if place.exists():
+                    place.rename(place.with_name(f"{key}.tmp-{uuid.uuid4().hex[:8]}"))
+                fresh.rename(place)
             fsync_folder(place.parent)
-        shutil.rmtree(self.work_folder(key), ignore_errors=True)
+        for left in (self.work_folder(key), *place.parent.glob(f"{key}.tmp-*")):
+            shutil.rmtree(left, ignore_errors=True)
         return Artefact(folder=place, manifest=manifest)
 
+    def drop_weights(self, kind: str, key: str) -> int | None:
+        """Drop a finished artefact's weights; what else it holds can still be read.
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = int(manifest["manifest_version"])
-        for name in ("files", "facts", "ingredients"):
-            if not isinstance(manifest[name], dict):
-                raise TypeError(f"'{name}' is no object")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedArtefactError(
-            f"{path} is not a manifest", why=str(error), hint="run the same command again"
-        ) from error
-    if version > MANIFEST_VERSION:
-        raise EnvironmentFault(
-            f"{path} was written by a newer alignstudy",
-            why=f"manifest version {version}; this one knows {MANIFEST_VERSION}",
-            hint="use the newer version, or another ALIGNSTUDY_HOME",
-        )
-    return dict(manifest)
+        Whoever needs them finds the artefact unfinished, and makes them again. Who may: see
+        `KnownRuns`, which knows what needs them.
 
+        Returns:
+            The bytes that are free now; None if a run holds the artefact.
+        """
+        return self._drop(kind, key, weights_only=True)
 
-def verify(folder: Path, manifest: dict[str, Any]) -> None:
-    """Check that a folder holds just the files of its manifest, byte for byte.
+    def drop(self, kind: str, key: str) -> int | None:
+        """Drop an artefact; only its manifest stays: when, how and how long it was made.
 
-    Raises:
-        DamagedArtefactError: Naming the first file that differs.
-    """
-    recorded: dict[str, dict[str, Any]] = manifest["files"]
-    present = set(_file_names(folder)) - {MANIFEST}
-    odd = sorted(present ^ set(recorded))
-    if odd:
-        state = "missing" if odd[0] in recorded else "not in the manifest"
-        raise _damaged(folder / odd[0], state)
-    for name, entry in recorded.items():
-        path = folder / name
-        if path.stat().st_size != entry["size"]:
-            raise _damaged(path, f"{path.stat().st_size} bytes where {entry['size']} were written")
-        if sha256_of(path) != entry["sha256"]:
-            raise _damaged(path, "its sha256 is not the recorded one")
+        Returns:
+            The bytes that are free now; None if a run holds the artefact.
+        """
+        return self._drop(kind, key, weights_only=False)
 
-
-def _damaged(path: Path, why: str) -> DamagedArtefactError:
-    return DamagedArtefactError(
-        f"{path} is damaged", why=why, hint="run the same command again: it is recomputed"
-    )
+    def _drop(self, kind: str, key: str, *, weights_only: bool) -> int | None:
+        """Replace the manifest first: who is killed then leaves files that count as dropped."""
+        with disk_faults(f"the store at {self.root}"):
+            try:
+                with self.lock(key).acquire(timeout=0):
+                    found = self.record(kind, key)
+                    if found is None:
+                        return 0
+                    found = Artefact(
+                        folder=found.folder, manifest=found.without(weights_only=weights_only)
+                    )
+                    with self.writing(kind, key) as fresh:
+                        _replace_manifest(found.folder, found.manifest, by_way_of=fresh)
+                    paths = [found.folder / name for name in found.dropped]
+                    freed = sum(size_on_disk(path) for path in paths)
+                    for path in paths:
+                        path.unlink(missing_ok=True)
+                    return freed
+            except Timeout:
+                return None
 
 
-def _file_names(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+def size_on_disk(path: Path) -> int:
+    """Return the bytes that are free once a file is removed: none if it has another name, too."""
+    if not path.is_file():
+        return 0
+    status = path.stat()
+    return status.st_size if status.st_nlink == 1 else 0
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
+    fsync_folder(folder)
+
+
+def _replace_manifest(place: Path, manifest: dict[str, Any], *, by_way_of: Path) -> None:
+    """Replace a manifest whole; its new text is never a file of the artefact."""
+    _write_manifest(by_way_of, manifest)
+    (by_way_of / MANIFEST).replace(place / MANIFEST)
+    fsync_folder(place)
 
 
 def write_text(path: Path, text: str) -> None:

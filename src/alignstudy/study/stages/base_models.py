@@ -18,7 +18,7 @@ from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, shape_of_architecture
-from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.graph.stage import WEIGHTS, Stage, StageJob
 from alignstudy.study.stages.data import (
     CollectRows,
     read_part,
@@ -31,6 +31,7 @@ class ImportModel(Stage):
 
     kind: ClassVar[str] = "base"
     numeric: ClassVar[bool] = True
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     source: ResolvedSource
     dtype: str
 

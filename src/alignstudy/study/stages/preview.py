@@ -30,6 +30,10 @@ class Preview(Stage):
     trainings: tuple[Train, ...]
     labels: tuple[str, ...]
 
+    def skimmed(self) -> tuple[Stage, ...]:
+        """Return the trainings: it reads what they start from."""
+        return self.trainings
+
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write preview.md."""
         sections = [INTRODUCTION]

@@ -67,6 +67,10 @@ class Publish(Stage):
     sources: dict[str, str]
     absent: tuple[str, ...] = ()
 
+    def skimmed(self) -> tuple[Stage, ...]:
+        """Return the trained and computed models: of them it reads what happened."""
+        return (*(end.stage for end in self.trainings), *self.computed)
+
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write report.html, figures/, audit.json."""
         folder = job.folder_of(self.compare)

@@ -27,7 +27,7 @@ from alignstudy.study.cost.work import (
     trained_weights,
 )
 from alignstudy.study.graph.fingerprint import not_in_key
-from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
+from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import (
     RowSource,
     SelectPrompts,
@@ -54,6 +54,7 @@ class Train(Stage):
     kind: ClassVar[str] = "train"
     version: ClassVar[int] = 2
     numeric: ClassVar[bool] = True
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     label: str = not_in_key(default="")
     settings: TrainingSettings
     parent: Stage
@@ -77,6 +78,10 @@ class Train(Stage):
     def is_its_reference(self) -> bool:
         """Whether the reference is what is trained, without its adapter."""
         return self.is_adapter and self.reference is None
+
+    def underlying(self) -> tuple[Stage, ...]:
+        """Return an adapter's base."""
+        return (self.parent,) if self.is_adapter else ()
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Train; write the model, metrics.jsonl, and what happened."""
@@ -229,11 +234,11 @@ class Train(Stage):
 
 def read_result(stage: Stage, job: StageJob) -> dict[str, Any]:
     """Read what happened in a finished training or merge."""
-    return dict(json.loads((job.folder_of(stage) / RESULT).read_text(encoding="utf-8")))
+    return dict(json.loads((job.records_of(stage) / RESULT).read_text(encoding="utf-8")))
 
 
 def read_logged(stage: Stage, job: StageJob, name: str) -> list[dict[str, Any]]:
     """Read a file of JSON lines that a finished training wrote; [] if it had nothing to write."""
-    path = job.folder_of(stage) / name
+    path = job.records_of(stage) / name
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]

@@ -10,7 +10,7 @@ from alignstudy.methods.weights.mix import Slerp, WeightedSum, mix_weights
 from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import Weights
-from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
+from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.base_models import ImportModel
 from alignstudy.study.stages.data import write_json
 from alignstudy.study.stages.train import RESULT, Train
@@ -26,6 +26,7 @@ class Merge(Stage):
 
     kind: ClassVar[str] = "merge"
     numeric: ClassVar[bool] = True
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     adapter: Train
     factor: float = 1.0
 
@@ -62,6 +63,7 @@ class Mix(Stage):
 
     kind: ClassVar[str] = "mix"
     numeric: ClassVar[bool] = True
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     members: tuple[Stage, ...]
     rule: WeightedSum | Slerp
 
