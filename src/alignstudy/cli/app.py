@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from alignstudy.cli import rated
+from alignstudy.cli import rated, store
 from alignstudy.cli.rated import Json
 from alignstudy.errors import AlignstudyError, InterruptedRunError
 from alignstudy.version import __version__
@@ -80,6 +80,7 @@ def check(
 app.command()(rated.evaluate)
 app.command()(rated.register)
 app.command()(rated.compare)
+app.add_typer(store.store, name="store")
 
 
 @app.command()
