@@ -49,6 +49,9 @@ def test_a_new_report_reads_no_dropped_weights(finished, home, tmp_path):
     store.drop("report", lines["report"].stage.key)
     made = run_here(finished.study, out=run, home=home, only="report")
     assert made.executed == ("report",)
+    store.drop("preview", lines["preview"].stage.key)
+    again = run_here(finished.study, out=run, home=home, only="preview")
+    assert again.executed == ("preview",), "tokenizers are no weights"
     assert "train/sft/seed-0" in (run / "report.html").read_text(encoding="utf-8")
 
 

@@ -17,6 +17,17 @@ LISTED = 20
 """Lines of what would go; the rest is counted. `--json` has all."""
 
 
+NAMES = {"leftover": "leftovers", "record": "records of what was freed"}
+"""What is no stage's artefact."""
+
+STATES = {
+    "running": "at work",
+    "present": "there",
+    "absent": "out of reach: kept",
+    "gone": "gone: needs nothing",
+}
+
+
 @store.command()
 def size(as_json: Json = False) -> None:
     """Show what lies in the store, by kind and by the run that needs it; change nothing."""
@@ -30,7 +41,12 @@ def size(as_json: Json = False) -> None:
         console.say_json(found.to_json())
         return
     rows = [
-        [kind, number, quantity(size, "B"), quantity(unneeded, "B") if unneeded else ""]
+        [
+            NAMES.get(kind, kind),
+            number,
+            quantity(size, "B"),
+            quantity(unneeded, "B") if unneeded else "",
+        ]
         for kind, number, size, unneeded in found.by_kind()
     ]
     caches = {name: size for name, size in found.caches.items() if size}
@@ -50,14 +66,6 @@ def size(as_json: Json = False) -> None:
     console.say(f"store: {console.safe(found.root)}: {quantity(found.size, 'B')}")
     if free:
         console.say(f"no known run needs {quantity(free, 'B')}: alignstudy store prune")
-
-
-STATES = {
-    "running": "at work",
-    "present": "there",
-    "absent": "out of reach: kept",
-    "gone": "gone: needs nothing",
-}
 
 
 @store.command()

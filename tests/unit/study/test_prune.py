@@ -210,6 +210,16 @@ def test_weights_that_only_a_killed_run_still_held_go_later(store, run, monkeypa
     assert run(goal) == []
 
 
+def test_weights_that_a_run_at_work_may_still_read_stay_until_it_ends(store, run):
+    goal = tuned()
+    with KnownRuns(store).using((goal,)):  # it may have chosen nothing yet
+        run(goal)
+        assert store.find("model", goal.trials[0].key).is_whole
+        assert prune(store, dry=False).pieces == []
+    assert [piece.what for piece in prune(store, dry=False).pieces] == ["weights", "weights"]
+    assert not store.find("model", goal.trials[0].key).is_whole
+
+
 def test_a_record_that_cannot_be_read_stops_everything(store, run):
     run(answer(1))
     run(answer(2))

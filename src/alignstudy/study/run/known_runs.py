@@ -177,17 +177,17 @@ class RunAtWork:
         self._runs, self._run, self.shown = runs, run, shown
 
     def drop_weights(self, stage: Stage) -> int | None:
-        """Drop a finished stage's weights, if no other run needs them.
+        """Write down that a finished stage's weights aren't needed; drop them if nobody needs them.
 
         Returns:
             The bytes that are free now; None if the weights stay.
         """
         with self._runs.locked():
+            self._run = replace(self._run, spared=self._run.spared | {stage.key})
+            self._run.write()
             others = (run for run in self._runs.all() if run.entry != self._run.entry)
             if any(run.needs_weights(stage.key) for run in others):
                 return None
-            self._run = replace(self._run, spared=self._run.spared | {stage.key})
-            self._run.write()
             return self._runs.store.drop_weights(stage.kind, stage.key)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -31,12 +31,12 @@ class Preview(Stage):
     labels: tuple[str, ...]
 
     def skimmed(self) -> tuple[Stage, ...]:
-        """Return the trainings: it reads what they start from."""
+        """Return the trainings: it reads tokenizers of what they start from."""
         return self.trainings
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write preview.md."""
-        sections = [INTRODUCTION]
+        sections, job = [INTRODUCTION], replace(job, folder_of=job.records_of)
         for stage in self.trainings:
             # Rows that don't fit are left out of training too; many are offered so that some fit.
             rows = read_part(stage.rows, job.folder_of(stage.rows))[:NUM_OFFERED]
