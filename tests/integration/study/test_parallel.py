@@ -15,8 +15,11 @@ from typing import ClassVar
 import pytest
 
 from alignstudy.errors import DataError, InterruptedRunError, WorkerEndedError
+from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.run.making import make_and_show
 from alignstudy.study.run.parallel import make_in_parallel
+from alignstudy.study.run.run_folder import Export, RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
 
@@ -67,6 +70,24 @@ class Toy(Stage):
         }
         (job.out / "toy.json").write_text(json.dumps(facts), encoding="utf-8")
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Toy):
+    """A toy whose file is weights."""
+
+    kind: ClassVar[str] = "model"
+    weights: ClassVar[tuple[str, ...]] = ("toy.json",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release(Toy):
+    """Leaves the models that its inputs were made of to nobody."""
+
+    kind: ClassVar[str] = "release"
+
+    def releases(self, folder):
+        return [model for answer in self.needs for model in answer.needs]
 
 
 class Heard:
@@ -252,3 +273,25 @@ def children_of(pid):
         for task in found.parent.parent.iterdir()
         for child in (task / "children").read_text().split()
     ]
+
+
+def test_weights_that_workers_made_go_while_others_still_work(tmp_path):
+    models = [Model(name=f"model {n}", odd=n) for n in range(2)]
+    answers = tuple(toy(f"answer {model.odd}", needs=(model,)) for model in models)
+    choice = Release(name="choice", needs=answers)
+    late = toy("late", needs=(models[1], choice), seconds=0.5)
+    graph = Graph(
+        exports=(Export(stage=late, source="toy.json", target="toy.json"),),
+        preview=None, prompts=None, parts=(),
+    )  # fmt: skip
+    runner, folder = runner_of(tmp_path), RunFolder(path=tmp_path / "run")
+    with folder.locked():
+        make_and_show(runner, graph, graph.goals, folder)
+    assert len(runner.executed) == 6
+    heard = runner.progress.notes
+    gone = [
+        next(i for i, n in enumerate(heard) if f"{m.name}: weights dropped" in n) for m in models
+    ]
+    ended = next(i for i, note in enumerate(heard) if note.startswith("late: done"))
+    assert gone[0] < ended < gone[1], "one as soon as the choice is made, one after its last reader"
+    assert runner.store.peek("model", models[0].key) is None
