@@ -172,7 +172,7 @@ def test_every_method_is_asked_judged_and_in_one_report(places):
         assert "samples of sft+spin/seed-0/round-3" in told, place
     preview = (root / "run" / "data" / "preview.md").read_text(encoding="utf-8")
     assert "## spin (dpo)" in preview
-    check_run_folder.check(root / "run", root / "study.yaml")
+    check_run_folder.check(root / "run")
 
 
 def test_samples_are_the_sampler_s_and_all_of_them_are_kept(places):
@@ -232,7 +232,7 @@ def test_identities(places):
     for same in once:
         assert len({f"train/sft+{name}" for name in same} & set(whole.executed)) == 1
     _, folder = stages(root)
-    rows = list(read_rows(folder("build/sft+spin_once/seed-0") / "rows.jsonl", Pair))
+    rows = list(read_rows(folder("build/sft+spin/seed-0/round-1") / "rows.jsonl", Pair))
     for row in rows:
         assert row.rejected != row.chosen
     job = fx.make_job(DPOSettings(**SHORT), models / "sft", root / "by-hand", rows=rows)
