@@ -11,6 +11,7 @@ import numpy as np
 from alignstudy.analysis.comparisons.omnibus import omnibus_tests
 from alignstudy.analysis.comparisons.pair_table import pair_tables
 from alignstudy.analysis.comparisons.pair_tests import compare_pairs
+from alignstudy.analysis.comparisons.ranking import rankings
 from alignstudy.analysis.comparisons.resampling import Resampler
 from alignstudy.analysis.estimates import (
     best_shares,
@@ -47,18 +48,18 @@ def analyze_judge(
     sweep: Mapping[str, Sequence[float]] | None = None,
     axes: Sequence[Axis] | None = None,
     lineages: Mapping[str, Lineage] | None = None,
+    control: str | None = None,
 ) -> Analysis:
     """Analyse the scored responses of all models.
 
-    Responses are aligned by prompt id. Scores are rounded first as `thresholds` says, and exported
-    so: every number follows from the exported ratings. A response without a finite score enters
-    nothing, and is counted; a prompt that was too long for one model is left out for all.
+    Responses are aligned by prompt id; scores are rounded as `thresholds` says, and exported so.
+    One without a score enters nothing, and is counted; a prompt too long for one is left out.
 
     Args:
         responses: Rows of every model and training seed.
         thresholds: What passes, axis by axis.
         judge: Whose scores to use.
-        base: The model that the others are measured against; None for none.
+        base: The model that comparisons are with first; None for none.
         draws: Bootstrap resamples; sign-flip tests use up to 20 times as many.
         seed: Of the resamples: the same input gives the same numbers.
         clusters: Prompt id -> its cluster of near-duplicates, drawn together; others are alone.
@@ -66,14 +67,14 @@ def analyze_judge(
         sweep: Thresholds to try, ascending, by axis; None: 61 over the middle 95 % of scores.
         axes: Those of the study, in the order of the draws; None: those of the responses.
         lineages: Model -> what it grew from; None: not known.
+        control: The declared one, that all others are held against; None for none.
 
     Raises:
         DataError: If there are no responses, rows can't be aligned, or two models share no prompt.
-        InputError: If `base` is no model, the judge didn't score one, or a sweep doesn't ascend.
+        InputError: If `base` or `control` is no model, one has no score, or a sweep doesn't ascend.
     """
-    names = models_of(responses)
-    rows, num_too_long = usable(responses)
-    _check(names, base, rows, draws)
+    names, (rows, num_too_long) = models_of(responses), usable(responses)
+    _check(names, {"base": base, "control": control}, rows, draws)
     axes = axes_of(row.axis for row in responses) if axes is None else tuple(axes)
     panels = build_matrices(rows, thresholds, axes=axes, judge=judge, clusters=clusters)
     resampler = Resampler(draws, np.random.default_rng(seed))
@@ -93,7 +94,7 @@ def analyze_judge(
         best_shares=best_shares(merits),
         lineages=dict(lineages or {}),
     )
-    return _compared(found, panels, margins or Margins(), sweep or {}, resampler)
+    return _compared(found, panels, margins or Margins(), sweep or {}, control, resampler)
 
 
 def _compared(
@@ -101,16 +102,14 @@ def _compared(
     panels: dict[str, ScoreMatrix],
     margins: Margins,
     grids: Mapping[str, Sequence[float]],
+    control: str | None,
     resampler: Resampler,
 ) -> Analysis:
     """Add what compares models and seeds; draws follow one another in this order."""
     base, thresholds = found.base, found.thresholds
-    comparisons = compare_pairs(
-        pair_tables(panels, axes=found.axes, base=base, lineages=found.lineages),
-        base=base,
-        margins=margins,
-        resampler=resampler,
-    )
+    tables = pair_tables(panels, axes=found.axes, base=base, lineages=found.lineages)
+    comparisons = compare_pairs(tables, base=base, margins=margins, resampler=resampler)
+    best_sets, control_tests = rankings(tables, control=control, seed=0)
     sweeps = [
         sweep_of(panel, thresholds, base=base, grid=grids.get(axis), resampler=resampler)
         for axis, panel in panels.items()
@@ -132,13 +131,19 @@ def _compared(
         lengths=tuple(filter(None, lengths)),
         seed_spreads=seed_spreads(panels, found.axes),
         winner_leads=winner_leads(panels, found.axes, seed=0),
+        control=control,
+        best_sets=best_sets,
+        control_tests=control_tests,
         variances=variance_splits(panels),
         clusters=clusters,
     )
 
 
 def _check(
-    names: Sequence[str], base: str | None, rows: Sequence[ScoredResponse], draws: int
+    names: Sequence[str],
+    roles: Mapping[str, str | None],
+    rows: Sequence[ScoredResponse],
+    draws: int,
 ) -> None:
     """Refuse what has nothing to analyse."""
     if draws < 1:
@@ -151,8 +156,9 @@ def _check(
             why="each was too long for some model",
             hint="choose shorter prompts or models with a longer context",
         )
-    if base is not None and base not in names:
-        raise InputError(
-            f"the base '{base}' is not among the models",
-            hint=f"choose one of: {', '.join(names)}",
-        )
+    for role, name in roles.items():
+        if name is not None and name not in names:
+            raise InputError(
+                f"the {role} '{name}' is not among the models",
+                hint=f"choose one of: {', '.join(names)}",
+            )

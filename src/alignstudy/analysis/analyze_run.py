@@ -38,6 +38,7 @@ class AnalysisConfig:
         thresholds: By judge, the leading judge first.
         axes: Those of the study, in the order of the draws; None: those of the responses.
         base: The model that others are compared with; None for none.
+        control: The model that all others are held against in a family of its own; None for none.
         panel: Judges whose scores are combined; the panel then leads.
         claims: To be judged.
         stated: When they were stated, see `Findings`.
@@ -57,6 +58,7 @@ class AnalysisConfig:
 
     thresholds: Mapping[str, Thresholds]
     base: str | None
+    control: str | None = None
     axes: tuple[Axis, ...] | None = None
     panel: PanelSettings | None = None
     claims: tuple[Claim, ...] = ()
@@ -146,6 +148,7 @@ def _analyses(
                 axes=axes,
                 judge=judge,
                 base=question.base,
+                control=question.control,
                 margins=question.margins,
                 sweep=question.sweep if judge == swept else None,
                 clusters=question.clusters or None,

@@ -10,7 +10,7 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut, plain
 from alignstudy.records.labels import LabelEvidence
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
 
 Stated = Literal["before", "registered", "after", "published"]
@@ -51,6 +51,11 @@ class Findings:
     def first(self) -> Analysis:
         """The leading judge's analysis."""
         return self.analyses[0]
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether claims were stated, or a control: pairs that are in neither are exploration."""
+        return bool(self.verdicts) or self.first.control is not None
 
     def quality(self, judge: str) -> JudgeQuality | None:
         """Return what a judge is worth; None where it was not assessed."""

@@ -14,6 +14,7 @@ from alignstudy.metrics.metric import Metric
 from alignstudy.metrics.rates import above
 from alignstudy.records import DECIMALS, Axis, Estimate
 from alignstudy.records.evidence import plain
+from alignstudy.records.ranking import BestSet, ControlTest
 from alignstudy.records.robustness import (
     LeadBounds,
     LengthEffect,
@@ -171,6 +172,9 @@ class Analysis:
         best_shares: metric -> model -> share of bootstrap draws in which it has the highest
             value, percent; a shared first place is divided equally.
         winner_leads: The winner's lead in each metric on prompts that did not choose it.
+        control: The model that the study declared as its control; None for none.
+        best_sets: Which models are not distinguishable from the best, one a metric.
+        control_tests: Every other model against the control, in each metric.
         clusters: Prompt id -> name of its cluster, of prompts that have near-duplicates only.
         lineages: Model -> the chains of methods that it grew from, seed by seed: one, or those of
             all models whose weights it is made of; none of a model that no seed changes. Empty
@@ -197,6 +201,9 @@ class Analysis:
     threshold_errors: tuple[ThresholdError, ...] = ()
     best_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     winner_leads: tuple[WinnerLead, ...] = ()
+    control: str | None = None
+    best_sets: tuple[BestSet, ...] = ()
+    control_tests: tuple[ControlTest, ...] = ()
     clusters: dict[str, str] = field(default_factory=dict)
     lineages: dict[str, Lineage] = field(default_factory=dict)
 
@@ -229,6 +236,10 @@ class Analysis:
         return next(
             (c for c in self.comparisons if (c.metric, c.model, c.reference) == wanted), None
         )
+
+    def best_set(self, metric: Metric) -> BestSet | None:
+        """Return which models are not distinguishable from the best; None: it wasn't asked."""
+        return next((item for item in self.best_sets if item.metric == metric.name), None)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: dictionaries, lists, strings, numbers and None."""

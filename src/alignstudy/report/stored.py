@@ -27,6 +27,9 @@ REPORT_DATA = "data/report.json"
 
 Record = TypeVar("Record")
 
+_READ_TOO = {4: frozenset({"control", "best_sets", "control_tests"})}
+"""Earlier layouts that are read, and what an analysis of them doesn't have yet."""
+
 _ASIDE = {"findings", "responses", "figures"}
 
 
@@ -49,12 +52,13 @@ def findings_from_json(found: Mapping[str, Any]) -> Findings:
     Raises:
         InputError: If it is of another version's layout.
     """
-    if found.get("schema") != SCHEMA:
+    if found.get("schema") not in (SCHEMA, *_READ_TOO):
         raise InputError(
             f"statistics of layout {found.get('schema', 'unknown')}; this version reads {SCHEMA}",
             hint="run the study again with this version, or use the version that made it",
         )
-    first = {item.name: found[item.name] for item in fields(Analysis)}
+    later = _READ_TOO.get(found["schema"], frozenset())
+    first = {item.name: found[item.name] for item in fields(Analysis) if item.name not in later}
     lists = [item.name for item in fields(Findings) if item.name != "analyses"]
     whole = {"analyses": [first, *found["other_judges"]], **{name: found[name] for name in lists}}
     return _read(Findings, whole, STATISTICS)

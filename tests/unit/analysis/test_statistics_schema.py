@@ -34,6 +34,8 @@ SECTIONS = {
     "LengthEffect": "Length",
     "SeedSpread": "Seed spread",
     "WinnerLead": "Winner's lead",
+    "BestSet": "Set of the best",
+    "ControlTest": "Control test",
     "VarianceSplit": "Variance split",
     "Sensitivity": "Sensitivity",
     "MissingBounds": "Missing bounds",
@@ -103,7 +105,7 @@ def test_a_real_file_holds_the_documented_keys_and_no_nan():
     ]  # fmt: skip
     limits = Thresholds(values={"harmless": 0.0, "helpful": 0.0})
     analyses = tuple(
-        analyze_judge(rows, limits, judge=judge, base="base", draws=50,
+        analyze_judge(rows, limits, judge=judge, base="base", draws=50, control="base",
                 clusters={"harmless-0": "c", "harmless-1": "c"})
         for judge in ("one", "two")
     )  # fmt: skip
@@ -119,6 +121,8 @@ def test_a_real_file_holds_the_documented_keys_and_no_nan():
     assert set(read["comparisons"][0]["power"]) == set(documented("Power"))
     assert set(read["sweeps"][0]["pairs"][0]) == set(documented("Pair in a sweep"))
     assert set(read["winner_leads"][0]) == set(documented("Winner's lead"))
+    assert set(read["best_sets"][0]) == set(documented("Set of the best"))
+    assert set(read["control_tests"][0]) == set(documented("Control test"))
     assert set(read["seed_spreads"][0]) == set(documented("Seed spread"))
     assert set(read["verdicts"][0]["parts"][0]) == set(documented("Verdict"))
     assert read["clusters"] == {

@@ -53,6 +53,7 @@ def compare_stage(
         training=training,
         panel=settings.leading,
         claims=settings.claims,
+        control=settings.control,
         margins=settings.margins,
         assessments=judging.assessments,
         diagnoses=diagnoses(

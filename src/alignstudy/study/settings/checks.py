@@ -168,6 +168,8 @@ def _panel_faults(study: StudySettings) -> Iterator[Fault]:
 
 def _claim_faults(study: StudySettings) -> Iterator[Fault]:
     known = ", ".join(study.recipes)
+    if study.control is not None and study.control not in study.recipes:
+        yield ("control",), f"names '{study.control}', which is no recipe; known: {known}"
     for at, claim in enumerate(study.claims):
         for name in claim.named():
             if name not in study.recipes:

@@ -138,6 +138,9 @@ class StudySettings(Settings):
         " ranked by the judge that reports on them.",
     )
     claims: Many[Claim] = Field((), description="Hypotheses to test, stated in advance.")
+    control: Name | None = Field(
+        None, description="Recipe that all others are held against, corrected for their number."
+    )
     margins: Margins = Field(
         Margins(), description="Equivalence margins: differences that don't matter."
     )

@@ -88,7 +88,7 @@ class Compare(Stage):
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
     lineages: dict[str, Lineage]
@@ -103,6 +103,7 @@ class Compare(Stage):
     training: tuple[CollectRows, ...]
     panel: PanelSettings | None
     claims: tuple[Claim, ...]
+    control: str | None
     margins: Margins
     assessments: tuple[Assess, ...]
     diagnoses: tuple[Diagnose, ...]
@@ -126,6 +127,7 @@ class Compare(Stage):
             base=self.base,
             panel=self.panel,
             claims=self.claims,
+            control=self.control,
             margins=self.margins,
             sweep=self.sweep.grids(),
             clusters={prompt.id: prompt.cluster or prompt.id for prompt in prompts},
