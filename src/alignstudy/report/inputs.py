@@ -11,6 +11,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.records import Audit, ScoredResponse
 from alignstudy.records.evidence import TrainingRecord
+from alignstudy.records.ranking import RecipeCost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class ReportInputs:
         costs: What each stage took: rows of name -> value: stage, seconds, cpu_seconds, tokens,
             flops, peak_memory and device_memory in bytes, device, reused (made before the
             run that wrote this report); null: the machine doesn't tell, or nobody counted.
+        recipe_costs: What it took to make each recipe's model.
         cost_notes: What there is to say of the costs besides, a sentence each.
         partial: Why the run is not whole; "" if it is. Stamped on every page.
         figures: As `write_figures` gave them; the PNG files are read and embedded.
@@ -72,6 +74,7 @@ class ReportInputs:
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     costs: tuple[Mapping[str, Any], ...] = ()
+    recipe_costs: tuple[RecipeCost, ...] = ()
     cost_notes: tuple[str, ...] = ()
     partial: str = ""
 

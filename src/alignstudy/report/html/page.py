@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.formatting import listing, plural
-from alignstudy.report.html.sections import FOLDED, TITLES, opening, sections
+from alignstudy.report.html.sections import FOLDED, TITLES, opening, ranking, sections
 from alignstudy.report.html.viewer import viewer_data
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.text.answer import answer
@@ -106,6 +106,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "in_short": " \u00b7 ".join(filter(None, in_short)),
         "answer": answer(inputs.findings),
         "opening": opening(inputs),
+        "ranking": ranking(inputs),
         "sections": found,
         "explain": Explained(),
         "cautions": cautions(inputs),

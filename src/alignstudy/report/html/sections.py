@@ -12,8 +12,9 @@ from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.likelihoods import likelihoods_table
+from alignstudy.report.tables.ranking import ranking_table
 from alignstudy.report.tables.table import Table
-from alignstudy.report.text.headline import sound_metric
+from alignstudy.report.text.headline import is_many, sound_metric
 from alignstudy.report.text.likelihoods import likelihoods_in_words
 from alignstudy.report.text.stamps import judge_stamps
 
@@ -110,6 +111,12 @@ def opening(inputs: ReportInputs) -> FigureFile | None:
     """Return the picture of the first screen; None where none was drawn."""
     figures = {file.name: file for file in inputs.figures}
     return next((figures[name] for name in OPENING if name in figures), None)
+
+
+def ranking(inputs: ReportInputs) -> Table | None:
+    """Return the table of all recipes, with which a report of many opens; None of few."""
+    table = ranking_table(inputs.findings, inputs.recipe_costs)
+    return table if is_many(inputs.findings.first) and table.rows else None
 
 
 def sections(inputs: ReportInputs) -> dict[str, Section]:

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness
 from alignstudy.report.tables.labels import label_tables
+from alignstudy.report.tables.ranking import ranking_table
 from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
+from alignstudy.report.text.headline import is_many
 from alignstudy.report.text.likelihoods import likelihoods_in_words
 from alignstudy.report.text.limitations import limitations
 from alignstudy.report.text.stamps import run_stamp
@@ -34,7 +36,9 @@ def render_markdown(inputs: ReportInputs) -> str:
     findings, first, found = inputs.findings, inputs.findings.first, answer(inputs.findings)
     differences = comparisons.comparisons_table(first, comparisons.mean_first(first))
     # The leading judge's figures only.
+    many = is_many(first)
     sections = {
+        "All recipes": [ranking_table(findings, inputs.recipe_costs)] if many else [],
         "Claims": [comparisons.verdicts_table(findings.verdicts).without("Prompts that decide")],
         "Metrics": [
             results.rates_table(findings, first),

@@ -60,7 +60,11 @@ def leading_table(analysis: Analysis, metric: Metric) -> Table:
     """The comparisons of one metric, without what only a close reader wants."""
     table = comparisons_table(analysis, [metric]).without("Metric", "p", "Win rate", "To show it")
     title = f"Models compared in {metric.in_full}"
-    note = f"{_MINUS} A pair that no claim states is exploration: it suggests, and proves nothing."
+    apart = " and that isn't one with the control" if analysis.control is not None else ""
+    note = (
+        f"{_MINUS} A pair that no claim states{apart} is exploration: it suggests, and proves"
+        " nothing."
+    )
     return replace(table, title=title, note=note)
 
 

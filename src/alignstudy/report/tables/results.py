@@ -73,9 +73,7 @@ def _estimates(
 
     columns = [
         numeric(
-            f"{metric.heading} (judge below floor)"
-            if any(findings.is_below_floor(analysis.judge, axis) for axis in metric.axes)
-            else metric.heading,
+            heading_of(findings, analysis, metric),
             f"estimates.{metric.name}",
             estimated(metric.digits),
             absent="not measured",
@@ -83,6 +81,12 @@ def _estimates(
         for metric in metrics
     ]
     return (Column("Model", "model", name="model"), *columns, numeric("n", sizes))
+
+
+def heading_of(findings: Findings, analysis: Analysis, metric: Metric) -> str:
+    """Return a column's heading; it says where the judge is below its floor."""
+    below = any(findings.is_below_floor(analysis.judge, axis) for axis in metric.axes)
+    return f"{metric.heading} (judge below floor)" if below else metric.heading
 
 
 def _methods(analysis: Analysis, metrics: Sequence[Metric]) -> str:

@@ -56,7 +56,7 @@ def answer(findings: Findings) -> Answer:
         headline=headline(findings),
         sentences=()
         if metric is None
-        else _differences(first, metric, explored=bool(findings.verdicts)),
+        else _differences(first, metric, explored=findings.is_planned),
         rests_on=rests_on(findings),
         would_change=would_change(findings),
     )

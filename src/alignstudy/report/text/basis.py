@@ -16,7 +16,7 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.data.ratings.rated import LOG
 from alignstudy.formatting import NO_BREAK, count, listing, percent
 from alignstudy.metrics.metric import Metric
-from alignstudy.report.text.headline import amount, broken_models, sound_metric
+from alignstudy.report.text.headline import amount, broken_models, is_many, sound_metric
 from alignstudy.report.text.stamps import accuracy_in_words, stamped_axes
 
 _FEW_SEEDS = 3
@@ -128,7 +128,27 @@ def would_change(findings: Findings) -> tuple[str, ...]:
 
 
 def _more_data(first: Analysis, metric: Metric) -> Iterator[str]:
-    """Return how many prompts and seeds would settle the lead."""
+    """Return how many prompts and seeds would settle the lead; of many, how far it must go."""
+    yield from _larger_lead(first, metric) if is_many(first) else _lead_settled(first, metric)
+    seeds = max((model.num_seeds for model in first.models), default=1)
+    if seeds < _FEW_SEEDS:
+        yield (
+            f"More training seeds, {_FEW_SEEDS} or more: whether the recipe is better, not only the"
+            " model it gave."
+        )
+
+
+def _larger_lead(first: Analysis, metric: Metric) -> Iterator[str]:
+    found = first.best_set(metric)
+    if found is not None and found.reach is not None and len(found.members) > 1:
+        yield (
+            "A larger difference: about"
+            f" {amount(found.reach, metric)} below another a model leaves the set of the best;"
+            " more prompts or training seeds make that smaller."
+        )
+
+
+def _lead_settled(first: Analysis, metric: Metric) -> Iterator[str]:
     best = leaders(first, metric)[0]
     pairs = [between(first, metric, best, rival) for rival in unseparated(first, metric, best)]
     known = [pair for pair in pairs if pair is not None and pair.power is not None]
@@ -150,12 +170,6 @@ def _more_data(first: Analysis, metric: Metric) -> Iterator[str]:
                 f"A larger difference: this study shows {amount(power.detectable, metric)} or more"
                 f" (80{NO_BREAK}% power)."
             )
-    seeds = max((model.num_seeds for model in first.models), default=1)
-    if seeds < _FEW_SEEDS:
-        yield (
-            f"More training seeds, {_FEW_SEEDS} or more: whether the recipe is better, not only the"
-            " model it gave."
-        )
 
 
 def _other_thresholds(first: Analysis, metric: Metric) -> Iterator[str]:

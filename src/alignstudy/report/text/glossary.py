@@ -25,11 +25,15 @@ _TERMS = {
     " bounds`).",
     "calibration error": "Mean distance between how sure a judge's score difference is and how"
     " often it is right, 0 to 1; 0 is best.",
+    "among the best": "Not distinguishable from the best: the data don't show, all recipes taken"
+    " together, that another one is better.",
     "chosen, rejected": "The preferred and the other response of a preference pair.",
     "claim": "A statement about the models, written down before the run; it is given a verdict.",
     "cluster": "Near-duplicate prompts, which are resampled as one.",
+    "control": "The recipe, declared beforehand (`control`), that every other one is held against.",
     "estimate": "A number with its interval and the number of prompts it rests on.",
-    "exploration": "A comparison that no claim stated: it suggests, and proves nothing.",
+    "exploration": "A comparison that no claim stated, and not with the control: it suggests, and"
+    " proves nothing.",
     "floor": "The accuracy on held-out preference pairs (60 %) that a judge must exceed to decide a"
     " verdict.",
     "guard": "A check that stops a run rather than let it give a wrong number.",

@@ -25,6 +25,7 @@ from alignstudy.analysis.robustness.missing import frail_in_words
 from alignstudy.formatting import NO_BREAK, interval, listing, number, percent, plural
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
+from alignstudy.records.ranking import BestSet
 from alignstudy.report.text.stamps import stamp_in_words, stamped_axes
 from alignstudy.report.text.verdicts import VERDICTS
 from alignstudy.stats.power.planning import ALPHA
@@ -43,6 +44,9 @@ _BROKEN = {
 }
 _MOST_NAMED = 3
 
+MANY = 5
+"""With more models than that the report opens with one table of all, and who is among the best."""
+
 
 def headline(findings: Findings) -> str:
     """Return the headline."""
@@ -58,7 +62,7 @@ def headline(findings: Findings) -> str:
         return _told(findings, said)
     else:
         scope = "" if findings.is_generated else _scope(first)
-        said.append(f"{scope}{_lead(first, metric, explored=bool(findings.verdicts))}")
+        said.append(f"{scope}{_lead(first, metric, explored=findings.is_planned)}")
         if broken and len(first.models) > 1:
             said[-1] += f"; {_broken_in_words(broken)}, so a lead over them says little"
         frail = (item for item in first.lead_bounds if item.metric == metric.name)
@@ -119,7 +123,7 @@ def _lead(analysis: Analysis, metric: Metric, *, explored: bool) -> str:
     Args:
         analysis: Of the leading judge.
         metric: To lead with.
-        explored: Whether claims were stated: pairs that are not among them are exploration.
+        explored: Whether claims were stated or a control was: other pairs are exploration.
     """
     found, first = values_of(analysis, metric), leaders(analysis, metric)
     name, figure = metric.in_full, figure_in_words(found[first[0]], metric)
@@ -133,6 +137,9 @@ def _lead(analysis: Analysis, metric: Metric, *, explored: bool) -> str:
     if len(first) > 1:
         return f"{listing(first)} share the highest {name}, {figure}"
     lead = f"{first[0]} has the highest {name}, {figure}"
+    best = analysis.best_set(metric)
+    if best is not None and best.p_any is not None and is_many(analysis):
+        return f"{lead}, {_among_many(best, first[0])}"
     rivals = unseparated(analysis, metric, first[0])
     if not rivals:
         how = "in exploration lies" if explored else "is shown to be"
@@ -144,6 +151,21 @@ def _lead(analysis: Analysis, metric: Metric, *, explored: bool) -> str:
         said.setdefault(undecided(pair, metric), []).append(f"{rival}{gap}")
     reasons = [f"its lead over {_named(names)} {why}" for why, names in said.items()]
     return f"{lead}, but {listing(reasons)}"
+
+
+def is_many(analysis: Analysis) -> bool:
+    """Whether there are so many models that pairs say less than the set of the best."""
+    return len(analysis.models) > MANY
+
+
+def _among_many(found: BestSet, leader: str) -> str:
+    """Return how many of many models are not distinguishable from the best one."""
+    others = [name for name in found.members if name != leader]
+    rest = len(found.p_values) - 1
+    if not others:
+        return f"and all {rest} others are shown to be below it"
+    are = "is" if len(others) == 1 else "are"
+    return f"but {len(others)} of {rest} others {are} not distinguishable from it: {_named(others)}"
 
 
 def _named(names: list[str]) -> str:

@@ -36,6 +36,7 @@ from alignstudy.study.stages.data import (
     write_json,
 )
 from alignstudy.study.stages.preview import PREVIEW, Preview
+from alignstudy.study.stages.recipe_costs import recipe_costs
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.score import read_calibration_result
 from alignstudy.study.stages.train import Train, read_logged, read_result
@@ -72,7 +73,7 @@ class Publish(Stage):
         return (*(end.stage for end in self.trainings), *self.computed)
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Write report.html, figures/, audit.json."""
+        """Write report.html, figures/, audit.json, the table of all recipes."""
         folder = job.folder_of(self.compare)
         findings = read_findings(folder)
         job.progress.start("figures and report")
@@ -114,6 +115,10 @@ class Publish(Stage):
             costs=tuple(
                 cost_row(stage.name, job.facts_of(stage))
                 for stage in in_order((self.compare, *(end.stage for end in self.trainings)))
+            ),
+            recipe_costs=recipe_costs(
+                {(one.model, one.seed): one.responses.model for one in self.compare.compared},
+                job.facts_of,
             ),
             cost_notes=tuple(self._cost_notes(job)),
             partial="; ".join(f"judge absent: {text}" for text in self.absent),
