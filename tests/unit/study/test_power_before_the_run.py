@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 
 from alignstudy.stats.mcnemar import mcnemar_exact
+from alignstudy.stats.power.pooled_design import PooledDesign
 from alignstudy.stats.seeds import difference_spread
+from alignstudy.stats.spread import Spread
 from alignstudy.study.settings.study import StudySettings
-from alignstudy.study.tools.power import DISCORDANCE, SEED_SDS, prospects, prospects_in_words
+from alignstudy.study.tools.power import (
+    DISCORDANCE,
+    SEED_SDS,
+    control_prospect,
+    prospects,
+    prospects_in_words,
+)
 
 BASE = {
     "study": "s",
@@ -108,3 +116,36 @@ def test_an_equivalence_is_planned_at_no_difference(sizes):
     error = np.sqrt(DISCORDANCE / 400)
     assert found.power == pytest.approx(np.mean(0.05 - abs(drawn) > 1.6449 * error), abs=0.03)
     assert "equivalence within 5 points" in found.difference
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd", "alpha"), [(3, 2.0, 0.05 / 7), (2, 1.0, 0.05)])
+def test_power_against_the_control_is_what_simulation_gives(seeds, seed_sd, alpha):
+    """Eight unrelated recipes: the pooled variance, or a recipe's own where that is larger."""
+    prompt, chance, models, lead = 1.0, 0.8, 8, 6.0
+    rng = np.random.default_rng(seeds)
+    design = PooledDesign(
+        units=400, seeds=seeds, prompt=prompt, chance=chance, seed=seed_sd**2, trainings=2,
+        pool=models,
+    )  # fmt: skip
+    shown, studies = 0, 2000
+    for _ in range(studies):
+        moved = rng.normal(0.0, np.hypot(seed_sd, np.sqrt(chance)), (models, seeds))
+        own = moved.var(axis=1, ddof=1)
+        parts = np.maximum(own, own.mean())[:2] / seeds
+        gap = lead + rng.normal(0.0, np.sqrt(prompt)) + moved[0].mean() - moved[1].mean()
+        by_prompts = prompt + 2 * chance / seeds
+        spread = Spread(value=gap, prompts=by_prompts, df_prompts=399.0, seeds=float(parts.sum()),
+                        df_seeds=float(models * (seeds - 1)))  # fmt: skip
+        shown += abs(gap) > spread.half_width(alpha)
+    assert design.power(lead, alpha=alpha) == pytest.approx(shown / studies, abs=0.03)
+
+
+def test_a_control_is_planned_without_any_claim(sizes):
+    asked = settings([], seeds=(0, 1, 2), control="base")
+    power, corrected = prospects_in_words(asked, sizes)
+    assert "2\u00a0comparisons with base in CAS: a true 5 points would be shown" in power[1]
+    assert "corrected for 2\u00a0comparisons" in corrected[1]
+    large = {axis: 4000 for axis in sizes}
+    assert control_prospect(asked, large).power > control_prospect(asked, sizes).power
+    once = settings([], control="sft", margins={"rates": 3.0})
+    assert 0.0 < control_prospect(once, sizes).power < 1.0

@@ -107,7 +107,7 @@ class SpreadDesign:
             prompts, truth, noise = prompts + own_noise, truth + added, noise + own_noise * share
             shape = [1] * len(trainings)
             shape[at] = -1
-            drawn = (added + own_noise * share) * _chi2(number - 1).reshape(shape)
+            drawn = (added + own_noise * share) * chi2_shares(number - 1).reshape(shape)
             below = below + drawn**2 / (number - 1)
             seen = seen + drawn
         of_prompts = share * prompts
@@ -121,7 +121,7 @@ class SpreadDesign:
 
 
 @lru_cache(MOST_SEEDS)
-def _chi2(df: float) -> NDArray[np.float64]:
+def chi2_shares(df: float) -> NDArray[np.float64]:
     """Return what a variance estimate is of its truth, at evenly spaced quantiles."""
     from scipy import special
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from alignstudy.analysis.claims.claims import Claim, claimable
 from alignstudy.analysis.margins import Margins
 from alignstudy.formatting import count, listing, percent, plural, short
+from alignstudy.metrics.figures import rates_of
 from alignstudy.metrics.metric import Metric
 from alignstudy.stats.power.mcnemar_design import RateDesign
 from alignstudy.stats.power.planning import (
@@ -23,6 +24,7 @@ from alignstudy.stats.power.planning import (
     prompts_for,
     seeds_for,
 )
+from alignstudy.stats.power.pooled_design import PooledDesign
 from alignstudy.stats.power.spread_design import SpreadDesign
 from alignstudy.stats.spread import SeedPart, Spread
 from alignstudy.study.settings.recipes import lineages
@@ -92,6 +94,11 @@ class _Size:
     trained: frozenset[str]
     margins: Margins
 
+    @classmethod
+    def of(cls, settings: StudySettings, prompts: Mapping[str, int]) -> _Size:
+        trained = {name for name, grown in lineages(settings.recipes).items() if grown}
+        return cls(prompts, len(settings.seeds), frozenset(trained), settings.margins)
+
     def interest(self, metric: Metric) -> float | None:
         """Return the smallest difference of interest; of scores in standard deviations."""
         if metric.is_rate:
@@ -121,6 +128,47 @@ class _Size:
         )
         return SpreadDesign(spread, num_rates=len(sizes) if metric.is_rate else 0)
 
+    def pooled(self, metric: Metric, pair: tuple[str, str]) -> Design:
+        """Return what a comparison with the control can find, seeds pooled over all recipes."""
+        trainings = sum(name in self.trained for name in pair)
+        if self.seeds < 2 or not trainings:
+            return self.design(metric, pair, 0.0)
+        sizes = [self.prompts[axis] for axis in metric.axes]
+        over, one = sum(1.0 / n for n in sizes) / len(sizes) ** 2, 1e4 * DISCORDANCE
+        return PooledDesign(
+            units=min(sizes),
+            seeds=self.seeds,
+            prompt=(1.0 - trainings / 4.0) * one * over,
+            chance=one / 4.0 * over,
+            seed=SEED_POINTS**2 / len(sizes),
+            trainings=trainings,
+            pool=len(self.trained),
+        )
+
+
+def control_prospect(settings: StudySettings, prompts: Mapping[str, int]) -> Prospect:
+    """Return the chance of showing that one recipe differs from the control in the mean rate.
+
+    Args:
+        settings: Of a study with a control and at least one other recipe.
+        prompts: Axis -> prompts, of every axis.
+    """
+    size = _Size.of(settings, prompts)
+    metric, control = rates_of(settings.tested)[-1], settings.control or ""
+    others = [name for name in settings.recipes if name != control]
+    # Two that are trained differ by more chance than one and a fixed model.
+    other = next((name for name in others if name in size.trained), others[0])
+    tests = [(size.pooled(metric, (control, other)), size.margins.rates)]
+    level = ALPHA / len(others)
+    return Prospect(
+        claims=len(others),
+        about=f"{plural(len(others), 'comparison')} with {control} in {metric.title}",
+        difference=f"a true {short(size.margins.rates, 2)} points",
+        power=joint_power(tests, alpha=level),
+        prompts=prompts_for(tests, alpha=level),
+        seeds=seeds_for(tests, alpha=level),
+    )
+
 
 def prospects(
     settings: StudySettings, prompts: Mapping[str, int]
@@ -135,12 +183,7 @@ def prospects(
         One a form of claim; and the names of claims that wait for scores: bounds, medians,
         spreads, claims of the sample alone, and margins in the judge's own unit.
     """
-    size = _Size(
-        prompts,
-        len(settings.seeds),
-        frozenset(name for name, grown in lineages(settings.recipes).items() if grown),
-        settings.margins,
-    )
+    size = _Size.of(settings, prompts)
     known = claimable(settings.tested)
     level = ALPHA / max(1, len(settings.claims))
     grouped: dict[tuple[object, ...], list[list[tuple[Design, float]]]] = {}
@@ -215,11 +258,12 @@ def prospects_in_words(
 ) -> Iterator[tuple[str, str]]:
     """Say what a study can decide: (state, words), "low" where it is under 80 %.
 
-    Nothing is said where nothing is compared, no claim is stated, or an axis has no prompt.
+    Nothing is said where nothing is compared, no claim is stated and no control declared, or an
+    axis has no prompt.
     """
-    if not settings.claims or len(settings.recipes) < 2 or not all(prompts.values()):
+    if len(settings.recipes) < 2 or not all(prompts.values()):
         return
-    found, waiting = prospects(settings, prompts)
+    found, waiting = prospects(settings, prompts) if settings.claims else ([], [])
     for prospect in found:
         yield "ok" if prospect.power >= POWER else "low", prospect.in_words
     if waiting:
@@ -227,6 +271,10 @@ def prospects_in_words(
     if found:
         over = plural(len(settings.claims), "stated claim")
         yield "ok", f"corrected for {over}; {ASSUMED}"
+    if settings.control is not None:
+        against = control_prospect(settings, prompts)
+        yield "ok" if against.power >= POWER else "low", against.in_words
+        yield "ok", f"corrected for {plural(against.claims, 'comparison')}; {ASSUMED}"
 
 
 def sizes_asked(settings: StudySettings) -> dict[str, int]:
