@@ -47,13 +47,15 @@ NULL = {
 }
 """Who is claimed to be below whom, on both axes."""
 
+SHARED, OWN, REST = 0.8, 0.4, 0.4
 SD = 0.98
 """Of one response's score: .8 of difficulty, .4 of model, .4 of chance."""
 
 
-def of_rate(points: float) -> float:
-    """Return the gain in score that lifts a rate of 50 % by so many points."""
-    return SD * NormalDist().inv_cdf(0.5 + points / 100.0)
+def of_rate(points: float, rate: float = 50.0) -> float:
+    """Return the gain in score that lifts a rate in percent by so many points."""
+    quantile = NormalDist().inv_cdf
+    return SD * (quantile((rate + points) / 100.0) - quantile(rate / 100.0))
 
 
 def study(
@@ -77,13 +79,13 @@ def study(
     """
     rows = []
     for axis in axes:
-        difficulty = rng.normal(0.0, 0.8, prompts)
+        difficulty = rng.normal(0.0, SHARED, prompts)
         for model, gain in gains.items():
-            own = difficulty + rng.normal(0.0, 0.4, prompts) + of_rate(gain)
+            own = difficulty + rng.normal(0.0, OWN, prompts) + of_rate(gain)
             runs = 1 if model == "base" else seeds
             for seed in range(runs):
                 moved = 0.0 if runs == 1 else rng.normal(0.0, of_rate(points))
-                values = own + moved + rng.normal(0.0, 0.4, prompts)
+                values = own + moved + rng.normal(0.0, REST, prompts)
                 rows += [
                     ScoredResponse(
                         model=model, seed=seed, prompt_id=f"{axis}-{i}", axis=axis, prompt=f"{i}",
@@ -216,14 +218,14 @@ def _true_design(rng: np.random.Generator, seeds: int, points: float) -> RateDes
     gain, prompts = of_rate(8.0), 2_000
     spreads, discordance = [], []
     for _ in range(200):
-        difficulty = rng.normal(0.0, 0.8, prompts)
+        difficulty = rng.normal(0.0, SHARED, prompts)
 
         def passed(
             runs: int, lift: float, difficulty: NDArray[np.float64] = difficulty
         ) -> NDArray[np.float64]:
-            own = difficulty + rng.normal(0.0, 0.4, prompts) + lift
+            own = difficulty + rng.normal(0.0, OWN, prompts) + lift
             moved = of_rate(points) * rng.normal(size=(runs, 1)) if runs > 1 else 0.0
-            chance = rng.normal(0.0, 0.4, (runs, prompts))
+            chance = rng.normal(0.0, REST, (runs, prompts))
             return np.asarray(own + moved + chance > 0.0, dtype=np.float64)
 
         ours, theirs = passed(seeds, gain), passed(1, 0.0)
