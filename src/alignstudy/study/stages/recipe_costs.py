@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.records.ranking import RecipeCost
 from alignstudy.study.graph.stage import Stage, in_order
-from alignstudy.study.stages.train import ScratchModel, Train
+from alignstudy.study.stages.train import Train
 
 
 def recipe_costs(
@@ -52,7 +53,7 @@ def _cost(
 def _made(stages: list[Stage]) -> Iterator[Stage]:
     """Leave out what pretrained the base."""
     for stage in stages:
-        if not (isinstance(stage, Train) and isinstance(stage.parent, ScratchModel)):
+        if not (isinstance(stage, Train) and isinstance(stage.settings, PretrainSettings)):
             yield stage
 
 
