@@ -124,6 +124,15 @@ def test_a_model_without_scores_on_an_axis_is_in_no_set_of_it():
     assert "kto" not in found["cas"].p_values
 
 
+def test_a_model_without_a_seed_on_both_axes_leaves_their_mean_untold():
+    seen = {"harmless": 0, "helpful": 1}
+    rows = [row for row in scored() if row.model != "kto" or row.seed == seen[row.axis]]
+    found = sets(analysed(rows, control="dpo"))
+    assert found["cas"].note.startswith("no test: 0 prompts")
+    assert set(found["cas"].members) == set(GAINS)
+    assert found["hmr"].members == ("simpo",)
+
+
 def test_near_duplicates_are_one_prompt():
     clusters = {f"helpful-{i}": f"c{i // 2}" for i in range(40)}
     assert sets(analysed(scored(), clusters=clusters))["hpr"].n == 20

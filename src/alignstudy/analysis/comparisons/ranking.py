@@ -55,8 +55,9 @@ class _Field:
 
     @property
     def units(self) -> int:
-        """Independent prompts; of several axes, on the one that has fewest."""
-        return min(int(table.shape[1]) for tables in self.sides for table in tables)
+        """Independent prompts; of several axes, on the one that has fewest; 0: no seed has all."""
+        whole = (table for tables in self.sides for table in tables)
+        return min(int(table.shape[1]) if table.size else 0 for table in whole)
 
     @property
     def seeds(self) -> int:
