@@ -106,6 +106,7 @@ def test_files_are_written_as_csv_and_markdown(published, tmp_path):
         f"{name}.{ending}"
         for name in (
             "metrics",
+            "ranking",
             "improvement",
             "scores",
             "comparisons",

@@ -28,7 +28,8 @@ def ranking_table(findings: Findings, costs: Sequence[RecipeCost] = ()) -> Table
 
     Args:
         findings: The leading judge's figures are shown.
-        costs: What each model took; () where nothing was trained.
+        costs: What each model took; () where nothing was trained, and in files: a training that
+            went on after a kill finds the same, and isn't counted whole.
     """
     first, metric = findings.first, ranked_by(findings)
     if metric is None or len(first.models) < 2:
@@ -51,11 +52,11 @@ def ranking_table(findings: Findings, costs: Sequence[RecipeCost] = ()) -> Table
         ),
         numeric("KL", "kl", rounded(1)),
         numeric("Words", "words", rounded(1)),
-        *_in_files(metrics, has_control=bool(control)),
+        *_in_files(metrics, has_control=bool(control), has_costs=bool(costs)),
         name="ranking",
         title="All recipes, best first",
         caption=f"All recipes by {metric.title}: percent, intervals cover 95 %; in_set: not"
-        " distinguishable from the best; flops: of one seed's whole chain",
+        " distinguishable from the best",
         note=" ".join(ranking_in_words(first, metric, costs)),
     )
 
@@ -168,7 +169,9 @@ def _cost(row: dict[str, Any]) -> Cell | None:
     return Cell(_FLOPS(cost.flops), tuning)
 
 
-def _in_files(metrics: Sequence[Metric], *, has_control: bool) -> tuple[Column, ...]:
+def _in_files(
+    metrics: Sequence[Metric], *, has_control: bool, has_costs: bool
+) -> tuple[Column, ...]:
     """Return what files hold beside the model."""
     leading = metrics[0].name
     paths: dict[str, str] = {"in_set": f"in_set.{leading}", "p_best": f"p.{leading}"}
@@ -183,6 +186,7 @@ def _in_files(metrics: Sequence[Metric], *, has_control: bool) -> tuple[Column, 
         ends = {"": "value", "_low": "low", "_high": "high"}
         paths |= {f"difference{key}": f"control.difference.{end}" for key, end in ends.items()}
         paths |= {"p_control": "control.p_value", "p_control_holm": "control.p_holm"}
-    paths |= {"flops": "cost.flops", "tuning_flops": "cost.tuning_flops"}
+    if has_costs:
+        paths |= {"flops": "cost.flops", "tuning_flops": "cost.tuning_flops"}
     paths |= {"kl_per_sequence": "kl", "mean_words": "words"}
     return for_files(**paths)

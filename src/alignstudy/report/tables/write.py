@@ -14,6 +14,7 @@ from pathlib import Path
 
 from alignstudy.analysis.findings import Findings
 from alignstudy.report.tables import comparisons, results, robustness
+from alignstudy.report.tables.ranking import ranking_table
 from alignstudy.report.tables.table import Cell, Column, Table
 from alignstudy.report.untrusted import inert
 
@@ -30,17 +31,13 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    return [path for table in tables_of(findings) for path in write_table(table, folder)]
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write one table as `<name>.csv` and `<name>.md`; the folder is made if it isn't there."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for ending, text in ((".csv", csv_text(table)), (".md", markdown_file(table))):
-        path = folder / (table.name + ending)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        written.append(path)
+    for table in tables_of(findings):
+        for ending, text in ((".csv", csv_text(table)), (".md", markdown_file(table))):
+            path = folder / (table.name + ending)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+            written.append(path)
     return written
 
 
@@ -58,6 +55,7 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         results.omnibus_table(first),
     )
     others = (
+        ranking_table(findings),
         robustness.rates_by_threshold_table(first),
         robustness.pair_sweeps_table(first),
         results.best_table(first),

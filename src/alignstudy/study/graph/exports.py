@@ -12,7 +12,7 @@ from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.publish import Publish
-from alignstudy.study.tools.report import MARKDOWN, REPORT, TABLES
+from alignstudy.study.tools.report import MARKDOWN, REPORT
 
 
 def model_exports(models: Mapping[tuple[str, int], Stage]) -> list[Export]:
@@ -37,11 +37,6 @@ def text_exports(
         (publish, "figures", "figures"),
         (publish, "audit.json", "data/audit.json"),
         *((publish, name, name) for name in (REPORT_DATA, MARKDOWN, REPORT)),
-        *(
-            (publish, name, name)
-            for name in (f"{TABLES}/ranking.csv", f"{TABLES}/ranking.md")
-            if len({one.model for one in compare.compared}) > 1
-        ),
     ]
     exports = [Export(stage=stage, source=name, target=target) for stage, name, target in parts]
     if preview is not None:

@@ -73,7 +73,7 @@ class Publish(Stage):
         return (*(end.stage for end in self.trainings), *self.computed)
 
     def run(self, job: StageJob) -> dict[str, Any]:
-        """Write report.html, figures/, audit.json, the table of all recipes."""
+        """Write report.html, figures/, audit.json."""
         folder = job.folder_of(self.compare)
         findings = read_findings(folder)
         job.progress.start("figures and report")

@@ -25,8 +25,6 @@ from alignstudy.report.stored import (
     write_findings,
     write_report_data,
 )
-from alignstudy.report.tables.ranking import ranking_table
-from alignstudy.report.tables.write import write_table
 from alignstudy.sources import home_path
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
@@ -34,7 +32,6 @@ from alignstudy.study.run.store import disk_faults
 from alignstudy.version import __version__
 
 REPORT, MARKDOWN = "report.html", "report.md"
-TABLES = "tables"
 
 
 @contextmanager
@@ -53,15 +50,12 @@ def uncollected() -> Iterator[None]:
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> None:
-    """Write figures/, report.html, report.md, data/report.json and the table of all recipes."""
+    """Write figures/, report.html, report.md and data/report.json into a folder."""
     figures = write_figures(inputs.findings, inputs.responses, inputs.training, folder / "figures")
     whole = replace(inputs, figures=figures)
     (folder / REPORT).write_text(render_report(whole), encoding="utf-8")
     (folder / MARKDOWN).write_text(render_markdown(whole), encoding="utf-8")
     write_report_data(whole, folder / REPORT_DATA)
-    ranking = ranking_table(inputs.findings, inputs.recipe_costs)
-    if ranking.rows:
-        write_table(ranking, folder / TABLES)
 
 
 def rebuild(run: str | Path) -> Run:
