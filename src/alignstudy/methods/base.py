@@ -188,6 +188,7 @@ class WorkDone:
     """What a training computed: counts that no clock disturbs; a resumed run counts its own part.
 
     Attributes:
+        rows: That updates were made of, one that is read again counted again; 0 of packed ones.
         real_tokens: Tokens of the rows that were read; of a pair, prompt + chosen + prompt +
             rejected, and so on with every further response.
         processed_tokens: Positions that went through the model to train it, padding included.
@@ -201,6 +202,7 @@ class WorkDone:
         out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
+    rows: int = 0
     real_tokens: int = 0
     processed_tokens: int = 0
     scored_tokens: int = 0

@@ -9,7 +9,6 @@ from models_fixtures import TINY_DEMO
 from alignstudy import Study
 from alignstudy.cli.app import main
 from alignstudy.methods.dpo import DPOSettings
-from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.study.cost.estimate import LIBRARIES, _folder
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.graph.stage import in_order
@@ -60,24 +59,10 @@ def test_tokens_planned_for_whole_epochs_are_those_that_are_read(ran, name):
     assert planned(ran, name)[0].tokens == facts(ran, name)["tokens"]
 
 
-@pytest.mark.parametrize("name", ["train/sft/seed-0", "train/dpo/seed-0"])
-def test_tokens_planned_of_a_training_are_those_of_its_encoded_rows(ran, name):
-    """By brute force: the rows as the trainer encodes them, each step's rows a mean row's."""
-    import methods_fixtures as fx
-
-    from alignstudy.study.stages.data import read_part
-
-    study, made = ran
-    stage = made[name]
-    folder = study.store.folder("rows", stage.rows.key)
-    rows = read_part(stage.rows, folder)
-    parent = study.store.folder(stage.parent.kind, stage.parent.key)
-    job = type("Job", (), {"settings": stage.settings, "rows": rows, "template": "auto"})
-    columns = fx.encode(job, load_tokenizer(parent)).columns
-    texts = ("prompt_ids", "prompt_ids", "chosen_ids", "rejected_ids", "input_ids")
-    tokens = sum(len(ids) for column in texts for ids in columns.get(column, ()))
-    seen = 2 * stage.settings.effective_batch_size / len(rows)
-    assert planned(ran, name)[0].tokens == pytest.approx(tokens * seen)
+@pytest.mark.parametrize("name", ["base", "train/sft/seed-0", "train/dpo/seed-0"])
+def test_flops_planned_of_a_training_are_those_that_are_counted(ran, name):
+    flops = sum(each.flops for each in planned(ran, name))
+    assert flops == pytest.approx(facts(ran, name)["flops"], rel=0.001)
 
 
 def test_a_trainings_flops_are_its_tokens_times_its_weights(ran):

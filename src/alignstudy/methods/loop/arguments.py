@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.methods import method_of
 from alignstudy.methods.base import LoRASettings, TrainingSettings, TrainJob
-from alignstudy.methods.preference import PairSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,21 +64,6 @@ def probe_steps(settings: TrainingSettings, num_steps: int, pairs: int) -> tuple
         between = MOST_PROBES
     steps = {round(num_steps * part / (between + 1)) for part in range(1, between + 2)}
     return tuple(sorted(steps - {0}))
-
-
-def planned_probes(settings: PairSettings, num_rows: int, num_held_out: int) -> int:
-    """Return how many pairs the probe will put through the model, all measurements together.
-
-    Args:
-        settings: Of the training.
-        num_rows: It trains on, at most.
-        num_held_out: Pairs that nothing is learnt from.
-    """
-    num_steps = planned_steps(settings, num_rows)
-    seen = min(num_rows, num_steps * settings.effective_batch_size)
-    seen = seen if method_of(settings).rows == "pairs" else 0
-    pairs = sum(min(settings.probe_pairs, number) for number in (seen, num_held_out))
-    return pairs * (1 + len(probe_steps(settings, num_steps, pairs)))
 
 
 def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32") -> dict[str, Any]:

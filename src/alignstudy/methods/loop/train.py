@@ -124,6 +124,7 @@ def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
     asked = trainer.method.reference != "none" and not trainer.has_references
     live = trainer.rows_read if asked else 0
     return WorkDone(
+        rows=trainer.rows_read,
         real_tokens=trainer.real_tokens,
         # Packed rows have no padding.
         processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,

@@ -90,6 +90,7 @@ class MicroBatching:
         self._found = {}
         try:
             if self.rule is None:
+                self.tally.scored_tokens += int(num_targets(inputs).sum())
                 loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
             else:
                 loss = self._in_pieces(model, self.prepare(inputs))
@@ -250,9 +251,14 @@ def prepare_updates(trainer: Trainer, job: TrainJob, model: Any) -> None:  # noq
         in_order=trainer.objective.couples_rows,
     )
     if scores_texts:
-        # Prompts are computed once, but not where each response has its own noise.
-        shares = method.shares_prompts and not router and not is_noisy(model.config)
         flat = (joined or not on_cpu) and not router
-        sharing = len(method.learnt) if shares else 1
+        sharing = sharing_of(method, model.config)
         trainer.route = ScoringRoute(sharing=sharing, flat=flat, own=router, router=router)
         install(model, trainer.route, tally=trainer.tally)
+
+
+def sharing_of(method: Method[Any], config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig
+    """Return how many texts are laid out on one prompt; 1 where each response has its own noise."""
+    router = method.settings.router_aux_loss_coef > 0
+    shares = method.shares_prompts and not router and not is_noisy(config)
+    return len(method.learnt) if shares else 1

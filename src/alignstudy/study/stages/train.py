@@ -5,27 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from alignstudy.errors import GuardError
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.base import WorkDone
-from alignstudy.methods.loop.arguments import planned_probes, planned_steps
-from alignstudy.methods.preference import PairSettings
+from alignstudy.methods.loop.arguments import planned_steps
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import GuardOutcome, TrainingRow
 from alignstudy.study.cost.model_shape import read_shape
-from alignstudy.study.cost.token_lengths import row_tokens
-from alignstudy.study.cost.work import (
-    BACKWARD,
-    BACKWARD_FROZEN,
-    Footprint,
-    Passes,
-    total_flops,
-    trained_weights,
-)
+from alignstudy.study.cost.training import training_ahead, training_passes
+from alignstudy.study.cost.work import Footprint, Passes, total_flops, trained_weights
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import (
@@ -36,6 +27,9 @@ from alignstudy.study.stages.data import (
     write_json,
 )
 from alignstudy.study.stages.settling import SettlesSettings, settled
+
+if TYPE_CHECKING:
+    from alignstudy.methods.loop.ahead import WorkAhead
 
 RESULT = "result.json"
 
@@ -114,75 +108,40 @@ class Train(Stage):
         return (GuardOutcome(guard="samples_are_the_parents", passed=True, detail=detail),)
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
-        """Count the tokens of the rows, forward and backward, and the reference's passes.
+        """Count the rows' texts, forward and backward, the reference's passes, the probe's."""
+        settings, ahead = self.asked(folder_of), self.ahead(folder_of, sampled=True)
+        work = ahead.after(planned_steps(settings, len(ahead.rows)))
+        return training_passes(work, settings, read_shape(folder_of(self.parent)), rows=work.rows)
 
-        Padding, and prompts that two responses share, are known when it has run.
+    def ahead(self, folder_of: FolderOf, *, sampled: bool = False) -> WorkAhead:
+        """Return what its steps will compute, if nothing was kept and nothing interrupts it.
+
+        Args:
+            folder_of: Returns the finished folder of the rows and of the model.
+            sampled: Whether some rows stand for all where there are many.
         """
-        settings, method = self.asked(folder_of), method_of(self.settings)
-        folder = folder_of(self.parent)
-        rows = read_part(self.rows, folder_of(self.rows))
-        found = row_tokens(settings, rows, folder, self.template)
-        in_epoch = ceil(found.rows / settings.effective_batch_size)
-        epochs, rest = divmod(planned_steps(settings, found.rows), in_epoch)
-        seen = epochs * found.rows + min(found.rows, rest * settings.effective_batch_size)
-        a_row = seen / found.rows
-        ahead = Passes(
-            shape=read_shape(folder),
-            tokens=a_row * found.tokens,
-            scored=a_row * found.scored,
-            context=found.tokens / found.rows / len(method.branches),
+        return training_ahead(
+            self.asked(folder_of),
+            read_part(self.rows, folder_of(self.rows)),
+            folder_of(self.parent),
+            self.template,
+            sampled=sampled,
+            seed=self.seed,
+            own_reference=self.reference is None,
+            held_out=read_held_out(self.held_out, folder_of),
         )
-        measured = replace(
-            ahead, tokens=a_row * found.measured, scored=a_row * found.measured_scored
-        )
-        learnt = replace(
-            ahead, tokens=ahead.tokens - measured.tokens, scored=ahead.scored - measured.scored
-        )
-        done = [replace(learnt, times=BACKWARD if settings.lora is None else BACKWARD_FROZEN)]
-        done += [measured] if found.measured else []
-        if method.reference != "none":
-            noised = settings.dropout == "keep" and self.is_its_reference
-            live = noised or method.objective.compares_vocabulary  # asked in every step
-            done.append(replace(ahead, times=seen if live else min(seen, found.rows), of=seen))
-        if isinstance(settings, PairSettings) and settings.probe_pairs:
-            held_out = len(read_held_out(self.held_out, folder_of))
-            probed = planned_probes(settings, found.rows, held_out)
-            done.append(replace(ahead, times=probed * 2 / len(method.branches), of=seen))
-        return done
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
-        """Count forward and backward: 3 forward passes' work, 2 where the weights are frozen.
-
-        The reference's passes, and the probe's, are counted at a mean pair's positions. An
-        adapter's own products (below 1 %) and recomputed activations are left out.
-        """
+        """Count what went through the model in this run, and through its reference."""
         result = json.loads((out / RESULT).read_text(encoding="utf-8"))
-        work = WorkDone(**result["work"])
+        work, settings = WorkDone(**result["work"]), self.asked(folder_of)
         shape = read_shape(folder_of(self.parent))
         if shape is None or not work.processed_tokens:
             return {}
-        rows = max(1, result["steps"] * self.settings.effective_batch_size)
-        length = result["num_tokens"] / rows  # all branches'; a resumed run counts its own part
-        method = method_of(self.settings)
-        ahead = Passes(
-            shape=shape,
-            tokens=work.processed_tokens,
-            scored=work.scored_tokens,
-            passes=work.micro_batches,
-            context=length / len(method.branches),
-        )
-        own = max(1.0, work.real_tokens / max(1.0, length))
-        trained = replace(ahead, times=BACKWARD if self.settings.lora is None else BACKWARD_FROZEN)
-        measured = replace(ahead, tokens=work.measured_tokens, scored=work.measured_targets)
-        referred = replace(
-            ahead,
-            tokens=ahead.tokens + measured.tokens,
-            scored=ahead.scored + measured.scored,
-            times=work.reference_pairs,
-            of=own,
-        )
-        probed = replace(ahead, times=work.probed_pairs * 2 / len(method.learnt), of=own)
-        flops = total_flops([trained, measured, referred, probed])
+        own = work.real_tokens / max(1, result["num_tokens"])  # a resumed run counts its own part
+        packed = result["steps"] * settings.effective_batch_size * own
+        rows = work.rows or max(1.0, packed)
+        flops = total_flops(training_passes(work, settings, shape, rows=rows))
         return {"flops": flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:

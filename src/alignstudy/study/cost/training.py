@@ -1,0 +1,101 @@
+"""A training's counts as forward passes: of what it did, of what it will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.methods.base import WorkDone
+from alignstudy.models.rendering import load_rendering, rendering_of
+from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.records import TrainingRow
+from alignstudy.study.cost.model_shape import ModelShape
+from alignstudy.study.cost.work import BACKWARD, BACKWARD_FROZEN, Passes
+
+if TYPE_CHECKING:
+    from alignstudy.methods.loop.ahead import WorkAhead
+
+SAMPLE = 400
+"""Rows whose tokens are counted, about: evenly spread over more."""
+
+
+def training_passes(
+    work: WorkDone, settings: TrainingSettings, shape: ModelShape | None, *, rows: float
+) -> list[Passes]:
+    """Count forward and backward: 3 forward passes' work, 2 where the weights are frozen.
+
+    The reference's passes, and the probe's, are counted at a mean row's positions. An adapter's own
+    products (below 1 %) and recomputed activations are left out.
+
+    Args:
+        work: What was computed.
+        settings: Of the training.
+        shape: Of the model.
+        rows: That updates were made of, one that was read again counted again.
+
+    Returns:
+        What is learnt from, and, where there is any: what is measured beside it, the reference's,
+        the probe's.
+    """
+    method = method_of(settings)
+    ahead = Passes(
+        shape=shape,
+        tokens=work.processed_tokens,
+        scored=work.scored_tokens,
+        passes=work.micro_batches,
+        context=work.real_tokens / rows / len(method.branches),
+        of=rows,
+    )
+    times = BACKWARD if settings.lora is None else BACKWARD_FROZEN
+    done = [replace(ahead, times=times, of=1.0)]
+    if work.measured_tokens:
+        measured = replace(ahead, tokens=work.measured_tokens, scored=work.measured_targets, of=1.0)
+        done.append(measured)
+    whole = replace(
+        ahead,
+        tokens=work.processed_tokens + work.measured_tokens,
+        scored=work.scored_tokens + work.measured_targets,
+    )
+    if work.reference_pairs:
+        done.append(replace(whole, times=work.reference_pairs))
+    if work.probed_pairs:
+        done.append(replace(ahead, times=work.probed_pairs * 2 / len(method.learnt)))
+    return done
+
+
+def training_ahead(
+    settings: TrainingSettings,
+    rows: Sequence[TrainingRow],
+    folder: Path,
+    template: str,
+    *,
+    sampled: bool = False,
+    **job: Any,  # noqa: ANN401 - of `work_ahead`
+) -> WorkAhead:
+    """Return what a training on rows will compute.
+
+    Args:
+        settings: Of the training.
+        rows: All of them.
+        folder: Of the model: configuration and tokenizer.
+        template: How prompts are written.
+        sampled: Whether some rows, evenly spread, stand for all where there are many.
+        job: What else decides it: seed, own_reference, held_out.
+
+    Raises:
+        AlignstudyError: If no row is left, or the tokenizer can't be read.
+    """
+    from alignstudy.methods.loop.ahead import work_ahead
+
+    some = rows[:: max(1, len(rows) // SAMPLE)] if sampled else rows
+    rendering = (
+        rendering_of(load_tokenizer(folder), "none")
+        if method_of(settings).trains == "classifier"
+        else load_rendering(folder, template)
+    )
+    found = work_ahead(settings, some, rendering, folder, **job)
+    number = round(len(found.rows) * len(rows) / len(some))
+    return found if len(some) == len(rows) else replace(found, rows=found.rows.spread(number))
