@@ -53,6 +53,11 @@ class ReportInputs:
             run that wrote this report); null: the machine doesn't tell, or nobody counted.
         recipe_costs: What it took to make each recipe's model.
         cost_notes: What there is to say of the costs besides, a sentence each.
+        budget: What each recipe was spent on, where all were to have the same: rows of name ->
+            value, one a seed: recipe, seed, match (the unit of the next two), amount, target,
+            state (in words), steps, epochs (of the training with the most), flops, tokens (through
+            the policy), targets (learnt from), pairs (rows read), samples, scored (by a judge),
+            seconds, peak_memory; as if nothing had been kept, but for seconds and memory.
         partial: Why the run is not whole; "" if it is. Stamped on every page.
         figures: As `write_figures` gave them; the PNG files are read and embedded.
         warnings: What the run had to say, one sentence each.
@@ -76,6 +81,7 @@ class ReportInputs:
     costs: tuple[Mapping[str, Any], ...] = ()
     recipe_costs: tuple[RecipeCost, ...] = ()
     cost_notes: tuple[str, ...] = ()
+    budget: tuple[Mapping[str, Any], ...] = ()
     partial: str = ""
 
     @property

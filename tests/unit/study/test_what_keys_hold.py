@@ -123,7 +123,7 @@ def _job(folder: Path) -> StageJob:
         out=folder, work=folder, scores=folder / "scores.sqlite",
         references=folder / "references.sqlite", workers=1,
         folder_of=lambda stage: folder, records_of=lambda stage: folder,
-        facts_of=lambda stage: {}, made_with=lambda *_: [],
+        facts_of=lambda stage: {}, made_with=lambda *_: [], pace=lambda _: None,
         device="cpu", progress=SILENT, should_stop=lambda: False,
     )  # fmt: skip
 

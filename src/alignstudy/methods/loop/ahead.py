@@ -140,8 +140,14 @@ class WorkAhead:
             return 0
         if self.asks_in_steps:
             return seen
-        first = self._order(0)[:seen]
-        return len(np.unique(self.rows.alike[first]))
+        return int(self._different[min(seen, len(self.rows))])
+
+    @cached_property
+    def _different(self) -> Ints:
+        """How many different rows the first 0, 1, ... of an epoch are."""
+        firsts = np.zeros(len(self.rows), dtype=np.int64)
+        firsts[np.unique(self.rows.alike[self._order(0)], return_index=True)[1]] = 1
+        return np.concatenate([[0], np.cumsum(firsts)])
 
     def _probed(self, steps: int, seen: int) -> int:
         settings = self.settings

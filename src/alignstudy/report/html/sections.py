@@ -10,6 +10,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness, run
+from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.likelihoods import likelihoods_table
 from alignstudy.report.tables.ranking import ranking_table
@@ -209,7 +210,10 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
                 run.facts_table(inputs.audit_facts, "Fact", title="More facts about the data"),
             ],
         ),
-        "cost": ([run.costs_table(inputs.costs, inputs.cost_notes)], []),
+        "cost": (
+            [budget_table(inputs.budget), run.costs_table(inputs.costs, inputs.cost_notes)],
+            [],
+        ),
         "provenance": (
             [],
             [run.facts_table(inputs.provenance, "What", title="Where these numbers come from")],

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.tables import comparisons, judges, results, robustness
+from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.ranking import ranking_table
 from alignstudy.report.tables.run import costs_table
@@ -73,6 +74,8 @@ def render_markdown(inputs: ReportInputs) -> str:
         lines += [f"## {title}", "", *told] if told else []
     lines += _listed("What training did", likelihoods_in_words(inputs.training))
     took = costs_table(inputs.costs, inputs.cost_notes).note
+    if inputs.budget:
+        lines += ["## Budgets", "", *markdown_table(budget_table(inputs.budget))]
     lines += _listed("What it took", [took] if took else [])
     lines += _listed("Warnings", cautions(inputs))
     lines += _listed("What these figures can't say", limitations(inputs))

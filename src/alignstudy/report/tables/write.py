@@ -31,13 +31,17 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
+    return [path for table in tables_of(findings) for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write a table as `<name>.csv` and `<name>.md` into a folder; make it if it isn't there."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for table in tables_of(findings):
-        for ending, text in ((".csv", csv_text(table)), (".md", markdown_file(table))):
-            path = folder / (table.name + ending)
-            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-            written.append(path)
+    for ending, text in ((".csv", csv_text(table)), (".md", markdown_file(table))):
+        path = folder / (table.name + ending)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        written.append(path)
     return written
 
 

@@ -12,6 +12,7 @@ from alignstudy.data.ratings.rated import BINARY
 from alignstudy.formatting import count, listing, number, percent, short
 from alignstudy.metrics.axes import axis_named
 from alignstudy.report.inputs import ReportInputs
+from alignstudy.report.text.budget import unequal_budgets
 from alignstudy.report.text.likelihoods import collapses
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
@@ -43,6 +44,7 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
         *_thresholds(inputs.analyses),
         *_hygiene(first),
         *_unmoved(inputs),
+        *unequal_budgets(inputs.budget),
         *collapses(inputs.training),
     ]
     found += [

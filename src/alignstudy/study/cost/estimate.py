@@ -138,6 +138,7 @@ class History:
     def __init__(self, root: Path) -> None:
         found = (_run(path) for path in (root / "store").glob("*/*/manifest.json"))
         self._runs = sorted(run for run in found if run is not None)
+        self._paces: dict[str, float | None] = {}
 
     def like(self, stage: Stage) -> list[_Run]:
         """Return the latest runs of stages like this one, with models of similar size."""
@@ -148,6 +149,13 @@ class History:
             if run.like == asked["like"]
             and 1 / SIMILAR <= run.parameters / asked["parameters"] <= SIMILAR
         ][-LATEST:]
+
+    def pace(self, stage: Stage) -> float | None:
+        """Return the seconds a FLOP of stages like this one, their median; None: none ran."""
+        if stage.key not in self._paces:
+            found = [run.seconds / run.flops for run in self.like(stage) if run.flops]
+            self._paces[stage.key] = median(found) if found else None
+        return self._paces[stage.key]
 
     def estimate(self, stage: Stage, store: Store, device: str) -> StageEstimate:
         """Estimate one new stage."""

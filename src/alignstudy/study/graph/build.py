@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alignstudy.methods import TrainingSettings, method_of
 from alignstudy.methods.preference import PairSettings
+from alignstudy.study.graph.budgeting import budget_stages, spent
 from alignstudy.study.graph.comparing import compare_stage
 from alignstudy.study.graph.exports import model_exports, text_exports
 from alignstudy.study.graph.judging import JudgeStages
@@ -114,6 +115,7 @@ class _Builder:
             trainings=tuple(self.ends.values()),
             computed=tuple(self.made.computed.values()),
             preview=preview,
+            spent=spent(self.made.budget, settings.recipes, models),
             sources={role: source.digest for role, source in self.located.found.items()},
             absent=tuple(f"{name}: {why}" for name, why in self.located.absent.items()),
         )
@@ -151,6 +153,7 @@ class _Builder:
             settings=self.settings,
             device_class=self.device_class,
             base=self.base,
+            budget=budget_stages(self.settings),
             rounds=RoundStages(
                 device_class=self.device_class,
                 template=self.template,

@@ -12,7 +12,7 @@ from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.publish import Publish
-from alignstudy.study.tools.report import MARKDOWN, REPORT
+from alignstudy.study.tools.report import MARKDOWN, REPORT, TABLES
 
 
 def model_exports(models: Mapping[tuple[str, int], Stage]) -> list[Export]:
@@ -38,6 +38,9 @@ def text_exports(
         (publish, "audit.json", "data/audit.json"),
         *((publish, name, name) for name in (REPORT_DATA, MARKDOWN, REPORT)),
     ]
+    if publish.spent:  # after the tables of Compare, among which they stand
+        files = (f"{TABLES}/budget.{ending}" for ending in ("csv", "md"))
+        parts += [(publish, name, name) for name in files]
     exports = [Export(stage=stage, source=name, target=target) for stage, name, target in parts]
     if preview is not None:
         exports.append(Export(stage=preview, source=PREVIEW, target="data/preview.md"))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 
+from alignstudy.methods import TrainingSettings
 from alignstudy.methods.expo import ExPOSettings
 from alignstudy.methods.rounds.aft import AFTSettings
 from alignstudy.methods.weights.mix import Slerp, WeightedSum
+from alignstudy.study.graph.budgeting import BudgetStages
 from alignstudy.study.graph.rounds import RoundStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.recipes import Mixture, SphericalMean, chains
@@ -34,6 +37,7 @@ class RecipeStages:
         base: What every recipe starts from.
         rounds: Makes a method's trainings.
         ends: The trainings, by key, each with the chain up to it.
+        budget: What the last training of each recipe is fitted to; None: to nothing.
         computed: What is computed from finished weights, by key.
     """
 
@@ -42,13 +46,15 @@ class RecipeStages:
     base: Stage
     rounds: RoundStages
     ends: dict[str, ChainEnd]
+    budget: BudgetStages | None = None
     chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
+    fitted: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
     computed: dict[str, Merge | Mix] = field(default_factory=dict)
 
     def preview(self) -> Preview | None:
         """Return the stage that shows examples of each method that trains; None without one."""
         firsts: dict[str, Train] = {}
-        for stage in self.chains.values():
+        for stage in (*self.chains.values(), *self.fitted.values()):
             if isinstance(stage, Train):
                 firsts.setdefault(stage.label, stage)
         if not firsts:
@@ -58,8 +64,17 @@ class RecipeStages:
     def model(self, recipe: str, given: tuple[str, ...] | Mixture, seed: int) -> Stage:
         """Return the model that a recipe makes under a seed."""
         if isinstance(given, tuple):
-            return self.chain(given, seed)
+            return self.compared(given, seed)
         return self._mixture(recipe, given, seed)
+
+    def compared(self, labels: tuple[str, ...], seed: int) -> Stage:
+        """Return the model of a chain that is a recipe: its last training has the budget."""
+        trains = any(isinstance(self.settings.methods[label], TrainingSettings) for label in labels)
+        if self.budget is None or not trains or labels == self.budget.labels:
+            return self.chain(labels, seed)
+        if (labels, seed) not in self.fitted:
+            self.fitted[labels, seed] = self._last(labels, seed, fitted=True)
+        return self.fitted[labels, seed]
 
     def chain(self, labels: tuple[str, ...], seed: int) -> Stage:
         """Return the model that a chain of methods makes; prefixes are shared."""
@@ -69,25 +84,39 @@ class RecipeStages:
             self.chains[labels, seed] = self._last(labels, seed)
         return self.chains[labels, seed]
 
-    def _last(self, labels: tuple[str, ...], seed: int) -> Stage:
-        """Return the stage of a chain's last method."""
+    def _last(self, labels: tuple[str, ...], seed: int, *, fitted: bool = False) -> Stage:
+        """Return the stage of a chain's last method, fitted to the budget or as it is set."""
         method, of = self.settings.methods[labels[-1]], f"{'+'.join(labels)}/seed-{seed}"
+        of, words = (f"{of}/fitted", ", fitted") if fitted else (of, "")
         if isinstance(method, ExPOSettings):
-            return self._extrapolated(f"expo/{of}", method, labels[:-1], seed)
-        parent = self._full_chain(labels[:-1], seed)
+            made = (self.compared if fitted else self.chain)(labels[:-1], seed)
+            return self._extrapolated(f"expo/{of}", method, made, labels[:-2], seed)
+        parent, fit = self._full_chain(labels[:-1], seed), None
+        if fitted and self.budget is not None:
+            target = self.chain(self.budget.labels, seed)
+            fit = partial(self.budget.matched, target=target, recipe=" > ".join(labels))
         trainings = self.rounds.trainings(
-            of, labels[-1], method, parent, seed, merged=self.full_weights
+            of, labels[-1], method, parent, seed, merged=self.full_weights, fitted=fit
         )
         for at, stage in enumerate(trainings, start=1):
-            recipe = " > ".join(labels) + (f", round {at}" if len(trainings) > 1 else "")
+            recipe = " > ".join(labels) + words
+            recipe += f", round {at}" if len(trainings) > 1 else ""
             self.ends[stage.key] = ChainEnd(recipe=recipe, stage=stage)
         return trainings[-1]
 
     def _extrapolated(
-        self, name: str, method: ExPOSettings, before: tuple[str, ...], seed: int
+        self, name: str, method: ExPOSettings, made: Stage, before: tuple[str, ...], seed: int
     ) -> Stage:
-        """Return what goes on beyond the chain before it; of an adapter, the change is scaled."""
-        made, start = self.chain(before, seed), self._full_chain(before[:-1], seed)
+        """Return what goes on beyond a model; of an adapter, the change is scaled.
+
+        Args:
+            name: Of the stage.
+            method: How far it goes.
+            made: The model.
+            before: The chain that made what its last method started from.
+            seed: Of that.
+        """
+        start = self._full_chain(before, seed)
         if isinstance(made, Train) and made.is_adapter and made.parent.key == start.key:
             return self._once(
                 Merge(name=name, device_class=self.device_class, adapter=made, factor=method.factor)
@@ -99,13 +128,13 @@ class RecipeStages:
         """Return what is made of other recipes' models: of one seed, or of all."""
         listed = chains(self.settings.recipes)
         if isinstance(given, SphericalMean):
-            ends = tuple(self._full_chain(listed[name], seed) for name in given.slerp)
+            ends = tuple(self._full_recipe(listed[name], seed) for name in given.slerp)
             return self._mixed(f"slerp/{recipe}/seed-{seed}", ends, Slerp(given.t))
         seeds = self.settings.seeds if given.over == "seeds" else (seed,)
         members: dict[str, Stage] = {}
         shares: defaultdict[str, float] = defaultdict(float)
         for member, share in given.shares.items():
-            for stage in (self._full_chain(listed[member], each) for each in seeds):
+            for stage in (self._full_recipe(listed[member], each) for each in seeds):
                 members[stage.key] = stage  # the base is one model under all seeds
                 shares[stage.key] += share / len(seeds)
         order = sorted(members)  # an average has none: however it is written, it is one artefact
@@ -119,6 +148,9 @@ class RecipeStages:
         return self._once(
             Mix(name=name, device_class=self.device_class, members=members, rule=rule)
         )
+
+    def _full_recipe(self, labels: tuple[str, ...], seed: int) -> Stage:
+        return self.full_weights(self.compared(labels, seed))
 
     def _full_chain(self, labels: tuple[str, ...], seed: int) -> Stage:
         return self.full_weights(self.chain(labels, seed))

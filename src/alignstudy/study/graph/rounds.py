@@ -67,6 +67,7 @@ class RoundStages:
         seed: int,
         *,
         merged: Callable[[Stage], Stage],
+        fitted: Callable[[Train, int], Train] | None = None,
     ) -> list[Train]:
         """Return a method's trainings, a round each; the last one makes the model.
 
@@ -77,6 +78,8 @@ class RoundStages:
             parent: Full weights, that the first round starts from.
             seed: Of trainings and samples.
             merged: Returns a model's full weights.
+            fitted: Returns a training of which a budget decides how far it goes, given how many
+                follow it; None: each has its own steps.
         """
         rounds, found = rounds_of(method), list[Train]()
         start, last = parent, None
@@ -99,6 +102,8 @@ class RoundStages:
             stage = self.train(
                 f"train/{name}", label, one.training, parent, seed, rows=rows, reference=reference
             )
+            if fitted is not None:
+                stage = fitted(stage, len(rounds) - at - 1)
             found.append(stage)
             parent = merged(stage) if at + 1 < len(rounds) else stage
         return found

@@ -48,6 +48,7 @@ class StageJob:
         made_with: All inputs of every artefact of a kind in the store that was made with a value of
             one: (kind, input, value).
         workers: Processes that generation and scoring may be spread over; 1: only this one.
+        pace: Seconds that stages like one took on this machine for each FLOP; None: none ran.
     """
 
     out: Path
@@ -59,6 +60,7 @@ class StageJob:
     records_of: Callable[[Stage], Path]
     facts_of: Callable[[Stage], dict[str, Any]]
     made_with: Callable[[str, str, object], list[dict[str, Any]]]
+    pace: Callable[[Stage], float | None]
     device: str
     progress: Progress
     should_stop: Callable[[], bool]

@@ -21,7 +21,7 @@ from alignstudy.errors import (
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
-from alignstudy.study.cost.estimate import planned_flops, work_record
+from alignstudy.study.cost.estimate import History, planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.run.manifest import Artefact
@@ -183,6 +183,10 @@ class Runner:
     def _meter(self) -> Meter:
         return Meter(self.device)
 
+    @cached_property
+    def _history(self) -> History:
+        return History(self.store.root)
+
     def _work(
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
@@ -211,6 +215,7 @@ class Runner:
                 "reused": it.key not in self.made,
             },
             made_with=self.store.made_with,
+            pace=lambda like: self._history.pace(like),
             device=self.device,
             progress=self.progress,
             should_stop=self.should_stop,

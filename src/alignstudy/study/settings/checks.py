@@ -25,6 +25,7 @@ from alignstudy.study.settings.axes import (
     SweepSettings,
     ThresholdSettings,
 )
+from alignstudy.study.settings.budget_checks import budget_faults
 from alignstudy.study.settings.judges import RESERVED
 from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipe_checks import Fault, recipe_faults
@@ -38,6 +39,7 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
         if not getattr(study, name):
             yield (name,), "must not be empty"
     yield from recipe_faults(study)
+    yield from budget_faults(study)
     if len(set(study.seeds)) < len(study.seeds):
         yield ("seeds",), "a seed stands twice"
     if not study.judges:

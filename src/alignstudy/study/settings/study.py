@@ -34,6 +34,7 @@ from alignstudy.study.settings.axes import (
     ThresholdSettings,
 )
 from alignstudy.study.settings.base_model import BaseModelSettings
+from alignstudy.study.settings.budget import BudgetSettings
 from alignstudy.study.settings.filling import whole_study
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.recipes import Recipe
@@ -105,6 +106,9 @@ class StudySettings(Settings):
     )
     seeds: Many[Annotated[int, Field(ge=0)]] = Field(
         (0,), description="Every recipe is trained, and answers, once for each."
+    )
+    budget: BudgetSettings | None = Field(
+        None, description="Every recipe gets the same amount of training; null: its own."
     )
     template: str = Field(
         "auto",

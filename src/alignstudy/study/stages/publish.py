@@ -39,6 +39,7 @@ from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.recipe_costs import recipe_costs
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.score import read_calibration_result
+from alignstudy.study.stages.spending import Spent, spending
 from alignstudy.study.stages.train import Train, read_logged, read_result
 from alignstudy.study.stages.weights import Merge, Mix
 from alignstudy.study.tools.report import write_report
@@ -65,6 +66,7 @@ class Publish(Stage):
     trainings: tuple[ChainEnd, ...]
     computed: tuple[Merge | Mix, ...]
     preview: Preview | None
+    spent: tuple[Spent, ...]
     sources: dict[str, str]
     absent: tuple[str, ...] = ()
 
@@ -121,12 +123,18 @@ class Publish(Stage):
                 job.facts_of,
             ),
             cost_notes=tuple(self._cost_notes(job)),
+            budget=tuple(self._budget(job)),
             partial="; ".join(f"judge absent: {text}" for text in self.absent),
         )
         write_json(job.out / "audit.json", audit_json(inputs.audits, facts=inputs.audit_facts))
         write_report(inputs, job.out)
         job.progress.finish()
         return {}
+
+    def _budget(self, job: StageJob) -> Iterator[dict[str, Any]]:
+        """Return what each recipe was spent on, where they were to be spent alike on."""
+        if self.study.budget is not None:
+            yield from spending(self.spent, self.study.budget, job)
 
     def _cost_notes(self, job: StageJob) -> Iterator[str]:
         """What trainings would have taken if no two models shared the start of their chain."""

@@ -25,13 +25,15 @@ from alignstudy.report.stored import (
     write_findings,
     write_report_data,
 )
+from alignstudy.report.tables.budget import budget_table
+from alignstudy.report.tables.write import write_table
 from alignstudy.sources import home_path
 from alignstudy.study.results import Run
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.store import disk_faults
 from alignstudy.version import __version__
 
-REPORT, MARKDOWN = "report.html", "report.md"
+REPORT, MARKDOWN, TABLES = "report.html", "report.md", "tables"
 
 
 @contextmanager
@@ -50,12 +52,14 @@ def uncollected() -> Iterator[None]:
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> None:
-    """Write figures/, report.html, report.md and data/report.json into a folder."""
+    """Write figures/, both reports, data/report.json and, of a budget, its table into a folder."""
     figures = write_figures(inputs.findings, inputs.responses, inputs.training, folder / "figures")
     whole = replace(inputs, figures=figures)
     (folder / REPORT).write_text(render_report(whole), encoding="utf-8")
     (folder / MARKDOWN).write_text(render_markdown(whole), encoding="utf-8")
     write_report_data(whole, folder / REPORT_DATA)
+    if inputs.budget:
+        write_table(budget_table(inputs.budget), folder / TABLES)
 
 
 def rebuild(run: str | Path) -> Run:
