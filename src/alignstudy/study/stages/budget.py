@@ -69,6 +69,10 @@ class CountsCost(Stage):
         """Return the stages whose cost it counts, by the names of their FLOPs."""
         raise NotImplementedError
 
+    def skimmed(self) -> tuple[Stage, ...]:
+        """Return all inputs: of models it reads configuration and tokenizer."""
+        return tuple(self.inputs())
+
 
 def read_cost(folder_of: FolderOf, stage: CountsCost) -> Cost:
     """Read what a finished stage counted."""
@@ -111,9 +115,9 @@ class CountTraining(BeforeTraining):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write cost.json."""
-        ahead = self.training.ahead(job.folder_of)
+        ahead = self.training.ahead(job.records_of)
         steps = planned_steps(ahead.settings, len(ahead.rows))
-        write_json(job.out / COST, asdict(self.cost(ahead, steps, job.folder_of)))
+        write_json(job.out / COST, asdict(self.cost(ahead, steps, job.records_of)))
         return {}
 
 
@@ -130,13 +134,13 @@ class CountSamples(CountsCost):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write cost.json."""
-        folder, flops = job.folder_of(self.samples), dict[str, float | None]()
-        flops["samples"] = self.samples.work_done(folder, job.folder_of, {}).get("flops")
+        folder, flops = job.records_of(self.samples), dict[str, float | None]()
+        flops["samples"] = self.samples.work_done(folder, job.records_of, {}).get("flops")
         drawn, texts = read_responses(folder), list[tuple[str, str]]()
         if self.scores is not None:
             read = (each for each in drawn if each.stop_reason != StopReason.TOO_LONG)
             texts = list(dict.fromkeys((each.prompt, each.text) for each in read))
-            passes = self.scores.passes_over([*texts], job.folder_of)
+            passes = self.scores.passes_over([*texts], job.records_of)
             flops["scores"] = total_flops(passes) if passes else 0.0  # a rule computes nothing
         write_json(job.out / COST, asdict(Cost(flops=flops, samples=len(drawn), scored=len(texts))))
         return {}
@@ -176,14 +180,14 @@ class MatchBudget(SettlesSettings, BeforeTraining):
             sum(self._amounts(stages, job)) for stages in (self.target, self.spent, self.own)
         )
         left = target - spent - own * (1 + self.rounds_left)
-        ahead, share = self.training.ahead(job.folder_of), left / (1 + self.rounds_left)
+        ahead, share = self.training.ahead(job.records_of), left / (1 + self.rounds_left)
         most = max(1, planned_steps(_epochs(ahead.settings, self.budget.epochs), len(ahead.rows)))
         work = _Work(self, ahead, job)
         if share <= 0:
             raise self._nothing_left(target, spent, own)
         steps = nearest_steps(work.until(share, most), share)
         write_json(job.out / SETTINGS, {"max_steps": steps})
-        write_json(job.out / COST, asdict(self.cost(ahead, steps, job.folder_of)))
+        write_json(job.out / COST, asdict(self.cost(ahead, steps, job.records_of)))
         update = work.of(steps) - (work.of(steps - 1) if steps > 1 else 0.0)
         short = steps == most and share - work.of(steps) > update
         write_json(job.out / BUDGET, {"update": update, "stops_short": short})
@@ -206,7 +210,7 @@ class MatchBudget(SettlesSettings, BeforeTraining):
 
     def _amounts(self, stages: Sequence[CountsCost], job: StageJob) -> Iterator[float]:
         for stage in stages:
-            yield self.amount(read_cost(job.folder_of, stage), stage, job)
+            yield self.amount(read_cost(job.records_of, stage), stage, job)
 
     def amount(self, cost: Cost, stage: CountsCost, job: StageJob) -> float:
         """Return a cost in the budget's unit.
@@ -247,7 +251,7 @@ class _Work:
 
     def of(self, steps: int) -> float:
         """Return what the first steps take."""
-        cost = self.match.cost(self.ahead, steps, self.job.folder_of)
+        cost = self.match.cost(self.ahead, steps, self.job.records_of)
         return self.match.amount(cost, self.match, self.job)
 
     def until(self, target: float, most: int) -> list[float]:

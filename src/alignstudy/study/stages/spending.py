@@ -42,10 +42,10 @@ def spending(spent: tuple[Spent, ...], budget: BudgetSettings, job: StageJob) ->
     """Yield a row a recipe and seed; see `ReportInputs.budget`."""
     measure = {one.seed: _seconds(one, job) for one in spent if one.is_measure}
     for one in spent:
-        costs = [read_cost(job.folder_of, stage) for stage in one.costs]
+        costs = [read_cost(job.records_of, stage) for stage in one.costs]
         facts, seconds = [job.facts_of(stage) for stage in one.stages], _seconds(one, job)
         memory = [each.get("device_memory") or each.get("peak_memory") for each in facts]
-        asked = [read_cost(job.folder_of, stage) for stage in one.target]
+        asked = [read_cost(job.records_of, stage) for stage in one.target]
         amount, target = (_amount(budget.match, each) for each in (costs, asked))
         if budget.match == "seconds":
             amount, target = seconds, measure[one.seed]
@@ -89,7 +89,7 @@ def _state(
         return f"the budget{one.adds}"
     if one.match is None:
         return MIXED
-    found = json.loads((job.folder_of(one.match) / BUDGET).read_text(encoding="utf-8"))
+    found = json.loads((job.records_of(one.match) / BUDGET).read_text(encoding="utf-8"))
     if amount is None or not target:
         return "not known"
     share = f"{percent(100 * amount / target, 0)} of the budget"
