@@ -71,12 +71,14 @@ def test_every_recipe_took_what_the_named_one_took(ran):
     assert rows["dpo"]["state"] == "the budget"
     for name in MATCHED:
         assert rows[name]["state"].startswith("within"), rows[name]
-        assert float(rows[name]["flops"]) == pytest.approx(target, rel=0.1)
+        allowed = 0.1 if "update" in rows[name]["state"] else 0.02
+        assert float(rows[name]["flops"]) == pytest.approx(target, rel=allowed)
         assert float(rows[name]["target"]) == target
     assert rows["expo"]["state"].endswith("nothing is added to its last training")
     assert rows["soup"]["state"].startswith("not matched")
     assert float(rows["soup"]["flops"]) > 1.2 * target
-    assert int(rows["bon"]["samples"]) == 2 * int(rows["spin"]["samples"]) / 2
+    assert (rows["bon"]["samples"], rows["spin"]["samples"]) == ("96", "96")  # 2 each; 2 rounds
+    assert 0 < int(rows["bon"]["scored"]) <= 96
 
 
 def test_what_was_counted_beforehand_is_what_was_computed(ran):

@@ -147,10 +147,8 @@ def explained(key: str) -> list[Setting]:
 def _nearest(key: str, known: Iterable[Setting]) -> list[str]:
     """Return the keys that are most like one, as a whole or at their end."""
     ends = {each.key: re.split(r"[.\]]", each.key)[-1] for each in known}
-    last = re.split(r"[.\]]", key)[-1]
-    alike = [last] if last in ends.values() else get_close_matches(last, set(ends.values()))
-    near = [name for name in ends if ends[name] in alike]
-    near += [] if last in alike else get_close_matches(key, ends)
+    alike = get_close_matches(re.split(r"[.\]]", key)[-1], set(ends.values()))[:1]
+    near = [name for name in ends if ends[name] in alike] or get_close_matches(key, ends)
     return get_close_matches(key, dict.fromkeys(near or ends), cutoff=0)
 
 
