@@ -9,6 +9,7 @@ import pytest
 import tiny_study as tiny
 
 from alignstudy import Study
+from alignstudy.errors import InputError
 from alignstudy.study.graph.stage import in_order
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
@@ -139,3 +140,28 @@ def test_steps_are_the_same_where_references_and_scores_were_kept(ran, tmp_path)
     result = json.loads((warm.store.folder("train", kto.key) / "result.json").read_text())
     assert result["work"]["reference_reused"] > 0
     assert facts(warm, stages["score/tiny-judge/sft+best_of_n/seed-0/fitted"])["texts"] == 0
+
+
+def changed(ran, tmp_path, *overrides):
+    """Return the study with other settings on the same store, its stages by name, a runner."""
+    study, _ = ran
+    path = tiny.write_study(tmp_path / "study.yaml", CHANGES)
+    other = Study.load(str(path), out=tmp_path / "run", overrides=("diagnostics=null", *overrides))
+    other = replace(other, store=study.store)
+    return {s.name: s for s in stages_of(other)}, Runner(store=study.store, device="cpu")
+
+
+def test_samples_that_take_more_than_the_budget_are_refused_with_numbers(ran, tmp_path):
+    stages, runner = changed(ran, tmp_path, "methods.dpo.max_steps=4")
+    with pytest.raises(InputError, match="'sft > best_of_n' takes more than the budget") as caught:
+        runner.make(stages["budget/sft+best_of_n/seed-0/fitted"])
+    assert "the budget is" in caught.value.why
+    assert "its samples" in caught.value.why
+    assert "sample less" in caught.value.hint
+
+
+def test_a_recipe_that_would_need_too_many_epochs_stops_short(ran, tmp_path):
+    stages, runner = changed(ran, tmp_path, "budget.epochs=1")
+    made = runner.make(stages["budget/sft/seed-0/fitted"])
+    assert json.loads((made.folder / "settings.json").read_text()) == {"max_steps": 12}
+    assert json.loads((made.folder / "budget.json").read_text())["stops_short"]

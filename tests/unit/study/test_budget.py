@@ -99,6 +99,13 @@ def test_the_last_training_of_each_other_recipe_is_fitted(stages):
     assert (first.rounds_left, last.rounds_left) == (1, 0)
 
 
+def test_what_comes_before_counts_when_it_is_an_adapter_too(stages):
+    found = stages(methods={**SOUND["methods"], "sft": {"lora": {}}, "dpo": {"lora": {}}})
+    (first,) = found["train/sft+spin/seed-0/fitted/round-1"].settled
+    assert [each.name for each in first.spent] == ["cost/train/sft/seed-0"]
+    assert len(first.target) == 2
+
+
 def test_counting_a_training_does_not_train(stages):
     found = stages()
     measured = found["cost/train/sft+dpo/seed-0"]
