@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from alignstudy.cli import console
 from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
+from alignstudy.study.run.plan import PlanLine
+from alignstudy.study.stages.tuning import Choose, tuning_alone
 from alignstudy.study.tools.check import seed_advice
 from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 
@@ -38,6 +43,7 @@ def show_plan(study: Study, *, as_json: bool) -> None:
             "fetch": missing,
             "template": said,
             "power": power,
+            "tuning": tuning_planned(lines, found),
         }
         console.say_json({**whole, "stages": stages, "estimate": totals})
         return
@@ -55,12 +61,39 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
     say_totals(found)
+    if tuning := tuning_planned(lines, found):
+        some = duration(float(tuning["seconds"]))
+        console.say(
+            f"tuning: {tuning['trials']} trials of each of {plural(tuning['methods'], 'method')}"
+            f" (each place in a chain is one), {tuning['stages']} of the stages to run, {some} of"
+            " the time as far as it is known"
+        )
     for _, said in prospects_in_words(study.settings, sizes_asked(study.settings)):
         console.say(f"power: {console.safe(said)}")
     if advice := seed_advice(study.settings):
         console.say(f"seeds: {advice}")
     console.say(f"writes: {console.safe(study.folder)}")
     console.say(f"store: {console.safe(study.store.root)}")
+
+
+def tuning_planned(lines: Sequence[PlanLine], found: StudyEstimate) -> dict[str, Any]:
+    """Return what of a plan only chooses settings; {} where nothing is tuned.
+
+    Args:
+        lines: The plan.
+        found: What its new stages would take.
+    """
+    chooses = [line.stage for line in lines if isinstance(line.stage, Choose)]
+    if not chooses:
+        return {}
+    alone = tuning_alone([line.stage for line in lines])
+    new = {line.stage.name for line in lines if line.stage.key in alone and line.state == "new"}
+    return {
+        "trials": len(chooses[0].trials),
+        "methods": len(chooses),
+        "stages": len(new),
+        "seconds": round(sum(each.seconds or 0.0 for each in found.stages if each.stage in new), 1),
+    }
 
 
 def _cells(stage: str, estimates: dict[str, StageEstimate]) -> list[str]:

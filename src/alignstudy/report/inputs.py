@@ -12,6 +12,7 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.records import Audit, ScoredResponse
 from alignstudy.records.evidence import TrainingRecord
 from alignstudy.records.ranking import RecipeCost
+from alignstudy.records.tuning import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,8 @@ class ReportInputs:
         preview: Decoded training examples as text; "" for none.
         costs: What each stage took: rows of name -> value: stage, seconds, cpu_seconds, tokens,
             flops, peak_memory and device_memory in bytes, device, reused (made before the
-            run that wrote this report); null: the machine doesn't tell, or nobody counted.
+            run that wrote this report), tuning (there only where methods were tuned: whether it
+            served that alone); null: the machine doesn't tell, or nobody counted.
         recipe_costs: What it took to make each recipe's model.
         cost_notes: What there is to say of the costs besides, a sentence each.
         budget: What each recipe was spent on, where all were to have the same: rows of name ->
@@ -58,6 +60,8 @@ class ReportInputs:
             state (in words), steps, epochs (of the training with the most), flops, tokens (through
             the policy), targets (learnt from), pairs (rows read), samples, scored (by a judge),
             seconds, peak_memory; as if nothing had been kept, but for seconds and memory.
+        tuning: How each method's settings were chosen, at each place in a chain; () where they are
+            as the study gives them.
         partial: Why the run is not whole; "" if it is. Stamped on every page.
         figures: As `write_figures` gave them; the PNG files are read and embedded.
         warnings: What the run had to say, one sentence each.
@@ -82,6 +86,7 @@ class ReportInputs:
     recipe_costs: tuple[RecipeCost, ...] = ()
     cost_notes: tuple[str, ...] = ()
     budget: tuple[Mapping[str, Any], ...] = ()
+    tuning: tuple[Choice, ...] = ()
     partial: str = ""
 
     @property

@@ -9,7 +9,7 @@ from alignstudy.analysis.comparisons.orientation import leading_metric
 from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.results import Analysis
 from alignstudy.report.inputs import FigureFile, ReportInputs
-from alignstudy.report.tables import comparisons, judges, results, robustness, run
+from alignstudy.report.tables import comparisons, judges, results, robustness, run, tuning
 from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.likelihoods import likelihoods_table
@@ -17,6 +17,7 @@ from alignstudy.report.tables.ranking import ranking_table
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.headline import is_many, sound_metric
 from alignstudy.report.text.likelihoods import likelihoods_in_words
+from alignstudy.report.text.recipes import untuned_models
 from alignstudy.report.text.stamps import judge_stamps
 
 TOP = 12
@@ -33,6 +34,7 @@ TITLES = {
     "robustness": "Whether it holds",
     "limitations": "Warnings and limitations",
     "methods": "How it was done",
+    "tuning": "Tuning",
     "training": "Training",
     "data": "Data",
     "cost": "Cost",
@@ -169,6 +171,7 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
     whole = comparisons.verdicts_table(verdicts, inputs.responses)
     brief = comparisons.verdicts_table(verdicts, inputs.responses, brief=True)
     trained = run.training_table(inputs.training)
+    tuned = tuning.choices_table(inputs.tuning, untuned=untuned_models(inputs.settings))
     said = replace(whole, title="The claims with their parts and all of the evidence")
     subsets = judges.accuracy_table(qualities)
     return {
@@ -199,6 +202,7 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
                 run.divergence_table(findings.divergences),
             ],
         ),
+        "tuning": ([tuned], [tuning.trials_table(inputs.tuning)]),
         "training": (
             [replace(trained, note=" ".join(likelihoods_in_words(inputs.training)))],
             [likelihoods_table(inputs.training), run.guards_table(inputs.training)],

@@ -14,12 +14,14 @@ from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.ranking import ranking_table
 from alignstudy.report.tables.run import costs_table
+from alignstudy.report.tables.tuning import choices_table
 from alignstudy.report.tables.write import markdown_table
 from alignstudy.report.text.answer import answer
 from alignstudy.report.text.cautions import cautions
 from alignstudy.report.text.headline import is_many
 from alignstudy.report.text.likelihoods import likelihoods_in_words
 from alignstudy.report.text.limitations import limitations
+from alignstudy.report.text.recipes import untuned_models
 from alignstudy.report.text.stamps import run_stamp
 from alignstudy.report.text.words import study_in_words
 from alignstudy.report.untrusted import inert
@@ -57,6 +59,7 @@ def render_markdown(inputs: ReportInputs) -> str:
             results.hygiene_table(first),
             robustness.pair_sweeps_table(first),
         ],
+        "Tuning": [choices_table(inputs.tuning, untuned=untuned_models(inputs.settings))],
     }
     lines = [f"# {inert(inputs.study)}", ""]
     if stamp := run_stamp(inputs):

@@ -22,7 +22,9 @@ _WRITTEN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "peak_memory": ("Peak memory", partial(quantity, unit="B")),
     "device_memory": ("GPU memory", partial(quantity, unit="B")),
     "reused": ("Made before", lambda reused: "yes" if reused else ""),
+    "tuning": ("For tuning", lambda tuning: "yes" if tuning else ""),
 }
+_MARKS = ("reused", "tuning")
 _LABELS = {
     "too_long": "left out as too long",
     "truncated": "cut at the end",
@@ -202,7 +204,7 @@ def costs_table(rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) ->
     for name, column in zip(names, table.columns, strict=True):
         if name in _WRITTEN:
             title, write = _WRITTEN[name]
-            column = replace(column, title=title, format=write, is_number=name != "reused")
+            column = replace(column, title=title, format=write, is_number=name not in _MARKS)
         elif name.endswith("_seconds"):
             title = str(column.title).replace("seconds", "time")
             column = replace(column, title=title, format=duration)
@@ -216,6 +218,9 @@ def _cost_notes(rows: Sequence[Mapping[str, Any]], unknown: Sequence[str]) -> It
     before = [row for row in rows if row.get("reused")]
     if len(rows) > 1:
         yield f"All stages: {_total(rows)}."
+    if tuned := [row for row in rows if row.get("tuning")]:
+        rest = [row for row in rows if not row.get("tuning")]
+        yield f"Tuning alone: {_total(tuned)}; all else: {_total(rest)}."
     if before:
         fresh = [row for row in rows if not row.get("reused")]
         yield (

@@ -14,6 +14,7 @@ from alignstudy.metrics.axes import axis_named
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.text.budget import unequal_budgets
 from alignstudy.report.text.likelihoods import collapses
+from alignstudy.report.text.tuning import tuning_cautions
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
 JUDGE_FLOOR, AT_REST, TELLING_DIFFERENCE = 0.6, 0.02, 10.0
@@ -46,6 +47,7 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
         *_unmoved(inputs),
         *unequal_budgets(inputs.budget),
         *collapses(inputs.training),
+        *tuning_cautions(inputs.tuning),
     ]
     found += [
         f"{count(len(audit.quarantined))} of {count(audit.read)} rows of {audit.part} could not be"

@@ -11,13 +11,16 @@ Recipes = Mapping[str, Any]
 """Name -> as a resolved study file has it: labels of methods, or a mapping."""
 
 
-def recipe_in_words(name: str, recipes: Recipes, methods: Recipes) -> str:
+def recipe_in_words(
+    name: str, recipes: Recipes, methods: Recipes, *, is_tuned: bool = False
+) -> str:
     """Return what makes a recipe's model; its own name where that is all that is known.
 
     Args:
         name: The recipe's.
         recipes: Of the study; {} where there is none.
         methods: Label -> the method's settings.
+        is_tuned: Whether those are only what trials began with.
     """
     given = recipes.get(name, [name])
     if isinstance(given, Mapping) and "from" in given:
@@ -27,7 +30,7 @@ def recipe_in_words(name: str, recipes: Recipes, methods: Recipes) -> str:
         return f"weights on the arc from {one} to {other}, at {short(given['t'], 2)} of it"
     if isinstance(given, Mapping):
         return f"the mean of the weights of {_averaged(given)}"
-    return ", then ".join(_steps(given, methods)) or "not trained further"
+    return ", then ".join(_steps(given, methods, is_tuned=is_tuned)) or "not trained further"
 
 
 def _averaged(given: Mapping[str, Any]) -> str:
@@ -38,12 +41,13 @@ def _averaged(given: Mapping[str, Any]) -> str:
     return listing(names) + (" under all seeds: one model" if given["over"] == "seeds" else "")
 
 
-def _steps(labels: list[str], methods: Recipes) -> Iterator[str]:
+def _steps(labels: list[str], methods: Recipes, *, is_tuned: bool) -> Iterator[str]:
     for at, label in enumerate(labels):
         method = methods.get(label, {})
         if method.get("method") == "expo":
-            factor = short(1.0 + method["alpha"], 2)
-            yield f"{label} ({factor} times what {labels[at - 1]} changed, nothing trained)"
+            times = f"{short(1.0 + method['alpha'], 2)} times"
+            times = "more of" if is_tuned else times
+            yield f"{label} ({times} what {labels[at - 1]} changed, nothing trained)"
         else:
             yield label
 
@@ -56,6 +60,12 @@ def existing_models(recipes: Recipes) -> list[str]:
 def pooled_models(recipes: Recipes) -> list[str]:
     """Return the recipes that are one model, made of all seeds' models."""
     return [name for name, given in recipes.items() if _is(given, "over", "seeds")]
+
+
+def untuned_models(settings: Recipes) -> list[str]:
+    """Return the recipes without a method of their own: there is nothing to tune."""
+    recipes: Recipes = settings.get("recipes") or {}
+    return [name for name, given in recipes.items() if not given or isinstance(given, Mapping)]
 
 
 def _is(given: object, key: str, value: str | None = None) -> bool:

@@ -12,6 +12,7 @@ from alignstudy.analysis.results import Analysis
 from alignstudy.analysis.score_matrix import usable
 from alignstudy.data.ratings.rated import JUDGE, LOG
 from alignstudy.formatting import listing, plural, short
+from alignstudy.metrics.axes import axis_named
 from alignstudy.metrics.figures import combined, rate_of
 from alignstudy.records import Axis
 from alignstudy.report.inputs import ReportInputs
@@ -83,10 +84,10 @@ def _answered(inputs: ReportInputs) -> _Answered:
 def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
     """Return which models are compared, on which base they stand, and what they learned from."""
     settings = inputs.settings
-    recipes = setting(settings, "recipes") or {}
+    recipes, methods = (setting(settings, name) or {} for name in ("recipes", "methods"))
     named = []
     for model in analysis.models:
-        done = recipe_in_words(model.model, recipes, setting(settings, "methods") or {})
+        done = recipe_in_words(model.model, recipes, methods, is_tuned=bool(inputs.tuning))
         done += _version(inputs, model.model)
         named.append(model.model if done == model.model else f"{model.model} ({done})")
     verb = "is evaluated" if len(named) == 1 else "are compared"
@@ -107,6 +108,7 @@ def _models(inputs: ReportInputs, analysis: Analysis) -> Iterator[str]:
     most = max((model.num_seeds for model in analysis.models), default=0)
     if most > 1:
         yield _seeds(recipes, most)
+    yield from _tuning(inputs)
 
 
 def _version(inputs: ReportInputs, recipe: str) -> str:
@@ -125,6 +127,19 @@ def _seeds(recipes: Mapping[str, Any], amount: int) -> str:
         return f"Nothing was trained: {amount} seeds are as many samples of responses."
     but = f" but {listing(alone)}" if alone else ""
     return f"Each recipe{but} was trained with {amount} seeds."
+
+
+def _tuning(inputs: ReportInputs) -> Iterator[str]:
+    """Return how many trials chose each method's settings, on what, and by whom."""
+    if not inputs.tuning:
+        return
+    first = inputs.tuning[0]
+    sizes = [plural(n, f"{axis_named(axis).prompts} prompt") for axis, n in first.prompts.items()]
+    yield (
+        f"Each method's settings were chosen among {plural(len(first.trials), 'trial')}, as many"
+        f" for every method, by the judge {first.judge} on {listing(sizes)} that nothing else in"
+        " this report rests on."
+    )
 
 
 def _responses(inputs: ReportInputs) -> Iterator[str]:

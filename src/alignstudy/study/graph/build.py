@@ -14,6 +14,7 @@ from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.recipes import RecipeStages
 from alignstudy.study.graph.rounds import RoundStages
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.graph.tuning import TuningStages
 from alignstudy.study.run.run_folder import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
@@ -104,7 +105,8 @@ class _Builder:
             template=self.template,
         )
         preview = self.made.preview()
-        parts = tuple(self.parts.values())
+        parts, tuning = tuple(self.parts.values()), self.made.tuning
+        tuned = () if tuning is None else tuple(tuning.choices.values())
         publish = Publish(
             name="report",
             study=self.settings,
@@ -113,7 +115,8 @@ class _Builder:
             parts=parts,
             built=tuple(self.made.rounds.built.values()),
             trainings=tuple(self.ends.values()),
-            computed=tuple(self.made.computed.values()),
+            computed=tuple(s for s in self.made.computed.values() if not s.in_trial),
+            tuned=tuned,
             preview=preview,
             spent=spent(self.made.budget, settings.recipes, models),
             sources={role: source.digest for role, source in self.located.found.items()},
@@ -127,7 +130,7 @@ class _Builder:
                 for name, stage in trained.items()
                 if isinstance(stage, Stage)
             ),
-            *text_exports(self.prompts, compare, publish, preview),
+            *text_exports(self.prompts, compare, publish, preview, tuned=bool(tuned)),
         )
         return Graph(exports=exports, preview=preview, prompts=self.prompts, parts=parts)
 
@@ -149,19 +152,24 @@ class _Builder:
         )
 
     def _recipes(self) -> RecipeStages:
+        settings, tune, tuning = self.settings, self.settings.tune, None
+        rounds = RoundStages(
+            device_class=self.device_class,
+            template=self.template,
+            rows=lambda: self._rows(TRAIN),
+            judging=self.judging,
+            train=self._train,
+        )
+        if tune is not None:
+            tuning = TuningStages(settings=settings, tune=tune, rounds=rounds, judging=self.judging)
         return RecipeStages(
-            settings=self.settings,
+            settings=settings,
             device_class=self.device_class,
             base=self.base,
             budget=budget_stages(self.settings),
-            rounds=RoundStages(
-                device_class=self.device_class,
-                template=self.template,
-                rows=lambda: self._rows(TRAIN),
-                judging=self.judging,
-                train=self._train,
-            ),
+            rounds=rounds,
             ends=self.ends,
+            tuning=tuning,
         )
 
     def _rows(self, part: str) -> CollectRows:

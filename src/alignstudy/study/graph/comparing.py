@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from alignstudy.study.graph.diagnosing import diagnoses
 from alignstudy.study.graph.judging import JudgeStages
-from alignstudy.study.graph.recipes import last_drafting
-from alignstudy.study.graph.rounds import asked_in_layers
+from alignstudy.study.graph.rounds import asked_in_layers, last_drafting
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.locate import SHEET_KEY, Located
-from alignstudy.study.settings.recipes import lineages
+from alignstudy.study.settings.recipes import chains, lineages
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import Compare, Compared
 from alignstudy.study.stages.data import CollectRows
@@ -94,7 +93,7 @@ def _compared(
             seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
             template=template,
         )
-        if method := last_drafting(settings, recipe):
+        if method := last_drafting(settings, chains(settings.recipes).get(recipe, ())):
             answers = asked_in_layers(answers, method, seed=seed)
         scores = judging.scores(answers, recipe, seed)
         yield Compared(model=recipe, seed=seed, responses=answers, scores=scores)

@@ -12,7 +12,7 @@ from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.publish import Publish
-from alignstudy.study.tools.report import MARKDOWN, REPORT, TABLES
+from alignstudy.study.tools.report import MARKDOWN, REPORT, TABLES, TUNING_TABLES
 
 
 def model_exports(models: Mapping[tuple[str, int], Stage]) -> list[Export]:
@@ -28,15 +28,21 @@ def model_exports(models: Mapping[tuple[str, int], Stage]) -> list[Export]:
 
 
 def text_exports(
-    prompts: SelectPrompts, compare: Compare, publish: Publish, preview: Preview | None
+    prompts: SelectPrompts,
+    compare: Compare,
+    publish: Publish,
+    preview: Preview | None,
+    *,
+    tuned: bool = False,
 ) -> list[Export]:
-    """Show what people read."""
+    """Show what people read; of a study that tunes its methods, the trials as well."""
     parts = [
         (prompts, "prompts", "data/prompts"),
         *((compare, name, name) for name in ("responses", "classification", "tables", STATISTICS)),
         (publish, "figures", "figures"),
         (publish, "audit.json", "data/audit.json"),
         *((publish, name, name) for name in (REPORT_DATA, MARKDOWN, REPORT)),
+        *((publish, name, name) for name in TUNING_TABLES if tuned),
     ]
     if publish.spent:  # after the tables of Compare, among which they stand
         files = (f"{TABLES}/budget.{ending}" for ending in ("csv", "md"))

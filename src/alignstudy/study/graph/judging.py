@@ -122,17 +122,34 @@ class JudgeStages:
             InputError: If that judge could not be had.
         """
         name = name or default_ranker(self.settings) or ""
-        if name not in self.names:
-            raise InputError(
-                f"judge '{name}', which ranks samples to learn from, is absent",
-                hint="make it available, or name another one (`ranked_by`)",
-            )
+        spec = self._named(name, "ranks samples to learn from", "ranked_by")
         return ScoreResponses(
             name=f"score/{name}/{of}",
             device_class=self.device_class,
             responses=samples,
-            judge=replace(self._spec(self.names.index(name)), axes=(axis,)),
+            judge=replace(spec, axes=(axis,)),
         )
+
+    def choosing(self, name: str, answers: Generate, of: str) -> ScoreResponses:
+        """Return a stage in which a judge scores the responses of one trial.
+
+        Raises:
+            InputError: If that judge could not be had.
+        """
+        return ScoreResponses(
+            name=f"score/{name}/{of}",
+            device_class=self.device_class,
+            responses=answers,
+            judge=self._named(name, "chooses among trials", "tune.by"),
+        )
+
+    def _named(self, name: str, does: str, key: str) -> JudgeSpec:
+        if name not in self.names:
+            raise InputError(
+                f"judge '{name}', which {does}, is absent",
+                hint=f"make it available, or name another one (`{key}`)",
+            )
+        return self._spec(self.names.index(name))
 
     def _spec(self, at: int, *, calibrated: bool = True) -> JudgeSpec:
         """Return a judge; one whose rendering is chosen reads the choice from its calibration."""

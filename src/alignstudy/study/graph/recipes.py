@@ -8,25 +8,18 @@ from functools import partial
 
 from alignstudy.methods import TrainingSettings
 from alignstudy.methods.expo import ExPOSettings
-from alignstudy.methods.rounds.aft import AFTSettings
 from alignstudy.methods.weights.mix import Slerp, WeightedSum
 from alignstudy.study.graph.budgeting import BudgetStages
 from alignstudy.study.graph.rounds import RoundStages
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.graph.tuning import TuningStages
 from alignstudy.study.settings.recipes import Mixture, SphericalMean, chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd
 from alignstudy.study.stages.train import Train
-from alignstudy.study.stages.weights import Merge, Mix
-
-
-def last_drafting(study: StudySettings, recipe: str) -> AFTSettings | None:
-    """Return the settings by which a recipe's model is asked in layers; None if it isn't."""
-    labels = chains(study.recipes).get(recipe, ())
-    trained = [study.methods[label] for label in labels]
-    trained = [each for each in trained if not isinstance(each, ExPOSettings)]
-    return trained[-1] if trained and isinstance(trained[-1], AFTSettings) else None
+from alignstudy.study.stages.tuning import Choose
+from alignstudy.study.stages.weights import Merge, Mix, extrapolation
 
 
 @dataclass
@@ -38,6 +31,7 @@ class RecipeStages:
         rounds: Makes a method's trainings.
         ends: The trainings, by key, each with the chain up to it.
         budget: What the last training of each recipe is fitted to; None: to nothing.
+        tuning: Makes the trials, and what chooses among them; None: settings are as given.
         computed: What is computed from finished weights, by key.
     """
 
@@ -47,6 +41,7 @@ class RecipeStages:
     rounds: RoundStages
     ends: dict[str, ChainEnd]
     budget: BudgetStages | None = None
+    tuning: TuningStages | None = None
     chains: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
     fitted: dict[tuple[tuple[str, ...], int], Stage] = field(default_factory=dict)
     computed: dict[str, Merge | Mix] = field(default_factory=dict)
@@ -88,15 +83,27 @@ class RecipeStages:
         """Return the stage of a chain's last method, fitted to the budget or as it is set."""
         method, of = self.settings.methods[labels[-1]], f"{'+'.join(labels)}/seed-{seed}"
         of, words = (f"{of}/fitted", ", fitted") if fitted else (of, "")
+        choices: tuple[Choose, ...] = ()
+        if self.tuning is not None:
+            choices = (self._choice(labels, self.tuning),)
+            if seed == self.tuning.seed:
+                return self.tuning.chosen(choices[0])
         if isinstance(method, ExPOSettings):
             made = (self.compared if fitted else self.chain)(labels[:-1], seed)
-            return self._extrapolated(f"expo/{of}", method, made, labels[:-2], seed)
+            return self._extrapolated(f"expo/{of}", method, made, labels[:-2], seed, choices)
         parent, fit = self._full_chain(labels[:-1], seed), None
         if fitted and self.budget is not None:
             target = self.chain(self.budget.labels, seed)
             fit = partial(self.budget.matched, target=target, recipe=" > ".join(labels))
         trainings = self.rounds.trainings(
-            of, labels[-1], method, parent, seed, merged=self.full_weights, fitted=fit
+            of,
+            labels[-1],
+            method,
+            parent,
+            seed,
+            merged=self.full_weights,
+            settled=choices,
+            fitted=fit,
         )
         for at, stage in enumerate(trainings, start=1):
             recipe = " > ".join(labels) + words
@@ -104,8 +111,20 @@ class RecipeStages:
             self.ends[stage.key] = ChainEnd(recipe=recipe, stage=stage)
         return trainings[-1]
 
+    def _choice(self, labels: tuple[str, ...], tuning: TuningStages) -> Choose:
+        """Return what chooses the settings of a chain's last method, at its place in the chain."""
+        parent = self._full_chain(labels[:-1], tuning.seed)
+        start = self._full_chain(labels[:-2], tuning.seed)
+        return tuning.choice(labels, parent, start=start, merged=self.full_weights)
+
     def _extrapolated(
-        self, name: str, method: ExPOSettings, made: Stage, before: tuple[str, ...], seed: int
+        self,
+        name: str,
+        method: ExPOSettings,
+        made: Stage,
+        before: tuple[str, ...],
+        seed: int,
+        settled: tuple[Choose, ...],
     ) -> Stage:
         """Return what goes on beyond a model; of an adapter, the change is scaled.
 
@@ -115,14 +134,20 @@ class RecipeStages:
             made: The model.
             before: The chain that made what its last method started from.
             seed: Of that.
+            settled: What decides how far it goes when the study runs.
         """
         start = self._full_chain(before, seed)
         if isinstance(made, Train) and made.is_adapter and made.parent.key == start.key:
-            return self._once(
-                Merge(name=name, device_class=self.device_class, adapter=made, factor=method.factor)
+            merge = Merge(
+                name=name,
+                device_class=self.device_class,
+                adapter=made,
+                factor=method.factor,
+                settled=settled,
             )
+            return self._once(merge)
         members = (self.full_weights(made), start)
-        return self._mixed(name, members, WeightedSum((method.factor, -method.alpha)))
+        return self._mixed(name, members, extrapolation(method), settled)
 
     def _mixture(self, recipe: str, given: Mixture, seed: int) -> Stage:
         """Return what is made of other recipes' models: of one seed, or of all."""
@@ -143,10 +168,20 @@ class RecipeStages:
         return self._mixed(name, tuple(members[key] for key in order), rule)
 
     def _mixed(
-        self, name: str, members: tuple[Stage, ...], rule: WeightedSum | Slerp
+        self,
+        name: str,
+        members: tuple[Stage, ...],
+        rule: WeightedSum | Slerp,
+        settled: tuple[Choose, ...] = (),
     ) -> Merge | Mix:
         return self._once(
-            Mix(name=name, device_class=self.device_class, members=members, rule=rule)
+            Mix(
+                name=name,
+                device_class=self.device_class,
+                members=members,
+                rule=rule,
+                settled=settled,
+            )
         )
 
     def _full_recipe(self, labels: tuple[str, ...], seed: int) -> Stage:

@@ -8,14 +8,17 @@ from typing import Protocol
 
 from alignstudy.generation import GenerationSettings
 from alignstudy.methods import TrainingSettings
+from alignstudy.methods.expo import ExPOSettings
 from alignstudy.methods.rounds.aft import AFTSettings
 from alignstudy.methods.rounds.round import Round, rounds_of
 from alignstudy.methods.rounds.rules import RANKING
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.data import RowSource
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.rounds import SAMPLED, Aggregate, AskedRows, BuildRows, Slice
+from alignstudy.study.stages.settling import SettlesSettings
 from alignstudy.study.stages.train import Train
 
 STEP = 7919
@@ -67,6 +70,7 @@ class RoundStages:
         seed: int,
         *,
         merged: Callable[[Stage], Stage],
+        settled: tuple[SettlesSettings, ...] = (),
         fitted: Callable[[Train, int], Train] | None = None,
     ) -> list[Train]:
         """Return a method's trainings, a round each; the last one makes the model.
@@ -78,6 +82,7 @@ class RoundStages:
             parent: Full weights, that the first round starts from.
             seed: Of trainings and samples.
             merged: Returns a model's full weights.
+            settled: What decides some of the settings of each round when the study runs.
             fitted: Returns a training of which a budget decides how far it goes, given how many
                 follow it; None: each has its own steps.
         """
@@ -102,6 +107,7 @@ class RoundStages:
             stage = self.train(
                 f"train/{name}", label, one.training, parent, seed, rows=rows, reference=reference
             )
+            stage = replace(stage, settled=settled) if settled else stage
             if fitted is not None:
                 stage = fitted(stage, len(rounds) - at - 1)
             found.append(stage)
@@ -144,6 +150,13 @@ class RoundStages:
             last=last,
         )
         return self.built.setdefault(built.key, built)
+
+
+def last_drafting(study: StudySettings, labels: tuple[str, ...]) -> AFTSettings | None:
+    """Return the settings by which a chain's model is asked in layers; None if it isn't."""
+    trained = [study.methods[label] for label in labels]
+    trained = [each for each in trained if not isinstance(each, ExPOSettings)]
+    return trained[-1] if trained and isinstance(trained[-1], AFTSettings) else None
 
 
 def asked_in_layers(answers: Generate, method: AFTSettings, *, seed: int) -> Aggregate:

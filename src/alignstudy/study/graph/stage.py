@@ -32,6 +32,10 @@ WEIGHTS = ("*.safetensors",)
 """Names of the files that models are saved in here."""
 
 
+FAILED = "failed"
+"""Fact of a stage of a trial that a guard refused, or that needed one: the reason, in a line."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageJob:
     """What the runner gives a stage to work with.
@@ -75,6 +79,9 @@ class Stage:
 
     Attributes:
         numeric: Whether tensors are computed.
+        tried: Whether it makes a model that is only tried: a guard that refuses it, or what is made
+            of it, ends the trial and not the study.
+        shows_the_model: Whether a guard of its own that refuses says something of the model.
         libraries: Whose versions decide what comes out.
         weights: Patterns of the names of the files that hold a model's weights.
         name: What people call it: `train/sft/seed-0`. Not part of the key: two studies that ask
@@ -85,6 +92,8 @@ class Stage:
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     numeric: ClassVar[bool] = False
+    tried: ClassVar[bool] = False
+    shows_the_model: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = NUMERIC_LIBRARIES
     weights: ClassVar[tuple[str, ...]] = ()
 
@@ -159,6 +168,11 @@ class Stage:
     def key(self) -> str:
         """The artefact's name: a hash of its fingerprint's inputs."""
         return digest(self.fingerprint_inputs)
+
+    @cached_property
+    def in_trial(self) -> bool:
+        """Whether it is of a trial: it makes a model that is tried, or needs one."""
+        return self.tried or any(stage.in_trial for stage in self.inputs())
 
     def inputs(self) -> Iterator[Stage]:
         """Return the stages that this one reads, in the order of its fields."""

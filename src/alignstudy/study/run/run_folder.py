@@ -122,17 +122,22 @@ class RunFolder:
 
 
 def _place(source: Path, target: Path) -> None:
-    """Link a file into its place, or copy it: weights are large, texts may be edited."""
+    """Put a file into its place at once; another process sees the old one or the new one."""
     if target.exists() and target.samefile(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        if source.suffix in {".safetensors", ".bin"}:
-            with suppress(OSError):
-                os.link(source, fresh)
-        if not fresh.exists():
-            shutil.copyfile(source, fresh)
+        link_or_copy(source, fresh)
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file, or copy it: weights are large, texts may be edited."""
+    if source.suffix in {".safetensors", ".bin"}:
+        with suppress(OSError):
+            os.link(source, target)
+    if not target.exists():
+        shutil.copyfile(source, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -17,13 +18,14 @@ from alignstudy.errors import (
     AlignstudyError,
     DamagedArtefactError,
     EnvironmentFault,
+    GuardError,
     InterruptedRunError,
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
 from alignstudy.study.cost.estimate import History, planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
-from alignstudy.study.graph.stage import Stage, StageJob
+from alignstudy.study.graph.stage import FAILED, Stage, StageJob
 from alignstudy.study.run.manifest import Artefact
 from alignstudy.study.run.store import Store, disk_faults
 
@@ -87,7 +89,7 @@ class Runner:
                 if stage.numeric and self.threads is not None:
                     set_threads(self.threads)
                 with self._meter.measured() as cost:
-                    found = stage.run(self._job(fresh, work))
+                    found = self._found(stage, self._job(fresh, work))
                 facts = {
                     **found,
                     "name": stage.name,
@@ -99,9 +101,27 @@ class Runner:
                 }
                 self._commit(stage, fresh, facts)
             self.made[stage.key] = stage.name
-            self.progress.note(f"{stage.name}: done in {facts['seconds']:.1f} s")
+            took = f"done in {facts['seconds']:.1f} s"
+            failed = f"failed, as a trial may: {facts[FAILED]}" if FAILED in facts else ""
+            self.progress.note(f"{stage.name}: {failed or took}")
         self.after()
         return self._done[stage.key]
+
+    def _found(self, stage: Stage, job: StageJob) -> dict[str, Any]:
+        """Run a stage and return its facts; in a trial, what a guard refuses is one of them."""
+        if not stage.in_trial:
+            return stage.run(job)
+        for needed in stage.inputs():
+            if failed := self.make(needed, whole=False).facts.get(FAILED):
+                return {FAILED: failed}
+        try:
+            return stage.run(job)
+        except GuardError as error:
+            if not stage.shows_the_model:
+                raise
+            for left in job.out.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            return {FAILED: error.in_a_line}
 
     def _commit(self, stage: Stage, fresh: Path, facts: dict[str, Any]) -> None:
         """Bring what a stage made into the store; say so if it isn't what was dropped."""
@@ -191,6 +211,8 @@ class Runner:
         self, stage: Stage, out: Path, found: dict[str, Any], *, resumed: bool
     ) -> dict[str, Any]:
         """Return the arithmetic that a stage did, and what it was for later estimates."""
+        if FAILED in found:
+            return {}
         facts = stage.work_done(out, self._records_of, found)
         if resumed:
             return {**facts, "resumed": True}

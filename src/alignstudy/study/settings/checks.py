@@ -31,6 +31,7 @@ from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipe_checks import Fault, recipe_faults
 from alignstudy.study.settings.recipes import chains, existing
 from alignstudy.study.settings.study import DataSettings, StudySettings
+from alignstudy.study.settings.tuning import tuning_faults
 
 
 def cross_faults(study: StudySettings) -> Iterator[Fault]:
@@ -42,8 +43,9 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
     yield from budget_faults(study)
     if len(set(study.seeds)) < len(study.seeds):
         yield ("seeds",), "a seed stands twice"
-    if not study.judges:
+    if not (study.judges and study.seeds):
         return
+    yield from tuning_faults(study)
     yield from _axis_faults(study)
     yield from _judge_faults(study)
     yield from _panel_faults(study)

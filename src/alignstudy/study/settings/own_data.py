@@ -3,6 +3,7 @@
 There are no subsets to name then: all rows of the test split are asked about, on one axis, and
 thresholds are calibrated on a share of the train split. Judges are measured on the same pairs,
 since what a threshold is chosen by says nothing about how pairs are ranked: no row is spent twice.
+Where methods are tuned, a share beside it is for that, and for judges.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def with_own_defaults(given: dict[str, Any]) -> dict[str, Any]:
     if "validation" not in given:
         drawn = filled.get("calibration")
         filled["validation"] = drawn if calibrated and isinstance(drawn, Mapping) else None
+        if given.get("tune") is not None:  # trials may not be chosen on a threshold's own pairs
+            filled["validation"] = {**held_out, "share": [share, round(min(1.0, 2 * share), 6)]}
     elif isinstance(given["validation"], Mapping):
         filled["validation"] = _merged({"subsets": axes, "split": test}, given["validation"])
     return filled

@@ -38,6 +38,7 @@ from alignstudy.study.settings.budget import BudgetSettings
 from alignstudy.study.settings.filling import whole_study
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.recipes import Recipe
+from alignstudy.study.settings.tune import TuneSettings
 
 NAMED_TEMPLATES = ("auto", "chat", "hh", "none")
 """Values of `template` that are no file."""
@@ -140,6 +141,9 @@ class StudySettings(Settings):
         (),
         description="What is refused otherwise. same_judge: samples that methods learn from are"
         " ranked by the judge that reports on them.",
+    )
+    tune: TuneSettings | None = Field(
+        None, description="Trials that choose each method's settings; null: they are as given."
     )
     claims: Many[Claim] = Field((), description="Hypotheses to test, stated in advance.")
     control: Name | None = Field(

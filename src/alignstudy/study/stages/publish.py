@@ -23,6 +23,7 @@ from alignstudy.study.provenance import versions
 from alignstudy.study.settings.ranking import ranked_by_reporters
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import templates_in_words
+from alignstudy.study.settings.tuning import chosen_by_reporters
 from alignstudy.study.stages.base_models import ScratchModel
 from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
@@ -41,6 +42,7 @@ from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.score import read_calibration_result
 from alignstudy.study.stages.spending import Spent, spending
 from alignstudy.study.stages.train import Train, read_logged, read_result
+from alignstudy.study.stages.tuning import Choose, read_choice, tuning_alone
 from alignstudy.study.stages.weights import Merge, Mix
 from alignstudy.study.tools.report import write_report
 
@@ -65,6 +67,7 @@ class Publish(Stage):
     built: tuple[BuildRows, ...]
     trainings: tuple[ChainEnd, ...]
     computed: tuple[Merge | Mix, ...]
+    tuned: tuple[Choose, ...]
     preview: Preview | None
     spent: tuple[Spent, ...]
     sources: dict[str, str]
@@ -112,18 +115,17 @@ class Publish(Stage):
                 *self._judge_warnings(job),
                 *self._guards_apart(job),
                 *ranked_by_reporters(self.study),
+                *chosen_by_reporters(self.study),
             ),
             provenance=self._provenance(job),
-            costs=tuple(
-                cost_row(stage.name, job.facts_of(stage))
-                for stage in in_order((self.compare, *(end.stage for end in self.trainings)))
-            ),
+            costs=tuple(self._costs(job)),
             recipe_costs=recipe_costs(
                 {(one.model, one.seed): one.responses.model for one in self.compare.compared},
                 job.facts_of,
             ),
             cost_notes=tuple(self._cost_notes(job)),
             budget=tuple(self._budget(job)),
+            tuning=tuple(read_choice(stage, job) for stage in self.tuned),
             partial="; ".join(f"judge absent: {text}" for text in self.absent),
         )
         write_json(job.out / "audit.json", audit_json(inputs.audits, facts=inputs.audit_facts))
@@ -135,6 +137,14 @@ class Publish(Stage):
         """Return what each recipe was spent on, where they were to be spent alike on."""
         if self.study.budget is not None:
             yield from spending(self.spent, self.study.budget, job)
+
+    def _costs(self, job: StageJob) -> Iterator[dict[str, Any]]:
+        """Return what each stage took; where methods were tuned, whether it served that alone."""
+        stages = in_order((self.compare, *(end.stage for end in self.trainings)))
+        tuning = tuning_alone(stages)
+        for stage in stages:
+            row = cost_row(stage.name, job.facts_of(stage))
+            yield {**row, "tuning": stage.key in tuning} if self.tuned else row
 
     def _cost_notes(self, job: StageJob) -> Iterator[str]:
         """What trainings would have taken if no two models shared the start of their chain."""
@@ -236,11 +246,16 @@ class Publish(Stage):
 
 def _chain(model: Stage) -> list[Stage]:
     """List what was trained and computed between the base and a model; the base's own is none."""
+    stages = in_order([model])
+    tuning = tuning_alone(stages)
     return [
         stage
-        for stage in in_order([model])
-        if isinstance(stage, Merge | Mix)
-        or (isinstance(stage, Train) and not isinstance(stage.parent, ScratchModel))
+        for stage in stages
+        if stage.key not in tuning
+        and (
+            isinstance(stage, Merge | Mix)
+            or (isinstance(stage, Train) and not isinstance(stage.parent, ScratchModel))
+        )
     ]
 
 

@@ -89,6 +89,8 @@ class JudgeSpec:
 class JudgeStage(Stage):
     """A stage in which a judge reads texts."""
 
+    shows_the_model: ClassVar[bool] = False
+
     judge: JudgeSpec
 
     def passes_over(

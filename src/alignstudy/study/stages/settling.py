@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods.grids import Tuned, with_values
 from alignstudy.study.graph.stage import FolderOf, Stage
 
 SETTINGS = "settings.json"
 
 
 class SettlesSettings(Stage):
-    """A stage whose artefact holds settings.json: values that trainings take instead of theirs."""
+    """A stage whose artefact holds settings.json: values that trainings take instead of theirs.
+
+    Attributes:
+        changes_work: Whether they change how much a training computes.
+    """
+
+    changes_work: ClassVar[bool] = True
 
 
-Asked = TypeVar("Asked", bound=TrainingSettings)
+Asked = TypeVar("Asked", bound=Tuned)
 
 
 def settled(settings: Asked, by: Iterable[SettlesSettings], folder_of: FolderOf) -> Asked:
@@ -24,4 +30,4 @@ def settled(settings: Asked, by: Iterable[SettlesSettings], folder_of: FolderOf)
     found: dict[str, Any] = {}
     for stage in by:
         found |= json.loads((folder_of(stage) / SETTINGS).read_text(encoding="utf-8"))
-    return type(settings)(**{**settings.model_dump(), **found}) if found else settings
+    return with_values(settings, found) if found else settings

@@ -109,7 +109,7 @@ class Train(Stage):
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the rows' texts, forward and backward, the reference's passes, the probe's."""
-        settings, ahead = self.asked(folder_of), self.ahead(folder_of, sampled=True)
+        settings, ahead = self._counted(folder_of), self.ahead(folder_of, sampled=True)
         work = ahead.after(planned_steps(settings, len(ahead.rows)))
         return training_passes(work, settings, read_shape(folder_of(self.parent)), rows=work.rows)
 
@@ -121,7 +121,7 @@ class Train(Stage):
             sampled: Whether some rows stand for all where there are many.
         """
         return training_ahead(
-            self.asked(folder_of),
+            self._counted(folder_of),
             read_part(self.rows, folder_of(self.rows)),
             folder_of(self.parent),
             self.template,
@@ -129,6 +129,12 @@ class Train(Stage):
             seed=self.seed,
             own_reference=self.reference is None,
             held_out=read_held_out(self.held_out, folder_of),
+        )
+
+    def _counted(self, folder_of: FolderOf) -> TrainingSettings:
+        """Return the settings as far as they change how much it computes."""
+        return settled(
+            self.settings, [each for each in self.settled if each.changes_work], folder_of
         )
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignstudy.methods.expo import ExPOSettings
 from alignstudy.methods.weights.mix import Slerp, WeightedSum, mix_weights
 from alignstudy.methods.weights.save import merge_adapter
 from alignstudy.models.digests import weights_digest
@@ -13,6 +14,7 @@ from alignstudy.records import Weights
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.base_models import ImportModel
 from alignstudy.study.stages.data import write_json
+from alignstudy.study.stages.settling import SettlesSettings, settled
 from alignstudy.study.stages.train import RESULT, Train
 
 
@@ -22,6 +24,7 @@ class Merge(Stage):
 
     Attributes:
         factor: What its change is multiplied by: above 1 it is extrapolated.
+        settled: What decides that when the study runs.
     """
 
     kind: ClassVar[str] = "merge"
@@ -29,11 +32,14 @@ class Merge(Stage):
     weights: ClassVar[tuple[str, ...]] = WEIGHTS
     adapter: Train
     factor: float = 1.0
+    settled: tuple[SettlesSettings, ...] = ()
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write the merged weights; the guard compares logits before and after."""
-        outcome = merge_adapter(weights_of(self.adapter, job), job.out, factor=self.factor)
-        write_json(job.out / RESULT, {"factor": self.factor, "guards": [asdict(outcome)]})
+        asked = settled(ExPOSettings(), self.settled, job.folder_of)
+        factor = asked.factor if self.settled else self.factor
+        outcome = merge_adapter(weights_of(self.adapter, job), job.out, factor=factor)
+        write_json(job.out / RESULT, {"factor": factor, "guards": [asdict(outcome)]})
         return {"weights_sha256": weights_digest(job.out)}
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +65,7 @@ class Mix(Stage):
     Attributes:
         members: Full weights, from one base.
         rule: What is made of them, in their order.
+        settled: What decides how far an extrapolation goes when the study runs.
     """
 
     kind: ClassVar[str] = "mix"
@@ -66,6 +73,7 @@ class Mix(Stage):
     weights: ClassVar[tuple[str, ...]] = WEIGHTS
     members: tuple[Stage, ...]
     rule: WeightedSum | Slerp
+    settled: tuple[SettlesSettings, ...] = ()
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write the weights, and what the guard saw; configuration and tokenizer are a member's.
@@ -74,9 +82,11 @@ class Mix(Stage):
         """
         like = next(each for each in self.members if not isinstance(each, ImportModel))
         folders = [job.folder_of(member) for member in self.members]
-        outcome = mix_weights(folders, self.rule, job.out, like=job.folder_of(like))
+        asked = settled(ExPOSettings(), self.settled, job.folder_of)
+        rule = extrapolation(asked) if self.settled else self.rule
+        outcome = mix_weights(folders, rule, job.out, like=job.folder_of(like))
         of = {"weights_sha256": [weights_digest(folder) for folder in folders]}
-        how = {"rule": type(self.rule).__name__, **asdict(self.rule)}
+        how = {"rule": type(rule).__name__, **asdict(rule)}
         write_json(job.out / RESULT, {**how, "of": of, "guards": [asdict(outcome)]})
         return {"weights_sha256": weights_digest(job.out)}
 
@@ -87,3 +97,8 @@ class Mix(Stage):
     def model_files(self) -> Stage:
         """Return the first member."""
         return self.members[0]
+
+
+def extrapolation(method: ExPOSettings) -> WeightedSum:
+    """Return what goes on from where a method began (second) beyond what it made (first)."""
+    return WeightedSum((method.factor, -method.alpha))

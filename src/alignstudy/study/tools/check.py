@@ -11,7 +11,7 @@ from typing import Any
 
 from alignstudy.data.audit.audit import loss_in_words
 from alignstudy.errors import EnvironmentFault
-from alignstudy.formatting import quantity
+from alignstudy.formatting import plural, quantity
 from alignstudy.generation.hf import too_long_prompts
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.loop.preview import preview
@@ -27,6 +27,7 @@ from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
+from alignstudy.study.settings.tuning import chosen_by_reporters
 from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.base_models import ImportModel, ScratchModel
 from alignstudy.study.stages.data import (
@@ -68,7 +69,11 @@ class CheckReport:
     def add_plan(self, lines: Sequence[PlanLine], folder: Path, settings: StudySettings) -> None:
         """Say what a run would do, and where; and what its claims and training seeds can tell."""
         new = [line.stage.name for line in lines if line.state == "new"]
-        trained = ", ".join(name for name in new if name.startswith(("train/", "judge/", "base")))
+        train = [name for name in new if name.startswith(("train/", "judge/", "base"))]
+        tried = [line.stage for line in lines if line.state == "new" and line.stage.tried]
+        trials = {stage.name for stage in tried}
+        trained = ", ".join(name for name in train if name not in trials)
+        trained += f"; and {plural(len(trials), 'model')} for trials" if trials else ""
         self.lines += [
             ("to train", "new" if trained else "ok", trained or "nothing"),
             ("to run", "new" if new else "ok", f"{len(new)} of {len(lines)} stages"),
@@ -80,6 +85,7 @@ class CheckReport:
             if isinstance(method, TrainingSettings)
             for note in method_of(method).notes
         ]
+        self.warnings += chosen_by_reporters(settings)
         sizes = self.num_prompts or sizes_asked(settings)
         self.lines += [("power", *said) for said in prospects_in_words(settings, sizes)]
         if advice := seed_advice(settings):

@@ -26,6 +26,7 @@ from alignstudy.report.stored import (
     write_report_data,
 )
 from alignstudy.report.tables.budget import budget_table
+from alignstudy.report.tables.tuning import trials_table
 from alignstudy.report.tables.write import write_table
 from alignstudy.sources import home_path
 from alignstudy.study.results import Run
@@ -34,6 +35,8 @@ from alignstudy.study.run.store import disk_faults
 from alignstudy.version import __version__
 
 REPORT, MARKDOWN, TABLES = "report.html", "report.md", "tables"
+TUNING_TABLES = (f"{TABLES}/tuning.csv", f"{TABLES}/tuning.md")
+"""Of a study that tunes its methods; they lie beside the comparison's tables."""
 
 
 @contextmanager
@@ -52,7 +55,7 @@ def uncollected() -> Iterator[None]:
 
 
 def write_report(inputs: ReportInputs, folder: Path) -> None:
-    """Write figures/, both reports, data/report.json and, of a budget, its table into a folder."""
+    """Write figures/, both reports, data/report.json, and tables of a budget and of trials."""
     figures = write_figures(inputs.findings, inputs.responses, inputs.training, folder / "figures")
     whole = replace(inputs, figures=figures)
     (folder / REPORT).write_text(render_report(whole), encoding="utf-8")
@@ -60,6 +63,8 @@ def write_report(inputs: ReportInputs, folder: Path) -> None:
     write_report_data(whole, folder / REPORT_DATA)
     if inputs.budget:
         write_table(budget_table(inputs.budget), folder / TABLES)
+    if inputs.tuning:
+        write_table(trials_table(inputs.tuning), folder / TABLES)
 
 
 def rebuild(run: str | Path) -> Run:
