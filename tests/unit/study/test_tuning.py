@@ -21,7 +21,7 @@ from alignstudy.study.api import Study
 from alignstudy.study.graph.stage import FAILED, Stage, in_order
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
-from alignstudy.study.settings.tuning import chosen_by_reporters
+from alignstudy.study.settings.tuning import tuning_warnings
 from alignstudy.study.stages.trials import TuningPrompts
 from alignstudy.study.stages.tuning import Choose, Chosen, edges
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_tuned_so_is_refused(changes, words):
 def test_another_judge_than_the_reports_chooses_and_the_reports_own_is_said():
     judge = tiny()["judges"][0]
     alone = load().settings
-    assert any("tiny-judge chose among trials" in text for text in chosen_by_reporters(alone))
+    assert any("tiny-judge chose among trials" in text for text in tuning_warnings(alone))
     for judges, tune, name in (
         ([judge, LENGTH], {}, "tiny-judge"),  # a baseline is no judge
         ([CONSTANT, judge], {}, "tiny-judge"),
@@ -138,8 +138,14 @@ def test_another_judge_than_the_reports_chooses_and_the_reports_own_is_said():
         study = load(judges=judges, tune={"trials": 2, **tune})
         choose = stages(study)["choose/sft"]
         assert choose.judge == name
-        said = bool([*chosen_by_reporters(study.settings)])
+        said = bool([*tuning_warnings(study.settings)])
         assert said == (name == judges[0].get("name", judges[0].get("use")))
+
+
+def test_that_trials_have_another_length_than_a_budget_gives_is_said():
+    texts = [*tuning_warnings(load(budget={"match": "tokens", "of": "sft_dpo"}).settings)]
+    assert any("not the one that the budget gives it" in text for text in texts)
+    assert not any("budget" in text for text in tuning_warnings(load().settings))
 
 
 def test_check_counts_trials_and_warns_of_the_judge():

@@ -137,8 +137,8 @@ def _trial_faults(study: StudySettings, tune: TuneSettings, label: str) -> Itera
         )
 
 
-def chosen_by_reporters(study: StudySettings) -> Iterator[str]:
-    """Say so where the report's own judge chose the settings, and which axes had no say."""
+def tuning_warnings(study: StudySettings) -> Iterator[str]:
+    """Say where a choice rests on less than what is compared: judge, axes, length of trainings."""
     if study.tune is None:
         return
     name = tuning_judge(study, study.tune)
@@ -151,3 +151,8 @@ def chosen_by_reporters(study: StudySettings) -> Iterator[str]:
     left_out = [axis.prompts for axis in study.tested if axis not in heard]
     if left_out:
         yield f"in the choice among trials {' and '.join(left_out)} prompts had no say"
+    if study.budget is not None:
+        yield (
+            "trials have each method's own number of steps, not the one that the budget gives it:"
+            " what was chosen may not be the best at that length; set steps or epochs near it"
+        )

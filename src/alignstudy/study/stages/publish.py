@@ -23,7 +23,7 @@ from alignstudy.study.provenance import versions
 from alignstudy.study.settings.ranking import ranked_by_reporters
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import templates_in_words
-from alignstudy.study.settings.tuning import chosen_by_reporters
+from alignstudy.study.settings.tuning import tuning_warnings
 from alignstudy.study.stages.base_models import ScratchModel
 from alignstudy.study.stages.compare import Compare, read_findings, read_scored
 from alignstudy.study.stages.data import (
@@ -115,7 +115,7 @@ class Publish(Stage):
                 *self._judge_warnings(job),
                 *self._guards_apart(job),
                 *ranked_by_reporters(self.study),
-                *chosen_by_reporters(self.study),
+                *tuning_warnings(self.study),
             ),
             provenance=self._provenance(job),
             costs=tuple(self._costs(job)),

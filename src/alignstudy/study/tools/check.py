@@ -27,7 +27,7 @@ from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_for
-from alignstudy.study.settings.tuning import chosen_by_reporters
+from alignstudy.study.settings.tuning import tuning_warnings
 from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.base_models import ImportModel, ScratchModel
 from alignstudy.study.stages.data import (
@@ -85,7 +85,7 @@ class CheckReport:
             if isinstance(method, TrainingSettings)
             for note in method_of(method).notes
         ]
-        self.warnings += chosen_by_reporters(settings)
+        self.warnings += tuning_warnings(settings)
         sizes = self.num_prompts or sizes_asked(settings)
         self.lines += [("power", *said) for said in prospects_in_words(settings, sizes)]
         if advice := seed_advice(settings):
