@@ -142,12 +142,6 @@ def test_another_judge_than_the_reports_chooses_and_the_reports_own_is_said():
         assert said == (name == judges[0].get("name", judges[0].get("use")))
 
 
-def test_that_trials_have_another_length_than_a_budget_gives_is_said():
-    texts = [*tuning_warnings(load(budget={"match": "tokens", "of": "sft_dpo"}).settings)]
-    assert any("not the one that the budget gives it" in text for text in texts)
-    assert not any("budget" in text for text in tuning_warnings(load().settings))
-
-
 def test_check_counts_trials_and_warns_of_the_judge():
     report = load().check()
     (detail,) = [detail for what, _, detail in report.lines if what == "to train"]

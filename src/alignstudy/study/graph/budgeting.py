@@ -15,6 +15,7 @@ from alignstudy.study.stages.budget import CountSamples, CountsCost, CountTraini
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.spending import Spent
 from alignstudy.study.stages.train import Train
+from alignstudy.study.stages.tuning import Chosen
 from alignstudy.study.stages.weights import Merge, Mix
 
 
@@ -55,7 +56,7 @@ class BudgetStages:
         for settles in stage.settled:
             if isinstance(settles, MatchBudget):
                 return settles
-        counts = CountTraining(name=f"cost/{stage.name}", training=stage)
+        counts = CountTraining(name=f"cost/{stage.name}", training=_work_alone(stage))
         return self.made.setdefault(counts.key, counts)
 
     def matched(self, stage: Train, rounds_left: int, *, target: Stage, recipe: str) -> Train:
@@ -69,7 +70,7 @@ class BudgetStages:
         """
         match = MatchBudget(
             name=stage.name.replace("train/", "budget/", 1),
-            training=stage,
+            training=_work_alone(stage),
             recipe=recipe,
             budget=self.settings,
             target=self.bill(target),
@@ -88,6 +89,11 @@ def budget_stages(study: StudySettings) -> BudgetStages | None:
     return BudgetStages(study.budget, of, chains(study.recipes)[of])
 
 
+def _work_alone(stage: Train) -> Train:
+    """Return a training without what decides settings at no change of its cost: trials' choice."""
+    return replace(stage, settled=tuple(each for each in stage.settled if each.changes_work))
+
+
 def trainings(model: Stage) -> list[Train]:
     """List the trainings that made a model of the base, in order, each once."""
     return list({stage.key: stage for stage in _trainings(model)}.values())
@@ -104,6 +110,8 @@ def _trainings(model: Stage) -> Iterator[Train]:
 def _members(model: Stage) -> Sequence[Stage]:
     if isinstance(model, Merge):
         return (model.adapter,)
+    if isinstance(model, Chosen):
+        return (model.choice.trials[0].model,)  # all take the same
     return model.members if isinstance(model, Mix) else ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -64,12 +65,20 @@ class RecipeStages:
 
     def compared(self, labels: tuple[str, ...], seed: int) -> Stage:
         """Return the model of a chain that is a recipe: its last training has the budget."""
-        trains = any(isinstance(self.settings.methods[label], TrainingSettings) for label in labels)
-        if self.budget is None or not trains or labels == self.budget.labels:
+        if not self._is_fitted(labels):
             return self.chain(labels, seed)
         if (labels, seed) not in self.fitted:
             self.fitted[labels, seed] = self._last(labels, seed, fitted=True)
         return self.fitted[labels, seed]
+
+    def _is_fitted(self, labels: tuple[str, ...]) -> bool:
+        """Whether the budget decides how far a recipe's last training goes."""
+        if self.budget is None or labels == self.budget.labels:
+            return False
+        return any(map(self._trains, labels))
+
+    def _trains(self, label: str) -> bool:
+        return isinstance(self.settings.methods[label], TrainingSettings)
 
     def chain(self, labels: tuple[str, ...], seed: int) -> Stage:
         """Return the model that a chain of methods makes; prefixes are shared."""
@@ -85,16 +94,13 @@ class RecipeStages:
         of, words = (f"{of}/fitted", ", fitted") if fitted else (of, "")
         choices: tuple[Choose, ...] = ()
         if self.tuning is not None:
-            choices = (self._choice(labels, self.tuning),)
+            choices = (self._choice(labels, self.tuning, fitted=fitted),)
             if seed == self.tuning.seed:
                 return self.tuning.chosen(choices[0])
         if isinstance(method, ExPOSettings):
             made = (self.compared if fitted else self.chain)(labels[:-1], seed)
             return self._extrapolated(f"expo/{of}", method, made, labels[:-2], seed, choices)
-        parent, fit = self._full_chain(labels[:-1], seed), None
-        if fitted and self.budget is not None:
-            target = self.chain(self.budget.labels, seed)
-            fit = partial(self.budget.matched, target=target, recipe=" > ".join(labels))
+        parent = self._full_chain(labels[:-1], seed)
         trainings = self.rounds.trainings(
             of,
             labels[-1],
@@ -103,7 +109,7 @@ class RecipeStages:
             seed,
             merged=self.full_weights,
             settled=choices,
-            fitted=fit,
+            fitted=self._fit(labels, seed) if fitted else None,
         )
         for at, stage in enumerate(trainings, start=1):
             recipe = " > ".join(labels) + words
@@ -111,11 +117,30 @@ class RecipeStages:
             self.ends[stage.key] = ChainEnd(recipe=recipe, stage=stage)
         return trainings[-1]
 
-    def _choice(self, labels: tuple[str, ...], tuning: TuningStages) -> Choose:
-        """Return what chooses the settings of a chain's last method, at its place in the chain."""
-        parent = self._full_chain(labels[:-1], tuning.seed)
-        start = self._full_chain(labels[:-2], tuning.seed)
-        return tuning.choice(labels, parent, start=start, merged=self.full_weights)
+    def _fit(self, labels: tuple[str, ...], seed: int) -> Callable[[Train, int], Train] | None:
+        """Return what fits a recipe's last training to the budget: what that takes under a seed."""
+        if self.budget is None:
+            return None
+        target = self.chain(self.budget.labels, seed)
+        return partial(self.budget.matched, target=target, recipe=" > ".join(labels))
+
+    def _choice(self, labels: tuple[str, ...], tuning: TuningStages, *, fitted: bool) -> Choose:
+        """Return what chooses the settings of a chain's last method, at its place in the chain.
+
+        Trials of what a budget fits are fitted to it, as it is under the study's first seed.
+        """
+        before = labels[:-1]
+        if fitted and self._is_fitted(before) and not self._trains(labels[-1]):
+            parent: Stage = tuning.chosen(self._choice(before, tuning, fitted=True))
+        else:
+            parent = self._full_chain(before, tuning.seed)
+        return tuning.choice(
+            labels,
+            parent,
+            start=self._full_chain(labels[:-2], tuning.seed),
+            merged=self.full_weights,
+            fitted=self._fit(labels, self.settings.seeds[0]) if fitted else None,
+        )
 
     def _extrapolated(
         self,

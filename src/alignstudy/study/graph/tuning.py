@@ -22,6 +22,7 @@ from alignstudy.study.settings.tuning import (
     tuning_seed,
 )
 from alignstudy.study.stages.generate import Generate, ScoreResponses
+from alignstudy.study.stages.train import Train
 from alignstudy.study.stages.trials import TriedMix, TriedTraining, TuningPrompts
 from alignstudy.study.stages.tuning import Choose, Chosen, Tried
 from alignstudy.study.stages.weights import extrapolation
@@ -43,7 +44,7 @@ class TuningStages:
     tune: TuneSettings
     rounds: RoundStages
     judging: JudgeStages
-    choices: dict[tuple[str, ...], Choose] = field(default_factory=dict)
+    choices: dict[str, Choose] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Take the same rounds, each training one that is tried; what they build is no data."""
@@ -69,6 +70,7 @@ class TuningStages:
         *,
         start: Stage,
         merged: Callable[[Stage], Stage],
+        fitted: Callable[[Train, int], Train] | None = None,
     ) -> Choose:
         """Return what chooses the settings of a chain's last method.
 
@@ -77,21 +79,23 @@ class TuningStages:
             parent: Full weights of the chain before it, as tuned, under the tuning seed.
             start: What the method before the last one started from, likewise.
             merged: Returns a model's full weights.
+            fitted: As of `RoundStages.trainings`.
         """
-        if labels not in self.choices:
+        of_chain = "+".join(labels) + ("/fitted" if fitted else "")
+        if of_chain not in self.choices:
             own, trials = self.settings.methods[labels[-1]], []
             for at, values in enumerate(trials_of(self.settings, self.tune, labels[-1]), start=1):
-                of, asked = f"{'+'.join(labels)}/trial-{at}", with_values(own, values)
-                model = self._model(of, labels[-1], asked, parent, start, merged)
+                of, asked = f"{of_chain}/trial-{at}", with_values(own, values)
+                model = self._model(of, labels[-1], asked, parent, start, merged, fitted)
                 scores = self._scores(of, labels, model)
                 trials.append(Tried(settings=values, model=model, scores=scores))
-            self.choices[labels] = Choose(
-                name=f"choose/{'+'.join(labels)}",
-                chain=labels,
+            self.choices[of_chain] = Choose(
+                name=f"choose/{of_chain}",
+                chain=(*labels[:-1], labels[-1] + (", fitted" if fitted else "")),
                 judge=self.judge,
                 trials=tuple(trials),
             )
-        return self.choices[labels]
+        return self.choices[of_chain]
 
     def chosen(self, choice: Choose) -> Chosen:
         """Return the chosen trial's model, which the next method's trials start from."""
@@ -109,9 +113,12 @@ class TuningStages:
         parent: Stage,
         start: Stage,
         merged: Callable[[Stage], Stage],
+        fitted: Callable[[Train, int], Train] | None,
     ) -> Stage:
         if isinstance(asked, TrainingSettings):
-            return self.rounds.trainings(of, label, asked, parent, self.seed, merged=merged)[-1]
+            return self.rounds.trainings(
+                of, label, asked, parent, self.seed, merged=merged, fitted=fitted
+            )[-1]
         assert isinstance(asked, ExPOSettings)
         return TriedMix(
             name=f"expo/{of}",

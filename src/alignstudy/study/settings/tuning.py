@@ -151,8 +151,3 @@ def tuning_warnings(study: StudySettings) -> Iterator[str]:
     left_out = [axis.prompts for axis in study.tested if axis not in heard]
     if left_out:
         yield f"in the choice among trials {' and '.join(left_out)} prompts had no say"
-    if study.budget is not None:
-        yield (
-            "trials have each method's own number of steps, not the one that the budget gives it:"
-            " what was chosen may not be the best at that length; set steps or epochs near it"
-        )

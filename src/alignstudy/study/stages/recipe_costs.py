@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from alignstudy.methods.pretrain import PretrainSettings
+from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.records.ranking import RecipeCost
-from alignstudy.study.graph.stage import Stage, in_order
+from alignstudy.study.graph.stage import Stage
 from alignstudy.study.stages.train import Train
 
 
@@ -33,14 +34,10 @@ def _cost(
     recipe: str, models: list[Stage], facts_of: Callable[[Stage], Mapping[str, Any]]
 ) -> RecipeCost:
     """Return the mean over a recipe's models, one a seed."""
-    chains = [_chain(model) for model in models]
+    chains = [_reached(model, choices=False) for model in models]
     # A model that is the same under every seed was made once.
     flops = [_flops(chain, facts_of) for chain in chains]
-    settling = [
-        [stage for stage in in_order([model]) if stage.key not in chain]
-        for model, chain in zip(models, chains, strict=True)
-    ]
-    tuned = [_flops({s.key: s for s in _made(stages)}, facts_of) for stages in settling]
+    tuned = [_flops(_trials(model), facts_of) for model in models]
     known = [each for each in flops if each is not None]
     trials = [each for each in tuned if each is not None]
     return RecipeCost(
@@ -50,36 +47,44 @@ def _cost(
     )
 
 
-def _made(stages: list[Stage]) -> Iterator[Stage]:
-    """Leave out what pretrained the base."""
-    for stage in stages:
-        if not (isinstance(stage, Train) and isinstance(stage.settings, PretrainSettings)):
-            yield stage
+def _trials(model: Stage) -> list[Stage]:
+    """Return the trials that chose what made a model."""
+    return [stage for stage in _reached(model, choices=True) if stage.in_trial]
 
 
-def _chain(model: Stage) -> dict[str, Stage]:
-    """Return what made a model, by key, without what only settled its settings."""
+def _reached(model: Stage, *, choices: bool) -> list[Stage]:
+    """Return what made a model, each stage once; not what made the base, or a judge.
+
+    Args:
+        model: Its stage.
+        choices: Whether what chose among trials is followed. What solved a number of steps is not:
+            it leads to the budget's recipe.
+    """
     found: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
-        if stage.key in found:
+        if stage.key in found or _is_aside(stage):
             return
         found[stage.key] = stage
-        settled = {each.key for each in getattr(stage, "settled", ())}
+        settles = getattr(stage, "settled", ())
+        passed = {each.key for each in settles if each.changes_work or not choices}
         for needed in stage.inputs():
-            if needed.key not in settled:
+            if needed.key not in passed:
                 visit(needed)
 
     visit(model)
-    return {stage.key: stage for stage in _made([*found.values()])}
+    return [*found.values()]
 
 
-def _flops(
-    stages: Mapping[str, Stage], facts_of: Callable[[Stage], Mapping[str, Any]]
-) -> float | None:
+def _is_aside(stage: Stage) -> bool:
+    aside = PretrainSettings | RewardModelSettings
+    return isinstance(stage, Train) and isinstance(stage.settings, aside)
+
+
+def _flops(stages: Iterable[Stage], facts_of: Callable[[Stage], Mapping[str, Any]]) -> float | None:
     """Add up what stages counted; None where a training didn't, or counted its last part only."""
     total = 0.0
-    for stage in stages.values():
+    for stage in stages:
         facts = facts_of(stage)
         found = facts.get("flops")
         if facts.get("resumed") or (found is None and isinstance(stage, Train)):
