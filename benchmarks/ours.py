@@ -243,7 +243,7 @@ def prepare_study(source: Path, home: Path, out: Path) -> dict[str, Any]:
     """Make what both sides start from; return where it lies, and what is asked of them."""
     from alignstudy.metrics.axes import axis_named
     from alignstudy.study.graph.stage import in_order
-    from alignstudy.study.stages.data import read_part, read_prompts
+    from alignstudy.study.stages.sources import read_part, read_prompts
 
     study = _study(source, home, out)
     for name in PREPARED:

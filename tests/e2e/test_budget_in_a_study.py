@@ -13,7 +13,8 @@ from alignstudy.errors import InputError
 from alignstudy.study.graph.stage import in_order
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
-from alignstudy.study.stages.budget import MatchBudget, read_cost
+from alignstudy.study.stages.budget import MatchBudget
+from alignstudy.study.stages.costs import read_cost
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.train import Train
 

@@ -53,11 +53,21 @@ def run(
 
 
 @app.command()
-def plan(study: StudyName, out: Out = None, set_: Set = None, as_json: Json = False) -> None:
+def plan(
+    study: StudyName,
+    out: Out = None,
+    set_: Set = None,
+    throughput: Annotated[
+        float | None,
+        typer.Option(min=1e-6, metavar="TFLOPS", help="Of a machine: how long it would compute."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show for every stage whether it is cached or new, why, and what it would take here."""
     from alignstudy.cli import planning, verbs
 
-    planning.show_plan(verbs.load(study, out, set_, offline=True), as_json=as_json)
+    loaded = verbs.load(study, out, set_, offline=True)
+    planning.show_plan(loaded, throughput=throughput, as_json=as_json)
 
 
 @app.command()

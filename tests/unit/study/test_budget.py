@@ -12,7 +12,8 @@ from alignstudy.study.api import Study
 from alignstudy.study.graph.budgeting import trainings
 from alignstudy.study.graph.stage import in_order
 from alignstudy.study.settings.budget_checks import budget_of
-from alignstudy.study.stages.budget import CountTraining, MatchBudget
+from alignstudy.study.stages.budget import MatchBudget
+from alignstudy.study.stages.costs import CountTraining
 from alignstudy.study.stages.publish import Publish
 from alignstudy.study.stages.train import Train
 
@@ -143,9 +144,9 @@ def test_seconds_that_nobody_measured_are_a_fault(stages):
     match = a_match(stages, match="seconds")
     cost = SimpleNamespace(flops={"training": 1e9})
     with pytest.raises(InputError, match="is not known") as caught:
-        match.amount(cost, match, SimpleNamespace(pace=lambda _: None))
+        match.amount(cost, match, lambda _: None)
     assert "run the study once without `budget`" in caught.value.hint
-    assert match.amount(cost, match, SimpleNamespace(pace=lambda _: 2e-9)) == 2.0
+    assert match.amount(cost, match, lambda _: 2e-9) == 2.0
 
 
 def test_flops_of_an_unknown_shape_are_a_fault(stages):

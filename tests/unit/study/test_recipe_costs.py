@@ -88,17 +88,36 @@ class Counted(Stage):
     """A stage that stands for a training and what chose its settings."""
 
     kind: ClassVar[str] = "counted"
+    changes_work: ClassVar[bool] = True
     parent: Stage | None = None
     settled: tuple[Stage, ...] = ()
+
+
+class Trial(Counted):
+    """A stage of a trial."""
+
+    tried: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Stage):
+    """A stage that stands for what chooses among trials."""
+
+    kind: ClassVar[str] = "choice"
+    changes_work: ClassVar[bool] = False
+    trials: tuple[Stage, ...]
+    in_trial = False
 
 
 def test_trials_that_settle_settings_are_tuning():
     base = Counted(name="base")
     start = Counted(name="start", parent=base)
-    trials = tuple(Counted(name=f"trial-{n}", parent=start, device_class=str(n)) for n in (1, 2))
-    choice = Counted(name="choice", settled=trials)
-    last = Counted(name="last", parent=start, settled=(choice,))
-    taken = {"start": 10.0, "trial-1": 3.0, "trial-2": 4.0, "last": 5.0}
+    trials = tuple(Trial(name=f"trial-{n}", parent=start, device_class=str(n)) for n in (1, 2))
+    other = Trial(name="another recipe's trial", parent=base, device_class="3")
+    steps = Counted(name="steps", parent=Choice(name="another choice", trials=(other,)))
+    choice = Choice(name="choice", trials=trials)
+    last = Counted(name="last", parent=start, settled=(choice, steps))
+    taken = {"start": 10.0, "trial-1": 3.0, "trial-2": 4.0, "last": 5.0, other.name: 100.0}
     found = costs({("r", 0): last}, lambda stage: {"flops": taken.get(stage.name)})
     assert (found["r"].flops, found["r"].tuning_flops) == (15.0, 7.0)
 

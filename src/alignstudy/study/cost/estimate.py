@@ -40,6 +40,7 @@ class StageEstimate:
         disk: Bytes that stay in the store.
         working_disk: Bytes of checkpoints that lie there meanwhile, besides.
         basis: What the seconds rest on.
+        flops: Floating-point operations of its models; None: it has none, or they can't be counted.
     """
 
     stage: str
@@ -48,6 +49,7 @@ class StageEstimate:
     disk: float | None = None
     working_disk: float | None = None
     basis: str = ""
+    flops: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class StudyEstimate:
         free_memory: Bytes that are free now, where `memory` is needed.
         free_disk: Bytes that are free now where the store lies.
         unknown: Names of the stages whose seconds are not known yet.
+        flops: Floating-point operations, as far as they can be counted.
+        uncounted: Names of the stages that compute with a model, and whose FLOPs can't be counted.
         warnings: What won't fit, in words.
     """
 
@@ -72,6 +76,8 @@ class StudyEstimate:
     free_memory: int = 0
     free_disk: int = 0
     unknown: tuple[str, ...] = ()
+    flops: float = 0.0
+    uncounted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -79,20 +85,23 @@ class StudyEstimate:
         return asdict(self)
 
 
-def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEstimate:
+def estimate(
+    lines: Sequence[PlanLine], store: Store, *, device: str, arithmetic: bool = False
+) -> StudyEstimate:
     """Estimate the new stages of a plan; nothing is run.
 
     Args:
         lines: The plan.
         store: Where what was made before lies.
         device: "cpu" or "cuda".
+        arithmetic: Whether all FLOPs are counted, which takes a while; else what time follows from.
     """
     free_disk = _free_disk(store.root)
     new = [line.stage for line in lines if line.state == "new"]
     if not new:
         return StudyEstimate(free_disk=free_disk)
     history = History(store.root)
-    found = tuple(history.estimate(stage, store, device) for stage in new)
+    found = tuple(history.estimate(stage, store, device, count=arithmetic) for stage in new)
     memory = max(each.memory or 0.0 for each in found)
     disk = sum(each.disk or 0.0 for each in found)
     disk += max(each.working_disk or 0.0 for each in found)
@@ -114,6 +123,12 @@ def estimate(lines: Sequence[PlanLine], store: Store, *, device: str) -> StudyEs
         free_memory=room,
         free_disk=free_disk,
         unknown=tuple(each.stage for each in found if each.seconds is None),
+        flops=sum(each.flops or 0.0 for each in found),
+        uncounted=tuple(
+            each.stage
+            for each, stage in zip(found, new, strict=True)
+            if each.flops is None and type(stage).planned_work is not Stage.planned_work
+        ),
         warnings=tuple(warnings),
     )
 
@@ -157,10 +172,13 @@ class History:
             self._paces[stage.key] = median(found) if found else None
         return self._paces[stage.key]
 
-    def estimate(self, stage: Stage, store: Store, device: str) -> StageEstimate:
-        """Estimate one new stage."""
+    def estimate(
+        self, stage: Stage, store: Store, device: str, *, count: bool = False
+    ) -> StageEstimate:
+        """Estimate one new stage; FLOPs are counted where seconds follow from them, or if asked."""
         runs, size = self.like(stage), stage.footprint()
-        seconds = predict(runs, planned_flops(stage, store)) if runs else None
+        flops = planned_flops(stage, store) if runs or count else None
+        seconds = predict(runs, flops) if runs else None
         libraries = LIBRARIES if device == "cpu" or not stage.numeric else 0.0
         return StageEstimate(
             stage=stage.name,
@@ -169,6 +187,7 @@ class History:
             disk=None if size is None else round(size.disk),
             working_disk=None if size is None else round(size.working_disk),
             basis=plural(len(runs), "earlier run") if runs else "",
+            flops=flops,
         )
 
 

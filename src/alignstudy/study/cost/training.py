@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.methods import LOSSES, TrainingSettings, method_of
 from alignstudy.methods.base import WorkDone
 from alignstudy.models.rendering import load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
@@ -17,6 +17,9 @@ from alignstudy.study.cost.work import BACKWARD, BACKWARD_FROZEN, Passes
 
 if TYPE_CHECKING:
     from alignstudy.methods.loop.ahead import WorkAhead
+
+_CHANGES_NO_COUNT = {"learning_rate", *(name for loss in LOSSES.values() for name in loss.grid)}
+_COUNTED: dict[str, WorkAhead] = {}
 
 SAMPLE = 400
 """Rows whose tokens are counted, about: evenly spread over more."""
@@ -64,6 +67,23 @@ def training_passes(
     if work.probed_pairs:
         done.append(replace(ahead, times=work.probed_pairs * 2 / len(method.learnt)))
     return done
+
+
+def once_for_all_trials(
+    count: Callable[[], WorkAhead], settings: TrainingSettings, *rest: object
+) -> WorkAhead:
+    """Return what was counted of settings that differ in what changes no count; else count.
+
+    Args:
+        count: Counts.
+        settings: Of the training.
+        rest: All else that decides it.
+    """
+    told = settings.model_dump(mode="json", exclude=set(_CHANGES_NO_COUNT))
+    key = repr((told, rest))
+    if key not in _COUNTED:
+        _COUNTED[key] = count()
+    return replace(_COUNTED[key], settings=settings)
 
 
 def training_ahead(

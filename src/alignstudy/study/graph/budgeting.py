@@ -11,7 +11,8 @@ from alignstudy.study.settings.budget_checks import budget_of
 from alignstudy.study.settings.recipes import AnyRecipe, chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.base_models import ScratchModel
-from alignstudy.study.stages.budget import CountSamples, CountsCost, CountTraining, MatchBudget
+from alignstudy.study.stages.budget import MatchBudget
+from alignstudy.study.stages.costs import CountSamples, CountsCost, CountTraining
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.spending import Spent
 from alignstudy.study.stages.train import Train

@@ -30,13 +30,13 @@ from alignstudy.study.stages.data import (
     TRAINING_PARTS,
     CollectRows,
     DataSource,
-    RowSource,
     SelectPrompts,
     WriteWorld,
 )
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
 from alignstudy.study.stages.score import JudgeModel
+from alignstudy.study.stages.sources import RowSource
 from alignstudy.study.stages.train import Train
 
 

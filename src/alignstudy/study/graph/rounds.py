@@ -15,10 +15,10 @@ from alignstudy.methods.rounds.rules import RANKING
 from alignstudy.study.graph.judging import JudgeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.study import StudySettings
-from alignstudy.study.stages.data import RowSource
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.rounds import SAMPLED, Aggregate, AskedRows, BuildRows, Slice
 from alignstudy.study.stages.settling import SettlesSettings
+from alignstudy.study.stages.sources import RowSource
 from alignstudy.study.stages.train import Train
 
 STEP = 7919

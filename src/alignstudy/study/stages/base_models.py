@@ -19,10 +19,8 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, shape_of_architecture
 from alignstudy.study.graph.stage import WEIGHTS, Stage, StageJob
-from alignstudy.study.stages.data import (
-    CollectRows,
-    read_part,
-)
+from alignstudy.study.stages.data import CollectRows
+from alignstudy.study.stages.sources import read_part
 
 
 @dataclass(frozen=True, kw_only=True)

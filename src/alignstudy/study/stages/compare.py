@@ -32,13 +32,7 @@ from alignstudy.report.stored import STATISTICS, findings_from_json, write_findi
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.axes import Limits, SweepSettings
-from alignstudy.study.stages.data import (
-    CollectRows,
-    SelectPrompts,
-    WriteWorld,
-    read_overlap,
-    read_prompts,
-)
+from alignstudy.study.stages.data import CollectRows, SelectPrompts, WriteWorld, read_overlap
 from alignstudy.study.stages.divergence import Diagnose, read_divergence
 from alignstudy.study.stages.generate import (
     Generate,
@@ -53,6 +47,7 @@ from alignstudy.study.stages.score import (
     read_quality,
     read_threshold_draws,
 )
+from alignstudy.study.stages.sources import read_prompts
 
 SCORED = "scored.jsonl"
 INCOMPLETE = "incomplete"

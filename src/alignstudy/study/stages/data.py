@@ -33,20 +33,16 @@ from alignstudy.metrics.axes import axis_named, in_order
 from alignstudy.records import (
     Audit,
     Axis,
-    Document,
     Pair,
-    Prompt,
     Quarantined,
-    Rated,
     read_rows,
     write_rows,
 )
 from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.work import Footprint
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
+from alignstudy.study.stages.sources import PROMPTS, ROWS, PromptSource, RowSource, read_prompts
 
-ROWS = "rows.jsonl"
-PROMPTS = "prompts.jsonl"
 AUDITS = "audits.jsonl"
 FACTS = "facts.json"
 OVERLAP = "overlap.json"
@@ -76,17 +72,6 @@ DataSource = ResolvedSource | WriteWorld
 
 def _path(source: DataSource, job: StageJob) -> Path:
     return job.folder_of(source) if isinstance(source, Stage) else source.path
-
-
-class PromptSource(Stage):
-    """What models are asked: a stage whose artefact holds prompts, as `write_rows` writes them."""
-
-    kind: ClassVar[str] = "prompts"
-
-    @property
-    def expected(self) -> int | None:
-        """How many there are at most; None: that isn't known before."""
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +144,6 @@ def _write_pairs(found: HeldOutPairs, part: str, out: Path) -> tuple[Audit, ...]
     return found.audits
 
 
-def read_prompts(folder: Path) -> list[Prompt]:
-    """Read the prompts of a finished PromptSource."""
-    return list(read_rows(folder / PROMPTS, Prompt))
-
-
 def read_pairs(folder: Path, part: str) -> dict[str, list[Pair]]:
     """Read the pairs of one part of a finished SelectPrompts, by axis."""
     names = {path.stem.removeprefix(f"{part}-"): path for path in folder.glob(f"{part}-*.jsonl")}
@@ -185,28 +165,6 @@ def read_held_out(prompts: SelectPrompts | None, folder_of: FolderOf) -> list[Pa
     parts = (read_pairs(folder_of(prompts), part) for part in (VALIDATION_PAIRS, CALIBRATION_PAIRS))
     found = next((part for part in parts if any(part.values())), {})
     return [pair for pairs in found.values() for pair in pairs]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowSource(Stage):
-    """What training reads rows of: a stage whose artefact holds them, as `write_rows` writes.
-
-    Attributes:
-        rows: What they are.
-    """
-
-    kind: ClassVar[str] = "rows"
-    rows: Kind
-
-    @property
-    def most(self) -> int | None:
-        """How many rows there are at most; None: that isn't known before."""
-        return None
-
-    @property
-    def sampler(self) -> Stage | None:
-        """The model whose samples are among them; None where nothing was sampled."""
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,15 +221,6 @@ class CollectRows(RowSource):
         path = self.source.path
         sizes = (file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
         return Footprint(text=float(sum(sizes)))
-
-
-ROW_TYPES: Mapping[Kind, type[Any]] = {"pairs": Pair, "rated": Rated, "documents": Document}
-"""What rows of a kind are read as."""
-
-
-def read_part(stage: RowSource, folder: Path) -> list[Any]:
-    """Read the rows that a finished stage holds: records of `ROW_TYPES`."""
-    return list(read_rows(folder / ROWS, ROW_TYPES[stage.rows]))
 
 
 def read_overlap(folder: Path) -> Overlap:

@@ -15,13 +15,8 @@ from alignstudy.records.evidence import Divergence
 from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.base_models import ImportModel
-from alignstudy.study.stages.data import (
-    VALIDATION_PAIRS,
-    SelectPrompts,
-    read_pairs,
-    read_prompts,
-    write_json,
-)
+from alignstudy.study.stages.data import VALIDATION_PAIRS, SelectPrompts, read_pairs, write_json
+from alignstudy.study.stages.sources import read_prompts
 from alignstudy.study.stages.weights import weights_of
 
 DIVERGENCE = "divergence.json"

@@ -23,8 +23,8 @@ from alignstudy.study.cost.work import (
 )
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
-from alignstudy.study.stages.data import PromptSource, read_prompts
 from alignstudy.study.stages.score import JudgeSpec, JudgeStage, read_by
+from alignstudy.study.stages.sources import PromptSource, read_prompts
 from alignstudy.study.stages.train import Train
 from alignstudy.study.stages.weights import weights_of
 
@@ -78,6 +78,11 @@ class Generate(Stage):
         said = load_rendering(weights.base or weights.folder, self.template).outcome().detail
         return {"tokens": sum(response.num_tokens for response in responses), "template": said}
 
+    @property
+    def shown(self) -> int:
+        """Tokens that each prompt is shown besides, at most."""
+        return 0
+
     def asked(self, folder_of: FolderOf) -> list[Prompt]:
         """Read what the model is asked."""
         return read_prompts(folder_of(self.prompts))
@@ -89,10 +94,10 @@ class Generate(Stage):
 
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count the prompts' tokens, and responses as long as they may be."""
-        prompts, folder = self.asked(folder_of), self.tokenizer(folder_of)
+        prompts, folder = self.prompts.ahead(folder_of), self.tokenizer(folder_of)
         lengths = token_lengths(folder, [prompt.text for prompt in prompts])
         new = self.settings.max_new_tokens
-        asked = [(length, new) for length in lengths] * self.settings.num_samples
+        asked = [(length + self.shown, new) for length in lengths] * self.settings.num_samples
         return self._passes(folder, asked)
 
     def work_done(self, out: Path, folder_of: FolderOf, found: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +178,7 @@ class ScoreResponses(JudgeStage):
     def planned_work(self, folder_of: FolderOf) -> list[Passes]:
         """Count a pass over each prompt and response, which is as long as it may be."""
         asked = self.responses
-        prompts = [p for p in read_prompts(folder_of(asked.prompts)) if p.axis in self.judge.axes]
+        prompts = [p for p in asked.prompts.ahead(folder_of) if p.axis in self.judge.axes]
         new = asked.settings.max_new_tokens
         samples = range(asked.settings.num_samples)
         texts: list[Text] = [(prompt.text, "") for prompt in prompts for _ in samples]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from alignstudy.methods.base import PreviewExample
 from alignstudy.methods.loop.preview import preview
 from alignstudy.study.graph.stage import Stage, StageJob
-from alignstudy.study.stages.data import read_part
+from alignstudy.study.stages.sources import read_part
 from alignstudy.study.stages.train import Train
 
 PREVIEW = "preview.md"

@@ -33,13 +33,13 @@ from alignstudy.study.stages.data import (
     CollectRows,
     SelectPrompts,
     read_audits,
-    read_part,
     write_json,
 )
 from alignstudy.study.stages.preview import PREVIEW, Preview
 from alignstudy.study.stages.recipe_costs import recipe_costs
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.score import read_calibration_result
+from alignstudy.study.stages.sources import read_part
 from alignstudy.study.stages.spending import Spent, spending
 from alignstudy.study.stages.train import Train, read_logged, read_result
 from alignstudy.study.stages.tuning import Choose, read_choice, tuning_alone

@@ -14,25 +14,23 @@ from alignstudy.generation.hf import too_long_prompts
 from alignstudy.methods.rounds.drafts import with_drafts
 from alignstudy.methods.rounds.rules import EMPTY, RULES, TRUNCATED, Draw
 from alignstudy.records import Audit, Pair, Prompt, StopReason, write_rows
+from alignstudy.study.cost.token_lengths import NotCountableError
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
-from alignstudy.study.stages.data import (
-    AUDITS,
-    FACTS,
-    PROMPTS,
-    ROWS,
-    PromptSource,
-    RowSource,
-    read_audits,
-    read_part,
-    read_prompts,
-    write_json,
-)
+from alignstudy.study.stages.data import AUDITS, FACTS, read_audits, write_json
 from alignstudy.study.stages.generate import (
     Generate,
     ScoreResponses,
     read_responses,
     read_scores,
+)
+from alignstudy.study.stages.sources import (
+    PROMPTS,
+    ROWS,
+    PromptSource,
+    RowSource,
+    read_part,
+    read_prompts,
 )
 
 SAMPLED = "sampled"
@@ -67,7 +65,15 @@ class Slice(RowSource):
         Raises:
             GuardError: If there are fewer prompts than parts.
         """
-        rows = read_part(self.of, job.folder_of(self.of))
+        kept = self._of(read_part(self.of, job.folder_of(self.of)))
+        write_rows(job.out / ROWS, kept)
+        return {"rows": len(kept)}
+
+    def ahead(self, folder_of: FolderOf) -> list[Any]:
+        """Divide the rows, or those that are expected."""
+        return self._of(self.of.ahead(folder_of))
+
+    def _of(self, rows: list[Any]) -> list[Any]:
         prompts = sorted({row.prompt for row in rows}, key=_shuffled)
         mine = set(prompts[self.number :: self.parts])
         if not mine:
@@ -75,9 +81,7 @@ class Slice(RowSource):
                 f"{plural(len(prompts), 'prompt')} can't be divided into {self.parts} parts",
                 hint="set fewer iterations (or slices), or take more rows",
             )
-        kept = [row for row in rows if row.prompt in mine]
-        write_rows(job.out / ROWS, kept)
-        return {"rows": len(kept)}
+        return [row for row in rows if row.prompt in mine]
 
 
 def _shuffled(prompt: str) -> str:
@@ -98,11 +102,17 @@ class AskedRows(PromptSource):
 
     def run(self, job: StageJob) -> dict[str, Any]:
         """Write prompts.jsonl."""
-        rows = read_part(self.rows, job.folder_of(self.rows))
-        write_rows(
-            job.out / PROMPTS, [Prompt(id=row.id, axis=SAMPLED, text=row.prompt) for row in rows]
-        )
-        return {"prompts": len(rows)}
+        prompts = _asked(read_part(self.rows, job.folder_of(self.rows)))
+        write_rows(job.out / PROMPTS, prompts)
+        return {"prompts": len(prompts)}
+
+    def ahead(self, folder_of: FolderOf) -> list[Prompt]:
+        """Take the prompts of the rows, or of those that are expected."""
+        return _asked(self.rows.ahead(folder_of))
+
+
+def _asked(rows: list[Any]) -> list[Prompt]:
+    return [Prompt(id=row.id, axis=SAMPLED, text=row.prompt) for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +181,23 @@ class BuildRows(RowSource):
         write_json(job.out / FACTS, length_facts([*built, *kept]))
         return {"rows": len(built) + len(kept)}
 
+    def ahead(self, folder_of: FolderOf) -> list[Any]:
+        """Read the rows; before, take every prompt's for built, samples as long as responses."""
+        try:
+            return super().ahead(folder_of)
+        except NotCountableError:
+            rows = [self._expected(row) for row in self.of.ahead(folder_of)]
+            last = [] if self.last is None else self.last.of.ahead(folder_of)
+            return [*rows, *map(self._expected, last)]
+
+    def _expected(self, row: Pair) -> Pair:
+        """Return a row as long as one that will be built of it."""
+        other = row.rejected or f"{row.chosen} ."
+        drawn = Draw(text=other.strip(), score=0.0), Draw(text=f"{other.strip()} .", score=1.0)
+        number = self.samples.settings.num_samples
+        made = RULES[self.rule](row, (*drawn, *drawn[:1] * number)[:number])
+        return row if isinstance(made, str) else made
+
     def _draws(self, job: StageJob) -> dict[str, list[Draw]]:
         """Return the samples after each prompt, in their order, with their scores."""
         scores = {}
@@ -230,6 +257,11 @@ class Aggregate(Generate):
     """
 
     drafts: Generate
+
+    @property
+    def shown(self) -> int:
+        """As many as drafts may have."""
+        return self.drafts.settings.num_samples * self.drafts.settings.max_new_tokens
 
     def asked(self, folder_of: FolderOf) -> list[Prompt]:
         """Read the prompts, each with its drafts."""

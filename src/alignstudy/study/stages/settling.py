@@ -21,6 +21,15 @@ class SettlesSettings(Stage):
 
     changes_work: ClassVar[bool] = True
 
+    def settings(self, folder_of: FolderOf) -> dict[str, Any]:
+        """Read the values; a stage that can tell them about before it is made, does.
+
+        Raises:
+            NotCountableError: If they aren't known yet.
+        """
+        found: dict[str, Any] = json.loads((folder_of(self) / SETTINGS).read_text(encoding="utf-8"))
+        return found
+
 
 Asked = TypeVar("Asked", bound=Tuned)
 
@@ -29,5 +38,5 @@ def settled(settings: Asked, by: Iterable[SettlesSettings], folder_of: FolderOf)
     """Return settings with what finished stages say of them; later ones go first."""
     found: dict[str, Any] = {}
     for stage in by:
-        found |= json.loads((folder_of(stage) / SETTINGS).read_text(encoding="utf-8"))
+        found |= stage.settings(folder_of)
     return with_values(settings, found) if found else settings

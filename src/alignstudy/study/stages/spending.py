@@ -10,7 +10,8 @@ from typing import Any
 from alignstudy.formatting import percent
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.settings.budget import BudgetSettings
-from alignstudy.study.stages.budget import BUDGET, Cost, CountsCost, MatchBudget, read_cost
+from alignstudy.study.stages.budget import BUDGET, MatchBudget
+from alignstudy.study.stages.costs import Cost, CountsCost, read_cost
 
 MIXED = "not matched: made of weights, at the cost of all that they were trained for"
 

@@ -15,18 +15,13 @@ from alignstudy.methods.loop.arguments import planned_steps
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import GuardOutcome, TrainingRow
 from alignstudy.study.cost.model_shape import read_shape
-from alignstudy.study.cost.training import training_ahead, training_passes
+from alignstudy.study.cost.training import once_for_all_trials, training_ahead, training_passes
 from alignstudy.study.cost.work import Footprint, Passes, total_flops, trained_weights
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
-from alignstudy.study.stages.data import (
-    RowSource,
-    SelectPrompts,
-    read_held_out,
-    read_part,
-    write_json,
-)
+from alignstudy.study.stages.data import SelectPrompts, read_held_out, write_json
 from alignstudy.study.stages.settling import SettlesSettings, settled
+from alignstudy.study.stages.sources import RowSource, read_part
 
 if TYPE_CHECKING:
     from alignstudy.methods.loop.ahead import WorkAhead
@@ -120,15 +115,25 @@ class Train(Stage):
             folder_of: Returns the finished folder of the rows and of the model.
             sampled: Whether some rows stand for all where there are many.
         """
-        return training_ahead(
-            self._counted(folder_of),
-            read_part(self.rows, folder_of(self.rows)),
-            folder_of(self.parent),
-            self.template,
-            sampled=sampled,
-            seed=self.seed,
-            own_reference=self.reference is None,
-            held_out=read_held_out(self.held_out, folder_of),
+        settings, parent = self._counted(folder_of), folder_of(self.parent)
+
+        def count() -> WorkAhead:
+            return training_ahead(
+                settings,
+                self.rows.ahead(folder_of),
+                parent,
+                self.template,
+                sampled=sampled,
+                seed=self.seed,
+                own_reference=self.reference is None,
+                held_out=read_held_out(self.held_out, folder_of),
+            )
+
+        if not sampled:
+            return count()
+        against = self.reference is None, "" if self.held_out is None else self.held_out.key
+        return once_for_all_trials(
+            count, settings, self.rows.key, str(parent), self.template, self.seed, *against
         )
 
     def _counted(self, folder_of: FolderOf) -> TrainingSettings:

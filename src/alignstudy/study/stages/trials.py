@@ -14,13 +14,8 @@ from alignstudy.metrics.axes import axis_named
 from alignstudy.records import write_rows
 from alignstudy.study.graph.stage import StageJob
 from alignstudy.study.settings.tune import LEAST_PROMPTS
-from alignstudy.study.stages.data import (
-    PROMPTS,
-    VALIDATION_PAIRS,
-    PromptSource,
-    SelectPrompts,
-    read_pairs,
-)
+from alignstudy.study.stages.data import VALIDATION_PAIRS, SelectPrompts, read_pairs
+from alignstudy.study.stages.sources import PROMPTS, PromptSource
 from alignstudy.study.stages.train import Train
 from alignstudy.study.stages.weights import Mix
 

@@ -30,17 +30,10 @@ from alignstudy.study.settings.template import template_for
 from alignstudy.study.settings.tuning import tuning_warnings
 from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.base_models import ImportModel, ScratchModel
-from alignstudy.study.stages.data import (
-    RATED,
-    TRAIN,
-    TRAINING_PARTS,
-    RowSource,
-    read_audits,
-    read_part,
-    read_prompts,
-)
+from alignstudy.study.stages.data import RATED, TRAIN, TRAINING_PARTS, read_audits
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
+from alignstudy.study.stages.sources import RowSource, read_part, read_prompts
 from alignstudy.study.tools.model_check import model_faults
 from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 
