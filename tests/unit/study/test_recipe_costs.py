@@ -10,7 +10,7 @@ from alignstudy.errors import SettingsError
 from alignstudy.study.api import Study
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.stages.compare import Compare
-from alignstudy.study.stages.recipe_costs import recipe_costs
+from alignstudy.study.stages.recipe_costs import as_spent, recipe_costs
 from alignstudy.study.stages.train import Train
 
 SOUND = {
@@ -120,6 +120,17 @@ def test_trials_that_settle_settings_are_tuning():
     taken = {"start": 10.0, "trial-1": 3.0, "trial-2": 4.0, "last": 5.0, other.name: 100.0}
     found = costs({("r", 0): last}, lambda stage: {"flops": taken.get(stage.name)})
     assert (found["r"].flops, found["r"].tuning_flops) == (15.0, 7.0)
+
+
+def test_a_budget_counts_what_was_kept_from_before_too(models):
+    """A reference that another recipe asked before costs a run nothing, but the recipe all."""
+    rows = tuple(
+        {"recipe": "kto", "seed": seed, "flops": flops} for seed, flops in ((0, 40.0), (1, 44.0))
+    )
+    found = {each.model: each.flops for each in as_spent(recipe_costs(models, facts), rows)}
+    assert (found["kto"], found["dpo"]) == (42.0, 131.0)
+    unknown = as_spent(recipe_costs(models, facts), ({**rows[0], "flops": None}, rows[1]))
+    assert {each.model: each.flops for each in unknown}["kto"] is None
 
 
 def test_a_control_that_is_no_recipe_is_refused(load):

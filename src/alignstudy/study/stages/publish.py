@@ -36,7 +36,7 @@ from alignstudy.study.stages.data import (
     write_json,
 )
 from alignstudy.study.stages.preview import PREVIEW, Preview
-from alignstudy.study.stages.recipe_costs import recipe_costs
+from alignstudy.study.stages.recipe_costs import as_spent, recipe_costs
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.score import read_calibration_result
 from alignstudy.study.stages.sources import read_part
@@ -82,6 +82,7 @@ class Publish(Stage):
         folder = job.folder_of(self.compare)
         findings = read_findings(folder)
         job.progress.start("figures and report")
+        budget = tuple(self._budget(job))
         inputs = ReportInputs(
             study=self.study.study,
             settings=self.study.model_dump(mode="json"),
@@ -119,12 +120,15 @@ class Publish(Stage):
             ),
             provenance=self._provenance(job),
             costs=tuple(self._costs(job)),
-            recipe_costs=recipe_costs(
-                {(one.model, one.seed): one.responses.model for one in self.compare.compared},
-                job.facts_of,
+            recipe_costs=as_spent(
+                recipe_costs(
+                    {(one.model, one.seed): one.responses.model for one in self.compare.compared},
+                    job.facts_of,
+                ),
+                budget,
             ),
             cost_notes=tuple(self._cost_notes(job)),
-            budget=tuple(self._budget(job)),
+            budget=budget,
             tuning=tuple(read_choice(stage, job) for stage in self.tuned),
             partial="; ".join(f"judge absent: {text}" for text in self.absent),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from alignstudy.methods.pretrain import PretrainSettings
@@ -28,6 +29,25 @@ def recipe_costs(
     for (recipe, _), model in models.items():
         by_recipe.setdefault(recipe, []).append(model)
     return tuple(_cost(recipe, made, facts_of) for recipe, made in by_recipe.items())
+
+
+def as_spent(
+    costs: tuple[RecipeCost, ...], budget: tuple[Mapping[str, Any], ...]
+) -> tuple[RecipeCost, ...]:
+    """Return costs as a budget counted them, where there is one: nothing is taken for kept.
+
+    Args:
+        costs: Of all recipes.
+        budget: A row a recipe and seed; see `ReportInputs.budget`.
+    """
+    found: dict[str, list[float | None]] = {}
+    for row in budget:
+        found.setdefault(row["recipe"], []).append(row["flops"])
+    means = {
+        recipe: None if None in each else sum(flops or 0.0 for flops in each) / len(each)
+        for recipe, each in found.items()
+    }
+    return tuple(replace(each, flops=means.get(each.model, each.flops)) for each in costs)
 
 
 def _cost(
