@@ -15,6 +15,7 @@ from alignstudy.methods.tpo import TPOSettings
 
 COMMON = {"max_length": 64, "per_device_train_batch_size": 4, "learning_rate": 1e-3}
 LORA = {"lora": LoRASettings()}
+QUICK = {"sft", "dpo", "sft packed"}
 CASES = {
     "sft": SFTSettings(**COMMON),
     "sft whole dialogues": SFTSettings(**COMMON, loss_on="dialogue"),
@@ -59,7 +60,10 @@ def ahead_of(job):
     )
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.e2e) for each in CASES],
+)
 def test_counts_are_the_trainers_own(name, opt, llama, tmp_path):
     """Three rows more than two updates an epoch; stopped inside the second epoch."""
     settings = CASES[name].model_copy(update={"max_steps": 4})

@@ -20,7 +20,7 @@ from alignstudy.study.run.store import Store
 from alignstudy.study.stages.settling import SETTINGS, SettlesSettings
 from alignstudy.study.stages.weights import Mix, extrapolation
 
-pytestmark = pytest.mark.usefixtures("without_figures")
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("without_figures")]
 
 JUDGE = """
 WORDS = ("like", "good", "why", "here")
