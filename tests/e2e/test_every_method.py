@@ -8,16 +8,18 @@ import pytest
 import tiny_study
 
 from alignstudy.errors import InterruptedRunError
-from alignstudy.methods import LOSSES, METHODS, named
+from alignstudy.methods import LOSSES, METHODS, ROUND_METHODS, named
 from alignstudy.methods.loop.train import train
 from alignstudy.methods.losses import ADDED
 
 SHORT = {"max_steps": 2, "learning_rate": 1e-3, "max_length": 96, "per_device_train_batch_size": 4}
-LABELS = [name for name in LOSSES if name not in ADDED | set(METHODS) | {"sigmoid"}]
+METHODS_BY_NAME = {*METHODS, *ROUND_METHODS, "sigmoid"}
+LABELS = [name for name in LOSSES if name not in ADDED | METHODS_BY_NAME]
 VARIANTS = {
     "rpo_by_parts": {**SHORT, "method": "dpo", "loss_type": ["sigmoid", "sft_seq"]},
     "mpo": {**SHORT, "method": "dpo", "loss_type": ["sigmoid", "bco_pair", "sft"]},
     "ld_dpo": {**SHORT, "method": "dpo", "ld_alpha": 0.5},
+    "sppo_on_pairs": {**SHORT, "method": "dpo", "loss_type": "sppo"},
     "kto_rated": {**SHORT, "method": "kto", "rows": "rated"},
 }
 OTHERS = {
