@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from alignstudy.errors import DamagedArtefactError
 from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
 from alignstudy.judges.cache import CachedJudge, ScoreCache
@@ -56,11 +57,12 @@ class Generate(Stage):
         weights, prompts = weights_of(self.model, job), self.asked(job.folder_of)
         responses: list[Response] = []
         for at in range(0, len(prompts), AT_ONCE):
-            kept = job.work / f"responses-{at}.jsonl"
-            if not kept.exists():
+            kept, some = job.work / f"responses-{at}.jsonl", prompts[at : at + AT_ONCE]
+            written = self._kept(kept, some)
+            if written is None:
                 written = generate(
                     weights,
-                    prompts[at : at + AT_ONCE],
+                    some,
                     self.settings,
                     protocol=self.protocol,
                     device=job.device,
@@ -71,7 +73,7 @@ class Generate(Stage):
                 )
                 write_rows(job.work / WRITING, written)
                 (job.work / WRITING).replace(kept)
-            responses += read_rows(kept, Response)
+            responses += written
         texts = {prompt.id: prompt.text for prompt in read_prompts(job.folder_of(self.prompts))}
         responses = [replace(each, prompt=texts[each.prompt_id]) for each in responses]
         write_rows(job.out / RESPONSES, responses)
@@ -82,6 +84,19 @@ class Generate(Stage):
     def shown(self) -> int:
         """Tokens that each prompt is shown besides, at most."""
         return 0
+
+    def _kept(self, path: Path, prompts: list[Prompt]) -> list[Response] | None:
+        """Read responses that were written before a kill; None unless all are there, and whole.
+
+        A machine that lost its power may have kept the file's name, and not what it held.
+        """
+        try:
+            found = list(read_rows(path, Response)) if path.exists() else []
+        except (DamagedArtefactError, UnicodeDecodeError):
+            return None
+        samples = range(self.settings.num_samples)
+        wanted = [(prompt.id, sample) for prompt in prompts for sample in samples]
+        return found if [(each.prompt_id, each.sample) for each in found] == wanted else None
 
     def asked(self, folder_of: FolderOf) -> list[Prompt]:
         """Read what the model is asked."""
