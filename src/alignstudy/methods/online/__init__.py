@@ -1,0 +1,1 @@
+"""Methods that train on what the policy itself says while it is trained."""
