@@ -141,18 +141,25 @@ def _room_and_parameters(folder: Path, new: int) -> tuple[int, int]:
     return context - new, sum(parameter.numel() for parameter in model.parameters())
 
 
+def rows_at_once(device: str, number: int, settings: GenerationSettings) -> tuple[int, int]:
+    """Return the most texts of a batch, of so many, and its most tokens."""
+    rows, most_tokens = _GPU_ROWS, settings.max_batch_tokens
+    if device == "cpu":
+        rows, most_tokens = min(MOST_ROWS, number), min(most_tokens, _CPU_TOKENS)
+    return settings.batch_size or rows, most_tokens
+
+
 def _answers(
     task: Task, asked: Sequence[Asked], *, workers: int, progress: Progress
 ) -> dict[tuple[str, int], Response]:
     """Write the responses, by prompt and number, in batches of like length; report the speed."""
     import torch
 
-    rows, most_tokens = _GPU_ROWS, task.settings.max_batch_tokens
-    if task.device == "cpu":  # no process is without a batch
-        rows, most_tokens = min(MOST_ROWS, -(-len(asked) // workers)), min(most_tokens, _CPU_TOKENS)
+    each = -(-len(asked) // workers)  # no process is without a batch
+    rows, most_tokens = rows_at_once(task.device, each, task.settings)
     plan = length_batches(
         [len(item.tokens or ()) + task.settings.max_new_tokens for item in asked],
-        batch_size=task.settings.batch_size or rows,
+        batch_size=rows,
         max_batch_tokens=most_tokens,
     )
     batches = [[asked[number] for number in numbers] for numbers in plan]

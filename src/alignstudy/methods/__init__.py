@@ -23,6 +23,8 @@ METHODS = Registry(
         "dpo": "alignstudy.methods.dpo:DPO",
         "kto": "alignstudy.methods.kto:KTO",
         "tpo": "alignstudy.methods.tpo:TPO",
+        "rloo": "alignstudy.methods.online.rloo:RLOO",
+        "grpo": "alignstudy.methods.online.grpo:GRPO",
         "reward_model": "alignstudy.methods.reward_model:RewardModel",
     },
 )

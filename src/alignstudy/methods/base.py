@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from alignstudy.methods.online.ports import Ports
 from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
 from alignstudy.records import GuardOutcome, Pair, TrainingRow
@@ -125,6 +127,10 @@ class TrainingSettings(Settings):
             return self.total_train_batch_size or 8
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
+    def steps_an_epoch(self, num_rows: int) -> int:
+        """Return the steps in which every one of so many rows is read once."""
+        return ceil(num_rows / self.effective_batch_size)
+
     @model_validator(mode="after")
     def _check_consistency(self) -> TrainingSettings:
         auto = self.per_device_train_batch_size == "auto"
@@ -164,6 +170,7 @@ class TrainJob:
         references: File of reference log-probabilities, shared with other jobs; None: none are
             kept beyond this job.
         held_out: Pairs that nothing is learnt from: the probe's other half. Empty: it has none.
+        ports: Who samples and who rewards; None where the method does neither.
         should_stop: Asked after every step; True saves a checkpoint and ends the run.
     """
 
@@ -179,6 +186,7 @@ class TrainJob:
     reference: Path | None = None
     references: Path | None = None
     held_out: Sequence[Pair] = ()
+    ports: Ports | None = None
     progress: Progress = SILENT
     should_stop: Callable[[], bool] = lambda: False
 
@@ -199,6 +207,10 @@ class WorkDone:
         reference_pairs: Pairs that went through the reference.
         reference_reused: Pairs whose reference log-probabilities were kept from before.
         probed_pairs: Pairs that went through the model to be measured, not learnt from.
+        samples: Texts that the policy wrote to learn from.
+        asked_tokens: Tokens of the prompts that it read for them, one a sample.
+        written_tokens: Tokens that it wrote.
+        judge_flops: Arithmetic of the judges that rewarded them; NaN: not known.
         out_of_memory: How often micro-batches were halved for lack of memory.
     """
 
@@ -212,6 +224,10 @@ class WorkDone:
     reference_pairs: int = 0
     reference_reused: int = 0
     probed_pairs: int = 0
+    samples: int = 0
+    asked_tokens: int = 0
+    written_tokens: int = 0
+    judge_flops: float = 0.0
     out_of_memory: int = 0
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alignstudy.methods import LOSSES, METHODS, ROUND_METHODS, WEIGHT_METHODS, method_of
+from alignstudy.methods import (
+    LOSSES,
+    METHODS,
+    ROUND_METHODS,
+    WEIGHT_METHODS,
+    TrainingSettings,
+    method_of,
+)
 from alignstudy.methods.losses import ADDED, Loss
 from alignstudy.methods.rounds.rules import RANKING
 
@@ -23,6 +30,7 @@ NEEDS = {
 }
 _READS = dict.fromkeys(("demo_v_sample", "chosen_of_drafts"), NEEDS["demonstrations"])
 """What rules of rounds read beside prompts."""
+_USUAL = {key: each.default for key, each in TrainingSettings.model_fields.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,20 +105,34 @@ def _of_rounds(name: str) -> Entry:
         needs.append("a judge that ranks samples")
     passes = _passes(method, reference=method.reference != "none") / DPO_PASSES
     usual = {key: each.default for key, each in type(rounds[0].training).model_fields.items()}
-    given = settings.model_dump().items()
-    own = {key: value for key, value in given if key not in usual or usual[key] != value}
-    del own["method"]
-    own |= {f"sampling.{key}": value for key, value in own.pop("sampling", {}).items()}
     return Entry(
         name=name,
         summary=summary,
         text=text,
         needs=", ".join(needs),
-        settings={key: value for key, value in own.items() if value is not None},
+        settings=_own(settings, usual),
         grid={},
         cost=sum(passes * (1 + one.keeps_last) / one.slice[1] for one in rounds),
         source=_cited(type(settings)),
     )
+
+
+def _heeded(settings: Any, loss: Loss | None) -> dict[str, Any]:  # noqa: ANN401
+    """Return the settings that a loss heeds."""
+    heeded = sorted(loss.heeds - {"f"}) if loss is not None else []
+    if loss is not None and "f" in loss.heeds:
+        heeded.append("f_divergence_type")
+    return {key: getattr(settings, key) for key in heeded}
+
+
+def _own(settings: Any, usual: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401
+    """Return the settings that a method has beside the usual ones, those of sampling by path."""
+    usual = _USUAL if usual is None else usual
+    given = settings.model_dump().items()
+    own = {key: value for key, value in given if key not in usual or usual[key] != value}
+    del own["method"]
+    own |= {f"sampling.{key}": value for key, value in own.pop("sampling", {}).items()}
+    return {key: value for key, value in own.items() if value is not None}
 
 
 def _settings(given: dict[str, Any]) -> Any:  # noqa: ANN401 - of any method
@@ -130,6 +152,8 @@ def _entry(name: str, given: dict[str, Any], loss: Loss | None) -> Entry:
     method = method_of(settings)
     summary, text = _words(type(method) if loss is None else loss.function)
     needs = [NEEDS["rated" if hasattr(settings, "rows") else method.rows]]
+    if method.samples:
+        needs = ["prompts", "a judge that rewards samples"]
     reference = method.reference != "none" and (loss is None or loss.needs_reference)
     needs.append("a reference" if reference else "no reference")
     if loss is not None and loss.compares_vocabulary:
@@ -142,16 +166,14 @@ def _entry(name: str, given: dict[str, Any], loss: Loss | None) -> Entry:
         needs.append("max_steps")
     if loss is not None and name in ADDED:
         needs.append("another loss beside it")
-    heeded = sorted(loss.heeds - {"f"}) if loss is not None else []
-    if loss is not None and "f" in loss.heeds:
-        heeded.append("f_divergence_type")
+    own = _own(settings) if method.samples else _heeded(settings, loss)
     source = loss.source if loss is not None else _cited(type(method))
     return Entry(
         name=name,
         summary=summary,
         text=text,
         needs=", ".join(needs),
-        settings={key: getattr(settings, key) for key in heeded},
+        settings=own,
         grid=dict(loss.grid) if loss is not None else {},
         cost=_passes(method, reference=reference) / DPO_PASSES,
         source=source,
@@ -161,6 +183,8 @@ def _entry(name: str, given: dict[str, Any], loss: Loss | None) -> Entry:
 def _passes(method: Any, *, reference: bool) -> int:  # noqa: ANN401
     """Count a row's passes over one text: 3 where it is learnt from, 1 where it is only read."""
     read_only, texts = len(method.measured), len(method.branches)
+    if method.samples:  # written, read by the policy before it learns, and by the reference
+        return texts * (5 + reference)
     once: int = 3 * (texts - read_only) + read_only + reference * texts
     return 2 * once if method.rows == "rated" else once  # a pair is two such rows
 

@@ -62,6 +62,7 @@ class Method(ABC, Generic[SettingsType]):
         measured: Those of them, the last, that are scored without a gradient.
         trains: What kind of model comes out.
         in_recipes: Whether a recipe may name it; else it makes what recipes need.
+        samples: Whether it learns from what the policy writes while it is trained.
     """
 
     settings_type: ClassVar[type[TrainingSettings]]
@@ -70,6 +71,7 @@ class Method(ABC, Generic[SettingsType]):
     measured: tuple[str, ...] = ()
     trains: ClassVar[Literal["causal_lm", "classifier"]] = "causal_lm"
     in_recipes: ClassVar[bool] = True
+    samples: ClassVar[bool] = False
 
     def __init__(self, settings: SettingsType) -> None:
         self.settings = settings

@@ -167,3 +167,64 @@ class PairScores:
 
     chosen: Tensor
     rejected: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleLogps:
+    """What a policy says of the k samples after each of B prompts, token by token.
+
+    Rows are samples: of all prompts the first ones, then the second ones, and so on: R = k B.
+    (R, T-1) each, the first token of a row left out.
+
+    Attributes:
+        log_probs: Under the policy as it is now, in nats.
+        mask: Whether the policy wrote the token, its end included.
+        old: Under the policy that sampled.
+        ref: Under the reference; None where nothing is compared with one.
+        advantages: How much better than expected a token was.
+        samples: k.
+        more: What a method computed beside it when samples were scored, by name.
+    """
+
+    log_probs: Tensor
+    mask: Tensor
+    old: Tensor
+    ref: Tensor | None
+    advantages: Tensor
+    samples: int
+    more: dict[str, Tensor]
+
+    @property
+    def targets(self) -> Tensor:
+        """(B,) tokens that were written after each prompt."""
+        return self.by_prompt(self.mask.sum(1))
+
+    def by_prompt(self, values: Tensor) -> Tensor:
+        """Add (R,) values of samples up to (B,) of prompts."""
+        return values.view(self.samples, -1).sum(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experience:
+    """A rollout as it was scored: k samples after each of P prompts.
+
+    Attributes:
+        scores: (P, k) of the samples; NaN where a judge gave none: nothing is learnt of such a one.
+        old: (k P, T) log-probabilities of the samples' tokens under the policy that wrote them, 0
+            elsewhere; rows as in `SampleLogps`, places as the tokens'.
+        ref: Likewise under the reference; None where nothing is compared with one.
+        mask: (k P, T), whether a token is a sample's, its end included.
+    """
+
+    scores: Tensor
+    old: Tensor
+    ref: Tensor | None
+    mask: Tensor
+
+    def by_sample(self, values: Tensor) -> Tensor:
+        """Write (P, k) values of samples as (k P,), in the order of the rows."""
+        return values.T.reshape(-1)
+
+    def by_prompt(self, values: Tensor) -> Tensor:
+        """Write (k P,) values of samples as (P, k)."""
+        return values.view(self.scores.shape[1], -1).T

@@ -31,6 +31,10 @@ class Trainer(Protocol):
         tally: What training passes computed.
         has_references: Whether the reference's log-probabilities are in the rows.
         reference: The second model that is asked in every step, where one is.
+        row_ids: The rows' ids, by number.
+        rollouts: Of a method that samples.
+        measured_tokens: Positions that went through a model without a gradient, to be learnt from.
+        measured_targets: Those of them at which the vocabulary was computed.
     """
 
     model: Any
@@ -44,6 +48,10 @@ class Trainer(Protocol):
     tally: Tally
     has_references: bool
     reference: Any
+    row_ids: tuple[str, ...]
+    rollouts: Any
+    measured_tokens: int
+    measured_targets: int
 
     def prepare(self, batch: Batch) -> Batch:
         """Move a collated batch to the trainer's device."""

@@ -53,6 +53,8 @@ PUBLISHED = {
     "kto": ("2402.01306", True, {"beta": 0.1}),
     "apo_zero_unpaired": ("2408.06266", True, {"beta": 0.1}),
     "bco_unpaired": ("2404.04656", True, {"beta": 0.1}),
+    "rloo": ("2402.14740", True, {"num_generations": 4, "beta": 0.05}),
+    "grpo": ("2402.03300", True, {"num_generations": 4, "beta": 0.04}),
     "best_of_n": ("2304.06767", False, {"samples": 4}),
     "sdpo": ("2403.19270", True, {"slices": 2}),
     "spin": ("2401.01335", True, {"iterations": 3, "sampling.temperature": 1.0}),

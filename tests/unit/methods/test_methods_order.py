@@ -53,7 +53,7 @@ def test_checkpoints_are_a_tenth_of_the_steps_and_500_at_most():
 
 
 def test_metrics_are_means_over_the_logged_steps(tmp_path):
-    from alignstudy.methods.loop.train import write_metrics
+    from alignstudy.methods.loop.logged import write_metrics
 
     history = [
         {"step": i, "epoch": i / 5, "num_tokens": 10 * i, "loss": float(i), "learning_rate": 1 / i}

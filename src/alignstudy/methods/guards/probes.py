@@ -84,8 +84,13 @@ def first_loss(trainer: Trainer, *, by_own_forward: bool) -> tuple[float, float]
     """
     import torch
 
-    batch, model, route = probe_batch(trainer, with_references=True), trainer.model, trainer.route
+    model, route = trainer.model, trainer.route
     assert route is not None
+    batch = (
+        trainer.rollouts.first(PROBE_ROWS)
+        if trainer.method.samples
+        else probe_batch(trainer, with_references=True)
+    )
     was_training, usual = model.training, dict(vars(route))
     model.eval()
     try:

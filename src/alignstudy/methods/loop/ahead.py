@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ class WorkAhead:
     @property
     def steps_an_epoch(self) -> int:
         """Steps in which every row is read once."""
-        return ceil(len(self.rows) / self.settings.effective_batch_size)
+        return self.settings.steps_an_epoch(len(self.rows))
 
     def after(self, steps: int) -> WorkDone:
         """Count the work of the first steps."""

@@ -31,7 +31,7 @@ def planned_steps(settings: TrainingSettings, num_rows: int) -> int:
     """Return the number of optimizer steps on so many rows, as the trainer counts them."""
     if settings.max_steps is not None:
         return settings.max_steps
-    return ceil(settings.num_train_epochs * ceil(num_rows / settings.effective_batch_size))
+    return ceil(settings.num_train_epochs * settings.steps_an_epoch(num_rows))
 
 
 def checkpoint_interval(settings: TrainingSettings, num_steps: int) -> int:

@@ -116,7 +116,7 @@ def assemble(
     method = method_of(job.settings)
     compares, own = method.reference != "none", job.reference is None
     noised = own and job.settings.lora is not None and is_noisy(model.config)
-    in_steps = compares and method.objective.compares_vocabulary
+    in_steps = compares and (method.samples or method.objective.compares_vocabulary)
     ahead = compares and not (noised or in_steps)
     if compares and own and not noised and has_weights(job.parent):
         _check_parent(job, model)

@@ -51,7 +51,7 @@ class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
         if state.global_step > args.max_steps:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self._trainer.objective.state.save(folder)
+        self._trainer.save_beside(folder)
         checkpoints.seal(
             folder,
             digest=self._job.digest,

@@ -15,7 +15,8 @@ NUM_EXAMPLES = 3
 def preview(job: TrainJob) -> list[PreviewExample]:
     """Return a job's first rows exactly as the data set and the collator make them.
 
-    Pairs give two examples each: chosen and rejected. Packed rows are shown before packing.
+    Pairs give two examples each: chosen and rejected. Packed rows are shown before packing, and
+    prompts that are sampled after without samples: there are none yet.
     No weights are read, so this works on a folder with tokenizer and config.json alone.
 
     Raises:
@@ -42,9 +43,12 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     else:
         seen = batch["completion_mask"].bool()
     examples = []
-    for row, (number, part) in product(range(len(rows)), enumerate(method.branches)):
+    parts = ("prompt",) if method.samples else method.branches
+    for row, (number, part) in product(range(len(rows)), enumerate(parts)):
         at = number * len(rows) + row
         length = int(batch["attention_mask"][at].sum())
+        if method.samples:
+            length -= int(batch["completion_mask"][at].sum())
         ids = batch["input_ids"][at, :length].tolist()
         example = PreviewExample(
             row_id=encoded.row_ids[row],

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import pad
 
 from alignstudy.methods.method import Method, Objective
-from alignstudy.methods.model_outputs import PairScores
+from alignstudy.methods.model_outputs import PairScores, SampleLogps
 from alignstudy.methods.scoring.layout_check import labels_of
 from alignstudy.methods.scoring.reading import (
     adapter_off,
@@ -172,6 +172,28 @@ class ReadsTexts:
             yield
         finally:
             route.sharing = sharing
+
+
+class ReadsSamples(ReadsTexts):
+    """Has a language model say what it makes of a rollout's samples, token by token."""
+
+    def read(self, model: Any, batch: Batch) -> tuple[SampleLogps, Any]:  # noqa: ANN401
+        """Return what the policy says now, beside what was said when they were scored."""
+        outputs = self._scored(model, batch)
+        rest = {name: batch[name][:, 1:] for name in batch if name not in _TEXTS}
+        said = SampleLogps(
+            log_probs=outputs.log_probs,
+            mask=batch["completion_mask"][:, 1:].bool(),
+            old=rest.pop("old"),
+            ref=rest.pop("ref", None),
+            advantages=rest.pop("advantages"),
+            samples=len(self.method.branches),
+            more=rest,
+        )
+        return said, self._router(outputs)
+
+
+_TEXTS = frozenset({"input_ids", "attention_mask", "completion_mask"})
 
 
 class ReadsScores:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InterruptedRunError
@@ -27,6 +25,9 @@ from alignstudy.methods.guards.probes import (
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
+from alignstudy.methods.loop.logged import write_metrics
+from alignstudy.methods.online.rollouts import SAMPLES_FILE, EndedEarly, samples_are_whole
+from alignstudy.methods.online.watching import watched
 from alignstudy.methods.weights.save import save_trained
 from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
@@ -40,29 +41,6 @@ if TYPE_CHECKING:
 
 SMALL = 2**24
 """Weights below which a model is small: 64 MiB in float32."""
-
-_METRIC_NAMES = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "learning_rate",
-    "logps/chosen": "logps_chosen",
-    "logps/rejected": "logps_rejected",
-    "rewards/margins": "implicit_reward_margin",
-    "rewards/accuracies": "implicit_reward_accuracy",
-    "accuracy": "pair_accuracy",
-    "margin": "score_margin",
-    "mean_reward": "mean_score",
-    "mean_token_accuracy": "token_accuracy",
-    "kl": "kl_estimate",
-    "kl/chosen": "kl_chosen",
-    "kl/rejected": "kl_rejected",
-    "nll/gold": "gold_nll",
-    "kl/clamped": "kl_clamped",
-    "pair_weight": "pair_weight",
-}
-"""The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
-_AT_THE_STEP = {"learning_rate", "grad_norm"}
-"""Values that hold at a step; the others are averaged over the logged steps."""
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -80,6 +58,8 @@ def train(job: TrainJob) -> TrainResult:
 
     with _repeatable(), quiet_libraries(), named_faults(job):
         found, lost = checkpoints.newest_verified(job.work, digest=job.digest)
+        if found and not samples_are_whole(found.folder, job.work):
+            found, lost = None, (*lost, f"{SAMPLES_FILE} was damaged: training began again")
         check_device(job.device)
         rendering = rendering_for(job)
         tokenizer = rendering.tokenizer
@@ -91,21 +71,25 @@ def train(job: TrainJob) -> TrainResult:
         outcomes += [*([gate] if gate else []), *ready.checked]
         outcomes += _measure(job, ready, encoded, rendering, precision)
         probe = Probe.of(job, ready.trainer, encoded, rendering)
-        seconds = _run(job, ready.trainer, found, probe)
+        seconds, early = _run(job, ready.trainer, found, probe)
         save_trained(ready.trainer.model, job, rendering.template)
     trainer, state = ready.trainer, ready.trainer.state
     write_metrics(state.log_history, job.out / METRICS_FILE, every=job.settings.logging_steps)
     probe.write(state.log_history, job.out / PROBE_FILE)
+    if trainer.method.samples:
+        trainer.rollouts.write(job.out)
+        outcomes += watched(trainer.rollouts.history, trainer.method.settings)
     steps = [entry for entry in state.log_history if "loss" in entry]
     resumed = (f"went on from the checkpoint of step {found.step}",) if found else ()
     merged = guards.merged_rows_note(encoded.counts)
     skipped = sum(entry["grad_norm"] == 0 for entry in steps) if precision == "fp16" else 0
     said = f"{skipped} of {len(steps)} updates overflowed float16 and were left out"
     overflowed = (said,) if skipped else ()
-    kept = (*lost, *resumed, *trainer.method.notes, *ready.notes)
+    ended = (str(early),) if early else ()
+    kept = (*lost, *resumed, *ended, *trainer.method.notes, *ready.notes)
     seen = (*trainer.memory_notes, *trainer.method.notes_on(steps))
     return TrainResult(
-        steps=state.global_step,
+        steps=early.steps if early else state.global_step,
         epochs=float(state.epoch),
         num_tokens=trainer.tokens_read,
         seconds=seconds,
@@ -121,7 +105,8 @@ def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
     """Count what a training that has ended computed."""
     trainer, references, tally = ready.trainer, ready.references, ready.trainer.tally
     # A reference that wasn't asked beforehand was asked in every step.
-    asked = trainer.method.reference != "none" and not trainer.has_references
+    samples = trainer.method.samples
+    asked = trainer.method.reference != "none" and not (trainer.has_references or samples)
     live = trainer.rows_read if asked else 0
     return WorkDone(
         rows=trainer.rows_read,
@@ -136,23 +121,8 @@ def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
         reference_reused=references.reused if references else 0,
         probed_pairs=probe.measured,
         out_of_memory=trainer.halvings,
+        **(trainer.rollouts.work if samples else {}),
     )
-
-
-def write_metrics(history: Sequence[Mapping[str, Any]], path: Path, *, every: int) -> None:
-    """Write one line per `every` steps: means over them, learning rate and norm at the last."""
-    steps = [entry for entry in history if "loss" in entry]
-    with path.open("w", encoding="utf-8") as file:
-        for start in range(0, len(steps), every):
-            entries = steps[start : start + every]
-            last = entries[-1]
-            line = {"step": last["step"], "epoch": last["epoch"], "tokens": last["num_tokens"]}
-            for theirs, ours in _METRIC_NAMES.items():
-                values = [entry[theirs] for entry in entries if theirs in entry]
-                if values:
-                    mean = sum(values) / len(values)
-                    line[ours] = values[-1] if theirs in _AT_THE_STEP else mean
-            file.write(json.dumps(line) + "\n")
 
 
 def rendering_for(job: TrainJob) -> Rendering:
@@ -197,7 +167,7 @@ def _measure(
         silent = settings.lora is not None and settings.lora_dropout == 0
         difference = dropout_difference(trainer.model, batch, adapter=silent)
         yield guards.dropout_is_off(difference, kept=settings.dropout == "keep")
-    if method.trains == "causal_lm":
+    if method.trains == "causal_lm" and not method.samples:
         last = [labels[-1] for labels in encoded.columns["labels"]] if method.packs else None
         compared = len(method.learnt)
         last = last or last_targets(batch, compared=compared, branches=len(method.branches))
@@ -205,7 +175,7 @@ def _measure(
         cut, ids = encoded.truncated[first] * compared, encoded.row_ids[first] * compared
         yield guards.end_is_learnt(last, truncated=cut, row_ids=ids, end=rendering.end)
     yield from method.guards(encoded.counts)
-    if method.reference != "none" and job.reference is None:
+    if method.reference != "none" and job.reference is None and not method.samples:
         loss, said = first_preferences(trainer, training=settings.dropout == "off")
         yield guards.reference_is_parent(
             loss, said, objective=trainer.objective.loss, beta=method.settings.beta
@@ -220,16 +190,19 @@ def _run(
     trainer: Any,  # noqa: ANN401
     found: checkpoints.Checkpoint | None,
     probe: Probe,
-) -> float:
-    """Run the training loop to its end; return the seconds that it took, all runs together."""
+) -> tuple[float, EndedEarly | None]:
+    """Run the training loop to its end.
+
+    Returns:
+        The seconds that it took, all runs together, and why it ended before its last step.
+    """
     from transformers import set_seed
 
     from alignstudy.methods.loop.callback import ProgressAndCheckpointCallback
     from alignstudy.methods.loop.probing import ProbeCallback
 
     trainer.tokens_read = found.num_tokens if found else 0
-    if found:
-        trainer.objective.state.load(found.folder)
+    trainer.load_beside(found.folder if found else None)
     conductor = ProgressAndCheckpointCallback(
         job, trainer, seconds_before=found.seconds if found else 0.0
     )
@@ -239,9 +212,14 @@ def _run(
     if found:
         job.progress.advance(found.step)
     set_seed(job.seed)
+    early: EndedEarly | None = None
     try:
         with _libraries_at_rest(trainer.model):
             trainer.train(resume_from_checkpoint=str(found.folder) if found else None)
+        if not conductor.stopped:
+            trainer.finish()
+    except EndedEarly as reason:
+        early = reason
     finally:
         job.progress.finish()
     done, planned = trainer.state.global_step, trainer.args.max_steps
@@ -251,13 +229,13 @@ def _run(
             hint="run the same command again: it goes on from there",
             kept=f"the checkpoint of step {done}",
         )
-    if done != planned:
+    if done != planned and early is None:
         raise GuardError(
             f"training ended at step {done} of {planned}",
             why="the trainer gave up early and reported no error",
             hint="run the same command again",
         )
-    return conductor.seconds
+    return conductor.seconds, early
 
 
 @contextmanager

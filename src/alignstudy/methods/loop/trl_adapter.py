@@ -33,9 +33,11 @@ from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import stores_transposed, training_arguments
-from alignstudy.methods.loop.readers import ReadsScores, ReadsTexts
+from alignstudy.methods.loop.online import SamplesOnline
+from alignstudy.methods.loop.readers import ReadsSamples, ReadsScores, ReadsTexts
 from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
 from alignstudy.methods.method import Method
+from alignstudy.methods.online.rollouts import Rollouts
 from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.scoring.shared_forward import Tally, install
 from alignstudy.methods.trainer import Batch, Trainer
@@ -84,6 +86,18 @@ class GuardedTrainer(MicroBatching):
         for name, value in figures.items():
             reported[name].append(value)
         reported["num_tokens"] = [self.tokens_read]
+
+    def save_beside(self, folder: Path) -> None:
+        """Write what a checkpoint needs beside the trainer's own files."""
+        self.objective.state.save(folder)
+
+    def load_beside(self, checkpoint: Path | None) -> None:
+        """Read it; None: training begins."""
+        if checkpoint is not None:
+            self.objective.state.load(checkpoint)
+
+    def finish(self) -> None:
+        """Do what is left after the last step: nothing."""
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:  # noqa: ANN401
         return dataset
@@ -139,6 +153,10 @@ class _LM(ReadsTexts, GuardedTrainer, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer of language models, with the method's own objective."""
 
 
+class _Online(SamplesOnline, ReadsSamples, GuardedTrainer, SFTTrainer):  # type: ignore[misc]
+    """The same, of a policy that writes its texts itself."""
+
+
 class _Classifier(ReadsScores, GuardedTrainer, RewardTrainer):  # type: ignore[misc]
     """TRL's trainer of classifiers, with the method's own objective."""
 
@@ -146,6 +164,7 @@ class _Classifier(ReadsScores, GuardedTrainer, RewardTrainer):  # type: ignore[m
 _TRAINERS: dict[str, tuple[Any, Any]] = {
     "causal_lm": (_LM, SFTConfig),
     "classifier": (_Classifier, RewardConfig),
+    "online": (_Online, SFTConfig),
 }
 
 
@@ -204,7 +223,7 @@ def build(
             model without its adapter is asked in every step.
     """
     settings, method = job.settings, method_of(job.settings)
-    trainer_class, config_class = _TRAINERS[method.trains]
+    trainer_class, config_class = _TRAINERS["online" if method.samples else method.trains]
     rows = rows_as_dataset(method, encoded)
     args = config_class(**training_arguments(job, num_rows=len(rows), precision=precision))
     if job.device != "cpu":
@@ -238,6 +257,8 @@ def build(
     if trainer.objective.weighs_pairs:  # TRL's head measures what it is told when it is made
         add_fused_lm_head(model, outputs=("log_probs", "log_sum_sq_probs", "is_top1"))
     prepare_updates(trainer, job, model)
+    if method.samples and job.ports is not None:
+        trainer.rollouts = Rollouts(trainer, job, padding_id(tokenizer))
     return trainer
 
 

@@ -128,7 +128,7 @@ class MicroBatching:
         branches, by_rows = len(self.method.branches), self.objective.mean_over == "rows"
         lengths = inputs["attention_mask"].sum(1).view(branches, -1).amax(0)
         pieces = [
-            (len(rows), _piece(inputs, rows, branches)) for rows in self.rule.cut(lengths.tolist())
+            (len(rows), rows_of(inputs, rows, branches)) for rows in self.rule.cut(lengths.tolist())
         ]
         rows = len(lengths)
         targets = None if by_rows else sum(int(num_targets(batch).sum()) for _, batch in pieces)
@@ -206,7 +206,7 @@ class MicroBatching:
         return (f"{said}; the effective batch size stayed the same",)
 
 
-def _piece(inputs: Batch, rows: Sequence[int], branches: int) -> Batch:
+def rows_of(inputs: Batch, rows: Sequence[int], branches: int) -> Batch:
     """Return some rows as the collator would have made a batch of them."""
     each = len(inputs["input_ids"]) // branches
     at = torch.tensor([branch * each + row for branch in range(branches) for row in rows])

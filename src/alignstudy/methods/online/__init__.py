@@ -1,1 +1,1 @@
-"""Methods that train on what the policy itself says while it is trained."""
+"""Methods that sample from the policy while they train it, and learn what a judge says of it."""

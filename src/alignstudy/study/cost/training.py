@@ -64,6 +64,12 @@ def training_passes(
     )
     if work.reference_pairs:
         done.append(replace(whole, times=work.reference_pairs))
+    if work.samples:
+        asked, new = work.asked_tokens / work.samples, work.written_tokens / work.samples
+        drawn = replace(ahead, passes=0.0, of=1.0, tokens=work.asked_tokens, scored=work.samples)
+        done.append(replace(drawn, context=asked))
+        written = replace(drawn, tokens=work.written_tokens, scored=work.written_tokens)
+        done.append(replace(written, context=asked + new / 2))
     if work.probed_pairs:
         done.append(replace(ahead, times=work.probed_pairs * 2 / len(method.learnt)))
     return done

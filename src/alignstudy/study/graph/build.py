@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alignstudy.methods import TrainingSettings, method_of
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.preference import PairSettings
 from alignstudy.study.graph.budgeting import budget_stages, spent
 from alignstudy.study.graph.comparing import compare_stage
@@ -35,7 +36,8 @@ from alignstudy.study.stages.data import (
 )
 from alignstudy.study.stages.preview import Preview
 from alignstudy.study.stages.publish import ChainEnd, Publish
-from alignstudy.study.stages.score import JudgeModel
+from alignstudy.study.stages.rounds import SAMPLED
+from alignstudy.study.stages.score import JudgeModel, JudgeSpec
 from alignstudy.study.stages.sources import RowSource
 from alignstudy.study.stages.train import Train
 
@@ -229,6 +231,7 @@ class _Builder:
         part: str = "",
         rows: RowSource | None = None,
         reference: Stage | None = None,
+        rewards: tuple[JudgeSpec, ...] = (),
     ) -> Train:
         """Return a training on rows, or a part of the data; "": on that which recipes train on."""
         if method_of(method).reference == "start" and parent is not self.base:
@@ -247,7 +250,14 @@ class _Builder:
             held_out=self.prompts if probed and apart else None,
             seed=seed,
             template=self.template,
+            rewards=rewards or self._rewards(method),
         )
+
+    def _rewards(self, method: TrainingSettings) -> tuple[JudgeSpec, ...]:
+        """Return the judges of the study whose scores a method learns while it trains."""
+        if not isinstance(method, OnlineSettings):
+            return ()
+        return self.judging.rewarding(method, axis=SAMPLED)
 
     def _model(self, recipe: str, given: AnyRecipe, seed: int) -> Stage:
         """Return a compared model; one that isn't trained here is the same under every seed."""

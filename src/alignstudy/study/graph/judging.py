@@ -10,6 +10,7 @@ from alignstudy.errors import InputError
 from alignstudy.judges import code_of
 from alignstudy.judges.base import measured_axes
 from alignstudy.judges.presets import independence_notes
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.study.settings.axes import Limits, SweepSettings
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.ranking import default_ranker
@@ -129,6 +130,20 @@ class JudgeStages:
             responses=samples,
             judge=replace(spec, axes=(axis,)),
         )
+
+    def rewarding(self, method: OnlineSettings, *, axis: str) -> tuple[JudgeSpec, ...]:
+        """Return the judges whose scores of its own samples a method learns.
+
+        Args:
+            method: Its settings.
+            axis: That of the samples' prompts.
+
+        Raises:
+            InputError: If one could not be had.
+        """
+        names = method.rewarded_by or (default_ranker(self.settings) or "",)
+        specs = (self._named(name, "rewards samples", "rewarded_by") for name in names)
+        return tuple(replace(spec, axes=(axis,)) for spec in specs)
 
     def choosing(self, name: str, answers: Generate, of: str) -> ScoreResponses:
         """Return a stage in which a judge scores the responses of one trial.

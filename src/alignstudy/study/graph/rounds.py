@@ -17,6 +17,7 @@ from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.rounds import SAMPLED, Aggregate, AskedRows, BuildRows, Slice
+from alignstudy.study.stages.score import JudgeSpec
 from alignstudy.study.stages.settling import SettlesSettings
 from alignstudy.study.stages.sources import RowSource
 from alignstudy.study.stages.train import Train
@@ -38,6 +39,7 @@ class MakesTraining(Protocol):
         *,
         rows: RowSource | None = None,
         reference: Stage | None = None,
+        rewards: tuple[JudgeSpec, ...] = (),
     ) -> Train:
         """Return it; on the rows of the study, where none are given."""
         ...

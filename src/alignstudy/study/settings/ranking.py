@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from alignstudy.judges.quality.assess import BASELINES
 from alignstudy.methods.base import TrainingSettings
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.rounds.round import rounds_of
 from alignstudy.methods.rounds.rules import RANKING
 from alignstudy.study.settings.study import StudySettings
@@ -32,14 +33,16 @@ def default_ranker(study: StudySettings) -> str | None:
     return others[0] if others else None
 
 
-def rankers(study: StudySettings) -> dict[str, str | None]:
-    """Return who ranks the samples of each method that has samples ranked, by label."""
-    found = {}
+def rankers(study: StudySettings) -> dict[str, tuple[str | None, ...]]:
+    """Return the judges whose scores of a method's samples it learns from, by label."""
+    found = dict[str, tuple[str | None, ...]]()
     for label, method in study.methods.items():
         rounds = rounds_of(method) if isinstance(method, TrainingSettings) else ()
         for one in rounds:
             if one.rule in RANKING:
-                found[label] = one.ranked_by or default_ranker(study)
+                found[label] = (one.ranked_by or default_ranker(study),)
+            elif isinstance(one.training, OnlineSettings):
+                found[label] = one.training.rewarded_by or (default_ranker(study),)
     return found
 
 
@@ -48,7 +51,7 @@ def ranking_faults(study: StudySettings) -> Iterator[tuple[Path_, str]]:
     if not study.judges:
         return  # which is said where it stands
     known, own = [judge.name for judge in study.judges], reporting(study)
-    for label, name in rankers(study).items():
+    for label, name in _each(rankers(study)):
         if name is None:
             yield (
                 ("methods", label),
@@ -64,16 +67,20 @@ def ranking_faults(study: StudySettings) -> Iterator[tuple[Path_, str]]:
                 f"has samples ranked by '{name}', which reports on them: what it rewards by mistake"
                 " would count as success; name another, or `accept: [same_judge]`",
             )
-    if study.accept and not any(name in own for name in rankers(study).values()):
+    if study.accept and not any(name in own for _, name in _each(rankers(study))):
         yield ("accept",), "same_judge: no method learns what the report's own judge ranked"
 
 
 def ranked_by_reporters(study: StudySettings) -> Iterator[str]:
     """Say which methods learn from samples that the report's own judge ranked."""
     own = reporting(study)
-    for label, name in rankers(study).items():
+    for label, name in _each(rankers(study)):
         if name in own:
             yield (
                 f"{label} learns from samples that {name} ranked, and {name} reports on it: its"
                 " scores overstate what a reader would see"
             )
+
+
+def _each(found: dict[str, tuple[str | None, ...]]) -> list[tuple[str, str | None]]:
+    return [(label, name) for label, names in found.items() for name in names]

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from alignstudy.errors import DamagedArtefactError
 from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
-from alignstudy.judges.cache import CachedJudge, ScoreCache
 from alignstudy.models.rendering import load_rendering
 from alignstudy.records import Prompt, Response, Score, StopReason, read_rows, write_rows
 from alignstudy.study.cost.model_shape import read_shape
@@ -22,8 +21,8 @@ from alignstudy.study.cost.work import (
     Passes,
     total_flops,
 )
-from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
+from alignstudy.study.stages.online import kept_judge
 from alignstudy.study.stages.score import JudgeSpec, JudgeStage, read_by
 from alignstudy.study.stages.sources import PromptSource, read_prompts
 from alignstudy.study.stages.train import Train
@@ -173,8 +172,7 @@ class ScoreResponses(JudgeStage):
             if response.axis in self.judge.axes
         ]
         answered = [r for r in responses if r.stop_reason != StopReason.TOO_LONG]
-        inputs = {name: v for name, v in self.fingerprint_inputs.items() if name != "responses"}
-        judge = CachedJudge(self.judge.build(job), ScoreCache(job.scores), digest(inputs))
+        judge = kept_judge(self.judge, self.device_class, job)
         items = [(response.prompt, response.text) for response in answered]
         scores = judge.score(items, progress=job.progress)
         given = dict(zip(((r.prompt_id, r.sample) for r in answered), scores, strict=True))

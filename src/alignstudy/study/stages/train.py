@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +13,7 @@ from alignstudy.errors import GuardError
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.base import WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import GuardOutcome, TrainingRow
 from alignstudy.study.cost.model_shape import read_shape
@@ -20,6 +22,8 @@ from alignstudy.study.cost.work import Footprint, Passes, total_flops, trained_w
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_held_out, write_json
+from alignstudy.study.stages.online import judge_passes, ports_of
+from alignstudy.study.stages.score import JudgeSpec
 from alignstudy.study.stages.settling import SettlesSettings, settled
 from alignstudy.study.stages.sources import RowSource, read_part
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from alignstudy.methods.loop.ahead import WorkAhead
 
 RESULT = "result.json"
+MANY = 1000
+"""Rows whose responses stand for all samples that will be judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,8 @@ class Train(Stage):
         held_out: Where the probe's held-out pairs are; None where nothing is probed.
         template: How prompts are written.
         settled: What decides some of the settings when the study runs.
+        rewards: The judges whose scores of its own samples it learns; () of a method that draws
+            none.
     """
 
     kind: ClassVar[str] = "train"
@@ -53,6 +61,7 @@ class Train(Stage):
     seed: int
     template: str
     settled: tuple[SettlesSettings, ...] = ()
+    rewards: tuple[JudgeSpec, ...] = ()
 
     def asked(self, folder_of: FolderOf) -> TrainingSettings:
         """Return the settings that it trains with."""
@@ -106,7 +115,16 @@ class Train(Stage):
         """Count the rows' texts, forward and backward, the reference's passes, the probe's."""
         settings, ahead = self._counted(folder_of), self.ahead(folder_of, sampled=True)
         work = ahead.after(planned_steps(settings, len(ahead.rows)))
-        return training_passes(work, settings, read_shape(folder_of(self.parent)), rows=work.rows)
+        shape = read_shape(folder_of(self.parent))
+        done = training_passes(work, settings, shape, rows=work.rows)
+        return [*done, *self._judged_ahead(work.samples, folder_of)]
+
+    def _judged_ahead(self, samples: int, folder_of: FolderOf) -> Iterator[Passes]:
+        """Count the judges' passes over so many samples, which are as long as rows' responses."""
+        rows = self.rows.ahead(folder_of)[:MANY] if self.rewards else []
+        texts = [(row.prompt, row.chosen) for row in rows]
+        for judge in self.rewards:
+            yield from judge_passes(judge, texts, folder_of, times=samples / len(texts))
 
     def ahead(self, folder_of: FolderOf, *, sampled: bool = False) -> WorkAhead:
         """Return what its steps will compute, if nothing was kept and nothing interrupts it.
@@ -153,7 +171,10 @@ class Train(Stage):
         packed = result["steps"] * settings.effective_batch_size * own
         rows = work.rows or max(1.0, packed)
         flops = total_flops(training_passes(work, settings, shape, rows=rows))
-        return {"flops": flops, "processed_tokens": work.processed_tokens}
+        assert flops is not None
+        if math.isnan(work.judge_flops):
+            return {"processed_tokens": work.processed_tokens}
+        return {"flops": flops + work.judge_flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:
         """Count weights, gradients, moments, a reference in memory, and the largest micro-batch."""
@@ -161,7 +182,10 @@ class Train(Stage):
         if shape is None:
             return None
         trained, method = trained_weights(shape, settings.lora), method_of(settings)
-        held = method.objective.compares_vocabulary and not self.is_its_reference
+        asks = method.objective.compares_vocabulary or (
+            method.samples and method.reference != "none"
+        )
+        held = asks and not self.is_its_reference
         at_once = settings.per_device_train_batch_size
         rows = settings.effective_batch_size if at_once == "auto" else at_once
         return Footprint(
@@ -184,8 +208,14 @@ class Train(Stage):
 
     def job(self, job: StageJob, *, rows: Sequence[TrainingRow]) -> TrainJob:
         """Write what the method is asked to do."""
+        settings, ports = self.asked(job.folder_of), None
+        if isinstance(settings, OnlineSettings):
+            parent = job.folder_of(self.parent)
+            judges = self.rewards
+            ports = ports_of(settings, parent, self.template, judges, self.device_class, job)
         return TrainJob(
-            settings=self.asked(job.folder_of),
+            settings=settings,
+            ports=ports,
             parent=job.folder_of(self.parent),
             rows=rows,
             seed=self.seed,

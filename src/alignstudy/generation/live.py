@@ -1,0 +1,111 @@
+"""Samples of a policy that is being trained: it is asked where it lies in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignstudy.generation.choosing import Choice
+from alignstudy.generation.continuing import Rules, Text, Written, write_on
+from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending
+from alignstudy.generation.hf import rows_at_once
+from alignstudy.generation.packed import pack
+from alignstudy.generation.settings import GenerationSettings
+from alignstudy.models.batching import length_batches, run_halving
+from alignstudy.models.rendering import Rendering, load_rendering
+from alignstudy.models.tokenizers import padding_id
+from alignstudy.records import StopReason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSample:
+    """What a policy wrote.
+
+    Attributes:
+        tokens: With the end, where it ended.
+        text: As the rigorous protocol cuts it.
+        ended: Whether it ended; else it was cut at the most tokens.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    ended: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSampler:
+    """Draws one sample after each prompt.
+
+    Attributes:
+        rendering: Of the model that the policy began as.
+        settings: How to sample.
+        note: Told where memory runs out.
+    """
+
+    rendering: Rendering
+    settings: GenerationSettings
+    note: Callable[[str], None]
+
+    def __call__(
+        self, policy: PreTrainedModel, asked: Sequence[tuple[Sequence[int], int]]
+    ) -> list[LiveSample]:
+        """Sample after prompts: tokens, and the seed of each sample's own stream of draws.
+
+        Args:
+            policy: In evaluation mode, without a wrapper; it is left as it was.
+            asked: The prompts.
+        """
+        texts = [Text(tokens=tuple(tokens), seed=seed) for tokens, seed in asked]
+        new, rules = self.settings.max_new_tokens, self._rules(policy)
+        rows, most = rows_at_once(policy.device.type, len(texts), self.settings)
+        plan = length_batches(
+            [len(text.tokens) + new for text in texts], batch_size=rows, max_batch_tokens=most
+        )
+
+        def draw(some: Sequence[Text]) -> list[LiveSample]:
+            return [self._cut(row, rules) for row in write_on(policy, some, rules)]
+
+        found: dict[int, LiveSample] = {}
+        kept = policy.generation_config  # writing replaces it
+        for numbers in plan:
+            drawn = run_halving([texts[number] for number in numbers], draw, note=self.note)
+            found |= dict(zip(numbers, drawn, strict=True))
+        policy.generation_config = kept
+        return [found[number] for number in range(len(texts))]
+
+    def _rules(self, policy: PreTrainedModel) -> Rules:
+        """Return how to write; weights are packed anew, since they have changed."""
+        tokenizer, drawn = self.rendering.tokenizer, self.settings
+        strings = self.rendering.template.stop_strings
+        return Rules(
+            max_new_tokens=drawn.max_new_tokens,
+            eos=self.rendering.ends,
+            pad=padding_id(tokenizer),
+            stops=partial(StopAtStrings, tokenizer, strings) if strings else None,
+            choose=partial(Choice, temperature=drawn.temperature, top_p=drawn.top_p),
+            rewrite=policy.dtype.itemsize == 4,  # what is rounded more is never the same alone
+            products=pack(policy),
+        )
+
+    def _cut(self, row: Written, rules: Rules) -> LiveSample:
+        template = self.rendering.template
+        end = ending(row.tokens, eos=rules.eos, stopped_at=row.stopped_at)
+        text = cut(decode(self.rendering.tokenizer, end.tokens), stop_strings=template.stop_strings)
+        return LiveSample(
+            tokens=row.whole(rules.eos),
+            text=template.cut(text).strip(),
+            ended=end.reason != StopReason.CAP,
+        )
+
+
+def live_sampler(
+    folder: Path, template: str, settings: GenerationSettings, *, note: Callable[[str], None]
+) -> LiveSampler:
+    """Return what samples from a policy that began as the model in a folder; see `template_of`."""
+    return LiveSampler(rendering=load_rendering(folder, template), settings=settings, note=note)

@@ -1,0 +1,52 @@
+"""How a trainer has its policy write what it learns from: mixed in by `trl_adapter`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alignstudy.methods.online.rollouts import Rollouts
+from alignstudy.methods.online.schedule import ScheduledRows
+from alignstudy.methods.trainer import Batch
+
+
+class SamplesOnline:
+    """Puts a rollout's samples in the place of each update's rows.
+
+    Attributes:
+        rollouts: Of this training.
+    """
+
+    rollouts: Rollouts
+    state: Any
+
+    def _get_train_sampler(self, *_: Any) -> ScheduledRows:  # noqa: ANN401
+        return ScheduledRows(self.rollouts.schedule)
+
+    def training_step(self, model: Any, inputs: Batch, *args: Any) -> Any:  # noqa: ANN401
+        """Learn from samples after the rows' prompts; draw them first where that is due.
+
+        Raises:
+            EndedEarly: If the policy has gone too far from the reference.
+        """
+        batch, figures = self.rollouts.batch(self.state.global_step)
+        self.log_step({n: v for n, v in figures.items() if v == v})  # type: ignore[attr-defined]
+        return super().training_step(model, {**batch, "row": inputs["row"]}, *args)  # type: ignore[misc]
+
+    def save_beside(self, folder: Path) -> None:
+        """Write the rollout that is learnt from, too."""
+        super().save_beside(folder)  # type: ignore[misc]
+        self.rollouts.save(folder, step=self.state.global_step)
+
+    def load_beside(self, checkpoint: Path | None) -> None:
+        """Read it; None: training begins."""
+        super().load_beside(checkpoint)  # type: ignore[misc]
+        self.rollouts.begin(checkpoint)
+
+    def finish(self) -> None:
+        """Measure the policy as it is after the last step.
+
+        Raises:
+            EndedEarly: If it has gone too far from the reference.
+        """
+        self.rollouts.finish(self.state.global_step)

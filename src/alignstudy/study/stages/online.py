@@ -1,0 +1,108 @@
+"""What a training that samples is handed: the study's generator and judges, as its two ports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from alignstudy.generation import GenerationSettings
+from alignstudy.judges.cache import CachedJudge, ScoreCache
+from alignstudy.methods.online.ports import Asked, Ports, Rewards, Sample, Sampler
+from alignstudy.methods.online.settings import OnlineSettings
+from alignstudy.progress import NotesTo
+from alignstudy.study.cost.work import Passes, total_flops
+from alignstudy.study.graph.fingerprint import digest
+from alignstudy.study.graph.stage import FolderOf, StageJob
+from alignstudy.study.stages.score import JudgeSpec, JudgeStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(JudgeStage):
+    """A judge that scores responses, whoever's they are: what its scores are kept by."""
+
+    kind: ClassVar[str] = "score"
+    numeric: ClassVar[bool] = True
+    judge: JudgeSpec
+
+
+def kept_judge(judge: JudgeSpec, device_class: str, job: StageJob) -> CachedJudge:
+    """Build a judge that is asked only what no study of the store has asked it."""
+    identity = digest(Scoring(name="", device_class=device_class, judge=judge).fingerprint_inputs)
+    return CachedJudge(judge.build(job), ScoreCache(job.scores), identity)
+
+
+def ports_of(
+    settings: OnlineSettings,
+    parent: Path,
+    template: str,
+    judges: Sequence[JudgeSpec],
+    device_class: str,
+    job: StageJob,
+) -> Ports:
+    """Return who samples and who rewards in one training."""
+    return Ports(
+        sample=_sampler(settings, parent, template, job),
+        reward=_rewarder(settings, judges, device_class, job),
+    )
+
+
+def drawing(settings: OnlineSettings) -> GenerationSettings:
+    """Return how samples are drawn."""
+    drawn = settings.sampling
+    return GenerationSettings(
+        max_new_tokens=drawn.max_new_tokens,
+        do_sample=True,
+        temperature=drawn.temperature,
+        top_p=None if drawn.top_p == 1 else drawn.top_p,
+    )
+
+
+def _sampler(settings: OnlineSettings, parent: Path, template: str, job: StageJob) -> Sampler:
+    from alignstudy.generation.live import live_sampler
+
+    draw = live_sampler(parent, template, drawing(settings), note=job.progress.note)
+
+    def sample(policy: Any, asked: Sequence[Asked]) -> list[Sample]:  # noqa: ANN401
+        found = draw(policy, asked)
+        return [Sample(tokens=one.tokens, text=one.text, ended=one.ended) for one in found]
+
+    return sample
+
+
+def _rewarder(
+    settings: OnlineSettings, judges: Sequence[JudgeSpec], device_class: str, job: StageJob
+) -> Callable[[Sequence[tuple[str, str]]], Rewards]:
+    built = [kept_judge(judge, device_class, job) for judge in judges]
+    weights = settings.reward_weights or (1.0,) * len(judges)
+    quiet = NotesTo(job.progress.note)
+
+    def reward(items: Sequence[tuple[str, str]]) -> Rewards:
+        totals: list[float | None] = [0.0] * len(items)
+        for judge, weight in zip(built, weights, strict=True):
+            for at, given in enumerate(judge.score(items, progress=quiet)):
+                before = totals[at]
+                known = before is not None and given.score is not None
+                totals[at] = before + weight * given.score if known else None  # type: ignore[operator]
+        flops = [judge_flops(judge, items, job.folder_of) for judge in judges]
+        return Rewards(scores=tuple(totals), flops=None if None in flops else math.fsum(flops))  # type: ignore[arg-type]
+
+    return reward
+
+
+def judge_passes(
+    judge: JudgeSpec, texts: Sequence[tuple[str, str]], folder_of: FolderOf, *, times: float = 1.0
+) -> list[Passes]:
+    """Count a judge's pass over each text; [] of a rule."""
+    stage = Scoring(name="", judge=judge)
+    return stage.passes_over([*texts], folder_of, times=times)
+
+
+def judge_flops(
+    judge: JudgeSpec, texts: Sequence[tuple[str, str]], folder_of: FolderOf
+) -> float | None:
+    """Return what it takes a judge to read texts, had it read none before; None: not known."""
+    passes = judge_passes(judge, texts, folder_of)
+    return total_flops(passes) if passes else 0.0
