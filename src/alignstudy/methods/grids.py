@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from alignstudy.errors import first_line
 from alignstudy.methods import LOSSES, TrainingSettings, method_of
 from alignstudy.methods.expo import ExPOSettings
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.rounds.round import rounds_of
 
 Values = dict[str, float]
@@ -75,17 +76,25 @@ def _factors() -> Iterator[tuple[float, ...]]:
 def knob_of(settings: TrainingSettings) -> tuple[str, tuple[float, ...]]:
     """Return the setting of its loss that a method is tuned by, and its values, the own one first.
 
-    The first of the loss's grid that has a value besides the label's own; ("", ()) where there is
-    none. A setting of 0 switches a term off, and is meant.
+    The first of its loss's, or of its own, grid that has a value besides the label's own; ("", ())
+    where there is none. A setting of 0 switches a term off, and is meant.
     """
-    named = getattr(rounds_of(settings)[0].training, "loss_type", ())
-    for loss in (named,) if isinstance(named, str) else named:
-        for name, values in LOSSES[loss].grid.items():
-            own = getattr(settings, name, None)
-            others = tuple(value for value in values if value != own)
-            if own and others and not any(fault_of(settings, {name: v}) for v in others):
-                return name, (own, *others)
+    for name, values in _grids(rounds_of(settings)[0].training):
+        own = getattr(settings, name, None)
+        others = tuple(value for value in values if value != own)
+        if own and others and not any(fault_of(settings, {name: v}) for v in others):
+            return name, (own, *others)
     return "", ()
+
+
+def _grids(training: TrainingSettings) -> Iterator[tuple[str, Sequence[float]]]:
+    """Yield settings with the values that were found good, of its losses or of its method."""
+    if isinstance(training, OnlineSettings):
+        yield from training.grid.items()
+        return
+    named = getattr(training, "loss_type", ())
+    for loss in (named,) if isinstance(named, str) else named:
+        yield from LOSSES[loss].grid.items()
 
 
 def given_trials(settings: Tuned, grid: Grid) -> tuple[Values, ...]:

@@ -33,6 +33,7 @@ class Trainer(Protocol):
         reference: The second model that is asked in every step, where one is.
         row_ids: The rows' ids, by number.
         rollouts: Of a method that samples.
+        work: What updates computed so far, by the names of `WorkDone`.
         measured_tokens: Positions that went through a model without a gradient, to be learnt from.
         measured_targets: Those of them at which the vocabulary was computed.
     """
@@ -50,8 +51,12 @@ class Trainer(Protocol):
     reference: Any
     row_ids: tuple[str, ...]
     rollouts: Any
+    work: dict[str, int]
     measured_tokens: int
     measured_targets: int
+
+    def go_on_from(self, work: Mapping[str, int]) -> None:
+        """Count on from what earlier runs of the training computed."""
 
     def prepare(self, batch: Batch) -> Batch:
         """Move a collated batch to the trainer's device."""

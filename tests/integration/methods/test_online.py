@@ -212,3 +212,23 @@ def test_a_schedule_reads_each_prompt_once_an_epoch_and_repeats_rollouts():
         sampler.set_epoch(epoch)
         assert list(sampler) == [row for some in rows for row in some]
     assert schedule.prompts(0) != schedule.prompts(2)
+
+
+def test_training_ends_where_its_arithmetic_is_spent_whatever_interrupts_it(parent, tmp_path):
+    settings = CASES["rloo"].model_copy(update={"max_steps": 40, "warmup_steps": 0.1})
+    done = train(job_of(settings, parent, tmp_path / "all")).work.processed_tokens
+    limited = settings.model_copy(update={"max_flops": done / 4})
+    whole = job_of(limited, parent, tmp_path / "whole")
+    straight = train(whole)
+    spent, an_update = straight.work.processed_tokens, done / 40
+    assert abs(spent - done / 4) <= an_update / 2 * 1.2
+    assert f"max_flops was reached after {straight.steps} updates" in straight.notes
+    rates = [line["learning_rate"] for line in fx.read_metrics(whole.out)]
+    assert max(rates) == pytest.approx(limited.learning_rate, rel=0.2)
+    assert 0 < rates[-1] < 0.2 * limited.learning_rate  # it has fallen with what was spent
+    for steps in (1, 4):
+        with pytest.raises(InterruptedRunError):
+            train(job_of(limited, parent, tmp_path / "cut", should_stop=stop_after(steps)))
+    resumed = train(job_of(limited, parent, tmp_path / "cut"))
+    assert files(tmp_path / "cut" / "out") == files(whole.out)
+    assert resumed.work == straight.work

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from alignstudy.methods.loop.arguments import probe_steps
 from alignstudy.methods.loop.probing import evenly
 from alignstudy.methods.loop.updates import sharing_of
 from alignstudy.methods.method import Method
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.preference import PairSettings, ReadsPairs
 from alignstudy.methods.weights.initial import is_noisy
 from alignstudy.models.load import read_config
@@ -84,6 +86,8 @@ class WorkAhead:
     def after(self, steps: int) -> WorkDone:
         """Count the work of the first steps."""
         seen = self.rows_read(steps)
+        if isinstance(self.settings, OnlineSettings):
+            return self._online(self.settings, steps, seen)
         return WorkDone(
             rows=seen,
             real_tokens=self._sum("real", seen),
@@ -95,8 +99,29 @@ class WorkAhead:
             probed_pairs=self._probed(steps, seen),
         )
 
+    def _online(self, settings: OnlineSettings, steps: int, seen: int) -> WorkDone:
+        """Expect samples as long as the rows' own responses, which stand in for them."""
+        each, rows = settings.num_generations, self.rows
+        rollouts = ceil(steps / (settings.steps_per_generation * settings.num_iterations)) + 1
+        asked = rollouts * settings.effective_batch_size * settings.steps_per_generation
+        models = 1 + (method_of(settings).reference != "none")
+        written = int(asked * rows.scored.mean())
+        return WorkDone(
+            rows=seen,
+            real_tokens=int(seen * rows.real.mean()),
+            processed_tokens=int(seen * rows.processed.mean()),
+            scored_tokens=int(seen * rows.scored.mean()),
+            measured_tokens=int(models * asked * rows.processed.mean()),
+            measured_targets=models * written,
+            samples=asked * each,
+            asked_tokens=int(asked * rows.real.mean()) - written,
+            written_tokens=written,
+        )
+
     def rows_read(self, steps: int) -> int:
         """Return how many rows the first steps read, one that comes again counted again."""
+        if isinstance(self.settings, OnlineSettings):
+            return steps * self.settings.effective_batch_size
         epochs, rest = divmod(steps, self.steps_an_epoch)
         size = len(self.rows)
         return epochs * size + min(size, rest * self.settings.effective_batch_size)

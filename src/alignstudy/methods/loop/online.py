@@ -19,6 +19,7 @@ class SamplesOnline:
 
     rollouts: Rollouts
     state: Any
+    args: Any
 
     def _get_train_sampler(self, *_: Any) -> ScheduledRows:  # noqa: ANN401
         return ScheduledRows(self.rollouts.schedule)
@@ -32,6 +33,23 @@ class SamplesOnline:
         batch, figures = self.rollouts.batch(self.state.global_step)
         self.log_step({n: v for n, v in figures.items() if v == v})  # type: ignore[attr-defined]
         return super().training_step(model, {**batch, "row": inputs["row"]}, *args)  # type: ignore[misc]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ANN401
+        """Make the learning rate fall with what was spent, where that ends the training."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+        limit, args = self.rollouts.limit, self.args
+        if limit.most is None:
+            return scheduler
+        own, rising = scheduler.lr_lambdas[0], args.get_warmup_steps(num_training_steps)
+        by_steps = rising if args.warmup_steps >= 1 else 0  # a number of steps is meant as such
+
+        def factor(step: int) -> float:
+            if step < by_steps:
+                return float(own(step))
+            return float(own(max(by_steps, limit.share * num_training_steps)))
+
+        scheduler.lr_lambdas = [factor] * len(scheduler.lr_lambdas)
+        return scheduler
 
     def save_beside(self, folder: Path) -> None:
         """Write the rollout that is learnt from, too."""

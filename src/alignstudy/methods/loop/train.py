@@ -26,7 +26,8 @@ from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
 from alignstudy.methods.loop.logged import write_metrics
-from alignstudy.methods.online.rollouts import SAMPLES_FILE, EndedEarly, samples_are_whole
+from alignstudy.methods.online.limit import EndedEarly
+from alignstudy.methods.online.rollouts import SAMPLES_FILE, samples_are_whole
 from alignstudy.methods.online.watching import watched
 from alignstudy.methods.weights.save import save_trained
 from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
@@ -103,24 +104,16 @@ def train(job: TrainJob) -> TrainResult:
 
 def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
     """Count what a training that has ended computed."""
-    trainer, references, tally = ready.trainer, ready.references, ready.trainer.tally
+    trainer, references = ready.trainer, ready.references
     # A reference that wasn't asked beforehand was asked in every step.
     samples = trainer.method.samples
     asked = trainer.method.reference != "none" and not (trainer.has_references or samples)
     live = trainer.rows_read if asked else 0
     return WorkDone(
-        rows=trainer.rows_read,
-        real_tokens=trainer.real_tokens,
-        # Packed rows have no padding.
-        processed_tokens=tally.processed_tokens or trainer.padded_tokens or trainer.real_tokens,
-        scored_tokens=tally.scored_tokens,
-        measured_tokens=trainer.measured_tokens,
-        measured_targets=trainer.measured_targets,
-        micro_batches=trainer.pieces_done,
+        **trainer.work,
         reference_pairs=references.computed if references else live,
         reference_reused=references.reused if references else 0,
         probed_pairs=probe.measured,
-        out_of_memory=trainer.halvings,
         **(trainer.rollouts.work if samples else {}),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +192,31 @@ class MicroBatching:
                 why=str(error).split("\n")[0],
                 hint="shorten max_length, train an adapter (lora), or use a machine with more",
             ) from error
+
+    @property
+    def work(self) -> dict[str, int]:
+        """What updates computed so far, by the names of `WorkDone`."""
+        tally = self.tally
+        return {
+            "rows": self.rows_read,
+            "real_tokens": self.real_tokens,
+            # Packed rows have no padding.
+            "processed_tokens": tally.processed_tokens or self.padded_tokens or self.real_tokens,
+            "scored_tokens": tally.scored_tokens,
+            "measured_tokens": self.measured_tokens,
+            "measured_targets": self.measured_targets,
+            "micro_batches": self.pieces_done,
+            "out_of_memory": self.halvings,
+        }
+
+    def go_on_from(self, work: Mapping[str, int]) -> None:
+        """Count on from what earlier runs of the training computed."""
+        self.rows_read, self.real_tokens = work["rows"], work["real_tokens"]
+        self.tally.processed_tokens = work["processed_tokens"]
+        self.tally.scored_tokens = work["scored_tokens"]
+        self.measured_tokens = work["measured_tokens"]
+        self.measured_targets = work["measured_targets"]
+        self.pieces_done, self.halvings = work["micro_batches"], work["out_of_memory"]
 
     @property
     def memory_notes(self) -> tuple[str, ...]:

@@ -55,7 +55,12 @@ Rewarder = Callable[[Sequence[tuple[str, str]]], Rewards]
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Both, for one training."""
+    """Both, for one training.
+
+    Attributes:
+        flops: Returns the arithmetic that a `WorkDone` took; None where it isn't known.
+    """
 
     sample: Sampler
     reward: Rewarder
+    flops: Callable[[Any], float | None]

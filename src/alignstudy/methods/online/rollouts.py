@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from alignstudy.errors import GuardError
-from alignstudy.methods.base import TrainJob
+from alignstudy.methods.base import TrainJob, WorkDone
 from alignstudy.methods.batches.collate import padded_rows
 from alignstudy.methods.loop.updates import rows_of
 from alignstudy.methods.model_outputs import Experience
+from alignstudy.methods.online.limit import EndedEarly, Limit
 from alignstudy.methods.online.ports import Ports
 from alignstudy.methods.online.reading import log_probs, reference_log_probs
 from alignstudy.methods.online.rollout import Drawn, Rollout, read_rollout, sums
-from alignstudy.methods.online.schedule import Schedule
+from alignstudy.methods.online.schedule import schedule_of
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.trainer import Batch, Trainer
 
@@ -32,18 +34,6 @@ SAMPLES_FILE = "samples.jsonl"
 """One JSON line a sample, next to the trained weights."""
 STATE = "online.json"
 SOUND = "sound.safetensors"
-
-
-class EndedEarly(Exception):
-    """Training ends before its last step, for a reason that isn't a fault.
-
-    Attributes:
-        steps: Updates that the model has gone through.
-    """
-
-    def __init__(self, why: str, *, steps: int) -> None:
-        super().__init__(why)
-        self.steps = steps
 
 
 def seed_of(seed: int, rollout: int, row: str, sample: int) -> int:
@@ -63,18 +53,22 @@ class Rollouts:
     Attributes:
         history: What was measured of each rollout, by name; the number of steps before it is
             "step".
-        samples: That were drawn in this run; likewise the other counts, see `WorkDone`.
+        samples: That were drawn, in earlier runs of the job too; likewise what else is counted, see
+            `WorkDone`.
+        limit: Ends it where all that may be spent is.
     """
 
     def __init__(self, trainer: Trainer, job: TrainJob, pad_token_id: int) -> None:
         settings = job.settings
         assert job.ports is not None
+        assert isinstance(settings, OnlineSettings)
         self.schedule = schedule_of(settings, len(trainer.row_ids), job.seed)
         self.history: list[dict[str, float]] = []
         self.samples = self.asked_tokens = self.written_tokens = 0
         self.judge_flops = 0.0
         self._trainer, self._job, self._pad = trainer, job, pad_token_id
         self._ports: Ports = job.ports
+        self.limit = Limit(most=settings.max_flops, spent=self._spent)
         self._texts = {row.id: row.prompt for row in job.rows}  # type: ignore[union-attr]
         self._log = job.work / SAMPLES_FILE
         self._now: Rollout | None = None
@@ -97,9 +91,12 @@ class Rollouts:
         """Return what the update after so many learns from, and of a new rollout its figures.
 
         Raises:
-            EndedEarly: If the policy has gone too far from the reference: it is again the one of
-                the rollout before.
+            EndedEarly: If all that may be spent is, or the policy has gone too far from the
+                reference: it is then again the one of the rollout before.
         """
+        if self.limit.reached(due=self.schedule.due(step)):
+            self.finish(step)
+            raise EndedEarly(f"max_flops was reached after {step} updates", steps=step)
         number = self.schedule.rollout(step)
         if self._now is None or self._now.number != number:
             self._now, self._found = self._made(number)
@@ -108,7 +105,18 @@ class Rollouts:
             figures = self._told(self._found, step)
             self._found = None
             self._end_too_far(figures["kl/reference"], step)
+        self.limit.begins()
         return self._rows(self.schedule.part(step)), figures
+
+    def _spent(self) -> float:
+        found = self._ports.flops(WorkDone(**self._trainer.work, **self.work))
+        if found is None:
+            raise GuardError(
+                "how much arithmetic this training takes is not known, and max_flops ends it",
+                why="the config.json of its model, or of a judge, doesn't state its sizes",
+                hint="leave max_flops out, and set max_steps; match tokens or pairs in `budget`",
+            )
+        return found
 
     def finish(self, steps: int) -> None:
         """Sample once more after the last step; nothing is learnt from it.
@@ -164,6 +172,7 @@ class Rollouts:
             seed_of(self._job.seed, number, row, at // len(places)) for at, row in enumerate(ids)
         ]
         model, was_training = trainer.model, trainer.model.training
+        before = 0.0 if self.limit.most is None else self._spent()
         model.eval()
         with torch.random.fork_rng(), trainer.autocast():
             drawn = self._ports.sample(unwrapped(model), list(zip(prompts, seeds, strict=True)))
@@ -191,6 +200,8 @@ class Rollouts:
         if learnt:
             batch |= self._worth(found, old, ref, batch["completion_mask"].bool())
         model.train(was_training)
+        if self.limit.most is not None:
+            self.limit.rolled_out(before)
         return Rollout(number=number, batch=batch), found
 
     def _worth(self, found: Drawn, old: Tensor, ref: Tensor | None, mask: Tensor) -> Batch:
@@ -231,6 +242,8 @@ class Rollouts:
         state = {
             "history": self.history,
             "samples": [len(told), hashlib.sha256(told).hexdigest()],
+            "work": [self._trainer.work, self.work],
+            "limit": self.limit.to_json(),
         }
         (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
 
@@ -242,6 +255,10 @@ class Rollouts:
         state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         os.truncate(self._log, state["samples"][0])
         self.history, self._found = state["history"], None
+        updates, own = state["work"]
+        self._trainer.go_on_from(updates)
+        vars(self).update(own)
+        vars(self.limit).update(state["limit"])
         self._now = read_rollout(checkpoint)
         if self._now is not None:
             batch = self._trainer.prepare(dict(self._now.batch))
@@ -253,7 +270,7 @@ class Rollouts:
 
     @property
     def work(self) -> dict[str, Any]:
-        """Return what was drawn and judged in this run, by the names of `WorkDone`."""
+        """Return what was drawn and judged, by the names of `WorkDone`."""
         names = ("samples", "asked_tokens", "written_tokens", "judge_flops")
         return {name: getattr(self, name) for name in names}
 
@@ -270,14 +287,3 @@ def samples_are_whole(checkpoint: Path, work: Path) -> bool:
     length, digest = json.loads(state.read_text(encoding="utf-8"))["samples"]
     told = log.read_bytes()[:length] if log.is_file() else b""
     return bool(hashlib.sha256(told).hexdigest() == digest)
-
-
-def schedule_of(settings: Any, num_rows: int, seed: int) -> Schedule:  # noqa: ANN401
-    """Return when a training of so many prompts samples after which."""
-    return Schedule(
-        num_rows=num_rows,
-        batch_size=settings.effective_batch_size,
-        steps_per_generation=settings.steps_per_generation,
-        num_iterations=settings.num_iterations,
-        seed=seed,
-    )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from random import Random
 
 from alignstudy.errors import DataError
+from alignstudy.methods.online.settings import OnlineSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +109,14 @@ class ScheduledRows:
         each = self._schedule.steps_an_epoch
         first = self._epoch * each
         return (row for step in range(first, first + each) for row in self._schedule.rows(step))
+
+
+def schedule_of(settings: OnlineSettings, num_rows: int, seed: int) -> Schedule:
+    """Return when a training of so many prompts samples after which."""
+    return Schedule(
+        num_rows=num_rows,
+        batch_size=settings.effective_batch_size,
+        steps_per_generation=settings.steps_per_generation,
+        num_iterations=settings.num_iterations,
+        seed=seed,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,9 +16,11 @@ class OnlineSettings(TrainingSettings):
     """Settings of every method that learns from a judge's scores of what the policy writes now.
 
     Rows are prompts: an update of `effective` rows learns from `num_generations` times as many
-    samples. Names as in TRL's RLOOConfig and GRPOConfig, but for `max_kl`, `missing_eos_penalty`,
-    `reference`, `prefix_sharing`, `rewarded_by`, `sampling`.
+    samples. Names as in TRL's RLOOConfig and GRPOConfig, but for `max_kl`, `max_flops`,
+    `missing_eos_penalty`, `reference`, `prefix_sharing`, `rewarded_by`, `sampling`.
     """
+
+    grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"beta": (0.01, 0.1)}
 
     learning_rate: float = Field(default=1e-6, gt=0, le=1, description="peak learning rate")
     dropout: Literal["off"] = Field(
@@ -41,6 +44,13 @@ class OnlineSettings(TrainingSettings):
         gt=0,
         description="nats between policy and reference, summed over a sample and averaged over a"
         " rollout, beyond which training ends; the model is the last one below; null: no end",
+    )
+    max_flops: float | None = Field(
+        default=None,
+        gt=0,
+        description="arithmetic operations, samples, reference and judges included, at the update"
+        " nearest to which training ends, if it hasn't before; the learning rate falls with them;"
+        " null: no such end",
     )
     missing_eos_penalty: float | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from alignstudy.models.rendering import load_rendering, rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import TrainingRow
 from alignstudy.study.cost.model_shape import ModelShape
-from alignstudy.study.cost.work import BACKWARD, BACKWARD_FROZEN, Passes
+from alignstudy.study.cost.work import BACKWARD, BACKWARD_FROZEN, Passes, total_flops
 
 if TYPE_CHECKING:
     from alignstudy.methods.loop.ahead import WorkAhead
@@ -73,6 +74,18 @@ def training_passes(
     if work.probed_pairs:
         done.append(replace(ahead, times=work.probed_pairs * 2 / len(method.learnt)))
     return done
+
+
+def training_flops(
+    work: WorkDone,
+    settings: TrainingSettings,
+    shape: ModelShape | None,
+    *,
+    rows: float | None = None,
+) -> float | None:
+    """Return the arithmetic of a training, judges that rewarded it included; None: not known."""
+    done = total_flops(training_passes(work, settings, shape, rows=rows or max(1, work.rows)))
+    return None if done is None or math.isnan(work.judge_flops) else done + work.judge_flops
 
 
 def once_for_all_trials(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.budget import BudgetSettings
 from alignstudy.study.settings.budget_checks import budget_of
@@ -12,7 +13,7 @@ from alignstudy.study.settings.recipes import AnyRecipe, chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.base_models import ScratchModel
 from alignstudy.study.stages.budget import MatchBudget
-from alignstudy.study.stages.costs import CountSamples, CountsCost, CountTraining
+from alignstudy.study.stages.costs import CountOnline, CountSamples, CountsCost, CountTraining
 from alignstudy.study.stages.rounds import BuildRows
 from alignstudy.study.stages.spending import Spent
 from alignstudy.study.stages.train import Train
@@ -54,6 +55,9 @@ class BudgetStages:
         return (self.made.setdefault(counts.key, counts),)
 
     def _training(self, stage: Train) -> CountsCost:
+        if isinstance(stage.settings, OnlineSettings):
+            online = CountOnline(name=f"cost/{stage.name}", training=stage)
+            return self.made.setdefault(online.key, online)
         for settles in stage.settled:
             if isinstance(settles, MatchBudget):
                 return settles

@@ -10,6 +10,7 @@ from alignstudy.errors import InputError
 from alignstudy.formatting import duration, quantity
 from alignstudy.methods import TrainingSettings
 from alignstudy.methods.loop.arguments import planned_steps
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.study.cost.token_lengths import NotCountableError
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
@@ -61,12 +62,26 @@ class MatchBudget(SettlesSettings, BeforeTraining):
         ahead = self.training.ahead(job.records_of)
         work, share, most = self._share(ahead, job.records_of, job.pace)
         steps = work.nearest(share, most)
-        write_json(job.out / SETTINGS, {"max_steps": steps})
+        write_json(job.out / SETTINGS, self._settled(steps, share, most, job.pace))
         write_json(job.out / COST, asdict(self.cost(ahead, steps, job.records_of)))
         update = work.of(steps) - (work.of(steps - 1) if steps > 1 else 0.0)
         short = steps == most and share - work.of(steps) > update
         write_json(job.out / BUDGET, {"update": update, "stops_short": short})
         return {"steps": steps}
+
+    def _settled(self, steps: int, share: float, most: int, pace: Pace) -> dict[str, float]:
+        """Return how many steps; or where it ends, if it isn't known how long samples will be."""
+        if not self.ends_itself:
+            return {"max_steps": steps}
+        seconds = 1.0 if self.budget.match == "flops" else pace(self.training)
+        assert seconds is not None  # or its work wouldn't have been known
+        return {"max_steps": most, "max_flops": share / seconds}
+
+    @property
+    def ends_itself(self) -> bool:
+        """Whether the training ends by what it has spent: how long its samples are shows then."""
+        online = isinstance(self.training.settings, OnlineSettings)
+        return online and self.budget.match in ("flops", "seconds")
 
     def settings(self, folder_of: FolderOf) -> dict[str, Any]:
         """Read the number of steps; before it is solved, about what it will be."""

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from alignstudy.methods.base import WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
 from alignstudy.records import StopReason
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import NotCountableError
-from alignstudy.study.cost.training import training_passes
+from alignstudy.study.cost.training import training_flops
 from alignstudy.study.cost.work import total_flops
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import write_json
 from alignstudy.study.stages.generate import Generate, ScoreResponses, read_responses
-from alignstudy.study.stages.train import Train
+from alignstudy.study.stages.train import RESULT, Train
 
 if TYPE_CHECKING:
     from alignstudy.methods.loop.ahead import WorkAhead
@@ -105,7 +106,7 @@ class BeforeTraining(CountsCost):
     def cost(self, ahead: WorkAhead, steps: int, folder_of: FolderOf) -> Cost:
         """Return what the training's first steps take."""
         work, shape = ahead.after(steps), read_shape(folder_of(self.training.parent))
-        flops = total_flops(training_passes(work, ahead.settings, shape, rows=work.rows))
+        flops = training_flops(work, ahead.settings, shape)
         return Cost(
             flops={"training": flops},
             tokens=work.processed_tokens + work.measured_tokens,
@@ -133,6 +134,53 @@ class CountTraining(BeforeTraining):
         """Count some of the rows for all."""
         ahead = self.training.ahead(folder_of, sampled=True)
         return self.cost(ahead, planned_steps(ahead.settings, len(ahead.rows)), folder_of)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountOnline(CountsCost):
+    """Count a training that samples, after it: how long its samples are isn't known before."""
+
+    training: Train
+
+    def counted(self) -> dict[str, Stage]:
+        """Return the training."""
+        return {"training": self.training}
+
+    def run(self, job: StageJob) -> dict[str, Any]:
+        """Write cost.json."""
+        training, folder = self.training, job.records_of(self.training)
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        work, settings = WorkDone(**result["work"]), training.asked(job.records_of)
+        shape = read_shape(job.records_of(training.parent))
+        cost = Cost(
+            flops={"training": training_flops(work, settings, shape)},
+            tokens=work.processed_tokens + work.measured_tokens,
+            pairs=work.rows,
+            targets=work.scored_tokens,
+            steps=result["steps"],
+            epochs=result["epochs"],
+            samples=work.samples,
+            scored=work.samples,
+        )
+        write_json(job.out / COST, asdict(cost))
+        return {}
+
+    def expected(self, folder_of: FolderOf) -> Cost:
+        """Count samples as long as the rows' own responses."""
+        training = self.training
+        ahead = training.ahead(folder_of, sampled=True)
+        work = ahead.after(planned_steps(ahead.settings, len(ahead.rows)))
+        judges = total_flops(training.judged_ahead(work.samples, folder_of))
+        shape = read_shape(folder_of(training.parent))
+        work = replace(work, judge_flops=judges or 0.0)
+        return Cost(
+            flops={"training": training_flops(work, ahead.settings, shape)},
+            tokens=work.processed_tokens + work.measured_tokens,
+            pairs=work.rows,
+            targets=work.scored_tokens,
+            samples=work.samples,
+            scored=work.samples,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,12 @@ from typing import Any, ClassVar
 
 from alignstudy.generation import GenerationSettings
 from alignstudy.judges.cache import CachedJudge, ScoreCache
+from alignstudy.methods.base import WorkDone
 from alignstudy.methods.online.ports import Asked, Ports, Rewards, Sample, Sampler
 from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.progress import NotesTo
+from alignstudy.study.cost.model_shape import read_shape
+from alignstudy.study.cost.training import training_flops
 from alignstudy.study.cost.work import Passes, total_flops
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import FolderOf, StageJob
@@ -43,9 +46,15 @@ def ports_of(
     job: StageJob,
 ) -> Ports:
     """Return who samples and who rewards in one training."""
+    shape = read_shape(parent)
+
+    def flops(work: WorkDone) -> float | None:
+        return training_flops(work, settings, shape)
+
     return Ports(
         sample=_sampler(settings, parent, template, job),
         reward=_rewarder(settings, judges, device_class, job),
+        flops=flops,
     )
 
 

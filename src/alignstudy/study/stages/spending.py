@@ -94,8 +94,10 @@ def _state(
     if amount is None or not target:
         return "not known"
     share = f"{percent(100 * amount / target, 0)} of the budget"
-    if found["stops_short"] and amount < (1 - budget.within) * target:
-        said = f"stops short at {budget.epochs:g} epochs: {share}"
+    short = amount < (1 - budget.within) * target
+    if short and (found["stops_short"] or one.match.ends_itself):
+        by = ", or by max_kl" if one.match.ends_itself else ""
+        said = f"stops short at {budget.epochs:g} epochs{by}: {share}"
     elif abs(amount - target) <= budget.within * target:
         said = f"within {percent(100 * budget.within, 0)}"
     elif budget.match == "seconds":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,8 +16,13 @@ from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import GuardOutcome, TrainingRow
 from alignstudy.study.cost.model_shape import read_shape
-from alignstudy.study.cost.training import once_for_all_trials, training_ahead, training_passes
-from alignstudy.study.cost.work import Footprint, Passes, total_flops, trained_weights
+from alignstudy.study.cost.training import (
+    once_for_all_trials,
+    training_ahead,
+    training_flops,
+    training_passes,
+)
+from alignstudy.study.cost.work import Footprint, Passes, trained_weights
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_held_out, write_json
@@ -117,10 +121,10 @@ class Train(Stage):
         work = ahead.after(planned_steps(settings, len(ahead.rows)))
         shape = read_shape(folder_of(self.parent))
         done = training_passes(work, settings, shape, rows=work.rows)
-        return [*done, *self._judged_ahead(work.samples, folder_of)]
+        return [*done, *self.judged_ahead(work.samples, folder_of)]
 
-    def _judged_ahead(self, samples: int, folder_of: FolderOf) -> Iterator[Passes]:
-        """Count the judges' passes over so many samples, which are as long as rows' responses."""
+    def judged_ahead(self, samples: int, folder_of: FolderOf) -> Iterator[Passes]:
+        """Count the judges' passes over so many samples, as long as the rows' own responses."""
         rows = self.rows.ahead(folder_of)[:MANY] if self.rewards else []
         texts = [(row.prompt, row.chosen) for row in rows]
         for judge in self.rewards:
@@ -167,14 +171,11 @@ class Train(Stage):
         shape = read_shape(folder_of(self.parent))
         if shape is None or not work.processed_tokens:
             return {}
-        own = work.real_tokens / max(1, result["num_tokens"])  # a resumed run counts its own part
+        own = work.real_tokens / max(1, result["num_tokens"])  # a resumed run may count its part
         packed = result["steps"] * settings.effective_batch_size * own
         rows = work.rows or max(1.0, packed)
-        flops = total_flops(training_passes(work, settings, shape, rows=rows))
-        assert flops is not None
-        if math.isnan(work.judge_flops):
-            return {"processed_tokens": work.processed_tokens}
-        return {"flops": flops + work.judge_flops, "processed_tokens": work.processed_tokens}
+        flops = training_flops(work, settings, shape, rows=rows)
+        return {"flops": flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:
         """Count weights, gradients, moments, a reference in memory, and the largest micro-batch."""
