@@ -157,7 +157,12 @@ def _read(
     if min(lengths) < 1 or "position_ids" not in inspect.signature(model.forward).parameters:
         return None
     rows: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
+    firsts: dict[tuple[int, ...], int] = {}  # several samples of one prompt read it once
     for place, text in enumerate(texts):
+        first = firsts.setdefault(text.tokens, place)
+        if first < place:
+            rows.append(rows[first])
+            continue
         ids = torch.tensor([text.tokens])
         answer = model(input_ids=ids[:, :-1], use_cache=True, logits_to_keep=1)
         read = getattr(answer, "past_key_values", None)
