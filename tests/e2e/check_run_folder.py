@@ -120,7 +120,8 @@ def _audit(run: Path, settings: dict[str, Any]) -> None:
     for label in (label for label, each in methods if each["method"] not in UNTRAINED):
         section = preview.partition(f"## {label} (")[2].partition("\n## ")[0]
         _need(section.count("\n### ") >= 3, f"preview.md shows no three examples of {label}")
-        _need("\n+ " in section, f"preview.md: nothing of {label} counts in the loss")
+        learns = "\n+ " in section or ", prompt:" in section  # of samples that aren't drawn yet
+        _need(learns, f"preview.md: nothing of {label} counts in the loss")
 
 
 def _responses(run: Path, settings: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -233,7 +233,7 @@ class GuardOutcome:
 
     Attributes:
         guard: Its name: "reference_is_parent".
-        passed: False only where the study asked to go on (`dropout: keep`).
+        passed: False where it warns and training went on.
         detail: What was measured, with numbers.
     """
 

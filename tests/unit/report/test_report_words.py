@@ -179,10 +179,7 @@ class TestCautions:
     def test_a_guard_that_did_not_pass_comes_first(self):
         guard = GuardOutcome(guard="dropout_off", passed=False, detail="dropout 0.1")
         found = cautions(inputs(training=(training(guards=(guard,)),)))
-        assert found[0] == (
-            "Guard dropout_off did not pass in sft > dpo, and the study asked to go on: dropout"
-            " 0.1."
-        )
+        assert found[0] == "Guard dropout_off did not pass in sft > dpo: dropout 0.1."
 
     def test_a_guard_that_passed_is_no_caution(self):
         guard = GuardOutcome(guard="reference_is_parent", passed=True, detail="ln 2")

@@ -31,8 +31,7 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
     ]
     noted += [note for analysis in heeded for note in analysis.notes]
     found = [
-        f"Guard {guard.guard} did not pass in {record.recipe}, and the study asked to go on:"
-        f" {guard.detail.rstrip('.')}."
+        f"Guard {guard.guard} did not pass in {record.recipe}: {guard.detail.rstrip('.')}."
         for record in inputs.training
         for guard in record.guards
         if not guard.passed
