@@ -68,15 +68,19 @@ class CachedJudge:
         cache: Where scores are kept. Only finite ones are, with their flags.
         identity: All that a score depends on besides what the judge reads: weights, settings,
             precision, device class, library versions, code. Two judges of one identity are one.
+        tells: Whether it says how many scores it had.
 
     Attributes:
         name: The judge's.
         reused: How many scores came from the file so far.
     """
 
-    def __init__(self, judge: Judge, cache: ScoreCache, identity: str) -> None:
+    def __init__(
+        self, judge: Judge, cache: ScoreCache, identity: str, *, tells: bool = True
+    ) -> None:
         self.name = judge.name
         self.reused = 0
+        self._tells = tells
         self._judge, self._cache, self._identity = judge, cache, identity
 
     def score(
@@ -92,7 +96,7 @@ class CachedJudge:
         scores = self._cache.get(list(copies))
         known = sum(copies[key] for key in scores)
         self.reused += known
-        if known:
+        if known and self._tells:
             progress.note(f"{known} of {len(items)} scores reused: the judge had read them before")
         self._pass_notes_on(progress)
         progress.advance(known)

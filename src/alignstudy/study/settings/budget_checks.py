@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from alignstudy.methods.base import TrainingSettings
-from alignstudy.methods.rounds.round import rounds_of
+from alignstudy.methods.online.settings import OnlineSettings
+from alignstudy.methods.rounds.round import Round, rounds_of
 from alignstudy.study.settings.recipes import chains
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.yaml_file import Path_
@@ -32,10 +33,15 @@ def budget_of(study: StudySettings) -> str | None:
     plain = {
         recipe: methods
         for recipe, methods in every.items()
-        if not any(one.rule for method in methods for one in rounds_of(method))
+        if not any(_samples(one) for method in methods for one in rounds_of(method))
     }
     counted: Mapping[str, int] = {r: len(methods) for r, methods in (plain or every).items()}
     return max(counted, key=lambda recipe: counted[recipe], default=None)
+
+
+def _samples(one: Round) -> bool:
+    """Whether how much a round takes shows only when it has run."""
+    return bool(one.rule) or isinstance(one.training, OnlineSettings)
 
 
 def budget_faults(study: StudySettings) -> Iterator[tuple[Path_, str]]:

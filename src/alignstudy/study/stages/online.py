@@ -31,10 +31,19 @@ class Scoring(JudgeStage):
     judge: JudgeSpec
 
 
-def kept_judge(judge: JudgeSpec, device_class: str, job: StageJob) -> CachedJudge:
-    """Build a judge that is asked only what no study of the store has asked it."""
+def kept_judge(
+    judge: JudgeSpec, device_class: str, job: StageJob, *, tells: bool = True
+) -> CachedJudge:
+    """Build a judge that is asked only what no study of the store has asked it; see `CachedJudge`.
+
+    Args:
+        judge: Which.
+        device_class: Part of what its scores are kept by.
+        job: What it is built with.
+        tells: Whether it says how many scores it had.
+    """
     identity = digest(Scoring(name="", device_class=device_class, judge=judge).fingerprint_inputs)
-    return CachedJudge(judge.build(job), ScoreCache(job.scores), identity)
+    return CachedJudge(judge.build(job), ScoreCache(job.scores), identity, tells=tells)
 
 
 def ports_of(
@@ -84,7 +93,7 @@ def _sampler(settings: OnlineSettings, parent: Path, template: str, job: StageJo
 def _rewarder(
     settings: OnlineSettings, judges: Sequence[JudgeSpec], device_class: str, job: StageJob
 ) -> Callable[[Sequence[tuple[str, str]]], Rewards]:
-    built = [kept_judge(judge, device_class, job) for judge in judges]
+    built = [kept_judge(judge, device_class, job, tells=False) for judge in judges]
     weights = settings.reward_weights or (1.0,) * len(judges)
     quiet = NotesTo(job.progress.note)
 

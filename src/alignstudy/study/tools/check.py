@@ -15,6 +15,8 @@ from alignstudy.formatting import plural, quantity
 from alignstudy.generation.hf import too_long_prompts
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.loop.preview import preview
+from alignstudy.methods.online.schedule import schedule_of
+from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.models.folder import weights_in
 from alignstudy.records import Audit
 from alignstudy.study.cost.estimate import StudyEstimate
@@ -257,12 +259,14 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
             parent = shape.source.path
         else:  # a shape's tokenizer is trained first, an adapter is merged
             parent = runner.make(shape).folder
-        rows = read_part(stage.rows, runner.make(stage.rows).folder)[:NUM_OFFERED]
+        rows = read_part(stage.rows, runner.make(stage.rows).folder)
+        if isinstance(stage.settings, OnlineSettings):
+            schedule_of(stage.settings, len(rows), stage.seed)  # which refuses too few
         with tempfile.TemporaryDirectory() as scratch:
             job = TrainJob(
                 settings=stage.settings,
                 parent=parent,
-                rows=rows,
+                rows=rows[:NUM_OFFERED],
                 seed=stage.seed,
                 out=Path(scratch),
                 work=Path(scratch),
