@@ -8,6 +8,7 @@ import numpy as np
 import online_fixtures as on
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from alignstudy.errors import DataError, GuardError, InterruptedRunError
 from alignstudy.methods import LoRASettings
@@ -232,3 +233,78 @@ def test_training_ends_where_its_arithmetic_is_spent_whatever_interrupts_it(pare
     resumed = train(job_of(limited, parent, tmp_path / "cut"))
     assert files(tmp_path / "cut" / "out") == files(whole.out)
     assert resumed.work == straight.work
+
+
+def kept_by(ports, drawn):
+    """Return ports that also keep what was drawn."""
+
+    def sample(policy, asked):
+        found = ports.sample(policy, asked)
+        drawn.append([(tuple(prompt), one) for (prompt, _), one in zip(asked, found, strict=True)])
+        return found
+
+    return replace(ports, sample=sample)
+
+
+def own_log_probs(model, prompt, tokens):
+    """Return the log-probabilities of a sample's tokens, read alone by the model's own forward."""
+    ids = torch.tensor([[*prompt, *tokens]])
+    said = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return said.gather(1, ids[0, len(prompt) :, None])[:, 0]
+
+
+@pytest.mark.parametrize("loss_type", ["rloo", "grpo", "dapo", "dr_grpo"])
+def test_an_update_is_the_formula_s_by_the_model_s_own_forward(loss_type, parent, tmp_path):
+    """One sample at a time, in float64, against another model as the reference."""
+    other = fx.write_opt(tmp_path / "other", seed=1)
+    given = {**COMMON, "max_steps": 1, "beta": 0.3, "max_kl": None, "max_grad_norm": 1e9}
+    given["sampling"] = {"max_new_tokens": 6}
+    given["learning_rate"] = 1e-3
+    settings = (
+        RLOOSettings(**given) if loss_type == "rloo" else GRPOSettings(**given, loss_type=loss_type)
+    )
+    drawn = []
+    job = job_of(settings, parent, tmp_path / "job", reference=other)
+    train(replace(job, ports=kept_by(job.ports, drawn)))
+    policy, reference = (
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+        for folder in (parent, other)
+    )
+    groups = {}
+    for prompt, one in drawn[0]:
+        groups.setdefault(prompt, []).append(one)
+    assert [len(group) for group in groups.values()] == [settings.num_generations] * 4
+    written = sum(len(one.tokens) for group in groups.values() for one in group)
+    total = torch.zeros((), dtype=torch.float64)
+    for prompt, group in groups.items():
+        new = [own_log_probs(policy, prompt, one.tokens) for one in group]
+        with torch.no_grad():
+            ref = [own_log_probs(reference, prompt, one.tokens) for one in group]
+        scores = np.array([on.vowels(one.text) for one in group])
+        if loss_type == "rloo":
+            kls = [float((a.detach() - b).sum()) for a, b in zip(new, ref, strict=True)]
+            scores = scores - settings.beta * np.array(kls)
+            rest = (scores.sum() - scores) / (len(scores) - 1)
+            for own, worth in zip(new, scores - rest, strict=True):
+                total = total - worth * (own - own.detach()).sum().exp() / 16
+            continue
+        worths = (scores - scores.mean()) / (scores.std(ddof=1) + 1e-4)
+        for own, theirs, worth in zip(new, ref, worths, strict=True):
+            gap = theirs - own
+            tokens = -worth * (own - own.detach()).exp() + settings.beta * (gap.exp() - gap - 1)
+            by = {"grpo": len(tokens) * 16, "dapo": written, "dr_grpo": 6 * 16}[loss_type]
+            total = total + tokens.sum() / by
+    total.backward()
+    trained = fx.weights_of(job.out)
+    for name, weight in policy.named_parameters():
+        if name not in trained:
+            continue
+        gradient = weight.grad  # AdamW's first step: the gradient's sign, but for its 1e-8
+        expected = weight.detach() - 1e-3 * gradient / (gradient.abs() + 1e-8)
+        telling = gradient.abs() > 1e-9  # a key's bias has none but rounding's
+        apart = (trained[name].double() - expected)[telling].abs()
+        assert apart.numel() == 0 or apart.max() < 2e-5, name
+    logged = fx.read_metrics(job.out)[0]
+    norm = sum(float((w.grad**2).sum()) for w in policy.parameters()) ** 0.5
+    assert logged["grad_norm"] == pytest.approx(norm, rel=1e-4)
+    assert logged["loss"] == pytest.approx(float(total.detach()), abs=1e-5)
