@@ -16,6 +16,7 @@ from alignstudy.analysis.labels.evidence import label_evidence
 from alignstudy.analysis.labels.matching import checked_labels
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Analysis, Lineage, Thresholds
+from alignstudy.analysis.rewards import Learner, reward_checks
 from alignstudy.analysis.robustness.missing import bounds_notes, missing_bounds
 from alignstudy.analysis.robustness.sensitivity import sensitivities
 from alignstudy.analysis.robustness.threshold_errors import Draws, with_threshold_errors
@@ -25,6 +26,7 @@ from alignstudy.metrics.axes import axes_of
 from alignstudy.records import Axis, ScoredResponse
 from alignstudy.records.evidence import Divergence, JudgeQuality
 from alignstudy.records.labels import Label, LabelEvidence
+from alignstudy.records.rewards import RewardCheck
 
 OVERLAP, LEAK = "overlap", "leak"
 """Why prompts are left out: training has seen them; they end in an answer."""
@@ -54,6 +56,8 @@ class AnalysisConfig:
         labels: Of some responses, by people or a better judge.
         threshold_draws: Judge -> axis -> thresholds that other calibration pairs would have given.
         join_threshold_errors: Whether they widen the rates' own intervals.
+        learners: The models that learnt from judges' scores.
+        rewards: What is known of such models already, by the runs that the responses are from.
     """
 
     thresholds: Mapping[str, Thresholds]
@@ -75,6 +79,8 @@ class AnalysisConfig:
     labels: tuple[Label, ...] = ()
     threshold_draws: Mapping[str, Draws] = field(default_factory=dict)
     join_threshold_errors: bool = False
+    learners: tuple[Learner, ...] = ()
+    rewards: tuple[RewardCheck, ...] = ()
 
 
 def analyze_run(
@@ -126,7 +132,14 @@ def analyze_run(
         stated_since=question.stated_since,
         labels=tuple(_by_labels(rows, analyses, question)),
     )
-    return rows, replace(findings, verdicts=verdicts(findings, question.claims, rows))
+    rewards = reward_checks(
+        question.learners, rows, findings, judges=[*members], axes=axes, clusters=question.clusters
+    )
+    return rows, replace(
+        findings,
+        verdicts=verdicts(findings, question.claims, rows),
+        rewards=(*question.rewards, *rewards),
+    )
 
 
 def _analyses(

@@ -9,8 +9,9 @@ from alignstudy.analysis.claims.claims import Verdict
 from alignstudy.analysis.results import Analysis
 from alignstudy.records.evidence import Agreement, Divergence, JudgeQuality, LeaveOneOut, plain
 from alignstudy.records.labels import LabelEvidence
+from alignstudy.records.rewards import RewardCheck
 
-SCHEMA = 5
+SCHEMA = 6
 """Version of the layout of `statistics.json`; docs/statistics.md describes it."""
 
 Stated = Literal["before", "registered", "after", "published"]
@@ -34,6 +35,8 @@ class Findings:
             known; "published" with the published study.
         stated_since: Since when they are registered; "" if they aren't.
         labels: One a judge with thresholds, where responses are labelled.
+        rewards: One a recipe that learnt from judges' scores, and seed; where there are several
+            seeds, one of all together.
     """
 
     analyses: tuple[Analysis, ...]
@@ -46,6 +49,7 @@ class Findings:
     stated: Stated = "before"
     stated_since: str = ""
     labels: tuple[LabelEvidence, ...] = ()
+    rewards: tuple[RewardCheck, ...] = ()
 
     @property
     def first(self) -> Analysis:

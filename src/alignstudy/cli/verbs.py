@@ -120,8 +120,10 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 
 def _say_answer(statistics: dict[str, Any]) -> None:
-    """Print the answer in words, and the verdict on each claim."""
+    """Print alarms, the answer in words, and the verdict on each claim."""
     found = statistics.get("answer", {})
+    for alarm in found.get("alarms", []):
+        console.say(f"[bold red]{console.safe(alarm)}[/]")
     parts = [found.get(name, []) for name in ("sentences", "rests_on", "would_change")]
     for sentence in filter(
         None, [found.get("headline"), *(text for part in parts for text in part)]

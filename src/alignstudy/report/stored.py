@@ -27,8 +27,11 @@ REPORT_DATA = "data/report.json"
 
 Record = TypeVar("Record")
 
-_READ_TOO = {4: frozenset({"control", "best_sets", "control_tests"})}
-"""Earlier layouts that are read, and what an analysis of them doesn't have yet."""
+_READ_TOO = {
+    4: frozenset({"control", "best_sets", "control_tests", "rewards"}),
+    5: frozenset({"rewards"}),
+}
+"""Earlier layouts that are read, and what they don't have yet."""
 
 _ASIDE = {"findings", "responses", "figures"}
 
@@ -59,7 +62,7 @@ def findings_from_json(found: Mapping[str, Any]) -> Findings:
         )
     later = _READ_TOO.get(found["schema"], frozenset())
     first = {item.name: found[item.name] for item in fields(Analysis) if item.name not in later}
-    lists = [item.name for item in fields(Findings) if item.name != "analyses"]
+    lists = [item.name for item in fields(Findings) if item.name not in {"analyses", *later}]
     whole = {"analyses": [first, *found["other_judges"]], **{name: found[name] for name in lists}}
     return _read(Findings, whole, STATISTICS)
 

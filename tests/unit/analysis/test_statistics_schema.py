@@ -53,6 +53,8 @@ SECTIONS = {
     "LabelEvidence": "Label evidence",
     "CorrectedFigure": "Corrected figure",
     "LabelAgreement": "Judge against labels",
+    "RewardCheck": "Reward check",
+    "JudgeMove": "Judge's move",
 }
 
 

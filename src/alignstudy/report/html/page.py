@@ -97,14 +97,15 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     )
     # The rigorous protocol fixes the published study's defects.
     is_paper = inputs.protocol == "paper"
+    found_out = answer(inputs.findings)
     return {
         "study": inputs.study,
-        "stamps": tuple(filter(None, [run_stamp(inputs)])),
+        "stamps": tuple(filter(None, [run_stamp(inputs), *found_out.alarms])),
         "words": words,
         "contents": [(name, title) for name, title in TITLES.items() if name in there],
         "folded": FOLDED,
         "in_short": " \u00b7 ".join(filter(None, in_short)),
-        "answer": answer(inputs.findings),
+        "answer": found_out,
         "opening": opening(inputs),
         "ranking": ranking(inputs),
         "sections": found,

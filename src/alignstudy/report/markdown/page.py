@@ -13,6 +13,7 @@ from alignstudy.report.tables import comparisons, judges, results, robustness
 from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.ranking import ranking_table
+from alignstudy.report.tables.rewards import REWARDS_TITLE, rewards_table
 from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.tuning import choices_table
 from alignstudy.report.tables.write import markdown_table
@@ -55,6 +56,7 @@ def render_markdown(inputs: ReportInputs) -> str:
             judges.agreements_table(findings.agreements),
             *label_tables(findings),
         ],
+        REWARDS_TITLE: [rewards_table(findings)],
         "Form of the responses": [
             results.hygiene_table(first),
             robustness.pair_sweeps_table(first),
@@ -62,7 +64,7 @@ def render_markdown(inputs: ReportInputs) -> str:
         "Tuning": [choices_table(inputs.tuning, untuned=untuned_models(inputs.settings))],
     }
     lines = [f"# {inert(inputs.study)}", ""]
-    if stamp := run_stamp(inputs):
+    for stamp in filter(None, [run_stamp(inputs), *found.alarms]):
         lines += [f"> **{inert(stamp)}**", ""]
     lines += [f"**{inert(found.headline)}**", "", *_list(found.sentences)]
     lines += _listed("What it rests on", found.rests_on)

@@ -15,6 +15,7 @@ from pathlib import Path
 from alignstudy.analysis.findings import Findings
 from alignstudy.report.tables import comparisons, results, robustness
 from alignstudy.report.tables.ranking import ranking_table
+from alignstudy.report.tables.rewards import rewards_table
 from alignstudy.report.tables.table import Cell, Column, Table
 from alignstudy.report.untrusted import inert
 
@@ -70,6 +71,7 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         robustness.bounds_table(first),
         results.judges_table(findings.analyses),
         comparisons.verdicts_table(findings.verdicts),
+        rewards_table(findings),
     )
     return always + tuple(table for table in others if table.rows)
 

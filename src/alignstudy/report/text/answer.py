@@ -24,6 +24,7 @@ from alignstudy.formatting import interval, listing, number, p_in_words
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.text.basis import rests_on, would_change
 from alignstudy.report.text.headline import headline, sound_metric
+from alignstudy.report.text.rewards import reward_alarms
 
 _MOST_NAMED = 3
 
@@ -34,12 +35,14 @@ class Answer:
 
     Attributes:
         headline: One or two sentences.
+        alarms: What must be read before it: accusations of reward hacking.
         sentences: Which differences are shown, at most three.
         rests_on: Prompts, seeds, the judge's worth.
         would_change: What could turn the answer, or settle it.
     """
 
     headline: str
+    alarms: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
     rests_on: tuple[str, ...] = ()
     would_change: tuple[str, ...] = ()
@@ -50,10 +53,11 @@ def answer(findings: Findings) -> Answer:
     first = findings.first
     if leading_metric(first) is None:
         notes = tuple(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in first.notes)
-        return Answer(headline=headline(findings), sentences=notes)
+        return Answer(headline=headline(findings), sentences=notes, alarms=reward_alarms(findings))
     metric = sound_metric(findings)
     return Answer(
         headline=headline(findings),
+        alarms=reward_alarms(findings),
         sentences=()
         if metric is None
         else _differences(first, metric, explored=findings.is_planned),

@@ -17,6 +17,7 @@ from alignstudy.data.ratings.rated import LOG
 from alignstudy.formatting import NO_BREAK, count, listing, percent
 from alignstudy.metrics.metric import Metric
 from alignstudy.report.text.headline import amount, broken_models, is_many, sound_metric
+from alignstudy.report.text.rewards import rewards_in_short
 from alignstudy.report.text.stamps import accuracy_in_words, stamped_axes
 
 _FEW_SEEDS = 3
@@ -26,7 +27,8 @@ def rests_on(findings: Findings) -> tuple[str, ...]:
     """Return how many prompts and seeds there were, and what the judge is worth."""
     first, metric = findings.first, sound_metric(findings)
     winner = () if metric is None or broken_models(first) else _winner(first, metric)
-    return (*_prompts_and_seeds(first), *winner, *_judges(findings))
+    rewards = filter(None, [rewards_in_short(findings)])
+    return (*_prompts_and_seeds(first), *winner, *_judges(findings), *rewards)
 
 
 def _prompts_and_seeds(first: Analysis) -> Iterator[str]:

@@ -14,6 +14,7 @@ from alignstudy.metrics.axes import axis_named
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.text.budget import unequal_budgets
 from alignstudy.report.text.likelihoods import collapses
+from alignstudy.report.text.rewards import reward_cautions
 from alignstudy.report.text.tuning import tuning_cautions
 
 ROLE_TAG_SHARE, REPETITION_SHARE, QUARANTINED_SHARE = 5.0, 20.0, 1.0
@@ -37,6 +38,7 @@ def cautions(inputs: ReportInputs) -> tuple[str, ...]:
         if not guard.passed
     ]
     found += [
+        *reward_cautions(inputs.findings),
         *_calibrations(inputs, baselines),
         *(_sentence(text, models) for text in (*inputs.warnings, *noted)),
         *_judges(inputs),

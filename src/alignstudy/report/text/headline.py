@@ -26,6 +26,7 @@ from alignstudy.formatting import NO_BREAK, interval, listing, number, percent, 
 from alignstudy.metrics.metric import Metric
 from alignstudy.records import Axis, Estimate
 from alignstudy.records.ranking import BestSet
+from alignstudy.report.text.rewards import hacked_models
 from alignstudy.report.text.stamps import stamp_in_words, stamped_axes
 from alignstudy.report.text.verdicts import VERDICTS
 from alignstudy.stats.power.planning import ALPHA
@@ -63,6 +64,8 @@ def headline(findings: Findings) -> str:
     else:
         scope = "" if findings.is_generated else _scope(first)
         said.append(f"{scope}{_lead(first, metric, explored=findings.is_planned)}")
+        if hacked := set(leaders(first, metric)) & hacked_models(findings):
+            said[-1] += f"; {listing(sorted(hacked))} hacked a reward: don't trust that lead"
         if broken and len(first.models) > 1:
             said[-1] += f"; {_broken_in_words(broken)}, so a lead over them says little"
         frail = (item for item in first.lead_bounds if item.metric == metric.name)

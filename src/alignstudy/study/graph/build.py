@@ -101,8 +101,8 @@ class _Builder:
             settings,
             self.located,
             models,
+            made=self.made,
             judging=self.judging,
-            base=self.base,
             training=tuple(self.parts[part] for part in TRAINING_PARTS if part in self.parts),
             template=self.template,
         )

@@ -1,19 +1,19 @@
-"""What models are asked, how their responses are scored, and what compares them, as stages."""
+"""What compares a study's models, as a stage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+from alignstudy.study.graph.asking import AskedModels
 from alignstudy.study.graph.diagnosing import diagnoses
 from alignstudy.study.graph.judging import JudgeStages
-from alignstudy.study.graph.rounds import asked_in_layers, last_drafting
+from alignstudy.study.graph.recipes import RecipeStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.locate import SHEET_KEY, Located
-from alignstudy.study.settings.recipes import chains, lineages
+from alignstudy.study.settings.recipes import lineages
 from alignstudy.study.settings.study import StudySettings
-from alignstudy.study.stages.compare import Compare, Compared
+from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import CollectRows
-from alignstudy.study.stages.generate import Generate
 
 
 def compare_stage(
@@ -21,8 +21,8 @@ def compare_stage(
     located: Located,
     models: Mapping[tuple[str, int], Stage],
     *,
+    made: RecipeStages,
     judging: JudgeStages,
-    base: Stage,
     training: tuple[CollectRows, ...],
     template: str,
 ) -> Compare:
@@ -32,14 +32,16 @@ def compare_stage(
         settings: The study.
         located: Its sources.
         models: By recipe and seed.
+        made: The chains that made them.
         judging: Who scores, and what is asked.
-        base: What every recipe starts from.
         training: The rows that recipes train on.
         template: How prompts are written.
     """
+    asked = AskedModels(settings, judging, template)
     return Compare(
         name="compare",
-        compared=tuple(_compared(settings, models, judging, template)),
+        compared=tuple(asked.compared(models)),
+        learners=tuple(asked.learners(made)),
         lineages=lineages(settings.recipes),
         axes=settings.tested,
         judges=judging.names,
@@ -58,7 +60,7 @@ def compare_stage(
         diagnoses=diagnoses(
             settings,
             models,
-            base=base,
+            base=made.base,
             prompts=judging.prompts,
             device_class=judging.device_class,
             template=template,
@@ -73,27 +75,3 @@ def compare_stage(
         sheet_key=located.found.get(SHEET_KEY),
         join_threshold_errors=settings.thresholds.uncertainty == "joined",
     )
-
-
-def _compared(
-    settings: StudySettings,
-    models: Mapping[tuple[str, int], Stage],
-    judging: JudgeStages,
-    template: str,
-) -> Iterator[Compared]:
-    """Yield each model's responses and their scores."""
-    for (recipe, seed), model in models.items():
-        answers = Generate(
-            name=f"generate/{recipe}/seed-{seed}",
-            device_class=judging.device_class,
-            model=model,
-            prompts=judging.prompts,
-            settings=settings.generation,
-            protocol=settings.prompts.protocol,
-            seed=seed if settings.generation.do_sample else 0,  # greedy: no seed enters
-            template=template,
-        )
-        if method := last_drafting(settings, chains(settings.recipes).get(recipe, ())):
-            answers = asked_in_layers(answers, method, seed=seed)
-        scores = judging.scores(answers, recipe, seed)
-        yield Compared(model=recipe, seed=seed, responses=answers, scores=scores)

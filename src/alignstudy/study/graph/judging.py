@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from alignstudy.judges import code_of
 from alignstudy.judges.base import measured_axes
 from alignstudy.judges.presets import independence_notes
 from alignstudy.methods.online.settings import OnlineSettings
+from alignstudy.study.graph.stage import Stage
 from alignstudy.study.settings.axes import Limits, SweepSettings
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.ranking import default_ranker
@@ -109,6 +111,22 @@ class JudgeStages:
             )
             for at, (judge, _) in enumerate(self.judges)
         )
+
+    def known_as(self, names: Collection[str]) -> tuple[str, ...]:
+        """Return these judges, and every other one that has the model or the rule of one of them.
+
+        One that could not be had is not among them.
+        """
+        own = {self._identity(at) for at, name in enumerate(self.names) if name in names}
+        return tuple(name for at, name in enumerate(self.names) if self._identity(at) in own)
+
+    def _identity(self, at: int) -> str:
+        """Name the weights of a judge, whatever the settings it is read with; a rule, by these."""
+        judge, model = self.judges[at]
+        if model is None:
+            code = code_of(judge.settings, self.folder)
+            return f"{judge.settings.model_dump_json()} {code}"
+        return model.key if isinstance(model, Stage) else model.digest
 
     def ranking(self, name: str, samples: Generate, of: str, *, axis: str) -> ScoreResponses:
         """Return a stage in which a judge scores samples that are to be learnt from.

@@ -46,6 +46,15 @@ def rankers(study: StudySettings) -> dict[str, tuple[str | None, ...]]:
     return found
 
 
+def learnt_from(study: StudySettings) -> dict[str, tuple[str, ...]]:
+    """Return the judges whose scores each method learns from, by label; () of none is left out."""
+    found = {
+        label: tuple(name for name in names if name is not None)
+        for label, names in rankers(study).items()
+    }
+    return {label: names for label, names in found.items() if names}
+
+
 def ranking_faults(study: StudySettings) -> Iterator[tuple[Path_, str]]:
     """Find methods that nobody ranks samples for, or the judge that reports on them."""
     if not study.judges:

@@ -15,6 +15,7 @@ from alignstudy.analysis.findings import Findings
 from alignstudy.analysis.judge_panel.settings import PanelSettings
 from alignstudy.analysis.margins import Margins
 from alignstudy.analysis.results import Lineage, Thresholds
+from alignstudy.analysis.rewards import Learner
 from alignstudy.analysis.robustness.threshold_errors import Draws
 from alignstudy.data.contamination.leaks import leaks
 from alignstudy.data.files.labels import read_labels
@@ -64,6 +65,22 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """A recipe that learns from judges' scores: see `analysis.rewards.Learner`.
+
+    Attributes:
+        starts: The model that its first such method starts from, under each seed.
+    """
+
+    recipe: str
+    chain: tuple[str, ...]
+    methods: tuple[str, ...]
+    trained_by: tuple[str, ...]
+    baselines: tuple[str, ...]
+    starts: tuple[Compared, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Compare(Stage):
     """Compare the models: one analysis a judge, the leading judge's in the tables.
 
@@ -77,13 +94,14 @@ class Compare(Stage):
         training: The rows that trained the models: evaluation prompts that they hold are counted.
         empty_fails: The axes on which an empty response fails whatever its score.
         absent: Judges that could not be had.
+        learners: The recipes that learn from judges' scores.
         labels: Of some responses, by people or a better judge.
         sheet_key: Which response each row of `labels` is, where that is a sheet.
         join_threshold_errors: Whether what thresholds leave open widens the rates' intervals.
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     compared: tuple[Compared, ...]
     lineages: dict[str, Lineage]
@@ -103,6 +121,7 @@ class Compare(Stage):
     assessments: tuple[Assess, ...]
     diagnoses: tuple[Diagnose, ...]
     empty_fails: tuple[str, ...]
+    learners: tuple[Learnt, ...] = ()
     absent: tuple[str, ...] = ()
     labels: ResolvedSource | None = None
     sheet_key: ResolvedSource | None = None
@@ -132,6 +151,7 @@ class Compare(Stage):
             labels=self._labels(),
             threshold_draws=dict(self._threshold_draws(job)),
             join_threshold_errors=self.join_threshold_errors,
+            learners=tuple(self._learner(each, job) for each in self.learners),
         )
         rows, findings = analyze_run(
             rows,
@@ -143,6 +163,16 @@ class Compare(Stage):
         write_rows(job.out / SCORED, rows)
         write_findings(findings, rows, job.out)
         return {"responses": len(rows), INCOMPLETE: incomplete}
+
+    def _learner(self, learnt: Learnt, job: StageJob) -> Learner:
+        return Learner(
+            model=learnt.recipe,
+            chain=learnt.chain,
+            methods=learnt.methods,
+            trained_by=learnt.trained_by,
+            baselines=learnt.baselines,
+            responses=tuple(row for one in learnt.starts for row in self._scored(one, job)),
+        )
 
     def _thresholds(self, judge: int, job: StageJob) -> Thresholds:
         given = self.limits[judge]

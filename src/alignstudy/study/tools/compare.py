@@ -15,6 +15,7 @@ from alignstudy.errors import DataError, InputError
 from alignstudy.formatting import listing
 from alignstudy.records import ScoredResponse
 from alignstudy.records.evidence import JudgeQuality
+from alignstudy.records.rewards import RewardCheck
 from alignstudy.report.stored import STATISTICS
 from alignstudy.sources import home_path
 from alignstudy.study.results import Run
@@ -87,6 +88,7 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
         base=base,
         clusters=clusters_of(rows),
         excluded={LEAK: leaking(rows)},
+        rewards=_rewards(assessed),
     )
     rows, findings = analyze_run(rows, question, qualities=_qualities(assessed, judges))
     provenance = {"runs": {name: str(path) for name, path in paths.items()}}
@@ -116,6 +118,15 @@ def _qualities(runs: Mapping[str, Findings], judges: Sequence[str]) -> list[Judg
         stamped = dict.fromkeys(axis for each in known.values() for axis in each.below_floor)
         kept.append(replace(known[first], below_floor=tuple(stamped), notes=tuple(notes)))
     return kept
+
+
+def _rewards(runs: Mapping[str, Findings]) -> tuple[RewardCheck, ...]:
+    """Return what became of rewards in each run, its models named as they are compared."""
+    return tuple(
+        replace(check, model=f"{check.model}@{name}")
+        for name, own in runs.items()
+        for check in own.rewards
+    )
 
 
 def _rule_in_words(thresholds: Thresholds) -> str:

@@ -129,6 +129,7 @@ def _question(
         notes=(*shared.notes, *without_threshold(found, axes), *rated.notes),
         claims=claims,
         stated="published" if limits.is_published else "before",
+        rewards=() if around is None else around.rewards,
     )
 
 
