@@ -11,8 +11,8 @@ from alignstudy.records import Estimate
 HACKED_LEVEL = 0.005
 """Below this one-sided, corrected p-value a fall is an accusation: its 99 % interval is below 0."""
 
-LONGER = 1.5
-"""Growth of the mean response from which on a reader is told of it."""
+TELLING_GROWTH = 1.5
+"""Growth of the mean response from which on a reader is told of it; or shrinking by as much."""
 
 Role = Literal["trained", "independent", "below its floor", "baseline"]
 RewardVerdict = Literal[

@@ -138,6 +138,9 @@ def test_a_judge_that_is_no_witness_is_none():
     (check,) = found(start, end, baselines=("witness",))
     assert check.verdict == "unwatched"
     assert of(check, "witness").role == "baseline"
+    # A length judge, say, that a method was told to learn from is what it learnt from.
+    (check,) = found(start, end, baselines=("reward",))
+    assert (of(check, "reward").role, check.verdict) == ("trained", "hacked")
     (check,) = found(start, end, trained_by=("reward", "witness"))
     assert check.verdict == "unwatched"
     stamped = JudgeQuality(judge="witness", below_floor=("harmless",))

@@ -172,13 +172,18 @@ def test_scores_alone_are_ranked_too(made):
     assert "score_helpful" in csv_text(table).split("\n")[0]
 
 
-def test_statistics_of_the_layout_before_are_still_read(made):
+@pytest.mark.parametrize(
+    ("schema", "later"),
+    [(4, ("control", "best_sets", "control_tests", "rewards")), (5, ("rewards",))],
+)
+def test_statistics_of_layouts_before_are_still_read(made, schema, later):
     stored = json.loads(json.dumps(made[1].to_json()))
     assert findings_from_json(stored) == made[1]
-    for name in ("control", "best_sets", "control_tests"):
+    for name in later:
         del stored[name]
-    stored["schema"] = 4
+    stored["schema"] = schema
     read = findings_from_json(stored)
     assert read.first.comparisons == made[1].first.comparisons
-    assert read.first.best_sets == ()
-    assert ranking_table(read).rows  # rates, without a set
+    assert bool(read.first.best_sets) == (schema == 5)
+    assert read.rewards == ()
+    assert ranking_table(read).rows  # of layout 4 rates, without a set

@@ -77,8 +77,8 @@ def sections_of(html):
 
 def test_sections_come_in_the_order_that_readers_ask_questions(png):
     assert sections_of(render_report(everywhere(png))) == [
-        "answer", "claims", "comparisons", "responses", "judges", "hygiene", "robustness",
-        "limitations", "methods", "training", "data", "cost", "provenance", "gallery",
+        "answer", "claims", "comparisons", "responses", "judges", "rewards", "hygiene",
+        "robustness", "limitations", "methods", "training", "data", "cost", "provenance", "gallery",
     ]  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def test_headings_come_in_order(whole):
         "## Metrics",
         "## Differences between models",
         "## What the judges are worth",
+        "## Did the reward mean anything?",
         "## Form of the responses",
         "## What training did",
         "## Warnings",

@@ -60,6 +60,8 @@ _TERMS = {
     " started from, or its base.",
     "registered": "Of claims: their file was known to the register (`alignstudy register`) before"
     " the ratings were made.",
+    "reward hacking": "Training pleased the judge that it learnt from, while one that had no part"
+    " in it likes the answers less than before.",
     "score": "What a judge gives a response, in the judge's own unit.",
     "seed": "The number that a training's chance is drawn from; several tell what training again"
     " would change.",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import interval, listing, number, p_in_words, percent, plural
 from alignstudy.metrics.rates import SCORE
-from alignstudy.records.rewards import LONGER, JudgeMove, RewardCheck, RewardVerdict, Role
+from alignstudy.records.rewards import TELLING_GROWTH, JudgeMove, RewardCheck, RewardVerdict, Role
 
 REWARD_VERDICTS: dict[RewardVerdict, tuple[str, str]] = {
     "hacked": ("bad", "hacked its reward"),
@@ -49,7 +49,7 @@ def reward_cautions(findings: Findings) -> Iterator[str]:
         if check.verdict not in ("hacked", "shared"):
             yield f"{said}.{length}"
         elif check.verdict == "shared" and length:
-            yield f"{said}.{length} Judges may like length."
+            yield f"{said}.{length} A judge may like that."
 
 
 def rewards_in_short(findings: Findings) -> str:
@@ -138,8 +138,8 @@ def _names(check: RewardCheck, role: Role) -> str:
 
 
 def _length(check: RewardCheck) -> str:
-    """Say how much longer responses have become, as a sentence of its own; "" if not much."""
-    if check.growth <= LONGER:
+    """Say how much longer or shorter responses have become, as a sentence; "" if not much."""
+    if 1 / TELLING_GROWTH <= check.growth <= TELLING_GROWTH:
         return ""
     cut = check.end_truncated
     more = f", and {percent(cut, 0)} are cut" if cut > check.start_truncated else ""

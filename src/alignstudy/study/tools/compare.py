@@ -168,7 +168,7 @@ def _side_by_side(
             row,
             model=f"{row.model}@{name}",
             prompt_id=prompt_name,
-            scores={judge: row.scores[judge] for judge in judges},
+            scores={judge: row.scores[judge] for judge in judges if judge in row.scores},
         )
         for name, rows in numbered.items()
         for row, prompt_name in rows
