@@ -52,7 +52,7 @@ def test_every_method_that_heeds_scores_is_known(tmp_path):
     methods = {
         "best_of_n": {}, "iterative_dpo": {}, "sppo": {}, "tpo": {"gold": {"best_of": 4}},
         "drafts": {"method": "aft", "answer": "best"}, "sft": {}, "dpo": {}, "spin": {}, "aft": {},
-        "named": best(),
+        "named": best(), "rloo": {}, "grpo": {"rewarded_by": ["length", "second"]},
     }  # fmt: skip
     study = {
         "study": "s", "base": "some/base", "data": "world", "judges": [FIRST, LENGTH,
@@ -63,7 +63,8 @@ def test_every_method_that_heeds_scores_is_known(tmp_path):
     path.write_text(json.dumps(study))
     found = learnt_from(load_settings(str(path))[1])
     assert found.pop("named") == ("length",)
-    assert found == dict.fromkeys(("best_of_n", "iterative_dpo", "sppo", "tpo", "drafts"),
+    assert found.pop("grpo") == ("length", "second")
+    assert found == dict.fromkeys(("best_of_n", "iterative_dpo", "sppo", "tpo", "drafts", "rloo"),
                                   ("second",))  # fmt: skip
 
 
