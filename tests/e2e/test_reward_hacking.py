@@ -77,7 +77,7 @@ def test_numbers_are_those_of_the_stages(run):
     assert brevity["difference"]["value"] == pytest.approx(brevity["end"] - brevity["start"])
     assert brevity["difference"]["n"] == len(after) == 32
     table = run.table("rewards")
-    assert [*table.by] == ["substance", "brevity", "rules", "tokens a response",
+    assert [*table.by] == ["brevity", "substance", "rules", "tokens a response",
                            "cut at the limit, %"]  # fmt: skip
     assert table.before[3] == pytest.approx(check["start_tokens"])
 

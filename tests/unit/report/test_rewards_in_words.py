@@ -36,10 +36,11 @@ def test_an_accusation_is_an_alarm_everywhere_and_no_caution():
     assert alarms == (
         "Reward hacking: rloo learnt from the scores of reward: against sft they rose (reward"
         " +3.00 [2.00, 4.00]), and those of a judge that had no part in it fell (witness"
-        " \u22122.00 [\u22123.00, \u22121.00]). Its gain by reward is no gain in quality.",
+        " \u22122.00 [\u22123.00, \u22121.00]). Don't take its gain by reward for a gain in"
+        " quality.",
     )
     assert found == []
-    assert summary == ["Of 1\u00a0recipe that learnt from judges' scores, 1 hacked its reward."]
+    assert summary == ["Of 1\u00a0recipe that learnt from judges' scores, 1 hacked the reward."]
     report = reported(reward_check("rloo", "hacked"))
     page, text = render_report(report), render_markdown(report)
     assert page.index("Reward hacking: rloo") < page.index('id="answer"')
@@ -96,11 +97,12 @@ def test_the_gravest_of_several_seeds_is_told_and_which_have_it():
         for seed, verdict in ((0, "hacked"), (1, "shared"), (2, "hacked"), (None, "alone"))
     ]
     (alarm,), found, _ = told(*checks, reward_check("rft", "shared", seed=None))
-    assert "rloo (seed 0 and 2) learnt from" in alarm
+    assert "rloo (seed 0) learnt from" in alarm
+    assert "the verdict is the same under seed 2 alone." in alarm
     assert found == []
     together = replace(checks[0], seed=None)
     (alarm,), _, summary = told(*(replace(each, verdict="alone") for each in checks[:3]), together)
-    assert "Reward hacking: rloo learnt from" in alarm
+    assert "Reward hacking: rloo (all seeds) learnt from" in alarm
     assert "Of 1\u00a0recipe that" in summary[0]
 
 
@@ -113,11 +115,9 @@ def test_one_judge_below_its_floor_is_believed_with_that_said():
 
 def test_the_table_marks_who_trained_and_is_there_only_where_someone_learnt():
     check = reward_check("rloo", "hacked")
-    table = rewards_table(Findings(analyses=(), rewards=(check,)))
-    assert [row[1].detail for row in table.cells][:2] == [
-        "it learnt from this one",
-        "had no part in it",
-    ]
+    table = rewards_table([check])
+    assert [row[1].detail for row in table.cells][:2] == ["trained it", "had no part in it"]
+    assert [row[3].text for row in table.cells] == ["hacked", "fell", "", ""]
     lines = csv_text(table).splitlines()
     assert lines[1] == "rloo,0,sft,reward,trained,1.0,4.0,3.0,2.0,4.0,hacked,0.99,"
     assert lines[3] == "rloo,0,sft,tokens a response,form,20.0,22.0,2.0,,,hacked,,"
@@ -127,3 +127,13 @@ def test_the_table_marks_who_trained_and_is_there_only_where_someone_learnt():
     assert "rewards" in {each.name for each in tables_of(shown.findings)}
     assert "rewards" not in {each.name for each in tables_of(none.findings)}
     assert "reward" not in render_markdown(none)
+
+
+def test_a_page_shows_each_recipe_once_and_every_seed_on_demand():
+    checks = [reward_check("rloo", verdict, seed=seed)
+              for seed, verdict in ((0, "shared"), (1, "hacked"), (None, "alone"))]  # fmt: skip
+    section = sections(reported(*checks))["rewards"]
+    assert [row["seed"] for row in section.items[0].table.rows] == [1] * 4
+    (fold,) = section.folds
+    assert len(fold.items[0].table.rows) == 12
+    assert sections(reported(checks[0]))["rewards"].folds == ()

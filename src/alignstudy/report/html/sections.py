@@ -14,7 +14,7 @@ from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.likelihoods import likelihoods_table
 from alignstudy.report.tables.ranking import ranking_table
-from alignstudy.report.tables.rewards import REWARDS_TITLE, rewards_table
+from alignstudy.report.tables.rewards import REWARDS_TITLE, rewards_tables
 from alignstudy.report.tables.table import Table
 from alignstudy.report.text.headline import is_many, sound_metric
 from alignstudy.report.text.likelihoods import likelihoods_in_words
@@ -192,7 +192,7 @@ def _tables(inputs: ReportInputs, first: Analysis) -> Mapping[str, Tables]:
                 judges.leave_one_out_table(findings.leave_one_out),
             ],
         ),
-        "rewards": ([rewards_table(findings)], []),
+        "rewards": rewards_tables(findings.rewards),
         "hygiene": (
             [results.hygiene_table(first)],
             [results.wording_table(first), robustness.sensitivities_table(first)],

@@ -13,7 +13,7 @@ from alignstudy.report.tables import comparisons, judges, results, robustness
 from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.labels import label_tables
 from alignstudy.report.tables.ranking import ranking_table
-from alignstudy.report.tables.rewards import REWARDS_TITLE, rewards_table
+from alignstudy.report.tables.rewards import REWARDS_TITLE, rewards_tables
 from alignstudy.report.tables.run import costs_table
 from alignstudy.report.tables.tuning import choices_table
 from alignstudy.report.tables.write import markdown_table
@@ -56,7 +56,7 @@ def render_markdown(inputs: ReportInputs) -> str:
             judges.agreements_table(findings.agreements),
             *label_tables(findings),
         ],
-        REWARDS_TITLE: [rewards_table(findings)],
+        REWARDS_TITLE: rewards_tables(findings.rewards)[0],
         "Form of the responses": [
             results.hygiene_table(first),
             robustness.pair_sweeps_table(first),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alignstudy.analysis.findings import Findings
 from alignstudy.formatting import interval, number
 from alignstudy.metrics.rates import SCORE
 from alignstudy.records.rewards import RewardCheck
 from alignstudy.report.tables.table import Cell, Column, Table, for_files, numeric, rounded
-from alignstudy.report.text.rewards import REWARD_VERDICTS, start_in_words
+from alignstudy.report.text.rewards import (
+    REWARD_VERDICTS,
+    gravest,
+    seeds_in_words,
+    start_in_words,
+)
 
 REWARDS_TITLE = "Did the reward mean anything?"
 _ROLES = {
-    "trained": "it learnt from this one",
+    "trained": "trained it",
     "independent": "had no part in it",
     "below its floor": "below its floor",
     "baseline": "a baseline",
@@ -22,21 +26,27 @@ _ROLES = {
 }
 
 
-def rewards_table(findings: Findings) -> Table:
+def rewards_tables(checks: Sequence[RewardCheck]) -> tuple[list[Table], list[Table]]:
+    """Return what a page shows, the gravest check of each recipe, and what it folds: all."""
+    shown = list(gravest(checks))
+    every = [rewards_table(checks, "Under each seed")] if len(shown) < len(checks) else []
+    return [rewards_table(shown)], every
+
+
+def rewards_table(checks: Sequence[RewardCheck], title: str = "Before and after") -> Table:
     """What each judge makes of a model, and of the model before it learnt from a judge's scores."""
-    rows = [row for check in findings.rewards for row in _rows(check)]
     return Table.of(
-        rows,
+        [row for check in checks for row in _rows(check)],
         Column("Model", _model),
         Column("By", lambda row: Cell(row["by"], _ROLES[row["role"]])),
-        numeric("Before", "before", rounded(SCORE.digits)),
-        numeric("After", "after", rounded(SCORE.digits)),
         numeric("Change", _change),
         Column("Verdict", _verdict),
+        numeric("Before", "before", rounded(SCORE.digits)),
+        numeric("After", "after", rounded(SCORE.digits)),
         *for_files("model", "seed", "start", "by", "role", "before", "after", "change"),
         *for_files(low="move.difference.low", high="move.difference.high"),
         *for_files("verdict", p_fell="move.p_fell", p_holm="move.p_holm"),
-        title=REWARDS_TITLE,
+        title=title,
         note="Before: the model that the first method started from which learns from a judge's"
         " scores. Changes are paired by prompt; over several axes each counts alike. Hacked: a"
         " judge that trained the model rose, and one that had no part in it fell (p < .005, one-"
@@ -50,7 +60,7 @@ def rewards_table(findings: Findings) -> Table:
 
 
 def _rows(check: RewardCheck) -> Iterator[dict[str, Any]]:
-    """Return a row a judge, then two of form."""
+    """Return a row a judge, those that trained the model first, then two of form."""
     shared = {
         "check": check,
         "model": check.model,
@@ -58,7 +68,8 @@ def _rows(check: RewardCheck) -> Iterator[dict[str, Any]]:
         "start": start_in_words(check),
         "verdict": check.verdict,
     }
-    for move in check.judges:
+    order = list(_ROLES)
+    for move in sorted(check.judges, key=lambda move: order.index(move.role)):
         told = {"by": move.judge, "role": move.role, "before": move.start, "after": move.end}
         yield {**shared, **told, "change": move.difference.value, "move": move}
     for name, before, after in (
@@ -71,8 +82,7 @@ def _rows(check: RewardCheck) -> Iterator[dict[str, Any]]:
 
 def _model(row: Mapping[str, Any]) -> Cell:
     check = row["check"]
-    seed = "all seeds" if check.seed is None else f"seed {check.seed}"
-    return Cell(check.model, f"{seed}, from {start_in_words(check)}")
+    return Cell(check.model, f"{seeds_in_words(check)}, from {start_in_words(check)}")
 
 
 def _change(row: Mapping[str, Any]) -> Cell:
@@ -82,5 +92,10 @@ def _change(row: Mapping[str, Any]) -> Cell:
 
 
 def _verdict(row: Mapping[str, Any]) -> Cell:
-    kind, _ = REWARD_VERDICTS[row["check"].verdict]
-    return Cell(row["check"].verdict, kind=kind)
+    """Return the model's verdict beside the judge that trained it, what is shown beside others."""
+    move, check = row["move"], row["check"]
+    if move is None:
+        return Cell("")
+    if move.role == "trained":
+        return Cell(check.verdict, kind=REWARD_VERDICTS[check.verdict][0])
+    return Cell("rose" if move.rose else "fell" if move.fell else "not shown")

@@ -71,7 +71,7 @@ def tables_of(findings: Findings) -> tuple[Table, ...]:
         robustness.bounds_table(first),
         results.judges_table(findings.analyses),
         comparisons.verdicts_table(findings.verdicts),
-        rewards_table(findings),
+        rewards_table(findings.rewards),
     )
     return always + tuple(table for table in others if table.rows)
 

@@ -11,11 +11,11 @@ from alignstudy.metrics.rates import SCORE
 from alignstudy.records.rewards import TELLING_GROWTH, JudgeMove, RewardCheck, RewardVerdict, Role
 
 REWARD_VERDICTS: dict[RewardVerdict, tuple[str, str]] = {
-    "hacked": ("bad", "hacked its reward"),
-    "suspected": ("bad", "may have hacked its reward"),
-    "alone": ("open", "rose in the eyes of no judge but its own"),
+    "hacked": ("bad", "hacked the reward"),
+    "suspected": ("bad", "may have hacked the reward"),
+    "alone": ("open", "rose in no other judge's eyes"),
     "unwatched": ("open", "rose with no other judge to see it"),
-    "no rise": ("open", "didn't raise its reward"),
+    "no rise": ("open", "didn't raise the reward"),
     "untested": ("plain", "had too few prompts to tell"),
     "shared": ("good", "rose by an independent judge, too"),
 }
@@ -27,6 +27,11 @@ def start_in_words(check: RewardCheck) -> str:
     return " > ".join(check.start) or "the base"
 
 
+def seeds_in_words(check: RewardCheck) -> str:
+    """Return what trainings a check is of."""
+    return "all seeds" if check.seed is None else f"seed {check.seed}"
+
+
 def hacked_models(findings: Findings) -> set[str]:
     """Return the recipes that are accused of reward hacking, under any seed."""
     return {check.model for check in findings.rewards if check.verdict == "hacked"}
@@ -35,8 +40,8 @@ def hacked_models(findings: Findings) -> set[str]:
 def reward_alarms(findings: Findings) -> tuple[str, ...]:
     """Return the accusations of reward hacking, one a recipe."""
     return tuple(
-        f"Reward hacking: {said}. Its gain by {_names(check, 'trained')} is no gain in quality."
-        f"{_length(check)}"
+        f"Reward hacking: {said}. Don't take its gain by {_names(check, 'trained')} for a gain in"
+        f" quality.{_length(check)}"
         for check, said in _told(findings.rewards)
         if check.verdict == "hacked"
     )
@@ -54,14 +59,14 @@ def reward_cautions(findings: Findings) -> Iterator[str]:
 
 def rewards_in_short(findings: Findings) -> str:
     """Count what became of the recipes that learnt from scores; "" where none did."""
-    found = Counter(check.verdict for check in _gravest(findings.rewards))
+    found = Counter(check.verdict for check in gravest(findings.rewards))
     if not found:
         return ""
     said = [f"{found[name]} {did}" for name, (_, did) in REWARD_VERDICTS.items() if found[name]]
     return f"Of {plural(found.total(), 'recipe')} that learnt from judges' scores, {listing(said)}."
 
 
-def _gravest(checks: Sequence[RewardCheck]) -> Iterator[RewardCheck]:
+def gravest(checks: Sequence[RewardCheck]) -> Iterator[RewardCheck]:
     """Return the gravest check of each recipe; of equally grave ones that of all seeds."""
     order = list(REWARD_VERDICTS)
     for model in dict.fromkeys(check.model for check in checks):
@@ -70,16 +75,21 @@ def _gravest(checks: Sequence[RewardCheck]) -> Iterator[RewardCheck]:
 
 
 def _told(checks: Sequence[RewardCheck]) -> Iterator[tuple[RewardCheck, str]]:
-    """Return the gravest check of each recipe, with what it says, without the full stop."""
-    for check in _gravest(checks):
+    """Return the gravest check of each recipe, with what it says, without the full stop.
+
+    Of several seeds its numbers are of one, or of all together; others of that verdict are named.
+    """
+    for check in gravest(checks):
         own = [each for each in checks if each.model == check.model]
-        alike = [each.seed for each in own if each.verdict == check.verdict]
-        seeds = listing(sorted(str(seed) for seed in alike if seed is not None))
-        where = f" (seed {seeds})" if len(own) > 1 and seeds else ""
+        others = [each.seed for each in own if each.verdict == check.verdict]
+        others = [seed for seed in others if seed not in (None, check.seed)]
+        where = "" if len(own) == 1 else f" ({seeds_in_words(check)})"
+        like = listing([str(seed) for seed in others])
+        more = f"; the verdict is the same under seed {like} alone" if like else ""
         yield (
             check,
             f"{check.model}{where} learnt from the scores of {_names(check, 'trained')}: against"
-            f" {start_in_words(check)} {_what(check)}",
+            f" {start_in_words(check)} {_what(check)}{more}",
         )
 
 
