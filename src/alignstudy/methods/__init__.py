@@ -25,6 +25,7 @@ METHODS = Registry(
         "tpo": "alignstudy.methods.tpo:TPO",
         "rloo": "alignstudy.methods.online.rloo:RLOO",
         "grpo": "alignstudy.methods.online.grpo:GRPO",
+        "ppo": "alignstudy.methods.online.ppo:PPO",
         "reward_model": "alignstudy.methods.reward_model:RewardModel",
     },
 )

@@ -131,7 +131,8 @@ def _own(settings: Any, usual: Mapping[str, Any] | None = None) -> dict[str, Any
     given = settings.model_dump().items()
     own = {key: value for key, value in given if key not in usual or usual[key] != value}
     del own["method"]
-    own |= {f"sampling.{key}": value for key, value in own.pop("sampling", {}).items()}
+    for group in ("sampling", "critic"):
+        own |= {f"{group}.{key}": value for key, value in own.pop(group, {}).items()}
     return {key: value for key, value in own.items() if value is not None}
 
 
@@ -154,6 +155,7 @@ def _entry(name: str, given: dict[str, Any], loss: Loss | None) -> Entry:
     needs = [NEEDS["rated" if hasattr(settings, "rows") else method.rows]]
     if method.samples:
         needs = ["prompts", "a judge that rewards samples"]
+        needs += ["a critic"] if hasattr(settings, "critic") else []
     reference = method.reference != "none" and (loss is None or loss.needs_reference)
     needs.append("a reference" if reference else "no reference")
     if loss is not None and loss.compares_vocabulary:
@@ -184,7 +186,8 @@ def _passes(method: Any, *, reference: bool) -> int:  # noqa: ANN401
     """Count a row's passes over one text: 3 where it is learnt from, 1 where it is only read."""
     read_only, texts = len(method.measured), len(method.branches)
     if method.samples:  # written, read by the policy before it learns, and by the reference
-        return texts * (5 + reference)
+        critic = 4 if hasattr(method.settings, "critic") else 0  # read, then learnt from
+        return texts * (5 + reference + critic)
     once: int = 3 * (texts - read_only) + read_only + reference * texts
     return 2 * once if method.rows == "rated" else once  # a pair is two such rows
 

@@ -214,12 +214,14 @@ class Experience:
             elsewhere; rows as in `SampleLogps`, places as the tokens'.
         ref: Likewise under the reference; None where nothing is compared with one.
         mask: (k P, T), whether a token is a sample's, its end included.
+        values: (k P, T) what a critic foretold before each token, 0 elsewhere; None without one.
     """
 
     scores: Tensor
     old: Tensor
     ref: Tensor | None
     mask: Tensor
+    values: Tensor | None = None
 
     def by_sample(self, values: Tensor) -> Tensor:
         """Write (P, k) values of samples as (k P,), in the order of the rows."""

@@ -34,6 +34,7 @@ class Trainer(Protocol):
         row_ids: The rows' ids, by number.
         rollouts: Of a method that samples.
         work: What updates computed so far, by the names of `WorkDone`.
+        critic: What foretells the samples' rewards, where the method has one.
         measured_tokens: Positions that went through a model without a gradient, to be learnt from.
         measured_targets: Those of them at which the vocabulary was computed.
     """
@@ -52,6 +53,7 @@ class Trainer(Protocol):
     row_ids: tuple[str, ...]
     rollouts: Any
     work: dict[str, int]
+    critic: Any
     measured_tokens: int
     measured_targets: int
 

@@ -33,6 +33,8 @@ _METRIC_NAMES = {
     "completions/ended": "samples_ended",
     "completions/unscored": "samples_unscored",
     "clip_ratio": "clipped_ratio",
+    "critic/loss": "critic_loss",
+    "critic/explained": "critic_explained",
 }
 """The trainer's names -> ours. In both accuracies a tie counts as wrong, so DPO starts at 0."""
 _AT_THE_STEP = {"learning_rate", "grad_norm"}

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from alignstudy.methods.batches.pieces import MicroBatchRule
+from alignstudy.methods.method import Method
+from alignstudy.methods.online.critic import Critic, explained
 from alignstudy.methods.online.rollouts import Rollouts
 from alignstudy.methods.online.schedule import ScheduledRows
 from alignstudy.methods.trainer import Batch
+from alignstudy.models.batching import is_out_of_memory
 
 
 class SamplesOnline:
@@ -15,11 +19,16 @@ class SamplesOnline:
 
     Attributes:
         rollouts: Of this training.
+        critic: What foretells the samples' rewards, where the method has one.
     """
 
     rollouts: Rollouts
+    critic: Critic | None = None
+    method: Method[Any]
+    rule: MicroBatchRule | None
     state: Any
     args: Any
+    lr_scheduler: Any
 
     def _get_train_sampler(self, *_: Any) -> ScheduledRows:  # noqa: ANN401
         return ScheduledRows(self.rollouts.schedule)
@@ -32,7 +41,39 @@ class SamplesOnline:
         """
         batch, figures = self.rollouts.batch(self.state.global_step)
         self.log_step({n: v for n, v in figures.items() if v == v})  # type: ignore[attr-defined]
-        return super().training_step(model, {**batch, "row": inputs["row"]}, *args)  # type: ignore[misc]
+        loss = super().training_step(model, {**batch, "row": inputs["row"]}, *args)  # type: ignore[misc]
+        if self.critic is not None:
+            self._teach(self.critic, batch)
+        return loss
+
+    def _teach(self, critic: Critic, batch: Batch) -> None:
+        """Update the critic on the same rows, in pieces that fit into memory."""
+        asked = self.method.settings
+        share = self.lr_scheduler.get_last_lr()[0] / self.args.learning_rate
+        while True:
+            try:
+                loss = critic.differentiate(
+                    batch,
+                    self._pieces(batch),
+                    cliprange=asked.cliprange_value,
+                    autocast=self.autocast,  # type: ignore[attr-defined]
+                )
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._smaller(critic.model, error)  # type: ignore[attr-defined]
+        self._refuse_non_finite("critic's loss", loss)  # type: ignore[attr-defined]
+        norm = critic.step(share * asked.critic.learning_rate, max_grad_norm=asked.max_grad_norm)
+        self._refuse_non_finite("norm of the critic's gradient", norm)  # type: ignore[attr-defined]
+        self.log_step({"critic/loss": loss, "critic/explained": explained(batch)})  # type: ignore[attr-defined]
+
+    def _pieces(self, batch: Batch) -> list[list[int]]:
+        """Return which rows of an update go through a model together."""
+        assert self.rule is not None
+        each = len(self.method.branches)
+        lengths = batch["attention_mask"].sum(1).view(each, -1).amax(0)
+        return self.rule.cut(lengths.tolist())
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ANN401
         """Make the learning rate fall with what was spent, where that ends the training."""
@@ -55,11 +96,15 @@ class SamplesOnline:
         """Write the rollout that is learnt from, too."""
         super().save_beside(folder)  # type: ignore[misc]
         self.rollouts.save(folder, step=self.state.global_step)
+        if self.critic is not None:
+            self.critic.save(folder)
 
     def load_beside(self, checkpoint: Path | None) -> None:
         """Read it; None: training begins."""
         super().load_beside(checkpoint)  # type: ignore[misc]
         self.rollouts.begin(checkpoint)
+        if self.critic is not None and checkpoint is not None:
+            self.critic.load(checkpoint)
 
     def finish(self) -> None:
         """Measure the policy as it is after the last step.

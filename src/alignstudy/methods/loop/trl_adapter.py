@@ -37,6 +37,7 @@ from alignstudy.methods.loop.online import SamplesOnline
 from alignstudy.methods.loop.readers import ReadsSamples, ReadsScores, ReadsTexts
 from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
 from alignstudy.methods.method import Method
+from alignstudy.methods.online.critic import critic_of
 from alignstudy.methods.online.rollouts import Rollouts
 from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.scoring.shared_forward import Tally, install
@@ -259,6 +260,7 @@ def build(
     prepare_updates(trainer, job, model)
     if method.samples and job.ports is not None:
         trainer.rollouts = Rollouts(trainer, job, padding_id(tokenizer))
+        trainer.critic = critic_of(job, trainer)
     return trainer
 
 

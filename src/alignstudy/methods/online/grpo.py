@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from alignstudy.methods.method import Objective
+from alignstudy.methods.method import Figures, Objective
 from alignstudy.methods.model_outputs import Experience, SampleLogps
-from alignstudy.methods.online.method import OnlineMethod
-from alignstudy.methods.online.settings import OnlineSettings
+from alignstudy.methods.online.method import OnlineMethod, tokens_outside
+from alignstudy.methods.online.settings import GroupSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GRPOSettings(OnlineSettings):
+class GRPOSettings(GroupSettings):
     """How to learn from samples' scores relative to their group's (arXiv 2402.03300).
 
     Names as in TRL's GRPOConfig, but for `method`.
@@ -74,6 +74,11 @@ class GRPO(OnlineMethod[GRPOSettings]):
             mean_over="targets" if by_tokens else "rows",
             needs_reference=self.reference != "none",
         )
+
+    def figures(self, batch: SampleLogps, losses: Tensor) -> Figures:
+        """Return how often a token's ratio of new and old probability leaves its bounds."""
+        del losses
+        return tokens_outside(batch, self.settings.epsilon)
 
     def _loss(self, batch: SampleLogps) -> Tensor:
         from alignstudy.methods.online.surrogates import grpo_token_losses, sample_losses

@@ -71,6 +71,10 @@ class OnlineMethod(Method[Online]):
             " learnt from as if the policy itself had drawn them",
         )
 
+    def rescaled(self, scores: Tensor) -> Tensor:
+        """Return a rollout's (P, k) scores as they are learnt: as the judge gave them."""
+        return scores
+
     @abstractmethod
     def credit(self, found: Experience) -> dict[str, Tensor]:
         """Return what a rollout's samples are worth, token by token.
@@ -79,9 +83,9 @@ class OnlineMethod(Method[Online]):
             (k P, T) each: "advantages", and what else the objective asks for.
         """
 
-    def figures(self, batch: SampleLogps, losses: Tensor) -> Figures:
-        """Return how often a token's ratio of new and old probability leaves its bounds."""
-        del losses
-        ratio = (batch.log_probs.detach() - batch.old).exp()
-        outside = ((ratio - 1).abs() > self.settings.epsilon) & batch.mask
-        return {"clip_ratio": (outside.sum(), int(batch.mask.sum()))}
+
+def tokens_outside(batch: SampleLogps, bound: float) -> Figures:
+    """Return how often a token's ratio of new and old probability leaves its bounds."""
+    ratio = (batch.log_probs.detach() - batch.old).exp()
+    outside = ((ratio - 1).abs() > bound) & batch.mask
+    return {"clip_ratio": (outside.sum(), int(batch.mask.sum()))}

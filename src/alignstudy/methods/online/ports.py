@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 Asked = tuple[Sequence[int], int]
@@ -59,8 +60,10 @@ class Ports:
 
     Attributes:
         flops: Returns the arithmetic that a `WorkDone` took; None where it isn't known.
+        critic: Folder of the classifier that rewards, where a critic starts as it; else None.
     """
 
     sample: Sampler
     reward: Rewarder
     flops: Callable[[Any], float | None]
+    critic: Path | None = None

@@ -9,13 +9,13 @@ from pydantic import Field
 from alignstudy.methods.method import Figures, Objective
 from alignstudy.methods.model_outputs import Experience, SampleLogps
 from alignstudy.methods.online.method import OnlineMethod
-from alignstudy.methods.online.settings import OnlineSettings
+from alignstudy.methods.online.settings import GroupSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class RLOOSettings(OnlineSettings):
+class RLOOSettings(GroupSettings):
     """How to learn from samples' scores against those of their siblings (arXiv 2402.14740).
 
     Names as in TRL's RLOOConfig, but for `method`.

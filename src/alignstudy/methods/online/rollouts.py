@@ -20,7 +20,7 @@ from alignstudy.methods.loop.updates import rows_of
 from alignstudy.methods.model_outputs import Experience
 from alignstudy.methods.online.limit import EndedEarly, Limit
 from alignstudy.methods.online.ports import Ports
-from alignstudy.methods.online.reading import log_probs, reference_log_probs
+from alignstudy.methods.online.reading import critic_values, log_probs, reference_log_probs
 from alignstudy.methods.online.rollout import Drawn, Rollout, read_rollout, sums
 from alignstudy.methods.online.schedule import schedule_of
 from alignstudy.methods.online.settings import OnlineSettings
@@ -198,13 +198,13 @@ class Rollouts:
             kls=None if ref is None else sums(old - ref),
         )
         if learnt:
-            batch |= self._worth(found, old, ref, batch["completion_mask"].bool())
+            batch |= self._worth(found, old, ref, batch)
         model.train(was_training)
         if self.limit.most is not None:
             self.limit.rolled_out(before)
         return Rollout(number=number, batch=batch), found
 
-    def _worth(self, found: Drawn, old: Tensor, ref: Tensor | None, mask: Tensor) -> Batch:
+    def _worth(self, found: Drawn, old: Tensor, ref: Tensor | None, batch: Batch) -> Batch:
         """Return what samples are worth, with all that it is compared with.
 
         Raises:
@@ -217,6 +217,7 @@ class Rollouts:
                 math.nan if score is None else score - lost * (not one.ended)
                 for score, one in zip(found.scores, found.samples, strict=True)
             ],
+            dtype=old.dtype,
             device=old.device,
         )
         if bool(scores.isnan().all()):
@@ -225,8 +226,13 @@ class Rollouts:
                 why="nothing can be learnt from them",
                 hint="look at samples.jsonl and at the judge's own settings",
             )
-        by_prompt = scores.view(method.settings.num_generations, -1).T
-        credit: Batch = method.credit(Experience(scores=by_prompt, old=old, ref=ref, mask=mask))
+        by_prompt = method.rescaled(scores.view(method.settings.num_generations, -1).T)
+        if self._trainer.critic is not None:
+            self._trainer.critic.begin_at(float(by_prompt.nanmean()))
+        mask = batch["completion_mask"].bool()
+        values = critic_values(self._trainer, batch, note=self._job.progress.note)
+        experience = Experience(scores=by_prompt, old=old, ref=ref, mask=mask, values=values)
+        credit: Batch = method.credit(experience)
         compared = {"old": old} | ({} if ref is None else {"ref": ref})
         return compared | credit
 

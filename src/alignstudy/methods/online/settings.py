@@ -26,9 +26,7 @@ class OnlineSettings(TrainingSettings):
     dropout: Literal["off"] = Field(
         default="off", description="always off: the policy that learns is the one that sampled"
     )
-    num_generations: int = Field(
-        default=4, ge=2, description="samples after each prompt, which are compared"
-    )
+    num_generations: int = Field(default=4, ge=1, description="samples after each prompt")
     steps_per_generation: int = Field(
         default=1, ge=1, description="updates whose prompts are sampled after at once"
     )
@@ -36,9 +34,6 @@ class OnlineSettings(TrainingSettings):
         default=1, ge=1, description="times that samples are learnt from before new ones are drawn"
     )
     beta: float = Field(default=0.05, ge=0, description="weight of the KL to the reference")
-    epsilon: float = Field(
-        default=0.2, gt=0, description="how far a ratio of new and old probability may count"
-    )
     max_kl: float | None = Field(
         default=20.0,
         gt=0,
@@ -109,3 +104,14 @@ class OnlineSettings(TrainingSettings):
                 f" prompt in max_length {self.max_length}"
             )
         return self
+
+
+class GroupSettings(OnlineSettings):
+    """Settings of methods that compare a prompt's samples with one another."""
+
+    num_generations: int = Field(
+        default=4, ge=2, description="samples after each prompt, which are compared"
+    )
+    epsilon: float = Field(
+        default=0.2, gt=0, description="how far a ratio of new and old probability may count"
+    )

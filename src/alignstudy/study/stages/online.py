@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from alignstudy.errors import InputError
 from alignstudy.generation import GenerationSettings
 from alignstudy.judges.cache import CachedJudge, ScoreCache
-from alignstudy.methods.base import WorkDone
+from alignstudy.judges.kinds.seqcls import SeqClsSettings
+from alignstudy.methods.base import TrainingSettings, WorkDone
 from alignstudy.methods.online.ports import Asked, Ports, Rewards, Sample, Sampler
+from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.progress import NotesTo
 from alignstudy.study.cost.model_shape import read_shape
@@ -64,7 +67,34 @@ def ports_of(
         sample=_sampler(settings, parent, template, job),
         reward=_rewarder(settings, judges, device_class, job),
         flops=flops,
+        critic=critic_judge(settings, judges, job.folder_of),
     )
+
+
+def critic_judge(
+    settings: TrainingSettings, judges: Sequence[JudgeSpec], folder_of: FolderOf
+) -> Path | None:
+    """Return the folder of the classifier that a critic starts as; None: as the policy, or none.
+
+    Raises:
+        InputError: If it isn't one classifier alone that rewards, by its only score as it is.
+    """
+    if not isinstance(settings, PPOSettings) or settings.critic.init == "policy":
+        return None
+    by, *others = (judge.settings for judge in judges)
+    plain = isinstance(by, SeqClsSettings) and (by.better, by.output, by.read) == (
+        "higher",
+        None,
+        None,
+    )
+    folder = judges[0].place(folder_of)
+    if others or not plain or folder is None:
+        raise InputError(
+            "critic: {init: judge} needs one judge that rewards: a classifier with a single score",
+            why=f"{', '.join(judge.settings.use for judge in judges)} reward here",
+            hint="name that judge alone (rewarded_by), or set critic: {init: policy}",
+        )
+    return folder
 
 
 def drawing(settings: OnlineSettings) -> GenerationSettings:
