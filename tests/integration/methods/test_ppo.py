@@ -14,12 +14,14 @@ import numpy as np
 import online_fixtures as online
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from alignstudy.errors import InputError, InterruptedRunError
-from alignstudy.methods import METHODS, method_of
+from alignstudy.methods import METHODS, LoRASettings, method_of
 from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop.assembly import assemble
 from alignstudy.methods.loop.train import train
+from alignstudy.methods.online.critic import Critic
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Weights
@@ -33,6 +35,7 @@ COMMON = {
     "lr_scheduler_type": "constant",
     "critic": {"learning_rate": 1e-3},
 }
+LORA = LoRASettings(r=2, lora_alpha=4, target_modules=("q_proj", "v_proj"))
 PLAIN = {
     "beta": 0.0, "lam": 1.0, "cliprange": None, "cliprange_value": None, "reward_scaling": False,
 }  # fmt: skip
@@ -209,6 +212,40 @@ def test_a_sample_without_a_score_teaches_nobody(parent, tmp_path):
     assert torch.equal(batch["learns"][~unscored] != 0, batch["completion_mask"][~unscored] != 0)
 
 
+def test_an_adapter_learns_beside_a_critic_of_full_weights(parent, tmp_path):
+    settings = PPOSettings(**COMMON, num_generations=2, max_steps=2, save_steps=1, lora=LORA)
+    job = job_of(settings, parent, tmp_path)
+    train(job)
+    assert (job.out / "adapter_model.safetensors").is_file()
+    kept = load_file(job.work / "checkpoint-2" / "critic.safetensors")
+    start = fx.weights_of(parent)
+    name = "decoder.layers.0.fc1.weight"
+    assert not torch.equal(kept[f"body.{name}"], start[f"model.{name}"])
+    assert kept["head.weight"].any()
+
+
+def test_where_the_critics_memory_runs_out_its_pieces_are_halved(parent, tmp_path, monkeypatch):
+    settings = PPOSettings(**COMMON, num_generations=2, max_steps=2)
+    whole = job_of(settings, parent, tmp_path / "whole")
+    train(whole)
+    asked, values = [], Critic.values
+
+    def short_of_memory(critic, batch):
+        if torch.is_grad_enabled():
+            asked.append(len(batch["input_ids"]))
+            if len(asked) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return values(critic, batch)
+
+    monkeypatch.setattr(Critic, "values", short_of_memory)
+    job = job_of(settings, parent, tmp_path / "halved")
+    result = train(job)
+    assert result.work.out_of_memory == 1
+    assert asked == [4, 2, 2, 2, 2]
+    for one, other in zip(fx.read_metrics(job.out), fx.read_metrics(whole.out), strict=True):
+        assert one["critic_loss"] == pytest.approx(other["critic_loss"], rel=1e-5)
+
+
 RESUMED = PPOSettings(
     **COMMON, num_generations=2, num_iterations=2, steps_per_generation=2, max_steps=7,
     save_steps=1, whiten_advantages=True, reward_normalization=True, reward_clip=2.0,
@@ -243,6 +280,7 @@ KILLED = textwrap.dedent("""
     torch.set_num_threads(1)
     from test_ppo import RESUMED, job_of
     from alignstudy.methods.loop.train import train
+from alignstudy.methods.online.critic import Critic
 
     class Plug:
         steps = 0
