@@ -210,6 +210,8 @@ class WorkDone:
         samples: Texts that the policy wrote to learn from.
         asked_tokens: Tokens of the prompts that it read for them, one a sample.
         written_tokens: Tokens that it wrote.
+        critic_tokens: Positions that went through a critic to train it.
+        critic_read_tokens: Positions that it foretold rewards at, without a gradient.
         judge_flops: Arithmetic of the judges that rewarded them; NaN: not known.
         out_of_memory: How often micro-batches were halved for lack of memory.
     """
@@ -227,6 +229,8 @@ class WorkDone:
     samples: int = 0
     asked_tokens: int = 0
     written_tokens: int = 0
+    critic_tokens: int = 0
+    critic_read_tokens: int = 0
     judge_flops: float = 0.0
     out_of_memory: int = 0
 

@@ -27,6 +27,7 @@ from alignstudy.methods.loop.arguments import probe_steps
 from alignstudy.methods.loop.probing import evenly
 from alignstudy.methods.loop.updates import sharing_of
 from alignstudy.methods.method import Method
+from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.preference import PairSettings, ReadsPairs
 from alignstudy.methods.weights.initial import is_noisy
@@ -105,7 +106,7 @@ class WorkAhead:
         rollouts = ceil(steps / (settings.steps_per_generation * settings.num_iterations)) + 1
         asked = rollouts * settings.effective_batch_size * settings.steps_per_generation
         models = 1 + (method_of(settings).reference != "none")
-        written = int(asked * rows.scored.mean())
+        written, has_critic = int(asked * rows.scored.mean()), isinstance(settings, PPOSettings)
         return WorkDone(
             rows=seen,
             real_tokens=int(seen * rows.real.mean()),
@@ -116,6 +117,8 @@ class WorkAhead:
             samples=asked * each,
             asked_tokens=int(asked * rows.real.mean()) - written,
             written_tokens=written,
+            critic_tokens=int(has_critic * seen * rows.processed.mean()),
+            critic_read_tokens=int(has_critic * asked * rows.processed.mean()),
         )
 
     def rows_read(self, steps: int) -> int:

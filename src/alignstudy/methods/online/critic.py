@@ -49,7 +49,7 @@ class Critic:
 
     Attributes:
         tally: What its passes with gradients computed.
-        read_tokens: Positions that went through it without, likewise.
+        read_tokens: Positions that went through it without.
     """
 
     def __init__(
@@ -137,6 +137,19 @@ class Critic:
         if math.isfinite(norm):
             self._optimizer.step()
         return norm
+
+    @property
+    def work(self) -> dict[str, int]:
+        """What it computed, in earlier runs of the job too, by the names of `WorkDone`."""
+        return {
+            "critic_tokens": self.tally.processed_tokens,
+            "critic_read_tokens": self.read_tokens,
+        }
+
+    def go_on_from(self, work: Mapping[str, int]) -> None:
+        """Count on from what earlier runs computed."""
+        self.tally.processed_tokens = work["critic_tokens"]
+        self.read_tokens = work["critic_read_tokens"]
 
     def save(self, folder: Path) -> None:
         """Write it into a checkpoint's folder."""

@@ -34,6 +34,7 @@ SAMPLES_FILE = "samples.jsonl"
 """One JSON line a sample, next to the trained weights."""
 STATE = "online.json"
 SOUND = "sound.safetensors"
+_COUNTED = ("samples", "asked_tokens", "written_tokens", "judge_flops")
 
 
 def seed_of(seed: int, rollout: int, row: str, sample: int) -> int:
@@ -263,7 +264,9 @@ class Rollouts:
         self.history, self._found = state["history"], None
         updates, own = state["work"]
         self._trainer.go_on_from(updates)
-        vars(self).update(own)
+        vars(self).update({name: own[name] for name in _COUNTED})
+        if self._trainer.critic is not None:
+            self._trainer.critic.go_on_from(own)
         vars(self.limit).update(state["limit"])
         self._now = read_rollout(checkpoint)
         if self._now is not None:
@@ -277,8 +280,9 @@ class Rollouts:
     @property
     def work(self) -> dict[str, Any]:
         """Return what was drawn and judged, by the names of `WorkDone`."""
-        names = ("samples", "asked_tokens", "written_tokens", "judge_flops")
-        return {name: getattr(self, name) for name in names}
+        critic = self._trainer.critic
+        found = {name: getattr(self, name) for name in _COUNTED}
+        return found if critic is None else found | critic.work
 
     def write(self, out: Path) -> None:
         """Put the samples beside the trained weights."""

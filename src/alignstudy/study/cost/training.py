@@ -27,7 +27,12 @@ SAMPLE = 400
 
 
 def training_passes(
-    work: WorkDone, settings: TrainingSettings, shape: ModelShape | None, *, rows: float
+    work: WorkDone,
+    settings: TrainingSettings,
+    shape: ModelShape | None,
+    *,
+    rows: float,
+    critic: ModelShape | None = None,
 ) -> list[Passes]:
     """Count forward and backward: 3 forward passes' work, 2 where the weights are frozen.
 
@@ -39,6 +44,7 @@ def training_passes(
         settings: Of the training.
         shape: Of the model.
         rows: That updates were made of, one that was read again counted again.
+        critic: Shape of the critic, where there is one; None: not known.
 
     Returns:
         What is learnt from, and, where there is any: what is measured beside it, the reference's,
@@ -71,6 +77,9 @@ def training_passes(
         done.append(replace(drawn, context=asked))
         written = replace(drawn, tokens=work.written_tokens, scored=work.written_tokens)
         done.append(replace(written, context=asked + new / 2))
+    if work.critic_tokens:
+        learnt = replace(done[0], shape=critic, times=BACKWARD, tokens=work.critic_tokens, scored=0)
+        done += [learnt, replace(learnt, times=1.0, tokens=work.critic_read_tokens)]
     if work.probed_pairs:
         done.append(replace(ahead, times=work.probed_pairs * 2 / len(method.learnt)))
     return done
@@ -82,9 +91,11 @@ def training_flops(
     shape: ModelShape | None,
     *,
     rows: float | None = None,
+    critic: ModelShape | None = None,
 ) -> float | None:
     """Return the arithmetic of a training, judges that rewarded it included; None: not known."""
-    done = total_flops(training_passes(work, settings, shape, rows=rows or max(1, work.rows)))
+    rows = rows or max(1, work.rows)
+    done = total_flops(training_passes(work, settings, shape, rows=rows, critic=critic))
     return None if done is None or math.isnan(work.judge_flops) else done + work.judge_flops
 
 

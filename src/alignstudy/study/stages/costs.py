@@ -152,8 +152,9 @@ class CountOnline(CountsCost):
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         work, settings = WorkDone(**result["work"]), training.asked(job.records_of)
         shape = read_shape(job.records_of(training.parent))
+        critic = training.critic_shape(job.records_of)
         cost = Cost(
-            flops={"training": training_flops(work, settings, shape)},
+            flops={"training": training_flops(work, settings, shape, critic=critic)},
             tokens=work.processed_tokens + work.measured_tokens,
             pairs=work.rows,
             targets=work.scored_tokens,
@@ -172,9 +173,10 @@ class CountOnline(CountsCost):
         work = ahead.after(planned_steps(ahead.settings, len(ahead.rows)))
         judges = total_flops(training.judged_ahead(work.samples, folder_of))
         shape = read_shape(folder_of(training.parent))
+        critic = training.critic_shape(folder_of)
         work = replace(work, judge_flops=judges or 0.0)
         return Cost(
-            flops={"training": training_flops(work, ahead.settings, shape)},
+            flops={"training": training_flops(work, ahead.settings, shape, critic=critic)},
             tokens=work.processed_tokens + work.measured_tokens,
             pairs=work.rows,
             targets=work.scored_tokens,

@@ -59,15 +59,17 @@ def ports_of(
 ) -> Ports:
     """Return who samples and who rewards in one training."""
     shape = read_shape(parent)
+    judge = critic_judge(settings, judges, job.folder_of)
+    critic = shape if judge is None else read_shape(judge)
 
     def flops(work: WorkDone) -> float | None:
-        return training_flops(work, settings, shape)
+        return training_flops(work, settings, shape, critic=critic)
 
     return Ports(
         sample=_sampler(settings, parent, template, job),
         reward=_rewarder(settings, judges, device_class, job),
         flops=flops,
-        critic=critic_judge(settings, judges, job.folder_of),
+        critic=judge,
     )
 
 

@@ -12,10 +12,11 @@ from alignstudy.errors import GuardError
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
 from alignstudy.methods.base import WorkDone
 from alignstudy.methods.loop.arguments import planned_steps
+from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.models.digests import weights_digest
 from alignstudy.records import GuardOutcome, TrainingRow
-from alignstudy.study.cost.model_shape import read_shape
+from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.training import (
     once_for_all_trials,
     training_ahead,
@@ -26,7 +27,7 @@ from alignstudy.study.cost.work import Footprint, Passes, trained_weights
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_held_out, write_json
-from alignstudy.study.stages.online import judge_passes, ports_of
+from alignstudy.study.stages.online import critic_judge, judge_passes, ports_of
 from alignstudy.study.stages.score import JudgeSpec
 from alignstudy.study.stages.settling import SettlesSettings, settled
 from alignstudy.study.stages.sources import RowSource, read_part
@@ -120,8 +121,14 @@ class Train(Stage):
         settings, ahead = self._counted(folder_of), self.ahead(folder_of, sampled=True)
         work = ahead.after(planned_steps(settings, len(ahead.rows)))
         shape = read_shape(folder_of(self.parent))
-        done = training_passes(work, settings, shape, rows=work.rows)
+        critic = self.critic_shape(folder_of)
+        done = training_passes(work, settings, shape, rows=work.rows, critic=critic)
         return [*done, *self.judged_ahead(work.samples, folder_of)]
+
+    def critic_shape(self, folder_of: FolderOf) -> ModelShape | None:
+        """Return what a critic's shape is, if there is one; None where files don't say it."""
+        judge = critic_judge(self.settings, self.rewards, folder_of)
+        return read_shape(folder_of(self.parent) if judge is None else judge)
 
     def judged_ahead(self, samples: int, folder_of: FolderOf) -> Iterator[Passes]:
         """Count the judges' passes over so many samples, as long as the rows' own responses."""
@@ -174,11 +181,15 @@ class Train(Stage):
         own = work.real_tokens / max(1, result["num_tokens"])  # a resumed run may count its part
         packed = result["steps"] * settings.effective_batch_size * own
         rows = work.rows or max(1.0, packed)
-        flops = training_flops(work, settings, shape, rows=rows)
+        critic = self.critic_shape(folder_of)
+        flops = training_flops(work, settings, shape, rows=rows, critic=critic)
         return {"flops": flops, "processed_tokens": work.processed_tokens}
 
     def footprint(self) -> Footprint | None:
-        """Count weights, gradients, moments, a reference in memory, and the largest micro-batch."""
+        """Count weights, gradients, moments, a reference, a critic, the largest micro-batch.
+
+        The critic is taken to be as large as the policy, whatever it starts as.
+        """
         shape, settings = self.parent.model_shape(), self.settings
         if shape is None:
             return None
@@ -186,15 +197,16 @@ class Train(Stage):
         asks = method.objective.compares_vocabulary or (
             method.samples and method.reference != "none"
         )
-        held = asks and not self.is_its_reference
+        held = shape.parameters if asks and not self.is_its_reference else 0.0
+        critic = shape.parameters if isinstance(settings, PPOSettings) else 0.0
         at_once = settings.per_device_train_batch_size
         rows = settings.effective_batch_size if at_once == "auto" else at_once
         return Footprint(
             shape=shape,
             rows=len(method.branches) * rows,
             length=settings.max_length,
-            trained=trained,
-            held=shape.parameters if held else 0.0,
+            trained=trained + critic,
+            held=held + critic,
             saved=trained,
         )
 
