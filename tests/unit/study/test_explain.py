@@ -128,7 +128,7 @@ def test_a_section_brings_all_beneath_it():
     ("wrong", "near"),
     [
         ("methods.dpo.bta", "methods.dpo.beta"),
-        ("beta", "methods.dpo.beta"),
+        ("beta", "o.beta"),
         ("thresholds.calibratd", "thresholds.calibrated"),
         ("prompts.harmful.nn", "prompts.axes.NAME.n"),
     ],

@@ -33,11 +33,12 @@ class CriticSettings(Settings):
 class PPOSettings(OnlineSettings):
     """How to optimize a policy near the one that sampled, with a critic. Experimental.
 
-    Names as in TRL's former PPOConfig, but for `critic` and the switches that are named as in the
-    code of PPO-max (arXiv 2307.04964). Its released launchers' values are the defaults of
-    `learning_rate`, `beta`, `gamma`, `lam`, the clipping and all switches; they sample at
-    temperature 0.8, top_p 0.9 and with a penalty on repetition, which policy gradients take for the
-    policy's own choice: here it samples as it is.
+    Names as in TRL's former PPOConfig, but for `method`, `num_generations`, `beta`, `critic`,
+    `reward_scaling`, `reward_normalization`, `reward_clip`, `whiten_advantages`, `advantage_clip`:
+    the switches of PPO-max (arXiv 2307.04964). The defaults of `learning_rate`, `beta`, `gamma`,
+    `lam`, all clipping and all switches are those of its released launchers. These sample at
+    temperature 0.8 and top_p 0.9 and punish repetition, which policy gradients would take for the
+    policy's own choice; here it samples as it is.
     """
 
     method: Literal["ppo"] = Field(default="ppo", description="proximal policy optimization")
