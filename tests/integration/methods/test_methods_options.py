@@ -7,7 +7,7 @@ import torch
 from alignstudy.methods import METHODS, LoRASettings, method_of
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.methods.loop.train import train
-from alignstudy.methods.model_outputs import PairLogps, PairScores
+from alignstudy.methods.model_outputs import PairLogps, PairScores, SampleLogps
 from alignstudy.methods.weights import initial
 from alignstudy.models.load import load_causal_lm, load_classifier
 from alignstudy.models.tokenizers import load_tokenizer
@@ -60,6 +60,13 @@ OBJECTIVES = [
     ("kto", {}, {"undesirable_weight": 1.2}),
     ("kto", {"desirable_weight": 2.0}, {"loss_type": "apo_zero_unpaired"}),
     ("reward_model", {}, {"center_rewards_coefficient": 0.01}),
+    ("rloo", {}, {"epsilon": 0.05}),
+    ("grpo", {}, {"epsilon": 0.05}),
+    ("grpo", {}, {"epsilon_high": 0.5}),
+    ("grpo", {}, {"beta": 0.3}),
+    ("grpo", {}, {"importance_sampling_level": "sequence"}),
+    ("grpo", {}, {"loss_type": "dr_grpo"}),
+    ("ppo", {}, {"cliprange": 0.05}),
 ]
 """Method, settings, and one more setting that its loss heeds."""
 BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
@@ -70,6 +77,20 @@ ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "l
     *("encoding", "truncation", "max_prompt_length", "rows", "probe_pairs"),
 }
 """Settings with tests of their own below."""
+ONLINE = {"rloo", "grpo", "ppo"}
+IN_A_ROLLOUT = {"num_generations", "steps_per_generation", "num_iterations", "beta"} | {
+    *("max_kl", "max_flops", "missing_eos_penalty", "rewarded_by", "reward_weights", "sampling"),
+    *("normalize_advantages", "scale_rewards", "gamma", "lam", "cliprange_value", "critic"),
+    *("reward_scaling", "reward_normalization", "reward_clip"),
+    *("whiten_advantages", "advantage_clip"),
+}
+"""Settings of methods that sample, with tests in test_online.py, test_ppo.py and the units'."""
+
+
+def settings_of(name, **given):
+    """Settings of a method; where it samples, samples that leave room for a prompt."""
+    samples = {"sampling": {"max_new_tokens": 8}} if name in ONLINE else {}
+    return METHODS.load(name).settings_type(**samples | given)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +120,10 @@ def build(settings, folders, root):
 @pytest.mark.parametrize("name", [*METHODS, "packed sft"])
 def test_settings_reach_the_trainers_arguments(name, folders, tmp_path):
     packing = {"packing": True} if name == "packed sft" else {}
-    kind = METHODS.load(name.removeprefix("packed ")).settings_type
-    args = build(kind(**COMMON, **packing), folders, tmp_path).args
+    settings = settings_of(name.removeprefix("packed "), **COMMON, **packing)
+    args = build(settings, folders, tmp_path).args
     for field, value in {**COMMON, **packing}.items():
-        assert value != kind.model_fields[field].default, f"{field} must be changed here"
+        assert value != type(settings).model_fields[field].default, f"{field} must be changed here"
         if field not in BATCHES or packing:
             assert getattr(args, field) == value, field
     if not packing:
@@ -112,9 +133,8 @@ def test_settings_reach_the_trainers_arguments(name, folders, tmp_path):
 
 @pytest.mark.parametrize(("name", "settings", "more"), OBJECTIVES)
 def test_settings_reach_the_loss(name, settings, more):
-    kind = METHODS.load(name).settings_type
     plain, changed = (
-        method_of(kind(**given)).objective.loss(said_of(name))
+        method_of(settings_of(name, **given)).objective.loss(said_of(name))
         for given in (settings, settings | more)
     )
     assert not torch.allclose(plain, changed)
@@ -124,6 +144,14 @@ def said_of(name):
     values = torch.tensor([-10.0, -9.0, -6.0])
     if name == "reward_model":
         return PairScores(chosen=values, rejected=values - 1)
+    if name in ONLINE:
+        new = values[:, None] / torch.tensor([40.0, 30.0, 20.0])
+        old = new - torch.tensor([0.25, -0.1, 0.4])
+        worth = torch.tensor([1.0, -2.0, 0.5])[:, None].expand_as(new)
+        mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
+        return SampleLogps(
+            log_probs=new, mask=mask, old=old, ref=old - 0.3, advantages=worth, samples=1, more={}
+        )
     return PairLogps(
         chosen=values, rejected=values - torch.tensor([2.0, 1.0, 5.0]),
         ref_chosen=values - torch.tensor([1.0, 1.0, -1.0]), ref_rejected=values - 1.5,
@@ -137,7 +165,8 @@ def said_of(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_no_setting_is_forgotten_here(name):
     tried = set(COMMON).union(*({**two, **more} for n, two, more in OBJECTIVES if n == name))
-    assert set(METHODS.load(name).settings_type.model_fields) <= tried | ELSEWHERE
+    elsewhere = ELSEWHERE | IN_A_ROLLOUT if name in ONLINE else ELSEWHERE
+    assert set(METHODS.load(name).settings_type.model_fields) <= tried | elsewhere
 
 
 def test_steps_follow_epochs_unless_given(folders, tmp_path):
@@ -163,8 +192,9 @@ def test_lora_settings_reach_peft(folders, tmp_path):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_dropout_is_set_before_the_model_is_built(name, folders, tmp_path):
-    for asked, probability in (("off", 0.0), ("keep", 0.1)):
-        settings = METHODS.load(name).settings_type(max_length=64, dropout=asked)
+    # A policy that learns from its own samples is never noised.
+    for asked, probability in (("off", 0.0), ("keep", 0.1))[: 1 if name in ONLINE else 2]:
+        settings = settings_of(name, max_length=64, dropout=asked)
         model = build(
             settings.model_copy(
                 update={"lora": LoRASettings(lora_dropout=0.3) if name in ("dpo", "kto") else None}

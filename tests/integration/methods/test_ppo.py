@@ -243,6 +243,34 @@ def test_where_the_critics_memory_runs_out_its_pieces_are_halved(parent, tmp_pat
         assert one["critic_loss"] == pytest.approx(other["critic_loss"], rel=1e-5)
 
 
+def test_the_critics_rate_follows_the_policys_schedule(parent, tmp_path, monkeypatch):
+    rates, step = [], Critic.step
+    monkeypatch.setattr(
+        Critic,
+        "step",
+        lambda critic, rate, **asked: rates.append(rate) or step(critic, rate, **asked),
+    )
+    changes = {"lr_scheduler_type": "linear", "critic": {"learning_rate": 4e-3}}
+    train(job_of(PPOSettings(**COMMON | changes, max_steps=4), parent, tmp_path))
+    assert rates == pytest.approx([4e-3, 3e-3, 2e-3, 1e-3])
+
+
+def test_values_stay_near_the_old_ones_where_they_are_clipped(parent, tmp_path):
+    """Reads of a rollout after the first see a critic that has moved."""
+    changes = {"critic": {"learning_rate": 0.02}, "learning_rate": 1e-9}
+    losses = {}
+    for cliprange in (None, 0.01):
+        settings = PPOSettings(
+            **COMMON | changes, num_generations=4, num_iterations=6, max_steps=6,
+            cliprange_value=cliprange,
+        )  # fmt: skip
+        job = job_of(settings, parent, tmp_path / str(cliprange))
+        train(job)
+        losses[cliprange] = [line["critic_loss"] for line in fx.read_metrics(job.out)]
+    assert losses[None][0] == losses[0.01][0]
+    assert losses[0.01][-1] > 1.2 * losses[None][-1]
+
+
 def test_what_the_critic_computes_is_counted(parent, tmp_path):
     settings = PPOSettings(**COMMON, num_generations=2, num_iterations=2, max_steps=4)
     work = train(job_of(settings, parent, tmp_path)).work
@@ -286,7 +314,6 @@ KILLED = textwrap.dedent("""
     torch.set_num_threads(1)
     from test_ppo import RESUMED, job_of
     from alignstudy.methods.loop.train import train
-from alignstudy.methods.online.critic import Critic
 
     class Plug:
         steps = 0
