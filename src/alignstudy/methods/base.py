@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -130,6 +130,11 @@ class TrainingSettings(Settings):
     def steps_an_epoch(self, num_rows: int) -> int:
         """Return the steps in which every one of so many rows is read once."""
         return ceil(num_rows / self.effective_batch_size)
+
+    def for_one_update(self, rows: int) -> Self:
+        """Return the same for a training of so many rows that ends when all of them were read."""
+        del rows
+        return self.model_copy(update={"max_steps": None, "num_train_epochs": 1})
 
     @model_validator(mode="after")
     def _check_consistency(self) -> TrainingSettings:

@@ -243,6 +243,20 @@ def test_where_the_critics_memory_runs_out_its_pieces_are_halved(parent, tmp_pat
         assert one["critic_loss"] == pytest.approx(other["critic_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["rloo", "grpo", "ppo"])
+def test_mixed_precision_proves_itself_on_samples(name, parent, tmp_path):
+    """On a GPU it is what is asked for where nothing is said."""
+    kind = METHODS.load(name).settings_type
+    given = {key: COMMON[key] for key in kind.model_fields.keys() & COMMON.keys()}
+    ten_at_once = {"per_device_train_batch_size": 5, "steps_per_generation": 2}
+    settings = kind(
+        **given | ten_at_once, num_generations=2, max_steps=2, precision="bf16"
+    )  # fmt: skip
+    result = train(job_of(settings, parent, tmp_path))
+    proof = next(each for each in result.guards if each.guard == "bf16_follows_fp32")
+    assert proof.passed
+
+
 def test_the_critics_rate_follows_the_policys_schedule(parent, tmp_path, monkeypatch):
     rates, step = [], Critic.step
     monkeypatch.setattr(

@@ -125,7 +125,8 @@ def _train(
     optimizer = torch.optim.AdamW(
         trained, lr=args.learning_rate, eps=1e-8, weight_decay=args.weight_decay
     )
-    batch = probe_batch(trainer, num_rows=rows)
+    samples = trainer.method.samples
+    batch = trainer.rollouts.first(rows) if samples else probe_batch(trainer, num_rows=rows)
     device = batch["input_ids"].device
     losses: list[float] = []
     with torch.random.fork_rng([] if device.type == "cpu" else [device]):

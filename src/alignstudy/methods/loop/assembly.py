@@ -72,7 +72,7 @@ def settle_precision(
     if wanted == "fp32":
         return wanted, None
     first = encoded.rows(range(min(PROBE_ROWS, len(encoded.row_ids))))
-    settings = job.settings.model_copy(update={"max_steps": None, "num_train_epochs": 1})
+    settings = job.settings.for_one_update(len(first.row_ids))
     probe = replace(job, settings=settings, references=None, progress=SILENT)
     trainer = assemble(probe, first, tokenizer, precision="fp32").trainer
     outcome = precision_gate(trainer, job.settings.precision)

@@ -85,6 +85,16 @@ class OnlineSettings(TrainingSettings):
         rollouts = num_rows // (self.effective_batch_size * self.steps_per_generation)
         return rollouts * self.steps_per_generation * self.num_iterations
 
+    def for_one_update(self, rows: int) -> Self:
+        """Return the same for a training of one update, whose prompts these rows are."""
+        update = {
+            "per_device_train_batch_size": rows,
+            "gradient_accumulation_steps": 1,
+            "total_train_batch_size": None,
+            "steps_per_generation": 1,
+        }
+        return super().for_one_update(rows).model_copy(update=update)
+
     @model_validator(mode="after")
     def _weights_are_the_judges(self) -> Self:
         weights, judges = self.reward_weights, self.rewarded_by
