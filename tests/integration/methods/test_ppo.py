@@ -172,6 +172,7 @@ def test_the_critic_learns_what_samples_earn(parent, tmp_path):
     assert losses[-1] < 0.3 * losses[0]  # the mean, which it starts with, isn't all
     assert result.steps == 30
     assert any("experimental" in note for note in result.notes)
+    assert any("the critic foretold 0% of the returns' variance" in note for note in result.notes)
 
 
 def test_the_policy_learns_what_the_judge_likes(parent, tmp_path):

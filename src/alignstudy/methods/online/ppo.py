@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal, Self
+from statistics import median
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,6 +42,8 @@ class PPOSettings(OnlineSettings):
     temperature 0.8 and top_p 0.9 and punish repetition, which policy gradients would take for the
     policy's own choice; here it samples as it is.
     """
+
+    grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"beta": (0.01, 0.05, 0.1)}
 
     method: Literal["ppo"] = Field(default="ppo", description="proximal policy optimization")
     learning_rate: float = Field(default=5e-7, gt=0, le=1, description="peak learning rate")
@@ -184,6 +188,15 @@ class PPO(OnlineMethod[PPOSettings]):
         return (
             *super().notes,
             "ppo is experimental: no other program's run was reproduced with it",
+        )
+
+    def notes_on(self, steps: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+        """Say how much of what samples earned the critic foretold in the end."""
+        last = steps[-max(1, len(steps) // 4) :]
+        share = median(step["critic/explained"] for step in last)
+        return (
+            f"in the last quarter of the updates the critic foretold {max(0.0, share):.0%} of the"
+            " returns' variance (their median)",
         )
 
     def figures(self, batch: SampleLogps, losses: Tensor) -> Figures:
