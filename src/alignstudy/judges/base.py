@@ -17,13 +17,6 @@ BOTH = "both"
 MAX_INCOMPLETE_SHARE = 0.01
 """An axis with a larger share of responses that a judge gave no score is incomplete."""
 
-PROMPT_TRIMMED = "prompt_trimmed"
-RESPONSE_TRIMMED = "response_trimmed"
-SPECIAL_TOKEN_TEXT = "special_token_text"
-REPLACED_CHARACTERS = "replaced_characters"
-FLAGS = (SPECIAL_TOKEN_TEXT, REPLACED_CHARACTERS, PROMPT_TRIMMED, RESPONSE_TRIMMED)
-"""What a judge may not have seen as it was written; see `JudgeScore`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeScore:

@@ -37,6 +37,7 @@ class Objective:
         compares_vocabulary: Whether it compares their whole distributions: the reference is then
             asked in every step, beside the policy.
         weighs_pairs: Whether it weights pairs by how likely they are for the policy.
+        compares_positions: Whether it compares a classifier's scores of unfinished texts.
         state: What the loss remembers between micro-batches; empty where it remembers nothing.
         unbounded: Whether nothing but the number of steps keeps it from falling for ever.
     """
@@ -47,6 +48,7 @@ class Objective:
     needs_reference: bool = False
     compares_vocabulary: bool = False
     weighs_pairs: bool = False
+    compares_positions: bool = False
     state: LossState = field(default_factory=LossState)
     unbounded: bool = False
 
@@ -99,6 +101,11 @@ class Method(ABC, Generic[SettingsType]):
     def packs(self) -> bool:
         """Whether several texts fill a row."""
         return False
+
+    @property
+    def writes_prompts(self) -> bool:
+        """Whether dialogues are written by the model's template, which is then saved with it."""
+        return self.trains == "causal_lm"
 
     @property
     def shares_prompts(self) -> bool:

@@ -163,10 +163,20 @@ class RatedLogps:
 
 @dataclass(frozen=True, kw_only=True)
 class PairScores:
-    """What a classifier says of B pairs: (B,) logits each."""
+    """What a classifier says of B pairs.
+
+    Attributes:
+        chosen: (B,) scores of the whole texts.
+        rejected: (B,) likewise.
+        margins: (B, T) chosen less rejected score, as far as each text goes; None where only whole
+            texts are scored.
+        compared: (B, T) where they count, at one position at least; None likewise.
+    """
 
     chosen: Tensor
     rejected: Tensor
+    margins: Tensor | None = None
+    compared: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

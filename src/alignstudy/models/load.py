@@ -72,7 +72,12 @@ def load_plain_lm(weights: Weights, *, device: str, dtype: str = "float32") -> P
 
 
 def load_classifier(
-    folder: Path, *, dtype: str = "float32", device: str = "cpu", output: int | str | None = None
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    output: int | str | None = None,
+    dropout: float | None = None,
 ) -> PreTrainedModel:
     """Load a sequence classifier in evaluation mode.
 
@@ -81,6 +86,7 @@ def load_classifier(
         dtype: The precision in memory, whatever the file's is.
         device: Where to put it; see `pick_device`.
         output: Which of several outputs is meant: index or label; see `output_index`.
+        dropout: The probability for every dropout; None keeps the configuration's.
 
     Raises:
         InputError: If a file is missing or the architecture is unknown.
@@ -90,7 +96,7 @@ def load_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = read_config(folder)
+    config = read_config(folder, dropout)
     output_index(config, output, where=str(folder))
     model = _load(AutoModelForSequenceClassification, folder, config=config, dtype=dtype)
     return model.to(device).eval()

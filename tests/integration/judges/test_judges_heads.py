@@ -5,7 +5,7 @@ from models_fixtures import write_deberta_like_hub
 
 from alignstudy.errors import GuardError
 from alignstudy.judges import SeqClsSettings, build
-from alignstudy.judges.encoders.heads import Head
+from alignstudy.judges.kinds.heads import Head
 
 torch = pytest.importorskip("torch")
 

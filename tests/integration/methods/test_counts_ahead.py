@@ -9,7 +9,8 @@ from alignstudy.methods import LoRASettings
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.kto import KTOSettings
 from alignstudy.methods.loop.ahead import work_ahead
-from alignstudy.methods.loop.train import rendering_for, train
+from alignstudy.methods.loop.renderings import rendering_for
+from alignstudy.methods.loop.train import train
 from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.tpo import TPOSettings
 
@@ -52,7 +53,7 @@ def ahead_of(job):
     return work_ahead(
         job.settings,
         job.rows,
-        rendering_for(job),
+        rendering_for(job.parent, job.settings, job.template),
         job.parent,
         seed=job.seed,
         own_reference=job.reference is None,

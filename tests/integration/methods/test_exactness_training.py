@@ -40,6 +40,7 @@ from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.scoring import shared_forward
 from alignstudy.methods.scoring.shared_forward import BLOCK, ScoringRoute, Tally, install
 from alignstudy.methods.sft import SFTSettings
+from alignstudy.models.encoders.pairs import PairEncoder
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Document, Pair
 
@@ -181,7 +182,7 @@ def stock_rows(settings, rows, tokenizer):
         return Dataset.from_list([{"text": row.text} for row in rows])
     if settings.method == "reward_model":  # a pair of texts a row is more than it can encode
         texts = [(row.id, *judge_texts(row, "cue")) for row in rows]
-        encoded = encode_judgements(texts, tokenizer, max_length=settings.max_length)
+        encoded = encode_judgements(texts, PairEncoder(tokenizer, settings.max_length))
         return Dataset.from_dict(encoded.columns)
     if settings.method == "dpo":
         names = ("prompt", "chosen", "rejected")

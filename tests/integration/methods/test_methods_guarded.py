@@ -28,6 +28,7 @@ from alignstudy.methods.losses import LOSSES
 from alignstudy.methods.reward_model import RewardModelSettings, judge_texts
 from alignstudy.methods.sft import SFTSettings
 from alignstudy.methods.weights import initial
+from alignstudy.models.encoders.pairs import PairEncoder
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.rendering import rendering_of
 from alignstudy.models.tokenizers import load_tokenizer
@@ -398,16 +399,16 @@ def test_a_judge_is_trained_on_the_encoding_it_is_asked_with(tmp_path):
     folder = fx.write_scratch(tmp_path, "deberta-v2")
     tokenizer = load_tokenizer(folder)
     rows = [(p.id, *judge_texts(p, "cue")) for p in fx.make_pairs(4)]
-    columns = encode_judgements(rows, tokenizer, max_length=64).columns
+    columns = encode_judgements(rows, PairEncoder(tokenizer, 64)).columns
     for at, (_, prompt, chosen, rejected) in enumerate(rows):
         assert columns["chosen_ids"][at] == tokenizer(prompt, chosen)["input_ids"]
         assert columns["rejected_ids"][at] == tokenizer(prompt, rejected)["input_ids"]
     whole = columns["chosen_ids"][0]
-    cut = encode_judgements(rows[:1], tokenizer, max_length=len(whole) - 3)
+    cut = encode_judgements(rows[:1], PairEncoder(tokenizer, len(whole) - 3))
     assert cut.counts["truncated"] == 1
     assert cut.columns["chosen_ids"][0] == [whole[0], *whole[4:]]
     two_turns = "\n\nHuman: Old.\n\nAssistant: Yes." + rows[0][1]
-    cut = encode_judgements([("x", two_turns, *rows[0][2:])], tokenizer, max_length=len(whole))
+    cut = encode_judgements([("x", two_turns, *rows[0][2:])], PairEncoder(tokenizer, len(whole)))
     assert cut.columns["chosen_ids"][0] == whole
     assert cut.counts["truncated"] == 1
 

@@ -72,7 +72,7 @@ OBJECTIVES = [
 BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 """The trainer is given their product as one batch, but for packed rows."""
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
-    *("prompt_form", "total_train_batch_size", "precision", "prefix_sharing", "packing"),
+    *("prompt_form", "input", "total_train_batch_size", "precision", "prefix_sharing", "packing"),
     *("ld_alpha", "reference", "router_aux_loss_coef"),
     *("encoding", "truncation", "max_prompt_length", "rows", "probe_pairs"),
 }

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from alignstudy.dialogue import CUE, Turn, parse_turns
 from alignstudy.dialogue import render as as_text
 from alignstudy.errors import MetricError
-from alignstudy.judges.encoders.renderings import (
+from alignstudy.models.encoders.renderings import (
     RENDERINGS,
     choose_rendering,
     prompt_turns,

@@ -180,6 +180,19 @@ def test_a_trained_judge_reads_what_its_protocol_shows(tmp_path, protocol, form)
     assert "s.yaml:" in line
 
 
+def test_a_trained_judge_is_asked_with_what_it_learnt_to_read(tmp_path):
+    def judge(**given):
+        train = {"architecture": {"model_type": "deberta-v2"}, "rows": {},
+                 "reward_model": {"input": "chat", **given}}  # fmt: skip
+        return {"name": "x", "train": train}
+
+    assert read(judges=[judge() | {"input": "chat"}]).judges[0].settings.input == "chat"
+    (line,) = faults(tmp_path, judges=[judge()])
+    assert "must be what the judge reads later, which is `input: pair`" in line
+    (line,) = faults(tmp_path, judges=[judge(loss_on="positions") | {"input": "chat"}])
+    assert "a deberta-v2 reads a text as a whole" in line
+
+
 @hypothesis.settings(max_examples=25)
 @given(
     st.fixed_dictionaries(

@@ -13,12 +13,12 @@ from pydantic import Field, field_validator, model_validator
 
 from alignstudy.errors import GuardError, InputError
 from alignstudy.judges.base import JudgeScore
-from alignstudy.judges.encoders.chat import ChatEncoder, TextEncoder
-from alignstudy.judges.encoders.encoding import Encoded, Encoder
-from alignstudy.judges.encoders.heads import Head
-from alignstudy.judges.encoders.pairs import PairEncoder
+from alignstudy.judges.kinds.heads import Head
 from alignstudy.judges.quality.spread import Pool, scoring_pool
 from alignstudy.models.batching import length_batches, run_halving
+from alignstudy.models.encoders.chat import ChatEncoder, TextEncoder
+from alignstudy.models.encoders.encoding import Encoded, Encoder, most_tokens
+from alignstudy.models.encoders.pairs import PairEncoder
 from alignstudy.models.folder import check_no_code
 from alignstudy.models.load import load_classifier, output_index
 from alignstudy.models.tokenizers import load_tokenizer
@@ -265,10 +265,12 @@ def _encoder(
     config: Any,  # noqa: ANN401
 ) -> Encoder:
     """Make what turns dialogues into the judge's tokens."""
+    as_published = settings.truncation == "paper"
+    most = most_tokens(tokenizer, config, settings.max_length, as_published=as_published)
     if settings.input == "chat":
-        return ChatEncoder(tokenizer, config, max_length=settings.max_length)
+        return ChatEncoder(tokenizer, most)
     if settings.input == "text":
-        return TextEncoder(tokenizer, config, max_length=settings.max_length)
+        return TextEncoder(tokenizer, most)
     if settings.rendering == "auto":
         raise InputError(
             "`rendering: auto` was not chosen yet",
@@ -276,9 +278,5 @@ def _encoder(
             hint="calibrate the judge first, or name the rendering",
         )
     return PairEncoder(
-        tokenizer,
-        config,
-        truncation=settings.truncation,
-        max_length=settings.max_length,
-        rendering=settings.rendering,
+        tokenizer, most, truncation=settings.truncation, rendering=settings.rendering
     )

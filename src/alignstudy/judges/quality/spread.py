@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from alignstudy.judges.base import JudgeScore
-from alignstudy.judges.encoders.encoding import Encoded
+from alignstudy.models.encoders.encoding import Encoded
 from alignstudy.runtime.pool import Load, WorkerPool, workers_that_pay
 
 if TYPE_CHECKING:

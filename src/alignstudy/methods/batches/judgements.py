@@ -1,61 +1,83 @@
-"""Preference pairs as a judge reads them: (prompt, response), each pair of texts one row."""
+"""Preference pairs as a judge reads them: prompt and response as its own encoder writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from alignstudy.dialogue import drop_oldest_turns
+from alignstudy.errors import DataError
 from alignstudy.methods.batches.encode import Encoded, EncodedRows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from alignstudy.models.encoders.encoding import (
+    PROMPT_TRIMMED,
+    RESPONSE_TRIMMED,
+    SPECIAL_TOKEN_TEXT,
+    Encoder,
+)
+from alignstudy.models.encoders.encoding import Encoded as Shown
 
 
 def encode_judgements(
-    rows: Sequence[tuple[str, str, str, str]],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int,
+    rows: Sequence[tuple[str, str, str, str]], encoder: Encoder, *, on_one_prompt: bool = False
 ) -> Encoded:
-    """Encode (id, prompt, chosen, rejected) for a classifier that reads (prompt, response) pairs.
+    """Encode (id, prompt, chosen, rejected) by what will show a judge its texts.
 
-    A row that is too long loses the *beginning* of its prompt; one whose response leaves
-    no room for a prompt is left out and counted.
+    A row that is too long loses the *beginning* of its prompt; one whose response leaves no room
+    for a prompt is left out and counted, and so is one whose two texts are the same tokens.
+
+    Args:
+        rows: The pairs.
+        encoder: The judge's.
+        on_one_prompt: Whether both texts must begin with the same prompt: both then lose whole
+            turns until both fit, a row is left out where its last turn doesn't, and all tokens
+            before the first that differs are the prompt's. Else each text keeps as much of it as it
+            has room for, and is a text as a whole.
 
     Raises:
-        DataError: If no row is left.
+        DataError: If a row can't be written down for a judge, or no row is left.
     """
-    gathered = EncodedRows(tuple(tokenizer.all_special_tokens))
+    gathered = EncodedRows(())
     for row_id, prompt, chosen, rejected in rows:
-        gathered.note_text(prompt + chosen + rejected)
-        better = _judge_ids(tokenizer, prompt, chosen, max_length)
-        worse = _judge_ids(tokenizer, prompt, rejected, max_length)
-        if better is None or worse is None:
+        found, cut = _on_prompt(encoder, prompt, (chosen, rejected), alike=on_one_prompt)
+        flags = {flag for each in found for flag in each.flags}
+        fault = next((each.fault for each in found if each.fault), "")
+        if fault:
+            raise DataError(
+                f"row {row_id} can't be shown to a judge",
+                why=fault,
+                hint="leave that row out, or let the judge read `input: pair`",
+            )
+        if not found or RESPONSE_TRIMMED in flags:
             gathered.counts["too_long"] += 1
             continue
-        cut = better[1] or worse[1]
-        gathered.add(row_id, truncated=cut, chosen_ids=better[0], rejected_ids=worse[0])
+        better, worse = (each.inputs["input_ids"] for each in found)
+        if better == worse:
+            gathered.counts["same_when_cut"] += 1
+            continue
+        gathered.counts["special_token_in_text"] += SPECIAL_TOKEN_TEXT in flags
+        shared = _alike(better, worse) if on_one_prompt else 0
+        prompts = {"prompt_ids": better[:shared]} if on_one_prompt else {}
+        texts = {"chosen_ids": better[shared:], "rejected_ids": worse[shared:]}
+        gathered.add(row_id, truncated=PROMPT_TRIMMED in flags or cut, **prompts, **texts)
     return gathered.done(len(rows))
 
 
-def _judge_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, max_length: int
-) -> tuple[list[int], bool] | None:
-    """Encode one (prompt, response) pair, and whether it was cut; None if no prompt fits.
+def _on_prompt(
+    encoder: Encoder, prompt: str, responses: Sequence[str], *, alike: bool
+) -> tuple[list[Shown], bool]:
+    """Encode responses after a prompt, [] where they must have it alike and can't.
 
-    Too long a prompt loses its oldest turns, then its first tokens, as it does when judged.
+    Also returns whether the prompt was cut for that.
     """
     rest: str | None = prompt
     while rest is not None:
-        encoding = tokenizer(rest, response, verbose=False)
-        ids: list[int] = encoding["input_ids"]
-        if len(ids) <= max_length:
-            return ids, rest is not prompt
+        found = [encoder.encode(rest, response) for response in responses]
+        if not alike or not any(PROMPT_TRIMMED in each.flags for each in found):
+            return found, rest is not prompt
         rest = drop_oldest_turns(rest)
-    of_prompt = [at for at, part in enumerate(encoding.sequence_ids()) if part == 0]
-    surplus = len(ids) - max_length
-    if surplus >= len(of_prompt):
-        return None
-    start = of_prompt[0]
-    return ids[:start] + ids[start + surplus :], True
+    return [], True
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Count the tokens that two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -28,6 +28,8 @@ PACKING_TOLERANCE = 1e-3
 """Largest change of a logit through a neighbour in the row, in standard deviations of logits."""
 MERGE_TOLERANCE = 1e-3
 """Largest change of a logit through merging an adapter, in standard deviations of logits."""
+FORWARD_TOLERANCE = 1e-3
+"""Largest change of an unfinished text's score through what follows, in standard deviations."""
 
 
 def end_is_learnt(
@@ -55,6 +57,27 @@ def end_is_learnt(
         )
     seen = f"{len(checked)} uncut rows, as collated, end in the learnt token {end}"
     return GuardOutcome(guard="end_is_learnt", passed=True, detail=seen)
+
+
+def scores_read_forward(difference: float, *, architecture: str) -> GuardOutcome:
+    """Refuse a classifier whose score of an unfinished text knows how the text goes on.
+
+    Args:
+        difference: Largest change of a score, or of a whole text's from the one that a judge reads,
+            in standard deviations of scores.
+        architecture: Its name.
+
+    Raises:
+        GuardError: If it does.
+    """
+    if not difference <= FORWARD_TOLERANCE:
+        raise GuardError(
+            f"{architecture} doesn't score unfinished texts",
+            why=f"what follows changes a score by up to {difference:.3g} standard deviations",
+            hint="say loss_on: end, or take a classifier on a decoder (OPT, Llama, GPT-2, ...)",
+        )
+    detail = f"what follows changes no score (by {difference:.2g} standard deviations at most)"
+    return GuardOutcome(guard="scores_read_forward", passed=True, detail=detail)
 
 
 def merged_rows_note(counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.methods.batches.encode import IGNORED
+from alignstudy.methods.scoring.positions import last_positions, scores_by_position
 from alignstudy.methods.scoring.reading import adapter_off
 from alignstudy.methods.trainer import Batch, Trainer
 
@@ -134,6 +135,38 @@ def dropout_difference(model: Any, batch: Batch, *, adapter: bool = False) -> fl
         first, second = (model(**inputs).logits for _ in range(2))
     model.train(was_training)
     return float((first - second).abs().max())
+
+
+def forward_difference(trainer: Trainer, batch: Batch) -> float:
+    """Return how much a classifier's scores of unfinished texts depend on what follows.
+
+    Args:
+        trainer: Of a classifier.
+        batch: `input_ids` and `attention_mask`, (R, T).
+
+    Returns:
+        The largest change of a score at the first half of the positions when the rest is cut off,
+        or of a whole text's score from the one at its last position; in standard deviations.
+
+    Raises:
+        GuardError: If the classifier has no score at every position.
+    """
+    import torch
+
+    model, inputs = trainer.model, {key: batch[key] for key in ("input_ids", "attention_mask")}
+    half = max(1, inputs["input_ids"].shape[1] // 2)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            whole, scores = scores_by_position(model, inputs)
+            _, begun = scores_by_position(model, {n: part[:, :half] for n, part in inputs.items()})
+    finally:
+        model.train(was_training)
+    read = inputs["attention_mask"][:, :half].bool()
+    ends = scores.gather(1, last_positions(model, inputs)[:, None]).squeeze(1)
+    apart = max((scores[:, :half] - begun)[read].abs().max(), (ends - whole).abs().max())
+    return float(apart / scores[inputs["attention_mask"].bool()].std())
 
 
 @contextmanager

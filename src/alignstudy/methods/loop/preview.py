@@ -7,7 +7,7 @@ from itertools import product
 from alignstudy.methods import method_of
 from alignstudy.methods.base import PreviewExample, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.loop.train import rendering_for, rendering_guards
+from alignstudy.methods.loop.renderings import rendering_for, rendering_guards
 
 NUM_EXAMPLES = 3
 
@@ -25,7 +25,7 @@ def preview(job: TrainJob) -> list[PreviewExample]:
     """
     from alignstudy.methods.loop import trl_adapter as _trl
 
-    rendering = rendering_for(job)
+    rendering = rendering_for(job.parent, job.settings, job.template)
     tokenizer = rendering.tokenizer
     rendering_guards(job, rendering)
     settings = job.settings

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from alignstudy.methods.method import Method, Objective
 from alignstudy.methods.model_outputs import PairScores, SampleLogps
 from alignstudy.methods.scoring.layout_check import labels_of
+from alignstudy.methods.scoring.positions import pair_scores
 from alignstudy.methods.scoring.reading import (
     adapter_off,
     pair_likelihoods,
@@ -197,14 +198,19 @@ _TEXTS = frozenset({"input_ids", "attention_mask", "completion_mask"})
 
 
 class ReadsScores:
-    """Has a classifier score pairs."""
+    """Has a classifier score pairs.
+
+    Attributes:
+        objective: The trainer's.
+    """
+
+    objective: Objective
 
     def read(self, model: Any, batch: Batch) -> tuple[PairScores, None]:  # noqa: ANN401
         """Return the scores of a batch's pairs."""
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        logits = model(**inputs, use_cache=False).logits.squeeze(-1)
-        chosen, rejected = logits.chunk(2)
-        return PairScores(chosen=chosen, rejected=rejected), None
+        by_position = self.objective.compares_positions
+        return pair_scores(unwrapped(model), inputs, by_position=by_position), None
 
 
 def _learnt(batch: Batch, method: Method[Any]) -> tuple[Batch, Batch | None]:

@@ -18,6 +18,7 @@ from alignstudy.methods.guards.probes import (
     dropout_difference,
     first_loss,
     first_preferences,
+    forward_difference,
     last_targets,
     packing_difference,
     probe_batch,
@@ -26,12 +27,12 @@ from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
 from alignstudy.methods.loop.logged import write_metrics
+from alignstudy.methods.loop.renderings import rendering_for, rendering_guards
 from alignstudy.methods.online.limit import EndedEarly
 from alignstudy.methods.online.rollouts import SAMPLES_FILE, samples_are_whole
 from alignstudy.methods.online.watching import watched
 from alignstudy.methods.weights.save import save_trained
-from alignstudy.models.rendering import Rendering, load_rendering, rendering_of
-from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.models.rendering import Rendering
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def train(job: TrainJob) -> TrainResult:
         if found and not samples_are_whole(found.folder, job.work):
             found, lost = None, (*lost, f"{SAMPLES_FILE} was damaged: training began again")
         check_device(job.device)
-        rendering = rendering_for(job)
+        rendering = rendering_for(job.parent, job.settings, job.template)
         tokenizer = rendering.tokenizer
         outcomes = [*rendering_guards(job, rendering)]
         encoded = method_of(job.settings).encode(job.rows, rendering)
@@ -118,23 +119,6 @@ def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
     )
 
 
-def rendering_for(job: TrainJob) -> Rendering:
-    """Load the tokenizer that a job's rows are encoded with, and its template."""
-    if method_of(job.settings).trains == "classifier":
-        return rendering_of(load_tokenizer(job.parent), "none")
-    return load_rendering(job.parent, job.template)
-
-
-def rendering_guards(job: TrainJob, rendering: Rendering) -> tuple[GuardOutcome, ...]:
-    """Return what prompts are written by, and what ends a response; nothing for a classifier.
-
-    Raises:
-        GuardError: If a language model's tokenizer can't mark an end, or marks it unasked.
-    """
-    classifier = method_of(job.settings).trains == "classifier"
-    return () if classifier else (rendering.outcome(),)
-
-
 def _check_packing(
     job: TrainJob, tokenizer: PreTrainedTokenizerBase, encoded: Encoded
 ) -> tuple[GuardOutcome, ...]:
@@ -167,6 +151,9 @@ def _measure(
         first = slice(len(last) // compared)
         cut, ids = encoded.truncated[first] * compared, encoded.row_ids[first] * compared
         yield guards.end_is_learnt(last, truncated=cut, row_ids=ids, end=rendering.end)
+    if trainer.objective.compares_positions:
+        difference, kind = forward_difference(trainer, batch), type(trainer.model).__name__
+        yield guards.scores_read_forward(difference, architecture=kind)
     yield from method.guards(encoded.counts)
     if method.reference != "none" and job.reference is None and not method.samples:
         loss, said = first_preferences(trainer, training=settings.dropout == "off")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InputError, first_line
-from alignstudy.models.folder import check_no_code, read_json
+from alignstudy.models.folder import check_no_code, named_faults, read_json
 from alignstudy.models.load import load_causal_lm, load_classifier
 from alignstudy.records import Weights
 
@@ -50,8 +52,9 @@ def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreT
     generator: seed it first.
 
     Raises:
-        GuardError: If more than the head would be made up.
-        InputError: If a trained classifier has several outputs.
+        GuardError: If more than the head would be made up, or a trained classifier has several
+            outputs.
+        InputError: If transformers has no classifier on such a body.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -62,19 +65,18 @@ def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreT
         return model.to(device), "weights were drawn from the seed"
     architectures = read_json(folder / "config.json").get("architectures") or [""]
     if str(architectures[0]).endswith("ForSequenceClassification"):
-        model = load_classifier(folder, device=device)
-        for module in model.modules() if dropout == "off" else ():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        return model, ""
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        config=_read_config(folder, dropout, num_labels=1),
-        dtype=torch.float32,
-        local_files_only=True,
-        weights_only=True,
-        output_loading_info=True,
-    )
+        none = 0.0 if dropout == "off" else None
+        return load_classifier(folder, device=device, dropout=none), ""
+    config = _read_config(folder, dropout, num_labels=1)
+    with named_faults(folder), _silent_report():
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            weights_only=True,
+            output_loading_info=True,
+        )
     made_up = [name for name in report["missing_keys"] if not name.startswith(HEADS)]
     if made_up:
         raise GuardError(
@@ -83,6 +85,19 @@ def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreT
             hint="use a checkpoint whose config.json belongs to it",
         )
     return model.to(device), "a new head was drawn from the seed"
+
+
+@contextmanager
+def _silent_report() -> Iterator[None]:
+    """Keep the library from telling the terminal that the head is new: our own note says so."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _read_config(folder: Path, dropout: str, **overrides: Any) -> Any:  # noqa: ANN401

@@ -59,7 +59,7 @@ def save_trained(model: PreTrainedModel, job: TrainJob, template: Template) -> N
         (job.out / ADAPTER_RECORD).write_text(text, encoding="utf-8")
     copy_tokenizer(job.parent, job.out)
     jinja = template.to_save()
-    if jinja is not None and method_of(job.settings).trains == "causal_lm":
+    if jinja is not None and method_of(job.settings).writes_prompts:
         for path in job.out.glob("chat_template*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         (job.out / "chat_template.jinja").write_text(jinja, encoding="utf-8")

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from alignstudy.methods import LOSSES, TrainingSettings, method_of
 from alignstudy.methods.base import WorkDone
-from alignstudy.models.rendering import load_rendering, rendering_of
-from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import TrainingRow
 from alignstudy.study.cost.model_shape import ModelShape
 from alignstudy.study.cost.work import BACKWARD, BACKWARD_FROZEN, Passes, total_flops
@@ -139,13 +137,10 @@ def training_ahead(
         AlignstudyError: If no row is left, or the tokenizer can't be read.
     """
     from alignstudy.methods.loop.ahead import work_ahead
+    from alignstudy.methods.loop.renderings import rendering_for
 
     some = rows[:: max(1, len(rows) // SAMPLE)] if sampled else rows
-    rendering = (
-        rendering_of(load_tokenizer(folder), "none")
-        if method_of(settings).trains == "classifier"
-        else load_rendering(folder, template)
-    )
+    rendering = rendering_for(folder, settings, template)
     found = work_ahead(settings, some, rendering, folder, **job)
     number = round(len(found.rows) * len(rows) / len(some))
     return found if len(some) == len(rows) else replace(found, rows=found.rows.spread(number))

@@ -26,7 +26,7 @@ from alignstudy.study.settings.axes import (
     ThresholdSettings,
 )
 from alignstudy.study.settings.budget_checks import budget_faults
-from alignstudy.study.settings.judges import RESERVED
+from alignstudy.study.settings.judges import RESERVED, JudgeEntry, JudgeTraining
 from alignstudy.study.settings.own_data import WORLD
 from alignstudy.study.settings.recipe_checks import Fault, recipe_faults
 from alignstudy.study.settings.recipes import chains, existing
@@ -65,15 +65,16 @@ def cross_faults(study: StudySettings) -> Iterator[Fault]:
 
 def _judge_faults(study: StudySettings) -> Iterator[Fault]:
     names = [judge.name for judge in study.judges]
-    form = "bare" if study.prompts.protocol == "paper" else "cue"
     for at, judge in enumerate(study.judges):
         if judge.name in names[:at]:
             yield ("judges", at), f"two judges are called '{judge.name}'"
         if judge.name == RESERVED:
             yield ("judges", at, "name"), f"'{RESERVED}' is what the panel's scores are called"
-        if judge.train and judge.train.reward_model.prompt_form != form:
-            path = ("judges", at, "train", "reward_model", "prompt_form")
-            yield path, f"must be '{form}': what the {study.prompts.protocol} protocol shows"
+        if judge.train:
+            yield from (
+                (("judges", at, "train", "reward_model", name), text)
+                for name, text in _training_faults(judge, judge.train, study.prompts.protocol)
+            )
         measured = measured_axes(judge.settings, study.tested)
         missing = [axis for axis in study.tested if axis.name not in measured]
         if at == 0 and missing and study.leading is None:
@@ -86,6 +87,21 @@ def _judge_faults(study: StudySettings) -> Iterator[Fault]:
         if getattr(judge.settings, "rendering", "") == "auto" and not study.calibrated:
             text = "auto is chosen on the calibration pairs: it needs `thresholds: calibrated`"
             yield ("judges", at, "rendering"), text
+
+
+def _training_faults(
+    judge: JudgeEntry, training: JudgeTraining, protocol: str
+) -> Iterator[tuple[str, str]]:
+    """Find what a judge would be trained on and not be asked with."""
+    asked, form = training.reward_model, "bare" if protocol == "paper" else "cue"
+    if asked.input == "pair" and asked.prompt_form != form:
+        yield "prompt_form", f"must be '{form}': what the {protocol} protocol shows"
+    read = getattr(judge.settings, "input", asked.input)
+    if read != asked.input:
+        yield "input", f"must be what the judge reads later, which is `input: {read}`"
+    if asked.loss_on == "positions":
+        text = f"must be end: a {training.architecture.model_type} reads a text as a whole"
+        yield "loss_on", text
 
 
 def _axis_faults(study: StudySettings) -> Iterator[Fault]:

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from alignstudy.errors import GuardError
 from alignstudy.judges import Judge, JudgeSettings, build, code_of
-from alignstudy.judges.encoders.renderings import RENDERINGS, choose_rendering
 from alignstudy.judges.quality.assess import assess
 from alignstudy.judges.quality.calibrate import as_judged, best_threshold, threshold_draws
 from alignstudy.judges.quality.probes import PROBES
 from alignstudy.judges.quality.settings import AssessSettings
 from alignstudy.metrics.axes import place_of
+from alignstudy.models.encoders.renderings import RENDERINGS, choose_rendering
 from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Pair
 from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json

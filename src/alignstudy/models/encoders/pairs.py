@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from alignstudy import dialogue
-from alignstudy.judges.base import PROMPT_TRIMMED, RESPONSE_TRIMMED, SPECIAL_TOKEN_TEXT
-from alignstudy.judges.encoders.encoding import Encoded, Encoder, most_tokens
-from alignstudy.judges.encoders.renderings import Rendering, render
-from alignstudy.judges.encoders.special_text import SpecialText
+from alignstudy.models.encoders.encoding import (
+    PROMPT_TRIMMED,
+    RESPONSE_TRIMMED,
+    SPECIAL_TOKEN_TEXT,
+    Encoded,
+    Encoder,
+)
+from alignstudy.models.encoders.renderings import Rendering, render
+from alignstudy.models.encoders.special_text import SpecialText
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 
 class PairEncoder(Encoder):
@@ -19,24 +24,21 @@ class PairEncoder(Encoder):
 
     Args:
         tokenizer: The judge's.
-        config: The judge's.
-        truncation: "turns" or "paper"; see `SeqClsSettings`.
-        max_length: Most tokens; None: as tokenizer and model set.
+        max_length: Most tokens; None: no end.
+        truncation: "turns": too long a prompt loses its oldest turns, then its first tokens;
+            "paper": the tokenizer cuts, as `truncation=True` has it.
         rendering: How a dialogue becomes two texts; see `renderings`.
     """
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        config: PretrainedConfig,
-        *,
-        truncation: Literal["turns", "paper"],
         max_length: int | None,
+        *,
+        truncation: Literal["turns", "paper"] = "turns",
         rendering: Rendering = "paper",
     ) -> None:
-        as_published = truncation == "paper"
-        limit = most_tokens(tokenizer, config, max_length, as_published=as_published)
-        super().__init__(tokenizer, config, limit)
+        super().__init__(tokenizer, max_length)
         self._truncation, self._rendering = truncation, rendering
         self._special = SpecialText(tokenizer, split=True)
 

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 from alignstudy import dialogue
 from alignstudy.dialogue import Turn
 from alignstudy.errors import InputError
-from alignstudy.judges.base import PROMPT_TRIMMED, RESPONSE_TRIMMED, SPECIAL_TOKEN_TEXT
-from alignstudy.judges.encoders.encoding import Encoded, Encoder, most_tokens
-from alignstudy.judges.encoders.renderings import prompt_turns, response_words, shorter
-from alignstudy.judges.encoders.special_text import SpecialText
+from alignstudy.models.encoders.encoding import (
+    PROMPT_TRIMMED,
+    RESPONSE_TRIMMED,
+    SPECIAL_TOKEN_TEXT,
+    Encoded,
+    Encoder,
+)
+from alignstudy.models.encoders.renderings import prompt_turns, response_words, shorter
+from alignstudy.models.encoders.special_text import SpecialText
 from alignstudy.models.templates import FIXED_DATE
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 _MARKER = re.compile(r"<\|?/?\w+\|?>|\[/?[A-Z_]+\]")
 """Marks of structure that a template writes as plain words: "[/INST]", "<|user|>"."""
@@ -36,18 +41,11 @@ class TextEncoder(Encoder):
 
     Args:
         tokenizer: The judge's.
-        config: The judge's.
-        max_length: Most tokens; None: as tokenizer and model set.
+        max_length: Most tokens; None: no end.
     """
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        config: PretrainedConfig,
-        *,
-        max_length: int | None,
-    ) -> None:
-        super().__init__(tokenizer, config, most_tokens(tokenizer, config, max_length))
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
+        super().__init__(tokenizer, max_length)
         # Tags and words are tokenized together: splitting would split the template's own too.
         self._special = SpecialText(tokenizer, split=False)
 
@@ -110,21 +108,25 @@ class TextEncoder(Encoder):
 
 
 class ChatEncoder(TextEncoder):
-    """Encodes a dialogue by the tokenizer's chat template, the response its last turn.
+    """Encodes a dialogue by a chat template, the response its last turn.
+
+    Args:
+        tokenizer: The judge's.
+        max_length: Most tokens; None: no end.
+        template: Jinja text; None: the tokenizer's own.
 
     Raises:
-        InputError: If the tokenizer has no chat template.
+        InputError: If the tokenizer has no chat template, and none is given.
     """
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        config: PretrainedConfig,
-        *,
         max_length: int | None,
+        template: str | None = None,
     ) -> None:
-        super().__init__(tokenizer, config, max_length=max_length)
-        found = tokenizer.chat_template  # of several the default is used
+        super().__init__(tokenizer, max_length)
+        found = template or tokenizer.chat_template  # of several the default is used
         if not found or not (isinstance(found, str) or "default" in found):
             raise InputError(
                 "the judge's tokenizer has no chat template",
@@ -132,7 +134,7 @@ class ChatEncoder(TextEncoder):
                 hint="use `input: pair` or `input: text`, as the model's card says, or add the"
                 " template (chat_template.jinja) to its folder",
             )
-        template = str(tokenizer.get_chat_template())
+        template = template or str(tokenizer.get_chat_template())
         self._template = FIXED_DATE + template if "strftime_now" in template else template
         self._special = SpecialText(tokenizer, split=False, also=_MARKER.findall(template))
 

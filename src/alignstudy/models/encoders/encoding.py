@@ -10,12 +10,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from alignstudy.errors import InputError
-from alignstudy.judges.base import FLAGS, REPLACED_CHARACTERS
 from alignstudy.models.tokenizers import well_formed
 from alignstudy.runtime.device import context_length
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
+
+PROMPT_TRIMMED = "prompt_trimmed"
+RESPONSE_TRIMMED = "response_trimmed"
+SPECIAL_TOKEN_TEXT = "special_token_text"
+REPLACED_CHARACTERS = "replaced_characters"
+FLAGS = (SPECIAL_TOKEN_TEXT, REPLACED_CHARACTERS, PROMPT_TRIMMED, RESPONSE_TRIMMED)
+"""What a judge may not have seen as it was written: its beginning left out, its end left out, words
+that its tokenizer would have taken for special tokens, broken Unicode."""
 
 _REMEMBERED = 4096
 
@@ -29,7 +36,7 @@ class Encoded:
 
     Attributes:
         inputs: What the model is called with, one row, no padding.
-        flags: What isn't as it was written; see `JudgeScore`.
+        flags: Which of `FLAGS` holds.
         fault: Why it can't be scored; empty otherwise.
     """
 
@@ -48,13 +55,10 @@ class Encoder(ABC):
 
     Args:
         tokenizer: The judge's.
-        config: The judge's.
         max_length: Most tokens; None: no end.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, max_length: int | None
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> None:
         self._tokenizer = tokenizer
         self.max_length = max_length
         # What is asked for its key first, and scored then, is encoded once.
