@@ -13,6 +13,7 @@ import methods_fixtures as fx
 import pytest
 import tiny_study
 
+from alignstudy.judges.kinds.seqcls import SeqClsJudge, SeqClsSettings
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.loop.train import train
 from alignstudy.records import Pair, Response, read_rows
@@ -30,6 +31,9 @@ ROUNDS = {
     "sdpo": {"slices": 2},
     "spin": {"iterations": 3, "betas": [0.1, 0.1, 5.0]},
     "irft": {"iterations": 2, "link": "linear", "lora": tiny_study.LORA},
+    "rft": {"iterations": 2, "num_generations": 2, "reward_model": {
+        "learning_rate": 1e-3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
+    }},
     "iterative_dpo": {"iterations": 2, "samples": 3, "prompts": "all"},
     "online": {"method": "iterative_dpo", "iterations": 2, "samples": 3, "reference": "last",
                "loss_type": "ipo"},
@@ -62,6 +66,11 @@ from alignstudy.cli.app import main
 from alignstudy.study.stages import generate, rounds, train
 
 where, asked = {where!r}, []
+AT = dict(
+    train="train/sft+spin/seed-0/round-2",
+    reward="train/sft+rft/seed-0/round-2/reward",
+    policy="train/sft+rft/seed-0/round-2",
+)
 generate.AT_ONCE = 20  # of the same responses, more parts
 write, job, build = generate.generate, train.Train.job, rounds.BuildRows._draws
 
@@ -76,7 +85,7 @@ def writing(weights, prompts, settings, **rest):
 
 def training(stage, given, **rest):
     found, steps = job(stage, given, **rest), []
-    if where == "train" and stage.name == "train/sft+spin/seed-0/round-2":
+    if stage.name == AT.get(where):
         stop = lambda: steps.append(1) or len(steps) > 1 and die()
         return train.replace(found, should_stop=stop)
     return found
@@ -103,7 +112,7 @@ def ranker():
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """The study, run whole in one home; in another killed three times, and gone on with."""
+    """The study, run whole in one home; in another killed five times, and gone on with."""
     root = tmp_path_factory.mktemp("rounds")
     study = tiny_study.study(
         {
@@ -121,7 +130,7 @@ def places(tmp_path_factory):
     shutil.copytree(root / "other", root / "home")
     whole = tiny_study.run_here(path, out=root / "run", home=root / "home")
     arguments, ended = [str(path), "--out", str(root / "killed")], []
-    for where in ("sample", "train", "build"):
+    for where in ("sample", "train", "build", "reward", "policy"):
         child = subprocess.run(
             [sys.executable, "-c", KILLED.format(where=where, arguments=arguments)],
             env=tiny_study.environment(root / "other"), capture_output=True, text=True,
@@ -172,6 +181,7 @@ def test_every_method_is_asked_judged_and_in_one_report(places):
         assert "samples of sft+spin/seed-0/round-3" in told, place
     preview = (root / "run" / "data" / "preview.md").read_text(encoding="utf-8")
     assert "## spin (dpo)" in preview
+    assert "## rft, its reward model (reward_model)" in preview
     check_run_folder.check(root / "run")
 
 
@@ -197,6 +207,30 @@ def test_samples_are_the_sampler_s_and_all_of_them_are_kept(places):
         assert bool(kept) == (at > 1)  # from the second round on, the round before's as well
     result = json.loads((folder("train/sft+spin/seed-0/round-2") / "result.json").read_text())
     assert "samples_are_the_parents" in {guard["guard"] for guard in result["guards"]}
+
+
+def test_a_policy_learns_the_reward_that_its_demonstrations_showed(places):
+    root, _, _, _ = places
+    found, folder = stages(root)
+    for at in (1, 2):
+        name = f"train/sft+rft/seed-0/round-{at}"
+        learnt = folder(f"{name}/reward")
+        result = json.loads((learnt / "result.json").read_text(encoding="utf-8"))
+        assert "scores_read_forward" in {guard["guard"] for guard in result["guards"]}
+        assert ("a new head was drawn from the seed" in result["notes"]) == (at == 1)
+        curve = fx.read_metrics(learnt)
+        assert curve[-1]["loss"] < curve[0]["loss"]
+        # What the policy was rewarded with is what a judge reads in that folder.
+        judge = SeqClsJudge.build(SeqClsSettings(input="chat", max_length=128), learnt, "cpu")
+        lines = (folder(name) / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        prompts = {r.id: r.prompt for r in read_rows(folder("rows/train") / "rows.jsonl", Pair)}
+        drawn = [json.loads(line) for line in lines[:6]]
+        marks = judge.score([(prompts[each["row"]], each["text"]) for each in drawn])
+        assert [mark.score for mark in marks] == [each["score"] for each in drawn]
+        assert found[name].rows.name == f"slice/{at}-of-2"
+    told = (root / "run" / "report.html").read_text(encoding="utf-8")
+    assert "sft &gt; rft, round 2, its reward model" in told
+    assert "samples of sft+rft/seed-0/round-2" in told
 
 
 def first_loss(folder):

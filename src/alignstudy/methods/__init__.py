@@ -41,6 +41,7 @@ ROUND_METHODS = Registry(
         "sdpo": "alignstudy.methods.rounds.sdpo:SDPOSettings",
         "spin": "alignstudy.methods.rounds.spin:SPINSettings",
         "irft": "alignstudy.methods.rounds.irft:IRFTSettings",
+        "rft": "alignstudy.methods.rounds.rft:RFTSettings",
         "iterative_dpo": "alignstudy.methods.rounds.iterative_dpo:IterativeDPOSettings",
         "sppo": "alignstudy.methods.rounds.sppo:SPPOSettings",
         "aft": "alignstudy.methods.rounds.aft:AFTSettings",

@@ -103,7 +103,9 @@ def _of_rounds(name: str) -> Entry:
     needs.append("a reference" if method.reference != "none" else "no reference")
     if rule in RANKING:
         needs.append("a judge that ranks samples")
-    passes = _passes(method, reference=method.reference != "none") / DPO_PASSES
+    passes = _passes(method, reference=method.reference != "none")
+    if rounds[0].reward_model is not None:
+        passes += _passes(method_of(rounds[0].reward_model), reference=False)
     usual = {key: each.default for key, each in type(rounds[0].training).model_fields.items()}
     return Entry(
         name=name,
@@ -112,7 +114,7 @@ def _of_rounds(name: str) -> Entry:
         needs=", ".join(needs),
         settings=_own(settings, usual),
         grid={},
-        cost=sum(passes * (1 + one.keeps_last) / one.slice[1] for one in rounds),
+        cost=sum(passes * (1 + one.keeps_last) / one.slice[1] for one in rounds) / DPO_PASSES,
         source=_cited(type(settings)),
     )
 
@@ -126,13 +128,13 @@ def _heeded(settings: Any, loss: Loss | None) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _own(settings: Any, usual: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401
-    """Return the settings that a method has beside the usual ones, those of sampling by path."""
+    """Return the settings that a method has beside the usual ones, those of sections by path."""
     usual = _USUAL if usual is None else usual
     given = settings.model_dump().items()
     own = {key: value for key, value in given if key not in usual or usual[key] != value}
     del own["method"]
-    for group in ("sampling", "critic"):
-        own |= {f"{group}.{key}": value for key, value in own.pop(group, {}).items()}
+    for section in [key for key, value in own.items() if isinstance(value, dict)]:
+        own |= {f"{section}.{key}": value for key, value in own.pop(section).items()}
     return {key: value for key, value in own.items() if value is not None}
 
 

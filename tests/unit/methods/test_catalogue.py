@@ -74,6 +74,7 @@ PUBLISHED = {
     "sdpo": ("2403.19270", True, {"slices": 2}),
     "spin": ("2401.01335", True, {"iterations": 3, "sampling.temperature": 1.0}),
     "irft": ("2405.17888", True, {"iterations": 5, "sampling.max_new_tokens": 256}),
+    "rft": ("2405.17888", True, {"iterations": 1, "reward_model.loss_on": "positions"}),
     "iterative_dpo": ("2405.07863", True, {"iterations": 3, "samples": 4}),
     "sppo": ("2405.00675", True, {"beta": 1e-3, "samples": 5, "sampling.top_p": 0.9}),
     "aft": ("2501.11877", False, {"drafts": 5, "layers": 2, "sampling.temperature": 0.7}),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from alignstudy.dialogue import parse_turns
-from alignstudy.methods import ROUND_METHODS, method_of
+from alignstudy.methods import ROUND_METHODS, LoRASettings, method_of
 from alignstudy.methods.dpo import DPOSettings
 from alignstudy.methods.rounds.drafts import with_drafts
 from alignstudy.methods.rounds.round import rounds_of
@@ -151,6 +151,28 @@ def test_spin_has_its_authors_rounds():
     assert all(one.rule == "demo_v_sample" and one.reference == "last" for one in found)
     with pytest.raises(ValidationError, match="2 betas for 3 iterations"):
         ROUND_METHODS.load("spin")(betas=[0.1, 5.0])
+
+
+def test_rft_learns_a_reward_and_then_a_policy_on_it():
+    (one,) = rounds("rft", max_length=300, precision="fp32", lora=LoRASettings(lora_dropout=0.0))
+    assert (one.rule, one.samples, one.slice, one.reference) == (
+        "demo_v_sample",
+        1,
+        (0, 1),
+        "start",
+    )
+    learnt = one.reward_model
+    assert (learnt.method, learnt.loss_on, learnt.input) == ("reward_model", "positions", "chat")
+    assert (learnt.max_length, learnt.precision, learnt.lora) == (300, "fp32", None)
+    assert learnt.effective_batch_size == 16
+    assert (one.training.method, one.training.beta, one.training.lora.r) == ("rloo", 0.05, 8)
+    two = rounds("rft", iterations=2, reward_model={"learning_rate": 1e-3, "loss_on": "end"})
+    assert [each.slice for each in two] == [(0, 2), (1, 2)]
+    assert {each.reward_model.learning_rate for each in two} == {1e-3}
+    assert {each.training.learning_rate for each in two} == {1e-6}
+    for wrong in ({"rewarded_by": ["judge"]}, {"reward_model": {"input": "pair"}}):
+        with pytest.raises(ValidationError):
+            ROUND_METHODS.load("rft")(**wrong)
 
 
 def test_iterative_dpo_keeps_the_first_reference_unless_asked():

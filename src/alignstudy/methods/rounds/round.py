@@ -37,6 +37,9 @@ class Round:
         samples: Drawn after each prompt.
         ranked_by: The judge that scores them, where the rule heeds scores; "": the study's choice.
         keeps_last: Whether the rows of the round before are trained on as well.
+        reward_model: What learns what the rule makes of rows and samples; its scores are what the
+            training learns, on the rows as they are. Later rounds go on from it. None: what trains
+            learns the rule's rows itself.
         reference: Whose log-probabilities count: the model that the round starts from, or the
             first.
     """
@@ -48,6 +51,7 @@ class Round:
     samples: int = 1
     ranked_by: str = ""
     keeps_last: bool = False
+    reward_model: TrainingSettings | None = None
     reference: Literal["last", "start"] = "last"
 
 

@@ -73,14 +73,17 @@ class BudgetStages:
             target: The model of the recipe that says how much.
             recipe: Whose training it is, in words.
         """
+        spent = self.bill(stage.parent)
+        before = {cost.key for cost in spent}
+        learnt = (cost for model in stage.reward_models for cost in self.bill(model))
         match = MatchBudget(
             name=stage.name.replace("train/", "budget/", 1),
             training=_work_alone(stage),
             recipe=recipe,
             budget=self.settings,
             target=self.bill(target),
-            spent=self.bill(stage.parent),
-            own=self.samples(stage),
+            spent=spent,
+            own=(*self.samples(stage), *(cost for cost in learnt if cost.key not in before)),
             rounds_left=rounds_left,
         )
         return replace(stage, settled=(*stage.settled, match))
@@ -106,7 +109,8 @@ def trainings(model: Stage) -> list[Train]:
 
 def _trainings(model: Stage) -> Iterator[Train]:
     if isinstance(model, Train) and not isinstance(model.parent, ScratchModel):
-        yield from _trainings(model.parent)
+        for before in (model.parent, *model.reward_models):
+            yield from _trainings(before)
         yield model
     for made_of in _members(model):
         yield from _trainings(made_of)

@@ -51,8 +51,8 @@ class RecipeStages:
         """Return the stage that shows examples of each method that trains; None without one."""
         firsts: dict[str, Train] = {}
         for stage in (*self.chains.values(), *self.fitted.values()):
-            if isinstance(stage, Train):
-                firsts.setdefault(stage.label, stage)
+            for each in (stage, *stage.reward_models) if isinstance(stage, Train) else ():
+                firsts.setdefault(each.label, each)
         if not firsts:
             return None
         return Preview(name="preview", trainings=tuple(firsts.values()), labels=tuple(firsts))
@@ -114,6 +114,8 @@ class RecipeStages:
         for at, stage in enumerate(trainings, start=1):
             recipe = " > ".join(labels) + words
             recipe += f", round {at}" if len(trainings) > 1 else ""
+            for model in stage.reward_models:
+                self.ends[model.key] = ChainEnd(recipe=f"{recipe}, its reward model", stage=model)
             self.ends[stage.key] = ChainEnd(recipe=recipe, stage=stage)
         return trainings[-1]
 

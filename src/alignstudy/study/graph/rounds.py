@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from alignstudy.generation import GenerationSettings
+from alignstudy.judges.kinds.seqcls import SeqClsSettings
 from alignstudy.methods import TrainingSettings
 from alignstudy.methods.expo import ExPOSettings
+from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.rounds.aft import AFTSettings
 from alignstudy.methods.rounds.round import Round, rounds_of
 from alignstudy.methods.rounds.rules import RANKING
@@ -89,25 +91,29 @@ class RoundStages:
                 follow it; None: each has its own steps.
         """
         rounds, found = rounds_of(method), list[Train]()
-        start, last = parent, None
+        start = parent
+        last: BuildRows | None = None
+        reward: Train | None = None
         for at, one in enumerate(rounds):
             name = of if len(rounds) == 1 else f"{of}/round-{at + 1}"
-            rows: RowSource | None = None
-            if one.slice != (0, 1):
-                number, parts = one.slice
-                rows = Slice(
-                    name=f"slice/{number + 1}-of-{parts}",
-                    rows="pairs",
-                    of=self.rows(),
-                    number=number,
-                    parts=parts,
-                )
+            rows = self._part(*one.slice)
             if one.rule:
-                before = last if one.keeps_last else None
-                rows = last = self._built(name, one, rows or self.rows(), parent, seed, at, before)
+                before, asked = last if one.keeps_last else None, rows or self.rows()
+                last = self._built(name, one, asked, parent, seed, at, before)
+                rows = last if one.reward_model is None else asked
+            if one.reward_model is not None:
+                named = f"train/{name}/reward", f"{label}, its reward model"
+                reward = self.train(*named, one.reward_model, reward or parent, seed, rows=last)
             reference = start if one.reference == "start" and parent is not start else None
             stage = self.train(
-                f"train/{name}", label, one.training, parent, seed, rows=rows, reference=reference
+                f"train/{name}",
+                label,
+                one.training,
+                parent,
+                seed,
+                rows=rows,
+                reference=reference,
+                rewards=() if reward is None else (_as_judge(reward),),
             )
             stage = replace(stage, settled=settled) if settled else stage
             if fitted is not None:
@@ -115,6 +121,13 @@ class RoundStages:
             found.append(stage)
             parent = merged(stage) if at + 1 < len(rounds) else stage
         return found
+
+    def _part(self, number: int, parts: int) -> RowSource | None:
+        """Return one part of the rows; None for all."""
+        if parts == 1:
+            return None
+        name, rows = f"slice/{number + 1}-of-{parts}", self.rows()
+        return Slice(name=name, rows="pairs", of=rows, number=number, parts=parts)
 
     def _built(
         self,
@@ -152,6 +165,14 @@ class RoundStages:
             last=last,
         )
         return self.built.setdefault(built.key, built)
+
+
+def _as_judge(model: Train) -> JudgeSpec:
+    """Return a round's reward model as what scores samples: it reads what it was trained on."""
+    learnt = model.settings
+    assert isinstance(learnt, RewardModelSettings)
+    settings = SeqClsSettings(input=learnt.input, max_length=learnt.max_length)
+    return JudgeSpec(settings=settings, model=model, axes=(SAMPLED,))
 
 
 def last_drafting(study: StudySettings, labels: tuple[str, ...]) -> AFTSettings | None:

@@ -41,7 +41,7 @@ def rankers(study: StudySettings) -> dict[str, tuple[str | None, ...]]:
         for one in rounds:
             if one.rule in RANKING:
                 found[label] = (one.ranked_by or default_ranker(study),)
-            elif isinstance(one.training, OnlineSettings):
+            elif isinstance(one.training, OnlineSettings) and one.reward_model is None:
                 found[label] = one.training.rewarded_by or (default_ranker(study),)
     return found
 

@@ -40,7 +40,7 @@ class MatchBudget(SettlesSettings, BeforeTraining):
         recipe: Whose last training it is, for people.
         target: What the recipe that says how much takes.
         spent: What came before it in its recipe.
-        own: Its samples'; further rounds are expected to take as much.
+        own: Its samples', and its reward model's; further rounds are expected to take as much.
         rounds_left: That follow it in its method.
     """
 
@@ -125,7 +125,8 @@ class MatchBudget(SettlesSettings, BeforeTraining):
         rounds = 1 + self.rounds_left
         said = f"what comes before its training takes {amount(spent)}"
         if own:
-            said += f", its samples {amount(own)}" + (f" in each of {rounds} rounds" * (rounds > 1))
+            drawn = "its samples" + " and reward model" * bool(self.training.reward_models)
+            said += f", {drawn} {amount(own)}" + (f" in each of {rounds} rounds" * (rounds > 1))
         return InputError(
             f"recipe '{self.recipe}' takes more than the budget before it is trained",
             why=f"the budget is {amount(target)}; {said}",

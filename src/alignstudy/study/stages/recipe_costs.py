@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from alignstudy.methods.pretrain import PretrainSettings
-from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.records.ranking import RecipeCost
 from alignstudy.study.graph.stage import Stage
+from alignstudy.study.stages.base_models import ScratchModel
 from alignstudy.study.stages.train import Train
 
 
@@ -97,8 +96,7 @@ def _reached(model: Stage, *, choices: bool) -> list[Stage]:
 
 
 def _is_aside(stage: Stage) -> bool:
-    aside = PretrainSettings | RewardModelSettings
-    return isinstance(stage, Train) and isinstance(stage.settings, aside)
+    return isinstance(stage, Train) and isinstance(stage.parent, ScratchModel)
 
 
 def _flops(stages: Iterable[Stage], facts_of: Callable[[Stage], Mapping[str, Any]]) -> float | None:

@@ -68,6 +68,12 @@ class Train(Stage):
     settled: tuple[SettlesSettings, ...] = ()
     rewards: tuple[JudgeSpec, ...] = ()
 
+    @property
+    def reward_models(self) -> tuple[Train, ...]:
+        """Those of the judges that were trained for it: from a policy, on its samples."""
+        trained = (judge.model for judge in self.rewards if isinstance(judge.model, Train))
+        return tuple(model for model in trained if model.rows.sampler is not None)
+
     def asked(self, folder_of: FolderOf) -> TrainingSettings:
         """Return the settings that it trains with."""
         return settled(self.settings, self.settled, folder_of)
@@ -91,19 +97,24 @@ class Train(Stage):
         from alignstudy.methods.loop.train import train
 
         sampled = self._samples_are_the_parents(job)
-        result = train(self.job(job, rows=read_part(self.rows, job.folder_of(self.rows))))
+        asked = self.job(job, rows=read_part(self.rows, job.folder_of(self.rows)))
+        if isinstance(asked.settings, OnlineSettings):
+            parent, judges = asked.parent, self.rewards
+            ports = ports_of(asked.settings, parent, self.template, judges, self.device_class, job)
+            asked = replace(asked, ports=ports)
+        result = train(asked)
         result = replace(result, guards=(*result.guards, *sampled))
         write_json(job.out / RESULT, asdict(result))
         facts = {"steps": result.steps, "tokens": result.num_tokens}
         return {**facts, "weights_sha256": weights_digest(job.out)}
 
     def _samples_are_the_parents(self, job: StageJob) -> tuple[GuardOutcome, ...]:
-        """Return what is known of who wrote the samples; () where nothing was sampled.
+        """Return what is known of who wrote the samples; () where no policy learns them.
 
         Raises:
             GuardError: If it isn't the model that is trained.
         """
-        if self.rows.sampler is None:
+        if self.rows.sampler is None or method_of(self.settings).trains == "classifier":
             return ()
         wrote = job.facts_of(self.rows.sampler)["weights_sha256"]
         trained = weights_digest(job.folder_of(self.parent))
@@ -220,15 +231,9 @@ class Train(Stage):
         return f"{super().likeness()} {self.settings.method} {self.settings.precision} {learns}"
 
     def job(self, job: StageJob, *, rows: Sequence[TrainingRow]) -> TrainJob:
-        """Write what the method is asked to do."""
-        settings, ports = self.asked(job.folder_of), None
-        if isinstance(settings, OnlineSettings):
-            parent = job.folder_of(self.parent)
-            judges = self.rewards
-            ports = ports_of(settings, parent, self.template, judges, self.device_class, job)
+        """Write what the method is asked to do, but for who samples and rewards: see `run`."""
         return TrainJob(
-            settings=settings,
-            ports=ports,
+            settings=self.asked(job.folder_of),
             parent=job.folder_of(self.parent),
             rows=rows,
             seed=self.seed,

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from typing import Any, get_args
 
@@ -149,7 +149,7 @@ def _nearest(key: str, known: Iterable[Setting]) -> list[str]:
     ends = {each.key: re.split(r"[.\]]", each.key)[-1] for each in known}
     alike = get_close_matches(re.split(r"[.\]]", key)[-1], set(ends.values()))[:1]
     near = [name for name in ends if ends[name] in alike] or get_close_matches(key, ends)
-    return get_close_matches(key, dict.fromkeys(near or ends), cutoff=0)
+    return sorted(near or ends, key=lambda name: -SequenceMatcher(None, name, key).ratio())[:3]
 
 
 @cache
