@@ -64,7 +64,8 @@ def headline(findings: Findings) -> str:
     else:
         scope = "" if findings.is_generated else _scope(first)
         said.append(f"{scope}{_lead(first, metric, explored=findings.is_planned)}")
-        if hacked := set(leaders(first, metric)) & hacked_models(findings):
+        lead = set(leaders(first, metric))
+        if (hacked := lead & hacked_models(findings)) and len(lead) < len(first.models):
             said[-1] += f"; {listing(sorted(hacked))} hacked a reward: don't trust that lead"
         if broken and len(first.models) > 1:
             said[-1] += f"; {_broken_in_words(broken)}, so a lead over them says little"
