@@ -52,7 +52,7 @@ def test_every_method_that_heeds_scores_is_known(tmp_path):
     methods = {
         "best_of_n": {}, "iterative_dpo": {}, "sppo": {}, "tpo": {"gold": {"best_of": 4}},
         "drafts": {"method": "aft", "answer": "best"}, "sft": {}, "dpo": {}, "spin": {}, "aft": {},
-        "named": best(), "rloo": {}, "grpo": {"rewarded_by": ["length", "second"]},
+        "named": best(), "rft": {}, "rloo": {}, "grpo": {"rewarded_by": ["length", "second"]},
     }  # fmt: skip
     study = {
         "study": "s", "base": "some/base", "data": "world", "judges": [FIRST, LENGTH,
