@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -58,7 +58,7 @@ class OnlineSettings(TrainingSettings):
         description="judges of the study whose scores are learnt; null: the first that isn't the"
         " report's own",
     )
-    reward_weights: Many[float] | None = Field(
+    reward_weights: Many[Annotated[float, Field(gt=0)]] | None = Field(
         default=None,
         description="what each of their scores is multiplied by before they are added; null: 1",
     )
