@@ -23,6 +23,7 @@ METHODS = {
     "sft": {**TRAINING, "max_steps": 20, "learning_rate": 1e-3},
     "rloo": ONLINE,
     "grpo": {**ONLINE, "steps_per_generation": 2, "num_iterations": 2, "learning_rate": 5e-4},
+    "ppo": {**ONLINE, "num_iterations": 2, "critic": {"learning_rate": 1e-3}},
 }
 RECIPES = {"base": [], "sft": ["sft"]} | {name: ["sft", name] for name in METHODS if name != "sft"}
 CHANGES = {
@@ -71,7 +72,7 @@ def places(tmp_path_factory):
     shutil.copytree(root / "other", root / "home")
     whole = tiny_study.run_here(path, out=root / "run", home=root / "home")
     arguments, ended = [str(path), "--out", str(root / "killed")], []
-    for label in ("rloo", "grpo"):
+    for label in ("rloo", "grpo", "ppo"):
         where = f"train/sft+{label}/seed-0"
         child = subprocess.run(
             [sys.executable, "-c", KILLED.format(where=where, arguments=arguments)],
@@ -107,9 +108,11 @@ def scores(run, recipe):
 
 def test_killed_in_their_loops_they_end_the_same_to_the_byte(places):
     root, _, ended, gone_on = places
-    assert [child.returncode for child in ended] == [-9, -9], ended[0].stderr
+    assert [child.returncode for child in ended] == [-9, -9, -9], ended[0].stderr
     assert "train/sft/seed-0" not in gone_on.executed
-    assert {"train/sft+rloo/seed-0", "train/sft+grpo/seed-0"} <= set(gone_on.executed)
+    assert {f"train/sft+{label}/seed-0" for label in RECIPES} & set(gone_on.executed) == {
+        f"train/sft+{label}/seed-0" for label in ("rloo", "grpo", "ppo")
+    }
     assert results(root / "run") == results(root / "killed")
 
 
