@@ -270,6 +270,22 @@ def test_the_critics_rate_follows_the_policys_schedule(parent, tmp_path, monkeyp
     assert rates == pytest.approx([4e-3, 3e-3, 2e-3, 1e-3])
 
 
+def test_the_critics_gradient_is_clipped_as_the_policys(parent, tmp_path, monkeypatch):
+    norms, step = [], Critic.step
+
+    def looked_at(critic, rate, **asked):
+        norms.append(step(critic, rate, **asked))
+        left = [weight.grad.square().sum() for weight in critic._weights.values()]
+        norms.append(float(sum(left).sqrt()))
+        return norms[0]
+
+    monkeypatch.setattr(Critic, "step", looked_at)
+    settings = PPOSettings(**COMMON, num_generations=4, max_steps=1, max_grad_norm=0.01)
+    train(job_of(settings, parent, tmp_path))
+    assert norms[0] > 0.1
+    assert norms[1] == pytest.approx(0.01, rel=1e-3)
+
+
 def test_values_stay_near_the_old_ones_where_they_are_clipped(parent, tmp_path):
     """Reads of a rollout after the first see a critic that has moved."""
     changes = {"critic": {"learning_rate": 0.02}, "learning_rate": 1e-9}
