@@ -34,6 +34,7 @@ ROUNDS = {
     "rft": {"iterations": 2, "num_generations": 2, "reward_model": {
         "learning_rate": 1e-3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
     }},
+    "rft_ppo": {"method": "rft", "policy": "ppo", "reward_model": {"max_steps": 1}},
     "iterative_dpo": {"iterations": 2, "samples": 3, "prompts": "all"},
     "online": {"method": "iterative_dpo", "iterations": 2, "samples": 3, "reference": "last",
                "loss_type": "ipo"},

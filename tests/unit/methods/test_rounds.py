@@ -170,7 +170,18 @@ def test_rft_learns_a_reward_and_then_a_policy_on_it():
     assert [each.slice for each in two] == [(0, 2), (1, 2)]
     assert {each.reward_model.learning_rate for each in two} == {1e-3}
     assert {each.training.learning_rate for each in two} == {1e-6}
-    for wrong in ({"rewarded_by": ["judge"]}, {"reward_model": {"input": "pair"}}):
+    (ppo,) = rounds("rft", policy="ppo", beta=0.02)
+    assert (ppo.training.method, ppo.training.beta, ppo.training.num_generations) == (
+        "ppo",
+        0.02,
+        4,
+    )
+    wrongs = (
+        {"rewarded_by": ["judge"]},
+        {"reward_model": {"input": "pair"}},
+        {"policy": "ppo", "precision": "fp16"},
+    )
+    for wrong in wrongs:
         with pytest.raises(ValidationError):
             ROUND_METHODS.load("rft")(**wrong)
 

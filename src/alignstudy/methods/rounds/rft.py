@@ -6,11 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
+from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.rloo import RLOOSettings
 from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.reward_model import RewardModelSettings
 from alignstudy.methods.rounds.round import MakesRows, Round, inner
 from alignstudy.settings import Settings
+
+POLICIES: dict[str, type[OnlineSettings]] = {"rloo": RLOOSettings, "ppo": PPOSettings}
+"""What learns a reward, by name."""
 
 
 class RewardLearning(Settings):
@@ -53,16 +57,21 @@ class RFTSettings(MakesRows, OnlineSettings):
 
     Rejected responses are not read, and no judge is asked. The policy answers the prompts; a reward
     model on the policy's own weights learns to score the data's chosen responses above those
-    answers, at every token from the first that differs; then RLOO raises what the reward model
-    scores highly, held to the first policy by the KL. Its authors' script does one round, which is
-    the default: later ones go on from the last reward model, each with its own part of the prompts.
-    They take PPO with KL 0.05 for 2,000 steps, and learn the reward for one epoch at learning rate
-    1e-6, 16 pairs a step, the first 20 of 24 layers frozen. Held against `irft`, the implicit form,
-    it shows what a reward model is worth. Source: arXiv 2405.17888.
+    answers, at every token from the first that differs; then RLOO, or PPO, raises what the reward
+    model scores highly, held to the first policy by the KL. Its authors' script does one round,
+    which is the default: later ones go on from the last reward model, each with its own part of the
+    prompts. They take PPO with KL 0.05 for 2,000 steps, and learn the reward for one epoch at
+    learning rate 1e-6, 16 pairs a step, the first 20 of 24 layers frozen. Held against `irft`, the
+    implicit form, it shows what a reward model is worth. Source: arXiv 2405.17888.
     """
 
     method: Literal["rft"] = Field(default="rft", description="reward fine-tuning")
     iterations: int = Field(default=1, ge=1, description="parts of the data, and rounds")
+    policy: Literal["rloo", "ppo"] = Field(
+        default="rloo",
+        description="what learns the reward; ppo: as its own settings are by default, but for those"
+        " that stand here (experimental)",
+    )
     reward_model: RewardLearning = Field(
         default=RewardLearning(), description="how the reward is learnt"
     )
@@ -91,7 +100,7 @@ class RFTSettings(MakesRows, OnlineSettings):
         )
         return tuple(
             Round(
-                training=inner(self, RLOOSettings),
+                training=inner(self, POLICIES[self.policy]),
                 slice=(at, self.iterations),
                 rule="demo_v_sample",
                 sampling=self.sampling,
