@@ -22,6 +22,7 @@ from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop.assembly import assemble
 from alignstudy.methods.loop.train import train
 from alignstudy.methods.online.critic import Critic
+from alignstudy.methods.online.schedule import schedule_of
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.records import Weights
@@ -440,3 +441,31 @@ def test_switches_that_would_be_ignored_are_refused():
 
 def test_its_note_says_that_it_is_experimental():
     assert any("experimental" in note for note in method_of(PPOSettings()).notes)
+
+
+def test_what_is_mixed_in_is_the_chosen_responses_likelihood(parent, tmp_path):
+    """Where every sample scores alike nothing but demonstrations is learnt: one step of SFT."""
+    settings = PPOSettings(**COMMON | PLAIN, ptx_coef=0.7, max_steps=1, max_grad_norm=1e9)
+    job = job_of(settings, parent, tmp_path / "job", reward=lambda _: 1.0)
+    train(job)
+    rows = fx.make_job(settings, parent, tmp_path / "rows").rows
+    model = load_causal_lm(Weights(folder=parent), device="cpu").double().eval()
+    encoded = fx.encode(job, load_tokenizer(parent)).columns
+    numbers = schedule_of(settings, len(rows), job.seed).rows(0)
+    total, tokens = torch.zeros((), dtype=torch.float64), 0
+    for number in numbers:
+        prompt, chosen = encoded["prompt_ids"][number], encoded["chosen_ids"][number]
+        logits = model(input_ids=torch.tensor([[*prompt, *chosen]])).logits[0]
+        said = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        total = total - said.gather(1, torch.tensor(chosen)[:, None]).sum()
+        tokens += len(chosen)
+    (total / tokens * 0.7).backward()
+    trained = fx.weights_of(job.out)
+    for name, weight in model.named_parameters():
+        if name in trained:
+            step = 1e-3 * weight.grad / (weight.grad.abs() + 1e-8)
+            apart = (trained[name].double() - weight.detach() + step).abs()
+            assert (apart[weight.grad.abs() > 1e-7] < 2e-5).all(), name
+    (line,) = fx.read_metrics(job.out)
+    assert line["chosen_nll"] == pytest.approx(float(total.detach()) / tokens, rel=1e-5)
+    assert len(encoded["chosen_ids"][0]) > settings.sampling.max_new_tokens  # uncut

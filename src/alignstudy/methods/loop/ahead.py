@@ -107,11 +107,12 @@ class WorkAhead:
         asked = rollouts * settings.effective_batch_size * settings.steps_per_generation
         models = 1 + (method_of(settings).reference != "none")
         written, has_critic = int(asked * rows.scored.mean()), isinstance(settings, PPOSettings)
+        own = seen / each if getattr(settings, "ptx_coef", 0) else 0.0
         return WorkDone(
             rows=seen,
             real_tokens=int(seen * rows.real.mean()),
-            processed_tokens=int(seen * rows.processed.mean()),
-            scored_tokens=int(seen * rows.scored.mean()),
+            processed_tokens=int(seen * rows.processed.mean() + own * rows.real.mean()),
+            scored_tokens=int((seen + own) * rows.scored.mean()),
             measured_tokens=int(models * asked * rows.processed.mean()),
             measured_targets=models * written,
             samples=asked * each,

@@ -33,6 +33,7 @@ _METRIC_NAMES = {
     "completions/ended": "samples_ended",
     "completions/unscored": "samples_unscored",
     "clip_ratio": "clipped_ratio",
+    "nll/chosen": "chosen_nll",
     "critic/loss": "critic_loss",
     "critic/explained": "critic_explained",
 }

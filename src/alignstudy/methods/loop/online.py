@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from alignstudy.methods.batches.collate import padded_rows
 from alignstudy.methods.batches.pieces import MicroBatchRule
+from alignstudy.methods.loop.updates import rows_of
 from alignstudy.methods.method import Method
 from alignstudy.methods.online.critic import Critic, explained
+from alignstudy.methods.online.method import CHOSEN
 from alignstudy.methods.online.rollouts import Rollouts
 from alignstudy.methods.online.schedule import ScheduledRows
 from alignstudy.methods.trainer import Batch
@@ -29,6 +32,7 @@ class SamplesOnline:
     state: Any
     args: Any
     lr_scheduler: Any
+    train_dataset: Any
 
     def _get_train_sampler(self, *_: Any) -> ScheduledRows:  # noqa: ANN401
         return ScheduledRows(self.rollouts.schedule)
@@ -42,9 +46,27 @@ class SamplesOnline:
         batch, figures = self.rollouts.batch(self.state.global_step)
         self.log_step({n: v for n, v in figures.items() if v == v})  # type: ignore[attr-defined]
         loss = super().training_step(model, {**batch, "row": inputs["row"]}, *args)  # type: ignore[misc]
+        if self.method.imitates:  # type: ignore[attr-defined]
+            self._imitate(model, inputs["row"].tolist())
         if self.critic is not None:
             self._teach(self.critic, batch)
         return loss
+
+    def _imitate(self, model: Any, rows: list[int]) -> None:  # noqa: ANN401
+        """Add the gradient of the rows' chosen responses' mean negative log-likelihood."""
+        texts = [self.train_dataset[row] for row in rows]
+        asked = [(text["prompt_ids"], text[CHOSEN]) for text in texts]
+        batch = self.prepare(padded_rows(asked, self.rollouts.pad_token_id))  # type: ignore[attr-defined]
+        targets, total = int(batch["completion_mask"][:, 1:].sum()), 0.0
+        assert self.rule is not None
+        for places in self.rule.cut(batch["attention_mask"].sum(1).tolist()):
+            with self._sharing(1), self.autocast():  # type: ignore[attr-defined]
+                said = self._scored(model, rows_of(batch, places, 1))  # type: ignore[attr-defined]
+            loss = -said.log_probs.sum() / targets
+            self.accelerator.backward(self.method.imitates * loss)  # type: ignore[attr-defined]
+            total += float(loss.detach())
+        self._refuse_non_finite("chosen responses' loss", total)  # type: ignore[attr-defined]
+        self.log_step({"nll/chosen": total})  # type: ignore[attr-defined]
 
     def _teach(self, critic: Critic, batch: Batch) -> None:
         """Update the critic on the same rows, in pieces that fit into memory."""

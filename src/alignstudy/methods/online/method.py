@@ -17,6 +17,9 @@ from alignstudy.records import Pair
 if TYPE_CHECKING:
     from torch import Tensor
 
+CHOSEN = "chosen_ids"
+"""Column of the rows' own responses, where they are learnt beside samples."""
+
 Online = TypeVar("Online", bound=OnlineSettings)
 
 
@@ -45,9 +48,16 @@ class OnlineMethod(Method[Online]):
             if len(prompt) + new > most:
                 gathered.counts["too_long"] += 1
                 continue
-            stands_in = dict.fromkeys((f"{name}_ids" for name in self.branches), response[:new])
-            gathered.add(row.id, truncated=False, prompt_ids=prompt, **stands_in)
+            columns = dict.fromkeys((f"{name}_ids" for name in self.branches), response[:new])
+            if self.imitates:
+                columns[CHOSEN] = response[: most - len(prompt)]
+            gathered.add(row.id, truncated=False, prompt_ids=prompt, **columns)
         return gathered.done(len(rows))
+
+    @property
+    def imitates(self) -> float:
+        """Weight of the rows' chosen responses beside the samples; 0: they aren't learnt."""
+        return 0.0
 
     @property
     def reference(self) -> Literal["none", "parent", "start"]:

@@ -36,11 +36,11 @@ class PPOSettings(OnlineSettings):
     """How to optimize a policy near the one that sampled, with a critic. Experimental.
 
     Names as in TRL's former PPOConfig, but for `method`, `num_generations`, `beta`, `critic`,
-    `reward_scaling`, `reward_normalization`, `reward_clip`, `whiten_advantages`, `advantage_clip`:
-    the switches of PPO-max (arXiv 2307.04964). The defaults of `learning_rate`, `beta`, `gamma`,
-    `lam`, all clipping and all switches are those of its released launchers. These sample at
-    temperature 0.8 and top_p 0.9 and punish repetition, which policy gradients would take for the
-    policy's own choice; here it samples as it is.
+    `reward_scaling`, `reward_normalization`, `reward_clip`, `whiten_advantages`, `advantage_clip`,
+    `ptx_coef`: the switches of PPO-max (arXiv 2307.04964). The defaults of `learning_rate`, `beta`,
+    `gamma`, `lam`, all clipping and all switches are those of its released launchers. These sample
+    at temperature 0.8 and top_p 0.9 and punish repetition, which policy gradients would take for
+    the policy's own choice; here it samples as it is.
     """
 
     grid: ClassVar[Mapping[str, tuple[float, ...]]] = {"beta": (0.01, 0.05, 0.1)}
@@ -84,6 +84,12 @@ class PPOSettings(OnlineSettings):
     advantage_clip: float | None = Field(
         default=None, gt=0, description="the largest advantage, up or down; null: any"
     )
+    ptx_coef: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the rows' chosen responses' negative log-likelihood, a mean over an"
+        " update's tokens, beside the policy's loss (PPO-ptx, arXiv 2203.02155, eq. 2); 0: none",
+    )
     critic: CriticSettings = Field(
         default=CriticSettings(), description="what foretells a sample's reward, token by token"
     )
@@ -109,8 +115,8 @@ class PPO(OnlineMethod[PPOSettings]):
     Each token of the policy's own answers is made likelier or less so by how much better it went on
     than a second model foretold, the critic, which learns that alongside: rewards are a judge's
     score at the end, and at every token a price for leaving the reference. The switches of PPO-max
-    keep it stable: scores in running deviations, clipping of policy, value, score and advantage.
-    Takes twice the memory of RLOO, and more tuning. Not mixed with pretraining or demonstrations.
+    keep it stable: scores in running deviations, clipping of policy, value, score and advantage, a
+    mix with demonstrations (`ptx_coef`). Takes twice the memory of RLOO, and more tuning.
     Source: arXiv 1707.06347, arXiv 2307.04964.
     """
 
@@ -119,6 +125,11 @@ class PPO(OnlineMethod[PPOSettings]):
     def __init__(self, settings: PPOSettings) -> None:
         super().__init__(settings)
         self._state = LossState()
+
+    @property
+    def imitates(self) -> float:
+        """As the study says."""
+        return self.settings.ptx_coef
 
     @property
     def objective(self) -> Objective:

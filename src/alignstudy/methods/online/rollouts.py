@@ -57,6 +57,7 @@ class Rollouts:
         samples: That were drawn, in earlier runs of the job too; likewise what else is counted, see
             `WorkDone`.
         limit: Ends it where all that may be spent is.
+        pad_token_id: What rows are padded with.
     """
 
     def __init__(self, trainer: Trainer, job: TrainJob, pad_token_id: int) -> None:
@@ -67,7 +68,7 @@ class Rollouts:
         self.history: list[dict[str, float]] = []
         self.samples = self.asked_tokens = self.written_tokens = 0
         self.judge_flops = 0.0
-        self._trainer, self._job, self._pad = trainer, job, pad_token_id
+        self._trainer, self._job, self.pad_token_id = trainer, job, pad_token_id
         self._ports: Ports = job.ports
         self.limit = Limit(most=settings.max_flops, spent=self._spent)
         self._texts = {row.id: row.prompt for row in job.rows}  # type: ignore[union-attr]
@@ -185,7 +186,7 @@ class Rollouts:
         self.written_tokens += sum(len(one.tokens) for one in drawn)
         self.judge_flops += math.nan if said.flops is None else said.flops
         texts = [(prompt, one.tokens) for prompt, one in zip(prompts, drawn, strict=True)]
-        batch = trainer.prepare(padded_rows(texts, self._pad))
+        batch = trainer.prepare(padded_rows(texts, self.pad_token_id))
         old = log_probs(trainer, model, batch, note=self._job.progress.note)
         ref = reference_log_probs(trainer, batch, note=self._job.progress.note)
         found = Drawn(
