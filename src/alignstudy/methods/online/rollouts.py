@@ -132,10 +132,7 @@ class Rollouts:
 
     def _rows(self, places: Sequence[int]) -> Batch:
         assert self._now is not None
-        found: Batch = rows_of(
-            self._now.batch, places, self._trainer.method.settings.num_generations
-        )
-        return found
+        return rows_of(self._now.batch, places, len(self._trainer.method.branches))
 
     def _told(self, found: Drawn, step: int) -> dict[str, float]:
         figures = found.figures()
@@ -246,7 +243,9 @@ class Rollouts:
             from safetensors.torch import save_file
 
             save_file(self._sound, folder / SOUND)
-        told = self._log.read_bytes()
+        with self._log.open("rb") as file:
+            os.fsync(file.fileno())  # a checkpoint counts on it
+            told = file.read()
         state = {
             "history": self.history,
             "samples": [len(told), hashlib.sha256(told).hexdigest()],
