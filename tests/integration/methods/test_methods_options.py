@@ -82,7 +82,7 @@ IN_A_ROLLOUT = {"num_generations", "steps_per_generation", "num_iterations", "be
     *("max_kl", "max_flops", "missing_eos_penalty", "rewarded_by", "reward_weights", "sampling"),
     *("normalize_advantages", "scale_rewards", "gamma", "lam", "cliprange_value", "critic"),
     *("reward_scaling", "reward_normalization", "reward_clip"),
-    *("whiten_advantages", "advantage_clip"),
+    *("whiten_advantages", "advantage_clip", "ptx_coef"),
 }
 """Settings of methods that sample, with tests in test_online.py, test_ppo.py and the units'."""
 

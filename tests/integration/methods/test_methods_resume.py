@@ -277,8 +277,7 @@ def test_no_checkpoint_beyond_the_last_step_is_sealed(parents, tmp_path, monkeyp
     sealed = []
     monkeypatch.setattr(checkpoints, "seal", lambda folder, **_: sealed.append(folder.name))
     job = job_of(CASES["sft lora"], parents, tmp_path)
-    state = SimpleNamespace(save=lambda folder: None)
-    trainer = SimpleNamespace(tokens_read=0, objective=SimpleNamespace(state=state))
+    trainer = SimpleNamespace(tokens_read=0, save_beside=lambda folder: None)
     conductor = callback.ProgressAndCheckpointCallback(job, trainer, seconds_before=0.0)
     args = SimpleNamespace(output_dir=str(job.work), max_steps=3)
     for step in (2, 3, 4):

@@ -109,7 +109,7 @@ thresholds: {harmless: 0, helpful: 0}
         (6, "  dpo: {betta: 0.1}", ["unknown key 'methods.dpo.betta'", "did you mean 'beta'?"]),
         (6, "  dpo: {beta: high}", ["'methods.dpo.beta'", "valid number", "not 'high'"]),
         (6, "  dpo: {beta: -1}", ["'methods.dpo.beta'", "greater than", "not -1"]),
-        (6, "  grpo: {}", ["'methods.grpo'", "unknown method 'grpo'; `alignstudy list methods`"]),
+        (6, "  gkd: {}", ["'methods.gkd'", "unknown method 'gkd'; `alignstudy list methods`"]),
         (3, "data: {source: 3}", ["'data.source'", "valid string", "not 3"]),
         (3, "data: {}", ["'data.source' is missing"]),
         (3, "study: y", ["a key stands twice"]),

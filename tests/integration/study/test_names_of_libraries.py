@@ -29,6 +29,11 @@ def test_names_are_those_of_the_libraries():
         "TRL's DPOConfig and CPOConfig": fields(trl.DPOConfig) | fields(CPOConfig),
         "TRL's KTOConfig": fields(KTOConfig),
         "TRL's TPOConfig": fields(TPOConfig),
+        "TRL's RLOOConfig": fields(trl.RLOOConfig),
+        "TRL's GRPOConfig": fields(trl.GRPOConfig),
+        "TRL's RLOOConfig and GRPOConfig": fields(trl.RLOOConfig) & fields(trl.GRPOConfig),
+        # Gone from TRL 1.16; of 0.24's.
+        "TRL's former PPOConfig": {"cliprange", "cliprange_value", "gamma", "lam", "learning_rate"},
         "TRL's RewardConfig": fields(trl.RewardConfig),
         "PEFT's LoraConfig": fields(peft.LoraConfig),
         "OPT's and DeBERTa-v2's configs": {*opt.to_dict(), *deberta.to_dict()},

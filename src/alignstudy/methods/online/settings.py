@@ -16,7 +16,7 @@ class OnlineSettings(TrainingSettings):
     """Settings of every method that learns from a judge's scores of what the policy writes now.
 
     Rows are prompts: an update of `effective` rows learns from `num_generations` times as many
-    samples. Names as in TRL's RLOOConfig and GRPOConfig, but for `max_kl`, `max_flops`,
+    samples. Names as in TRL's RLOOConfig and GRPOConfig, but for `dropout`, `max_kl`, `max_flops`,
     `missing_eos_penalty`, `reference`, `prefix_sharing`, `rewarded_by`, `sampling`.
     """
 
