@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from typing import Any, get_args
@@ -20,9 +20,9 @@ from pydantic.fields import FieldInfo
 
 from alignstudy.errors import InputError
 from alignstudy.methods import LOSSES, METHODS, named
-from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.settings import Settings
 from alignstudy.study.settings.study import StudySettings
+from alignstudy.study.tools.setting_keys import Place, Setting
 from alignstudy.study.tools.type_words import Sections, sections_in, type_in_words
 
 OWN = "alignstudy's own"
@@ -30,81 +30,11 @@ ITEM = "none unless given"
 
 _CITATION = re.compile(r"arXiv:? ?\d{4}\.\d{5}(?:, (?:eq\.|table) [\d.]+)?")
 _NAMES = re.compile(r"[Nn]ames as in ([^.,;(]+)(?:, but for ([^.;]+))?")
-_AXES = "|".join(word for axis in PUBLISHED for word in (axis.name, axis.prompts, axis.quality))
-_LABEL = r"\.[^.\[]+"
-_INDEX = r"(\[\d*\]|\.\d+)?"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting, or a section of them.
-
-    Attributes:
-        key: Its dotted key, as this module writes it.
-        default: What holds where it is left out; "required" if it must be given.
-        source: Whose name and meaning it is: a library's class, papers, or our own.
-        spelling: A pattern of every way to write its key.
-    """
-
-    key: str
-    type: str
-    default: str
-    meaning: str
-    source: str
-    spelling: str
-
-    def to_json(self) -> dict[str, str]:
-        """Return what is known of it."""
-        return {name: text for name, text in asdict(self).items() if name != "spelling"}
-
-    def holds(self, key: str) -> bool:
-        """Whether a key is this one, or lies beneath it."""
-        return key == self.key or key.startswith(self._stems)
-
-    def is_called(self, key: str) -> bool:
-        """Whether a user may write its key so."""
-        return re.fullmatch(self.spelling, key) is not None
-
-    @property
-    def _stems(self) -> tuple[str, str]:
-        stem = self.key.removesuffix("[]")
-        return f"{stem}.", f"{stem}["
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A place in a study file: its key, and the pattern of every way to write that."""
-
-    key: str = ""
-    spelling: str = ""
-
-    def at(self, name: str) -> _Place:
-        """Return the place of a key beneath this one."""
-        dot = "." if self.key else ""
-        return _Place(f"{self.key}{dot}{name}", self.spelling + re.escape(f"{dot}{name}"))
-
-    def items(self) -> _Place:
-        """Return the place of a list's items."""
-        return _Place(f"{self.key}[]", self.spelling + _INDEX)
-
-    def of_kind(self, tag: str, kind: str) -> _Place:
-        """Return the place of the items of one kind."""
-        stem = self.key.removesuffix("[]")
-        return _Place(f"{stem}[{tag}={kind}]", rf"{self.spelling}(\[{tag}={kind}\])?")
-
-    def labels(self, name: str, *, may_be_left_out: bool) -> _Place:
-        """Return the place of a map's items; the map's key may be left out before known axes."""
-        long = self.at(name)
-        spelling = rf"{long.spelling}{_LABEL}"
-        if may_be_left_out:
-            spelling = rf"({spelling}|{self.spelling}\.({_AXES}))"
-        return _Place(f"{long.key}.NAME", spelling)
 
 
 def every_setting() -> list[Setting]:
     """Return all settings in the order of the classes, then the losses that are labels."""
-    losses = [next(_of_loss(name)) for name in LOSSES if "loss_type" in named(name)]
-    return [*_of_classes(), *losses]
+    return [*_of_classes(), *_labels()]
 
 
 def outermost() -> Iterator[tuple[Setting, int]]:
@@ -128,7 +58,7 @@ def explained(key: str) -> list[Setting]:
     known = every_setting()
     label = key.removeprefix("methods.").partition(".")[0]
     if "loss_type" in named(label):
-        known += [*_of_loss(label)][1:]
+        known += _beneath(label)
     meant = [each for each in known if each.key == key]
     meant = meant or [each for each in known if each.is_called(key)]
     if meant:
@@ -153,11 +83,21 @@ def _nearest(key: str, known: Iterable[Setting]) -> list[str]:
 
 
 @cache
+def _labels() -> tuple[Setting, ...]:
+    return tuple(next(_of_loss(name)) for name in LOSSES if "loss_type" in named(name))
+
+
+@cache
+def _beneath(label: str) -> tuple[Setting, ...]:
+    return tuple(_of_loss(label))[1:]
+
+
+@cache
 def _of_classes() -> tuple[Setting, ...]:
-    return tuple(_fields(StudySettings, _Place()))
+    return tuple(_fields(StudySettings, Place()))
 
 
-def _fields(kind: type[Settings], at: _Place, *, without: str | None = None) -> Iterator[Setting]:
+def _fields(kind: type[Settings], at: Place, *, without: str | None = None) -> Iterator[Setting]:
     """Walk a settings class; `without` names a key that was said before."""
     alone = _alone(kind)
     for name, field in kind.model_fields.items():
@@ -176,7 +116,7 @@ def _alone(kind: type[Settings]) -> Settings | None:
 
 
 def _field(
-    kind: type[Settings], name: str, field: FieldInfo, at: _Place, default: object
+    kind: type[Settings], name: str, field: FieldInfo, at: Place, default: object
 ) -> Iterator[Setting]:
     """Say what a field is, and walk the sections in it."""
     found = sections_in(field.annotation, str(field.discriminator or "") or None)
@@ -203,7 +143,7 @@ def _field(
             yield from _fields(each, here)
 
 
-def _kinds(found: Sections, name: str, meaning: str, at: _Place) -> Iterator[Setting]:
+def _kinds(found: Sections, name: str, meaning: str, at: Place) -> Iterator[Setting]:
     """Say which kinds a section can be, and walk each."""
     tag = str(found.tag)
     tags = [_tag_of(each, tag) for each in found.kinds]
@@ -216,7 +156,7 @@ def _kinds(found: Sections, name: str, meaning: str, at: _Place) -> Iterator[Set
 
 
 def _item(
-    kinds: Sequence[type[Settings]], at: _Place, *, without: str | None = None
+    kinds: Sequence[type[Settings]], at: Place, *, without: str | None = None
 ) -> Iterator[Setting]:
     """Say what an item of a list or map is, or can be, and walk it."""
     cited = "; ".join(filter(None, (_cited(inspect.getdoc(kind)) for kind in kinds)))
@@ -228,7 +168,7 @@ def _item(
 def _of_loss(name: str) -> Iterator[Setting]:
     """Say what a loss' name means as a label: its method's settings, with its own defaults."""
     loss, meant = LOSSES[name], named(name)
-    kind, at = METHODS.load(meant["method"]).settings_type, _Place().at("methods").at(name)
+    kind, at = METHODS.load(meant["method"]).settings_type, Place().at("methods").at(name)
     own = {key: _in_words(value) for key, value in {**loss.defaults, **meant}.items()}
     default = f"{ITEM}; then {', '.join(f'{key}: {value}' for key, value in own.items())}"
     yield _setting(at, "section", default, loss.summary, loss.source)
@@ -239,7 +179,7 @@ def _of_loss(name: str) -> Iterator[Setting]:
             yield replace(found, default=own.get(key, found.default))
 
 
-def _setting(at: _Place, type_: str, default: str, meaning: str, source: str) -> Setting:
+def _setting(at: Place, type_: str, default: str, meaning: str, source: str) -> Setting:
     return Setting(
         key=at.key,
         spelling=at.spelling,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from alignstudy.study.tools.explain import Setting, explained, outermost
+from alignstudy.study.tools.explain import explained, outermost
+from alignstudy.study.tools.setting_keys import Setting
 
 HEAD = """\
 # Settings of a study file
