@@ -215,6 +215,7 @@ def test_a_schedule_reads_each_prompt_once_an_epoch_and_repeats_rollouts():
     assert schedule.prompts(0) != schedule.prompts(2)
 
 
+@pytest.mark.e2e
 def test_training_ends_where_its_arithmetic_is_spent_whatever_interrupts_it(parent, tmp_path):
     settings = CASES["rloo"].model_copy(update={"max_steps": 40, "warmup_steps": 0.1})
     done = train(job_of(settings, parent, tmp_path / "all")).work.processed_tokens

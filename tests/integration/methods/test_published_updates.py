@@ -41,6 +41,7 @@ def test_the_preset_asks_for_what_the_notebooks_did():
     assert settings.lora == wanted
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not HH.is_dir(), reason="the real HH-RLHF rows are not here")
 @pytest.mark.skipif(not TOKENIZER.is_dir(), reason="OPT's tokenizer is not here")
 def test_twenty_updates_are_theirs(tmp_path):

@@ -475,6 +475,7 @@ def test_two_processes_share_the_work(tmp_path):
     assert not (tmp_path / "file.damaged").exists()
 
 
+@pytest.mark.e2e
 def test_a_killed_process_loses_at_most_a_chunk(tmp_path):
     pairs = drawn(60, seed=6)
     killed = begun(tmp_path / "file", pairs, kill_after=45)
@@ -487,6 +488,7 @@ def test_a_killed_process_loses_at_most_a_chunk(tmp_path):
     assert computed == 60 - reused
 
 
+@pytest.mark.e2e
 def test_a_large_file_is_read_in_no_time(tmp_path):
     """Twenty thousand pairs of the usual length; the published training has eight times as many."""
     source = np.random.default_rng(0)

@@ -168,6 +168,7 @@ def test_a_fault_stops_the_others_in_good_order_and_the_next_run_goes_on(tmp_pat
     assert sorted(again.executed) == ["breaks", "later", "waits"]
 
 
+@pytest.mark.e2e
 def test_a_killed_worker_ends_the_run_with_words_and_the_next_run_goes_on(tmp_path):
     made = toy("made")
     arms = [
@@ -275,6 +276,7 @@ def children_of(pid):
     ]
 
 
+@pytest.mark.e2e
 def test_weights_that_workers_made_go_while_others_still_work(tmp_path):
     models = [Model(name=f"model {n}", odd=n) for n in range(2)]
     answers = tuple(toy(f"answer {model.odd}", needs=(model,)) for model in models)

@@ -192,6 +192,7 @@ def test_seeds_are_held_one_by_one_and_together():
     assert of(checks[0], "witness").p_holm > of(checks[0], "witness").p_fell
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("up", "witnesses"), [(0.0, 1), (0.5, 1), (0.5, 4)])
 def test_honest_rewards_are_accused_in_at_most_one_study_of_a_hundred(up, witnesses):
     """500 studies each: nothing changes; or the reward really rises, and no other judge moves."""

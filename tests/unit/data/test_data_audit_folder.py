@@ -240,6 +240,7 @@ def test_a_source_that_is_not_there(tmp_path):
         audit_data(tmp_path / "nothing")
 
 
+@pytest.mark.e2e
 def test_the_real_test_splits(hh_dir):
     start = time.process_time()
     audit = audit_data(hh_dir)

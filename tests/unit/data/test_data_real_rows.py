@@ -77,6 +77,7 @@ def test_published_prompts_are_reproduced_exactly(hh_dir, paper_dir):
     assert found.audits[1].notes == {"prompts that end inside an assistant turn": 2}
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("protocol", ["paper", "rigorous"])
 @pytest.mark.parametrize("seed", [100, 7])
 def test_every_row_that_a_prompt_was_drawn_from_is_excluded(hh_dir, protocol, seed):
@@ -88,6 +89,7 @@ def test_every_row_that_a_prompt_was_drawn_from_is_excluded(hh_dir, protocol, se
     assert count < 3 * len(prompts.prompts)  # a conversation or so each, not half of the data
 
 
+@pytest.mark.e2e
 def test_exclusion_of_160_thousand_rows_takes_seconds(hh_dir):
     dialogues = select_prompts(hh_dir, PromptSettings()).dialogues
     rows = collect_pairs(hh_dir, TEST, part="train").rows
@@ -98,6 +100,7 @@ def test_exclusion_of_160_thousand_rows_takes_seconds(hh_dir):
     assert per_row * 160_000 < 30
 
 
+@pytest.mark.e2e
 def test_overlap_with_160_thousand_rows_takes_a_minute(hh_dir):
     prompts = select_prompts(hh_dir, PromptSettings())
     rows = collect_pairs(hh_dir, TEST, part="train", exclude=prompts.dialogues).rows

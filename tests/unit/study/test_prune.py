@@ -341,6 +341,7 @@ def _run_until(stop, root, folder, goal, failures):
         shutil.rmtree(folder)
 
 
+@pytest.mark.e2e
 def test_runs_and_prunes_at_once_never_meet_half_an_artefact(store, tmp_path):
     """Runs that share a model and whose folders come and go, beside prunes that never stop."""
     context = multiprocessing.get_context("fork")
