@@ -106,7 +106,8 @@ class BeforeTraining(CountsCost):
     def cost(self, ahead: WorkAhead, steps: int, folder_of: FolderOf) -> Cost:
         """Return what the training's first steps take."""
         work, shape = ahead.after(steps), read_shape(folder_of(self.training.parent))
-        flops = training_flops(work, ahead.settings, shape)
+        critic = self.training.critic_shape(folder_of)
+        flops = training_flops(work, ahead.settings, shape, critic=critic)
         return Cost(
             flops={"training": flops},
             tokens=work.processed_tokens + work.measured_tokens,
