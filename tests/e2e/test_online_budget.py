@@ -7,8 +7,8 @@ import pytest
 import tiny_study as tiny
 
 ONLINE = {
-    "learning_rate": 1e-4, "max_length": 160, "per_device_train_batch_size": 2,
-    "num_generations": 2, "sampling": {"max_new_tokens": 90, "temperature": 0.5},
+    "learning_rate": 1e-4, "max_length": 160, "per_device_train_batch_size": 4,
+    "num_generations": 4, "sampling": {"max_new_tokens": 90, "temperature": 0.5},
 }  # fmt: skip
 CHANGES = {
     "methods": {
@@ -44,5 +44,5 @@ def test_it_ends_within_the_budget_or_one_update(run, name):
     steps = result["steps"]
     assert abs(spent - target) <= max(0.02 * target, 1.5 * spent / steps)
     drawn = (run.folder / "models" / name / "samples.jsonl").read_text().splitlines()
-    assert len(drawn) == result["work"]["samples"] == (steps + 1) * 4
+    assert len(drawn) == result["work"]["samples"] == (steps + 1) * 16
     assert any("max_flops was reached" in note for note in result["notes"])
