@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from alignstudy.errors import DataError, GuardError, InterruptedRunError
 from alignstudy.methods import LoRASettings
 from alignstudy.methods.loop.train import train
+from alignstudy.methods.model_outputs import SampleLogps
 from alignstudy.methods.online.grpo import GRPOSettings
 from alignstudy.methods.online.rloo import RLOOSettings
 from alignstudy.methods.online.schedule import Schedule, ScheduledRows
@@ -309,3 +310,20 @@ def test_an_update_is_the_formula_s_by_the_model_s_own_forward(loss_type, parent
     norm = sum(float((w.grad**2).sum()) for w in policy.parameters()) ** 0.5
     assert logged["grad_norm"] == pytest.approx(norm, rel=1e-4)
     assert logged["loss"] == pytest.approx(float(total.detach()), abs=1e-5)
+
+
+def test_ratios_that_are_clipped_are_counted_by_both_bounds():
+    from alignstudy.methods.online.method import tokens_outside
+
+    new = torch.tensor([[0.7, 1.25, 1.3, 9.0]]).log()
+    said = SampleLogps(
+        log_probs=new,
+        mask=torch.tensor([[True, True, True, False]]),
+        old=torch.zeros(1, 4),
+        ref=None,
+        advantages=torch.zeros(1, 4),
+        samples=1,
+        more={},
+    )
+    (outside, number), *_ = tokens_outside(said, 0.2, 0.28).values()
+    assert (int(outside), number) == (2, 3)

@@ -78,7 +78,8 @@ class GRPO(OnlineMethod[GRPOSettings]):
     def figures(self, batch: SampleLogps, losses: Tensor) -> Figures:
         """Return how often a token's ratio of new and old probability leaves its bounds."""
         del losses
-        return tokens_outside(batch, self.settings.epsilon)
+        low, high = self.settings.epsilon, self.settings.epsilon_high
+        return tokens_outside(batch, low, low if high is None else high)
 
     def _loss(self, batch: SampleLogps) -> Tensor:
         from alignstudy.methods.online.surrogates import grpo_token_losses, sample_losses

@@ -94,8 +94,8 @@ class OnlineMethod(Method[Online]):
         """
 
 
-def tokens_outside(batch: SampleLogps, bound: float) -> Figures:
-    """Return how often a token's ratio of new and old probability leaves its bounds."""
+def tokens_outside(batch: SampleLogps, low: float, high: float) -> Figures:
+    """Return how often a token's ratio of new and old probability leaves 1 - low to 1 + high."""
     ratio = (batch.log_probs.detach() - batch.old).exp()
-    outside = ((ratio - 1).abs() > bound) & batch.mask
+    outside = ((ratio < 1 - low) | (ratio > 1 + high)) & batch.mask
     return {"clip_ratio": (outside.sum(), int(batch.mask.sum()))}

@@ -214,4 +214,4 @@ class PPO(OnlineMethod[PPOSettings]):
         """Return how often the ratio of new and old probabilities leaves its bounds, if any."""
         del losses
         bound = self.settings.cliprange
-        return {} if bound is None else tokens_outside(batch, bound)
+        return {} if bound is None else tokens_outside(batch, bound, bound)
