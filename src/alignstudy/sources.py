@@ -125,19 +125,93 @@ def _patterns(source: Source, patterns: Iterable[str]) -> list[str] | None:
     return list(patterns or (MODEL_PATTERNS if source.kind == "model" else ())) or None
 
 
+def plain_files(folder: Path) -> dict[str, Path]:
+    """List the files of a source, by name relative to it, hidden ones left out: all that is read.
+
+    A link to something inside is followed, a folder once. In a snapshot of the hub's cache the
+    whole repository counts as inside: the files themselves lie there.
+
+    Raises:
+        InputError: If a link leads outside or back, or something is neither a file nor a folder.
+        EnvironmentFault: If a folder can't be read.
+    """
+    inside = _boundary(folder)
+    seen, found = {folder.resolve()}, {}
+    waiting = [(folder, "")]
+    while waiting:
+        place, prefix = waiting.pop()
+        for entry in _inside(place):
+            path, name = place / entry, prefix + entry
+            real = path.resolve() if path.is_symlink() else path
+            if real is not path and not real.is_relative_to(inside):
+                raise _not_a_part(path, "a link that leads outside", real)
+            if real.is_dir():
+                if real is not path and real in seen:
+                    raise _not_a_part(path, "a link to what is read anyway", real)
+                seen.add(real.resolve())
+                waiting.append((path, f"{name}/"))
+            elif real.is_file():
+                found[name] = path
+            else:
+                raise _not_a_part(path, "no file and no folder", real)
+    return dict(sorted(found.items()))
+
+
+def _boundary(folder: Path) -> Path:
+    """Return what a source's links may lead to: its folder; in the hub's cache its repository."""
+    real = folder.resolve()
+    repository = real.parent.parent
+    is_snapshot = real.parent.name == "snapshots" and repository.name.startswith(
+        ("models--", "datasets--")
+    )
+    return repository if is_snapshot else real
+
+
+def _inside(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{folder} can't be read",
+            why=error.strerror or str(error),
+            hint="check its permissions: what can't be read can't be told apart from what changed",
+        ) from error
+
+
+def _not_a_part(path: Path, what: str, real: Path) -> InputError:
+    return InputError(
+        f"{path} is {what}",
+        why=f"what is read must be what is hashed, and lie in the source ({real} doesn't)",
+        hint="copy it into the folder, or take it out",
+        kept="nothing was run",
+    )
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """List the files of a source: those in a folder, or the file that it is.
+
+    Raises:
+        InputError: If it holds no file, or something that is no plain file of its own.
+        EnvironmentFault: If a folder can't be read.
+    """
+    files = plain_files(path) if path.is_dir() else {path.name: path}
+    if not files:
+        raise InputError(f"{path} holds no file", hint="name a folder that holds what is meant")
+    if not path.is_dir() and not path.is_file():
+        raise InputError(f"{path} is no plain file", hint="name a file or a folder")
+    return files
+
+
 def digest_of(path: Path) -> str:
     """Hash a file, or a folder's files by name and content; hidden files are left out.
 
     Raises:
+        InputError: If it holds no file, or something that is no plain file of its own.
         EnvironmentFault: If a file can't be read.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     whole = hashlib.sha256()
-    for file in files:
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        if any(part.startswith(".") for part in name.split("/")):
-            continue
-        whole.update(f"{name}\0{sha256_of(file)}\n".encode())
+    for name, file in files_of(path).items():
+        whole.update(f"{name}\0{sha256_of(file)}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 

@@ -13,8 +13,9 @@ import pytest
 import tiny_study
 from tiny_study import NUM_STAGES, plan, run_and_signal, run_apart, run_here, write_study
 
+from alignstudy.sources import sha256_of
 from alignstudy.study.api import Study
-from alignstudy.study.run.store import Store, sha256_of
+from alignstudy.study.run.store import Store
 
 SLOW_TRAINING = {"max_steps": 40, "save_steps": 3}
 """Long enough to be caught at work, with checkpoints every few steps."""

@@ -44,12 +44,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a study: train, generate, judge, compare, report; finished stages are reused."""
-    from alignstudy.cli import console, verbs
+    from alignstudy.cli import console, results, verbs
 
     loaded = verbs.load(study, out, set_, offline)
     with console.progress() as progress:
         finished = loaded.run(only=only, progress=progress)
-    verbs.show_run(finished, as_json=as_json)
+    results.show_run(finished, as_json=as_json)
 
 
 @app.command()
@@ -99,7 +99,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Rebuild the figures and reports of a finished run, from its folder alone."""
-    from alignstudy.cli.verbs import show_run
+    from alignstudy.cli.results import show_run
     from alignstudy.study.results import Run
     from alignstudy.study.tools.report import rebuild
 
@@ -150,10 +150,22 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a finished run's tables."""
-    from alignstudy.cli.verbs import show_run
+    from alignstudy.cli.results import show_run
     from alignstudy.study.results import Run
 
     show_run(Run.open(run_folder), as_json=as_json)
+
+
+@app.command()
+def verify(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: Json = False,
+) -> None:
+    """Verify that a run is as it was made: its folder, the store's artefacts, its sources."""
+    from alignstudy.cli.results import show_verified
+    from alignstudy.study.tools.verify import verify as verified
+
+    show_verified(verified(run_folder), as_json=as_json)
 
 
 @app.command(name="list")

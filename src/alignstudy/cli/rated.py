@@ -66,7 +66,8 @@ def evaluate(
 ) -> None:
     """Compare responses that already have ratings; no model is needed."""
     from alignstudy.cli import console
-    from alignstudy.cli.verbs import parse_threshold, show_run
+    from alignstudy.cli.results import show_run
+    from alignstudy.cli.verbs import parse_threshold
     from alignstudy.study.tools.evaluate import evaluate as evaluated
 
     given = dict(map(parse_threshold, threshold or ()))
@@ -103,7 +104,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare the models of several runs side by side, aligned by prompt."""
-    from alignstudy.cli.verbs import show_run
+    from alignstudy.cli.results import show_run
     from alignstudy.study.tools.compare import compare as compared
 
     show_run(compared(runs, out=out), as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +10,6 @@ from typing import Any
 
 from alignstudy.cli import console
 from alignstudy.errors import DataError, InputError, UnknownNameError
-from alignstudy.study.results import Run
 
 
 def load(study: str, out: Path | None, overrides: Sequence[str] | None, offline: bool) -> Any:  # noqa: ANN401
@@ -67,90 +65,6 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
             why=f"{found.rows} rows read, {found.quarantined} can't be used",
             hint="the audit says why; name the format, or the columns in a study file",
         )
-
-
-def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's answer, its claims and metrics, and where the rest is."""
-    from alignstudy.metrics import METRICS
-
-    rows = _table(run.folder / "tables" / "metrics.csv")
-    if as_json:
-        statistics = run.statistics if run.has_statistics else {}
-        console.say_json(
-            {
-                "folder": str(run.folder),
-                "report": str(run.report) if run.report.is_file() else None,
-                "executed": list(run.executed),
-                "stages": run.stages,
-                "notes": list(run.notes),
-                "answer": statistics.get("answer"),
-                "verdicts": statistics.get("verdicts", []),
-                "comparisons": statistics.get("comparisons", []),
-                "metrics": [{name: _number(cell) for name, cell in row.items()} for row in rows],
-            }
-        )
-        return
-    if run.stages:
-        cached = run.stages - len(run.executed)
-        console.say(f"{len(run.executed)} stages executed, {cached} cached or not asked for")
-    if run.has_statistics:
-        _say_answer(run.statistics)
-    titles = {metric.kind: metric.title for metric in map(METRICS.load, METRICS)}
-    rates = [name for name in rows[0] if f"{name}_low" in rows[0]] if rows else []
-    unit, digits = " %", 1
-    if not any(row[name] for row in rows for name in rates):
-        rows, unit, digits = _table(run.folder / "tables" / "scores.csv"), ": mean score", 2
-        rates = [name for name in rows[0] if f"{name}_low" in rows[0]] if rows else []
-    if rows:
-        columns = ["model", *(f"{titles.get(name, name)}{unit}" for name in rates)]
-        console.say_table(
-            columns, [[row["model"], *(_cell(row, name, digits) for name in rates)] for row in rows]
-        )
-    if run.report.is_file():
-        console.say(f"report: {console.safe(run.report)}")
-    console.say(f"run folder: {console.safe(run.folder)}")
-
-
-def _table(path: Path) -> list[dict[str, str]]:
-    """Read a table of a run folder; [] where it isn't there."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _say_answer(statistics: dict[str, Any]) -> None:
-    """Print alarms, the answer in words, and the verdict on each claim."""
-    found = statistics.get("answer", {})
-    for alarm in found.get("alarms", []):
-        console.say(f"[bold red]{console.safe(alarm)}[/]")
-    parts = [found.get(name, []) for name in ("sentences", "rests_on", "would_change")]
-    for sentence in filter(
-        None, [found.get("headline"), *(text for part in parts for text in part)]
-    ):
-        console.say(console.safe(sentence))
-    verdicts = statistics.get("verdicts", [])
-    if verdicts:
-        console.say_table(
-            ["claim", "verdict", "evidence (whole in the report)"],
-            [(row["claim"], row["verdict"], row["evidence"].split("; ")[0]) for row in verdicts],
-        )
-
-
-def _number(cell: str) -> float | str | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell or None
-
-
-def _cell(row: dict[str, str], name: str, digits: int) -> str:
-    """Write a figure with its interval: `42.0 [29.4, 55.8]`."""
-    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
-    if not value:
-        return "not measured"
-    interval = f" [{float(low):.{digits}f}, {float(high):.{digits}f}]" if low and high else ""
-    return f"{float(value):.{digits}f}{interval}"
 
 
 def show_registration(entry: Any, *, as_json: bool) -> None:  # noqa: ANN401 - imported late

@@ -74,6 +74,20 @@ class KeyedFile:
 
         return self._run(settle) if values else {}
 
+    def fault(self) -> str:
+        """Say what is wrong with the file; "" if every row proves itself, or there is none.
+
+        Raises:
+            EnvironmentFault: If the file can't be read.
+        """
+        if not self._path.is_file():
+            return ""
+        with self._locked():
+            try:
+                return self._tried(_fault)
+            except sqlite3.DatabaseError as error:
+                return str(error)
+
     def _run(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Do something with the open file, in one transaction."""
         with self._locked():
@@ -89,6 +103,8 @@ class KeyedFile:
             return self._tried(action)
 
     def _tried(self, action: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        if not self._path.exists():  # SQLite itself doesn't heed a umask that lets a group write
+            self._path.touch()
         with closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as base, base:
             # A damaged text must not stop the query: its row doesn't prove itself.
             base.text_factory = lambda raw: raw.decode("utf-8", "replace")
@@ -131,6 +147,17 @@ class KeyedFile:
         )
 
 
+def _fault(base: sqlite3.Connection) -> str:
+    (told,) = base.execute("PRAGMA quick_check(1)").fetchone()
+    rows = base.execute("SELECT key, value, proof FROM kept")
+    odd = sum(not _proves_itself(*row) for row in rows)
+    return "" if told == "ok" and not odd else f"{odd} rows don't prove themselves; {told}"
+
+
+def _proves_itself(key: object, value: object, proof: object) -> bool:
+    return isinstance(key, str) and isinstance(value, bytes) and proof == _proof(key, value)
+
+
 def _found(base: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
     """Read rows; one that doesn't prove itself is not there."""
     found: dict[str, bytes] = {}
@@ -138,10 +165,8 @@ def _found(base: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
         some = keys[start : start + _QUESTION_MARKS]
         marks = ",".join("?" * len(some))
         query = f"SELECT key, value, proof FROM kept WHERE key IN ({marks})"
-        for key, value, proof in base.execute(query, some):
-            typed = isinstance(key, str) and isinstance(value, bytes)
-            if typed and proof == _proof(key, value):
-                found[key] = value
+        rows = base.execute(query, some)
+        found |= {key: value for key, value, proof in rows if _proves_itself(key, value, proof)}
     return found
 
 

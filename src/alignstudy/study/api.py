@@ -21,14 +21,14 @@ from alignstudy.study.results import Run
 from alignstudy.study.run.known_runs import KnownRuns
 from alignstudy.study.run.making import make_and_show
 from alignstudy.study.run.plan import PlanLine, make_plan
-from alignstudy.study.run.publishing import refuse_incomplete
+from alignstudy.study.run.publishing import StudyTexts, refuse_incomplete
 from alignstudy.study.run.record import RunRecord
-from alignstudy.study.run.run_folder import RunFolder
+from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.signals import stop_signals
 from alignstudy.study.run.store import Store
 from alignstudy.study.settings.faults import data_faults_named, refuse
-from alignstudy.study.settings.load import read_study, resolved_yaml, settings_of
+from alignstudy.study.settings.load import read_study, settings_of
 from alignstudy.study.settings.locate import Located, is_here, locate, resolve_data
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_in_words
@@ -261,10 +261,10 @@ class Study:
         study = self._with_data()
         if study is not self:
             return study.run(only=only, progress=progress)
-        folder = RunFolder(path=self.folder)
+        folder, texts = RunFolder(path=self.folder), StudyTexts.of(self.settings, self.text)
         with folder.locked(), stop_signals(progress.note) as should_stop:
-            folder.write("study.yaml", self.text)
-            folder.write("resolved.yaml", resolved_yaml(self.settings))
+            folder.refuse_links((*texts.files, PROVENANCE))
+            notes = texts.place_first(folder)
             record = RunRecord(
                 settings=self.settings, overrides=self.overrides, store=self.store, folder=folder
             )
@@ -282,10 +282,10 @@ class Study:
                     workers=worker_count(self.settings),
                     should_stop=should_stop,
                 )
-                for judge, why in located.absent.items():
-                    runner.notes.append(f"judge {judge} absent: {why}")
-                    progress.note(runner.notes[-1])
-                make_and_show(runner, graph, goals, folder)
+                absent = (f"judge {judge} absent: {why}" for judge, why in located.absent.items())
+                for note in (*notes, *absent):
+                    runner.say(note)
+                make_and_show(runner, graph, goals, folder, texts)
                 refuse_incomplete(stages, runner, self.folder)
         return Run(
             folder=self.folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError, UnknownNameError
 from alignstudy.sources import home_path
-from alignstudy.study.run.run_folder import PROVENANCE
+from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,17 +71,40 @@ class Run:
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """Every estimate and test, as in statistics.json."""
-        return dict(_load(self.folder / "statistics.json"))
+        return dict(_load(self.checked("statistics.json")))
+
+    @property
+    def standing(self) -> str:
+        """What a reader must know first, as that they are of former settings; "" as a rule."""
+        return RunFolder(path=self.folder).standing()
+
+    def checked(self, name: str) -> Path:
+        """Return the path of a file or folder of the run, unchanged since the run placed it.
+
+        Raises:
+            DamagedArtefactError: If it was changed.
+        """
+        RunFolder(path=self.folder).check(name)
+        return self.folder / name
+
+    def rows(self, table: str) -> list[dict[str, str]]:
+        """Return a table's rows as they are written; [] where the run has no such table."""
+        path = self.checked(f"tables/{table}.csv")
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
     def table(self, name: str = "metrics") -> pd.DataFrame:
         """Return a table: metrics, improvement, scores or comparisons.
 
         Raises:
             UnknownNameError: If the run has no such table.
+            DamagedArtefactError: If it was changed since the run placed it.
         """
         import pandas as pd
 
-        path = self.folder / "tables" / f"{name}.csv"
+        path = self.checked(f"tables/{name}.csv")
         if not path.is_file():
             known = [p.stem for p in sorted(path.parent.glob("*.csv"))]
             raise UnknownNameError("table", name, known, where=str(self.folder))
@@ -91,7 +115,7 @@ class Run:
         import pandas as pd
 
         rows = []
-        for path in sorted((self.folder / "responses").glob("*.json")):
+        for path in sorted(self.checked("responses").glob("*.json")):
             model, _, prompts = path.stem.rpartition("_")
             rows += [{"model": model, "prompts": prompts, **row} for row in _load(path)]
         return pd.DataFrame(rows)

@@ -19,9 +19,13 @@ from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.making import make_and_show
 from alignstudy.study.run.parallel import make_in_parallel
-from alignstudy.study.run.run_folder import Export, RunFolder
+from alignstudy.study.run.pieces import Export
+from alignstudy.study.run.publishing import StudyTexts
+from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
+
+TEXTS = StudyTexts(digest="toy", files={})
 
 
 def wait_for(holds, seconds=60.0):
@@ -288,7 +292,7 @@ def test_weights_that_workers_made_go_while_others_still_work(tmp_path):
     )  # fmt: skip
     runner, folder = runner_of(tmp_path), RunFolder(path=tmp_path / "run")
     with folder.locked():
-        make_and_show(runner, graph, graph.goals, folder)
+        make_and_show(runner, graph, graph.goals, folder, TEXTS)
     assert len(runner.executed) == 6
     heard = runner.progress.notes
     gone = [

@@ -106,5 +106,25 @@ def test_no_folder_and_an_empty_one_have_no_checkpoint(tmp_path):
 def test_seal_names_every_file_with_size_and_hash(work):
     record = json.loads((work / "checkpoint-10" / SEAL).read_text())
     assert set(record["files"]) == {"model.safetensors", "optimizer.pt", "empty"}
-    assert record["files"]["empty"][0] == 0
+    assert record["files"]["empty"]["size"] == 0
     assert {"torch", "trl"} <= set(record["versions"])
+
+
+def test_a9_no_flipped_bit_of_a_seal_is_believed(work):
+    raw = (work / "checkpoint-20" / SEAL).read_bytes()
+    for place in range(0, len(raw), 5):
+        changed = bytearray(raw)
+        changed[place] ^= 1 << (place % 8)
+        (work / "checkpoint-20" / SEAL).write_bytes(changed)
+        found, notes = newest_verified(work, digest="d")
+        assert found.step == 10
+        assert "step 20 not used" in notes[0]
+        aside = next(path for path in work.iterdir() if path.name.startswith("checkpoint-20."))
+        aside.rename(work / "checkpoint-20")
+
+
+def test_a_checkpoint_in_anothers_place_is_not_used(work):
+    (work / "checkpoint-20").rename(work / "checkpoint-30")
+    found, notes = newest_verified(work, digest="d")
+    assert found.step == 10
+    assert "it is that of step 20" in notes[0]

@@ -12,10 +12,14 @@ from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.run import store as store_module
 from alignstudy.study.run.making import make_and_show
+from alignstudy.study.run.pieces import Export
 from alignstudy.study.run.plan import make_plan
-from alignstudy.study.run.run_folder import Export, RunFolder
+from alignstudy.study.run.publishing import StudyTexts
+from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
-from alignstudy.study.run.store import MANIFEST, Store
+from alignstudy.study.run.store import Store
+
+TEXTS = StudyTexts(digest="toy", files={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,7 @@ def make(store, tmp_path):
         folder = RunFolder(path=tmp_path / out)
         graph = graph_of(goal, *shown)
         with folder.locked():
-            make_and_show(runner, graph, graph.goals, folder)
+            make_and_show(runner, graph, graph.goals, folder, TEXTS)
         return runner
 
     return run
@@ -219,7 +223,7 @@ def test_weights_stay_until_the_last_stage_that_reads_them(make, store):
     runner = Watching(store=store, device="cpu")
     folder = RunFolder(path=store.root.parent / "run")
     with folder.locked():
-        make_and_show(runner, graph_of(goal), (goal,), folder)
+        make_and_show(runner, graph_of(goal), (goal,), folder, TEXTS)
     assert runner.executed.count("trial-1") == 1
     assert ("choice", True) in left
     assert weights(store, goal)[1] is False
@@ -317,14 +321,6 @@ def test_an_artefact_at_work_is_left_alone(store):
         assert store.drop_weights("model", trial.key) is None
         assert store.drop("model", trial.key) is None
     assert store.find("model", trial.key).is_whole
-
-
-def test_an_older_release_refuses_rather_than_calls_it_damaged(store):
-    trial = tuned().trials[0]
-    Runner(store=store, device="cpu").make(trial)
-    store.drop_weights("model", trial.key)
-    manifest = json.loads((store.folder("model", trial.key) / MANIFEST).read_text())
-    assert manifest["manifest_version"] == 2
 
 
 def test_what_a_stage_needs_names_what_its_model_stands_on():

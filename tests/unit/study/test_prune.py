@@ -18,11 +18,14 @@ from alignstudy.errors import DamagedArtefactError
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.known_runs import KnownRuns
 from alignstudy.study.run.making import make_and_show
+from alignstudy.study.run.publishing import StudyTexts
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
 from alignstudy.study.tools.prune import prune
 from alignstudy.study.tools.stock import take_stock
+
+TEXTS = StudyTexts(digest="toy", files={})
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def run(store, tmp_path):
         runner = Runner(store=store, device="cpu")
         folder = RunFolder(path=tmp_path / out)
         with folder.locked():
-            make_and_show(runner, graph_of(goal), (goal,), folder)
+            make_and_show(runner, graph_of(goal), (goal,), folder, TEXTS)
         return runner.executed
 
     return of
@@ -250,7 +253,7 @@ class Waiting(Stage):
 def _run(root, folder, goal):
     runner = Runner(store=Store(root), device="cpu")
     with RunFolder(path=folder).locked():
-        make_and_show(runner, graph_of(goal), (goal,), RunFolder(path=folder))
+        make_and_show(runner, graph_of(goal), (goal,), RunFolder(path=folder), TEXTS)
 
 
 def _await(path):

@@ -1,11 +1,12 @@
 """The store: complete and verified, or absent."""
 
-import json
 import os
 
 import pytest
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault
+from alignstudy.runtime.sealed import sealed, unsealed
+from alignstudy.study.cost.estimate import History
 from alignstudy.study.run.store import MANIFEST, Store
 
 
@@ -86,8 +87,8 @@ def test_other_damage_is_seen(store, harm):
 
 def test_a_newer_manifest_is_refused_by_name(store):
     folder = put(store).folder
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "manifest_version": 99}))
+    manifest = unsealed((folder / MANIFEST).read_bytes())
+    (folder / MANIFEST).write_text(sealed({**manifest, "manifest_version": 99}))
     with pytest.raises(EnvironmentFault, match="newer alignstudy"):
         store.find("toy", "k1")
 
@@ -107,3 +108,104 @@ def test_the_home_is_the_users_choice(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
     assert Store().root == tmp_path / "c" / "alignstudy"
     assert os.sep in str(Store().root)
+
+
+def test_a9_no_flipped_bit_of_a_manifest_is_believed_or_sticks(store):
+    """Nothing but a damaged artefact may come of it: it is set aside, and made anew."""
+    raw = (put(store).folder / MANIFEST).read_bytes()
+    for place in range(0, len(raw), 7):
+        path = store.folder("toy", "k1") / MANIFEST
+        changed = bytearray(raw)
+        changed[place] ^= 1 << (place % 8)
+        path.write_bytes(changed)
+        assert store.record("toy", "k1") is None
+        with pytest.raises(DamagedArtefactError) as caught:
+            store.find("toy", "k1")
+        assert "damaged" in caught.value.kept
+        put(store)
+        assert store.find("toy", "k1") is not None
+
+
+def test_a8_artefacts_in_each_others_places_are_damage(store):
+    first, second = put(store, "k1", "one").folder, put(store, "k2", "two").folder
+    first.rename(first.with_name("aside"))
+    second.rename(first)
+    first.with_name("aside").rename(second)
+    for key in ("k1", "k2"):
+        with pytest.raises(DamagedArtefactError, match="belongs elsewhere"):
+            store.find("toy", key)
+
+
+def test_an_artefact_of_another_kind_is_damage(store):
+    folder = put(store).folder
+    (store.root / "store" / "other").mkdir()
+    folder.rename(store.root / "store" / "other" / "k1")
+    with pytest.raises(DamagedArtefactError, match="belongs elsewhere"):
+        store.find("other", "k1")
+
+
+@pytest.mark.parametrize("harm", ["link", "folder", "stray folder", "fifo", "linked artefact"])
+def test_what_is_no_plain_file_is_damage(store, tmp_path, harm):
+    folder = put(store).folder
+    path = folder / "a.txt"
+    if harm == "link":
+        path.rename(tmp_path / "a.txt")
+        path.symlink_to(tmp_path / "a.txt")
+    elif harm == "folder":
+        path.unlink()
+        path.mkdir()
+    elif harm == "stray folder":
+        (folder / "deep" / "er").mkdir()
+    elif harm == "fifo":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        folder.rename(tmp_path / "k1")
+        folder.symlink_to(tmp_path / "k1")
+    with pytest.raises(DamagedArtefactError):
+        store.find("toy", "k1")
+    assert store.find("toy", "k1") is None
+    put(store)
+    assert store.find("toy", "k1") is not None
+
+
+@pytest.mark.parametrize("harm", ["manifest", "folder", "newer", "link"])
+def test_c23_damage_of_another_studys_artefact_is_not_this_ones_problem(store, harm):
+    put(store, "k1")
+    path = put(store, "k2").folder / MANIFEST
+    if harm == "manifest":
+        path.write_text('{"manifest_version": 3, "facts": {')
+    elif harm == "folder":
+        path.unlink()
+        path.mkdir()
+    elif harm == "newer":
+        path.write_text(sealed({**unsealed(path.read_bytes()), "manifest_version": 99}))
+    else:
+        path.unlink()
+        path.symlink_to("nowhere")
+    assert [made.folder.name for made in store.records()] == ["k1"]
+    assert store.made_with("toy", "x", 1) == [{"x": 1}]
+    assert History(store.root)._runs == []
+
+
+def test_b2_files_get_the_mode_that_the_umask_says(store):
+    before = os.umask(0o002)
+    try:
+        with store.writing("toy", "k1") as fresh:
+            (fresh / "model.safetensors").write_bytes(b"weights")
+            (fresh / "model.safetensors").chmod(0o600)
+            made = store.commit(fresh, "toy", "k1", fingerprint_inputs={}, facts={})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in made.folder.iterdir()}
+    assert modes == {"model.safetensors": 0o664, MANIFEST: 0o664}
+
+
+def test_what_killed_writers_left_is_swept_but_not_what_a_writer_holds(store):
+    folder = store.root / "store" / "toy"
+    for name in ("k1.tmp-dead", "k2.tmp-alive"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "half").write_text("")
+    with store.lock("k2"):
+        store.sweep()
+    assert [path.name for path in folder.iterdir()] == ["k2.tmp-alive"]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from alignstudy.data.files.described import card_files, saved_files
 from alignstudy.errors import DataError
+from alignstudy.sources import plain_files
 
 SUFFIXES = (
     *(f".{kind}{end}" for kind in ("jsonl", "json", "csv", "tsv") for end in (".gz", "")),
@@ -131,22 +132,22 @@ def default_splits(files: Sequence[SplitFile]) -> tuple[str, str]:
 
 def _in_folder(source: Path) -> list[SplitFile]:
     described = saved_files(source) or card_files(source)
+    files = plain_files(source)
     for path, _, _ in described:
-        if not path.is_relative_to(source) or ".." in path.relative_to(source).parts:
+        if not path.is_relative_to(source) or path.relative_to(source).as_posix() not in files:
             raise DataError(
-                f"{source} names a file outside of itself: {path}",
+                f"{source} names a file outside of itself, or a hidden one: {path}",
                 hint="copy the file into the folder; what is read must be what is hashed",
             )
     found = [
         SplitFile(path=path, name=path.relative_to(source).as_posix(), subset=subset, split=split)
         for path, subset, split in described
     ]
-    for path in [] if found else sorted(source.glob("**/*")):
-        parts = path.relative_to(source).parts
-        place = None if len(parts) > 3 or not path.is_file() else _place(parts)
+    for name, path in files.items() if not found else ():
+        parts = tuple(name.split("/"))
+        place = None if len(parts) > 3 else _place(parts)
         if place is not None:
             subset, split = place
-            name = "/".join(parts)
             found.append(SplitFile(path=path, name=name, subset=subset, split=split))
     if not found:
         raise DataError(
@@ -160,8 +161,7 @@ def _in_folder(source: Path) -> list[SplitFile]:
 def _place(parts: tuple[str, ...]) -> tuple[str, str] | None:
     """Return subset and split of a file by its path; None if it holds no rows."""
     stem = _stem(parts[-1])
-    hidden = any(part.startswith(".") for part in parts)
-    if stem is None or hidden or _NO_ROWS.match(parts[-1]):
+    if stem is None or _NO_ROWS.match(parts[-1]):
         return None
     folders = list(parts[:-1])
     if folders[:1] == ["data"]:

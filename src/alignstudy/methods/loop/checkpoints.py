@@ -1,19 +1,22 @@
 """Checkpoints that survive a kill at any moment: sealed last, verified before use.
 
 A checkpoint counts only if it holds `COMPLETE.json`, which is written after everything else is on
-the disk and names every file with its size and sha256. Without it the saving was cut short.
+the disk, names every file with its size and sha256, and proves itself. Without it the saving was
+cut short.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from alignstudy.sources import sha256_of
+from alignstudy.errors import DamagedArtefactError
+from alignstudy.runtime.files import flush, replace_text
+from alignstudy.runtime.recorded import differences, flushed
+from alignstudy.runtime.sealed import read_sealed, sealed
 
 SEAL = "COMPLETE.json"
 KEPT = 2
@@ -40,31 +43,22 @@ class Checkpoint:
 
 def seal(folder: Path, *, digest: str, step: int, num_tokens: int, seconds: float) -> None:
     """Flush a freshly written checkpoint to the disk and declare it complete."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in files:
-        _flush(path)
     record = {
         "digest": digest,
         "step": step,
         "num_tokens": num_tokens,
         "seconds": seconds,
         "versions": _versions(),
-        "files": {
-            str(path.relative_to(folder)): [path.stat().st_size, sha256_of(path)] for path in files
-        },
+        "files": flushed(folder),
     }
-    unfinished = folder / f"{SEAL}.tmp"
-    unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    _flush(unfinished)
-    unfinished.replace(folder / SEAL)
-    _flush(folder)
-    _flush(folder.parent)
+    replace_text(folder / SEAL, sealed(record))
+    flush(folder.parent)
 
 
 def rotate(work: Path, *, keep: int = KEPT) -> None:
     """Delete all but the newest sealed checkpoints."""
-    sealed = [folder for _, folder in _numbered(work) if (folder / SEAL).is_file()]
-    for folder in sealed[keep:]:
+    whole = [folder for _, folder in _numbered(work) if (folder / SEAL).is_file()]
+    for folder in whole[keep:]:
         (folder / SEAL).unlink()
         shutil.rmtree(folder)
 
@@ -80,11 +74,7 @@ def newest_verified(work: Path, *, digest: str) -> tuple[Checkpoint | None, tupl
         if not (folder / SEAL).is_file():
             shutil.rmtree(folder)
             continue
-        try:
-            record = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        except ValueError:
-            record = None
-        fault = _fault(folder, record, digest)
+        record, fault = _read(folder, step, digest)
         if fault is None:
             found = Checkpoint(
                 folder=folder,
@@ -117,25 +107,24 @@ def _numbered(work: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def _fault(folder: Path, record: object, digest: str) -> tuple[str, str] | None:
-    """Return why a sealed checkpoint can't be used, with the suffix that it is set aside under."""
-    needed = {"digest", "versions", "files", "num_tokens", "seconds"}
-    if not isinstance(record, dict) or not needed <= set(record):
-        return "damaged", f"{SEAL} is unreadable"
+def _read(folder: Path, step: int, digest: str) -> tuple[dict[str, Any], tuple[str, str] | None]:
+    """Return what a seal says, and why the checkpoint can't be used, with the suffix for that."""
+    try:
+        record = read_sealed(folder / SEAL, what="a seal", hint="")
+    except DamagedArtefactError as error:
+        return {}, ("damaged", f"{SEAL} is unreadable ({error.why})")
+    return record, _fault(folder, step, record, digest)
+
+
+def _fault(folder: Path, step: int, record: dict[str, Any], digest: str) -> tuple[str, str] | None:
     if record["digest"] != digest:
         return "other-job", "it belongs to other settings, data or weights"
     if record["versions"] != _versions():
         return "other-job", f"it was written by {record['versions']}"
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    changed = present ^ {SEAL, *record["files"]}
-    for name, (size, sha256) in record["files"].items():
-        path = folder / name
-        if name in present and (path.stat().st_size != size or sha256_of(path) != sha256):
-            changed.add(name)
-    damaged = sorted(changed)
-    if damaged:
-        return "damaged", f"{', '.join(damaged)} changed since it was written"
-    return None
+    if record["step"] != step:
+        return "damaged", f"it is that of step {record['step']}"
+    names = [name for name, _ in differences(folder, record["files"], beside=frozenset({SEAL}))]
+    return ("damaged", f"{', '.join(names)} changed since it was written") if names else None
 
 
 def _versions() -> dict[str, str]:
@@ -143,12 +132,3 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
-
-
-def _flush(path: Path) -> None:
-    """Make the system write a file, or a folder's list of names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

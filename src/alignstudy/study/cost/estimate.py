@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -144,14 +143,14 @@ class _Run(NamedTuple):
 class History:
     """Times of the stages that ran on this machine and whose artefacts lie in a store.
 
-    Artefacts that can't be read, or don't say it, are passed over.
+    Artefacts that are damaged, or don't say it, are passed over.
 
     Args:
         root: Of the store.
     """
 
     def __init__(self, root: Path) -> None:
-        found = (_run(path) for path in (root / "store").glob("*/*/manifest.json"))
+        found = (_run(made.facts) for made in Store(root).records())
         self._runs = sorted(run for run in found if run is not None)
         self._paces: dict[str, float | None] = {}
 
@@ -215,14 +214,13 @@ def predict(runs: list[_Run], flops: float | None) -> float | None:
     return median(run.seconds for run in runs) if runs else None
 
 
-def _run(path: Path) -> _Run | None:
-    """Read an artefact's record; None where it has none, or one of another kind or release."""
+def _run(facts: Mapping[str, Any]) -> _Run | None:
+    """Read what is kept of a finished stage; None where that is of another kind or release."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
         work, started = facts["work"], str(facts["started"])
         numbers = facts["seconds"], work["parameters"], work["planned_flops"]
         run = _Run(started, str(work["like"]), *map(float, numbers))
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, OverflowError):
         return None
     sane = all(map(isfinite, run[2:])) and run.seconds > 0 and run.flops >= 0
     return run if sane else None

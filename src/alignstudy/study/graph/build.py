@@ -16,7 +16,7 @@ from alignstudy.study.graph.recipes import RecipeStages
 from alignstudy.study.graph.rounds import RoundStages
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.graph.tuning import TuningStages
-from alignstudy.study.run.run_folder import Export
+from alignstudy.study.run.pieces import Export
 from alignstudy.study.settings.judges import JudgeEntry
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.own_data import WORLD

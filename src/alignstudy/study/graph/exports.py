@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from alignstudy.report.stored import REPORT_DATA, STATISTICS
 from alignstudy.study.graph.stage import Stage
-from alignstudy.study.run.run_folder import Export
+from alignstudy.study.run.pieces import Export
 from alignstudy.study.stages.compare import Compare
 from alignstudy.study.stages.data import SelectPrompts
 from alignstudy.study.stages.preview import PREVIEW, Preview

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from alignstudy.errors import UnknownNameError
 from alignstudy.progress import Progress
+from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.work import Footprint, Passes
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
@@ -209,17 +210,29 @@ class Stage:
 
 
 def _stages_in(value: object) -> Iterator[Stage]:
-    if isinstance(value, Stage):
+    return (each for each in _parts_in(value) if isinstance(each, Stage))
+
+
+def sources_of(stage: Stage) -> list[ResolvedSource]:
+    """Return the sources that a stage itself reads."""
+    values = (getattr(stage, item.name) for item in key_fields(stage))
+    parts = (part for value in values for part in _parts_in(value))
+    return [each for each in parts if isinstance(each, ResolvedSource)]
+
+
+def _parts_in(value: object) -> Iterator[Stage | ResolvedSource]:
+    """Yield the stages and the sources in a field's value, not what those are made of."""
+    if isinstance(value, Stage | ResolvedSource):
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _stages_in(item)
+            yield from _parts_in(item)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _stages_in(item)
+            yield from _parts_in(item)
     elif is_dataclass(value) and not isinstance(value, type):
         for part in key_fields(value):
-            yield from _stages_in(getattr(value, part.name))
+            yield from _parts_in(getattr(value, part.name))
 
 
 def in_order(

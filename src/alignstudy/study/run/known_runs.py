@@ -9,7 +9,6 @@ first, and keeps what it needs, or comes after, and finds what was freed missing
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,9 +21,12 @@ from filelock import FileLock, Timeout
 
 from alignstudy.errors import DamagedArtefactError
 from alignstudy.progress import SILENT, Progress
+from alignstudy.runtime.files import replace_text, sweep
+from alignstudy.runtime.recorded import unreadable
+from alignstudy.runtime.sealed import read_sealed, sealed
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.run.run_folder import RunFolder
-from alignstudy.study.run.store import Store, disk_faults, replace_text
+from alignstudy.study.run.store import Store, disk_faults
 
 State = Literal["running", "present", "absent", "gone"]
 
@@ -87,7 +89,7 @@ class KnownRun:
             "keys": sorted(self.keys),
             "spared": sorted(self.spared),
         }
-        replace_text(self.entry, json.dumps(content, indent=1) + "\n")
+        replace_text(self.entry, sealed(content))
 
     def forget(self) -> None:
         """Remove what it wrote down."""
@@ -113,6 +115,7 @@ class KnownRuns:
             except Timeout:
                 progress.note("another command frees disk in the store; waiting for it")
                 lock.acquire()
+            sweep(self._root)
         try:
             yield
         finally:
@@ -127,8 +130,13 @@ class KnownRuns:
         found = []
         for path in self._root.glob("*.json"):
             with suppress(FileNotFoundError):  # of a command that just ended
-                found.append(_read(path))
+                found.append(read_run(path))
         return sorted(found, key=lambda run: (run.folder is None, run.folder, run.entry))
+
+    def entry_of(self, folder: Path) -> Path:
+        """Return the file in which the run of a folder is written down, whether or not it is."""
+        name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+        return self._root / f"{name[:32]}.json"
 
     @contextmanager
     def using(
@@ -141,16 +149,12 @@ class KnownRuns:
             folder: The run folder: what it needs is kept for as long as it is there.
             progress: What is told if this has to wait.
         """
-        name = uuid.uuid4().hex
-        if folder is not None:
-            folder = folder.resolve()
-            name = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        entry = self._root / f"{name}.json"
+        folder = None if folder is None else folder.resolve()
+        entry = self.entry_of(folder) if folder else self._root / f"{uuid.uuid4().hex}.json"
         keys = frozenset(stage.key for stage in in_order(goals))
         shown = {each.key for goal in goals for each in (goal, *goal.underlying())}
         with self.locked(progress):
-            before = _read(entry).spared if entry.is_file() else frozenset()
-            spared = (before & keys) - shown
+            spared = (_spared_before(entry, progress) & keys) - shown
             run = KnownRun(entry=entry, folder=folder, keys=keys, spared=spared)
             with disk_faults(str(entry)):
                 run.write()
@@ -162,6 +166,17 @@ class KnownRuns:
             if folder is None:
                 run.forget()
             lock.release()
+
+
+def _spared_before(entry: Path, progress: Progress) -> frozenset[str]:
+    """Return the keys whose weights the run of a folder no longer needed; it is written anew."""
+    try:
+        return read_run(entry).spared
+    except FileNotFoundError:
+        return frozenset()
+    except DamagedArtefactError as error:
+        progress.note(f"{error.what}: written anew")
+        return frozenset()
 
 
 class RunAtWork:
@@ -185,28 +200,34 @@ class RunAtWork:
         with self._runs.locked():
             self._run = replace(self._run, spared=self._run.spared | {stage.key})
             self._run.write()
-            others = (run for run in self._runs.all() if run.entry != self._run.entry)
+            try:
+                others = [run for run in self._runs.all() if run.entry != self._run.entry]
+            except DamagedArtefactError:  # what that run needs isn't known: it may need these
+                return None
             if any(run.needs_weights(stage.key) for run in others):
                 return None
             return self._runs.store.drop_weights(stage.kind, stage.key)
 
 
-def _read(path: Path) -> KnownRun:
+def read_run(path: Path) -> KnownRun:
+    """Read what a run wrote down.
+
+    Raises:
+        FileNotFoundError: If there is nothing.
+        DamagedArtefactError: If it isn't what was written.
+        EnvironmentFault: If this user may not read it.
+    """
+    hint = "run that study again, or delete the file: what only it needed can then be freed"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        folder = content["folder"]
-        return KnownRun(
-            entry=path,
-            folder=None if folder is None else Path(folder),
-            keys=frozenset(map(str, content["keys"])),
-            spared=frozenset(map(str, content["spared"])),
-        )
+        content = read_sealed(path, what="what a run wrote down of its needs", hint=hint)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DamagedArtefactError(
-            f"{path} doesn't say what a run needs",
-            why=f"it can't be read ({error})",
-            hint="delete the file, then run that study again before anything is freed",
-            kept="the whole store; nothing was freed",
-        ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    folder = content["folder"]
+    return KnownRun(
+        entry=path,
+        folder=None if folder is None else Path(folder),
+        keys=frozenset(content["keys"]),
+        spared=frozenset(content["spared"]),
+    )

@@ -9,12 +9,14 @@ from alignstudy.study.graph.build import Graph
 from alignstudy.study.graph.stage import Stage, in_order
 from alignstudy.study.run.known_runs import KnownRuns, RunAtWork
 from alignstudy.study.run.parallel import make_in_parallel
-from alignstudy.study.run.publishing import show_all
+from alignstudy.study.run.publishing import StudyTexts, place_all, with_bases
 from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
 
 
-def make_and_show(runner: Runner, graph: Graph, goals: Sequence[Stage], folder: RunFolder) -> None:
+def make_and_show(
+    runner: Runner, graph: Graph, goals: Sequence[Stage], folder: RunFolder, texts: StudyTexts
+) -> None:
     """Make goals of a study, and show them in its run folder.
 
     Args:
@@ -22,10 +24,15 @@ def make_and_show(runner: Runner, graph: Graph, goals: Sequence[Stage], folder: 
         graph: The study's.
         goals: Those that are asked for.
         folder: Held by this process.
+        texts: The study, as its run folder shows it.
 
     Raises:
         AlignstudyError: As a stage raised it.
     """
+    keys = {goal.key for goal in goals}
+    exports = with_bases([each for each in graph.exports if each.stage.key in keys])
+    folder.refuse_links(each.target for each in exports)
+    runner.store.sweep()
     runs = KnownRuns(runner.store)
     with runs.using(graph.goals, folder=folder.path, progress=runner.progress) as run:
         released = Released(runner, in_order(graph.goals), run)
@@ -33,8 +40,8 @@ def make_and_show(runner: Runner, graph: Graph, goals: Sequence[Stage], folder: 
         make_in_parallel(runner, goals)
         for goal in goals:
             runner.make(goal)
-        keys = {goal.key for goal in goals}
-        show_all(folder, [each for each in graph.exports if each.stage.key in keys], runner)
+        whole = all(each.stage.key in keys for each in graph.exports)
+        place_all(folder, exports, runner, texts, whole=whole)
         released.drop(again=True)
 
 

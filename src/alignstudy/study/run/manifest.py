@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault
-from alignstudy.sources import sha256_of
+from alignstudy.runtime.recorded import differences, unreadable
+from alignstudy.runtime.sealed import read_sealed
 
 MANIFEST = "manifest.json"
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,13 @@ class Artefact:
         """Whether all files were dropped: what is left says only what it was."""
         return bool(self.dropped) and len(self.dropped) == len(self.manifest["files"])
 
+    def differences(self) -> Iterator[tuple[str, str]]:
+        """Yield each name in its folder that isn't as the manifest says, and why."""
+        dropped = self.dropped
+        files = self.manifest["files"].items()
+        recorded = {name: entry for name, entry in files if name not in dropped}
+        yield from differences(self.folder, recorded, beside=frozenset({MANIFEST, *dropped}))
+
     def without(self, *, weights_only: bool) -> dict[str, Any]:
         """Return the manifest with its weights, or all files, marked as dropped."""
         weights = self.manifest.get("weights", ())
@@ -66,30 +74,34 @@ class Artefact:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read an artefact's manifest.
+    """Read an artefact's manifest, and hold it against its own hash and against its place.
 
     Raises:
-        DamagedArtefactError: If there is none, or it is no manifest.
-        EnvironmentFault: If a newer alignstudy wrote it.
+        DamagedArtefactError: If there is none, it isn't what was written, or it belongs elsewhere.
+        EnvironmentFault: If a newer alignstudy wrote it, or this user may not read it.
     """
-    path = folder / MANIFEST
+    path, again = folder / MANIFEST, "run the same command again: what it names is made anew"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = int(manifest["manifest_version"])
-        for name in ("files", "facts", "ingredients"):
-            if not isinstance(manifest[name], dict):
-                raise TypeError(f"'{name}' is no object")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedArtefactError(
-            f"{path} is not a manifest", why=str(error), hint="run the same command again"
-        ) from error
-    if version > MANIFEST_VERSION:
+        if folder.is_symlink() or path.is_symlink():
+            raise DamagedArtefactError(f"{path} lies behind a link", hint=again)
+        manifest = read_sealed(path, what="a manifest", hint=again)
+    except FileNotFoundError as error:
+        raise DamagedArtefactError(f"{path} is missing", hint=again) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if manifest.get("manifest_version", 0) > MANIFEST_VERSION:
         raise EnvironmentFault(
             f"{path} was written by a newer alignstudy",
-            why=f"manifest version {version}; this one knows {MANIFEST_VERSION}",
+            why=f"manifest version {manifest['manifest_version']}; this one knows"
+            f" {MANIFEST_VERSION}",
             hint="use the newer version, or another ALIGNSTUDY_HOME",
         )
-    return dict(manifest)
+    place = [folder.parent.name, folder.name]
+    if (found := [manifest["kind"], manifest["key"]]) != place:
+        raise DamagedArtefactError(
+            f"{path} belongs elsewhere", why=f"it is that of {'/'.join(found)}", hint=again
+        )
+    return manifest
 
 
 def verify(artefact: Artefact) -> None:
@@ -99,34 +111,16 @@ def verify(artefact: Artefact) -> None:
 
     Raises:
         DamagedArtefactError: Naming the first file that differs.
+        EnvironmentFault: If this user may not read a file.
     """
-    folder, dropped = artefact.folder, set(artefact.dropped)
-    files = artefact.manifest["files"]
-    recorded = {name: entry for name, entry in files.items() if name not in dropped}
-    present = set(file_names(folder)) - {MANIFEST} - dropped
-    odd = sorted(present ^ set(recorded))
-    if odd:
-        state = "missing" if odd[0] in recorded else "not in the manifest"
-        raise _damaged(folder / odd[0], state)
-    for name, entry in recorded.items():
-        path = folder / name
-        if path.stat().st_size != entry["size"]:
-            raise _damaged(path, f"{path.stat().st_size} bytes where {entry['size']} were written")
-        if sha256_of(path) != entry["sha256"]:
-            raise _damaged(path, "its sha256 is not the recorded one")
+    for name, why in artefact.differences():
+        raise DamagedArtefactError(
+            f"{artefact.folder / name} is damaged",
+            why=why,
+            hint="run the same command again: it is recomputed",
+        )
 
 
-def _damaged(path: Path, why: str) -> DamagedArtefactError:
-    return DamagedArtefactError(
-        f"{path} is damaged", why=why, hint="run the same command again: it is recomputed"
-    )
-
-
-def file_names(folder: Path) -> list[str]:
-    """List the files under a folder, relative to it."""
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def hashes_of(files: dict[str, dict[str, Any]]) -> dict[str, str]:
+def hashes_of(files: Mapping[str, Any]) -> dict[str, str]:
     """Return the sha256 of a manifest's files, by name."""
     return {name: entry["sha256"] for name, entry in files.items()}

@@ -3,45 +3,104 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import DamagedArtefactError, GuardError
+from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage
-from alignstudy.study.run.run_folder import Export, RunFolder
+from alignstudy.study.run.pieces import Export, Piece, pieces_of, text_piece
+from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.runner import Runner
+from alignstudy.study.settings.load import resolved_yaml
+from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.stages.compare import INCOMPLETE
 from alignstudy.study.stages.train import Train
 
 
-def show_all(folder: RunFolder, exports: Sequence[Export], runner: Runner) -> None:
-    """Show every export; an adapter's base is shown too, and named by its place."""
+@dataclass(frozen=True, kw_only=True)
+class StudyTexts:
+    """A study as its run folder shows it, beside its results.
+
+    Attributes:
+        digest: Of its settings.
+        files: By name: as written, and with every default written out.
+    """
+
+    digest: str
+    files: Mapping[str, str]
+
+    @classmethod
+    def of(cls, settings: StudySettings, text: str) -> StudyTexts:
+        """Return a study's texts: as it was written, and every setting of it."""
+        files = {"study.yaml": text, "resolved.yaml": resolved_yaml(settings)}
+        return cls(digest=digest(settings.model_dump(mode="json")), files=files)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """Return the files to place."""
+        return [text_piece(name, text) for name, text in self.files.items()]
+
+    def place_first(self, folder: RunFolder) -> list[str]:
+        """Place them before anything runs, unless the folder shows results of other settings.
+
+        Those keep theirs until results of these settings take their places.
+        """
+        try:
+            there = folder.placed()
+        except DamagedArtefactError:  # told where results are placed
+            return []
+        if there.shows_results and there.study != self.digest:
+            return []
+        return folder.place(self.pieces, study=self.digest)
+
+
+def with_bases(exports: Sequence[Export]) -> list[Export]:
+    """Return exports, and after them the bases of adapters that aren't shown anyway."""
     wanted = [*exports]
-    places = {export.stage.key: export.target for export in exports if export.source == ""}
-    for export in exports:
-        stage = export.stage
-        if isinstance(stage, Train) and stage.is_adapter and stage.parent.key not in places:
+    shown = {export.stage.key for export in exports if export.source == ""}
+    for stage in (export.stage for export in exports):
+        if isinstance(stage, Train) and stage.is_adapter and stage.parent.key not in shown:
+            shown.add(stage.parent.key)
             target = f"models/_bases/{stage.parent.name.replace('/', '-')}"
-            places[stage.parent.key] = target
             wanted.append(Export(stage=stage.parent, source="", target=target))
-    for export in wanted:
-        folder.show(export, runner.make(export.stage))
-        stage = export.stage
+    return wanted
+
+
+def place_all(
+    folder: RunFolder, exports: Sequence[Export], runner: Runner, texts: StudyTexts, *, whole: bool
+) -> None:
+    """Place what a study shows, its settings with it; an adapter's base is named by its place.
+
+    Args:
+        folder: Held by this process.
+        exports: Of the stages that were asked for, bases among them.
+        runner: What made them.
+        texts: Of the study.
+        whole: Whether these are all that the study shows: what else was placed before goes.
+    """
+    places = {export.stage.key: export.target for export in exports if export.source == ""}
+    pieces = texts.pieces
+    for export in exports:
+        stage, config = export.stage, f"{export.target}/adapter_config.json"
+        found = list(pieces_of(export, runner.make(stage)))
         if export.source == "" and isinstance(stage, Train) and stage.is_adapter:
-            name = f"{export.target}/adapter_config.json"
-            config = json.loads((folder.path / name).read_text(encoding="utf-8"))
-            config["base_model_name_or_path"] = str(folder.path / places[stage.parent.key])
-            folder.write(name, json.dumps(config, indent=2) + "\n")
-    # Models that an earlier version of the study showed, and this one doesn't have:
-    shown = {folder.path / export.target for export in wanted if export.source == ""}
-    keep = shown | {parent for path in shown for parent in path.parents}
-    models = folder.path / "models"
-    if not shown or not models.is_dir():
-        return
-    for path in [*models.glob("*/seed-*"), *models.glob("_bases/*"), *models.iterdir()]:
-        if path.is_dir() and path not in keep and not any(p in shown for p in path.parents):
-            shutil.rmtree(path)
+            base = str(folder.path / places[stage.parent.key])
+            found = [_based(each, base) if each.target == config else each for each in found]
+        pieces += found
+    instead = [""] if whole else [export.target for export in exports]
+    for note in folder.place(pieces, study=texts.digest, instead=instead):
+        runner.say(note)
+
+
+def _based(adapter_config: Piece, base: str) -> Piece:
+    """Return an adapter's configuration with its base where the run folder shows it."""
+    assert isinstance(adapter_config.content, Path)
+    config = json.loads(adapter_config.content.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    text = json.dumps(config, indent=2) + "\n"
+    return text_piece(adapter_config.target, text, of=adapter_config.of)
 
 
 def refuse_incomplete(stages: Sequence[Stage], runner: Runner, folder: Path) -> None:

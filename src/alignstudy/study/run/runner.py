@@ -27,6 +27,7 @@ from alignstudy.study.cost.estimate import History, planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import FAILED, Stage, StageJob
 from alignstudy.study.run.manifest import Artefact
+from alignstudy.study.run.reading import read_as_hashed
 from alignstudy.study.run.store import Store, disk_faults
 
 _ENVIRONMENT_ERRNOS = {
@@ -88,7 +89,7 @@ class Runner:
                 resumed = any(work.iterdir())
                 if stage.numeric and self.threads is not None:
                     set_threads(self.threads)
-                with self._meter.measured() as cost:
+                with self._meter.measured() as cost, read_as_hashed(stage):
                     found = self._found(stage, self._job(fresh, work))
                 facts = {
                     **found,
@@ -136,12 +137,13 @@ class Runner:
         )
         self._done[stage.key] = made
         if before is not None and not before.dropped.items() <= made.hashes.items():
-            self._say(
+            self.say(
                 f"{stage.name}: the weights made again are not those that were dropped: what was"
                 " computed from those before rests on others"
             )
 
-    def _say(self, note: str) -> None:
+    def say(self, note: str) -> None:
+        """Tell something that a person should know of this run, and keep it for its record."""
         self.notes.append(note)
         self.progress.note(note)
 
@@ -159,9 +161,7 @@ class Runner:
             try:
                 done = self.store.find(stage.kind, stage.key)
             except DamagedArtefactError as error:
-                self._say(
-                    f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; recomputed"
-                )
+                self.say(f"{stage.name}: {error.what} ({error.why}); kept {error.kept}; recomputed")
                 return False
             if done is None:
                 return False

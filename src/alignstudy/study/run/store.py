@@ -1,8 +1,9 @@
 """Content-addressed artefacts: each is complete and verified, or absent.
 
 An artefact is a folder `<home>/store/<kind>/<key>`. It is written next to its place, flushed, its
-manifest (size and sha256 of every file) written last, and renamed. A manifest that verifies is
-the only meaning of "done". A damaged artefact is renamed and recomputed.
+manifest (size and sha256 of every file, and a hash over itself) written last, and renamed. A
+manifest that verifies, and lies where it says, is the only meaning of "done". A damaged artefact
+is renamed and recomputed.
 
 To free the disk, a finished artefact's weights can be dropped, or all of its files: its manifest
 stays and says so. Made again, weights of the same hash take their places beside the other files.
@@ -10,12 +11,11 @@ stays and says so. Made again, weights of the same hash take their places beside
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from alignstudy.errors import DamagedArtefactError, EnvironmentFault
-from alignstudy.sources import home_path, sha256_of
+from alignstudy.runtime.files import flush, write_text
+from alignstudy.runtime.recorded import flushed
+from alignstudy.runtime.sealed import sealed
+from alignstudy.sources import home_path
 from alignstudy.study.run.manifest import (
     MANIFEST,
     MANIFEST_VERSION,
     Artefact,
-    file_names,
     hashes_of,
     read_manifest,
     verify,
@@ -65,7 +67,13 @@ class Store:
         return FileLock(path)
 
     def record(self, kind: str, key: str) -> Artefact | None:
-        """Read what an artefact is or was: its files aren't hashed, and may all be dropped."""
+        """Read what an artefact is or was: its files aren't hashed, and may all be dropped.
+
+        One whose manifest is damaged isn't there: whoever makes it finds that, and says so.
+
+        Raises:
+            EnvironmentFault: If a newer alignstudy wrote it, or this user may not read it.
+        """
         folder = self.folder(kind, key)
         if not (folder / MANIFEST).is_file():
             return None
@@ -86,28 +94,34 @@ class Store:
             DamagedArtefactError: If a file isn't what was written; the folder has been renamed.
         """
         folder = self.folder(kind, key)
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return None
         try:
             found = Artefact(folder=folder, manifest=read_manifest(folder))
             verify(found)
         except DamagedArtefactError as error:
             renamed = folder.with_name(f"{key}.damaged-{uuid.uuid4().hex[:8]}")
-            folder.rename(renamed)
+            with disk_faults(f"the store at {self.root}"), suppress(FileNotFoundError):
+                folder.rename(renamed)
             error.kept = f"the damaged folder, as {renamed}"
             raise
         return None if found.is_gone else found
 
     def made_with(self, kind: str, name: str, value: object) -> list[dict[str, Any]]:
         """Return all inputs of every artefact of a kind that was made with a value of one."""
-        found = []
-        for place in sorted((self.root / "store" / kind).glob(f"*/{MANIFEST}")):
-            artefact = self.record(kind, place.parent.name)
-            if artefact is None or artefact.manifest["key"] != place.parent.name:
-                continue  # a damaged one that was moved away
-            if artefact.manifest["ingredients"].get(name) == value:
-                found.append(artefact.manifest["ingredients"])
-        return found
+        known = (made.manifest["ingredients"] for made in self.records(kind))
+        return [ingredients for ingredients in known if ingredients.get(name) == value]
+
+    def records(self, kind: str = "*") -> Iterator[Artefact]:
+        """Yield what is recorded of every artefact of a kind, or of all; what can't be read isn't.
+
+        A study rests on its own artefacts only: damage to another's is not its concern.
+        """
+        for place in sorted((self.root / "store").glob(f"{kind}/*/{MANIFEST}")):
+            with suppress(EnvironmentFault):
+                found = self.record(place.parent.parent.name, place.parent.name)
+                if found is not None:
+                    yield found
 
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
@@ -147,12 +161,9 @@ class Store:
             facts: Worth keeping.
             weights: Patterns of the names of its weight files.
         """
-        place, files = self.folder(kind, key), {}
-        for name in file_names(fresh):
-            path = fresh / name
-            with disk_faults(str(path)), path.open("rb") as stream:
-                os.fsync(stream.fileno())
-            files[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        place = self.folder(kind, key)
+        with disk_faults(str(fresh)):
+            files = flushed(fresh)
         manifest = {
             "manifest_version": MANIFEST_VERSION,
             "kind": kind,
@@ -171,13 +182,20 @@ class Store:
                 _replace_manifest(place, manifest, by_way_of=fresh)
             else:
                 _write_manifest(fresh, manifest)
-                if place.exists():
+                if os.path.lexists(place):
                     place.rename(place.with_name(f"{key}.tmp-{uuid.uuid4().hex[:8]}"))
                 fresh.rename(place)
-            fsync_folder(place.parent)
+            flush(place.parent)
         for left in (self.work_folder(key), *place.parent.glob(f"{key}.tmp-*")):
             shutil.rmtree(left, ignore_errors=True)
         return Artefact(folder=place, manifest=manifest)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half written; what a run at work writes stays."""
+        with disk_faults(f"the store at {self.root}"):
+            for left in (self.root / "store").glob("*/*.tmp-*"):
+                with suppress(Timeout), self.lock(left.name.partition(".")[0]).acquire(timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
 
     def drop_weights(self, kind: str, key: str) -> int | None:
         """Drop a finished artefact's weights; what else it holds can still be read.
@@ -229,42 +247,15 @@ def size_on_disk(path: Path) -> int:
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
-    fsync_folder(folder)
+    write_text(folder / MANIFEST, sealed(manifest))
+    flush(folder)
 
 
 def _replace_manifest(place: Path, manifest: dict[str, Any], *, by_way_of: Path) -> None:
     """Replace a manifest whole; its new text is never a file of the artefact."""
     _write_manifest(by_way_of, manifest)
     (by_way_of / MANIFEST).replace(place / MANIFEST)
-    fsync_folder(place)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file and flush it to the disk."""
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Replace a text file whole: a reader sees the old one or the new one."""
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        write_text(fresh, text)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Flush a folder's entries, without which a rename may not outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(place)
 
 
 @contextmanager

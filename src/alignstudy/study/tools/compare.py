@@ -57,6 +57,7 @@ def _write_comparison(paths: dict[str, Path], folder: RunFolder) -> None:
                 f"{path} holds no finished run", hint="name a run folder: runs/<study>"
             )
         own = own_findings(path / STATISTICS)
+        RunFolder(path=path).check("responses")
         found[name] = read_ratings(path / "responses"), own_thresholds(own) if own else {}
         if own is not None:
             assessed[name] = own

@@ -190,9 +190,15 @@ def _provenance(sources: Sequence[Path], labels: str | Path | None) -> dict[str,
 
 
 def own_findings(path: Path) -> Findings | None:
-    """Return the findings of a run by its statistics; None where there are none."""
+    """Return the findings of a run by its statistics; None where there are none.
+
+    Raises:
+        InputError: If they can't be read.
+        DamagedArtefactError: If they were changed since the run placed them.
+    """
     if not path.is_file():
         return None
+    RunFolder(path=path.parent).check(path.name)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

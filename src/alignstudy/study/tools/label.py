@@ -82,6 +82,7 @@ def label_sheet(
             hint="name a run folder: runs/<study>",
         )
     rng = np.random.default_rng(seed)
+    folder.check("responses")
     responses = read_ratings(folder.path / "responses")
     refuse_samples(responses)
     drawn = _draw(findings.first, responses, n, rng)

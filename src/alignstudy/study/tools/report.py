@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from alignstudy.report.inputs import ReportInputs
 from alignstudy.report.markdown.page import render_markdown
 from alignstudy.report.stored import (
     REPORT_DATA,
+    STATISTICS,
     read_report_inputs,
     write_findings,
     write_report_data,
@@ -28,8 +28,12 @@ from alignstudy.report.stored import (
 from alignstudy.report.tables.budget import budget_table
 from alignstudy.report.tables.tuning import trials_table
 from alignstudy.report.tables.write import write_table
+from alignstudy.runtime.files import entries
+from alignstudy.runtime.recorded import record_of
 from alignstudy.sources import home_path
+from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.results import Run
+from alignstudy.study.run.pieces import Piece
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.store import disk_faults
 from alignstudy.version import __version__
@@ -72,18 +76,25 @@ def rebuild(run: str | Path) -> Run:
 
     Raises:
         InputError: If the folder holds no finished run of this version's layout.
+        DamagedArtefactError: If what the report says was changed since the run placed it.
         LockHeldError: If another process works on the run.
     """
     path = home_path(run).absolute()
+    folder = RunFolder(path=path)
+    folder.check(STATISTICS, REPORT_DATA, "responses")
     inputs = read_report_inputs(path)
-    with (
-        RunFolder(path=path).locked(),
-        disk_faults(f"the run folder {path}"),
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        write_report(inputs, Path(scratch))
-        shutil.copytree(scratch, path, dirs_exist_ok=True)
-    return Run(folder=path)
+    with folder.locked(), tempfile.TemporaryDirectory() as scratch:
+        with disk_faults(scratch):
+            write_report(inputs, Path(scratch))
+        notes = folder.place(_made(Path(scratch)), study=folder.placed().study, instead=["figures"])
+    return Run(folder=path, notes=tuple(notes))
+
+
+def _made(folder: Path) -> list[Piece]:
+    return [
+        Piece(target=name, content=folder / name, record=record_of(folder / name))
+        for name, _ in entries(folder)
+    ]
 
 
 def write_run(
@@ -104,10 +115,11 @@ def write_run(
         responses=tuple(rows),
         provenance={"alignstudy": __version__, **provenance},
     )
-    with disk_faults(f"the folder {folder.path}"), tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
-        write_findings(inputs.findings, inputs.responses, made)
-        write_report(inputs, made)
-        shutil.copytree(made, folder.path, dirs_exist_ok=True)
+        with disk_faults(scratch):
+            write_findings(inputs.findings, inputs.responses, made)
+            write_report(inputs, made)
+        folder.place(_made(made), study=digest(inputs.provenance), instead=[""])
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     folder.write(PROVENANCE, json.dumps({**inputs.provenance, "ended": ended}, indent=2) + "\n")
