@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     from alignstudy.study.tools.compare import compare
     from alignstudy.study.tools.evaluate import evaluate
     from alignstudy.study.tools.report import rebuild
+    from alignstudy.study.tools.verify import verify
 
-__all__ = ["AlignstudyError", "Run", "Study", "__version__", "compare", "evaluate", "rebuild"]
+__all__ = [
+    "AlignstudyError",
+    "Run",
+    "Study",
+    "__version__",
+    "compare",
+    "evaluate",
+    "rebuild",
+    "verify",
+]
 
 _HOMES = {
     "AlignstudyError": "alignstudy.errors",
@@ -30,6 +40,7 @@ _HOMES = {
     "compare": "alignstudy.study.tools.compare",
     "evaluate": "alignstudy.study.tools.evaluate",
     "rebuild": "alignstudy.study.tools.report",
+    "verify": "alignstudy.study.tools.verify",
 }
 
 
