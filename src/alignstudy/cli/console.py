@@ -17,6 +17,7 @@ from rich.table import Table
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.progress import Lines, Progress, figures_in_words
+from alignstudy.redaction import redacted, redacted_in
 
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -29,8 +30,8 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def safe(text: object) -> str:
-    """Make text that a model or a file wrote safe to print in a terminal."""
-    return escape(_CONTROL.sub("?", str(text)))
+    """Make text that a model or a file wrote safe to print in a terminal, secrets taken out."""
+    return escape(_CONTROL.sub("?", redacted(str(text))))
 
 
 def say(text: str) -> None:
@@ -40,7 +41,7 @@ def say(text: str) -> None:
 
 def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
     """Print JSON for scripts: nothing but it goes to standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(redacted_in(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def say_error(error: AlignstudyError) -> None:

@@ -283,7 +283,7 @@ class Study:
                     should_stop=should_stop,
                 )
                 absent = (f"judge {judge} absent: {why}" for judge, why in located.absent.items())
-                for note in (*notes, *absent):
+                for note in (*texts.notes, *notes, *absent):
                     runner.say(note)
                 make_and_show(runner, graph, goals, folder, texts)
                 refuse_incomplete(stages, runner, self.folder)

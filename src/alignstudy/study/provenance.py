@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from alignstudy.study.graph.stage import NUMERIC_LIBRARIES
-from alignstudy.version import __version__
+from alignstudy.version import __version__, library_version
 
 LIBRARIES = (*NUMERIC_LIBRARIES, "scipy", "pydantic")
-
-_SECRET = re.compile(
-    r"hf_[A-Za-z0-9]{8,}|AKIA[A-Z0-9]{12,}|(?i:bearer )\S+|(?i:(token|key|secret)=)\S+"
-)
 
 
 def versions() -> dict[str, str]:
@@ -26,13 +19,8 @@ def versions() -> dict[str, str]:
     return {
         "alignstudy": __version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: library_version(name) for name in LIBRARIES},
     }
-
-
-def redacted(arguments: Sequence[str]) -> list[str]:
-    """Return a command's words without anything that looks like a secret."""
-    return [_SECRET.sub("[redacted]", word) for word in arguments]
 
 
 def machine() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
@@ -11,7 +11,8 @@ from data_files import PAIRS, write_jsonl
 from alignstudy.data.files.layout import find_files
 from alignstudy.errors import EnvironmentFault, InputError
 from alignstudy.sources import ResolvedSource, Source, digest_of, plain_files, resolve
-from alignstudy.study.graph.stage import Stage, not_in_key
+from alignstudy.study.graph.fingerprint import NOT_IN_KEY
+from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
 
@@ -125,7 +126,7 @@ class Reader(Stage):
 
     kind: ClassVar[str] = "reader"
     source: ResolvedSource
-    meanwhile: Any = not_in_key(default=lambda: None)
+    meanwhile: Any = field(metadata=NOT_IN_KEY, default=lambda: None)
 
     def run(self, job):
         first = self.source.path.read_text()

@@ -112,7 +112,7 @@ def test_numeric_stages_carry_the_libraries_versions(monkeypatch):
         numeric: ClassVar[bool] = True
 
     before = Numeric(name="n").key
-    monkeypatch.setattr("alignstudy.study.graph.stage.version", lambda name: "9.9.9")
+    monkeypatch.setattr("alignstudy.study.graph.stage.library_version", lambda name: "9.9.9")
     assert Numeric(name="n").key != before
 
 

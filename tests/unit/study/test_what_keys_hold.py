@@ -37,6 +37,7 @@ def load(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     base = tmp_path / "base"
     base.mkdir()
+    (base / "config.json").write_text("{}")
 
     def loaded(*judges, **changes):
         study = {

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InputError
@@ -33,7 +32,7 @@ from alignstudy.models.tokenizers import padding_id
 from alignstudy.progress import SILENT
 from alignstudy.records import GuardOutcome, Weights
 from alignstudy.runtime.device import context_length, device_name
-from alignstudy.version import __version__
+from alignstudy.version import __version__, library_version
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -266,7 +265,7 @@ def _computed(
         "route": str(trainer.route),
         "attention": str(trainer.model.config._attn_implementation),
         "alignstudy": __version__,
-        "libraries": {name: version(name) for name in ("torch", "transformers", "trl")},
+        "libraries": {name: library_version(name) for name in ("torch", "transformers", "trl")},
     }
 
     def log_probs(batch: Mapping[str, Tensor]) -> Tensor:

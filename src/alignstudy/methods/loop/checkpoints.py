@@ -17,6 +17,7 @@ from alignstudy.errors import DamagedArtefactError
 from alignstudy.runtime.files import flush, replace_text
 from alignstudy.runtime.recorded import differences, flushed
 from alignstudy.runtime.sealed import read_sealed, sealed
+from alignstudy.version import library_version
 
 SEAL = "COMPLETE.json"
 KEPT = 2
@@ -129,6 +130,7 @@ def _fault(folder: Path, step: int, record: dict[str, Any], digest: str) -> tupl
 
 def _versions() -> dict[str, str]:
     """Name the libraries that a resumed run must share with the one that saved."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
+    return {
+        name: library_version(name)
+        for name in ("torch", "transformers", "trl", "peft", "accelerate")
+    }

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from alignstudy.redaction import told_apart
 from alignstudy.sources import ResolvedSource
 
 NOT_IN_KEY = {"not_in_key": True}
@@ -36,12 +37,13 @@ def fingerprint_value(value: object) -> Any:  # noqa: ANN401 - JSON
         return value.digest
     if isinstance(value, BaseModel):
         left_out: set[str] = set(getattr(value, "not_in_key", ()))
-        return value.model_dump(mode="json", exclude=left_out)
+        return fingerprint_value(value.model_dump(mode="json", exclude=left_out))
     key = getattr(value, "key", None)
     if is_dataclass(value) and isinstance(key, str):
         return key
     if value is None or isinstance(value, bool | int | float | str):
-        return value.value if isinstance(value, Enum) else value
+        plain = value.value if isinstance(value, Enum) else value
+        return told_apart(plain) if isinstance(plain, str) else plain  # it is kept, and told
     if isinstance(value, tuple | list):
         return [fingerprint_value(item) for item in value]
     if isinstance(value, dict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from alignstudy.sources import ResolvedSource
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.work import Footprint, Passes
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
-from alignstudy.version import __version__
+from alignstudy.version import __version__, library_version
 
 NUMERIC_LIBRARIES = (
     "torch",
@@ -160,7 +159,7 @@ class Stage:
         if self.numeric:
             found["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:
-            found["libraries"] = {name: version(name) for name in self.libraries}
+            found["libraries"] = {name: library_version(name) for name in self.libraries}
         for item in key_fields(self):
             found[item.name] = fingerprint_value(getattr(self, item.name))
         return found

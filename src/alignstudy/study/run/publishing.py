@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignstudy.errors import DamagedArtefactError, GuardError
+from alignstudy.redaction import REDACTED, redacted
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.run.pieces import Export, Piece, pieces_of, text_piece
@@ -26,16 +27,25 @@ class StudyTexts:
     Attributes:
         digest: Of its settings.
         files: By name: as written, and with every default written out.
+        notes: What a person should know of them.
     """
 
     digest: str
     files: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: StudySettings, text: str) -> StudyTexts:
-        """Return a study's texts: as it was written, and every setting of it."""
-        files = {"study.yaml": text, "resolved.yaml": resolved_yaml(settings)}
-        return cls(digest=digest(settings.model_dump(mode="json")), files=files)
+        """Return a study's texts, secrets taken out: as it was written, and every setting of it."""
+        given = {"study.yaml": text, "resolved.yaml": resolved_yaml(settings)}
+        files = {name: redacted(text) for name, text in given.items()}
+        notes = tuple(
+            f"{name} is kept without what looks like a secret ({REDACTED} stands for it): name an"
+            " environment variable, or log in, and take it out of the study"
+            for name in files
+            if files[name] != given[name]
+        )
+        return cls(digest=digest(settings.model_dump(mode="json")), files=files, notes=notes)
 
     @property
     def pieces(self) -> list[Piece]:

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alignstudy.errors import InterruptedRunError
+from alignstudy.redaction import redacted_in
 from alignstudy.study.devices import device_class
 from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.graph.stage import Stage
-from alignstudy.study.provenance import machine, redacted, versions
+from alignstudy.study.provenance import machine, versions
 from alignstudy.study.run.run_folder import PROVENANCE, RunFolder
 from alignstudy.study.run.runner import Runner
 from alignstudy.study.run.store import Store
@@ -70,8 +71,8 @@ class RunRecord:
         record = {
             "study": settings.study,
             "status": status,
-            "command": redacted(sys.argv),
-            "overrides": redacted(self.overrides),
+            "command": sys.argv,
+            "overrides": list(self.overrides),
             "started": started.isoformat(timespec="seconds"),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings_sha256": digest(settings.model_dump(mode="json")),
@@ -87,4 +88,4 @@ class RunRecord:
             "notes": list(runner.notes) if runner else [],
             "stages": lines or list(former.values()),
         }
-        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(redacted_in(record), indent=2, ensure_ascii=False) + "\n"

@@ -14,6 +14,7 @@ from alignstudy.judges.quality.assess import BASELINES
 from alignstudy.methods.base import METRICS_FILE, PROBE_FILE
 from alignstudy.records import GuardOutcome
 from alignstudy.records.evidence import TrainingRecord
+from alignstudy.redaction import redacted_in
 from alignstudy.report.inputs import ReportInputs
 from alignstudy.stats.resampling.clustered_share import effective_wilson
 from alignstudy.study.cost.meter import cost_row
@@ -85,7 +86,7 @@ class Publish(Stage):
         budget = tuple(self._budget(job))
         inputs = ReportInputs(
             study=self.study.study,
-            settings=self.study.model_dump(mode="json"),
+            settings=redacted_in(self.study.model_dump(mode="json")),
             protocol=self.study.prompts.protocol,
             findings=findings,
             responses=tuple(read_scored(folder)),
