@@ -92,7 +92,7 @@ def _write_scratch(folder: Path, architecture: dict[str, Any]) -> Path:
     texts = [text for pair in real_pairs(1000) for text in whole_texts(pair)]
     # Dropout is 0 on both sides: neither is charged for drawing masks.
     ours.write_model_folder(folder, texts=texts, vocab_size=8192, dropout=0.0, **architecture)
-    _draw_weights(folder, std=0.02)
+    draw_weights(folder, std=0.02)
     return folder
 
 
@@ -114,11 +114,11 @@ def write_opt_350m(folder: Path, *, std: float, **changes: Any) -> Path:
     shape = {**OPT, **LARGE, "word_embed_proj_dim": 512, **changes}
     off = {"dropout": 0.0, "attention_dropout": 0.0}
     OPTConfig(**shape, **tokens, **off, architectures=["OPTForCausalLM"]).save_pretrained(folder)
-    _draw_weights(folder, std=std)
+    draw_weights(folder, std=std)
     return folder
 
 
-def _draw_weights(folder: Path, *, std: float) -> None:
+def draw_weights(folder: Path, *, std: float) -> None:
     import torch
     import transformers
 

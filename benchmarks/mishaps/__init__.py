@@ -1,0 +1,1 @@
+"""What `torture.py` does to runs: kills, failing disks, damaged files; and how each ended."""
