@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test e2e check docs lint types layers bench bench-quick clean
+.PHONY: demo test e2e check docs lint types layers bench bench-quick torture clean
 
 demo: $(VENV)/.installed ## install, run the demo study, say where the report is
 	HF_HUB_OFFLINE=1 $(BIN)/alignstudy run demo
@@ -20,6 +20,9 @@ bench: $(VENV)/.installed-dev ## the notebooks' way against ours (under 15 minut
 
 bench-quick: $(VENV)/.installed-dev ## the same with less work (under 3 minutes)
 	$(BIN)/python benchmarks/cpu.py --quick
+
+torture: $(VENV)/.installed-dev ## kills, failing disks, damaged files: thousands of runs (hours; goes on where it was)
+	$(BIN)/python benchmarks/torture.py --jobs 2
 
 check: lint types layers ## everything that needs no test run
 

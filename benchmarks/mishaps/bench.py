@@ -10,7 +10,7 @@ from signal import SIGKILL
 from typing import Literal
 
 from mishaps import trees
-from mishaps.commands import Ended, Place, Start, forked
+from mishaps.commands import PATIENCE, Ended, Place, Start, forked
 from mishaps.disk import CRASHED, Mishap
 
 Outcome = Literal["survived", "detected", "silent", "stuck", "traceback"]
@@ -46,19 +46,23 @@ class Bench:
         place: Where the study is run; its root holds nothing else.
         golden: A folder for its states.
         start: How the command is started.
+        patience: Seconds after which a run hangs.
         show: Told of every process that ended.
     """
 
     place: Place
     golden: Path
     start: Start = forked
+    patience: float = PATIENCE
     show: Callable[[Ended], None] = lambda ended: None
     ends: list[Ended] = field(default_factory=list)
 
     @cached_property
     def finished(self) -> Path:
         """What an undisturbed run leaves."""
-        return self._golden("finished", Mishap())
+        folder = self._golden("finished", Mishap())
+        self._seconds = self.ends[-1].seconds
+        return folder
 
     @cached_property
     def contents(self) -> dict[str, str]:
@@ -83,11 +87,11 @@ class Bench:
         kinds = (line.partition("\t") for line in lines)
         return [(kind, path.removeprefix(f"{self.place.root}/")) for kind, _, path in kinds]
 
-    @cached_property
+    @property
     def seconds(self) -> float:
         """How long an undisturbed run takes."""
-        self.begin()
-        return self.run().seconds
+        assert self.finished
+        return self._seconds
 
     @cached_property
     def halfway(self) -> Path:
@@ -126,7 +130,7 @@ class Bench:
         process = self.start(self.place, mishap)
         if kill_after is not None and not process.wait(kill_after):
             process.kill()
-        return self.note(process.ended())
+        return self.note(process.ended(self.patience))
 
     def note(self, ended: Ended) -> Ended:
         """Keep how a process of this trial ended."""

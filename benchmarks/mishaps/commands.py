@@ -104,7 +104,7 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def ended(self, patience: float = PATIENCE) -> Ended:
+    def ended(self, patience: float) -> Ended:
         """Wait for its end, and say how it was; one that hangs is killed."""
         in_time = self.wait(patience)
         if not in_time:
@@ -210,7 +210,7 @@ def import_what_runs_use(place: Place) -> None:
     """
     listing = place.root.with_suffix(".modules")
     process = forked(place, told_to=listing)
-    ended = process.ended()
+    ended = process.ended(PATIENCE)
     if ended.code != 0:
         sys.exit(f"the study doesn't run:\n{ended.said}")
     for name in json.loads(listing.read_text(encoding="utf-8")):

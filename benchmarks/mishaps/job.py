@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -70,8 +71,8 @@ class Job:
         if self.quick and not known.sample:
             return
         numbers = known.trials(self.bench(known.bench))
-        if self.quick:  # spread over all of them
-            numbers = numbers[:: max(1, len(numbers) // known.sample)][: known.sample]
+        if self.quick:
+            numbers = sorted(random.Random(kind).sample(numbers, known.sample))
         yield from numbers[self.number :: self.jobs]
 
     @cache  # noqa: B019 - there is one job a process

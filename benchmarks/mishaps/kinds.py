@@ -126,13 +126,13 @@ KINDS = {
                     about="two workers, one of them or the run killed", bench="workers"),
     "fresh-kill": Kind(trial=kill, number=50, sample=1, about="fresh command: killed",
                        bench="fresh"),
-    "fresh-crash": Kind(trial=scattered("crash"), number=50, sample=1,
+    "fresh-crash": Kind(trial=scattered("crash"), number=50, sample=0,
                         about="fresh command: crash at an operation", bench="fresh"),
     "fresh-full": Kind(trial=scattered("full"), number=50, sample=1,
                        about="fresh command: disk full at an operation", bench="fresh"),
-    "fresh-flip": Kind(trial=flip, number=50, sample=1, about="fresh command: a bit flipped",
+    "fresh-flip": Kind(trial=flip, number=50, sample=0, about="fresh command: a bit flipped",
                        bench="fresh"),
-    "fresh-fault": Kind(trial=fault, number=50, sample=1, about="fresh command: a file damaged",
+    "fresh-fault": Kind(trial=fault, number=50, sample=0, about="fresh command: a file damaged",
                         bench="fresh"),
 }  # fmt: skip
 """By name, in the order in which they are made."""

@@ -41,7 +41,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         "calibration": None,
         "validation": None,
         "diagnostics": None,
-        "thresholds": {"harmless": 0.0, "helpful": 0.0},
+        "thresholds": {"harmless": -1.1, "helpful": -1.1},  # among the scores
         "methods": {
             "sft": {**TRAINING, "max_steps": 1, "save_steps": 1},
             "dpo": {**TRAINING, "max_steps": 3, "save_steps": 1, "lora": LORA},

@@ -30,7 +30,7 @@ def beside(bench: Bench, i: int) -> Verdict:
         second.wait(drawn.random() * bench.seconds)
         first.kill()
     for process in (first, second):
-        bench.note(process.ended())
+        bench.note(process.ended(bench.patience))
     words = f"two runs into {1 + i % 2} folders{', the first killed' if i % 4 > 1 else ''}"
     wrong = _take_away(bench, other.out) if other is not place else ""
     verdict = bench.judge(words)
@@ -66,7 +66,7 @@ def workers(bench: Bench, i: int) -> Verdict:
     else:
         with suppress(ProcessLookupError):
             os.kill(drawn.choice(children), signal.SIGKILL)
-    bench.note(process.ended())
+    bench.note(process.ended(bench.patience))
     return bench.judge("the run killed" if i % 3 == 2 else "a worker killed")
 
 
