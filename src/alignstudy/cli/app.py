@@ -11,7 +11,8 @@ import typer
 
 from alignstudy.cli import rated, store
 from alignstudy.cli.rated import Json
-from alignstudy.errors import AlignstudyError, InterruptedRunError
+from alignstudy.errors import AlignstudyError, EnvironmentFault, InterruptedRunError
+from alignstudy.runtime.machine_faults import machine_fault
 from alignstudy.version import __version__
 
 app = typer.Typer(
@@ -261,3 +262,16 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        from alignstudy.cli import console
+
+        if (why := machine_fault(error)) is None:
+            raise
+        fault = EnvironmentFault(
+            "stopped by a fault of this machine",
+            why=why,
+            hint="free disk or memory, or mend permissions, then run the same command again",
+            kept="every finished stage",
+        )
+        console.say_error(fault)
+        sys.exit(fault.exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,17 +22,13 @@ from alignstudy.errors import (
 )
 from alignstudy.progress import SILENT, Progress
 from alignstudy.runtime.device import set_threads
+from alignstudy.runtime.machine_faults import machine_fault
 from alignstudy.study.cost.estimate import History, planned_flops, work_record
 from alignstudy.study.cost.meter import Meter
 from alignstudy.study.graph.stage import FAILED, Stage, StageJob
 from alignstudy.study.run.manifest import Artefact
 from alignstudy.study.run.reading import read_as_hashed
 from alignstudy.study.run.store import Store, disk_faults
-
-_ENVIRONMENT_ERRNOS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENOMEM")
-}
 
 
 @dataclass
@@ -267,8 +262,8 @@ class Runner:
             error.kept = error.kept or self.kept
             error.what = f"{stage.name}: {error.what}"
             raise
-        except (OSError, MemoryError, RuntimeError) as error:
-            why = _environment_fault(error)
+        except Exception as error:
+            why = machine_fault(error)
             if why is None:
                 raise
             raise EnvironmentFault(
@@ -277,17 +272,3 @@ class Runner:
                 hint="free disk or memory, then run the same command again",
                 kept=self.kept,
             ) from error
-
-
-def _environment_fault(error: BaseException) -> str | None:
-    """Return in words what the machine lacked; None if the fault isn't the machine's."""
-    if isinstance(error, MemoryError):
-        return "out of memory"
-    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS:
-        return f"{error.strerror} ({error.filename or 'no file named'})"
-    text = str(error)
-    if "No space left on device" in text or "inline_container" in text:
-        return "the disk is full"
-    if "out of memory" in text.lower() or "can't allocate memory" in text:
-        return text.splitlines()[0]
-    return None
