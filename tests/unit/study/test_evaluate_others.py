@@ -11,6 +11,7 @@ from scipy.stats import binomtest, ttest_rel
 from alignstudy import compare, evaluate
 from alignstudy.cli.app import main
 from alignstudy.errors import DamagedArtefactError, DataError, InputError
+from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.tools.claims_file import REGISTER
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -439,7 +440,7 @@ def test_stamps_and_accuracies_of_judges_travel_with_their_runs(tmp_path):
     path = runs[0] / "statistics.json"
     statistics = json.loads(path.read_text())
     statistics["qualities"] = [quality]
-    path.write_text(json.dumps(statistics))
+    RunFolder(path=runs[0]).write(path.name, json.dumps(statistics))
     found = compare(runs, out=tmp_path / "both")
     [kept] = found.statistics["qualities"]
     assert kept["below_floor"] == ["helpful"]

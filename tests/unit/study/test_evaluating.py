@@ -10,6 +10,7 @@ import pytest
 from alignstudy import AlignstudyError, Run, compare, evaluate, rebuild
 from alignstudy.cli.app import main
 from alignstudy.errors import DataError, InputError, SettingsError
+from alignstudy.study.run.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -122,7 +123,8 @@ def test_edge_case_13_runs_are_aligned_by_prompt_whatever_the_order(runs, tmp_pa
     shuffled = tmp_path / "second"
     shutil.copytree(runs["second"], shuffled)
     for path in (shuffled / "responses").glob("*.json"):
-        path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
+        rows = json.loads(path.read_text())[::-1]
+        RunFolder(path=shuffled).write(f"responses/{path.name}", json.dumps(rows))
     straight = compare(runs.values(), out=tmp_path / "straight")
     other = compare([runs["first"], shuffled], out=tmp_path / "other")
     rows = straight.table("comparisons")
@@ -178,7 +180,7 @@ def test_a_report_of_another_layout_is_refused_and_kept(runs, tmp_path):
     shutil.copytree(runs["first"], moved)
     statistics = json.loads((moved / "statistics.json").read_text())
     statistics["schema"] = 0
-    (moved / "statistics.json").write_text(json.dumps(statistics))
+    RunFolder(path=moved).write("statistics.json", json.dumps(statistics))
     before = (moved / "report.html").read_bytes()
     with pytest.raises(InputError, match="layout 0"):
         rebuild(moved)

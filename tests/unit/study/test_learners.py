@@ -21,6 +21,7 @@ def load(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     base = tmp_path / "base"
     base.mkdir()
+    (base / "README.md").touch()
 
     def loaded(methods, recipes, **changes):
         study = {

@@ -37,6 +37,7 @@ SOUND = {
 @pytest.fixture
 def load(tmp_path):
     (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").touch()
     (tmp_path / "tiny_judges.py").write_text(SOURCE)
 
     def loaded(**changes):

@@ -32,6 +32,7 @@ SOUND = {
 @pytest.fixture
 def load(tmp_path):
     (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").touch()
 
     def loaded(**changes):
         path = tmp_path / "s.yaml"

@@ -31,6 +31,7 @@ SOUND = {
 def load(tmp_path):
     """Read a study with further recipes."""
     (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").touch()
 
     def loaded(recipes, **changes):
         study = {**SOUND, "base": str(tmp_path / "base"), "recipes": {**CHAINS, **recipes}}

@@ -32,6 +32,7 @@ FIRST, SECOND = (f"train/sft+rft/seed-0/round-{at}" for at in (1, 2))
 @pytest.fixture
 def load(tmp_path):
     (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "README.md").touch()
 
     def loaded(**changes):
         path = tmp_path / "s.yaml"
