@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,11 +13,24 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from alignstudy.errors import DamagedArtefactError, InputError, LockHeldError
+from alignstudy.errors import (
+    DamagedArtefactError,
+    InputError,
+    LockHeldError,
+    NotFetchedError,
+)
 from alignstudy.formatting import plural
 from alignstudy.runtime.keyed_file import KeyedFile
 from alignstudy.runtime.recorded import differences
-from alignstudy.sources import digest_of, home_path
+from alignstudy.sources import (
+    RepoType,
+    Source,
+    digest_of,
+    home_path,
+    plain_files,
+    resolve,
+    sha256_of,
+)
 from alignstudy.study.graph.fingerprint import canonical, digest
 from alignstudy.study.run.known_runs import KnownRuns, read_run
 from alignstudy.study.run.manifest import MANIFEST, Artefact, read_manifest
@@ -239,13 +253,44 @@ def _verify_sources(folder: RunFolder, found: Verified) -> None:
     """Hash the sources of the run again, where they still are."""
     named = folder.provenance().get("sources", {})
     for role, source in named.items() if isinstance(named, dict) else ():
-        path = home_path(source["name"])
-        if source["commit"] is not None or not path.exists():
-            found.elsewhere.append(f"{role}: {source['name']}")
-            continue
-        found.sources += 1
         try:
-            if digest_of(path) != source["digest"]:
+            path = _place_of(role, source)
+            if path is None:
+                found.elsewhere.append(f"{role}: {source['name']}")
+                continue
+            found.sources += 1
+            if source["commit"] is not None:
+                for name in _overwritten(path):
+                    found.say("source", f"{role}: {path / name}", "not what was fetched")
+            elif digest_of(path) != source["digest"]:
                 found.say("source", f"{role}: {path}", "changed since the run read it")
         except InputError as error:
             found.say("source", f"{role}: {error.what}", error.why)
+
+
+def _place_of(role: str, source: Mapping[str, Any]) -> Path | None:
+    """Return where a source is now; None if it isn't on this machine any more."""
+    if source["commit"] is None:
+        path = home_path(source["name"])
+        return path if path.exists() else None
+    kind: RepoType = "dataset" if role == "data" else "model"
+    asked = Source(name=source["name"], kind=kind, revision=source["commit"])
+    try:
+        return resolve(asked, offline=True).path
+    except NotFetchedError:
+        return None
+
+
+def _overwritten(snapshot: Path) -> Iterator[str]:
+    """Yield the files of a hub snapshot that aren't what their names in the cache say.
+
+    A large file's name is its sha256, another's that of git: the sha1 of "blob", size and content.
+    """
+    for name, path in plain_files(snapshot).items():
+        told = path.resolve().name
+        if re.fullmatch("[0-9a-f]{64}", told) and sha256_of(path) != told:
+            yield name
+        elif re.fullmatch("[0-9a-f]{40}", told):
+            content = path.read_bytes()
+            if hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() != told:
+                yield name
