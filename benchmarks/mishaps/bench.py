@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from signal import SIGKILL
 from typing import Literal
 
 from mishaps import trees
 from mishaps.commands import PATIENCE, Ended, Place, Start, forked
+from mishaps.damage import Damage
 from mishaps.disk import CRASHED, Mishap
 
 Outcome = Literal["survived", "detected", "silent", "stuck", "traceback"]
@@ -125,9 +127,11 @@ class Bench:
         trees.replace(self.place.root, state)
         self.ends = []
 
-    def run(self, mishap: Mishap | None = None, *, kill_after: float | None = None) -> Ended:
-        """Run the command, and kill it after some seconds if asked to."""
-        process = self.start(self.place, mishap)
+    def run(
+        self, mishap: Mishap | None = None, *, kill_after: float | None = None, verb: str = "run"
+    ) -> Ended:
+        """Run the command, or another verb, and kill it after some seconds if asked to."""
+        process = self.start(replace(self.place, verb=verb), mishap)
         if kill_after is not None and not process.wait(kill_after):
             process.kill()
         return self.note(process.ended(self.patience))
@@ -138,46 +142,53 @@ class Bench:
         self.show(ended)
         return ended
 
-    def judge(
-        self,
-        what: str,
-        *,
-        damaged: bool = False,
-        kept: str = "",
-        believed: Callable[[], bool] = lambda: False,
-        mend: Callable[[], None] = lambda: None,
-    ) -> Verdict:
+    def judge(self, what: str, damage: Damage | None = None) -> Verdict:
         """Run the same command until it ends well, and say how the trial ended.
 
         Args:
             what: What was done to the run.
-            damaged: Whether that may have left something to be set aside.
-            kept: A file that isn't ours, and must be there in the end.
-            believed: Whether the damage is still where it was done.
-            mend: What a person does whom the first refusal told what is wrong.
+            damage: To its files.
         """
-        verdict = partial(Verdict, what=what)
-        told = any(ended.code in TOLD for ended in self.ends)
-        for _ in range(ATTEMPTS):
-            if self.run().code == 0:
-                break
-            if self.ends[-1].code in TOLD:
-                told = True
-                mend()
+        self._until_well(damage)
+        unfound = self._unread(damage) if damage is not None and damage.stays() else ""
         for ended in self.ends:
             if fault := _fault(ended):
-                return verdict(outcome="traceback", why=fault)
+                return Verdict(outcome="traceback", what=what, why=fault)
         last = self.ends[-1]
         if last.code != 0:
             how = "hung" if last.code is None else f"exit {last.code}"
-            return verdict(outcome="stuck", why=f"{how}: {last.said[-600:]}")
-        wrong = [
-            *trees.differences(self.contents, self.found(), damaged=damaged, kept=kept),
-            *(["the damage was believed"] if believed() else []),
-        ]
-        if wrong:
-            return verdict(outcome="silent", why="; ".join(wrong)[:600])
-        return verdict(outcome="detected" if told else "survived")
+            return Verdict(outcome="stuck", what=what, why=f"{how}: {last.said[-600:]}")
+        kept = damage.kept if damage else ""
+        wrong = trees.differences(
+            self.contents, self.found(), damaged=damage is not None, kept=kept
+        )
+        if why := "; ".join([*filter(None, [unfound]), *wrong])[:600]:
+            return Verdict(outcome="silent", what=what, why=why)
+        told = any(ended.code in TOLD for ended in self.ends)
+        return Verdict(outcome="detected" if told else "survived", what=what)
+
+    def _until_well(self, damage: Damage | None) -> None:
+        """Give the same command, some times at most; do what a person does who was told."""
+        for _ in range(ATTEMPTS):
+            code = self.run().code
+            if code == 0:
+                return
+            if code in TOLD and damage is not None:
+                damage.mend()
+
+    def _unread(self, damage: Damage) -> str:
+        """Have damage found that a run had no need to see; say what is wrong if it isn't.
+
+        `verify` must find it; then all but what was damaged is made anew, so that it is read.
+        """
+        if self.run(verb="verify").code == 0:
+            return "the damage was neither mended nor found by verify"
+        store = self.place.home / "store"
+        for kind in store.iterdir():
+            if kind not in damage.place.parents:
+                shutil.rmtree(kind)
+        self._until_well(damage)
+        return "the damage was believed" if damage.stays() else ""
 
 
 def _fault(ended: Ended) -> str:

@@ -38,6 +38,7 @@ class Place:
         root: Of home and run folder, and of what processes said.
         study: The study file.
         out: The run folder.
+        verb: `run`, or another that takes a run folder.
         figures: Whether they are drawn, which takes most of such a study's time.
     """
 
@@ -45,6 +46,7 @@ class Place:
     study: Path
     out: Path
     figures: bool = False
+    verb: str = "run"
 
     @property
     def home(self) -> Path:
@@ -59,7 +61,9 @@ class Place:
     @property
     def arguments(self) -> list[str]:
         """Return the command line, from the verb on."""
-        return ["run", str(self.study), "--out", str(self.out)]
+        if self.verb == "run":
+            return ["run", str(self.study), "--out", str(self.out)]
+        return [self.verb, str(self.out)]
 
 
 @dataclass(frozen=True, kw_only=True)

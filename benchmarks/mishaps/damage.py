@@ -20,13 +20,15 @@ class Damage:
 
     Attributes:
         what: In words.
-        believed: Whether it is still as it was done.
-        kept: A file that isn't ours; empty: none.
-        mend: Takes away what only a person may.
+        place: The file that was damaged.
+        stays: Whether it is still as it was done.
+        kept: A file that isn't ours, and must be there in the end; empty: none.
+        mend: Takes away what only a person may, once a message said so.
     """
 
     what: str
-    believed: Callable[[], bool] = lambda: False
+    place: Path
+    stays: Callable[[], bool] = lambda: False
     kept: str = ""
     mend: Callable[[], None] = lambda: None
 
@@ -48,7 +50,7 @@ def flip(root: Path, name: str, drawn: random.Random) -> Damage:
     at = drawn.randrange(8 * len(data))
     data[at // 8] ^= 1 << at % 8
     path.write_bytes(data)
-    return Damage(f"bit {at} of {name} flipped", believed=_is_there(path, bytes(data)))
+    return Damage(f"bit {at} of {name} flipped", path, stays=_is_there(path, bytes(data)))
 
 
 def do(action: str, root: Path, drawn: random.Random) -> Damage:
@@ -73,13 +75,13 @@ def do(action: str, root: Path, drawn: random.Random) -> Damage:
 def _read_again(root: Path, done: Damage) -> Damage:
     """Have values that are kept to save time read: drop what was made of them."""
     shutil.rmtree(root / "home" / "store")
-    return replace(done, believed=lambda: False)
+    return replace(done, stays=lambda: False)
 
 
 def _kind(name: str) -> tuple[str, ...]:
     """Name a kind of file: where it lies, but for keys and numbers, and how its name ends."""
-    parts = Path(name).parts
-    return (*parts[: 3 if parts[0] == "home" else 2][:-1], Path(name).suffix or Path(name).name)
+    parts = Path(name).parent.parts
+    return (*parts[: 3 if parts[0] == "home" else 2], Path(name).suffix or Path(name).name)
 
 
 def _is_there(path: Path, data: bytes) -> Callable[[], bool]:
@@ -97,12 +99,12 @@ def _half(root: Path, name: str) -> Damage:
 def _cut(root: Path, name: str, size: int) -> Damage:
     path = root / name
     os.truncate(path, size)
-    return Damage(f"{name} cut to {size} bytes", believed=_is_there(path, path.read_bytes()))
+    return Damage(f"{name} cut to {size} bytes", path, stays=_is_there(path, path.read_bytes()))
 
 
 def _delete(root: Path, name: str) -> Damage:
     (root / name).unlink()
-    return Damage(f"{name} deleted")
+    return Damage(f"{name} deleted", root / name)
 
 
 def _swap(root: Path, first: str, second: str) -> Damage:
@@ -111,8 +113,8 @@ def _swap(root: Path, first: str, second: str) -> Damage:
     one.write_bytes(data[1])
     other.write_bytes(data[0])
     same = data[0] == data[1]
-    believed = _is_there(one, data[1])
-    return Damage(f"{first} and {second} swapped", believed=lambda: not same and believed())
+    stays = _is_there(one, data[1])
+    return Damage(f"{first} and {second} swapped", one, stays=lambda: not same and stays())
 
 
 def _swap_folders(root: Path, drawn: random.Random) -> Damage:
@@ -129,7 +131,8 @@ def _swap_folders(root: Path, drawn: random.Random) -> Damage:
     data = (one / "manifest.json").read_bytes()
     return Damage(
         f"artefacts {one.relative_to(root)} and {other.name} swapped",
-        believed=_is_there(one / "manifest.json", data),
+        one / "manifest.json",
+        stays=_is_there(one / "manifest.json", data),
     )
 
 
@@ -138,7 +141,7 @@ def _stray(root: Path, name: str) -> Damage:
     path = (root / name).with_name(f"{OURS}.txt")
     path.write_text("not made by a run\n", encoding="utf-8")
     inside = path.relative_to(root).as_posix()
-    return Damage(f"{inside} added", kept=inside if inside.startswith("run/") else "")
+    return Damage(f"{inside} added", path, kept=inside if inside.startswith("run/") else "")
 
 
 def _obstacle(root: Path, name: str) -> Damage:
@@ -147,7 +150,9 @@ def _obstacle(root: Path, name: str) -> Damage:
     path.unlink()
     path.mkdir()
     (path / f"{OURS}.txt").write_text("not made by a run\n", encoding="utf-8")
-    return Damage(f"{name} is now a folder", mend=lambda: shutil.rmtree(path, ignore_errors=True))
+    return Damage(
+        f"{name} is now a folder", path, mend=lambda: shutil.rmtree(path, ignore_errors=True)
+    )
 
 
 _ALONE = {

@@ -79,7 +79,8 @@ def flip(bench: Bench, i: int) -> Verdict:
     names = [*filter(damage.describes, trees.files_of(bench.place.root))]
     if i % 4 == 3:
         names = [name for name in names if name.startswith("home/work/")] or names
-    return _judged(bench, damage.flip(bench.place.root, drawn.choice(names), drawn))
+    done = damage.flip(bench.place.root, drawn.choice(names), drawn)
+    return bench.judge(done.what, done)
 
 
 def fault(bench: Bench, i: int) -> Verdict:
@@ -87,13 +88,8 @@ def fault(bench: Bench, i: int) -> Verdict:
     drawn = random.Random(f"fault {i}")
     bench.begin(bench.halfway if i % 5 == 4 else bench.finished)
     action = damage.ACTIONS[i % len(damage.ACTIONS)]
-    return _judged(bench, damage.do(action, bench.place.root, drawn))
-
-
-def _judged(bench: Bench, done: damage.Damage) -> Verdict:
-    return bench.judge(
-        done.what, damaged=True, kept=done.kept, believed=done.believed, mend=done.mend
-    )
+    done = damage.do(action, bench.place.root, drawn)
+    return bench.judge(done.what, done)
 
 
 def scattered(fault: str) -> Callable[[Bench, int], Verdict]:

@@ -134,7 +134,7 @@ def test_damage_is_done_and_known_as_long_as_it_is_there(tmp_path, action):
     before = trees.contents(tmp_path)
     done = damage.do(action, tmp_path, random.Random(0))
     assert trees.contents(tmp_path) != before
-    assert done.believed() == (action not in ("delete", "stray", "obstacle"))
+    assert done.stays() == (action not in ("delete", "stray", "obstacle"))
 
 
 def process(place: Place, script: str) -> Process:
