@@ -103,8 +103,9 @@ def _cut(root: Path, name: str, size: int) -> Damage:
 
 
 def _delete(root: Path, name: str) -> Damage:
-    (root / name).unlink()
-    return Damage(f"{name} deleted", root / name)
+    path = root / name
+    path.unlink()
+    return Damage(f"{name} deleted", path, lambda: not path.exists())
 
 
 def _swap(root: Path, first: str, second: str) -> Damage:
@@ -141,7 +142,9 @@ def _stray(root: Path, name: str) -> Damage:
     path = (root / name).with_name(f"{OURS}.txt")
     path.write_text("not made by a run\n", encoding="utf-8")
     inside = path.relative_to(root).as_posix()
-    return Damage(f"{inside} added", path, kept=inside if inside.startswith("run/") else "")
+    if inside.startswith("run/"):
+        return Damage(f"{inside} added", path, kept=inside)
+    return Damage(f"{inside} added", path, path.exists)
 
 
 def _obstacle(root: Path, name: str) -> Damage:
@@ -151,7 +154,10 @@ def _obstacle(root: Path, name: str) -> Damage:
     path.mkdir()
     (path / f"{OURS}.txt").write_text("not made by a run\n", encoding="utf-8")
     return Damage(
-        f"{name} is now a folder", path, mend=lambda: shutil.rmtree(path, ignore_errors=True)
+        f"{name} is now a folder",
+        path,
+        path.is_dir,
+        mend=lambda: shutil.rmtree(path, ignore_errors=True),
     )
 
 

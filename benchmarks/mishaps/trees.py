@@ -83,19 +83,21 @@ def differences(
     Args:
         golden: As `contents` gave it.
         found: Likewise.
-        damaged: Whether something was damaged: it may have been set aside, and a file of values
-            that are kept to save time may hold fewer.
+        damaged: Whether something was damaged: it may have been set aside, a file of values that
+            are kept to save time may hold fewer, and a lock that nobody holds may be missing.
         kept: What isn't ours, and must be kept.
     """
     if kept and kept not in found:
         yield f"{kept} was deleted"
+    spared = (".sqlite", ".lock") if damaged else ()
     for name in sorted(golden.keys() | found.keys()):
         if name not in found:
-            yield f"{name} is missing"
+            if not name.endswith(spared):
+                yield f"{name} is missing"
         elif name not in golden:
             if not (damaged and (_SET_ASIDE.search(name) or OURS in name)):
                 yield f"{name} was left over" if _TEMPORARY.search(name) else f"{name} is new"
-        elif found[name] != golden[name] and not (damaged and name.endswith(".sqlite")):
+        elif found[name] != golden[name] and not name.endswith(spared):
             yield f"{name} differs"
 
 
