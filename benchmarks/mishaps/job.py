@@ -59,14 +59,16 @@ class Job:
         if self.only:
             self._show(*self.only)
             return
-        done = made_in(self.work)
+        done, starter = made_in(self.work), os.getppid()
         for kind in self.kinds:
             for i in self._trials(kind):
+                if os.getppid() != starter:
+                    return
                 if (kind, i) not in done:
                     self._list(kind, i)
 
     def _trials(self, kind: str) -> Iterator[int]:
-        """Yield those of a kind that are this job's, in a drawn order: whoever stops saw a sample."""
+        """Yield this job's of a kind, in a drawn order: who stops it has made a sample."""
         known = KINDS[kind]
         if self.quick and not known.sample:
             return

@@ -110,7 +110,7 @@ def _digest(path: Path) -> str:
         with suppress(ValueError):  # a damaged one is told by its bytes
             return _hash(json.dumps(_lasting(json.loads(path.read_bytes()))))
     if path.name in ("report.html", "report.md"):
-        return _hash(_TRAINING.sub("", path.read_text(encoding="utf-8")))
+        return _hash(_TRAINING.sub("", path.read_text(encoding="utf-8", errors="replace")))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
