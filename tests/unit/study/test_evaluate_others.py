@@ -12,7 +12,8 @@ from alignstudy import compare, evaluate
 from alignstudy.cli.app import main
 from alignstudy.errors import DamagedArtefactError, DataError, InputError
 from alignstudy.study.run.run_folder import RunFolder
-from alignstudy.study.tools.claims_file import REGISTER
+from alignstudy.study.run.store import home
+from alignstudy.study.tools.claims_file import REGISTER, register, registered
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -401,14 +402,22 @@ def test_claims_registered_before_the_ratings_are_called_so(tmp_path, stated, ca
     assert changed.statistics["stated"] == "after"
 
 
-def test_a_damaged_register_is_not_believed(tmp_path, stated):
-    folder = write(tmp_path / "in", {"base": drawn(1), "sft": drawn(2)})
-    from alignstudy.study.run.store import home
-
-    home().mkdir(parents=True, exist_ok=True)
-    (home() / REGISTER).write_text("not JSON\n")
-    with pytest.raises(DamagedArtefactError, match="not a register of claims"):
-        evaluate(folder, out=tmp_path / "run", claims=stated)
+def test_no_flipped_bit_of_the_register_is_believed(tmp_path, stated):
+    other = tmp_path / "other.yaml"
+    other.write_text(stated.read_text() + "  - {metric: score_helpful, better: base}\n")
+    first, second = register(other), register(stated)
+    place = home() / REGISTER
+    raw = place.read_bytes()
+    for at in range(raw.rindex(second.sha256.encode()) - 10, len(raw) - 1, 3):
+        changed = bytearray(raw)
+        changed[at] ^= 1 << (at % 7)
+        place.write_bytes(changed)
+        with pytest.raises(DamagedArtefactError, match="is no registration of claims"):
+            registered(stated)
+        assert registered(other) == first, "one damaged line is no other's problem"
+    place.write_bytes(raw[:-30])  # cut short by a kill: the next is written on a line of its own
+    third = register(tmp_path / "other.yaml")
+    assert third == first
 
 
 # Runs side by side

@@ -19,13 +19,14 @@ from alignstudy.errors import DamagedArtefactError, EnvironmentFault, InputError
 from alignstudy.records import Axis
 from alignstudy.settings import Many, Settings
 from alignstudy.sources import home_path, sha256_of
+from alignstudy.study.graph.fingerprint import digest
 from alignstudy.study.run.store import disk_faults, home
 from alignstudy.study.settings.faults import refuse, settings_error
 from alignstudy.study.settings.yaml_file import YamlFile, read_yaml
 from alignstudy.version import __version__
 
 REGISTER = "registered-claims.jsonl"
-"""In the user's store: one line a registration, only ever added to."""
+"""In the user's store: one line a registration, which proves itself; only ever added to."""
 
 
 class ClaimsFile(Settings):
@@ -100,7 +101,8 @@ def register(claims: str | Path) -> Registration:
     with disk_faults(f"the register of claims {place}"):
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
+            line = json.dumps({**asdict(entry), "proof": _proof(entry)})
+            file.write(f"\n{line}\n")  # whatever a kill left of the line before
             file.flush()
             os.fsync(file.fileno())
     return entry
@@ -110,26 +112,42 @@ def registered(path: Path) -> Registration | None:
     """Return a claims file's first registration; None if its content was never registered.
 
     Raises:
-        DamagedArtefactError: If the register holds something else.
+        DamagedArtefactError: If it isn't there, and a line of the register can't be believed: that
+            may have been its.
         EnvironmentFault: If a file can't be read.
     """
-    digest, place = sha256_of(path), home() / REGISTER
-    if not place.is_file():
-        return None
+    sha256, place = sha256_of(path), home() / REGISTER
     try:
-        entries = [
-            Registration(**json.loads(line))
-            for line in place.read_text(encoding="utf-8").splitlines()
-        ]
+        lines = place.read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise EnvironmentFault(f"{place}: can't be read", why=str(error)) from error
-    except (ValueError, TypeError) as error:
+    entries = [_entry(line) for line in lines if line]
+    found = next((entry for entry in entries if entry and entry.sha256 == sha256), None)
+    if found is None and None in entries:
         raise DamagedArtefactError(
-            f"{place}: not a register of claims",
-            why=str(error),
-            hint="mend or move the file: what it says of dates can't be trusted now",
-        ) from error
-    return next((entry for entry in entries if entry.sha256 == digest), None)
+            f"{place}: line {1 + entries.index(None)} is no registration of claims",
+            why="it isn't what was written: what it said of dates can't be trusted now",
+            hint="take the line out, then register the claims again: the date is then today's",
+            kept="the register as it is",
+        )
+    return found
+
+
+def _entry(line: bytes) -> Registration | None:
+    """Read a line of the register; None if it doesn't prove itself."""
+    try:
+        content = json.loads(line)
+        proof = content.pop("proof")
+        entry = Registration(**content)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return entry if proof == _proof(entry) else None
+
+
+def _proof(entry: Registration) -> str:
+    return digest(asdict(entry))
 
 
 def registered_before(path: Path, ratings: Iterable[Path]) -> str:
