@@ -209,3 +209,18 @@ def test_what_killed_writers_left_is_swept_but_not_what_a_writer_holds(store):
     with store.lock("k2"):
         store.sweep()
     assert [path.name for path in folder.iterdir()] == ["k2.tmp-alive"]
+
+
+def test_checkpoints_of_what_is_done_are_swept_and_of_what_is_not_kept(store):
+    """A kill between an artefact's coming to its place and the end of its checkpoints."""
+    put(store, "k1")
+    for key in ("k1", "k2"):
+        store.work_folder(key).mkdir(parents=True)
+        (store.work_folder(key) / "checkpoint").write_text("")
+    store.sweep()
+    assert [store.work_folder(key).exists() for key in ("k1", "k2")] == [False, True]
+    put(store, "k2")
+    store.work_folder("k2").mkdir()
+    store.drop_weights("toy", "k2")
+    store.sweep()
+    assert not store.work_folder("k2").exists()

@@ -112,12 +112,12 @@ class Store:
         known = (made.manifest["ingredients"] for made in self.records(kind))
         return [ingredients for ingredients in known if ingredients.get(name) == value]
 
-    def records(self, kind: str = "*") -> Iterator[Artefact]:
-        """Yield what is recorded of every artefact of a kind, or of all; what can't be read isn't.
+    def records(self, kind: str = "*", key: str = "*") -> Iterator[Artefact]:
+        """Yield what is recorded of every artefact of a kind or a key; what can't be read isn't.
 
         A study rests on its own artefacts only: damage to another's is not its concern.
         """
-        for place in sorted((self.root / "store").glob(f"{kind}/*/{MANIFEST}")):
+        for place in sorted((self.root / "store").glob(f"{kind}/{key}/{MANIFEST}")):
             with suppress(EnvironmentFault):
                 found = self.record(place.parent.parent.name, place.parent.name)
                 if found is not None:
@@ -191,11 +191,18 @@ class Store:
         return Artefact(folder=place, manifest=manifest)
 
     def sweep(self) -> None:
-        """Remove what killed processes left half written; what a run at work writes stays."""
+        """Remove what killed processes left: half-written artefacts, checkpoints of whole ones.
+
+        What a run at work writes stays, and so does what a stage that isn't done can go on from.
+        """
+        left = [*(self.root / "store").glob("*/*.tmp-*")]
+        for work in (self.root / "work").glob("*"):
+            left += [work for made in self.records(key=work.name) if made.is_whole]
         with disk_faults(f"the store at {self.root}"):
-            for left in (self.root / "store").glob("*/*.tmp-*"):
-                with suppress(Timeout), self.lock(left.name.partition(".")[0]).acquire(timeout=0):
-                    shutil.rmtree(left, ignore_errors=True)
+            for path in left:
+                key = path.name.partition(".")[0]
+                with suppress(Timeout), self.lock(key).acquire(timeout=0):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def drop_weights(self, kind: str, key: str) -> int | None:
         """Drop a finished artefact's weights; what else it holds can still be read.
