@@ -119,7 +119,7 @@ class Publish(Stage):
                 *ranked_by_reporters(self.study),
                 *tuning_warnings(self.study),
             ),
-            provenance=self._provenance(job),
+            provenance=redacted_in(self._provenance(job)),
             costs=tuple(self._costs(job)),
             recipe_costs=as_spent(
                 recipe_costs(
