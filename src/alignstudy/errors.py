@@ -22,7 +22,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import islice
 from typing import ClassVar
+
+LONGEST = 1_800
+"""Characters of what, why, hint and kept together, at most: a refusal is read, not searched."""
+
+LIKELY = 200
+"""Names that one is compared with, at most, to say which was meant."""
 
 SHORT = 4
 """Letters of a method's name up to which one letter more or less makes another method."""
@@ -42,16 +49,33 @@ class AlignstudyError(Exception):
 
     def __init__(self, what: str, *, why: str = "", hint: str = "", kept: str = "") -> None:
         self.what, self.why, self.hint, self.kept = what, why, hint, kept
-        super().__init__(what)
+        super().__init__(self.what)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set a part of the message, cut where nobody would read on."""
+        super().__setattr__(name, shortened(value, LONGEST) if isinstance(value, str) else value)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What, why, hint and kept as they are told: short ones whole, long ones share the rest."""
+        given = {name: str(getattr(self, name)) for name in ("what", "why", "hint", "kept")}
+        left, told = LONGEST, dict.fromkeys(given, "")
+        for before, name in enumerate(sorted(given, key=lambda name: len(given[name]))):
+            told[name] = shortened(given[name], left // (len(given) - before))
+            left -= len(told[name])
+        return told
 
     def __str__(self) -> str:
-        parts = (("why", self.why), ("hint", self.hint), ("kept", self.kept))
-        return "\n".join([self.what, *(f"  {name}: {text}" for name, text in parts if text)])
+        what, *rest = self.parts.items()
+        return "\n".join([what[1], *(f"  {name}: {text}" for name, text in rest if text)])
 
     @property
     def in_a_line(self) -> str:
         """What failed, why and what to do, for a list of faults."""
-        return "; ".join(filter(None, [first_line(Exception(self.what)), self.why, self.hint]))
+        told = self.parts
+        return "; ".join(
+            filter(None, [first_line(Exception(told["what"])), told["why"], told["hint"]])
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.what, self.why, self.hint, self.kept))
@@ -69,6 +93,33 @@ def due_to(*keys: str) -> Iterator[None]:
     except DataError as error:
         error.keys = error.keys or keys
         raise
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text, its middle left out where it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    start = 2 * (most - 5) // 3
+    return f"{text[:start]} ... {text[start + 5 - most :]}"
+
+
+def listed(items: Iterable[str], *, between: str, most: int, more: int = 0) -> str:
+    """Join items while they fit into `most` characters; the rest is counted.
+
+    Args:
+        items: What is listed.
+        between: Stands between two.
+        most: Characters of what is listed, about.
+        more: Items that aren't among them.
+    """
+    told: list[str] = []
+    for item in items:
+        most -= len(item) + len(between)
+        if most < 0 and told:
+            more += 1
+        else:
+            told.append(item)
+    return between.join([*told, *([f"... and {more} more"] if more else [])])
 
 
 def first_line(error: BaseException) -> str:
@@ -119,10 +170,10 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         names = sorted(known)
         is_method = kind in ("method", "loss")
-        meant = likely_meant(name, names) if is_method else _nearest(name, names)
+        meant = likely_meant(name, names) if is_method else nearest(name, names)
         super().__init__(
-            f"{where + ': ' if where else ''}unknown {kind} '{name}'",
-            why=f"known: {', '.join(names) or 'none'}",
+            f"{where + ': ' if where else ''}unknown {kind} '{shortened(name, 200)}'",
+            why=f"known: {listed(names, between=', ', most=1_000) or 'none'}",
             hint=f"did you mean '{meant}'?" if meant else "name one of those",
         )
 
@@ -143,8 +194,14 @@ def likely_meant(name: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(name, long, n=1, cutoff=0.8)), None)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    return next(iter(get_close_matches(name, known, n=1)), None)
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like another one; None: none is like it.
+
+    Of very many only the first that have about its length are compared, one by one.
+    """
+    alike = (each for each in known if cutoff * len(name) <= (2 - cutoff) * len(each))
+    near = (each for each in alike if cutoff * len(each) <= (2 - cutoff) * len(name))
+    return next(iter(get_close_matches(name, islice(near, LIKELY), n=1, cutoff=cutoff)), None)
 
 
 class EnvironmentFault(AlignstudyError):

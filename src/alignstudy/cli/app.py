@@ -249,12 +249,13 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error of the user's or the machine's is a message and a code."""
+    from alignstudy.cli import console
+
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    console.fit_terminal()
     try:
         app(args=arguments, standalone_mode=True)
     except (AlignstudyError, KeyboardInterrupt) as error:
-        from alignstudy.cli import console
-
         if isinstance(error, KeyboardInterrupt):
             error = InterruptedRunError("interrupted", hint="run the same command again")
         console.say_error(error)

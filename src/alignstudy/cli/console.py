@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
@@ -25,8 +27,32 @@ _CONTROL = re.compile(
 
 WIDTH_IN_FILES = 10_000
 
+_PLAIN = {"\u2212": "-", "\u2013": "-", "\u00a0": " ", "\u2026": "...", "\u2019": "'"}
+"""Our own signs, for terminals that have none of them."""
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def fit_terminal() -> None:
+    """Let output be written in any encoding: what it lacks is spelled by its number."""
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Return what stands for the first character that an encoding lacks, and where to go on."""
+    if isinstance(error, UnicodeEncodeError):
+        sign = _PLAIN.get(error.object[error.start])
+        if sign is not None:
+            return sign, error.start + 1
+        alone = UnicodeEncodeError(
+            error.encoding, error.object, error.start, error.start + 1, error.reason
+        )
+        return codecs.backslashreplace_errors(alone)
+    raise error
 
 
 def safe(text: object) -> str:
@@ -41,15 +67,17 @@ def say(text: str) -> None:
 
 def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
     """Print JSON for scripts: nothing but it goes to standard output."""
-    sys.stdout.write(json.dumps(redacted_in(value), indent=2, ensure_ascii=False) + "\n")
+    plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json.dumps(redacted_in(value), indent=2, ensure_ascii=plain) + "\n")
 
 
 def say_error(error: AlignstudyError) -> None:
     """Print what failed, why, how to fix it, what was kept."""
-    err.print(f"[bold red]error:[/] {safe(error.what)}")
-    for name, text in (("why", error.why), ("hint", error.hint), ("kept", error.kept)):
+    what, *parts = error.parts.items()
+    err.print(f"[bold red]error:[/] {safe(what[1])}")
+    for name, text in parts:
         if text:
-            lines = str(text).splitlines()
+            lines = text.splitlines()
             err.print(f"  [bold]{name}:[/] {safe(lines[0])}")
             for line in lines[1:]:
                 err.print(f"        {safe(line)}")

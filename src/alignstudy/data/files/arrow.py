@@ -40,10 +40,11 @@ def _rows(path: Path, name: str, kind: str) -> Rows:
                     why="either may be the wrong one",
                     hint="write the file again, with each column once",
                 )
+            plain = _without_times(batch)
             for index in range(batch.num_rows):
                 number += 1
                 try:
-                    yield number, batch.slice(index, 1).to_pylist()[0]
+                    yield number, plain.slice(index, 1).to_pylist()[0]
                 except UnicodeDecodeError as error:
                     yield number, f"invalid UTF-8 at byte {error.start + 1} of a field"
                 except (ValueError, OverflowError, pyarrow.ArrowException) as error:
@@ -55,6 +56,20 @@ def _rows(path: Path, name: str, kind: str) -> Rows:
             hint="fetch or write the file again, or take it out of the source",
             kept=f"nothing was changed; {number} rows before it were readable",
         ) from error
+
+
+def _without_times(batch: Any) -> Any:  # noqa: ANN401 - a record batch
+    """Return rows with times, dates and durations as numbers: Python's may not reach so far.
+
+    No format reads one.
+    """
+    from pyarrow import types
+
+    for at, column in enumerate(batch.columns):
+        if types.is_temporal(column.type) and column.type.bit_width in (32, 64):
+            whole = column.view(f"int{column.type.bit_width}")
+            batch = batch.set_column(at, batch.schema.names[at], whole)
+    return batch
 
 
 def _parquet_batches(path: Path) -> Iterator[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -24,7 +23,7 @@ def saved_files(source: Path) -> list[Described]:
         DataError: If what describes them can't be read.
     """
     if (source / "dataset_dict.json").is_file():
-        splits = _read(source / "dataset_dict.json").get("splits", [])
+        splits = _listed(source / "dataset_dict.json", "splits")
         return [found for split in splits for found in _saved(source / split, split)]
     if (source / "state.json").is_file():
         return list(_saved(source, "train"))
@@ -32,19 +31,23 @@ def saved_files(source: Path) -> list[Described]:
 
 
 def _saved(folder: Path, split: str) -> Iterator[Described]:
-    state = _read(folder / "state.json")
-    for file in state.get("_data_files", []):
-        yield folder / file["filename"], "", split
+    for file in _listed(folder / "state.json", "_data_files", "filename"):
+        yield folder / file, "", split
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _listed(path: Path, key: str, inner: str = "") -> list[str]:
+    """Return the names that a description lists, each by itself or under a key of its own."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: the saved data set can't be read", why=str(error), hint="save it again"
-        ) from error
-    return found if isinstance(found, dict) else {}
+        names = [each[inner] if inner else each for each in found.get(key, [])]
+        if all(isinstance(name, str) and name and "\0" not in name for name in names):
+            return names
+        why = f"'{key}' lists something else than names"
+    except (OSError, ValueError, RecursionError) as error:
+        why = str(error)
+    except (AttributeError, KeyError, TypeError):
+        why = f"'{key}' isn't laid out as `save_to_disk` does"
+    raise DataError(f"{path}: the saved data set can't be read", why=why, hint="save it again")
 
 
 def card_files(source: Path) -> list[Described]:
@@ -54,7 +57,14 @@ def card_files(source: Path) -> list[Described]:
     """
     found: list[Described] = []
     for name, split, pattern in _configured(source):
-        files = sorted(file for file in source.glob(pattern) if file.is_file())
+        try:
+            files = sorted(file for file in source.glob(pattern) if file.is_file())
+        except (ValueError, NotImplementedError) as error:  # an absolute one, or none
+            raise DataError(
+                f"{source / CARD}: '{pattern}' is no pattern of files",
+                why=str(error),
+                hint="correct `data_files` on the card, or take the card out of the folder",
+            ) from error
         found += [(file, name, split) for file in files]
     return found
 
@@ -84,10 +94,12 @@ def _configured(source: Path) -> Iterator[tuple[str, str, str]]:
         return
     try:
         header = YAML(typ="safe", pure=True).load(parts[1])
-    except YAMLError:
+    except (YAMLError, ValueError, RecursionError):
         return
     configs = header.get("configs") if isinstance(header, dict) else None
     for config in configs if isinstance(configs, list) else []:
+        if not isinstance(config, dict):
+            continue
         name = str(config.get("config_name", "default"))
         root = str(config.get("data_dir", "")).strip("/")
         for split, pattern in _patterns(config.get("data_files")):
@@ -103,5 +115,5 @@ def _patterns(given: object) -> Iterator[tuple[str, str]]:
             yield "train", item
         elif isinstance(item, dict):
             paths = item.get("path", [])
-            for path in [paths] if isinstance(paths, str) else paths:
+            for path in paths if isinstance(paths, list) else [paths]:
                 yield str(item.get("split", "train")), str(path)

@@ -36,11 +36,15 @@ def parse_row(row: RawRow, *, fmt: str) -> Parsed:
 
 def recognised(fields: Mapping[str, Any]) -> str | None:
     """Return the name of the format that a row's columns are those of; None: of no one."""
-    return _recognised(
-        tuple(
-            (name, None if value is None else type(value) is list) for name, value in fields.items()
-        )
+    columns = tuple(
+        (name, None if value is None else type(value) is list) for name, value in fields.items()
     )
+    usual = len(columns) <= MOST_COLUMNS and all(len(name) <= LONGEST_COLUMN for name, _ in columns)
+    return _recognised(columns) if usual else _recognised.__wrapped__(columns)
+
+
+MOST_COLUMNS, LONGEST_COLUMN = 100, 100
+"""What a row has whose columns are remembered: of odd ones, a thousand would fill the memory."""
 
 
 @lru_cache(1024)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from alignstudy.dialogue import parse_turns
+from alignstudy.errors import nearest, shortened
 from alignstudy.records import Document, Pair, Quarantined
+
+LONGEST_REASON = 300
+"""Characters of why a row can't be used: names and values in it may be as long as the row."""
 
 
 class UnusableRow(ValueError):
     """A row that can't become a record; the text is the reason that the audit shows."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shortened(reason, LONGEST_REASON))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +112,8 @@ def text_of(row: RawRow, name: str) -> str:
         UnusableRow: If it is missing, null, no text, or holds characters that no text can hold.
     """
     if name not in row.fields:
-        close = get_close_matches(name, list(row.fields), n=1)
-        hint = f" (is '{close[0]}' meant?)" if close else ""
+        close = nearest(name, map(str, row.fields))
+        hint = f" (is '{close}' meant?)" if close else ""
         raise UnusableRow(f"field '{name}' is missing{hint}")
     return checked_text(row.fields[name], f"field '{name}'")
 

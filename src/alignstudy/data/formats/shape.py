@@ -42,12 +42,15 @@ class Shape:
 
     def recognises(self, fields: Fields) -> bool:
         """Whether a row has the shape's columns, null ones left out."""
-        there = {name for name, value in fields.items() if value is not None}
+
+        def there(name: str) -> bool:
+            return fields.get(name) is not None
+
         return (
-            set(self.fields) <= there
-            and (not self.beside or bool(there & set(self.beside)))
-            and not there & set(self.without)
-            and all(isinstance(fields[name], list) for name in self.lists if name in there)
+            all(map(there, self.fields))
+            and (not self.beside or any(map(there, self.beside)))
+            and not any(map(there, self.without))
+            and all(isinstance(fields[name], list) for name in self.lists if there(name))
         )
 
     def parse(self, row: RawRow) -> Parsed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alignstudy.data.files.jsonl import decoded
+from alignstudy.data.formats.row import UnusableRow
 from alignstudy.errors import DataError, EnvironmentFault
 
 
@@ -26,12 +27,14 @@ def parse_json(text: bytes, where: object) -> Any:  # noqa: ANN401 - JSON
     """Parse JSON in UTF-8, a byte order mark or none before it.
 
     Raises:
-        DataError: If it is something else.
+        DataError: If it is something else, or holds a key twice.
     """
     try:
-        return json.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON in UTF-8", why=str(error)) from error
+        return decoded(text.decode("utf-8-sig"))
+    except (UnicodeDecodeError, UnusableRow) as error:
+        raise DataError(
+            f"{where}: not JSON in UTF-8", why=str(error), hint="write or fetch the file again"
+        ) from error
 
 
 def load_json(path: Path) -> Any:  # noqa: ANN401 - JSON

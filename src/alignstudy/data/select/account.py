@@ -55,7 +55,7 @@ class Account:
         if used and share <= most_lost:
             return
         first = self.quarantined[0] if self.quarantined else None
-        losses = Counter(row.reason for row in self.quarantined) + self.excluded
+        losses = Counter(row.fault for row in self.quarantined) + self.excluded
         taken = "; ".join(f"{n} {reason}" for reason, n in losses.most_common(3))
         where = f" (first: {first.file}:{first.line}: {first.reason})" if first else ""
         why = f"{self.num_read} rows read{': ' if taken else ''}{taken}{where}"

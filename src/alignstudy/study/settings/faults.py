@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from alignstudy.errors import DataError, SettingsError, likely_meant
+from alignstudy.errors import DataError, SettingsError, likely_meant, listed, nearest, shortened
 from alignstudy.methods import LOSSES
 from alignstudy.study.settings.yaml_file import Path_, YamlFile, dotted
+
+MOST_WORDED = 100
+"""Faults of one file that are put into words; the rest is counted."""
+
+TOLD = 1_500
+"""Characters of the faults that are told."""
 
 
 def settings_error(error: ValidationError, file: YamlFile, model: type[BaseModel]) -> SettingsError:
     """Write pydantic's faults as file, line, key, what was given, what is allowed."""
     faults = error.errors(include_url=False)
-    return _in_words((_one_fault(item, file, model) for item in faults), file)
+    lines = [_one_fault(item, file, model) for item in faults[:MOST_WORDED]]
+    return _in_words(lines, file, more=len(faults) - len(lines))
 
 
 def refuse(faults: Iterable[tuple[Path_, str]], file: YamlFile) -> None:
@@ -54,12 +60,15 @@ def data_faults_named(file: YamlFile) -> Iterator[None]:
         raise
 
 
-def _in_words(found: Iterable[str], file: YamlFile) -> SettingsError:
+def _in_words(found: Iterable[str], file: YamlFile, *, more: int = 0) -> SettingsError:
     """Make the error of one line or several; what stands twice is named once."""
     lines = list(dict.fromkeys(found))
-    number = f"{len(lines)} faults in the study" if len(lines) > 1 else "the study has a fault"
+    told = listed(lines, between="\n  ", most=TOLD, more=more)
+    number = len(lines) + more
     return SettingsError(
-        f"{number}:\n  " + "\n  ".join(lines) if len(lines) > 1 else f"{number}: {lines[0]}",
+        f"{number} faults in the study:\n  {told}"
+        if number > 1
+        else f"the study has a fault: {told}",
         hint=file.remedy,
         kept="nothing was run",
     )
@@ -67,7 +76,7 @@ def _in_words(found: Iterable[str], file: YamlFile) -> SettingsError:
 
 def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> str:
     path = _path_in_file(item["loc"], file.data, missing=item["type"] == "missing")
-    key = dotted(path) or "the study"
+    key = shortened(dotted(path), 200) or "the study"
     where = file.where(path)
     if item["type"] == "extra_forbidden":
         kinds: list[Any] = [model]
@@ -77,7 +86,7 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
         fields = [item for kind in kinds for each in _models(kind) for item in _keys(each)]
         known = sorted({*fields} - {"settings"})  # a judge's own keys stand beside its name
         name = str(path[-1])
-        deeper = () if get_close_matches(name, known, cutoff=0.8) else _deeper(name, kinds)
+        deeper = () if nearest(name, known, cutoff=0.8) else _deeper(name, kinds)
         meant = f"; did you mean '{dotted((*path[:-1], *deeper))}'?" if deeper else ""
         return f"{where}: unknown key '{key}'{meant or _nearest(name, known)}"
     if item["type"] == "missing":
@@ -100,7 +109,11 @@ def _one_fault(item: ErrorDetails, file: YamlFile, model: type[BaseModel]) -> st
         return f"{where}: '{key}' must be a section of keys; known here: {keys}"
     text = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     given = item.get("input")
-    shown = "" if isinstance(given, dict | list | tuple | BaseModel) else f", not {given!r}"
+    shown = (
+        ""
+        if isinstance(given, dict | list | tuple | BaseModel)
+        else f", not {shortened(repr(given), 100)}"
+    )
     return f"{where}: '{key}': {text[:1].lower()}{text[1:]}{shown}"
 
 
@@ -114,9 +127,9 @@ def _deeper(name: str, kinds: list[Any]) -> tuple[str, ...]:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = nearest(name, known)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return f"; did you mean '{close}'?"
     return f"; known here: {', '.join(known)}" if known else ""
 
 

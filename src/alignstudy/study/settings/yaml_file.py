@@ -19,7 +19,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, MappingStartEvent, NodeEvent, SequenceStartEvent
+from ruamel.yaml.events import (
+    AliasEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+)
 
 from alignstudy.errors import InputError, SettingsError
 
@@ -95,7 +101,11 @@ def read_yaml(path: Path) -> YamlFile:
             kept="nothing was run",
         ) from error
     if len(raw) > MAX_BYTES:
-        raise InputError(f"study file '{path}' is {len(raw)} bytes", why="over 1 MB")
+        raise InputError(
+            f"study file '{path}' is {len(raw)} bytes",
+            why="over 1 MB",
+            hint="a study file is a page of settings",
+        )
     return parse_yaml(text, str(path))
 
 
@@ -132,15 +142,11 @@ def _fault(origin: str, error: MarkedYAMLError, what: str, hint: str) -> Setting
 
 
 def _refuse_tricks(text: str, origin: str) -> None:
-    """Refuse aliases, tags, and nesting that no study needs."""
+    """Refuse aliases, tags, merge keys, and nesting that no study needs."""
     depth = 0
-    for event in YAML(typ="rt", pure=True).parse(StringIO(text)):
+    for event in YAML(typ="safe", pure=True).parse(StringIO(text)):
         line = event.start_mark.line + 1
-        trick = ""
-        if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
-            trick, hint = "anchors and aliases", "write the value out"
-        elif getattr(event, "tag", None) is not None:
-            trick, hint = "tags (!...)", "write the plain value"
+        trick, hint = _trick(event)
         if trick:
             text = f"{origin}:{line}: {trick} are not used in study files"
             raise SettingsError(text, hint=hint, kept="nothing was run")
@@ -149,13 +155,30 @@ def _refuse_tricks(text: str, origin: str) -> None:
         elif type(event).__name__.endswith("EndEvent") and "Document" not in type(event).__name__:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise SettingsError(f"{origin}:{line}: nested deeper than {MAX_DEPTH} levels")
+            raise SettingsError(
+                f"{origin}:{line}: nested deeper than {MAX_DEPTH} levels",
+                hint="write it flatter: no study needs that",
+            )
+
+
+def _trick(event: object) -> tuple[str, str]:
+    """Return what an event is that study files don't use, and what to do; "" of all others."""
+    if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
+        return "anchors and aliases", "write the value out"
+    if getattr(event, "tag", None) is not None:
+        return "tags (!...)", "write the plain value"
+    if isinstance(event, ScalarEvent) and event.value == "<<" and not event.style:
+        return "merge keys (<<)", "write the keys out, or quote it if text is meant"
+    return "", ""
 
 
 def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any:  # noqa: ANN401
     """Turn ruamel's containers, and Python's, into plain ones; note each key's line in a file."""
     if len(path) > MAX_DEPTH:
-        raise SettingsError(f"{origin}: nested deeper than {MAX_DEPTH} levels")
+        raise SettingsError(
+            f"{origin}: nested deeper than {MAX_DEPTH} levels",
+            hint="write it flatter: no study needs that",
+        )
     if not isinstance(value, Mapping | list | tuple):
         return _plain_scalar(value, path, origin)
     lines |= _lines_in(value, path)
