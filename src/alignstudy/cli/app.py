@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from alignstudy.cli import rated, store
 from alignstudy.cli.rated import Json
-from alignstudy.errors import AlignstudyError, EnvironmentFault, InterruptedRunError
+from alignstudy.errors import AlignstudyError, EnvironmentFault, InputError, InterruptedRunError
 from alignstudy.runtime.machine_faults import machine_fault
 from alignstudy.version import __version__
 
@@ -264,15 +265,28 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        from alignstudy.cli import console
-
-        if (why := machine_fault(error)) is None:
+        fault = _fault_of(error)
+        if fault is None:
             raise
-        fault = EnvironmentFault(
-            "stopped by a fault of this machine",
-            why=why,
-            hint="free disk or memory, or mend permissions, then run the same command again",
-            kept="every finished stage",
-        )
         console.say_error(fault)
         sys.exit(fault.exit_code)
+
+
+def _fault_of(error: Exception) -> AlignstudyError | None:
+    """Return what a user or the machine did wrong; None: the error is a bug of ours."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return InputError(
+            f"'{error.filename}' is no name that a file can have",
+            why=error.strerror or "",
+            hint="name it shorter",
+            kept="nothing was run",
+        )
+    why = machine_fault(error)
+    if why is None:
+        return None
+    return EnvironmentFault(
+        "stopped by a fault of this machine",
+        why=why,
+        hint="free disk or memory, or mend permissions, then run the same command again",
+        kept="every finished stage",
+    )

@@ -68,7 +68,8 @@ def say(text: str) -> None:
 def say_json(value: Any) -> None:  # noqa: ANN401 - JSON
     """Print JSON for scripts: nothing but it goes to standard output."""
     plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    sys.stdout.write(json.dumps(redacted_in(value), indent=2, ensure_ascii=plain) + "\n")
+    text = json.dumps(redacted_in(value), indent=2, ensure_ascii=plain)
+    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def say_error(error: AlignstudyError) -> None:

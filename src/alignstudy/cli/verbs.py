@@ -41,6 +41,7 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
     Raises:
         DataError: If no row can be used, once what is wrong was printed.
     """
+    from alignstudy.data import FORMATS
     from alignstudy.data.audit.folder import audit_data
     from alignstudy.data.files.reading import Reading
     from alignstudy.data.select.prompt_settings import PromptSettings
@@ -48,6 +49,8 @@ def audit(data: str, fmt: str, out: Path | None, *, offline: bool, as_json: bool
 
     if Path(data).suffix in {".yaml", ".yml"}:
         found = load(data, None, None, offline=offline).audit()
+    elif fmt not in (known := ("auto", *FORMATS)):
+        raise UnknownNameError("format", fmt, known)
     else:
         source = resolve(Source(name=data, kind="dataset"), offline=offline)
         found = audit_data(source.path, how=Reading(format=fmt), prompts=PromptSettings())

@@ -30,15 +30,10 @@ from alignstudy.study.run.store import Store
 from alignstudy.study.settings.faults import data_faults_named, refuse
 from alignstudy.study.settings.load import read_study, settings_of
 from alignstudy.study.settings.locate import Located, is_here, locate, resolve_data
+from alignstudy.study.settings.overrides import Overrides, apply_overrides, override_texts
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_in_words
-from alignstudy.study.settings.yaml_file import (
-    Overrides,
-    YamlFile,
-    apply_overrides,
-    from_mapping,
-    override_texts,
-)
+from alignstudy.study.settings.yaml_file import YamlFile, from_mapping
 from alignstudy.study.tools.check import (
     CheckReport,
     check_sources,

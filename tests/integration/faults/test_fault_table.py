@@ -2,9 +2,10 @@
 
 import data_faults
 import pytest
+import study_faults
 from fault_table import assert_told, command
 
-FAULTS = [*data_faults.FAULTS]
+FAULTS = [*data_faults.FAULTS, *study_faults.FAULTS]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)

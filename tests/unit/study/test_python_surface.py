@@ -16,7 +16,8 @@ from alignstudy import Study
 from alignstudy.errors import SettingsError
 from alignstudy.progress import SILENT, Lines, default_progress
 from alignstudy.study.run.store import Store
-from alignstudy.study.settings.yaml_file import apply_overrides, from_mapping, override_texts
+from alignstudy.study.settings.overrides import apply_overrides, override_texts
+from alignstudy.study.settings.yaml_file import from_mapping
 
 
 def here(study, tmp_path):

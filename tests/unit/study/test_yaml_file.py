@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignstudy.errors import AlignstudyError, InputError, SettingsError
-from alignstudy.study.settings.yaml_file import apply_overrides, parse_yaml, read_yaml
+from alignstudy.study.settings.overrides import apply_overrides
+from alignstudy.study.settings.yaml_file import parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ _WORDS = {
 def inspect_logs(folder: Path) -> list[Path]:
     """Return the logs of Inspect that a folder holds, at any depth."""
     found = [path for path in folder.rglob("*.eval") if path.is_file()]
-    return sorted([*found, *(path for path in folder.rglob("*.json") if is_inspect_json(path))])
+    logs = (path for path in folder.rglob("*.json") if path.is_file() and is_inspect_json(path))
+    return sorted([*found, *logs])
 
 
 def is_inspect_json(path: Path) -> bool:

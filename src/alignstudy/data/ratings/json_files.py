@@ -15,8 +15,11 @@ def read_bytes(path: Path) -> bytes:
     """Read a file.
 
     Raises:
+        DataError: If it is no plain file.
         EnvironmentFault: If it can't be read.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no plain file", hint="name a file, or take it out")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -12,8 +12,9 @@ from alignstudy.errors import UnknownNameError
 from alignstudy.settings import as_yaml
 from alignstudy.study.settings.checks import cross_faults
 from alignstudy.study.settings.faults import refuse, settings_error
+from alignstudy.study.settings.overrides import apply_overrides
 from alignstudy.study.settings.study import StudySettings
-from alignstudy.study.settings.yaml_file import YamlFile, apply_overrides, parse_yaml, read_yaml
+from alignstudy.study.settings.yaml_file import YamlFile, parse_yaml, read_yaml
 
 
 def preset_names() -> list[str]:

@@ -14,6 +14,7 @@ from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.recipes import existing
 from alignstudy.study.settings.study import NAMED_TEMPLATES, StudySettings
+from alignstudy.study.settings.yaml_file import read_small
 
 
 def template_for(settings: StudySettings, folder: Path | None) -> str:
@@ -31,7 +32,7 @@ def template_for(settings: StudySettings, folder: Path | None) -> str:
         return "hh" if settings.prompts.protocol == "paper" else asked
     path = (folder or Path()) / asked
     try:
-        return FILE + path.read_text(encoding="utf-8")
+        return FILE + read_small(path).decode("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(
             f"the template {path} can't be read",

@@ -5,10 +5,7 @@ Duplicate keys, aliases, tags and files over 1 MB are refused; `2e-5` is a numbe
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from os import PathLike, fspath
@@ -31,14 +28,13 @@ from alignstudy.errors import InputError, SettingsError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
+MAX_BITS = 1_024
+"""Of a whole number, as many as a float can have."""
 
 DICT = "the dict"
 """What messages call a study that came from Python."""
 
 Path_ = tuple[str | int, ...]
-
-Overrides = Sequence[str] | Mapping[str, Any]
-"""Settings to change, by dotted key: `["seeds=[1]"]`, values in YAML, or `{"seeds": [1]}`."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +87,7 @@ def read_yaml(path: Path) -> YamlFile:
         SettingsError: If it isn't acceptable YAML.
     """
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
+        text = read_small(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"study file '{path}' can't be read",
@@ -100,13 +95,28 @@ def read_yaml(path: Path) -> YamlFile:
             hint="name a YAML file in UTF-8, or a preset: see `alignstudy list presets`",
             kept="nothing was run",
         ) from error
+    return parse_yaml(text, str(path))
+
+
+def read_small(path: Path) -> bytes:
+    """Read a file that people write.
+
+    Raises:
+        InputError: If it has more than 1 MB, or is no plain file: some of those never end.
+        OSError: If it can't be read.
+    """
+    if not path.is_file() and path.exists() and not path.is_dir():
+        raise InputError(f"'{path}' is no plain file", hint="name a file")
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise InputError(
-            f"study file '{path}' is {len(raw)} bytes",
+            f"'{path}' is {path.stat().st_size} bytes",
             why="over 1 MB",
-            hint="a study file is a page of settings",
+            hint="name a file of settings, or a template",
+            kept="nothing was run",
         )
-    return parse_yaml(text, str(path))
+    return raw
 
 
 def parse_yaml(text: str, origin: str) -> YamlFile:
@@ -131,7 +141,7 @@ def parse_yaml(text: str, origin: str) -> YamlFile:
             hint="see `alignstudy init`",
         )
     lines: dict[Path_, int] = {}
-    return YamlFile(origin, _plain(tree, (), lines, origin), lines)
+    return YamlFile(origin, plain(tree, (), lines, origin), lines)
 
 
 def _fault(origin: str, error: MarkedYAMLError, what: str, hint: str) -> SettingsError:
@@ -172,8 +182,12 @@ def _trick(event: object) -> tuple[str, str]:
     return "", ""
 
 
-def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any:  # noqa: ANN401
-    """Turn ruamel's containers, and Python's, into plain ones; note each key's line in a file."""
+def plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any:  # noqa: ANN401
+    """Turn ruamel's containers, and Python's, into plain ones; note each key's line in a file.
+
+    Raises:
+        SettingsError: If it holds what no study file can.
+    """
     if len(path) > MAX_DEPTH:
         raise SettingsError(
             f"{origin}: nested deeper than {MAX_DEPTH} levels",
@@ -183,15 +197,40 @@ def _plain(value: Any, path: Path_, lines: dict[Path_, int], origin: str) -> Any
         return _plain_scalar(value, path, origin)
     lines |= _lines_in(value, path)
     if not isinstance(value, Mapping):
-        return [_plain(item, (*path, at), lines, origin) for at, item in enumerate(value)]
+        return [plain(item, (*path, at), lines, origin) for at, item in enumerate(value)]
     for name in value:
         if not isinstance(name, str):
             raise SettingsError(f"{origin}: key {name!r} is not a word", hint="quote it")
-    return {name: _plain(item, (*path, name), lines, origin) for name, item in value.items()}
+    return {
+        _joined(name, "a key", origin): plain(item, (*path, name), lines, origin)
+        for name, item in value.items()
+    }
+
+
+def _joined(text: str, what: str, origin: str) -> str:
+    """Join the halves of surrogate pairs: JSON escapes a character beyond 16 bits as two."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"{origin}: {what} holds half of a surrogate pair",
+            hint="write the character itself",
+            kept="nothing was run",
+        ) from None
 
 
 def _plain_scalar(value: Any, path: Path_, origin: str) -> Any:  # noqa: ANN401 - a YAML value
-    for kind in (bool, int, float, str):
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise SettingsError(
+            f"{origin}: {dotted(path)} is a number of too many digits",
+            hint="write a number of usual size",
+            kept="nothing was run",
+        )
+    if isinstance(value, str):
+        return _joined(str(value), dotted(path), origin)
+    for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, PathLike):
@@ -223,63 +262,4 @@ def from_mapping(study: Mapping[str, Any]) -> YamlFile:
     if not isinstance(study, Mapping):
         kind = type(study).__name__
         raise SettingsError(f"a study is a dict of settings, not a {kind}", hint="see `Study.load`")
-    return YamlFile(DICT, _plain(study, (), {}, DICT))
-
-
-def override_texts(overrides: Overrides) -> tuple[str, ...]:
-    """Write overrides as `--set` has them; JSON is YAML.
-
-    Raises:
-        SettingsError: If a value is none that a study file can hold.
-    """
-    if not isinstance(overrides, Mapping):
-        return (overrides,) if isinstance(overrides, str) else tuple(overrides)
-    plain = _plain(overrides, (), {}, "overrides")
-    return tuple(f"{key}={_as_yaml(value)}" for key, value in plain.items())
-
-
-def _as_yaml(value: object) -> str:
-    """Write a value as JSON that YAML reads: no raw character that YAML forbids."""
-    text = json.dumps(value, ensure_ascii=False)
-    return re.sub(
-        "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text
-    )
-
-
-def apply_overrides(file: YamlFile, settings: Sequence[str]) -> YamlFile:
-    """Apply `--set a.b=value` in order; values are YAML.
-
-    Raises:
-        SettingsError: If one isn't `key=value`, or leads through something that isn't a section.
-    """
-    data = deepcopy(file.data)
-    paths: set[Path_] = set()
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        path = tuple(int(p) if p.isdecimal() else p for p in name.strip().split("."))
-        if not equals or "" in path:
-            raise SettingsError(f"--set {setting}: not `key=value`", hint="--set seeds=[1]")
-        value = parse_yaml(f"value: {text or 'null'}", f"--set {name}").data["value"]
-        section: Any = data
-        for part in path[:-1]:
-            if isinstance(section, dict) and section.get(part) is None:
-                section[part] = {}
-            section = _item(section, part, setting)
-        if not isinstance(section, dict):
-            _item(section, path[-1], setting)
-        section[path[-1]] = value
-        paths.add(path)
-    return YamlFile(file.origin, data, file.lines, file.overrides | paths)
-
-
-def _item(section: Any, part: str | int, setting: str) -> Any:  # noqa: ANN401 - a YAML value
-    """Return one item of a section or list."""
-    if isinstance(section, dict):
-        return section[part]
-    if isinstance(section, list) and isinstance(part, int) and part < len(section):
-        return section[part]
-    raise SettingsError(
-        f"--set {setting}: there is no '{part}' to set",
-        why=f"what stands there is a {type(section).__name__}, not a section that holds it",
-        hint="set the whole section in the study file",
-    )
+    return YamlFile(DICT, plain(study, (), {}, DICT))
