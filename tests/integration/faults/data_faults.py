@@ -259,6 +259,8 @@ FOLDERS = [
     described("saved-splits-no-names", {"dataset_dict.json": '{"splits": [7]}'}, "save it again"),
     described("saved-files-no-objects", {"state.json": '{"_data_files": ["x"]}'}, "save it again"),
     described("saved-state-nested", {"state.json": "[" * 100_000}, "save it again"),
+    described("saved-file-gone", {"state.json": '{"_data_files": [{"filename": "x.arrow"}]}'},
+              "x.arrow"),
     described("saved-elsewhere", {"state.json": '{"_data_files": [{"filename": "../x.arrow"}]}'},
               "names a file outside of itself"),
     described("card-outside", {**card("configs: [{data_files: '../*'}]"), "../x.jsonl": lines()},

@@ -59,7 +59,7 @@ def card_files(source: Path) -> list[Described]:
     for name, split, pattern in _configured(source):
         try:
             files = sorted(file for file in source.glob(pattern) if file.is_file())
-        except (ValueError, NotImplementedError) as error:  # an absolute one, or none
+        except (OSError, ValueError, LookupError, NotImplementedError) as error:
             raise DataError(
                 f"{source / CARD}: '{pattern}' is no pattern of files",
                 why=str(error),

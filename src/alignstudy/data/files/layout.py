@@ -136,7 +136,7 @@ def _in_folder(source: Path) -> list[SplitFile]:
     for path, _, _ in described:
         if not path.is_relative_to(source) or path.relative_to(source).as_posix() not in files:
             raise DataError(
-                f"{source} names a file outside of itself, or a hidden one: {path}",
+                f"{source} names a file outside of itself, a hidden or a lost one: {path}",
                 hint="copy the file into the folder; what is read must be what is hashed",
             )
     found = [

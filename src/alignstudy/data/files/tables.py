@@ -28,11 +28,7 @@ def read_table(file: TextFile, *, name: str) -> Rows:
     csv.field_size_limit(MAX_LINE_BYTES)
     with named_faults(name) as faults:
         lines = _Lines(file)
-        first = next(lines, "")
-        delimiter = max(DELIMITERS, key=first.count)
-        header = next(csv.reader([first], delimiter=delimiter), [])
-        columns = [column.strip() for column in header]
-        _check(columns, name)
+        delimiter, columns = _header(lines, name)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             number = lines.number + 1
@@ -71,14 +67,28 @@ class _Lines:
         return line.decode("utf-8", "surrogateescape")
 
 
-def _check(columns: list[str], name: str) -> None:
-    twice = [column for column, number in Counter(columns).items() if number > 1]
-    if not any(columns) or twice:
+def _header(lines: Iterator[str], name: str) -> tuple[str, list[str]]:
+    """Read the first line: the delimiter, and the columns' names.
+
+    Raises:
+        DataError: If it names no columns, or one twice.
+    """
+    try:
+        first = next(lines, "")
+        delimiter = max(DELIMITERS, key=first.count)
+        cells = next(csv.reader([first], delimiter=delimiter), [])
+        columns = [cell.strip() for cell in cells]
+        twice = [column for column, number in Counter(columns).items() if number > 1]
+        fault = f"column '{twice[0]}' comes twice" if twice else "" if any(columns) else "no header"
+    except (csv.Error, UnusableRow) as error:
+        fault = f"no header: {error}"
+    if fault:
         raise DataError(
-            f"{name}:1: no header" if not twice else f"{name}:1: column '{twice[0]}' comes twice",
+            f"{name}:1: {fault}",
             why="the first line names the columns, each once",
             hint="name them, such as prompt,chosen,rejected",
         )
+    return delimiter, columns
 
 
 def _fields(columns: list[str], cells: list[str]) -> dict[str, Any]:

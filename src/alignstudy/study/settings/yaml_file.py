@@ -24,7 +24,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from alignstudy.errors import InputError, SettingsError
+from alignstudy.errors import InputError, SettingsError, first_line
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
@@ -132,8 +132,10 @@ def parse_yaml(text: str, origin: str) -> YamlFile:
         raise _fault(origin, error, "a key stands twice", "keep one of the two") from error
     except MarkedYAMLError as error:
         raise _fault(origin, error, "not valid YAML", "fix the line") from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{origin}: not valid YAML", why=str(error)) from error
+    except (YAMLError, ValueError, RecursionError, TypeError, LookupError) as error:
+        raise SettingsError(
+            f"{origin}: not valid YAML", why=first_line(error), hint="see `alignstudy init`"
+        ) from error
     if not isinstance(tree, CommentedMap):
         raise SettingsError(
             f"{origin}: a study file is a list of `key: value` lines",
