@@ -84,7 +84,7 @@ class Rendering:
 
     def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
         """Return the ids of prompts, given in notation, after which the assistant writes."""
-        return self._ids([self.template.prompt(prompt) for prompt in prompts], first=True)
+        return self._ids(self.template.prompts(prompts), first=True)
 
     def joined(
         self, prompts: Sequence[str], responses: Sequence[Sequence[str]]
@@ -101,7 +101,7 @@ class Rendering:
         Yields:
             The prompt's ids, each response's, and whether one had to be tokenized apart.
         """
-        texts = [self.template.prompt(prompt) for prompt in prompts]
+        texts = self.template.prompts(prompts)
         asked = self._ids(texts, first=True)
         answers = [[self.template.response(text) for text in each] for each in responses]
         wholes = iter(

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from alignstudy.dialogue import STOP_STRINGS, Turn, cut_at_role_tag, parse_turns, without_system
-from alignstudy.errors import InputError, first_line
+from alignstudy.errors import InputError
+from alignstudy.models.chat.renderer import Refusal, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,6 +39,7 @@ _WRITTEN = {"hh": _HH, "none": _NONE}
 """What a saved folder's chat template says of models that were trained without one."""
 
 _ANSWER = "alignstudysentinel"
+_ROLES_SHOWN = 12
 _ROLES = {"system": "system", "human": "user", "assistant": "assistant"}
 
 
@@ -59,15 +61,23 @@ class Template:
 
     def prompt(self, prompt: str) -> str:
         """Write a prompt, given in notation, as the text after which the assistant writes."""
+        return self.prompts([prompt])[0]
+
+    def prompts(self, prompts: Sequence[str]) -> list[str]:
+        """Write several; a chat template writes them together faster."""
         if self.kind == "hh":
-            return without_system(prompt)
+            return [without_system(prompt) for prompt in prompts]
+        dialogues = [self._turns(prompt) for prompt in prompts]
+        if self.kind == "none":
+            return ["".join(f"{turn.text}\n\n" for turn in turns) for turns in dialogues]
+        return self._write(dialogues, add_generation_prompt=True)
+
+    def _turns(self, prompt: str) -> list[Turn]:
         turns = [turn for turn in parse_turns(prompt) if turn != Turn("assistant", "")]
         turns = turns or [Turn("human", prompt.strip())]
-        if self.kind == "none":
-            return "".join(f"{turn.text}\n\n" for turn in turns)
-        if turns[0].role == "system" and not self._knows_system:
-            turns = list(parse_turns(without_system(prompt)))[: len(turns) - 1]
-        return self._write(turns, add_generation_prompt=True)
+        if self.kind == "chat" and turns[0].role == "system" and not self._knows_system:
+            return list(parse_turns(without_system(prompt)))[: len(turns) - 1]
+        return turns
 
     def response(self, response: str) -> str:
         """Write a response as it follows the prompt; in notation it has its space before it."""
@@ -79,7 +89,7 @@ class Template:
         if self.kind != "chat":
             return None
         turns = [Turn("human", "Hello"), Turn("assistant", _ANSWER)]
-        rest = self._write(turns).rpartition(_ANSWER)[2]
+        rest = self._write([turns])[0].rpartition(_ANSWER)[2]
         special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
         found = self.tokenizer(rest, add_special_tokens=False)["input_ids"]
         return next((int(token) for token in found if token in special), None)
@@ -111,30 +121,42 @@ class Template:
     @cached_property
     def _knows_system(self) -> bool:
         turns = [Turn("system", _ANSWER), Turn("human", "Hello")]
-        try:
-            return _ANSWER in self._write(turns, add_generation_prompt=True)
-        except InputError:
-            return False
+        written, refusal = write_dialogues(
+            self.tokenizer, self.jinja, [turns], add_generation_prompt=True
+        )
+        return refusal is None and _ANSWER in written[0]
 
-    def _write(self, turns: Sequence[Turn], *, add_generation_prompt: bool = False) -> str:
-        from jinja2 import TemplateError
-
-        messages = [{"role": _ROLES[turn.role], "content": turn.text} for turn in turns]
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    messages,
-                    chat_template=self.jinja,
-                    tokenize=False,
-                    add_generation_prompt=add_generation_prompt,
-                )
-            )
-        except (TemplateError, ValueError, TypeError) as error:
+    def _write(
+        self, dialogues: Sequence[Sequence[Turn]], *, add_generation_prompt: bool = False
+    ) -> list[str]:
+        written, refusal = write_dialogues(
+            self.tokenizer, self.jinja, dialogues, add_generation_prompt=add_generation_prompt
+        )
+        if refusal is not None:
+            roles = ", ".join(turn.role for turn in dialogues[refusal.at][:_ROLES_SHOWN])
             raise InputError(
                 "the chat template refuses a dialogue",
-                why=f"{first_line(error)}; its turns are {', '.join(t.role for t in turns)}",
+                why=f"{refusal.why}; its turns are {roles}",
                 hint="leave such rows out, or set template: hh, none or a file of your own",
-            ) from error
+            )
+        return written
+
+
+def write_dialogues(
+    tokenizer: PreTrainedTokenizerBase,
+    jinja: str,
+    dialogues: Sequence[Sequence[Turn]],
+    *,
+    add_generation_prompt: bool = False,
+) -> tuple[list[str], Refusal | None]:
+    """Write dialogues by a chat template, as the tokenizer's `apply_chat_template` does.
+
+    The template is a stranger's program: it never runs in this process. See `render`.
+    """
+    named = tokenizer.special_tokens_map.items()
+    special = {k: [*map(str, v)] if isinstance(v, list) else str(v) for k, v in named}
+    messages = [[{"role": _ROLES[t.role], "content": t.text} for t in turns] for turns in dialogues]
+    return render(jinja, messages, **special, add_generation_prompt=add_generation_prompt)
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase, asked: str) -> Template:

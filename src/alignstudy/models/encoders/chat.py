@@ -18,15 +18,13 @@ from alignstudy.models.encoders.encoding import (
 )
 from alignstudy.models.encoders.renderings import prompt_turns, response_words, shorter
 from alignstudy.models.encoders.special_text import SpecialText
-from alignstudy.models.templates import FIXED_DATE
+from alignstudy.models.templates import FIXED_DATE, write_dialogues
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _MARKER = re.compile(r"<\|?/?\w+\|?>|\[/?[A-Z_]+\]")
 """Marks of structure that a template writes as plain words: "[/INST]", "<|user|>"."""
-
-_ROLES = {"human": "user", "assistant": "assistant"}
 
 
 class _UnfitText(ValueError):
@@ -139,18 +137,13 @@ class ChatEncoder(TextEncoder):
         self._special = SpecialText(tokenizer, split=False, also=_MARKER.findall(template))
 
     def _write(self, turns: tuple[Turn, ...]) -> str:
-        from jinja2 import TemplateError
-
-        messages = [{"role": _ROLES[turn.role], "content": turn.text} for turn in turns]
-        try:
-            text = self._tokenizer.apply_chat_template(
-                messages, chat_template=self._template, tokenize=False
-            )
-        except (TemplateError, ValueError, TypeError) as error:
-            raise _UnfitText(f"the chat template refuses the dialogue: {error}") from error
+        texts, refusal = write_dialogues(self._tokenizer, self._template, [turns])
+        if refusal is not None:
+            raise _UnfitText(f"the chat template refuses the dialogue: {refusal.why}")
+        text = texts[0]
         if turns[-1].text.strip() not in text:
             raise _UnfitText(f"the chat template alters the response: {turns[-1].text}")
-        return str(text)
+        return text
 
 
 def _tail(turn: Turn, size: int) -> Turn:
