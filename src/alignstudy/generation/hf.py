@@ -14,7 +14,7 @@ from alignstudy.generation.packed import MOST_ROWS
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.models.batching import length_batches
-from alignstudy.models.folder import named_faults
+from alignstudy.models.load import built, read_config
 from alignstudy.models.rendering import load_rendering
 from alignstudy.models.templates import AUTO
 from alignstudy.progress import SILENT, Progress
@@ -125,12 +125,10 @@ def _room_and_parameters(folder: Path, new: int) -> tuple[int, int]:
     Raises:
         InputError: If the configuration describes no model, or no prompt fits.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    with named_faults(folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    config = read_config(folder)
+    model = built(folder, AutoModelForCausalLM, config)
     context = context_length(config)
     if new >= context:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from alignstudy.models.folder import weight_files
+from alignstudy.models.weight_files import weight_files
 from alignstudy.sources import sha256_of
 
 

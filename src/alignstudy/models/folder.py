@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,7 +17,6 @@ from alignstudy.errors import (
     EnvironmentFault,
     GuardError,
     InputError,
-    first_line,
 )
 from alignstudy.records import Weights
 
@@ -31,56 +31,96 @@ NEEDED = (
 )
 
 
-def read_json(file: Path) -> dict[str, Any]:
+_NO_NAME = re.compile(r"[/\\\0]")
+
+MOST_BYTES, MOST_DEPTH = 1 << 28, 64
+"""Of a JSON file: the largest tokenizers' have an eighth of that, configurations a depth of 5."""
+
+
+def read_json(file: Path, *, most: int = MOST_BYTES) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        InputError: If there is no such file.
+        InputError: If there is no such file, or it is larger or deeper than any has need of.
         DamagedArtefactError: If it is no JSON object.
     """
     if not file.is_file():
         raise InputError(f"{file.parent} has no {file.name}", hint=NEEDED)
+    check_size(file, most)
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DamagedArtefactError(
-            f"{file} is not JSON", why=str(error), hint="fetch or write the model folder again"
+            f"{file} is not JSON", why=clipped(error), hint="fetch or write the model folder again"
         ) from error
+    except RecursionError:
+        raise _too_deep(file) from None
     if not isinstance(values, dict):
         raise DamagedArtefactError(f"{file} is not a JSON object", hint="fetch the folder again")
-    return values
+    layer: list[Any] = [values]
+    for _ in range(MOST_DEPTH):
+        within = [each.values() if isinstance(each, dict) else each for each in layer]
+        layer = [each for one in within for each in one if isinstance(each, dict | list)]
+        if not layer:
+            return values
+    raise _too_deep(file)
 
 
-def check_no_code(folder: Path) -> None:
-    """Refuse a folder whose configuration asks for code of its own.
-
-    Raises:
-        InputError: If `config.json` is missing.
-        GuardError: If a configuration names code to run (`auto_map`).
-    """
-    read_json(folder / "config.json")
-    for name in ("config.json", "tokenizer_config.json"):
-        file = folder / name
-        if file.is_file() and read_json(file).get("auto_map"):
-            raise GuardError(
-                f"{file} asks for code of its own (auto_map)",
-                why="alignstudy never runs code that comes with a model",
-                hint="use a model whose architecture transformers knows, or remove 'auto_map'"
-                " if the folder's architecture is one of those",
-            )
+def _too_deep(file: Path) -> InputError:
+    return InputError(
+        f"{file} is nested more than {MOST_DEPTH} deep",
+        why="no model's configuration is",
+        hint="fetch the model folder again, from another place",
+    )
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """List the weight files that are read: safetensors where there are any, else `.bin`.
+def check_size(file: Path, most: int) -> None:
+    """Refuse a file that is larger than any of its kind has need of.
 
     Raises:
-        InputError: If the folder holds neither.
+        InputError: If it is.
     """
-    safe = sorted(folder.glob("*.safetensors"))
-    files = safe or sorted({*folder.glob("pytorch_model*.bin"), *folder.glob("adapter_model*.bin")})
-    if not files:
-        raise InputError(f"{folder} holds no weights", hint=NEEDED)
-    return files
+    if (size := file.stat().st_size) > most:
+        raise InputError(
+            f"{file} has {size:,} bytes",
+            why=f"no such file of a model has more than {most:,}",
+            hint="fetch the model folder again, from another place",
+        )
+
+
+def some(names: Iterable[str]) -> str:
+    """Name the first few."""
+    listed = sorted(map(str, names))
+    return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
+
+
+def clipped(error: BaseException) -> str:
+    """Return what a library says, in one line of bounded length."""
+    words = " ".join(str(error)[:_SAID].split()) or type(error).__name__
+    return words if len(words) < _SAID else f"{words} ..."
+
+
+_SAID = 600
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return a folder's file of a name that the folder itself gives.
+
+    Raises:
+        GuardError: If it is no plain name, or a link that leads out of the folder. In the hub's
+            cache, links within a repository are how files are kept.
+    """
+    root = folder.resolve()
+    cached = root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--")
+    home = root.parent.parent if cached else root
+    plain = name not in ("", ".", "..") and not _NO_NAME.search(name)
+    if plain and (folder / name).resolve().is_relative_to(home):
+        return folder / name
+    raise GuardError(
+        f"{folder} names a file outside of it: {name[:200]!r}",
+        why="what is read of a model is in its folder, where it is hashed",
+        hint="copy that file into the folder, and name it there",
+    )
 
 
 def weights_in(folder: Path) -> Weights:
@@ -131,6 +171,8 @@ def named_faults(folder: Path) -> Iterator[None]:
         raise _pickle_fault(folder, error) from error
     except (SafetensorError, EOFError) as error:
         raise _damaged(folder, error) from error
+    except (RecursionError, NotImplementedError) as error:
+        raise _unusable(folder, error) from error
     except RuntimeError as error:
         of_reading = ("PytorchStreamReader", "file in archive", "mmap")
         if not any(mark in str(error) for mark in of_reading):
@@ -138,19 +180,31 @@ def named_faults(folder: Path) -> Iterator[None]:
         raise _damaged(folder, error) from error
     except OSError as error:
         raise _file_fault(folder, error) from error
-    except (ValueError, ImportError, StrictDataclassError) as error:
+    except (*_OF_VALUES, StrictDataclassError) as error:
         raise _unusable(folder, error) from error
+
+
+_OF_VALUES = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+)
+"""What a library raises of a configuration whose values it didn't expect."""
 
 
 def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedArtefactError:
     """Distinguish a pickle that would run code from one that is broken."""
-    words = str(error)
+    words = str(error)[:10_000]
     if "GLOBAL" not in words and "REDUCE" not in words and "BUILD" not in words:
         return _damaged(folder, error)
     return GuardError(
         f"a weight file in {folder} holds more than tensors",
         why="it is a pickle that would run code: "
-        + next((line.strip() for line in words.splitlines() if "GLOBAL" in line), "refused"),
+        + next((line.strip()[:300] for line in words.splitlines() if "GLOBAL" in line), "refused"),
         hint="ask its owner for safetensors, or convert it on a machine that you can lose",
     )
 
@@ -159,14 +213,15 @@ def _damaged(folder: Path, error: BaseException) -> DamagedArtefactError:
     """Return the error of a broken weight file."""
     return DamagedArtefactError(
         f"a weight file in {folder} can't be read",
-        why=first_line(error),
+        why=clipped(error),
         hint="fetch or write the model folder again; the file is cut short or overwritten",
     )
 
 
 def _unusable(folder: Path, error: BaseException) -> InputError:
     """Return the error of a folder that no model or tokenizer can be loaded from."""
-    why = " ".join(str(error).split()) or type(error).__name__
+    kind = "" if isinstance(error, OSError | ValueError | ImportError) else type(error).__name__
+    why = ": ".join(filter(None, [kind, clipped(error)]))
     return InputError(f"nothing can be loaded from {folder}", why=why, hint=NEEDED)
 
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError, InputError, first_line
-from alignstudy.models.digests import weights_digest
-from alignstudy.models.folder import (
-    ADAPTER_CONFIG,
-    ADAPTER_RECORD,
-    check_no_code,
-    named_faults,
-    read_json,
-    weight_files,
-)
+from alignstudy.errors import GuardError, InputError
+from alignstudy.models.adapters import apply_adapter, check_adapter_base
+from alignstudy.models.folder import ADAPTER_CONFIG, named_faults, some
+from alignstudy.models.inspection import inspect_folder
+from alignstudy.models.weight_files import check_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -58,7 +53,7 @@ def load_causal_lm(
     check_writes(config, folder)
     model = _load(AutoModelForCausalLM, folder, config=config, dtype=dtype)
     if weights.base is not None:
-        model = _apply_adapter(model, weights.folder)
+        model = apply_adapter(model, weights.folder)
     return model.to(device).eval()
 
 
@@ -143,13 +138,23 @@ def check_writes(config: PretrainedConfig, folder: Path) -> None:
         )
 
 
-def read_config(folder: Path, dropout: float | None = None) -> PretrainedConfig:
-    """Read a folder's configuration, with its dropouts set."""
+def read_config(
+    folder: Path, dropout: float | None = None, **overrides: object
+) -> PretrainedConfig:
+    """Read a folder's configuration, with its dropouts and whatever else set.
+
+    Raises:
+        InputError: If there is none, or it describes no model.
+        GuardError: If it asks for code, or for what isn't supported.
+        DamagedArtefactError: If it can't be read.
+    """
     from transformers import AutoConfig
 
-    check_no_code(folder)
+    inspect_folder(folder)
     with named_faults(folder):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **overrides
+        )
     if dropout is None:
         return config
     if not 0 <= dropout < 1:
@@ -172,13 +177,14 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
         raise InputError(
             f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
-    safe = weight_files(folder)[0].suffix == ".safetensors"
+    files = check_weights(folder)
+    _check_room(auto, folder, config, sum(file.stat().st_size for file in files))
     with named_faults(folder), no_loading_bar():
         model, report = auto.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
-            use_safetensors=safe,
+            use_safetensors=files[0].suffix == ".safetensors",
             weights_only=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -198,7 +204,7 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
         ("could not be converted", report.get("conversion_errors") or ()),
         ("gave errors", report.get("error_msgs") or ()),
     ]
-    found = [f"{_some(names)} {fault}" for fault, names in faults if names]
+    found = [f"{some(names)} {fault}" for fault, names in faults if names]
     if found:
         raise GuardError(
             f"the weights in {folder} don't make a {type(model).__name__}",
@@ -214,60 +220,42 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
     return model
 
 
+_SLACK = 1 << 26
+"""Values that a model may have beside its files': tables of positions, masks."""
+
+
+def _check_room(auto: Any, folder: Path, config: PretrainedConfig, held: int) -> None:  # noqa: ANN401
+    """Refuse a configuration that describes far more than its files hold: it would be allocated.
+
+    Raises:
+        InputError: If it does.
+    """
+    model = built(folder, auto, config)
+    tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    described = sum(tensor.numel() for tensor in tensors.values())
+    if described > 4 * held + _SLACK:
+        raise InputError(
+            f"{folder}/config.json describes a model of {described:,} values",
+            why=f"the weights beside it have {held:,} bytes",
+            hint="use the config.json that belongs to the weights",
+        )
+
+
+def built(folder: Path, auto: Any, config: PretrainedConfig) -> PreTrainedModel:  # noqa: ANN401
+    """Build the model that a configuration describes, on no device.
+
+    Raises:
+        InputError: If it describes none.
+    """
+    import torch
+
+    with named_faults(folder), torch.device("meta"):
+        model: PreTrainedModel = auto.from_config(deepcopy(config))
+    return model
+
+
 def _numberless(name: str) -> str:
     return re.sub(r"\d+", "#", name)
-
-
-def _some(names: Iterable[str]) -> str:
-    """Name the first few."""
-    listed = sorted(map(str, names))
-    return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
-
-
-def check_adapter_base(adapter: Path, base: Path) -> None:
-    """Refuse an adapter whose recorded base isn't the one it is to be applied to."""
-    read_json(adapter / ADAPTER_CONFIG)
-    if not (adapter / ADAPTER_RECORD).is_file():
-        raise GuardError(
-            f"the adapter {adapter} doesn't record which base it was trained on",
-            why=f"there is no {ADAPTER_RECORD} next to adapter_config.json",
-            hint="train it with alignstudy, or merge it into its base and use the full weights",
-        )
-    record = read_json(adapter / ADAPTER_RECORD)
-    if record.get("base_weights_sha256") != (found := weights_digest(base)):
-        raise GuardError(
-            f"the adapter {adapter} was trained on other weights than {base}",
-            why=f"it records {record.get('base', 'a base')} with sha256"
-            f" {record.get('base_weights_sha256')}; these weights have {found}",
-            hint="apply the adapter to the base it was trained on, or train it again",
-        )
-
-
-def _apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Apply an adapter to its base; every weight of it must come from the file."""
-    from peft import PeftModel, get_peft_model_state_dict
-    from peft.utils import load_peft_weights
-
-    with named_faults(folder):
-        stored = load_peft_weights(str(folder), device="cpu")
-    try:
-        with warnings.catch_warnings():  # PEFT asks by a name that only its developers can change
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise GuardError(
-            f"the adapter {folder} doesn't fit its base",
-            why=first_line(error),
-            hint="apply it to the base it was trained on",
-        ) from error
-    wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    if wanted != set(stored):
-        raise GuardError(
-            f"the adapter {folder} doesn't fit its base",
-            why=f"{_some(wanted ^ set(stored))} are in only one of adapter file and model",
-            hint="apply it to the base it was trained on",
-        )
-    return adapted
 
 
 @contextmanager

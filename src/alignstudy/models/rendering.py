@@ -6,7 +6,6 @@ very tokens that will be asked, and what is learnt as the end is what stops gene
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.dialogue import drop_oldest_turns
 from alignstudy.errors import GuardError
 from alignstudy.models.folder import read_json
-from alignstudy.models.templates import AUTO, Template, template_of
-from alignstudy.models.tokenizers import load_tokenizer, text_stays_open, well_formed
+from alignstudy.models.templates import AUTO, Template, probe_template, template_of
+from alignstudy.models.tokenizers import load_tokenizer, named_panics, text_stays_open, well_formed
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -72,8 +71,11 @@ class Rendering:
 
         Raises:
             GuardError: If the tokenizer appends a token to every text.
+            InputError: If its chat template takes more time, memory or room than any has need of.
         """
-        if self.template.kind != "chat":
+        if self.template.kind == "chat":
+            probe_template(self.tokenizer, self.template.jinja)
+        else:
             text_stays_open(self.tokenizer)
         ends = ", ".join(f"{self._name(token)} ({token})" for token in sorted(self.ends))
         detail = (
@@ -156,13 +158,14 @@ class Rendering:
         if not texts:
             return []
         begins = first and (plain or self.template.kind != "chat")
-        encoded: Any = self.tokenizer(
-            [well_formed(text) for text in texts],
-            add_special_tokens=begins,
-            padding=False,
-            truncation=False,
-            verbose=False,
-        )["input_ids"]
+        with named_panics():
+            encoded: Any = self.tokenizer(
+                [well_formed(text) for text in texts],
+                add_special_tokens=begins,
+                padding=False,
+                truncation=False,
+                verbose=False,
+            )["input_ids"]
         rows = [list(ids) for ids in encoded]
         if self.num_rows is not None:
             self._check_known(rows, texts)
@@ -218,7 +221,4 @@ def _rows_of(config: dict[str, Any]) -> int | None:
 
 def _generation_config(folder: Path) -> dict[str, Any]:
     path = folder / "generation_config.json"
-    if not path.is_file():
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    return read_json(path) if path.is_file() else {}

@@ -142,6 +142,18 @@ class Template:
         return written
 
 
+def probe_template(tokenizer: PreTrainedTokenizerBase, jinja: str) -> None:
+    """Write a few dialogues, so that a template without bounds is met before there is work to lose.
+
+    Raises:
+        InputError: If it is one. What it refuses to write is no fault.
+    """
+    asked, answered = Turn("human", "Hello"), Turn("assistant", "Yes.")
+    long = [Turn("human", "old words " * 2000), answered] * 20
+    for turns in ([asked], [Turn("system", "Be kind."), asked], [asked, answered, asked], long):
+        write_dialogues(tokenizer, jinja, [turns], add_generation_prompt=True)
+
+
 def write_dialogues(
     tokenizer: PreTrainedTokenizerBase,
     jinja: str,

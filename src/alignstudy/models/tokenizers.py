@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,10 @@ from alignstudy.errors import (
     DamagedArtefactError,
     GuardError,
     InputError,
-    first_line,
 )
-from alignstudy.models.folder import NEEDED, check_no_code, named_faults, read_json
+from alignstudy.models.folder import NEEDED, clipped, named_faults, read_json
+from alignstudy.models.inspection import inspect_folder
+from alignstudy.models.tokenizer_files import inspect_tokenizer
 from alignstudy.records import GuardOutcome
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokeni
     """
     from transformers import AutoTokenizer
 
-    check_no_code(folder)
+    config = inspect_folder(folder)
+    inspect_tokenizer(folder)
     # Half a BPE tokenizer, without merges, would split into letters, silently.
     files = [folder / name for name in ("vocab.json", "merges.txt")]
     held = [file.name for file in files if file.is_file() and file.stat().st_size > 0]
@@ -55,24 +58,15 @@ def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokeni
             why=f"there is only {held[0]} (or the other is empty)",
             hint=NEEDED,
         )
-    try:
-        with named_faults(folder):
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-    except AlignstudyError:
-        raise
-    except Exception as error:  # tokenizers' readers raise nothing narrower
-        raise DamagedArtefactError(
-            f"the tokenizer in {folder} can't be read",
-            why=first_line(error),
-            hint="fetch or write the model folder again",
-        ) from error
+    with _read_as_a_tokenizer(folder):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
     if len(tokenizer) <= len(tokenizer.get_added_vocab()):
         raise InputError(
             f"{folder} holds no tokenizer", why="no vocabulary file was found", hint=NEEDED
         )
-    size = read_json(folder / "config.json").get("vocab_size")
+    size = config.get("vocab_size")
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if check_rows and isinstance(size, int) and largest >= size:
         raise GuardError(
@@ -80,9 +74,48 @@ def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokeni
             why="a token without an embedding can't be read",
             hint="use the tokenizer that belongs to the model; check special_tokens_map.json",
         )
-    with named_faults(folder):
+    with _read_as_a_tokenizer(folder):
         _keep_character_map(tokenizer, folder)
     return tokenizer
+
+
+@contextmanager
+def _read_as_a_tokenizer(folder: Path) -> Iterator[None]:
+    """Turn whatever reading a tokenizer raises into the project's errors.
+
+    Raises:
+        DamagedArtefactError: Of what has no better name.
+    """
+    try:
+        with named_faults(folder), named_panics():
+            yield
+    except AlignstudyError:
+        raise
+    except Exception as error:  # tokenizers' readers raise nothing narrower
+        raise DamagedArtefactError(
+            f"the tokenizer in {folder} can't be read",
+            why=clipped(error),
+            hint="fetch or write the model folder again",
+        ) from error
+
+
+@contextmanager
+def named_panics() -> Iterator[None]:
+    """Name what tokenizers raise where they give up: it is no `Exception`, and has no class.
+
+    Raises:
+        InputError: If an expression by which texts are split takes too long, or a table is wrong.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InputError(
+            "the tokenizer gives up on a text",
+            why=clipped(error),
+            hint="use the tokenizer of the model's owner; see the rules in its tokenizer.json",
+        ) from error
 
 
 def _keep_character_map(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -19,7 +19,7 @@ from alignstudy.models.batching import length_batches, run_halving
 from alignstudy.models.encoders.chat import ChatEncoder, TextEncoder
 from alignstudy.models.encoders.encoding import Encoded, Encoder, most_tokens
 from alignstudy.models.encoders.pairs import PairEncoder
-from alignstudy.models.folder import check_no_code
+from alignstudy.models.inspection import inspect_folder
 from alignstudy.models.load import load_classifier, output_index
 from alignstudy.models.tokenizers import load_tokenizer
 from alignstudy.progress import SILENT, Progress
@@ -114,7 +114,7 @@ class SeqClsJudge:
         self._settings, self._folder, self._device = settings, folder, device
         self.texts_read = self.tokens_read = 0
         try:
-            check_no_code(folder)
+            inspect_folder(folder)
         except GuardError as error:
             raise GuardError(
                 error.what,

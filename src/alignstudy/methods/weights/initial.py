@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError, InputError, first_line
-from alignstudy.models.folder import check_no_code, named_faults, read_json
-from alignstudy.models.load import load_causal_lm, load_classifier
+from alignstudy.errors import GuardError
+from alignstudy.models.folder import named_faults, read_json
+from alignstudy.models.load import load_causal_lm, load_classifier, read_config
+from alignstudy.models.weight_files import check_weights
 from alignstudy.records import Weights
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreT
         none = 0.0 if dropout == "off" else None
         return load_classifier(folder, device=device, dropout=none), ""
     config = _read_config(folder, dropout, num_labels=1)
+    check_weights(folder)
     with named_faults(folder), _silent_report():
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -102,15 +104,7 @@ def _silent_report() -> Iterator[None]:
 
 def _read_config(folder: Path, dropout: str, **overrides: Any) -> Any:  # noqa: ANN401
     """Read a configuration, with all its dropout probabilities 0 where dropout is off."""
-    from transformers import AutoConfig
-
-    check_no_code(folder)
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder}/config.json names no model that can be built", why=first_line(error)
-        ) from error
+    config = read_config(folder, **overrides)
     if dropout == "off":
         for name in dropout_names(config.to_dict()):
             setattr(config, name, 0.0)

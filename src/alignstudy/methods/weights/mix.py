@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import GuardError
 from alignstudy.methods.faults import quiet_libraries
 from alignstudy.methods.weights.save import copy_tokenizer, probe_tokens
-from alignstudy.models.folder import named_faults, read_json, weight_files
+from alignstudy.models.folder import named_faults, read_json
 from alignstudy.models.load import load_causal_lm, read_config
+from alignstudy.models.weight_files import weight_files
 from alignstudy.records import GuardOutcome, Weights
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from alignstudy.models.encoders.encoding import (
 )
 from alignstudy.models.encoders.renderings import prompt_turns, response_words, shorter
 from alignstudy.models.encoders.special_text import SpecialText
-from alignstudy.models.templates import FIXED_DATE, write_dialogues
+from alignstudy.models.templates import FIXED_DATE, probe_template, write_dialogues
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -134,6 +134,7 @@ class ChatEncoder(TextEncoder):
             )
         template = template or str(tokenizer.get_chat_template())
         self._template = FIXED_DATE + template if "strftime_now" in template else template
+        probe_template(tokenizer, self._template)
         self._special = SpecialText(tokenizer, split=False, also=_MARKER.findall(template))
 
     def _write(self, turns: tuple[Turn, ...]) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from alignstudy.errors import InputError
-from alignstudy.models.tokenizers import well_formed
+from alignstudy.models.tokenizers import named_panics, well_formed
 from alignstudy.runtime.device import context_length
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Encoder(ABC):
     def encode(self, prompt: str, response: str) -> Encoded:
         """Encode one pair."""
         sound = well_formed(prompt), well_formed(response)
-        found = self._remembered(*sound)
+        with named_panics():
+            found = self._remembered(*sound)
         flags = {*found.flags, REPLACED_CHARACTERS} if sound != (prompt, response) else found.flags
         return Encoded(found.inputs, tuple(sorted(flags, key=FLAGS.index)), found.fault)
 

@@ -11,9 +11,16 @@ from alignstudy.methods import TrainingSettings
 from alignstudy.methods.guards.precision import NO_FP16_ON_CPUS
 from alignstudy.methods.loop.arguments import check_target_modules
 from alignstudy.methods.rounds.round import rounds_of
-from alignstudy.models.folder import check_no_code, named_faults, weight_files, weights_in
-from alignstudy.models.load import check_adapter_base, check_writes, output_index
+from alignstudy.models.adapters import check_adapter_base
+from alignstudy.models.folder import weights_in
+from alignstudy.models.load import (
+    built,
+    check_writes,
+    output_index,
+    read_config,
+)
 from alignstudy.models.tokenizers import load_tokenizer
+from alignstudy.models.weight_files import check_weights
 from alignstudy.runtime.device import context_length
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.recipe_checks import Fault
@@ -80,7 +87,7 @@ def _existing_faults(folder: Path, template: str, new: int) -> Iterator[str]:
 
 def _language_model(folder: Path) -> tuple[PreTrainedModel, int]:
     """Build a language model, or an adapter's base, on no device; return it and its context."""
-    weight_files(folder)
+    check_weights(folder)
     weights = weights_in(folder)
     if weights.base is not None:
         check_adapter_base(folder, weights.base)
@@ -113,7 +120,7 @@ def _method_faults(
 
 def _judge_faults(at: int, asked: Any, folder: Path) -> Iterator[Fault]:  # noqa: ANN401
     try:
-        weight_files(folder)
+        check_weights(folder)
         load_tokenizer(folder)
         model = _built(folder, "AutoModelForSequenceClassification")
         if getattr(asked, "read", None) is None:
@@ -128,13 +135,6 @@ def _built(folder: Path, auto: str) -> PreTrainedModel:
     Raises:
         InputError: If its configuration describes none.
     """
-    import torch
     import transformers
 
-    check_no_code(folder)
-    with named_faults(folder), torch.device("meta"):
-        config = transformers.AutoConfig.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-        found: PreTrainedModel = getattr(transformers, auto).from_config(config)
-    return found
+    return built(folder, getattr(transformers, auto), read_config(folder))
