@@ -19,6 +19,9 @@ from alignstudy.errors import EnvironmentFault, InputError
 Dialogue = Sequence[Mapping[str, str]]
 """Messages, each with its role and its content."""
 
+SECONDS = 5.0
+"""Of a processor, for one dialogue."""
+
 AT_ONCE = 256
 """Dialogues of one request."""
 
@@ -87,30 +90,39 @@ def _answers(asked: Mapping[str, Any]) -> list[dict[str, str]]:
     """Ask the process beside this one; start one where there is none.
 
     Raises:
-        InputError: If it doesn't outlive the request.
+        InputError: If it doesn't outlive the request, nor does another.
     """
-    from alignstudy.models.chat.worker import SECONDS, read_message, write_message
+    with _lock:
+        for _ in range(2):  # it may have been killed for want of memory, by no fault of its own
+            answers, ended = _asked(asked)
+            if answers is not None:
+                return answers
+            if ended == -signal.SIGPROF:
+                raise _unbounded(f"works longer than {SECONDS:g} s")
+    raise _unbounded(f"ends the process that renders it (exit status {ended})")
+
+
+def _asked(asked: Mapping[str, Any]) -> tuple[list[dict[str, str]] | None, int]:
+    """Send a request; return its answers, or the exit status of the process that it ended."""
+    from alignstudy.models.chat.worker import read_message, write_message
 
     global _idle
-    with _lock:
-        # Whatever interrupts a request, no later one reads its answer.
-        process, _idle = _idle or _start(), None
-        answers = None
-        with suppress(BrokenPipeError):  # told by its end, below
+    process, _idle = _idle or _start(), None
+    answers, ended = None, 0
+    try:
+        with suppress(BrokenPipeError):  # told by its end
             write_message(process.stdin, asked)  # type: ignore[arg-type]
             answers = read_message(process.stdout)  # type: ignore[arg-type]
-        if answers is not None:
-            _idle = process
-            return list(answers)
-    ended = _end(process)
-    if ended == -signal.SIGPROF:
-        raise _unbounded(f"works longer than {SECONDS:.0f} s")
-    raise _unbounded(f"ends the process that renders it (exit status {ended})")
+    finally:  # whatever interrupts a request, no later one reads its answer
+        if answers is None:
+            ended = _end(process)
+    _idle = process if answers is not None else None
+    return answers, ended
 
 
 def _start() -> subprocess.Popen[bytes]:
     own = {k: v for k, v in os.environ.items() if k in _PASSED_ON or k.startswith("PYTHON")}
-    command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
+    command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py")), str(SECONDS)]
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     try:
         return subprocess.Popen(
@@ -125,7 +137,8 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """Close a process's pipes, by which it ends, and return its exit status."""
+    """End a process that hasn't ended itself, and return its exit status."""
+    process.kill()
     for stream in (process.stdin, process.stdout):
         with suppress(BrokenPipeError):
             stream.close()  # type: ignore[union-attr]

@@ -24,9 +24,6 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-SECONDS = 5.0
-"""Of this process, for one dialogue. The kernel ends it by SIGPROF."""
-
 MEMORY = 1 << 30
 """Bytes of address space."""
 
@@ -111,16 +108,19 @@ def compiled(template: str) -> Template:
     return made.from_string(template)
 
 
-def render(request: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """Render each dialogue of a request: its `text`, why it is `refused`, or what it `exceeds`."""
+def render(request: dict[str, Any], seconds: float) -> Iterator[dict[str, str]]:
+    """Render each dialogue of a request: its `text`, why it is `refused`, or what it `exceeds`.
+
+    Where one takes more seconds of this process, the kernel ends it by SIGPROF.
+    """
     for messages in request["dialogues"]:
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             yield _one(compiled(request["template"]), messages, request)
         except MemoryError:
             yield {"exceeds": "asks for more memory than it may have"}
         except RecursionError:
-            yield {"exceeds": "calls itself without end"}
+            yield {"exceeds": "goes on within itself without end"}
         except TemplateError as error:
             yield {"refused": str(error)[:SHOWN]}
         except Exception as error:  # whatever a template does wrong
@@ -171,13 +171,13 @@ def _confine() -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def main() -> None:
+def main(seconds: float) -> None:
     """Answer requests until there are no more."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     _confine()
     while (request := read_message(source)) is not None:
-        write_message(sink, list(render(request)))
+        write_message(sink, list(render(request, seconds)))
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]))
