@@ -64,6 +64,12 @@ def inspect_folder(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json", most=MOST_OF_A_CONFIG)
     check_keys(folder / "config.json", config)
     _check_sizes(folder / "config.json", config)
+    named = config.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
+        raise InputError(
+            f"{folder}/config.json names no architectures (architectures: {str(named)[:40]})",
+            hint="list the model's class there, or remove the key",
+        )
     for name in ("tokenizer_config.json", "generation_config.json", "processor_config.json"):
         if (folder / name).is_file():
             check_keys(folder / name, read_json(folder / name, most=MOST_OF_A_CONFIG))

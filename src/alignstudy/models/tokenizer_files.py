@@ -46,6 +46,9 @@ def inspect_tokenizer(folder: Path) -> None:
 
 
 def _check(folder: Path, name: str, values: dict[str, Any]) -> None:
+    most = values.get("model_max_length")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int | float)):
+        raise _unusable(folder / name, "reads as many tokens as no number says", "model_max_length")
     for named in values.get("fast_tokenizer_files") or ():
         inside(folder, str(named))
     added = values if name == "added_tokens.json" else None

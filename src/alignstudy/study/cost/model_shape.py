@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alignstudy.methods.weights.scratch import ArchitectureSettings
+from alignstudy.models.inspection import inspect_folder
 
 DISENTANGLED = frozenset({"deberta", "deberta-v2"})
 """Model types whose attention compares positions too: two more products a layer."""
@@ -131,14 +131,17 @@ def read_shape(folder: Path) -> ModelShape | None:
     """Read a model folder's shape from its config.json; None where that doesn't say it.
 
     A hub id that isn't here yet is known by the published study's sizes, if at all.
+
+    Raises:
+        InputError: If it states sizes that no model has.
+        GuardError: If it asks for what isn't supported.
+        DamagedArtefactError: If it can't be read.
     """
     if not folder.is_dir() and str(folder) in PUBLISHED:
         return shape_of_config(PUBLISHED[str(folder)])
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return shape_of_config(config) if isinstance(config, dict) else None
-    except (OSError, ValueError, TypeError, RecursionError):
+    if not (folder / "config.json").is_file():
         return None
+    return shape_of_config(inspect_folder(folder))
 
 
 def shape_of_config(config: Mapping[str, Any]) -> ModelShape | None:
