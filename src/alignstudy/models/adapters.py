@@ -12,6 +12,7 @@ from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import (
     ADAPTER_CONFIG,
     ADAPTER_RECORD,
+    OF_VALUES,
     clipped,
     named_faults,
     read_json,
@@ -118,7 +119,7 @@ def apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         with warnings.catch_warnings():  # PEFT asks by a name that only its developers can change
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted = PeftModel.from_pretrained(model, folder, local_files_only=True)
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
+    except (*OF_VALUES, RuntimeError, OSError) as error:
         raise GuardError(
             f"the adapter {folder} doesn't fit its base",
             why=clipped(error),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,22 +170,24 @@ def named_faults(folder: Path) -> Iterator[None]:
         yield
     except UnpicklingError as error:
         raise _pickle_fault(folder, error) from error
-    except (SafetensorError, EOFError) as error:
+    except (SafetensorError, EOFError, struct.error) as error:
         raise _damaged(folder, error) from error
     except (RecursionError, NotImplementedError) as error:
         raise _unusable(folder, error) from error
     except RuntimeError as error:
-        of_reading = ("PytorchStreamReader", "file in archive", "mmap")
-        if not any(mark in str(error) for mark in of_reading):
-            raise
-        raise _damaged(folder, error) from error
+        words = str(error)
+        if any(mark in words for mark in ("memory", "CUDA", "thread")):
+            raise  # the machine's fault
+        of_reading = ("PytorchStreamReader", "file in archive", "mmap", "storage")
+        read = any(mark in words for mark in of_reading)
+        raise (_damaged if read else _unusable)(folder, error) from error
     except OSError as error:
         raise _file_fault(folder, error) from error
-    except (*_OF_VALUES, StrictDataclassError) as error:
+    except (*OF_VALUES, StrictDataclassError) as error:
         raise _unusable(folder, error) from error
 
 
-_OF_VALUES = (
+OF_VALUES = (
     ValueError,
     TypeError,
     AttributeError,
@@ -197,14 +200,17 @@ _OF_VALUES = (
 
 
 def _pickle_fault(folder: Path, error: UnpicklingError) -> GuardError | DamagedArtefactError:
-    """Distinguish a pickle that would run code from one that is broken."""
+    """Distinguish a pickle that would run code from one that is broken.
+
+    Torch's own words advise to run it.
+    """
     words = str(error)[:10_000]
-    if "GLOBAL" not in words and "REDUCE" not in words and "BUILD" not in words:
-        return _damaged(folder, error)
+    if not any(mark in words for mark in ("GLOBAL", "REDUCE", "BUILD")):
+        return _damaged(folder, EOFError("its pickle is broken"))
+    named = re.search(r"GLOBAL (?!instruction)([\w.]{1,200})", words)
     return GuardError(
         f"a weight file in {folder} holds more than tensors",
-        why="it is a pickle that would run code: "
-        + next((line.strip()[:300] for line in words.splitlines() if "GLOBAL" in line), "refused"),
+        why="it is a pickle that would run code" + (f": {named[1]}" if named else ""),
         hint="ask its owner for safetensors, or convert it on a machine that you can lose",
     )
 
