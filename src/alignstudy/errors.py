@@ -25,6 +25,8 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import ClassVar
 
+from alignstudy.redaction import redacted
+
 LONGEST = 1_800
 """Characters of what, why, hint and kept together, at most: a refusal is read, not searched."""
 
@@ -58,7 +60,8 @@ class AlignstudyError(Exception):
     @property
     def parts(self) -> dict[str, str]:
         """What, why, hint and kept as they are told: short ones whole, long ones share the rest."""
-        given = {name: str(getattr(self, name)) for name in ("what", "why", "hint", "kept")}
+        names = ("what", "why", "hint", "kept")
+        given = {name: redacted(str(getattr(self, name))) for name in names}
         left, told = LONGEST, dict.fromkeys(given, "")
         for before, name in enumerate(sorted(given, key=lambda name: len(given[name]))):
             told[name] = shortened(given[name], left // (len(given) - before))

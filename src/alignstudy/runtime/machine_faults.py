@@ -6,10 +6,18 @@ import errno
 import os
 
 _ERRNOS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENFILE",
-                 "EFBIG", "EAGAIN", "ENOMEM")
-}  # fmt: skip
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EFBIG,
+    errno.EAGAIN,
+    errno.ENOMEM,
+}
 _WORDS = (
     *(os.strerror(number).lower() for number in sorted(_ERRNOS - {errno.EAGAIN})),
     "out of memory",
