@@ -13,6 +13,8 @@ SECRETS, HUB = UNIT + "study/test_secrets.py::", MODELS + "test_hub_sources.py::
 LOADING, CLI = MODELS + "test_loading.py::", STUDY + "test_cli_faults.py::"
 PARALLEL, HOSTILE = STUDY + "test_parallel.py::", UNIT + "report/test_hostile_text.py::"
 ENGINE, TORTURE = E2E + "test_engine.py::", E2E + "test_torture.py::"
+STRANGERS = MODELS + "test_folders_from_strangers.py::"
+TEMPLATES = MODELS + "test_templates_from_strangers.py::"
 MACHINE = UNIT + "runtime/test_machine_faults.py::"
 
 TESTS = {
@@ -68,11 +70,13 @@ TESTS = {
             CLI + "test_a_hub_id_without_a_network"],
     "R36": [HUB + "test_a_cached_id_is_its_main_branchs_commit",
             STUDY + "test_existing_models.py::test_a_hub_id_is_pinned_to_its_commit"],
-    "R37": [LOADING + "test_remote_code_is_refused", LOADING + "test_pickle_with_code_is_refused"],
+    "R37": [LOADING + "test_remote_code_is_refused", LOADING + "test_pickle_with_code_is_refused",
+            STRANGERS + "test_configurations"],
     "R38": [LOADING + "test_adapter_of_another_base_is_refused",
             LOADING + "test_adapter_with_missing_weights_is_refused",
             LOADING + "test_adapter_needs_its_record_and_its_base"],
-    "R39": [MODELS + "test_templates.py::test_a_chat_template_that_is_not_there_is_refused"],
+    "R39": [MODELS + "test_templates.py::test_a_chat_template_that_is_not_there_is_refused",
+            TEMPLATES + "test_c6_a_template_without_bounds_is_refused"],
     "R40": [LOADING + "test_devices", STUDY + "test_wrong_studies.py"
             "::test_a_wrong_study_is_refused_before_anything_runs"],
     "R44": [HOSTILE + "test_in_html_it_adds_no_tag_no_attribute_and_no_bad_character",
@@ -91,6 +95,9 @@ TESTS = {
     "A8": [STORE + "test_a8_artefacts_in_each_others_places_are_damage"],
     "A9": [STORE + "test_a9_no_flipped_bit_of_a_manifest_is_believed_or_sticks",
            CHECKPOINTS + "test_a9_no_flipped_bit_of_a_seal_is_believed"],
+    "A10": [STRANGERS + "test_a10_weights_in_parts_are_the_ones_that_are_hashed",
+            STRANGERS + "test_a10_the_hubs_own_links_are_followed_and_no_others",
+            STRANGERS + "test_a10_no_name_leads_out_of_the_folder"],
     "A12": [FOLDER + "test_a12_results_of_former_settings_are_said_to_be_stale"],
     "A15": [SOURCES + "test_a15_a_source_that_changes_while_it_is_read_leaves_no_artefact"],
     "B1": [FOLDER + "test_b1_nothing_is_written_or_removed_behind_a_link"],
@@ -98,6 +105,13 @@ TESTS = {
            STUDY + "test_shared_store.py::test_b2_two_users_of_a_group_share_a_store"],
     "B3": [FOLDER + "test_b3_what_a_kill_left_half_written_is_swept_by_the_next_run"],
     "B4": [SECRETS + "test_b4_a_study_is_kept_without_the_secrets_of_its_comments_and_values"],
+    "C4": [STRANGERS + "test_configurations",
+           STRANGERS + "test_c4_a_tokenizer_that_gives_up_on_a_text_is_no_traceback"],
+    "C5": [STRANGERS + "test_configurations", STRANGERS + "test_adapters"],
+    "C6": [TEMPLATES + "test_c6_a_template_without_bounds_is_refused",
+           TEMPLATES + "test_c6_a_template_that_fails_refuses_the_dialogue",
+           TEMPLATES + "test_c6_a_judge_s_template_is_bounded_too"],
+    "C7": [STRANGERS + "test_weights"],
     "C8": [STUDY + "test_wrong_studies.py::test_a_wrong_study_is_refused_before_anything_runs"],
     "C9": [LOADING
            + "test_roberta_reads_as_many_tokens_as_it_has_positions_after_padding"],
@@ -117,10 +131,5 @@ NOT_HERE = {
 
 AWAITED = {
     "R24": "a loss that jumps is not told yet",
-    "A10": MODELS + "test_folders_from_strangers.py",
-    "C4": MODELS + "test_folders_from_strangers.py",
-    "C5": MODELS + "test_folders_from_strangers.py",
-    "C6": MODELS + "test_templates_from_strangers.py",
-    "C7": MODELS + "test_folders_from_strangers.py",
 }
 """Fault -> what is to hold it, and doesn't yet."""
