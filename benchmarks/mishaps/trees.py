@@ -32,7 +32,7 @@ _TRAINING = re.compile(
 )
 """Parts of a report that say how long things took, and what went on from a checkpoint."""
 
-_TEMPORARY = re.compile(r"\.tmp|(?:^|/)\.[^/]+\.[0-9a-f]{8}(?:/|$)")
+_TEMPORARY = re.compile(r"\.tmp|/\.[^/]+[.-][0-9a-f]{8}$")
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _SET_ASIDE = re.compile(r"\.damaged\b|\.other-job\b")
 
@@ -108,7 +108,7 @@ def _digest(path: Path) -> str:
         return _hash(repr(_rows(path)))
     if path.name in RECORDS:
         with suppress(ValueError):  # a damaged one is told by its bytes
-            return _hash(json.dumps(_lasting(json.loads(path.read_bytes()))))
+            return _hash(json.dumps(_lasting(json.loads(path.read_bytes())), sort_keys=True))
     if path.name in ("report.html", "report.md"):
         return _hash(_TRAINING.sub("", path.read_text(encoding="utf-8", errors="replace")))
     return hashlib.sha256(path.read_bytes()).hexdigest()
