@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,7 @@ class Bench:
         self.begin()
         log = self.place.root.with_suffix(".operations")
         with log.open("wb") as stream:
+            os.set_inheritable(stream.fileno(), True)
             self.run(Mishap(log=stream.fileno()))
         wrong = [*trees.differences(self.contents, self.found(), damaged=False)]
         if wrong:

@@ -30,7 +30,7 @@ class Mishap:
         at: Counted from 1; 0: nothing happens, operations are counted.
         after: Whether it happens when the operation was done, else before.
         fault: One of FAULTS.
-        log: A descriptor that every operation is written to; -1: none.
+        log: An inheritable descriptor that every operation is written to; -1: none.
     """
 
     at: int = 0
@@ -49,7 +49,7 @@ class Mishap:
     def variables(self, roots: tuple[Path, Path]) -> dict[str, str]:
         """Return the variables by which it happens in a fresh process."""
         number, lasting = FAULTS[self.fault]
-        values = (*roots, self.at, int(self.after), number, int(lasting))
+        values = (*roots, self.at, int(self.after), number, int(lasting), self.log)
         return {"MISHAP": "\n".join(map(str, values))}
 
 

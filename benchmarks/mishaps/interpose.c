@@ -57,10 +57,10 @@ __attribute__((constructor)) static void armed_by_environment(void)
 {
     char *given = getenv("MISHAP"), first[PATH_MAX], second[PATH_MAX];
     long at;
-    int after, fault, lasting;
-    if (given && sscanf(given, "%4095[^\n]\n%4095[^\n]\n%ld\n%d\n%d\n%d", first, second, &at,
-                        &after, &fault, &lasting) == 6)
-        mishap_arm(first, second, at, after, fault, lasting, -1);
+    int after, fault, lasting, log;
+    if (given && sscanf(given, "%4095[^\n]\n%4095[^\n]\n%ld\n%d\n%d\n%d\n%d", first, second, &at,
+                        &after, &fault, &lasting, &log) == 7)
+        mishap_arm(first, second, at, after, fault, lasting, log);
     unsetenv("MISHAP");
 }
 

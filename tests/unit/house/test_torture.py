@@ -52,19 +52,24 @@ def write(library: Path, home: Path, mishap: Mishap) -> subprocess.CompletedProc
     )
 
 
-def test_every_operation_under_the_folders_is_counted_and_no_other(library, home, tmp_path):
-    log = tmp_path / "log"
-    arming = (
-        "import os; from pathlib import Path; from mishaps.disk import Mishap;"
-        f"Mishap(log=os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT))"
-        f".arm((Path({str(home)!r}), Path({str(home)!r})));"
-    )
-    benchmarks = str(Path(disk.__file__).parents[1])
+@pytest.mark.parametrize("armed_by", ["environment", "itself"])
+def test_every_operation_under_the_folders_is_counted_and_no_other(
+    library, home, tmp_path, armed_by
+):
+    log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    mishap, arming = Mishap(log=log), ""
+    variables = mishap.variables((home, home))
+    if armed_by == "itself":
+        roots = f"(Path({str(home)!r}), Path({str(home)!r}))"
+        arming = f"from pathlib import Path; from mishaps.disk import Mishap; {mishap}.arm({roots})"
+        variables = {"PYTHONPATH": str(Path(disk.__file__).parents[1])}
     subprocess.run(
-        [sys.executable, "-c", arming + f"exec({WRITER!r})", str(home), str(tmp_path)],
-        env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": benchmarks}, check=True,
+        [sys.executable, "-c", f"{arming}\n{WRITER}", str(home), str(tmp_path)],
+        env={**os.environ, "LD_PRELOAD": str(library), **variables}, pass_fds=[log], check=True,
     )  # fmt: skip
-    assert [line.split("\t")[0] for line in log.read_text().splitlines()] == OPERATIONS
+    os.close(log)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == OPERATIONS
 
 
 @pytest.mark.parametrize(
