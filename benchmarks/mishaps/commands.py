@@ -135,7 +135,9 @@ Start = Callable[[Place, Mishap | None], Process]
 
 def _log(place: Place) -> Path:
     place.root.mkdir(parents=True, exist_ok=True)
-    return place.root.with_name(f"said-{time.monotonic_ns()}.txt")
+    log = place.root.with_name(f"said-{time.monotonic_ns()}.txt")
+    log.touch()  # who is killed at once says nothing
+    return log
 
 
 def fresh(place: Place, mishap: Mishap | None = None) -> Process:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
-from mishaps import damage, disk, trees
+from mishaps import commands, damage, disk, trees
 from mishaps.bench import Bench
 from mishaps.commands import Place, Process
 from mishaps.disk import CRASHED, Mishap
@@ -196,6 +197,13 @@ def test_a_refusal_that_the_next_run_doesn_t_repeat_is_a_detection(tmp_path):
     assert bench.contents
     bench.begin(bench.finished)
     assert bench.judge("nothing").outcome == "detected"
+
+
+def test_a_run_may_be_killed_before_it_did_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "_be_the_command", lambda *_: os.kill(os.getpid(), SIGKILL))
+    place = Place(root=tmp_path / "place", study=tmp_path / "s", out=tmp_path / "place" / "run")
+    ended = commands.forked(place).ended(10)
+    assert (ended.code, ended.said) == (-SIGKILL, "")
 
 
 def test_a_run_that_hangs_is_stuck(tmp_path, monkeypatch):
