@@ -106,6 +106,11 @@ class Process:
     def kill(self) -> None:
         """End it at once, and what it started."""
         with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+        self._kill_group()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):  # one that was killed at once leads no group yet
             os.killpg(self.pid, signal.SIGKILL)
 
     def ended(self, patience: float) -> Ended:
@@ -114,7 +119,7 @@ class Process:
         if not in_time:
             self.kill()
         _, status = os.waitpid(self.pid, 0)
-        self.kill()  # what it left behind
+        self._kill_group()  # what it left behind
         os.close(self._descriptor)
         code = os.waitstatus_to_exitcode(status) if in_time else None
         said = self.log.read_text(encoding="utf-8", errors="replace")

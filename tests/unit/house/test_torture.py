@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -200,9 +201,11 @@ def test_a_refusal_that_the_next_run_doesn_t_repeat_is_a_detection(tmp_path):
 
 
 def test_a_run_may_be_killed_before_it_did_anything(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "_be_the_command", lambda *_: os.kill(os.getpid(), SIGKILL))
+    monkeypatch.setattr(os, "setsid", lambda: time.sleep(60))
     place = Place(root=tmp_path / "place", study=tmp_path / "s", out=tmp_path / "place" / "run")
-    ended = commands.forked(place).ended(10)
+    process = commands.forked(place)
+    process.kill()
+    ended = process.ended(10)
     assert (ended.code, ended.said) == (-SIGKILL, "")
 
 
