@@ -1,4 +1,4 @@
-"""Faults that tests elsewhere hold, those that can't be met here, and those that wait.
+"""Faults that tests elsewhere hold, and those that can't be met here.
 
 R1 to R50 are the rows of the model of faults of long runs; A7 to C23 faults that were found by use.
 """
@@ -59,6 +59,7 @@ TESTS = {
     "R22": [PARALLEL + "test_a_killed_worker_ends_the_run_with_words_and_the_next_run_goes_on"],
     "R23": [METHODS + "test_methods_guarded.py"
             "::test_non_finite_values_stop_at_their_step_with_the_rows_of_all_micro_batches"],
+    "R24": [METHODS + "test_loss_jumps.py::test_a_row_unlike_all_others_is_named_with_its_step"],
     "R25": [JUDGES + "test_judges_unusual_input.py"
             "::test_edge_case_07_a_score_that_is_not_finite_is_missing_with_its_reason",
             UNIT + "judges/test_judge_quality.py"
@@ -128,8 +129,3 @@ NOT_HERE = {
     "R46": "no server: the report is a file, and labels are a sheet",
 }
 """Fault -> why nothing here can have it."""
-
-AWAITED = {
-    "R24": "a loss that jumps is not told yet",
-}
-"""Fault -> what is to hold it, and doesn't yet."""

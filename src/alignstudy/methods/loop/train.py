@@ -26,7 +26,7 @@ from alignstudy.methods.guards.probes import (
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
 from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
-from alignstudy.methods.loop.logged import write_metrics
+from alignstudy.methods.loop.logged import jumps_in_words, write_metrics
 from alignstudy.methods.loop.renderings import rendering_for, rendering_guards
 from alignstudy.methods.online.limit import EndedEarly
 from alignstudy.methods.online.rollouts import SAMPLES_FILE, samples_are_whole
@@ -89,7 +89,10 @@ def train(job: TrainJob) -> TrainResult:
     overflowed = (said,) if skipped else ()
     ended = (str(early),) if early else ()
     kept = (*lost, *resumed, *ended, *trainer.method.notes, *ready.notes)
-    seen = (*trainer.memory_notes, *trainer.method.notes_on(steps))
+    jumped = tuple(jumps_in_words(steps))
+    for note in jumped:
+        job.progress.note(f"warning: {note}")
+    seen = (*trainer.memory_notes, *trainer.method.notes_on(steps), *jumped)
     return TrainResult(
         steps=early.steps if early else state.global_step,
         epochs=float(state.epoch),

@@ -25,7 +25,7 @@ from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollator
 from trl.trainer.utils import add_fused_lm_head
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, shortened
 from alignstudy.methods import method_of
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.collate import PairCollator
@@ -33,6 +33,7 @@ from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import stores_transposed, training_arguments
+from alignstudy.methods.loop.logged import JUMP, jump
 from alignstudy.methods.loop.online import SamplesOnline
 from alignstudy.methods.loop.readers import ReadsSamples, ReadsScores, ReadsTexts
 from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
@@ -135,8 +136,17 @@ class GuardedTrainer(MicroBatching):
         if scaler is not None and scaler.get_scale() > 1 and not math.isfinite(norm):
             norm = 0.0  # float16 overflowed: no update is made of it, and the scale is halved
         self._refuse_non_finite("gradient norm", float(norm))
-        self.step_rows = []
+        self.step_rows, self.last_rows = [], self.step_rows
         return norm
+
+    def log(self, logs: dict[str, float], *args: Any) -> None:  # noqa: ANN401
+        """Log a step; where its loss jumped, say so there, with the rows that it read."""
+        losses = [each["loss"] for each in self.state.log_history if "loss" in each]  # type: ignore[attr-defined]
+        super().log(logs, *args)  # type: ignore[misc]
+        entry = self.state.log_history[-1]  # type: ignore[attr-defined]
+        if "loss" in entry and (said := jump(losses, entry["loss"])):
+            rows = ", ".join(self.row_ids[row] for row in self.last_rows)
+            entry[JUMP] = shortened(f"{said}; its rows are {rows}", 400)
 
     def _refuse_non_finite(self, what: str, value: float) -> None:
         if math.isfinite(value):
