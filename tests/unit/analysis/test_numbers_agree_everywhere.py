@@ -15,6 +15,7 @@ from alignstudy.analysis.results import Thresholds
 from alignstudy.errors import InputError
 from alignstudy.metrics.axes import PUBLISHED
 from alignstudy.records import ScoredResponse
+from alignstudy.study.run.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -174,7 +175,7 @@ def test_runs_with_another_rule_for_empty_responses_are_not_compared(tmp_path):
     path = runs[1] / "statistics.json"
     statistics = json.loads(path.read_text())
     statistics["thresholds"]["empty_fails"] = ["helpful"]
-    path.write_text(json.dumps(statistics))
+    RunFolder(path=runs[1]).write(path.name, json.dumps(statistics))
     with pytest.raises(InputError, match="empty"):
         compare(runs, out=tmp_path / "both")
 
