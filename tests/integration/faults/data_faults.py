@@ -185,7 +185,6 @@ FILES = [
           '"reasons": { "bad JSON: Expecting property name enclosed in double quotes":', ids="C18"),
     whole("nothing-usable", "d.jsonl", lines("How?", '{"a": 1}', good=0), "no row can be used",
           "2 can't be used", ids="C18+R27", code=2),
-    whole("not-there", "my-pears.jsonl.txt", lines(), ids="C13", code=0),
     whole("empty-system-turn", "d.jsonl",
           lines({"messages": [{"role": "system", "content": ""}, {"role": "user", "content": "q"},
                               {"role": "assistant", "content": "a"}]}, good=0),

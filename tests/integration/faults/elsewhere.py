@@ -117,6 +117,7 @@ TESTS = {
     "C9": [LOADING
            + "test_roberta_reads_as_many_tokens_as_it_has_positions_after_padding"],
     "C11": [MACHINE + "test_c11_faults_of_the_machine_are_told_in_words"],
+    "C14": [UNIT + "data/test_data_formats.py::test_an_empty_system_turn_is_none"],
     "C22": [FOLDER + "test_c22_links_beside_our_files_are_left_alone"],
     "C23": [STORE + "test_c23_damage_of_another_studys_artefact_is_not_this_ones_problem"],
 }  # fmt: skip

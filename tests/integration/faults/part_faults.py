@@ -58,6 +58,9 @@ ALIKE = [
 TOO_LONG = [
     part("every-prompt-fills-the-length", rows(*LONG), "no row is left", "alone fills max_length",
          ids="R33", methods={"sft": SHORT, "dpo": SHORT}),
+    part("some-prompts-fill-the-length", rows(*LONG, good=40), "31 of 64 rows encoded",
+         "33 have a prompt (or a response) that alone fills max_length", "warning: dpo: 31 of",
+         ids="R33", code=0, methods={"sft": SHORT, "dpo": SHORT}),
     part("empty-answers", rows(*(pair(rejected=" ") for _ in range(60)), good=40),
          "rejected response is empty", "data.max_quarantined", ids="R33+A5"),
 ]  # fmt: skip

@@ -417,7 +417,7 @@ def test_preview_shows_tokens_and_mask_as_collated_without_reading_weights(opt, 
     bare = fx.write_scratch(tmp_path / "bare")
     pair = fx.make_pairs(1)[0]
     shown = {
-        name: preview(fx.make_job(settings, bare, tmp_path / name))
+        name: preview(fx.make_job(settings, bare, tmp_path / name)).examples
         for name, settings in {
             "response": SFTSettings(max_length=64),
             "dialogue": SFTSettings(max_length=64, loss_on="dialogue"),
@@ -438,6 +438,6 @@ def test_preview_shows_tokens_and_mask_as_collated_without_reading_weights(opt, 
     assert learnt == f"{pair.rejected}</s>"
     judge = fx.write_scratch(tmp_path / "judge", "deberta-v2")
     settings = RewardModelSettings(max_length=64)
-    example = preview(fx.make_job(settings, judge, tmp_path / "rm"))[0]
+    example = preview(fx.make_job(settings, judge, tmp_path / "rm")).examples[0]
     assert "".join(example.tokens) == f"[CLS]{pair.prompt}[SEP]{pair.chosen.strip()}[SEP]"
     assert all(example.in_loss)

@@ -229,7 +229,9 @@ def test_one_kind_alone_is_refused_before_training(opt, tmp_path):
 
 
 def test_preview_shows_each_response_with_what_is_learnt(opt, tmp_path):
-    shown = preview(fx.make_job(KTOSettings(**SMALL, rows="rated"), opt, tmp_path, rows=ROWS))
+    shown = preview(
+        fx.make_job(KTOSettings(**SMALL, rows="rated"), opt, tmp_path, rows=ROWS)
+    ).examples
     assert [(each.row_id, each.part) for each in shown[:2]] == [
         ("small/train:1", "response"), ("small/train:1", "mismatched"),
     ]  # fmt: skip

@@ -210,7 +210,7 @@ def test_texts_that_differ_in_nothing_or_have_no_room_on_one_prompt_are_left_out
 
 def test_preview_shows_what_is_compared(opt, tmp_path):
     pair = fx.make_pairs(1)[0]
-    shown = preview(fx.make_job(RewardModelSettings(**SMALL), opt, tmp_path))
+    shown = preview(fx.make_job(RewardModelSettings(**SMALL), opt, tmp_path)).examples
     chosen = next(each for each in shown if each.part == "chosen")
     seen = "".join(t for t, on in zip(chosen.tokens, chosen.in_loss, strict=True) if on)
     assert "".join(chosen.tokens).endswith(pair.prompt + pair.chosen)

@@ -148,7 +148,7 @@ def test_as_many_tokens_go_through_the_model_at_once_as_of_pairs(opt, tmp_path):
 
 
 def test_examples_show_the_gold_response(opt, tmp_path):
-    shown = preview(fx.make_job(TPOSettings(**SMALL), opt, tmp_path, rows=ROWS))
+    shown = preview(fx.make_job(TPOSettings(**SMALL), opt, tmp_path, rows=ROWS)).examples
     assert [each.part for each in shown] == ["chosen", "rejected", "gold"] * 3
     gold = shown[2]
     read = "".join(gold.tokens)

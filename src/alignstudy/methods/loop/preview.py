@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
 
 from alignstudy.methods import method_of
@@ -12,7 +14,19 @@ from alignstudy.methods.loop.renderings import rendering_for, rendering_guards
 NUM_EXAMPLES = 3
 
 
-def preview(job: TrainJob) -> list[PreviewExample]:
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a training sees of its rows.
+
+    Attributes:
+        counts: Of all its rows: "rows", "used", and why others are left out.
+    """
+
+    examples: tuple[PreviewExample, ...]
+    counts: Mapping[str, int]
+
+
+def preview(job: TrainJob) -> Shown:
     """Return a job's first rows exactly as the data set and the collator make them.
 
     Pairs give two examples each: chosen and rejected. Packed rows are shown before packing, and
@@ -57,4 +71,4 @@ def preview(job: TrainJob) -> list[PreviewExample]:
             part=part,
         )
         examples.append(example)
-    return examples
+    return Shown(examples=tuple(examples), counts=encoded.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar
@@ -40,12 +41,22 @@ class Preview(Stage):
         for stage in self.trainings:
             # Rows that don't fit are left out of training too; many are offered so that some fit.
             rows = read_part(stage.rows, job.folder_of(stage.rows))[:NUM_OFFERED]
-            sections.append(as_markdown(stage, preview(stage.job(job, rows=rows))))
+            sections.append(as_markdown(stage, preview(stage.job(job, rows=rows)).examples))
         (job.out / PREVIEW).write_text("\n".join(sections), encoding="utf-8")
         return {}
 
 
-def as_markdown(stage: Train, examples: list[PreviewExample]) -> str:
+def learnt_of(counts: Mapping[str, int]) -> str:
+    """Return in words of how many rows a training learns, and why of others it doesn't."""
+    reasons = {
+        "too_long": "have a prompt (or a response) that alone fills max_length",
+        "same_when_cut": "have responses that are the same tokens once cut",
+    }
+    lost = [f"{n} {words}" for name, words in reasons.items() if (n := counts.get(name, 0))]
+    return "; ".join([f"{counts['used']} of {counts['rows']} rows encoded", *lost])
+
+
+def as_markdown(stage: Train, examples: Sequence[PreviewExample]) -> str:
     """Write the examples of one training: tokens that the mask treats alike share a line."""
     lines = [f"## {stage.label} ({stage.settings.method})\n"]
     for item in examples:

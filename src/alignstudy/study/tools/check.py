@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alignstudy.data.audit.audit import loss_in_words
+from alignstudy.data.audit.audit import LOUD, loss_in_words
 from alignstudy.errors import EnvironmentFault
 from alignstudy.formatting import plural, quantity
 from alignstudy.generation.hf import too_long_prompts
@@ -34,7 +34,7 @@ from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.base_models import ImportModel, ScratchModel
 from alignstudy.study.stages.data import RATED, TRAIN, TRAINING_PARTS, read_audits
 from alignstudy.study.stages.generate import Generate
-from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown
+from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown, learnt_of
 from alignstudy.study.stages.sources import RowSource, read_part, read_prompts
 from alignstudy.study.tools.model_check import model_faults
 from alignstudy.study.tools.power import prospects_in_words, sizes_asked
@@ -85,6 +85,13 @@ class CheckReport:
         self.lines += [("power", *said) for said in prospects_in_words(settings, sizes)]
         if advice := seed_advice(settings):
             self.lines.append(("seeds", "ok", advice))
+
+    def add_examples(self, label: str, counts: Mapping[str, int]) -> None:
+        """Add of how many rows a training learns; a warning where many are lost."""
+        said = learnt_of(counts)
+        self.lines.append((f"examples/{label}", "ok", f"{said}; see below"))
+        if counts["rows"] - counts["used"] > LOUD * counts["rows"]:
+            self.warnings.append(f"{label}: {said}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the same for scripts."""
@@ -273,6 +280,7 @@ def _preview(graph: Graph, located: Located, runner: Runner, report: CheckReport
                 digest=stage.key,
                 template=stage.template,
             )
-            sections.append(as_markdown(stage, preview(job)))
-        report.lines.append((f"examples/{stage.label}", "ok", "encoded; see below"))
+            shown = preview(job)
+        sections.append(as_markdown(stage, shown.examples))
+        report.add_examples(stage.label, shown.counts)
     return "\n".join(sections)
