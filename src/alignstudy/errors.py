@@ -54,14 +54,16 @@ class AlignstudyError(Exception):
         super().__init__(self.what)
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set a part of the message, cut where nobody would read on."""
-        super().__setattr__(name, shortened(value, LONGEST) if isinstance(value, str) else value)
+        """Set a part of the message, secrets taken out and cut where nobody would read on."""
+        if isinstance(value, str):  # first to more than is kept: no secret is cut in two
+            value = shortened(redacted(shortened(value, 4 * LONGEST)), LONGEST)
+        super().__setattr__(name, value)
 
     @property
     def parts(self) -> dict[str, str]:
         """What, why, hint and kept as they are told: short ones whole, long ones share the rest."""
         names = ("what", "why", "hint", "kept")
-        given = {name: redacted(str(getattr(self, name))) for name in names}
+        given = {name: str(getattr(self, name)) for name in names}
         left, told = LONGEST, dict.fromkeys(given, "")
         for before, name in enumerate(sorted(given, key=lambda name: len(given[name]))):
             told[name] = shortened(given[name], left // (len(given) - before))

@@ -6,6 +6,7 @@ import pytest
 
 from alignstudy import Study
 from alignstudy.cli import console
+from alignstudy.errors import InputError
 from alignstudy.redaction import REDACTED, redacted, redacted_in, told_apart
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value
 from alignstudy.study.run.publishing import StudyTexts
@@ -93,3 +94,11 @@ def test_what_is_printed_holds_none(capsys):
     assert token not in console.safe(f"unknown key '{token}'")
     console.say_json({"why": f"given {token}"})
     assert json.loads(capsys.readouterr().out) == {"why": f"given {REDACTED}"}
+
+
+@pytest.mark.parametrize("before", [0, 1_150, 1_185, 1_199, 4_790])
+def test_no_refusal_is_cut_in_the_middle_of_a_secret(before):
+    text = f"{'x' * before} hf_{'a1B2' * 9} {'y' * 9_000}"
+    told = str(InputError(text, why=text, hint=text))
+    assert "a1B2" not in told
+    assert len(told) < 2_000
