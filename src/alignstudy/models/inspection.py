@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.models.folder import inside, read_json
+from alignstudy.models.folder import NEEDED, inside, read_json
 
 MOST_OF_A_CONFIG = 1 << 24
 """Bytes."""
@@ -74,6 +74,23 @@ def inspect_folder(folder: Path) -> dict[str, Any]:
         if (folder / name).is_file():
             check_keys(folder / name, read_json(folder / name, most=MOST_OF_A_CONFIG))
     return config
+
+
+def check_known(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse an architecture that transformers doesn't know.
+
+    Raises:
+        InputError: If it is none; what names none is left to the library.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    named = config.get("model_type")
+    if named is not None and not (isinstance(named, str) and named in CONFIG_MAPPING_NAMES):
+        raise InputError(
+            f"nothing can be loaded from {folder}",
+            why=f"transformers knows no architecture {str(named)[:60]!r} (model_type)",
+            hint=NEEDED,
+        )
 
 
 def pairs_in(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import GuardError, InputError
 from alignstudy.models.adapters import apply_adapter, check_adapter_base
 from alignstudy.models.folder import ADAPTER_CONFIG, named_faults, some
-from alignstudy.models.inspection import inspect_folder
-from alignstudy.models.weight_files import check_weights
+from alignstudy.models.inspection import check_known, inspect_folder
+from alignstudy.models.weight_files import check_weights, weight_files
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -150,7 +150,7 @@ def read_config(
     """
     from transformers import AutoConfig
 
-    inspect_folder(folder)
+    check_known(folder, inspect_folder(folder))
     with named_faults(folder):
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **overrides
@@ -178,7 +178,7 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
     files = check_weights(folder)
-    _check_room(auto, folder, config, sum(file.stat().st_size for file in files))
+    check_room(folder, built(folder, auto, config))
     with named_faults(folder), no_loading_bar():
         model, report = auto.from_pretrained(
             folder,
@@ -224,13 +224,13 @@ _SLACK = 1 << 26
 """Values that a model may have beside its files': tables of positions, masks."""
 
 
-def _check_room(auto: Any, folder: Path, config: PretrainedConfig, held: int) -> None:  # noqa: ANN401
-    """Refuse a configuration that describes far more than its files hold: it would be allocated.
+def check_room(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse a model, built on no device, of far more than its files hold: it would be allocated.
 
     Raises:
-        InputError: If it does.
+        InputError: If it is one.
     """
-    model = built(folder, auto, config)
+    held = sum(file.stat().st_size for file in weight_files(folder))
     tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     described = sum(tensor.numel() for tensor in tensors.values())
     if described > 4 * held + _SLACK:

@@ -17,7 +17,7 @@ from alignstudy.errors import (
     InputError,
 )
 from alignstudy.models.folder import NEEDED, clipped, named_faults, read_json
-from alignstudy.models.inspection import inspect_folder
+from alignstudy.models.inspection import check_known, inspect_folder
 from alignstudy.models.tokenizer_files import inspect_tokenizer
 from alignstudy.records import GuardOutcome
 
@@ -48,6 +48,7 @@ def load_tokenizer(folder: Path, *, check_rows: bool = True) -> PreTrainedTokeni
     from transformers import AutoTokenizer
 
     config = inspect_folder(folder)
+    check_known(folder, config)
     inspect_tokenizer(folder)
     # Half a BPE tokenizer, without merges, would split into letters, silently.
     files = [folder / name for name in ("vocab.json", "merges.txt")]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from pickletools import genops
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from alignstudy.errors import AlignstudyError, DamagedArtefactError, GuardError, InputError
-from alignstudy.models.folder import ADAPTER_CONFIG, NEEDED, inside, named_faults, read_json
+from alignstudy.models.folder import (
+    ADAPTER_CONFIG,
+    NEEDED,
+    clipped,
+    inside,
+    named_faults,
+    read_json,
+)
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _OF_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -94,8 +102,15 @@ def _check_archive(file: Path) -> None:
     try:
         with ZipFile(file) as archive:
             entries = archive.infolist()
-    except (BadZipFile, ValueError, NotImplementedError) as error:
-        raise _damaged(file, str(error)) from error
+            _refuse_packed(file, entries)
+            for entry in entries:
+                if entry.filename.endswith("/data.pkl"):
+                    _check_pickle(file, archive.read(entry))
+    except (BadZipFile, ValueError, NotImplementedError, EOFError, LookupError) as error:
+        raise _damaged(file, clipped(error)) from error
+
+
+def _refuse_packed(file: Path, entries: Sequence[ZipInfo]) -> None:
     packed = any(entry.compress_type != ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > file.stat().st_size:
         raise GuardError(
@@ -103,6 +118,25 @@ def _check_archive(file: Path) -> None:
             why="torch saves weights as they are, never packed",
             hint="ask its owner for safetensors",
         )
+
+
+_OF_TENSORS = frozenset({"torch", "collections", "_codecs", "numpy"})
+"""Packages that a pickle of tensors names; which of their names is torch's own rule."""
+
+
+def _check_pickle(file: Path, pickled: bytes) -> None:
+    """Refuse a pickle that names other code than tensors are made of; it is read, not run."""
+    for sign, named, _ in genops(pickled):
+        package = str(named).replace(" ", ".").split(".")[0]
+        if sign.name in _NAMING and not (sign.name == "GLOBAL" and package in _OF_TENSORS):
+            raise GuardError(
+                f"{file} holds more than tensors",
+                why=f"it is a pickle that would run code: {str(named).replace(' ', '.')[:200]}",
+                hint="ask its owner for safetensors, or convert it on a machine that you can lose",
+            )
+
+
+_NAMING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
 
 
 def _damaged(file: Path, why: str) -> AlignstudyError:

@@ -15,12 +15,13 @@ from alignstudy.models.adapters import check_adapter_base
 from alignstudy.models.folder import weights_in
 from alignstudy.models.load import (
     built,
+    check_room,
     check_writes,
     output_index,
     read_config,
 )
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.models.weight_files import check_weights
+from alignstudy.models.weight_files import check_weights, weight_files
 from alignstudy.runtime.device import context_length
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.recipe_checks import Fault
@@ -87,11 +88,13 @@ def _existing_faults(folder: Path, template: str, new: int) -> Iterator[str]:
 
 def _language_model(folder: Path) -> tuple[PreTrainedModel, int]:
     """Build a language model, or an adapter's base, on no device; return it and its context."""
-    check_weights(folder)
+    weight_files(folder)
     weights = weights_in(folder)
     if weights.base is not None:
         check_adapter_base(folder, weights.base)
-        folder = weights.base
+    for each in filter(None, (folder, weights.base)):
+        check_weights(each)
+    folder = weights.base or folder
     model = _built(folder, "AutoModelForCausalLM")
     check_writes(model.config, folder)
     return model, context_length(model.config)
@@ -137,4 +140,6 @@ def _built(folder: Path, auto: str) -> PreTrainedModel:
     """
     import transformers
 
-    return built(folder, getattr(transformers, auto), read_config(folder))
+    model = built(folder, getattr(transformers, auto), read_config(folder))
+    check_room(folder, model)
+    return model
