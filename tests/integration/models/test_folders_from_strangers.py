@@ -85,6 +85,45 @@ def test_adapters(attack, error, words, folder, adapter):
     assert_refused(lambda: load_causal_lm(weights), error, words)
 
 
+SHOWN = {
+    **{f"weights {name}": WEIGHTS[name] for name in ("A10 above", "C7 code", "C7 old tar")},
+    **{f"config {name}": CONFIG[name] for name in ("C4 deep", "C4 layers", "C4 positions",
+                                                   "C5 attention", "C5 quantised")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("attack", "error", "words"), SHOWN.values(), ids=SHOWN)
+def test_check_tells_it_before_anything_is_run(attack, error, words, folder, capsys):
+    from alignstudy.cli.app import main
+
+    attack(folder)
+    rows = "".join(json.dumps({"prompt": f"Say {n}", "chosen": f"{n}.", "rejected": "No."}) + "\n"
+                   for n in range(60))  # fmt: skip
+    (folder.parent / "rows.jsonl").write_text(rows)
+    (folder.parent / "study.yaml").write_text(STUDY)
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(folder.parent / "study.yaml")])
+    told = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code in (2, error.exit_code), told
+    assert words in told
+    assert "Traceback" not in told
+    assert len(told) <= 2000
+
+
+STUDY = """\
+study: strange
+base: model
+data: {source: rows.jsonl}
+prompts: {protocol: rigorous, harmful: null, helpful: {subsets: [], n: 3}}
+methods: {sft: {max_steps: 1, max_length: 96}}
+recipes: {base: [], sft: [sft]}
+generation: {max_new_tokens: 4}
+judges: [{use: length}]
+thresholds: {helpful: 5}
+validation: null
+"""
+
+
 @pytest.fixture(scope="module")
 def adapter(sound, tmp_path_factory):
     from peft import LoraConfig, get_peft_model
