@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -222,3 +223,28 @@ def test_the_process_knows_no_secret_and_has_little_memory(tokenizer, monkeypatc
     assert b"hf_secret" not in (place / "environ").read_bytes()
     limits = (place / "limits").read_text()
     assert str(1 << 30) in next(line for line in limits.splitlines() if "address space" in line)
+
+
+def test_the_process_ends_with_the_one_that_it_serves():
+    program = (
+        "import os; from alignstudy.models.chat import renderer;"
+        "renderer.render('a', [[]]); print(renderer._idle.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    for _ in range(200):
+        if not is_at_work(int(done.stdout)):
+            return
+        time.sleep(0.05)
+    pytest.fail("it goes on alone")
+
+
+def is_at_work(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    told = Path(f"/proc/{process}/stat")  # ended, but nobody has waited for it
+    return not (told.exists() and ") Z" in told.read_text())
