@@ -15,10 +15,11 @@ from alignstudy.models.folder import (
     OF_VALUES,
     clipped,
     named_faults,
+    read_config_json,
     read_json,
     some,
 )
-from alignstudy.models.inspection import CODE, MOST_OF_A_CONFIG, check_keys
+from alignstudy.models.inspection import CODE, check_keys
 from alignstudy.models.weight_files import check_weights
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _inspect(folder: Path) -> None:
         GuardError: If it asks for code.
     """
     file = folder / ADAPTER_CONFIG
-    asked = read_json(file, most=MOST_OF_A_CONFIG)
+    asked = read_config_json(file)
     check_keys(file, asked)
     mapped = asked.get("auto_mapping") or {}
     library = mapped.get("parent_library", "transformers") if isinstance(mapped, dict) else mapped

@@ -34,8 +34,8 @@ NEEDED = (
 
 _NO_NAME = re.compile(r"[/\\\0]")
 
-MOST_BYTES, MOST_DEPTH = 1 << 28, 64
-"""Of a JSON file: the largest tokenizers' have an eighth of that, configurations a depth of 5."""
+MOST_BYTES, MOST_OF_A_CONFIG, MOST_DEPTH = 1 << 28, 1 << 24, 64
+"""Of JSON files: the largest tokenizers' have an eighth of that, configurations a depth of 5."""
 
 
 def read_json(file: Path, *, most: int = MOST_BYTES) -> dict[str, Any]:
@@ -58,6 +58,17 @@ def read_json(file: Path, *, most: int = MOST_BYTES) -> dict[str, Any]:
         raise _too_deep(file) from None
     if not isinstance(values, dict):
         raise DamagedArtefactError(f"{file} is not a JSON object", hint="fetch the folder again")
+    return values
+
+
+def read_config_json(file: Path) -> dict[str, Any]:
+    """Read a configuration, which libraries go through part by part: bounded more closely.
+
+    Raises:
+        InputError: If there is no such file, or it is larger or deeper than any has need of.
+        DamagedArtefactError: If it is no JSON object.
+    """
+    values = read_json(file, most=MOST_OF_A_CONFIG)
     layer: list[Any] = [values]
     for _ in range(MOST_DEPTH):
         within = [each.values() if isinstance(each, dict) else each for each in layer]

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.models.folder import NEEDED, inside, read_json
-
-MOST_OF_A_CONFIG = 1 << 24
-"""Bytes."""
+from alignstudy.models.folder import NEEDED, inside, read_config_json
 
 IMPLEMENTATIONS = frozenset({"eager", "sdpa", "flex_attention", "grouped_mm", "batched_mm"})
 """Ways to compute that lie in torch and transformers. Others may be fetched: as code."""
@@ -61,7 +58,7 @@ def inspect_folder(folder: Path) -> dict[str, Any]:
     for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.is_symlink():
             inside(folder, entry.name)
-    config = read_json(folder / "config.json", most=MOST_OF_A_CONFIG)
+    config = read_config_json(folder / "config.json")
     check_keys(folder / "config.json", config)
     _check_sizes(folder / "config.json", config)
     named = config.get("architectures") or []
@@ -72,7 +69,7 @@ def inspect_folder(folder: Path) -> dict[str, Any]:
         )
     for name in ("tokenizer_config.json", "generation_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            check_keys(folder / name, read_json(folder / name, most=MOST_OF_A_CONFIG))
+            check_keys(folder / name, read_config_json(folder / name))
     return config
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignstudy.dialogue import drop_oldest_turns
 from alignstudy.errors import GuardError
-from alignstudy.models.folder import read_json
+from alignstudy.models.folder import read_config_json, read_json
 from alignstudy.models.templates import AUTO, Template, probe_template, template_of
 from alignstudy.models.tokenizers import load_tokenizer, named_panics, text_stays_open, well_formed
 from alignstudy.records import GuardOutcome
@@ -221,4 +221,4 @@ def _rows_of(config: dict[str, Any]) -> int | None:
 
 def _generation_config(folder: Path) -> dict[str, Any]:
     path = folder / "generation_config.json"
-    return read_json(path) if path.is_file() else {}
+    return read_config_json(path) if path.is_file() else {}

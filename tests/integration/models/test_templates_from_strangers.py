@@ -72,13 +72,11 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def one_second(monkeypatch, tmp_path):
     """Allow one second, in processes of this test's own; nothing may be left behind."""
-    renderer._leave()
-    monkeypatch.setattr(renderer, "_idle", None)
+    renderer.leave()
     monkeypatch.setattr(renderer, "SECONDS", 1.0)
     monkeypatch.chdir(tmp_path)
     yield
-    renderer._leave()
-    monkeypatch.setattr(renderer, "_idle", None)
+    renderer.leave()
     assert not list(tmp_path.rglob("canary"))
 
 

@@ -145,9 +145,13 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     return process.wait()
 
 
-def _leave() -> None:
-    if _idle is not None:
-        _end(_idle)
+def leave() -> None:
+    """End the process beside this one; the next request starts another."""
+    global _idle
+    with _lock:
+        process, _idle = _idle, None
+        if process is not None:
+            _end(process)
 
 
 def _forget() -> None:
@@ -160,5 +164,5 @@ def _forget() -> None:
     _idle, _lock = None, Lock()
 
 
-atexit.register(_leave)
+atexit.register(leave)
 os.register_at_fork(after_in_child=_forget)
