@@ -116,6 +116,8 @@ class SeqClsJudge:
         try:
             inspect_folder(folder)
         except GuardError as error:
+            if "auto_map" not in error.what:
+                raise
             raise GuardError(
                 error.what,
                 why=error.why,
