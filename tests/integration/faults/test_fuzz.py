@@ -19,6 +19,8 @@ from alignstudy.study.settings.axes import Name
 from alignstudy.study.settings.load import settings_of
 from alignstudy.study.settings.yaml_file import parse_yaml
 
+pytestmark = pytest.mark.e2e  # some 30 seconds
+
 TALK = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 DIALOGUE = {side: f"\n\nHuman: q\n\nAssistant: {side}" for side in ("chosen", "rejected")}
 SCORED = {"prompt": "q", "completions": ["a", "b"], "scores": [1, 0.5], "label": True, "text": "t"}

@@ -186,13 +186,26 @@ def test_one_process_serves_until_it_is_killed_and_then_another(tokenizer):
     assert renderer._idle is not first
 
 
+@pytest.mark.parametrize("pipe", ["stdin", "stdout"])
+def test_a_process_whose_pipes_were_closed_is_replaced(pipe, tokenizer):
+    write_dialogues(tokenizer, "a", [HELLO])
+    first = renderer._idle
+    getattr(first, pipe).close()
+    assert write_dialogues(tokenizer, "b", [HELLO]) == (["b"], None)
+    assert renderer._idle is not first
+    assert first.returncode is not None
+
+
 def test_a_fork_asks_a_process_of_its_own(tokenizer):
     write_dialogues(tokenizer, "a", [HELLO])
     before = renderer._idle
     forked = os.fork()
     if forked == 0:
-        found = write_dialogues(tokenizer, "child", [HELLO])
-        os._exit(0 if found == (["child"], None) and renderer._idle is not before else 1)
+        try:
+            found = write_dialogues(tokenizer, "child", [HELLO])
+            os._exit(0 if found == (["child"], None) and renderer._idle is not before else 1)
+        finally:  # whatever it met, it is no second process of tests
+            os._exit(2)
     _, status = os.waitpid(forked, 0)
     assert status == 0
     assert write_dialogues(tokenizer, "b", [HELLO]) == (["b"], None)

@@ -110,7 +110,7 @@ def _asked(asked: Mapping[str, Any]) -> tuple[list[dict[str, str]] | None, int]:
     process, _idle = _idle or _start(), None
     answers, ended = None, 0
     try:
-        with suppress(BrokenPipeError):  # told by its end
+        with suppress(OSError, ValueError):  # a pipe that broke, or was closed: told by its end
             write_message(process.stdin, asked)  # type: ignore[arg-type]
             answers = read_message(process.stdout)  # type: ignore[arg-type]
     finally:  # whatever interrupts a request, no later one reads its answer
@@ -140,7 +140,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     """End a process that hasn't ended itself, and return its exit status."""
     process.kill()
     for stream in (process.stdin, process.stdout):
-        with suppress(BrokenPipeError):
+        with suppress(OSError, ValueError):
             stream.close()  # type: ignore[union-attr]
     return process.wait()
 
