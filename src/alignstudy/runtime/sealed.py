@@ -12,16 +12,16 @@ from typing import Any
 from alignstudy.errors import DamagedArtefactError
 
 SEAL = "sha256"
-"""The key that holds the hash of all others."""
+"""The key that holds the hash of what stands before it."""
+
+_MARK, _END = f'\n "{SEAL}": "', '"\n}\n'
 
 
 def sealed(content: Mapping[str, Any]) -> str:
-    """Write an object as JSON that holds its own hash.
-
-    The text is the only one of this content: whatever byte of it changes, `unsealed` sees it.
-    """
-    body = json.dumps(content, indent=1)
-    return json.dumps({**content, SEAL: hashlib.sha256(body.encode()).hexdigest()}, indent=1) + "\n"
+    """Write an object as JSON whose last line holds the hash of all lines before it."""
+    body = json.dumps(content, indent=1).removesuffix("}").removesuffix("\n")
+    body += "," if content else ""
+    return f"{body}{_MARK}{_hash(body.encode())}{_END}"
 
 
 def unsealed(raw: bytes) -> dict[str, Any]:
@@ -30,16 +30,18 @@ def unsealed(raw: bytes) -> dict[str, Any]:
     Raises:
         ValueError: If a byte of it was changed, or it never was sealed.
     """
-    try:
-        content = json.loads(raw)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-    if not isinstance(content, dict) or SEAL not in content:
-        raise ValueError("no hash over its content stands in it")
-    del content[SEAL]
-    if sealed(content).encode() != raw:
+    body, mark, end = raw.rpartition(_MARK.encode())
+    if not mark:
+        raise ValueError("no hash of its content stands in it")
+    if end != (_hash(body) + _END).encode():
         raise ValueError("its content isn't what its hash was taken of")
+    content: dict[str, Any] = json.loads(raw)
+    del content[SEAL]
     return content
+
+
+def _hash(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def read_sealed(path: Path, *, what: str, hint: str) -> dict[str, Any]:
