@@ -93,8 +93,9 @@ def test_every_one_of_200_random_changes_is_found(made, tmp_path):
         kept = tmp_path / f"kept-{number}"
         shutil.copytree(path.parent, kept, symlinks=True)
         change(path, rng, others)
-        if not verify(run, store=Store(home)).findings:
-            missed.append((path, change.__name__))
+        found = verify(run, store=Store(home))
+        if not found.findings:
+            missed.append((path, change.__name__, found.in_a_line))
         shutil.rmtree(path.parent)
         shutil.copytree(kept, path.parent, symlinks=True)
         shutil.rmtree(kept)

@@ -165,6 +165,15 @@ def test_dpo_on_saved_sft_weights_starts_at_ln_2_and_widens_the_margin(opt, tmp_
     assert weights_digest(sft) == before
 
 
+def test_an_adapters_file_does_not_hang_on_the_order_of_a_set(opt, tmp_path):
+    """PEFT keeps names of layers in a set, which every process orders in its own way."""
+    layers = ["v_proj", "out_proj", "fc2", "q_proj", "fc1", "k_proj"]
+    settings = DPOSettings(**SMALL, max_steps=1, lora=LoRASettings(target_modules=layers))
+    _, adapter = run(settings, opt, tmp_path / "dpo")
+    written = json.loads((adapter / "adapter_config.json").read_text())
+    assert written["target_modules"] == sorted(layers)
+
+
 def test_an_adapter_names_its_base_by_hash_and_merges_into_the_same_function(opt, tmp_path):
     settings = DPOSettings(**SMALL, num_train_epochs=4, lora=LoRASettings())
     _, adapter = run(settings, opt, tmp_path / "dpo")

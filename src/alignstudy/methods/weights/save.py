@@ -15,7 +15,7 @@ from alignstudy.methods.guards.checks import merge_is_faithful
 from alignstudy.methods.guards.probes import logits_difference
 from alignstudy.methods.weights.initial import dropout_names
 from alignstudy.models.digests import weights_digest
-from alignstudy.models.folder import ADAPTER_RECORD
+from alignstudy.models.folder import ADAPTER_CONFIG, ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm
 from alignstudy.models.templates import Template
 from alignstudy.records import GuardOutcome, Weights
@@ -54,6 +54,7 @@ def save_trained(model: PreTrainedModel, job: TrainJob, template: Template) -> N
         model.peft_config["default"].base_model_name_or_path = job.parent.name
         model.save_pretrained(job.out, save_embedding_layers=False)
         (job.out / "README.md").unlink(missing_ok=True)
+        _sort_targets(job.out / ADAPTER_CONFIG)
         record = {"base": job.parent.name, "base_weights_sha256": weights_digest(job.parent)}
         text = json.dumps(record, indent=1) + "\n"
         (job.out / ADAPTER_RECORD).write_text(text, encoding="utf-8")
@@ -63,6 +64,14 @@ def save_trained(model: PreTrainedModel, job: TrainJob, template: Template) -> N
         for path in job.out.glob("chat_template*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         (job.out / "chat_template.jinja").write_text(jinja, encoding="utf-8")
+
+
+def _sort_targets(config: Path) -> None:
+    """Put an adapter's layers in the order of names: PEFT has them as a set, in no order."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    if isinstance(values["target_modules"], list):
+        values["target_modules"].sort()
+    config.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def copy_tokenizer(parent: Path, out: Path) -> None:
