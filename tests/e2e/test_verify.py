@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from alignstudy.cli.app import app
 from alignstudy.study.run.known_runs import KnownRuns
+from alignstudy.study.run.run_folder import RunFolder
 from alignstudy.study.run.store import Store
 from alignstudy.study.tools.verify import verify
 
@@ -78,7 +79,8 @@ def test_every_one_of_200_random_changes_is_found(made, tmp_path):
     run, home = made / "run", made / "home"
     runs = KnownRuns(Store(home))
     files = [path for path in run.rglob("*") if path.is_file() and path.name != ".lock"]
-    files += [path for path in (home / "store").rglob("*") if path.is_file()]
+    for key in RunFolder(path=run).last_keys().values():  # others' artefacts lie there, too
+        files += [path for path in (home / "store").glob(f"*/{key}/**/*") if path.is_file()]
     files.append(runs.entry_of(run))
     rng = random.Random(17)
     files = [path for path in sorted(files) if path.stat().st_size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -222,7 +223,7 @@ class _Chain:
     def _shared(self, folder: RunFolder) -> None:
         """Verify what the store believes beside artefacts: what runs need, and kept values."""
         runs = KnownRuns(self._store)
-        if not (entry := runs.entry_of(folder.path)).is_file():
+        if not os.path.lexists(entry := runs.entry_of(folder.path)):
             self._found.elsewhere.append(f"{entry}: what this run needs")
         else:
             try:
