@@ -43,7 +43,7 @@ _IMPLEMENTATION = re.compile(r"(attn|attention|experts)_implementation(_internal
 
 _COUNTS = re.compile(r"layers?$|^num_hidden_groups$|^inner_group_num$")
 _SIZES = re.compile(r"^(num_|n_|d_)|_(size|dim|width|inner|heads|experts|labels|rank)$")
-MOST_LAYERS, MOST_EXPERTS, MOST_OF_A_SIZE = 2048, 1 << 14, 1 << 24
+MOST_LAYERS, MOST_EXPERTS, MOST_OF_A_SIZE = 2048, 1 << 17, 1 << 24
 """Layers; layers times experts; rows or columns of a matrix."""
 
 
@@ -148,7 +148,7 @@ def _check_sizes(file: Path, config: dict[str, Any]) -> None:
             elif _SIZES.search(key):
                 _refuse_beyond(file, key, number, MOST_OF_A_SIZE)
                 experts = max(experts, int(number)) if key.endswith("experts") else experts
-    _refuse_beyond(file, "layers times experts", layers * experts, MOST_LAYERS * 64)
+    _refuse_beyond(file, "layers times experts", layers * experts, MOST_EXPERTS)
 
 
 def _refuse_beyond(file: Path, key: str, number: float, most: int) -> None:
