@@ -60,6 +60,9 @@ class Trainer(Protocol):
     def go_on_from(self, work: Mapping[str, int]) -> None:
         """Count on from what earlier runs of the training computed."""
 
+    def read_updates(self) -> None:
+        """Look at what updates came to that weren't looked at; refuse what is no number."""
+
     def prepare(self, batch: Batch) -> Batch:
         """Move a collated batch to the trainer's device."""
 

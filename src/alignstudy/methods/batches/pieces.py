@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from alignstudy.methods.batches.encode import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PASS, _LAYER, _WEIGHT = 4e-3, 1.2e-3, 2.5e-9
 """Seconds that a pass forward and backward costs by itself: the trainer's part, and what each layer
@@ -78,6 +83,29 @@ class MicroBatchRule:
         while borders[-1]:
             borders.append(cut_at[borders[-1]])
         return [order[start:end] for start, end in pairwise(reversed(borders))]
+
+
+def rows_of(inputs: dict[str, Any], rows: Sequence[int], branches: int) -> dict[str, Any]:
+    """Return some rows as the collator would have made a batch of them."""
+    import torch
+
+    each = len(inputs["input_ids"]) // branches
+    at = torch.tensor([branch * each + row for branch in range(branches) for row in rows])
+    at = at.to(inputs["input_ids"].device)
+    length = int(inputs["attention_mask"][at].sum(1).max())
+    return {
+        name: value[at[: len(rows)]] if value.dim() == 1 else value[at, :length]
+        for name, value in inputs.items()
+    }
+
+
+def num_targets(batch: dict[str, Any]) -> Tensor:
+    """Return the (R,) numbers of tokens that the loss sees; a row's first token is never one."""
+    if "labels" in batch:
+        seen = batch["labels"] != IGNORED
+    else:
+        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
+    return seen[:, 1:].sum(1)  # type: ignore[no-any-return]
 
 
 def tokens_in_memory(config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.methods.batches.collate import padded_rows
-from alignstudy.methods.batches.pieces import MicroBatchRule
-from alignstudy.methods.loop.updates import rows_of
+from alignstudy.methods.batches.pieces import MicroBatchRule, rows_of
 from alignstudy.methods.method import Method
 from alignstudy.methods.online.critic import Critic, explained
 from alignstudy.methods.online.method import CHOSEN

@@ -234,6 +234,7 @@ class ProbeCallback(TrainerCallback):  # type: ignore[misc]
         step, probe = state.global_step, self._probe
         if step not in self._steps:
             return
+        probe.trainer.read_updates()  # a loss that is none is told as such, not as the probe's
         for line in probe.lines(step):
             state.log_history.append({"step": step, PROBED: line})
             if probe.trainer.objective.unbounded:

@@ -24,9 +24,14 @@ from alignstudy.methods.scoring.reading import (
     text_logps,
     unwrapped,
 )
-from alignstudy.methods.scoring.shared_forward import ScoringRoute
+from alignstudy.methods.scoring.shared_forward import ScoringRoute, laid_out
 from alignstudy.methods.scoring.vocabulary import compare
 from alignstudy.methods.trainer import Batch
+
+LAYOUT, MEASURED_LAYOUT = "layout", "measured_layout"
+"""In a batch: how its texts are laid out; how those are that are only measured."""
+
+_READ = ("input_ids", "attention_mask", LAYOUT)
 
 
 class ReadsTexts:
@@ -75,6 +80,19 @@ class ReadsTexts:
             chosen_kl, rejected_kl = outputs.kl.sum(1).chunk(2)
             said = replace(said, chosen_kl=chosen_kl, rejected_kl=rejected_kl)
         return said, self._router(outputs)
+
+    def laid_out(self, batch: Batch) -> Batch:
+        """Add to a batch how its texts are laid out, those apart that are only measured."""
+        route = self.route
+        if route is None or route.own:
+            return batch
+        lay = partial(laid_out, unwrapped(self.model))
+        compared, mismatched = _learnt(batch, self.method)
+        found = {**batch, LAYOUT: lay(route, *_texts(compared))}
+        if mismatched is not None:
+            alone = replace(route, sharing=min(route.sharing, 1))
+            found[MEASURED_LAYOUT] = lay(alone, *_texts(mismatched))
+        return found
 
     @property
     def ld_alpha(self) -> float | None:
@@ -154,7 +172,7 @@ class ReadsTexts:
     def _scored(self, model: Any, batch: Batch, **asked: bool) -> Any:  # noqa: ANN401
         if "attention_mask" not in batch:  # packed rows: how they lie is the collator's to say
             return model(**batch, use_cache=False, fused_lm_head=True)
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        inputs = {name: batch[name] for name in _READ if name in batch}
         return model(
             **inputs, labels=labels_of(batch), use_cache=False, fused_lm_head=True, **asked
         )
@@ -194,7 +212,7 @@ class ReadsSamples(ReadsTexts):
         return said, self._router(outputs)
 
 
-_TEXTS = frozenset({"input_ids", "attention_mask", "completion_mask"})
+_TEXTS = frozenset({"input_ids", "attention_mask", "completion_mask", LAYOUT})
 
 
 class ReadsScores:
@@ -213,15 +231,23 @@ class ReadsScores:
         return pair_scores(unwrapped(model), inputs, by_position=by_position), None
 
 
+def _texts(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return batch["input_ids"], batch["attention_mask"], labels_of(batch)
+
+
 def _learnt(batch: Batch, method: Method[Any]) -> tuple[Batch, Batch | None]:
     """Split a batch into the rows that are learnt from, and those that are only measured."""
     if not method.measured:
         return batch, None
     border = len(batch["input_ids"]) * len(method.learnt) // len(method.branches)
+    numbers = {name: v for name, v in batch.items() if isinstance(v, torch.Tensor)}
     parts: list[Batch] = []
-    for rows in (slice(border), slice(border, None)):
-        part = {name: value[rows] for name, value in batch.items() if value.dim() == 2}
-        length = int(part["attention_mask"].sum(1).max())
+    for rows, name in ((slice(border), LAYOUT), (slice(border, None), MEASURED_LAYOUT)):
+        layout = batch.get(name)
+        part = {name: value[rows] for name, value in numbers.items() if value.dim() == 2}
+        length = int(part["attention_mask"].sum(1).max()) if layout is None else layout.width
         parts.append({name: value[:, :length] for name, value in part.items()})
-    parts[0] |= {name: value for name, value in batch.items() if value.dim() == 1}
+        if layout is not None:
+            parts[-1][LAYOUT] = layout
+    parts[0] |= {name: value for name, value in numbers.items() if value.dim() == 1}
     return parts[0], parts[1]

@@ -2,15 +2,13 @@
 
 Objectives, encoding, truncation, checkpoints, files and messages are ours: its own would drop rows
 silently, phone home at construction and write model cards. Whatever is private in TRL or
-transformers is used here and nowhere else.
+transformers is used here and in `guarded`.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -25,139 +23,22 @@ from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling as SFTCollator
 from trl.trainer.utils import add_fused_lm_head
 
-from alignstudy.errors import GuardError, shortened
 from alignstudy.methods import method_of
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.collate import PairCollator
 from alignstudy.methods.batches.encode import Encoded
-from alignstudy.methods.batches.order import GroupedByLength
-from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import stores_transposed, training_arguments
-from alignstudy.methods.loop.logged import JUMP, jump
+from alignstudy.methods.loop.guarded import GuardedTrainer
 from alignstudy.methods.loop.online import SamplesOnline
 from alignstudy.methods.loop.readers import ReadsSamples, ReadsScores, ReadsTexts
-from alignstudy.methods.loop.updates import MicroBatching, prepare_updates
+from alignstudy.methods.loop.updates import prepare_updates
 from alignstudy.methods.method import Method
 from alignstudy.methods.online.critic import critic_of
 from alignstudy.methods.online.rollouts import Rollouts
 from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.scoring.shared_forward import Tally, install
-from alignstudy.methods.trainer import Batch, Trainer
+from alignstudy.methods.trainer import Trainer
 from alignstudy.models.tokenizers import padding_id
-
-
-class GuardedTrainer(MicroBatching):
-    """Mixed into TRL's trainers: knows its rows by id, and lets nothing non-finite pass."""
-
-    row_ids: tuple[str, ...] = ()
-    lengths: tuple[int, ...] | None = None
-    has_references = False
-    starts_at_reference = True
-
-    def prepare(self, batch: Batch) -> Batch:
-        """Move a collated batch to the trainer's device."""
-        moved: Batch = self._prepare_inputs(batch)  # type: ignore[attr-defined]
-        return moved
-
-    def autocast(self) -> Any:  # noqa: ANN401
-        """Compute in the precision of training."""
-        return self.accelerator.autocast()  # type: ignore[attr-defined]
-
-    @property
-    def tokens_read(self) -> int:
-        """Tokens that training read, of earlier runs of the job too; TRL's count."""
-        return int(self._total_train_tokens)
-
-    @tokens_read.setter
-    def tokens_read(self, number: int) -> None:
-        self._total_train_tokens = number
-
-    def log_step(self, figures: dict[str, float]) -> None:
-        """Have a step's figures logged with its loss."""
-        first = self.state.global_step == 0  # type: ignore[attr-defined]
-        if first and self.has_references and self.starts_at_reference:
-            # The policy starts as its reference, whose values were computed in another batch: a
-            # margin is then 1e-7 to one side or the other, not 0, and would count as won or lost.
-            figures = {n: 0.0 if n == "rewards/accuracies" else v for n, v in figures.items()}
-        if "rewards/margins" not in figures and {"rewards/chosen", "rewards/rejected"} <= set(
-            figures
-        ):
-            margin = figures["rewards/chosen"] - figures["rewards/rejected"]
-            figures = {**figures, "rewards/margins": margin}
-        reported = self._metrics["train"]  # type: ignore[attr-defined]
-        for name, value in figures.items():
-            reported[name].append(value)
-        reported["num_tokens"] = [self.tokens_read]
-
-    def save_beside(self, folder: Path) -> None:
-        """Write what a checkpoint needs beside the trainer's own files."""
-        self.objective.state.save(folder)
-
-    def load_beside(self, checkpoint: Path | None) -> None:
-        """Read it; None: training begins."""
-        if checkpoint is not None:
-            self.objective.state.load(checkpoint)
-
-    def finish(self) -> None:
-        """Do what is left after the last step: nothing."""
-
-    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:  # noqa: ANN401
-        return dataset
-
-    def _send_telemetry(self) -> None:
-        """Never phone home."""
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Write none: a run folder says more."""
-
-    def _get_train_sampler(self, *args: Any) -> Any:  # noqa: ANN401
-        if self.lengths is None:
-            return super()._get_train_sampler(*args)  # type: ignore[misc]
-        batch_size = self.args.per_device_train_batch_size  # type: ignore[attr-defined]
-        return GroupedByLength(self.lengths, batch_size=batch_size, seed=self.args.seed)  # type: ignore[attr-defined]
-
-    def _run_epoch(self, *args: Any, **given: Any) -> None:  # noqa: ANN401
-        # Resumed at its last step, within an epoch, the trainer would make one step too many.
-        if self.state.global_step >= self.args.max_steps:  # type: ignore[attr-defined]
-            self.control.should_training_stop = True  # type: ignore[attr-defined]
-            return
-        super()._run_epoch(*args, **given)  # type: ignore[misc]
-
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> torch.Tensor:  # noqa: ANN401
-        """Note the rows of the step, and refuse a loss that is not a number."""
-        self.step_rows = [*getattr(self, "step_rows", []), *inputs.pop("row").tolist()]
-        loss = super().training_step(model, inputs, *args)
-        self._refuse_non_finite("loss", loss.item())
-        return loss
-
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:  # noqa: ANN401
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
-        scaler = self.accelerator.scaler  # type: ignore[attr-defined]
-        if scaler is not None and scaler.get_scale() > 1 and not math.isfinite(norm):
-            norm = 0.0  # float16 overflowed: no update is made of it, and the scale is halved
-        self._refuse_non_finite("gradient norm", float(norm))
-        self.step_rows, self.last_rows = [], self.step_rows
-        return norm
-
-    def log(self, logs: dict[str, float], *args: Any) -> None:  # noqa: ANN401
-        """Log a step; where its loss jumped, say so there, with the rows that it read."""
-        losses = [each["loss"] for each in self.state.log_history if "loss" in each]  # type: ignore[attr-defined]
-        super().log(logs, *args)  # type: ignore[misc]
-        entry = self.state.log_history[-1]  # type: ignore[attr-defined]
-        if "loss" in entry and (said := jump(losses, entry["loss"])):
-            rows = ", ".join(self.row_ids[row] for row in self.last_rows)
-            entry[JUMP] = shortened(f"{said}; its rows are {rows}", 400)
-
-    def _refuse_non_finite(self, what: str, value: float) -> None:
-        if math.isfinite(value):
-            return
-        newest = checkpoints.newest_step(Path(self.args.output_dir))  # type: ignore[attr-defined]
-        raise GuardError(
-            f"the {what} is {value} in step {self.state.global_step + 1}",  # type: ignore[attr-defined]
-            why=f"the step's rows are {', '.join(self.row_ids[row] for row in self.step_rows)}",
-            hint="lower learning_rate, add warmup_steps, or look at those rows",
-            kept="no checkpoint yet" if newest is None else f"the checkpoint of step {newest}",
-        )
 
 
 class _LM(ReadsTexts, GuardedTrainer, SFTTrainer):  # type: ignore[misc]

@@ -1,8 +1,12 @@
-"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `trl_adapter`."""
+"""One update of the optimizer, done in pieces: mixed into TRL's trainers by `trl_adapter`.
+
+A batch stays where the collator made it, on the processor, until its pieces are cut and laid out:
+whoever counts tokens on a GPU waits for all that it is doing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +14,14 @@ import torch
 
 from alignstudy.errors import EnvironmentFault
 from alignstudy.methods.base import TrainJob
-from alignstudy.methods.batches.encode import IGNORED
-from alignstudy.methods.batches.pieces import MicroBatchRule, cost_of_a_pass, tokens_in_memory
-from alignstudy.methods.method import Method, Objective
+from alignstudy.methods.batches.pieces import (
+    MicroBatchRule,
+    cost_of_a_pass,
+    num_targets,
+    rows_of,
+    tokens_in_memory,
+)
+from alignstudy.methods.method import Figures, Method, Objective
 from alignstudy.methods.scoring.shared_forward import (
     ScoringRoute,
     Tally,
@@ -63,7 +72,7 @@ class MicroBatching:
     measured_tokens: int = 0
     measured_targets: int = 0
     tokens_read: int
-    _found: dict[str, list[Tensor | int]] | None = None
+    _found: Figures | None = None
 
     def prepare(self, batch: Batch) -> Batch:
         """Move a collated batch to the trainer's device."""
@@ -73,9 +82,9 @@ class MicroBatching:
         """Return what the model says of a batch, and the router's part of the loss, if any."""
         raise NotImplementedError
 
-    def log_step(self, figures: dict[str, float]) -> None:
-        """Have a step's figures logged with its loss."""
-        raise NotImplementedError
+    def laid_out(self, batch: Batch) -> Batch:
+        """Add to a batch how its texts are laid out, where a language model reads them."""
+        return batch
 
     def training_step(
         self,
@@ -87,19 +96,18 @@ class MicroBatching:
         mask = inputs.get("attention_mask")
         tokens = int(inputs["input_ids"].numel() if mask is None else mask.sum())
         self.real_tokens, self.tokens_read = self.real_tokens + tokens, self.tokens_read + tokens
-        self._found = {}
-        try:
-            if self.rule is None:
-                self.tally.scored_tokens += int(num_targets(inputs).sum())
-                loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
-            else:
-                loss = self._in_pieces(model, self.prepare(inputs))
-            found = self._found.items()
-            # Of one kind of response there may be none in an update.
-            self.log_step({name: float(total / n) for name, (total, n) in found if n})
-        finally:
-            self._found = None
+        if self._found is None:
+            self._found = {}
+        if self.rule is not None:
+            return self._in_pieces(model, inputs)
+        self.tally.scored_tokens += int(num_targets(inputs).sum())
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         return loss
+
+    def figures_found(self) -> Figures:
+        """Return the figures of the update that was made, and begin another's."""
+        found, self._found = self._found or {}, None
+        return found
 
     def _in_pieces(self, model: Any, inputs: Batch) -> Tensor:  # noqa: ANN401
         model.train()
@@ -127,20 +135,17 @@ class MicroBatching:
         assert self.rule is not None
         branches, by_rows = len(self.method.branches), self.objective.mean_over == "rows"
         lengths = inputs["attention_mask"].sum(1).view(branches, -1).amax(0)
-        pieces = [
-            (len(rows), rows_of(inputs, rows, branches)) for rows in self.rule.cut(lengths.tolist())
-        ]
+        pieces = [rows_of(inputs, rows, branches) for rows in self.rule.cut(lengths.tolist())]
         rows = len(lengths)
-        targets = None if by_rows else sum(int(num_targets(batch).sum()) for _, batch in pieces)
-        total = torch.zeros((), device=inputs["input_ids"].device)
-        for size, batch in pieces:
+        number = rows if by_rows else sum(int(num_targets(batch).sum()) for batch in pieces)
+        total = torch.zeros((), device=self.args.device)  # type: ignore[attr-defined]
+        for batch in pieces:
+            ready = self.prepare(self.laid_out(batch))
             with self.compute_loss_context_manager():  # type: ignore[attr-defined]
-                loss = self.compute_loss(model, batch, num_items_in_batch=targets)
-            if by_rows:
-                loss = loss * (size / rows)
+                loss = self.compute_loss(model, ready, num_items_in_batch=number)
             self.accelerator.backward(loss)  # type: ignore[attr-defined]
             total = total + loss.detach()
-        self.padded_tokens += sum(batch["input_ids"].numel() for _, batch in pieces)
+        self.padded_tokens += sum(batch["input_ids"].numel() for batch in pieces)
         learnt = rows * len(self.method.learnt)
         rest = {name: value[learnt:] for name, value in inputs.items() if value.dim() == 2}
         self.measured_tokens += int(rest["attention_mask"].sum())
@@ -155,22 +160,38 @@ class MicroBatching:
         return_outputs: bool = False,
         num_items_in_batch: Any = None,  # noqa: ANN401
     ) -> Tensor:
-        """Return the objective on a batch: a mean over its rows, or over the update's targets."""
+        """Return the objective on a batch, and note its figures.
+
+        Args:
+            model: That is trained.
+            inputs: The batch, on its device.
+            return_outputs: Ignored: nobody asks.
+            num_items_in_batch: What the update's loss is a mean over, the objective's rows or
+                targets; None: those of the batch.
+        """
         del return_outputs
+        loss, figures = self.loss_of(model, inputs, num_items_in_batch)
+        self._add(figures)
+        return loss
+
+    def loss_of(self, model: Any, inputs: Batch, number: Any) -> tuple[Tensor, Figures]:  # noqa: ANN401
+        """Return a batch's part of the loss, and its figures; see `compute_loss`."""
         said, router = self.read(model, inputs)
         losses = self.objective.loss(said)
-        if self._found is not None:
-            figures = self.method.figures(said, losses.detach())
-            for name, (part, number) in figures.items():
-                so_far, counted = self._found.get(name, (0, 0))
-                self._found[name] = [so_far + part, counted + number]
-        if self.objective.mean_over == "rows":
-            loss, share = losses.mean(), 1.0
-        else:
-            targets = said.targets.sum()
-            number = targets if num_items_in_batch is None else num_items_in_batch
-            loss, share = losses.sum() / number, targets / number
-        return loss if router is None else loss + share * router
+        by_rows = self.objective.mean_over == "rows"
+        own = len(losses) if by_rows else said.targets.sum()
+        number = own if number is None else number
+        loss = losses.sum() / number
+        loss = loss if router is None else loss + own / number * router
+        return loss, self.method.figures(said, losses.detach())
+
+    def _add(self, figures: Figures) -> None:
+        """Add a piece's figures to those of its update."""
+        if self._found is None:
+            return
+        for name, (part, count) in figures.items():
+            so_far, counted = self._found.get(name, (0, 0))
+            self._found[name] = (so_far + part, counted + count)
 
     def _smaller(self, model: Any, error: BaseException) -> None:  # noqa: ANN401
         """Halve the pieces; where that can't be, compute layers again instead of keeping them.
@@ -229,27 +250,6 @@ class MicroBatching:
         if self.checkpoints_layers:
             said += ", and layers are computed again instead of kept (gradient checkpointing)"
         return (f"{said}; the effective batch size stayed the same",)
-
-
-def rows_of(inputs: Batch, rows: Sequence[int], branches: int) -> Batch:
-    """Return some rows as the collator would have made a batch of them."""
-    each = len(inputs["input_ids"]) // branches
-    at = torch.tensor([branch * each + row for branch in range(branches) for row in rows])
-    at = at.to(inputs["input_ids"].device)
-    length = int(inputs["attention_mask"][at].sum(1).max())
-    return {
-        name: value[at[: len(rows)]] if value.dim() == 1 else value[at, :length]
-        for name, value in inputs.items()
-    }
-
-
-def num_targets(batch: Batch) -> Tensor:
-    """Return the (R,) numbers of tokens that the loss sees; a row's first token is never one."""
-    if "labels" in batch:
-        seen = batch["labels"] != IGNORED
-    else:
-        seen = batch.get("completion_mask", batch["attention_mask"]) != 0
-    return seen[:, 1:].sum(1)  # type: ignore[no-any-return]
 
 
 def prepare_updates(trainer: Trainer, job: TrainJob, model: Any) -> None:  # noqa: ANN401

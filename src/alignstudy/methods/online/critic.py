@@ -14,7 +14,7 @@ from transformers import set_seed
 
 from alignstudy.errors import InputError
 from alignstudy.methods.base import TrainJob
-from alignstudy.methods.loop.updates import rows_of
+from alignstudy.methods.batches.pieces import rows_of
 from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.surrogates import value_losses
 from alignstudy.methods.scoring.layout_check import labels_of

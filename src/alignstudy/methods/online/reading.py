@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import pad
 
-from alignstudy.methods.loop.updates import rows_of
+from alignstudy.methods.batches.pieces import rows_of
 from alignstudy.methods.scoring.reading import adapter_off, unwrapped
 from alignstudy.methods.trainer import Batch, Trainer
 from alignstudy.models.batching import run_halving

@@ -16,7 +16,7 @@ import torch
 from alignstudy.errors import GuardError
 from alignstudy.methods.base import TrainJob, WorkDone
 from alignstudy.methods.batches.collate import padded_rows
-from alignstudy.methods.loop.updates import rows_of
+from alignstudy.methods.batches.pieces import rows_of
 from alignstudy.methods.model_outputs import Experience
 from alignstudy.methods.online.limit import EndedEarly, Limit
 from alignstudy.methods.online.ports import Ports

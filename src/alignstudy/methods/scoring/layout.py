@@ -45,6 +45,7 @@ class Layout:
         take: (N,) positions in the flattened rows whose hidden state predicts a target.
         targets: (N,) token ids.
         put: (N,) where the targets' results belong in the flattened (R, T-1).
+        width: T of the batch.
         is_joined: Whether a row holds several documents.
         is_causal: Whether the plain causal mask says it all: one text a row, padded at its end.
     """
@@ -56,6 +57,7 @@ class Layout:
     take: torch.Tensor
     targets: torch.Tensor
     put: torch.Tensor
+    width: int
     is_joined: bool
     is_causal: bool
 
@@ -108,7 +110,8 @@ def lay_out(
     ]
     each = len(texts) // sharing
     strips = [_strip(texts[first::each]) for first in range(each)]
-    return _joined([strips] if flat else [[strip] for strip in strips], multiple_of)
+    rows = [strips] if flat else [[strip] for strip in strips]
+    return _joined(rows, width=ids.shape[1], multiple_of=multiple_of)
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def _strip(texts: Sequence[_Text]) -> _Strip:
     )
 
 
-def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
+def _joined(rows: Sequence[Sequence[_Strip]], *, width: int, multiple_of: int) -> Layout:
     """Join documents to rows of one length."""
     longest = max(sum(len(strip.ids) for strip in row) for row in rows)
     length = -(-longest // multiple_of) * multiple_of
@@ -192,6 +195,7 @@ def _joined(rows: Sequence[Sequence[_Strip]], multiple_of: int) -> Layout:
         take=torch.from_numpy(np.concatenate(take)),
         targets=torch.from_numpy(np.concatenate([strip.targets for strip in strips])),
         put=torch.from_numpy(np.concatenate([strip.put for strip in strips])),
+        width=width,
         is_joined=len(strips) > len(rows),
         is_causal=len(strips) == len(rows) and not branch.any(),
     )

@@ -44,7 +44,7 @@ BLOCK = 128
 attended to one by one."""
 
 _PASSED_ON = {"num_items_in_batch"}
-_OURS = {"input_ids", "attention_mask", "labels", "use_cache"} | _PASSED_ON
+_OURS = {"input_ids", "attention_mask", "labels", "use_cache", "layout"} | _PASSED_ON
 
 
 @dataclass
@@ -83,7 +83,8 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
         tally: Counts the passes that are made with gradients.
 
     Beside TRL's, the model's forward then takes `squares`, whether sums of squared probabilities
-    are wanted, too, and `states`, whether it is to end before the head (`States`).
+    are wanted, too, `states`, whether it is to end before the head (`States`), and `layout`, how
+    the batch is laid out, where the caller has done so.
     """
     fused: Callable[..., Any] = model.forward
 
@@ -100,16 +101,14 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
         if not fused_lm_head or args or labels is None or not set(given) <= _OURS:
             return fused(*args, fused_lm_head=fused_lm_head, **given)
         ids, seen = given["input_ids"], given["attention_mask"]
+        found = given.pop("layout", None)
         if route.own:
             counted, found = (ids.numel(), int((labels[:, 1:] != -100).sum())), None
-        elif not states and not bool((labels[:, 1:] != -100).any()):
-            return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         else:
-            size = BLOCK if route.flat and attention_of(model) != JOINED else 1
-            found = lay_out(
-                ids, seen, labels, sharing=route.sharing, flat=route.flat, multiple_of=size
-            )
+            found = found or laid_out(model, route, ids, seen, labels)
             counted = found.input_ids.numel(), len(found.targets)
+            if not states and not counted[1]:
+                return fused(fused_lm_head=True, **given)  # nothing to score: its zeros are right
         if torch.is_grad_enabled():
             tally.processed_tokens += counted[0]
             tally.scored_tokens += counted[1]
@@ -121,6 +120,18 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
         return _scored(model, fused, found.to(labels.device), labels, others, **asked)
 
     model.forward = forward
+
+
+def laid_out(
+    model: Any,  # noqa: ANN401
+    route: ScoringRoute,
+    ids: torch.Tensor,
+    seen: torch.Tensor,
+    labels: torch.Tensor,
+) -> Layout:
+    """Lay a batch out as a route says, for a model whose forward was installed; see `lay_out`."""
+    size = BLOCK if route.flat and attention_of(model) != JOINED else 1
+    return lay_out(ids, seen, labels, sharing=route.sharing, flat=route.flat, multiple_of=size)
 
 
 def _own(*texts: Any, router: bool, squares: bool, states: bool) -> Scored | States:  # noqa: ANN401
