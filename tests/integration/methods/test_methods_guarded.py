@@ -328,18 +328,19 @@ def test_non_finite_values_stop_at_their_step_with_the_rows_of_all_micro_batches
     settings = SFTSettings(
         max_length=64, per_device_train_batch_size=2, gradient_accumulation_steps=2, save_steps=1
     )
-    plain, seen = _trl._LM.compute_loss, []
+    plain, seen = _trl._LM.loss_of, []
 
-    def poisoned(self, model, inputs, *given, **more):
-        loss = plain(self, model, inputs, *given, **more)
+    def poisoned(self, model, inputs, *given):
+        loss, figures = plain(self, model, inputs, *given)
         if not torch.is_grad_enabled():  # a guard's measurement
-            return loss
+            return loss, figures
         seen.append(inputs["input_ids"].clone())
         if len(seen) < 4:  # the second micro-batch of step 2
-            return loss
-        return loss * float("nan") if what == "loss" else _InfiniteGradient.apply(loss)
+            return loss, figures
+        lost = loss * float("nan") if what == "loss" else _InfiniteGradient.apply(loss)
+        return lost, figures
 
-    monkeypatch.setattr(_trl._LM, "compute_loss", poisoned)
+    monkeypatch.setattr(_trl._LM, "loss_of", poisoned)
     with pytest.raises(GuardError, match=f"the {what} is (nan|inf) in step 2") as caught:
         run(settings, opt, tmp_path)
     assert caught.value.kept == "the checkpoint of step 1"

@@ -24,8 +24,8 @@ from alignstudy.methods.batches.encode import IGNORED, Encoded
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.batches.row_work import Ints, RowWork, row_work
 from alignstudy.methods.loop.arguments import probe_steps
+from alignstudy.methods.loop.preparing import sharing_of
 from alignstudy.methods.loop.probing import evenly
-from alignstudy.methods.loop.updates import sharing_of
 from alignstudy.methods.method import Method
 from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.settings import OnlineSettings

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from alignstudy.methods.method import Method, Objective
 from alignstudy.methods.model_outputs import PairScores, SampleLogps
+from alignstudy.methods.scoring.buckets import LAYOUT, MEASURED_LAYOUT
 from alignstudy.methods.scoring.layout_check import labels_of
 from alignstudy.methods.scoring.positions import pair_scores
 from alignstudy.methods.scoring.reading import (
@@ -27,9 +28,6 @@ from alignstudy.methods.scoring.reading import (
 from alignstudy.methods.scoring.shared_forward import ScoringRoute, laid_out
 from alignstudy.methods.scoring.vocabulary import compare
 from alignstudy.methods.trainer import Batch
-
-LAYOUT, MEASURED_LAYOUT = "layout", "measured_layout"
-"""In a batch: how its texts are laid out; how those are that are only measured."""
 
 _READ = ("input_ids", "attention_mask", LAYOUT)
 
@@ -81,13 +79,19 @@ class ReadsTexts:
             said = replace(said, chosen_kl=chosen_kl, rejected_kl=rejected_kl)
         return said, self._router(outputs)
 
-    def laid_out(self, batch: Batch) -> Batch:
-        """Add to a batch how its texts are laid out, those apart that are only measured."""
+    def laid_out(self, batch: Batch, *, as_wide: bool = False) -> Batch:
+        """Add to a batch how its texts are laid out, those apart that are only measured.
+
+        Args:
+            batch: Of padded texts.
+            as_wide: Whether those that are measured stay as wide as all.
+        """
         route = self.route
         if route is None or route.own:
             return batch
         lay = partial(laid_out, unwrapped(self.model))
-        compared, mismatched = _learnt(batch, self.method)
+        width = batch["input_ids"].shape[1] if as_wide else None
+        compared, mismatched = _learnt(batch, self.method, width=width)
         found = {**batch, LAYOUT: lay(route, *_texts(compared))}
         if mismatched is not None:
             alone = replace(route, sharing=min(route.sharing, 1))
@@ -235,8 +239,16 @@ def _texts(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return batch["input_ids"], batch["attention_mask"], labels_of(batch)
 
 
-def _learnt(batch: Batch, method: Method[Any]) -> tuple[Batch, Batch | None]:
-    """Split a batch into the rows that are learnt from, and those that are only measured."""
+def _learnt(
+    batch: Batch, method: Method[Any], *, width: int | None = None
+) -> tuple[Batch, Batch | None]:
+    """Split a batch into the rows that are learnt from, and those that are only measured.
+
+    Args:
+        batch: Of padded texts, laid out or not.
+        method: Its.
+        width: Of both parts; None: as wide as they are laid out, or have to be.
+    """
     if not method.measured:
         return batch, None
     border = len(batch["input_ids"]) * len(method.learnt) // len(method.branches)
@@ -245,7 +257,8 @@ def _learnt(batch: Batch, method: Method[Any]) -> tuple[Batch, Batch | None]:
     for rows, name in ((slice(border), LAYOUT), (slice(border, None), MEASURED_LAYOUT)):
         layout = batch.get(name)
         part = {name: value[rows] for name, value in numbers.items() if value.dim() == 2}
-        length = int(part["attention_mask"].sum(1).max()) if layout is None else layout.width
+        length = width if layout is None else layout.width
+        length = length or int(part["attention_mask"].sum(1).max())
         parts.append({name: value[:, :length] for name, value in part.items()})
         if layout is not None:
             parts[-1][LAYOUT] = layout

@@ -30,8 +30,8 @@ from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.loop.arguments import stores_transposed, training_arguments
 from alignstudy.methods.loop.guarded import GuardedTrainer
 from alignstudy.methods.loop.online import SamplesOnline
+from alignstudy.methods.loop.preparing import prepare_updates
 from alignstudy.methods.loop.readers import ReadsSamples, ReadsScores, ReadsTexts
-from alignstudy.methods.loop.updates import prepare_updates
 from alignstudy.methods.method import Method
 from alignstudy.methods.online.critic import critic_of
 from alignstudy.methods.online.rollouts import Rollouts

@@ -8,35 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from alignstudy.errors import EnvironmentFault
-from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.pieces import (
     MicroBatchRule,
-    cost_of_a_pass,
     num_targets,
     rows_of,
-    tokens_in_memory,
 )
+from alignstudy.methods.loop.graphed import RECORDERS, Graphs, GraphsRefusedError, why_without
 from alignstudy.methods.method import Figures, Method, Objective
 from alignstudy.methods.scoring.shared_forward import (
     ScoringRoute,
     Tally,
-    install,
-    use_joined_attention,
 )
-from alignstudy.methods.trainer import Batch, Trainer
-from alignstudy.methods.weights.initial import is_noisy
+from alignstudy.methods.trainer import Batch
 from alignstudy.models.batching import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MOST_TOKENS = 16_384
-"""Padded tokens of a micro-batch, whatever else is asked: beyond it nothing gets faster."""
 
 
 class MicroBatching:
@@ -48,6 +41,8 @@ class MicroBatching:
         rule: How to cut; None: the batch as it comes (packed rows).
         route: How the model scores texts; None: as TRL does.
         tally: What training passes computed.
+        graphs: Of the training's passes; None: there are none on such a device.
+        model: What is trained.
         rows_read: Rows (pairs) that updates were made of.
         pieces_done: Passes forward and backward.
         halvings: How often memory ran out.
@@ -63,6 +58,8 @@ class MicroBatching:
     rule: MicroBatchRule | None = None
     route: ScoringRoute | None = None
     tally: Tally
+    graphs: Graphs | None = None
+    model: Any
     rows_read: int = 0
     pieces_done: int = 0
     halvings: int = 0
@@ -82,8 +79,9 @@ class MicroBatching:
         """Return what the model says of a batch, and the router's part of the loss, if any."""
         raise NotImplementedError
 
-    def laid_out(self, batch: Batch) -> Batch:
+    def laid_out(self, batch: Batch, *, as_wide: bool = False) -> Batch:
         """Add to a batch how its texts are laid out, where a language model reads them."""
+        del as_wide
         return batch
 
     def training_step(
@@ -118,6 +116,9 @@ class MicroBatching:
             try:
                 with self.objective.state.recording():
                     return self._all_pieces(model, inputs)
+            except GraphsRefusedError as error:
+                assert self.graphs is not None
+                self.graphs.refuse(str(error))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -139,12 +140,16 @@ class MicroBatching:
         rows = len(lengths)
         number = rows if by_rows else sum(int(num_targets(batch).sum()) for batch in pieces)
         total = torch.zeros((), device=self.args.device)  # type: ignore[attr-defined]
+        graphs = self._graphs()
+        if graphs is not None:
+            graphs.begin()
         for batch in pieces:
-            ready = self.prepare(self.laid_out(batch))
-            with self.compute_loss_context_manager():  # type: ignore[attr-defined]
-                loss = self.compute_loss(model, ready, num_items_in_batch=number)
-            self.accelerator.backward(loss)  # type: ignore[attr-defined]
-            total = total + loss.detach()
+            found = None if graphs is None else graphs.run(batch, number)
+            if found is None:
+                found = self._passes(model, self.prepare(self.laid_out(batch)), number)
+            loss, figures = found
+            total = total + loss
+            self._add(figures)
         self.padded_tokens += sum(batch["input_ids"].numel() for batch in pieces)
         learnt = rows * len(self.method.learnt)
         rest = {name: value[learnt:] for name, value in inputs.items() if value.dim() == 2}
@@ -152,6 +157,22 @@ class MicroBatching:
         self.measured_targets += int(num_targets(rest).sum())
         self.rows_read, self.pieces_done = self.rows_read + rows, self.pieces_done + len(pieces)
         return total
+
+    def _passes(self, model: Any, batch: Batch, number: Any) -> tuple[Tensor, Figures]:  # noqa: ANN401
+        """Add a batch's gradients; return its part of the loss, and its figures."""
+        with self.compute_loss_context_manager():  # type: ignore[attr-defined]
+            loss, figures = self.loss_of(model, batch, number)
+        self.accelerator.backward(loss)  # type: ignore[attr-defined]
+        return loss.detach(), figures
+
+    def _graphs(self) -> Graphs | None:
+        """Return the training's graphs, where its passes may be recorded."""
+        if self.args.device.type not in RECORDERS:  # type: ignore[attr-defined]
+            return None
+        if self.graphs is None:
+            self.graphs = Graphs(self, partial(self._passes, self.model))
+            self.graphs.refused = why_without(self)
+        return None if self.graphs.refused else self.graphs
 
     def compute_loss(
         self,
@@ -202,11 +223,15 @@ class MicroBatching:
         assert self.rule is not None
         smaller = self.rule.halved()
         self.halvings += 1
+        if self.graphs is not None:
+            self.graphs.forget()
         if smaller is not None:
             self.rule = smaller
         elif not self.checkpoints_layers:
             model.activation_checkpointing_enable({"use_reentrant": False})
             self.checkpoints_layers = True
+            if self.graphs is not None:
+                self.graphs.refuse(why_without(self))
         else:
             raise EnvironmentFault(
                 f"training ran out of memory with micro-batches of {self.rule.most_rows} rows",
@@ -242,48 +267,13 @@ class MicroBatching:
     @property
     def memory_notes(self) -> tuple[str, ...]:
         """What lack of memory changed, in words; nothing where it never ran out."""
+        without = self.graphs.refused if self.graphs is not None else ""
+        notes = (f"updates are made without CUDA graphs: {without}",) if without else ()
         if not self.halvings or self.rule is None:
-            return ()
+            return notes
         once = "once" if self.halvings == 1 else f"{self.halvings} times"
         rows = self.rule.most_rows
         said = f"memory ran out {once}: micro-batches have at most {rows} row{'s'[: rows > 1]}"
         if self.checkpoints_layers:
             said += ", and layers are computed again instead of kept (gradient checkpointing)"
-        return (f"{said}; the effective batch size stayed the same",)
-
-
-def prepare_updates(trainer: Trainer, job: TrainJob, model: Any) -> None:  # noqa: ANN401
-    """Make updates go in pieces, and texts by the leanest route that the method allows.
-
-    The trainer's class does its updates by `MicroBatching`; the model is without PEFT's wrapper.
-    """
-    settings, method = job.settings, trainer.method
-    trainer.tally = Tally()
-    if method.packs:
-        return
-    on_cpu, scores_texts = job.device == "cpu", method.trains == "causal_lm"
-    router = settings.router_aux_loss_coef > 0
-    joined = on_cpu and scores_texts and not router and use_joined_attention(model)
-    asked, config = settings.per_device_train_batch_size, model.config.get_text_config()
-    most_tokens = min(MOST_TOKENS, tokens_in_memory(config)) if joined else MOST_TOKENS
-    # Few passes; where rows are padded on a CPU, little padding. A row is as long as its longest
-    # text: of three as many fit as of two.
-    trainer.rule = MicroBatchRule(
-        most_rows=settings.effective_batch_size if asked == "auto" else asked,
-        most_tokens=2 * most_tokens // max(2, len(method.learnt)),
-        fixed_cost=cost_of_a_pass(config) if on_cpu else MOST_TOKENS,
-        joined=joined,
-        in_order=trainer.objective.couples_rows,
-    )
-    if scores_texts:
-        flat = (joined or not on_cpu) and not router
-        sharing = sharing_of(method, model.config)
-        trainer.route = ScoringRoute(sharing=sharing, flat=flat, own=router, router=router)
-        install(model, trainer.route, tally=trainer.tally)
-
-
-def sharing_of(method: Method[Any], config: Any) -> int:  # noqa: ANN401 - a PreTrainedConfig
-    """Return how many texts are laid out on one prompt; 1 where each response has its own noise."""
-    router = method.settings.router_aux_loss_coef > 0
-    shares = method.shares_prompts and not router and not is_noisy(config)
-    return len(method.learnt) if shares else 1
+        return (*notes, f"{said}; the effective batch size stayed the same")

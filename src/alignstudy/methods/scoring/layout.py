@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import pad
 
 from alignstudy.methods.batches.encode import IGNORED
 
@@ -45,7 +46,8 @@ class Layout:
         take: (N,) positions in the flattened rows whose hidden state predicts a target.
         targets: (N,) token ids.
         put: (N,) where the targets' results belong in the flattened (R, T-1).
-        width: T of the batch.
+        texts: R of the batch.
+        width: Its T.
         is_joined: Whether a row holds several documents.
         is_causal: Whether the plain causal mask says it all: one text a row, padded at its end.
     """
@@ -57,17 +59,19 @@ class Layout:
     take: torch.Tensor
     targets: torch.Tensor
     put: torch.Tensor
+    texts: int
     width: int
     is_joined: bool
     is_causal: bool
 
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What it is made of, by name."""
+        return {n: value for n, value in vars(self).items() if isinstance(value, torch.Tensor)}
+
     def to(self, device: torch.device) -> Layout:
         """Move it."""
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, torch.Tensor)
-        }
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors.items()}
         return replace(self, **moved)
 
 
@@ -111,7 +115,7 @@ def lay_out(
     each = len(texts) // sharing
     strips = [_strip(texts[first::each]) for first in range(each)]
     rows = [strips] if flat else [[strip] for strip in strips]
-    return _joined(rows, width=ids.shape[1], multiple_of=multiple_of)
+    return _joined(rows, ids.shape, multiple_of=multiple_of)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,9 @@ def _strip(texts: Sequence[_Text]) -> _Strip:
     )
 
 
-def _joined(rows: Sequence[Sequence[_Strip]], *, width: int, multiple_of: int) -> Layout:
+def _joined(
+    rows: Sequence[Sequence[_Strip]], shape_of_batch: Sequence[int], *, multiple_of: int
+) -> Layout:
     """Join documents to rows of one length."""
     longest = max(sum(len(strip.ids) for strip in row) for row in rows)
     length = -(-longest // multiple_of) * multiple_of
@@ -195,9 +201,32 @@ def _joined(rows: Sequence[Sequence[_Strip]], *, width: int, multiple_of: int) -
         take=torch.from_numpy(np.concatenate(take)),
         targets=torch.from_numpy(np.concatenate([strip.targets for strip in strips])),
         put=torch.from_numpy(np.concatenate([strip.put for strip in strips])),
-        width=width,
+        texts=shape_of_batch[0],
+        width=shape_of_batch[1],
         is_joined=len(strips) > len(rows),
         is_causal=len(strips) == len(rows) and not branch.any(),
+    )
+
+
+def padded_layout(layout: Layout, length: int, num_targets: int) -> Layout:
+    """Pad a layout of one row to a length and a number of targets, none of them less than its own.
+
+    What is added belongs to no document, and its results to no place of the batch: they go behind
+    the last one, where `put_back` drops them. Masks and places are always said.
+    """
+    more = length - layout.input_ids.shape[1]
+    added = num_targets - len(layout.targets)
+    return replace(
+        layout,
+        input_ids=pad(layout.input_ids, (0, more)),
+        position_ids=pad(layout.position_ids, (0, more)),
+        document=pad(layout.document, (0, more), value=PADDING),
+        branch=pad(layout.branch, (0, more)),
+        take=pad(layout.take, (0, added)),
+        targets=pad(layout.targets, (0, added)),
+        put=pad(layout.put, (0, added), value=layout.texts * (layout.width - 1)),
+        is_joined=True,
+        is_causal=False,
     )
 
 

@@ -163,6 +163,10 @@ def as_scored(
 
 
 def put_back(values: torch.Tensor, put: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return (R, T-1) results, each in the place that it has in the batch, zeros elsewhere."""
+    """Return (R, T-1) results, each in the place that it has in the batch, zeros elsewhere.
+
+    What is put behind the last place is dropped.
+    """
     shape = (labels.shape[0], labels.shape[1] - 1)
-    return values.new_zeros(shape[0] * shape[1]).scatter(0, put, values).view(shape)
+    places = shape[0] * shape[1]
+    return values.new_zeros(places + 1).scatter(0, put, values)[:places].view(shape)
