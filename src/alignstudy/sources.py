@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from alignstudy.errors import EnvironmentFault, InputError, NotFetchedError, first_line
 
@@ -36,7 +37,6 @@ MODEL_PATTERNS = (
     "chat_template*",
 )
 """The only files that are fetched of a model: no code, no other frameworks' weights."""
-
 
 ROW_SUFFIXES = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt"})
 """Endings by which the name of data is a file's, whether or not it is there."""
@@ -215,19 +215,44 @@ def digest_of(path: Path) -> str:
     return whole.hexdigest()
 
 
+LARGE = 2**20
+"""Bytes of a file whose hash is remembered: weights are asked for theirs four times a training."""
+
+SETTLED = 50_000_000
+"""Nanoseconds after a change of a file, beyond which a further one has another time for sure."""
+
+_hashes: dict[tuple[int, ...], str] = {}
+
+
 def sha256_of(file: Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal.
+
+    A large file is read once in a process, as long as the system says that it is unchanged: its
+    place on the disk, its size, and the time of its last change, which nobody can set.
 
     Raises:
         EnvironmentFault: If the file can't be read.
     """
     try:
         with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            before = _stamp(stream)
+            if before not in _hashes:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+                settled = time.time_ns() - before[-1] > SETTLED
+                if not (settled and before[2] >= LARGE and before == _stamp(stream)):
+                    return found
+                _hashes[before] = found
+            return _hashes[before]
     except OSError as error:
         raise EnvironmentFault(
             f"{file} can't be read", why=error.strerror or str(error), hint="check its permissions"
         ) from error
+
+
+def _stamp(stream: IO[bytes]) -> tuple[int, ...]:
+    """Return device, number, size, and times of the last changes of an open file."""
+    held = os.fstat(stream.fileno())
+    return held.st_dev, held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns
 
 
 def _hub_folder(source: Source, *, offline: bool, patterns: list[str] | None) -> Path:
