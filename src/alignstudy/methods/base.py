@@ -109,7 +109,7 @@ class TrainingSettings(Settings):
         default=None,
         ge=1,
         description="steps between checkpoints; null: a tenth of all, 500 at most,"
-        " but not within 20 seconds of the last",
+        " but not within 20 seconds of the one before, after the last step 10 minutes",
     )
     logging_steps: int = Field(default=1, ge=1, description="steps per line of metrics.jsonl")
 

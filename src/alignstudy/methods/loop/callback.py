@@ -15,6 +15,10 @@ SAVE_SECONDS = 20.0
 """Least seconds between checkpoints whose number of steps the settings leave to us: so much is lost
 by a kill, and a training of seconds doesn't spend a tenth of them on files that nobody reads."""
 
+LAST_SECONDS = 600.0
+"""Least seconds between such a checkpoint and one after the last step, which is of use only to a
+run that is killed while its weights are written: a checkpoint holds three times as much."""
+
 
 class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
     """Between steps: reports progress, seals checkpoints, stops when asked to."""
@@ -37,13 +41,20 @@ class ProgressAndCheckpointCallback(TrainerCallback):  # type: ignore[misc]
             rate = tokens / max(time.monotonic() - self._started, 1e-9)
             self._job.progress.advance(1, loss=logs["loss"], tokens_per_second=rate)
 
-    def on_step_end(self, _: Any, __: TrainerState, control: TrainerControl, **___: Any) -> None:  # noqa: ANN401
+    def on_step_end(
+        self,
+        args: Any,  # noqa: ANN401
+        state: TrainerState,
+        control: TrainerControl,
+        **_: Any,  # noqa: ANN401
+    ) -> None:
         """Stop in good order when asked to; leave out a checkpoint that comes too soon."""
         if self._job.should_stop():
             self.stopped = True
             control.should_save = control.should_training_stop = True
         elif self._job.settings.save_steps is None:
-            soon = time.monotonic() - self._saved < SAVE_SECONDS
+            least = LAST_SECONDS if state.global_step == args.max_steps else SAVE_SECONDS
+            soon = time.monotonic() - self._saved < least
             control.should_save = control.should_save and not soon
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ANN401
