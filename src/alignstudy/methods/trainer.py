@@ -75,6 +75,11 @@ class Trainer(Protocol):
     def compute_loss(self, model: Any, inputs: Batch) -> Tensor:  # noqa: ANN401
         """Return the loss of a batch."""
 
+    def by_route(
+        self, *, sharing: int | None = None, flat: bool = True
+    ) -> AbstractContextManager[None]:
+        """Score batches more simply than the route says."""
+
     def log_probs(self, model: Any, batch: Mapping[str, Any]) -> Tensor:  # noqa: ANN401
         """Return the (R, T-1) log-probabilities of a batch's targets, 0 elsewhere, in nats."""
 

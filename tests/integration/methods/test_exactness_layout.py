@@ -456,6 +456,27 @@ def test_the_head_and_its_gradients_are_the_textbook_s(seed, number, spread, bia
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("biased", [True, False])
+def test_products_of_a_head_are_rounded_as_autocast_rounds_them_and_sums_are_not(biased):
+    """What a GPU computes in mixed precision: held against autocast over torch's own functions."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(*shape, generator=generator) for shape in ((50, 16), (50,)))
+    hidden = torch.randn(9, 16, generator=generator).requires_grad_()
+    targets, of_each = torch.arange(9), torch.randn(9, generator=generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, linear = scored(hidden, weight, bias if biased else None, targets)
+        inputs = [hidden, *linear.parameters()]
+        logits = torch.nn.functional.linear(*inputs).float()
+        log_p = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+    assert found.log_probs.dtype == torch.float32
+    torch.testing.assert_close(found.log_probs[0], log_p, rtol=1e-6, atol=1e-6)
+    ours = torch.autograd.grad((found.log_probs[0] * of_each).sum(), inputs)
+    theirs = torch.autograd.grad((log_p * of_each).sum(), inputs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == torch.float32
+        assert float((one - other).norm() / other.norm()) < 0.01  # one rounding more or less
+
+
 def test_a_target_as_likely_as_another_token_is_told_so():
     """Which of equals comes first says nothing about a model."""
     weight = torch.tensor([[1.0], [2.0], [2.0], [0.0]])
@@ -471,7 +492,7 @@ def test_only_a_plain_head_on_a_cpu_is_scored_by_ours(monkeypatch):
     model.config.logit_scale = 0.5
     assert not token_scores.holds_logits(model, 5)
     model.config.logit_scale = 1.0
-    monkeypatch.setattr(token_scores, "MOST_LOGITS", 5 * VOCABULARY - 1)
+    monkeypatch.setitem(token_scores.MOST_LOGITS, "cpu", 5 * VOCABULARY - 1)
     assert not token_scores.holds_logits(model, 5)
     assert token_scores.holds_logits(model, 4)
 

@@ -100,7 +100,15 @@ def opened(path):
 
 
 def asked(
-    log_probs, pairs, path=None, *, identity="tiny", pad_token_id=PAD, rows_at_once=1, **changes
+    log_probs,
+    pairs,
+    path=None,
+    *,
+    identity="tiny",
+    pad_token_id=PAD,
+    rows_at_once=1,
+    most_tokens=10_000,
+    **changes,
 ):
     reference = Reference(
         log_probs=log_probs,
@@ -108,6 +116,7 @@ def asked(
         pad_token_id=pad_token_id,
         device="cpu",
         rows_at_once=rows_at_once,
+        most_tokens=most_tokens,
     )
     given = {"path": path, "ld_alpha": None, "progress": SILENT, "should_stop": lambda: False}
     return reference_logps(reference, encoded(pairs), **given | changes)
@@ -340,6 +349,19 @@ def test_several_at_once_are_the_same_numbers_up_to_rounding(model):
     alone = asked(Tiny(model), pairs)
     assert many.sums["chosen"] == pytest.approx(alone.sums["chosen"], rel=1e-5, abs=1e-5)
     assert many.sums["rejected"] == pytest.approx(alone.sums["rejected"], rel=1e-5, abs=1e-5)
+
+
+def test_batches_are_of_so_many_tokens_whatever_the_number_of_pairs(model):
+    """Tokens are what memory sets a limit to."""
+    pairs, tiny = drawn(30), Tiny(model)
+    many = asked(tiny, pairs, rows_at_once=30, most_tokens=100)
+    shapes = [tuple(batch["input_ids"].shape) for batch in tiny.batches]
+    assert sum(rows // 2 for rows, _ in shapes) == 30
+    assert all(rows // 2 * width <= 100 for rows, width in shapes)
+    assert all((rows // 2 + 1) * width > 100 for rows, width in shapes[:-1])
+    assert many.sums["chosen"] == pytest.approx(
+        asked(Tiny(model), pairs).sums["chosen"], rel=1e-5, abs=1e-5
+    )
 
 
 def test_lack_of_memory_halves_the_batch(model):

@@ -48,6 +48,12 @@ class Encoded:
     counts: dict[str, int]
     said: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row, all its texts together."""
+        columns = [values for name, values in self.columns.items() if name != "labels"]
+        return [sum(map(len, row)) for row in zip(*columns, strict=True)]
+
     def rows(self, numbers: Sequence[int]) -> Encoded:
         """Return some of the rows; what was counted was counted of all."""
         return Encoded(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError, InputError
+from alignstudy.errors import InputError
 from alignstudy.methods import method_of
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.batches.encode import Encoded
@@ -17,20 +17,20 @@ from alignstudy.methods.guards.checks import references_are_fresh
 from alignstudy.methods.guards.precision import Precision, pick_precision, precision_gate
 from alignstudy.methods.guards.probes import PROBE_ROWS
 from alignstudy.methods.loop.arguments import check_target_modules
-from alignstudy.methods.reference.cache import Reference, References, reference_logps
+from alignstudy.methods.reference.cache import CHUNK, Reference, References, reference_logps
 from alignstudy.methods.scoring.reading import adapter_off, response_sums
 from alignstudy.methods.trainer import Trainer
 from alignstudy.methods.weights.initial import (
+    check_is_filed,
     has_weights,
     initial_causal_lm,
     initial_classifier,
     is_noisy,
 )
 from alignstudy.models.digests import weights_digest
-from alignstudy.models.load import load_causal_lm
 from alignstudy.models.tokenizers import padding_id
 from alignstudy.progress import SILENT
-from alignstudy.records import GuardOutcome, Weights
+from alignstudy.records import GuardOutcome
 from alignstudy.runtime.device import context_length, device_name
 from alignstudy.version import __version__, library_version
 
@@ -118,7 +118,7 @@ def assemble(
     in_steps = compares and (method.samples or method.objective.compares_vocabulary)
     ahead = compares and not (noised or in_steps)
     if compares and own and not noised and has_weights(job.parent):
-        _check_parent(job, model)
+        check_is_filed(model, job.parent, device=job.device)
     set_seed(job.seed)
     trainer = _trl.build(
         job, encoded, model=model, tokenizer=tokenizer, precision=precision, references_ahead=ahead
@@ -128,7 +128,7 @@ def assemble(
     notes: tuple[str, ...] = (note,) if note else ()
     checked: tuple[GuardOutcome, ...] = ()
     if trainer.route is not None:
-        checked, why = settle_route(trainer, precision=precision)
+        checked, why = settle_route(trainer, encoded.lengths, precision=precision)
         notes += why
     if trainer.method.packs:
         checked += (packed_head(trainer, precision=precision),)
@@ -154,23 +154,6 @@ def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
     if job.settings.lora is not None:
         check_target_modules(job.settings.lora, model)
     return model, note
-
-
-def _check_parent(job: TrainJob, model: PreTrainedModel) -> None:
-    """Refuse a model that isn't its parent's files: it will speak for them as the reference.
-
-    Raises:
-        GuardError: Naming a weight that differs.
-    """
-    filed = load_causal_lm(Weights(folder=job.parent), device=job.device).state_dict()
-    loaded = model.state_dict()
-    for name, weight in filed.items():
-        if name not in loaded or not weight.equal(loaded[name]):
-            raise GuardError(
-                "the reference is not the model that training starts from",
-                why=f"{name} is not what the files in {job.parent} hold",
-                hint="train from saved weights (TrainJob.parent); if they are, please report this",
-            )
 
 
 def _reference_model(job: TrainJob, trainer: Trainer) -> PreTrainedModel:
@@ -268,8 +251,11 @@ def _computed(
         "libraries": {name: library_version(name) for name in ("torch", "transformers", "trl")},
     }
 
+    on_cpu = job.device == "cpu"
+
     def log_probs(batch: Mapping[str, Tensor]) -> Tensor:
-        with torch.no_grad(), trainer.autocast():
+        # Many rows at once are padded, not joined: a mask over all would cost their square.
+        with torch.no_grad(), trainer.autocast(), trainer.by_route(flat=on_cpu):
             return trainer.log_probs(model, batch).float()
 
     reference = Reference(
@@ -277,7 +263,7 @@ def _computed(
         identity=json.dumps(identity, sort_keys=True),
         pad_token_id=pad_token_id,
         device=job.device,
-        rows_at_once=1 if job.device == "cpu" else 16,
+        rows_at_once=1 if on_cpu else CHUNK,
     )
     was_training = model.training
     model.eval()

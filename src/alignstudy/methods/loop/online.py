@@ -59,7 +59,7 @@ class SamplesOnline:
         targets, total = int(batch["completion_mask"][:, 1:].sum()), 0.0
         assert self.rule is not None
         for places in self.rule.cut(batch["attention_mask"].sum(1).tolist()):
-            with self._sharing(1), self.autocast():  # type: ignore[attr-defined]
+            with self.by_route(sharing=1), self.autocast():  # type: ignore[attr-defined]
                 said = self._scored(model, rows_of(batch, places, 1))  # type: ignore[attr-defined]
             loss = -said.log_probs.sum() / targets
             self.accelerator.backward(self.method.imitates * loss)  # type: ignore[attr-defined]

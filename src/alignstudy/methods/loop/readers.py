@@ -66,7 +66,7 @@ class ReadsTexts:
         sums = response_sums(outputs.log_probs, compared, self.ld_alpha)
         others = None
         if mismatched is not None:
-            with torch.no_grad(), self._sharing(1):
+            with torch.no_grad(), self.by_route(sharing=1):
                 others = self._scored(model, mismatched).log_probs.sum(1)
         if self.method.rows == "rated":
             return rated_logps(compared, sums, others, references), self._router(outputs)
@@ -127,7 +127,7 @@ class ReadsTexts:
             parts = zip(learnt, sums.chunk(len(learnt)), strict=True)
             found = {f"ref_{branch}_logps": part for branch, part in parts}
             if mismatched is not None:
-                with self._sharing(1):
+                with self.by_route(sharing=1):
                     log_probs = self._scored(model, mismatched).log_probs
                 found["ref_mismatched_logps"] = log_probs.sum(1)
         return found
@@ -139,7 +139,7 @@ class ReadsTexts:
         found: torch.Tensor = by(model, compared).log_probs
         if mismatched is None:
             return found
-        with self._sharing(1):
+        with self.by_route(sharing=1):
             others = self._scored(model, mismatched).log_probs
         width = batch["input_ids"].shape[1] - 1
         return torch.cat([pad(part, (0, width - part.shape[1])) for part in (found, others)])
@@ -151,7 +151,7 @@ class ReadsTexts:
             model: That is asked.
             pairs: Of (2B, T) texts, all chosen first, whatever else a row of the method holds.
         """
-        with self._sharing(2):
+        with self.by_route(sharing=2):
             found: torch.Tensor = self._scored(model, pairs).log_probs
         return found
 
@@ -186,15 +186,22 @@ class ReadsTexts:
         return weight * outputs.aux_loss if weight else None
 
     @contextmanager
-    def _sharing(self, texts: int) -> Iterator[None]:
-        """Score batches of which so many texts, at most, share a prompt."""
+    def by_route(self, *, sharing: int | None = None, flat: bool = True) -> Iterator[None]:
+        """Score batches more simply than the route says.
+
+        Args:
+            sharing: Most texts that share a prompt; None: as on the route.
+            flat: Whether texts may be joined to one row.
+        """
         route = self.route
         assert route is not None
-        sharing, route.sharing = route.sharing, min(route.sharing, texts)
+        usual = dict(vars(route))
+        route.sharing = min(route.sharing, sharing or route.sharing)
+        route.flat = route.flat and flat
         try:
             yield
         finally:
-            route.sharing = sharing
+            vars(route).update(usual)
 
 
 class ReadsSamples(ReadsTexts):

@@ -143,8 +143,7 @@ def build(
     trainer.row_ids, trainer.has_references = encoded.row_ids, references_ahead
     trainer.starts_at_reference = job.reference is None
     if settings.group_by_length:
-        columns = [values for name, values in encoded.columns.items() if name != "labels"]
-        trainer.lengths = tuple(sum(map(len, row)) for row in zip(*columns, strict=True))
+        trainer.lengths = tuple(encoded.lengths)
     trainer.remove_callback(PrinterCallback)
     if trainer.objective.weighs_pairs:  # TRL's head measures what it is told when it is made
         add_fused_lm_head(model, outputs=("log_probs", "log_sum_sq_probs", "is_top1"))

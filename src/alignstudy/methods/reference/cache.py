@@ -25,7 +25,7 @@ from alignstudy.methods.reference.values import (
     token_rows,
     value_sums,
 )
-from alignstudy.models.batching import run_halving
+from alignstudy.models.batching import length_batches, run_halving
 from alignstudy.progress import Progress
 from alignstudy.runtime.keyed_file import KeyedFile
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 CHUNK = 64
 """Pairs are stored after so many: what was computed before a kill is not recomputed."""
+
+MOST_TOKENS = 8192
+"""Of the longest texts of a batch's rows, padding included: some 16,000 tokens of pairs."""
 
 _KEYS_AT_ONCE = 4096
 """Values in memory at once while reading: a few MB."""
@@ -74,6 +77,7 @@ class Reference:
         pad_token_id: What rows are padded with; no value depends on it.
         device: Where `log_probs` wants its batch.
         rows_at_once: Most pairs a call of `log_probs`; halved where memory runs out.
+        most_tokens: Most tokens of one, padding included; a pair of more goes alone.
     """
 
     log_probs: Callable[[Mapping[str, Tensor]], Tensor]
@@ -81,6 +85,7 @@ class Reference:
     pad_token_id: int
     device: str
     rows_at_once: int
+    most_tokens: int = MOST_TOKENS
 
     def keys(self, pairs: Sequence[TokenRow]) -> list[str]:
         """Name pairs by all that their values depend on."""
@@ -195,10 +200,16 @@ def _values(
         wanted = [key for key in wanted if key not in kept]
         fresh: dict[str, bytes] = {}
         try:
-            for start in range(0, len(wanted), reference.rows_at_once):
+            lengths = [_num_tokens(rows[key][1]) for key in wanted]
+            batches = length_batches(
+                lengths,
+                batch_size=reference.rows_at_once,
+                max_batch_tokens=reference.most_tokens,
+            )
+            for numbers in batches:
                 if should_stop():
                     break
-                batch = wanted[start : start + reference.rows_at_once]
+                batch = [wanted[number] for number in numbers]
                 asked = [rows[key] for key in batch]
                 computed = run_halving(asked, reference.values, note=progress.note)
                 fresh |= zip(batch, computed, strict=True)
@@ -208,6 +219,11 @@ def _values(
         yield settled, True
         if len(fresh) < len(wanted):
             return
+
+
+def _num_tokens(row: TokenRow) -> int:
+    """Count the tokens of a row's longest text: what all of them are padded to."""
+    return max(len(prompt) + len(response) for prompt, response in row)
 
 
 def _num_rows(keys: Iterable[str], copies: Counter[str]) -> int:
@@ -226,7 +242,7 @@ def _chunks(rows: Rows, size: int) -> list[list[str]]:
     The longest come first, since a lack of memory then shows at once. The order of the others is
     drawn: no value depends on it, and processes that begin together seldom compute the same.
     """
-    longest = {key: max(len(p) + len(r) for p, r in row) for key, (_, row) in rows.items()}
+    longest = {key: _num_tokens(row) for key, (_, row) in rows.items()}
     keys = sorted(rows, key=lambda key: (-longest[key], key))
     first, *others = [keys[start : start + size] for start in range(0, len(keys), size)] or [[]]
     random.Random().shuffle(others)

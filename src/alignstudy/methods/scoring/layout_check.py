@@ -8,7 +8,9 @@ alike: no other guard would notice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from heapq import nsmallest
 
 import torch
 
@@ -31,12 +33,13 @@ _LOST = {
 
 
 def settle_route(
-    trainer: Trainer, *, precision: str
+    trainer: Trainer, lengths: Sequence[int], *, precision: str
 ) -> tuple[tuple[GuardOutcome, ...], tuple[str, ...]]:
     """Find the fastest route by which the longest rows have the model's own log-probabilities.
 
     Args:
         trainer: Before its first step; its route is changed if it has to be.
+        lengths: Tokens of its rows, all of a row's texts together.
         precision: "fp32", "bf16" or "fp16".
 
     Returns:
@@ -47,7 +50,7 @@ def settle_route(
     """
     route = trainer.route
     assert route is not None
-    batch, asked = _longest(trainer), replace(route)
+    batch, asked = _longest(trainer, lengths), replace(route)
     truth = _alone(trainer, batch)
     lost = why = ""
     for loses, found in _routes(asked, joined=bool(trainer.rule and trainer.rule.joined)):
@@ -117,14 +120,10 @@ def _routes(asked: ScoringRoute, *, joined: bool) -> list[tuple[str, ScoringRout
     return [*routes, ("head", ScoringRoute(own=True))]
 
 
-def _longest(trainer: Trainer) -> Batch:
+def _longest(trainer: Trainer, lengths: Sequence[int]) -> Batch:
     rows = trainer.train_dataset
-    parts = [
-        name for name in rows.column_names if name.endswith("_ids") and not name.startswith("ref")
-    ]
-    lengths = [sum(map(len, values)) for values in zip(*(rows[p] for p in parts), strict=True)]
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    return trainer.prepare(trainer.data_collator([rows[row] for row in order[:LONGEST]]))
+    longest = nsmallest(LONGEST, range(len(lengths)), key=lambda row: (-lengths[row], row))
+    return trainer.prepare(trainer.data_collator([rows[row] for row in longest]))
 
 
 def _alone(trainer: Trainer, batch: Batch) -> torch.Tensor:

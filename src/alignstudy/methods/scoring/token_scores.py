@@ -1,8 +1,8 @@
-"""Log-probabilities of targets from hidden states: a language model's head, for a CPU.
+"""Log-probabilities of targets from hidden states: a language model's head.
 
 TRL's fused head never holds all logits, computes them again for the gradients, and measures more
-than is shown; on a GPU its kernels make up for that. On a CPU logits of a piece fit into memory:
-held once, they cost one product less and a third of the passes over the vocabulary.
+than is shown. Logits of a piece fit into memory: held once, they cost one product less and a third
+of the passes over the vocabulary; and how many there are, no GPU is asked.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from transformers.utils import ModelOutput
 
-MOST_LOGITS = 2**26
-"""Logits that are held at once: 256 MiB in float32. Beyond it TRL's head computes them in tiles."""
+MOST_LOGITS = {"cpu": 2**26, "cuda": 2**28}
+"""Logits that are held at once: 256 MiB in float32, on a GPU a GiB. Beyond it TRL's head computes
+them in tiles."""
 
 _SCALES = (
     "final_logit_softcapping",
@@ -71,14 +72,21 @@ class _TargetLogProbs(torch.autograd.Function):
         targets: torch.Tensor,
         squares: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        logits = torch.nn.functional.linear(hidden, weight, bias)
+        kind = hidden.device.type
+        dtype = hidden.dtype
+        if torch.is_autocast_enabled(kind):  # products are rounded, sums are not
+            dtype = torch.get_autocast_dtype(kind)
+        sides = hidden.to(dtype), weight.to(dtype)
+        logits = torch.nn.functional.linear(*sides, None if bias is None else bias.to(dtype))
+        logits = logits.to(torch.promote_types(dtype, torch.float32))
         wanted = logits.gather(1, targets[:, None])[:, 0]
         highest = logits.amax(1)  # which token's it is, max would tell in ten times the time
         is_top1 = wanted == highest
         shares = logits.sub_(highest[:, None]).exp_()  # where the logits lay
         total = shares.sum(1)
         squared = 2 * (shares.norm(dim=1) / total).log() if squares else None
-        ctx.save_for_backward(hidden, weight, targets, total)
+        ctx.save_for_backward(*sides, targets, total)
+        ctx.dtypes = hidden.dtype, weight.dtype
         ctx.shares = shares if any(ctx.needs_input_grad) else None
         ctx.mark_non_differentiable(is_top1, *([] if squared is None else [squared]))
         return wanted - highest - total.log(), is_top1, squared
@@ -90,11 +98,11 @@ class _TargetLogProbs(torch.autograd.Function):
         # d log p(target) / d logit_v = [v is the target] - p(v)
         of_logits = shares.mul_((-grad / total)[:, None])
         of_logits.scatter_add_(1, targets[:, None], grad[:, None])
-        wants = ctx.needs_input_grad
+        wants, rounded = ctx.needs_input_grad, of_logits.to(hidden.dtype)
         return (
-            of_logits @ weight if wants[0] else None,
-            of_logits.T @ hidden if wants[1] else None,
-            of_logits.sum(0) if wants[2] else None,
+            (rounded @ weight).to(ctx.dtypes[0]) if wants[0] else None,
+            (rounded.T @ hidden).to(ctx.dtypes[1]) if wants[1] else None,
+            of_logits.sum(0).to(ctx.dtypes[1]) if wants[2] else None,
             None,
             None,
         )
@@ -103,15 +111,15 @@ class _TargetLogProbs(torch.autograd.Function):
 def holds_logits(model: Any, num_targets: int) -> bool:  # noqa: ANN401
     """Return whether so many targets' logits are held at once and scored here.
 
-    Not on a GPU, not in mixed precision, and not for heads that do more than multiply.
+    Not in mixed precision on a CPU, and not for heads that do more than multiply.
     """
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     plain = isinstance(head, torch.nn.Linear) and all(
         getattr(config, name, None) in (None, 1.0) for name in _SCALES
     )
-    if not plain or head.weight.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if not plain or torch.is_autocast_enabled("cpu"):
         return False
-    return num_targets * int(head.weight.shape[0]) <= MOST_LOGITS
+    return num_targets * int(head.weight.shape[0]) <= MOST_LOGITS.get(head.weight.device.type, 0)
 
 
 def score_targets(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from alignstudy.errors import GuardError
 from alignstudy.models.folder import named_faults, read_json
 from alignstudy.models.load import load_causal_lm, load_classifier, read_config
-from alignstudy.models.weight_files import check_weights
+from alignstudy.models.weight_files import check_weights, weight_files
 from alignstudy.records import Weights
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 HEADS = ("classifier.", "score.", "pooler.")
@@ -44,6 +45,49 @@ def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTr
     config = _read_config(folder, dropout)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return model.to(device), "weights were drawn from the seed"
+
+
+def check_is_filed(model: PreTrainedModel, folder: Path, *, device: str) -> None:
+    """Refuse a model that isn't what a folder's files hold: it will speak for them as reference.
+
+    Raises:
+        GuardError: Naming a weight that differs.
+    """
+    loaded = model.state_dict()
+    for name, weight in _filed(folder, loaded, device=device):
+        if name not in loaded or not weight.equal(loaded[name]):
+            raise GuardError(
+                "the reference is not the model that training starts from",
+                why=f"{name} is not what the files in {folder} hold",
+                hint="train from saved weights (TrainJob.parent); if they are, please report this",
+            )
+
+
+def _filed(
+    folder: Path, loaded: Mapping[str, Tensor], *, device: str
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a folder's weights: as they lie in its files, where these have the loaded ones' names.
+
+    Else, or where the files are no safetensors, by a second model.
+    """
+    from safetensors import safe_open
+
+    files = weight_files(folder)
+    plain = all(file.suffix == ".safetensors" for file in files)
+    found: dict[str, Path] = {}
+    for file in files if plain else ():
+        with safe_open(file, framework="pt") as held:
+            found |= dict.fromkeys(held.offset_keys(), file)
+    # One matrix may go by two names, of which the files have one.
+    covered = {loaded[name].data_ptr() for name in found if name in loaded}
+    if not plain or any(weight.data_ptr() not in covered for weight in loaded.values()):
+        yield from load_causal_lm(Weights(folder=folder), device=device).state_dict().items()
+        return
+    for file in files:
+        with safe_open(file, framework="pt", device=device) as held:
+            for name in held.offset_keys():
+                weight = held.get_tensor(name)
+                yield name, weight.to(loaded[name].dtype) if name in loaded else weight
 
 
 def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreTrainedModel, str]:
