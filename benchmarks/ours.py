@@ -122,15 +122,17 @@ def train(
         most_seconds: Stop after so long: there are no counters then.
 
     Returns:
-        Also, as `found`: the clock at the start and after every update ("marks"), and the seconds
-        of the reference and of the checkpoint.
+        Also, as `found`: the clock at the start and after every update ("marks"), on a GPU after
+        every sixteenth; the seconds of the reference and of the checkpoint, and all others but the
+        updates' ("outside"); of a run that wasn't stopped its losses and its notes.
     """
     from alignstudy.errors import InterruptedRunError
     from alignstudy.methods import METHODS, TrainJob
     from alignstudy.methods.loop.train import train
 
-    timeline, counters = Timeline(), {}
-    deadline = time.monotonic() + most_seconds
+    timeline, counters, losses = Timeline(), {}, []
+    notes: Sequence[str] = ()
+    began, deadline = time.perf_counter(), time.monotonic() + most_seconds
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryDirectory() as work:
         job = TrainJob(
             settings=METHODS.load(method).settings_type(**{"save_steps": NEVER} | settings),
@@ -146,10 +148,14 @@ def train(
             should_stop=lambda: time.monotonic() > deadline,
         )
         try:
-            counters = _counters(train(job))
+            result = train(job)
+            counters, notes = _counters(result), result.notes
+            lines = (job.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            losses = [json.loads(line)["loss"] for line in lines]
         except InterruptedRunError:
             if most_seconds == math.inf:
                 raise
+        took = time.perf_counter() - began
     sample, whole = timeline.total("reference"), timeline.total("training")
     loops = [piece.marks for piece in timeline.pieces if piece.name.startswith("training")]
     marks = loops[-1] if loops else [_now()]  # stopped before the loop: no update
@@ -157,10 +163,25 @@ def train(
         "marks": [clock for clock, _ in marks],
         "reference": sample.wall,
         "checkpoint": max(0.0, whole.wall - (marks[-1][0] - marks[0][0])),
+        "outside": took - whole.wall - sample.wall,
+        "losses": losses,
+        "notes": notes,
     }
     sample.counters = counters
     _add(sample, marks[0], marks[-1])
     return sample
+
+
+def train_without_graphs(*given: Any, **more: Any) -> Sample:
+    """Train with every kernel launched by itself; see `train`."""
+    from alignstudy.methods.loop import graphed
+
+    kept = dict(graphed.RECORDERS)
+    graphed.RECORDERS.clear()
+    try:
+        return train(*given, **more)
+    finally:
+        graphed.RECORDERS.update(kept)
 
 
 def _counters(result: Any) -> dict[str, float]:

@@ -22,7 +22,7 @@ from alignstudy.records import Prompt, Response, Weights
 from alignstudy.runtime.device import context_length
 from alignstudy.runtime.pool import WorkerPool, workers_that_pay
 
-_GPU_ROWS = 64
+_GPU_ROWS = 256
 
 _CPU_TOKENS = 4096
 """Of a batch on a CPU, whose keys and values come from memory at every step."""

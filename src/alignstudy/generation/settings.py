@@ -46,7 +46,7 @@ class GenerationSettings(Settings):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="Most prompts at once; left out: 32 on a CPU, 64 on a GPU.",
+        description="Most prompts at once; left out: 32 on a CPU, 256 on a GPU.",
     )
     max_batch_tokens: int = Field(
         32768,

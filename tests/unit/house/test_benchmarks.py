@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 
 import harness
 import pytest
+from gpu import Slices, steady
 from harness import Sample, in_turns, stopwatch
 from results import Gate, Report, Section, at_least, at_most, ratio, spread
 
@@ -126,3 +128,28 @@ def test_stopwatch_adds_up_and_keeps_what_a_failed_block_took():
     with pytest.raises(ZeroDivisionError), stopwatch(sample):
         1 / 0  # noqa: B018
     assert sample.cpu >= first
+
+
+def test_a_gpus_updates_are_timed_between_looks_at_the_clock():
+    """Sixteen updates are told at once: those of the first look warm up."""
+    marks = [0.0, *[5.0] * 16, *[6.6] * 16, *[8.2] * 16, *[8.5] * 3]
+    assert steady(marks, 10, every=16) == (pytest.approx(3.5 / 35), 35)
+    assert steady(marks, 17, every=16) == (pytest.approx(1.9 / 19), 19)
+    assert steady(marks, 100, every=16) == (pytest.approx(8.5 / 51), 51)  # better than nothing
+    with pytest.raises(RuntimeError, match="no update was made"):
+        steady([0.0], 10, every=16)
+
+
+def test_a_part_that_fails_is_told_and_the_others_are_made(tmp_path, monkeypatch):
+    made = []
+    slices = Slices.__new__(Slices)
+    slices.asked, slices.report = Namespace(out=tmp_path, threads=1), make_report()
+    slices.failed, slices.found, slices.seconds = [], {}, {"ours": {}, "one by one": {}}
+    slices.parts = {"first": lambda: 1 / 0, "second": lambda: made.append("second")}
+    for part in slices.parts:
+        slices.make(part)
+    slices.extrapolate()
+    assert (made, slices.failed) == (["second"], ["first"])
+    said = (tmp_path / "made.md").read_text(encoding="utf-8")
+    assert "The part first failed: ZeroDivisionError: division by zero" in said
+    assert "Not all was measured" in slices.report.notes[1]
