@@ -30,9 +30,9 @@ from alignstudy.errors import EnvironmentFault
 from alignstudy.methods import LoRASettings
 from alignstudy.methods.batches.judgements import encode_judgements
 from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.loop import preparing as lean
 from alignstudy.methods.loop import train as training
 from alignstudy.methods.loop import trl_adapter as _trl
-from alignstudy.methods.loop import updates as lean
 from alignstudy.methods.loop.assembly import assemble
 from alignstudy.methods.loop.train import train
 from alignstudy.methods.pretrain import PretrainSettings

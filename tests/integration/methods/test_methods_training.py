@@ -12,6 +12,7 @@ from alignstudy.errors import DataError, EnvironmentFault, GuardError, InputErro
 from alignstudy.methods import LoRASettings
 from alignstudy.methods.base import TrainingSettings
 from alignstudy.methods.dpo import DPOSettings
+from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.train import train
 from alignstudy.methods.pretrain import PretrainSettings
 from alignstudy.methods.reward_model import RewardModelSettings
@@ -102,24 +103,20 @@ def test_of_a_small_model_s_training_older_objects_are_left_alone_and_then_not(
     ],
 )
 def test_a_full_disk_or_memory_is_said_in_words(error, words, opt, tmp_path, monkeypatch):
-    from alignstudy.methods.loop import trl_adapter as _trl
-
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(_trl.checkpoints, "rotate", fail)
+    monkeypatch.setattr(checkpoints, "rotate", fail)
     with pytest.raises(EnvironmentFault, match=words) as caught:
         run(SFTSettings(**SMALL, save_steps=1), opt, tmp_path)
     assert caught.value.kept == "the checkpoint of step 1"
 
 
 def test_other_errors_are_not_renamed(opt, tmp_path, monkeypatch):
-    from alignstudy.methods.loop import trl_adapter as _trl
-
     def fail(*_, **__):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(_trl.checkpoints, "rotate", fail)
+    monkeypatch.setattr(checkpoints, "rotate", fail)
     with pytest.raises(RuntimeError, match=r"^a bug$"):
         run(SFTSettings(**SMALL, save_steps=1), opt, tmp_path)
 

@@ -73,16 +73,20 @@ def test_twenty_updates_are_theirs(tmp_path):
     columns = [encoded.columns[f"{name}_ids"] for name in ("prompt", "chosen", "rejected")]
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert len(steps) == len(TRUTH) == published.STEPS
+    turned = 0
     for numbers, ours, theirs in zip(seen, steps, TRUTH, strict=True):
         ids = [[column[number] for column in columns] for number in numbers]
         assert published.hashed(ids) == theirs["ids"]
         assert ours["learning_rate"] == pytest.approx(theirs["learning_rate"], rel=1e-12)
-        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
+        # On some processors rounding turns one of OPT's ReLUs on: a gradient is then another.
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+        turned += ours["grad_norm"] != pytest.approx(theirs["grad_norm"], rel=1e-5)
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=6e-5)  # they round to 4 digits
         assert ours["rewards/margins"] == pytest.approx(
             theirs["margin"], abs=2e-5
         )  # of sums of 500
         assert ours["logps/chosen"] == pytest.approx(theirs["logps_chosen"], rel=1e-6)
+    assert turned <= 1
 
 
 def encoded(pairs, parent, tmp_path, **settings):

@@ -13,7 +13,7 @@ from alignstudy.errors import DataError, GuardError
 from alignstudy.methods import METHODS, LoRASettings, method_of
 from alignstudy.methods.faults import quiet_libraries
 from alignstudy.methods.guards.probes import probe_batch
-from alignstudy.methods.loop import updates
+from alignstudy.methods.loop import preparing
 from alignstudy.methods.loop.assembly import assemble
 from alignstudy.methods.loop.preview import preview
 from alignstudy.methods.loop.train import train
@@ -105,9 +105,9 @@ def lengths_of(settings, parent, rows=ROWS):
 def as_on_a_gpu(monkeypatch):
     """Join rows under one mask, and score with TRL's head."""
     monkeypatch.setattr(shared_forward, "holds_logits", lambda *_: False)
-    monkeypatch.setattr(updates, "use_joined_attention", lambda _: False)
+    monkeypatch.setattr(preparing, "use_joined_attention", lambda _: False)
     monkeypatch.setattr(
-        updates, "ScoringRoute", lambda **given: ScoringRoute(**(given | {"flat": True}))
+        preparing, "ScoringRoute", lambda **given: ScoringRoute(**(given | {"flat": True}))
     )
 
 

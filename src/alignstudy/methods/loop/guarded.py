@@ -7,6 +7,7 @@ and neither phones home nor writes model cards.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,9 @@ class GuardedTrainer(MicroBatching):
     _total_loss_scalar: float
 
     def prepare(self, batch: Batch) -> Batch:
-        """Move a batch to the trainer's device."""
-        layouts = {name: value for name, value in batch.items() if isinstance(value, Layout)}
-        rest = {name: value for name, value in batch.items() if name not in layouts}
+        """Move a batch to the trainer's device, without waiting for what that is doing."""
         device = self.args.device  # type: ignore[attr-defined]
-        moved: Batch = self._prepare_inputs(rest)  # type: ignore[attr-defined]
-        return {**moved, **{name: layout.to(device) for name, layout in layouts.items()}}
+        return {name: _moved(value, device) for name, value in batch.items()}
 
     def autocast(self) -> Any:  # noqa: ANN401
         """Compute in the precision of training."""
@@ -103,6 +101,10 @@ class GuardedTrainer(MicroBatching):
     def floating_point_ops(self, _: Batch) -> int:
         """Return 0: our own count is better, and nobody reads this one."""
         return 0
+
+    def _get_num_items_in_batch(self, *given: Any) -> Any:  # noqa: ANN401
+        """Count targets for packed rows alone: in pieces they are counted before they are moved."""
+        return super()._get_num_items_in_batch(*given) if self.rule is None else None  # type: ignore[misc]
 
     def get_train_dataloader(self) -> Any:  # noqa: ANN401
         """Return batches that stay on the processor: where they are cut to pieces."""
@@ -218,3 +220,11 @@ class GuardedTrainer(MicroBatching):
             hint="lower learning_rate, add warmup_steps, or look at those rows",
             kept="no checkpoint yet" if newest is None else f"the checkpoint of step {newest}",
         )
+
+
+def _moved(value: Any, device: torch.device) -> Any:  # noqa: ANN401
+    if isinstance(value, Layout):
+        return replace(value, **{n: _moved(part, device) for n, part in value.tensors.items()})
+    if not isinstance(value, torch.Tensor) or value.device.type == device.type:
+        return value
+    return value.pin_memory().to(device, non_blocking=True)

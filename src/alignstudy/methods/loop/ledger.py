@@ -56,6 +56,13 @@ class _Unread:
     names: tuple[str, ...]
 
 
+def _as_float64(part: torch.Tensor | int, device: torch.device) -> torch.Tensor:
+    if isinstance(part, torch.Tensor):
+        return part.detach().double()
+    # Filled there: to copy a number to a device is to wait for it.
+    return torch.full((), part, dtype=torch.float64, device=device)
+
+
 class Ledger:
     """The updates that were made since they were last told.
 
@@ -92,8 +99,9 @@ class Ledger:
             figures: Sums and numbers, by name: a mean is their quotient.
         """
         pairs = [part for pair in figures.values() for part in pair]
-        parts = [torch.as_tensor(part, device=loss.device) for part in (loss, grad_norm, *pairs)]
-        numbers = torch.stack([part.detach().double() for part in parts])
+        numbers = torch.stack(
+            [_as_float64(part, loss.device) for part in (loss, grad_norm, *pairs)]
+        )
         self._unread.append(_Unread(update, numbers, tuple(figures)))
         self.newest = update
 
