@@ -101,7 +101,8 @@ def precision_gate(trainer: Trainer, asked: Asked, *, steps: int = GATE_STEPS) -
             exact, rounded = (
                 _train(trainer, start, rows, precision=each, steps=steps) for each in both
             )
-            return curves_agree(exact, rounded, asked=asked)
+            device = next(trainer.model.parameters()).device
+            return curves_agree(exact, rounded, asked=asked, device=device)
         except torch.OutOfMemoryError:
             if rows == 1:
                 raise
@@ -155,13 +156,16 @@ def _train(
     return losses, gradient
 
 
-def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
+def curves_agree(
+    exact: Curve, rounded: Curve, *, asked: str, device: torch.device | str = "cpu"
+) -> GuardOutcome:
     """Refuse mixed precision where losses or gradients leave float32's.
 
     Args:
         exact: In float32.
         rounded: In mixed precision.
         asked: "bf16" or "fp16"; or "auto": bf16, and the outcome says if float32 is used.
+        device: Where gradients are compared, one after another.
 
     Raises:
         GuardError: If they do and the precision was asked for by name.
@@ -172,9 +176,11 @@ def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
     if all(map(math.isfinite, fp32 + other)):
         apart = max(abs(one - other) for one, other in zip(fp32, other, strict=True))
         distance = apart / max(1.0, abs(fp32[0]))
-    pairs = list(zip(exact[1], rounded[1], strict=True))
-    moved = math.sqrt(sum(float((one - other).double().square().sum()) for one, other in pairs))
-    length = math.sqrt(sum(float(one.double().square().sum()) for one, _ in pairs))
+    squares = [
+        _squares(one.to(device), other.to(device))
+        for one, other in zip(exact[1], rounded[1], strict=True)
+    ]
+    moved, length = (math.sqrt(sum(each)) for each in zip(*squares, strict=True))
     gradients = moved / length if length else 0.0  # as a share of float32's length
     if not math.isfinite(moved + length) or (moved and not length):
         gradients = math.inf
@@ -193,3 +199,9 @@ def curves_agree(exact: Curve, rounded: Curve, *, asked: str) -> GuardOutcome:
         )
     advice = "" if passed else "; trained in fp32"
     return GuardOutcome(guard=f"{mixed}_follows_fp32", passed=passed, detail=seen + advice)
+
+
+def _squares(one: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
+    """Return the squared length of a difference, and of the first of two gradients."""
+    moved, length = (part.double().square().sum() for part in (one - other, one))
+    return float(moved), float(length)
