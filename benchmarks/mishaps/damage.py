@@ -138,13 +138,17 @@ def _swap_folders(root: Path, drawn: random.Random) -> Damage:
 
 
 def _stray(root: Path, name: str) -> Damage:
-    """Put a file beside one; in a run folder it may be the user's, and must be kept."""
+    """Put a file beside one.
+
+    In an artefact it is damage; in a stage's scratch folder nobody sees it; elsewhere, in a run
+    folder above all, it may be the user's, and must be kept.
+    """
     path = (root / name).with_name(f"{OURS}.txt")
     path.write_text("not made by a run\n", encoding="utf-8")
     inside = path.relative_to(root).as_posix()
-    if inside.startswith("run/"):
-        return Damage(f"{inside} added", path, kept=inside)
-    return Damage(f"{inside} added", path, path.exists)
+    if inside.startswith("home/store/"):
+        return Damage(f"{inside} added", path, path.exists)
+    return Damage(f"{inside} added", path, kept="" if inside.startswith("home/work/") else inside)
 
 
 def _obstacle(root: Path, name: str) -> Damage:

@@ -1,9 +1,11 @@
-"""Responses that were written before a kill are used again only where all of them are there."""
+"""Responses that were written before a kill are used again only where they are as written."""
+
+from dataclasses import replace
 
 import pytest
 
 from alignstudy.generation import GenerationSettings
-from alignstudy.records import Prompt, Response, StopReason, write_rows
+from alignstudy.records import Prompt, Response, StopReason
 from alignstudy.study.graph.stage import Stage
 from alignstudy.study.stages.generate import Generate
 from alignstudy.study.stages.sources import PromptSource
@@ -23,13 +25,13 @@ ASKED = Generate(
 @pytest.fixture
 def kept(tmp_path):
     """A part that was written whole."""
-    path = tmp_path / "responses-0.jsonl"
+    path = tmp_path / "responses-0.json"
     rows = [
         Response(prompt_id=prompt.id, axis=prompt.axis, prompt=prompt.text, text="é", raw_text="é",
                  num_tokens=1, stop_reason=StopReason.EOS, sample=sample)
         for prompt in PROMPTS for sample in range(2)
     ]  # fmt: skip
-    write_rows(path, rows)
+    ASKED._keep(path, rows)
     return path, rows
 
 
@@ -43,8 +45,25 @@ def test_a_part_that_lost_anything_is_not(kept):
     path, _ = kept
     whole = path.read_bytes()
     assert ASKED._kept(path, PROMPTS[::-1]) is None
-    for end in range(len(whole) - 1):  # without its last line break it is whole
+    for end in range(len(whole)):
         path.write_bytes(whole[:end])
         assert ASKED._kept(path, PROMPTS) is None, end
     path.unlink()
     assert ASKED._kept(path, PROMPTS) is None
+
+
+def test_a_part_of_which_one_bit_is_another_is_not(kept):
+    """A letter of a response would be judged, and nobody would know."""
+    path, _ = kept
+    whole = path.read_bytes()
+    for at in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[at // 8] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        assert ASKED._kept(path, PROMPTS) is None, at
+
+
+def test_a_part_of_another_model_is_not(kept):
+    """Put in its place, it has the same prompts."""
+    path, _ = kept
+    assert replace(ASKED, seed=1)._kept(path, PROMPTS) is None

@@ -11,6 +11,8 @@ from alignstudy.generation import GenerationSettings, generate
 from alignstudy.judges import JudgeScore
 from alignstudy.models.rendering import load_rendering
 from alignstudy.records import Prompt, Response, Score, StopReason, read_rows, write_rows
+from alignstudy.runtime.files import replace_text
+from alignstudy.runtime.sealed import read_sealed, sealed
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import NotCountableError, Text, token_lengths
 from alignstudy.study.cost.work import (
@@ -33,7 +35,6 @@ SCORES = "scores.jsonl"
 
 AT_ONCE = 1024
 """Prompts whose responses are kept together: what a kill costs at most."""
-WRITING = "writing.jsonl"
 
 UNANSWERED = JudgeScore(score=None, failure="the prompt doesn't fit the model")
 
@@ -56,7 +57,7 @@ class Generate(Stage):
         weights, prompts = weights_of(self.model, job), self.asked(job.folder_of)
         responses: list[Response] = []
         for at in range(0, len(prompts), AT_ONCE):
-            kept, some = job.work / f"responses-{at}.jsonl", prompts[at : at + AT_ONCE]
+            kept, some = job.work / f"responses-{at}.json", prompts[at : at + AT_ONCE]
             written = self._kept(kept, some)
             if written is None:
                 written = generate(
@@ -70,8 +71,7 @@ class Generate(Stage):
                     workers=job.workers,
                     template=self.template,
                 )
-                write_rows(job.work / WRITING, written)
-                (job.work / WRITING).replace(kept)
+                self._keep(kept, written)
             responses += written
         texts = {prompt.id: prompt.text for prompt in read_prompts(job.folder_of(self.prompts))}
         responses = [replace(each, prompt=texts[each.prompt_id]) for each in responses]
@@ -84,14 +84,21 @@ class Generate(Stage):
         """Tokens that each prompt is shown besides, at most."""
         return 0
 
-    def _kept(self, path: Path, prompts: list[Prompt]) -> list[Response] | None:
-        """Read responses that were written before a kill; None unless all are there, and whole.
+    def _keep(self, path: Path, responses: list[Response]) -> None:
+        record = {"stage": self.key, "responses": [asdict(each) for each in responses]}
+        replace_text(path, sealed(record))
 
-        A machine that lost its power may have kept the file's name, and not what it held.
+    def _kept(self, path: Path, prompts: list[Prompt]) -> list[Response] | None:
+        """Read responses that were written before a kill; None unless all are as they were written.
+
+        A disk that lost a bit, or a machine that lost its power, has other ones than the model's.
         """
         try:
-            found = list(read_rows(path, Response)) if path.exists() else []
-        except (DamagedArtefactError, UnicodeDecodeError):
+            record = read_sealed(path, what="kept responses", hint="")
+            found = [Response(**each) for each in record["responses"]]
+        except (DamagedArtefactError, FileNotFoundError):
+            return None
+        if record["stage"] != self.key:
             return None
         samples = range(self.settings.num_samples)
         wanted = [(prompt.id, sample) for prompt in prompts for sample in samples]
