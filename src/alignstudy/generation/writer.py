@@ -14,7 +14,7 @@ from alignstudy.generation.packed import pack
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.models.batching import run_halving
 from alignstudy.models.load import load_plain_lm
-from alignstudy.models.rendering import load_rendering
+from alignstudy.models.rendering import Rendering, load_rendering
 from alignstudy.models.templates import Template
 from alignstudy.models.tokenizers import padding_id
 from alignstudy.records import Prompt, Response, StopReason, Weights
@@ -73,7 +73,6 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
     tokenizer, stop_strings = rendering.tokenizer, task.stop_strings(rendering.template)
     model = load_plain_lm(weights, dtype=settings.dtype, device=task.device)
     eos = rendering.ends
-    rigorous = task.protocol == "rigorous"
     drawing = partial(Choice, temperature=settings.temperature, top_p=settings.top_p)
     rules = Rules(
         max_new_tokens=settings.max_new_tokens,
@@ -94,24 +93,45 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
         for item, row in zip(batch, write_on(model, texts, rules), strict=True):
             end = ending(row.tokens, eos=eos, stopped_at=row.stopped_at)
             raw_text = decode(tokenizer, end.tokens)
-            text = cut(raw_text, stop_strings=stop_strings)
-            text = (rendering.template.cut(text) if rigorous else text).strip()
-            responses.append(
-                Response(
-                    prompt_id=item.prompt.id,
-                    axis=item.prompt.axis,
-                    prompt=item.prompt.text,
-                    text=text,
-                    raw_text=raw_text,
-                    num_tokens=len(end.tokens),
-                    stop_reason=end.reason,
-                    prompt_truncated=item.truncated,
-                    sample=item.sample,
-                )
-            )
+            ended = len(end.tokens), end.reason
+            responses.append(as_response(item, raw_text, *ended, task=task, rendering=rendering))
         return responses
 
     return lambda batch, note: run_halving(batch, write, note=note)
+
+
+def as_response(
+    item: Asked,
+    raw_text: str,
+    num_tokens: int,
+    reason: StopReason,
+    *,
+    task: Task,
+    rendering: Rendering,
+) -> Response:
+    """Return what was written after a prompt, cut as the protocol says.
+
+    Args:
+        item: The prompt.
+        raw_text: All that was written.
+        num_tokens: Of it, without the token that ended it.
+        reason: Why it ended.
+        task: What was asked.
+        rendering: How prompts were written.
+    """
+    template = rendering.template
+    text = cut(raw_text, stop_strings=task.stop_strings(template))
+    return Response(
+        prompt_id=item.prompt.id,
+        axis=item.prompt.axis,
+        prompt=item.prompt.text,
+        text=(template.cut(text) if task.protocol == "rigorous" else text).strip(),
+        raw_text=raw_text,
+        num_tokens=num_tokens,
+        stop_reason=reason,
+        prompt_truncated=item.truncated,
+        sample=item.sample,
+    )
 
 
 def too_long(item: Asked) -> Response:

@@ -192,17 +192,13 @@ def asked_in_layers(answers: Generate, method: AFTSettings, *, seed: int) -> Agg
     """
     name, drafted = answers.name.removeprefix("generate/"), method.sampling
     own = answers.settings
-    settings = GenerationSettings(
-        max_new_tokens=own.max_new_tokens,
-        do_sample=True,
-        temperature=drafted.temperature,
-        top_p=drafted.top_p,
-        num_samples=method.drafts,
-        stop_strings=own.stop_strings,
-        batch_size=own.batch_size,
-        max_batch_tokens=own.max_batch_tokens,
-        dtype=own.dtype,
-    )
+    drawing = {
+        "do_sample": True,
+        "temperature": drafted.temperature,
+        "top_p": drafted.top_p,
+        "num_samples": method.drafts,
+    }
+    settings = own.model_copy(update=drawing)
     drafts = replace(answers, name=f"draft/{name}", settings=settings, seed=seed)
     for layer in range(1, method.layers):
         drafts = _aggregate(drafts, f"draft/{name}/layer-{layer}", settings, seed, drafts)
