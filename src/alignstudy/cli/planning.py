@@ -56,6 +56,8 @@ def show_plan(study: Study, *, throughput: float | None = None, as_json: bool) -
         )
     for _, said in prospects_in_words(study.settings, sizes_asked(study.settings)):
         console.say(f"power: {console.safe(said)}")
+    if study.settings.generation.engine == "openai":
+        console.say("responses: by a server, which `check` and `run` look for before anything else")
     if advice := seed_advice(study.settings):
         console.say(f"seeds: {advice}")
     console.say(f"writes: {console.safe(study.folder)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from alignstudy import dialogue
 from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.packed import MOST_ROWS
+from alignstudy.generation.served.answers import answers
 from alignstudy.generation.settings import GenerationSettings
 from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
 from alignstudy.models.batching import length_batches
@@ -45,15 +46,16 @@ def generate(
     progress: Progress = SILENT,
     workers: int = 1,
     template: str = AUTO,
+    work: Path | None = None,
+    facts: dict[str, str] | None = None,
 ) -> list[Response]:
     """Write `num_samples` responses after every prompt; return them in the prompts' order.
 
-    In float32 the responses are those of one prompt at a time. They begin after the prompt's last
-    token; the published notebook cut the decoded text at `len(prompt)` characters.
-
-    Protocol "paper": no stop strings, the text stripped. "rigorous": prompts end in the cue; where
-    they are written with role tags, generation stops at them and the text is cut there. Where
-    prompt and response together pass the model's context, the oldest turns are dropped.
+    In float32 they are those of one prompt at a time. They begin after the prompt's last token; the
+    published notebook cut the decoded text at `len(prompt)` characters. Protocol "paper": no stop
+    strings, the text stripped. "rigorous": prompts end in the cue; where they are written with role
+    tags, generation stops at them and the text is cut there. Where prompt and response together
+    pass the model's context, the oldest turns are dropped.
 
     Args:
         weights: The model.
@@ -63,34 +65,46 @@ def generate(
         device: Where to run; see `pick_device`.
         seed: Of draws; each response has its own stream.
         progress: Advanced after every batch.
-        workers: Most processes to spread the work over, on a CPU and where that pays.
+        workers: Most processes to spread the work over, where that pays.
         template: How prompts are written; see `template_of`.
+        work: Folder in which a server's responses outlive a kill.
+        facts: Filled with what a server showed of itself.
 
     Raises:
-        GuardError: If a prompt lacks the cue, ids repeat, or the tokenizer ends texts itself.
+        GuardError: If a prompt lacks the cue, ids repeat, the tokenizer ends texts itself, or a
+            server's answers aren't the model's.
         InputError: If `max_new_tokens` alone fills the model's context.
-        EnvironmentFault: If one prompt alone doesn't fit into memory, or a worker was killed.
+        EnvironmentFault: If memory is short, a worker was killed, or a server gave no answer.
     """
     _check_prompts(prompts, protocol)
-    folder, new = weights.base or weights.folder, settings.max_new_tokens
-    room, parameters = _room_and_parameters(folder, new)
+    folder = weights.base or weights.folder
+    room, parameters = _room_and_parameters(folder, settings.max_new_tokens)
     rendering = load_rendering(folder, template)
     rendering.outcome()
     read = [(prompt, *rendering.fitting(prompt.text, room=room)) for prompt in prompts]
     asked = [Asked(*each, sample) for each in read for sample in range(settings.num_samples)]
     responses = {_key(item): too_long(item) for item in asked if item.tokens is None}
     fitting = [item for item in asked if item.tokens is not None]
-    many = 1
-    if device == "cpu":
-        tokens, held = sum(len(item.tokens or ()) + new for item in fitting), _HELD * parameters
-        seconds = 2 * parameters * tokens / _FLOPS
-        many = workers_that_pay(seconds, asked=workers, tasks=len(fitting), held=held)
-    task = Task(weights, settings, protocol, device, seed, template)
     progress.start("generate", total=len(asked))
     progress.advance(len(responses))
-    responses |= _answers(task, fitting, workers=many, progress=progress)
+    task = Task(weights, settings, protocol, device, seed, template)
+    if settings.engine == "openai":
+        responses |= answers(task, fitting, work=work, progress=progress, facts=facts)
+    else:
+        workers = _processes(task, fitting, parameters, workers)
+        responses |= _answers(task, fitting, workers=workers, progress=progress)
     progress.finish()
     return [responses[_key(item)] for item in asked]
+
+
+def _processes(task: Task, asked: Sequence[Asked], parameters: int, most: int) -> int:
+    """Return how many processes pay; only on a CPU more than one does."""
+    if task.device != "cpu":
+        return 1
+    new, held = task.settings.max_new_tokens, _HELD * parameters
+    tokens = sum(len(item.tokens or ()) + new for item in asked)
+    seconds = 2 * parameters * tokens / _FLOPS
+    return workers_that_pay(seconds, asked=most, tasks=len(asked), held=held)
 
 
 def _key(item: Asked) -> tuple[str, int]:

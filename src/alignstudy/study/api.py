@@ -34,6 +34,7 @@ from alignstudy.study.settings.overrides import Overrides, apply_overrides, over
 from alignstudy.study.settings.study import StudySettings
 from alignstudy.study.settings.template import template_in_words
 from alignstudy.study.settings.yaml_file import YamlFile, from_mapping
+from alignstudy.study.stages.generate import ask_for_the_server
 from alignstudy.study.tools.check import (
     CheckReport,
     check_sources,
@@ -215,6 +216,7 @@ class Study:
             report = check_sources(located, graph, runner, template=self.template_in_words(located))
         lines, _ = self.plan()
         refuse_too_small_a_disk(self.estimate(lines))
+        report.add_server(lines)
         report.add_plan(lines, self.folder, self.settings)
         return report
 
@@ -280,6 +282,8 @@ class Study:
                 absent = (f"judge {judge} absent: {why}" for judge, why in located.absent.items())
                 for note in (*texts.notes, *notes, *absent):
                     runner.say(note)
+                lines = make_plan(goals, self.store, {})
+                ask_for_the_server(line.stage for line in lines if line.state == "new")
                 make_and_show(runner, graph, goals, folder, texts)
                 refuse_incomplete(stages, runner, self.folder)
         return Run(

@@ -12,8 +12,10 @@ from alignstudy.models.batching import length_batches
 from alignstudy.models.templates import Template
 from alignstudy.models.tokenizers import well_formed
 from alignstudy.records import StopReason
+from alignstudy.study.graph.fingerprint import fingerprint_value
 
 EOS = frozenset({2})
+URL = {"base_url": "http://localhost:8000/v1"}
 
 
 def test_defaults_are_the_rigorous_protocols():
@@ -35,11 +37,57 @@ def test_defaults_are_the_rigorous_protocols():
         {"num_samples": 0, "do_sample": True},
         {"num_samples": 3},
         {"num_beams": 4},
+        {"engine": "vllm"},
+        {"engine": "openai"},
+        {"engine": "openai", **URL, "serve": "serve {model} {port}"},
+        {"engine": "openai", "base_url": "localhost:8000"},
+        {"engine": "openai", "base_url": "ftp://localhost/v1"},
+        {"engine": "openai", "base_url": "http://local host/v1"},
+        {"engine": "openai", "base_url": "http://a..b/v1"},
+        {"engine": "openai", "base_url": "http://localhost/\n/v1"},
+        {"engine": "openai", "base_url": "http://localhost/vé"},
+        {"engine": "openai", "base_url": "http://[::1/v1"},
+        {"engine": "openai", "base_url": "http:///v1"},
+        {"engine": "openai", "base_url": "http://localhost:x/v1"},
+        {"engine": "openai", "base_url": "http://me:secret@localhost/v1"},
+        {"engine": "openai", "base_url": "http://localhost/v1?key=secret"},
+        {"engine": "openai", "serve": "vllm serve {model}"},
+        {"engine": "openai", "serve": "vllm serve --port {port}"},
+        {"engine": "openai", "serve": "vllm serve '{model} {port}"},
+        {"engine": "openai", **URL, "request_timeout": 0.0},
+        {"engine": "openai", **URL, "parallel_requests": 0},
+        {"engine": "openai", **URL, "batch_size": 4},
+        {"engine": "openai", **URL, "max_batch_tokens": 100},
+        URL,
+        {"serve": "serve {model} {port}"},
+        {"parallel_requests": 4},
+        {"request_timeout": 5.0},
     ],
 )
 def test_settings_without_effect_or_meaning_are_refused(wrong):
     with pytest.raises(ValidationError):
         GenerationSettings(**wrong)
+
+
+def test_a_server_is_named_or_started_and_written_out_in_full():
+    named = GenerationSettings(engine="openai", base_url="http://localhost:8000/v1/")
+    assert named.base_url == "http://localhost:8000/v1"
+    started = GenerationSettings(engine="openai", serve="vllm serve {model} --port {port}")
+    for settings in (named, started, GenerationSettings()):
+        assert GenerationSettings(**settings.model_dump()) == settings
+
+
+def test_who_generates_is_in_the_key_and_how_long_one_waits_is_not():
+    named = GenerationSettings(engine="openai", **URL)
+    patient = named.model_copy(update={"request_timeout": 5.0})
+    others = [
+        GenerationSettings(),
+        named.model_copy(update={"base_url": "http://other/v1"}),
+        GenerationSettings(engine="openai", serve="vllm serve {model} --port {port}"),
+    ]
+    key = fingerprint_value(named)
+    assert fingerprint_value(patient) == key
+    assert key not in [fingerprint_value(each) for each in others]
 
 
 def test_settings_are_importable_without_torch():

@@ -96,6 +96,14 @@ class TestStudyInWords:
         alone = replace(found, settings=SETTINGS | {"recipes": recipes})
         assert "Nothing was trained: 2 seeds are" in " ".join(study_in_words(alone))
 
+    def test_a_servers_responses_are_said_to_be_its_own(self):
+        served = SETTINGS | {"generation": SETTINGS["generation"] | {"engine": "openai"}}
+        found = inputs(scored(), settings=served)
+        said = " ".join(limitations(found))
+        assert "made by a server, by greedy decoding" in " ".join(study_in_words(found))
+        assert "written by a server, which was held against each model on a few prompts" in said
+        assert "by a server" not in " ".join(limitations(inputs(scored(), settings=SETTINGS)))
+
     def test_a_study_from_scratch(self):
         changed = SETTINGS | {
             "base": {"path": None, "scratch": {"architecture": {"model_type": "opt"}}},

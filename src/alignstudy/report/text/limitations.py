@@ -88,6 +88,11 @@ def _of_the_prompts(inputs: ReportInputs) -> Iterator[str]:
     if isinstance(generation, dict) and isinstance(generation.get("do_sample"), bool):
         how = "one sample" if generation["do_sample"] else "the greedy response"
         yield f"Each model gave {how} to each prompt; other ways of decoding were not looked at."
+    if setting(inputs.settings, "generation.engine") == "openai":
+        yield (
+            "Responses were written by a server, which was held against each model on a few prompts"
+            " and not on all: asked again, it may write others, by its batches or its draws."
+        )
     axes = inputs.findings.first.axes
     said = [
         f"{rate_of(axis).title} {'is ' if at == 0 else ''}about the {axis.prompts}"

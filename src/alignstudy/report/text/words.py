@@ -157,6 +157,8 @@ def _responses(inputs: ReportInputs) -> Iterator[str]:
     how, temperature = "by greedy decoding", setting(inputs.settings, "generation.temperature")
     if setting(inputs.settings, "generation.do_sample"):
         how = "by sampling" + (f" at temperature {temperature}" if temperature is not None else "")
+    if setting(inputs.settings, "generation.engine") == "openai":
+        how = f"by a server, {how}"
     yield f"Responses were made {how} with at most {cap} new tokens."
     if inputs.template:
         yield f"{inputs.template[0].upper()}{inputs.template[1:]}."

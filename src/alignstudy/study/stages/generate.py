@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from alignstudy.errors import DamagedArtefactError
 from alignstudy.generation import GenerationSettings, generate
+from alignstudy.generation.served.process import find_server
 from alignstudy.judges import JudgeScore
 from alignstudy.models.rendering import load_rendering
 from alignstudy.records import Prompt, Response, Score, StopReason, read_rows, write_rows
@@ -56,9 +58,13 @@ class Generate(Stage):
         """Write responses.jsonl, in the prompts' order; what was written before a kill is kept."""
         weights, prompts = weights_of(self.model, job), self.asked(job.folder_of)
         responses: list[Response] = []
-        for at in range(0, len(prompts), AT_ONCE):
-            kept, some = job.work / f"responses-{at}.json", prompts[at : at + AT_ONCE]
-            written = self._kept(kept, some)
+        facts: dict[str, str] = {}
+        # A server is started once, and its responses are kept one by one.
+        served = self.settings.engine == "openai"
+        for at in range(0, len(prompts), max(1, len(prompts)) if served else AT_ONCE):
+            kept = job.work / f"responses-{at}.json"
+            some = prompts if served else prompts[at : at + AT_ONCE]
+            written = None if served else self._kept(kept, some)
             if written is None:
                 written = generate(
                     weights,
@@ -70,14 +76,18 @@ class Generate(Stage):
                     progress=job.progress,
                     workers=job.workers,
                     template=self.template,
+                    work=job.work,
+                    facts=facts,
                 )
-                self._keep(kept, written)
+                if not served:
+                    self._keep(kept, written)
             responses += written
         texts = {prompt.id: prompt.text for prompt in read_prompts(job.folder_of(self.prompts))}
         responses = [replace(each, prompt=texts[each.prompt_id]) for each in responses]
         write_rows(job.out / RESPONSES, responses)
         said = load_rendering(weights.base or weights.folder, self.template).outcome().detail
-        return {"tokens": sum(response.num_tokens for response in responses), "template": said}
+        tokens = sum(response.num_tokens for response in responses)
+        return {"tokens": tokens, "template": said, **facts}
 
     @property
     def shown(self) -> int:
@@ -148,14 +158,38 @@ class Generate(Stage):
             return None
         asked = (self.prompts.expected or LONG_TEXT) * settings.num_samples
         rows, length = settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + settings.max_new_tokens
+        served = shape.parameters if settings.engine == "openai" else 0.0  # it loads its own
         return Footprint(
-            shape=shape, rows=min(asked, rows), length=length, text=TOKEN_BYTES * asked * length
+            shape=shape,
+            rows=min(asked, rows),
+            length=length,
+            held=served,
+            saved=served,
+            text=TOKEN_BYTES * asked * length,
         )
+
+    def likeness(self) -> str:
+        """Keep a server's pace apart."""
+        served = "" if self.settings.engine == "transformers" else f" {self.settings.engine}"
+        return f"{super().likeness()}{served}"
 
 
 def read_responses(folder: Path) -> list[Response]:
     """Read a finished Generate's responses."""
     return list(read_rows(folder / RESPONSES, Response))
+
+
+def ask_for_the_server(stages: Iterable[Stage]) -> str:
+    """Look for the server that stages need; return how it is reached, "" if none is needed.
+
+    Raises:
+        InputError: If this machine hasn't the program that starts it.
+        EnvironmentFault: If nobody is there.
+    """
+    for stage in stages:
+        if isinstance(stage, Generate) and stage.settings.engine == "openai":
+            return find_server(stage.settings)
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

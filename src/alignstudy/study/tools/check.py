@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alignstudy.data.audit.audit import LOUD, loss_in_words
-from alignstudy.errors import EnvironmentFault
+from alignstudy.errors import AlignstudyError, EnvironmentFault
 from alignstudy.formatting import plural, quantity
 from alignstudy.generation.hf import too_long_prompts
 from alignstudy.methods import TrainingSettings, TrainJob, method_of
@@ -33,7 +33,7 @@ from alignstudy.study.settings.tuning import tuning_warnings
 from alignstudy.study.settings.yaml_file import YamlFile
 from alignstudy.study.stages.base_models import ImportModel, ScratchModel
 from alignstudy.study.stages.data import RATED, TRAIN, TRAINING_PARTS, read_audits
-from alignstudy.study.stages.generate import Generate
+from alignstudy.study.stages.generate import Generate, ask_for_the_server
 from alignstudy.study.stages.preview import NUM_OFFERED, as_markdown, learnt_of
 from alignstudy.study.stages.sources import RowSource, read_part, read_prompts
 from alignstudy.study.tools.model_check import model_faults
@@ -85,6 +85,15 @@ class CheckReport:
         self.lines += [("power", *said) for said in prospects_in_words(settings, sizes)]
         if advice := seed_advice(settings):
             self.lines.append(("seeds", "ok", advice))
+
+    def add_server(self, lines: Sequence[PlanLine]) -> None:
+        """Say whether the server that new responses need is there; it may be started later."""
+        try:
+            if said := ask_for_the_server(line.stage for line in lines if line.state == "new"):
+                self.lines.append(("server", "ok", said))
+        except AlignstudyError as error:
+            self.lines.append(("server", "missing", error.what))
+            self.warnings.append(f"`run` will stop before it trains: {error.in_a_line}")
 
     def add_examples(self, label: str, counts: Mapping[str, int]) -> None:
         """Add of how many rows a training learns; a warning where many are lost."""

@@ -1,0 +1,1 @@
+"""Responses by a server of OpenAI's completions API."""
