@@ -46,7 +46,7 @@ class TrainingSettings(Settings):
 
     Names as in transformers' TrainingArguments, but for `method`, `total_train_batch_size`,
     `precision`, `max_length`, `dropout`, `group_by_length`, `router_aux_loss_coef`, `lora`. The
-    optimizer is AdamW (0.9, 0.999, 1e-8) in float32.
+    optimizer is AdamW (0.9, 0.999, 1e-8).
     """
 
     method: str = Field(description="the method's name in `METHODS`")
@@ -64,6 +64,11 @@ class TrainingSettings(Settings):
         default=0, ge=0, description="steps of linear warm-up; below 1: the share of all steps"
     )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay")
+    optim: Literal["adamw_torch_fused", "adamw_8bit"] = Field(
+        default="adamw_torch_fused",
+        description="adamw_8bit: AdamW's moments in 8 bits (arXiv 2110.02861), those of embeddings"
+        " and of matrices below 4,096 weights in 32. Needs the extra `quantized`",
+    )
     max_grad_norm: float = Field(
         default=1.0, gt=0, description="norm to which gradients are clipped"
     )

@@ -11,6 +11,7 @@ from alignstudy.errors import EnvironmentFault
 from alignstudy.methods.base import TrainJob
 from alignstudy.methods.loop.checkpoints import newest_step
 from alignstudy.models.load import no_loading_bar
+from alignstudy.models.quantized import import_before_others
 
 _NOTICES = (r"`gradient_checkpointing` is deprecated", r"`is_gradient_checkpointing` is deprecated")
 """TRL 1.16 itself uses these names; there is nothing that a user could do about it."""
@@ -51,6 +52,7 @@ def named_faults(job: TrainJob) -> Iterator[None]:
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Silence the bars of transformers, and the notices that only its developers can act on."""
+    import_before_others()
     with no_loading_bar(), warnings.catch_warnings():
         for message in _NOTICES:
             warnings.filterwarnings("ignore", message=message, category=FutureWarning)

@@ -20,6 +20,7 @@ from alignstudy.models.folder import (
     some,
 )
 from alignstudy.models.inspection import CODE, check_keys
+from alignstudy.models.quantized import import_before_others
 from alignstudy.models.weight_files import check_weights
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def check_adapter_base(adapter: Path, base: Path) -> None:
 
 def apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Apply an adapter to its base; every weight of it must come from the file."""
+    import_before_others()
     from peft import PeftModel, get_peft_model_state_dict
     from peft.utils import load_peft_weights
 

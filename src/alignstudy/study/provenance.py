@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from alignstudy.study.graph.stage import NUMERIC_LIBRARIES
 from alignstudy.version import __version__, library_version
 
 LIBRARIES = (*NUMERIC_LIBRARIES, "scipy", "pydantic")
+OPTIONAL = ("bitsandbytes",)
+"""Of extras, and named where they are there."""
 
 
 def versions() -> dict[str, str]:
     """Return the versions of everything that decides numbers."""
+    optional = (name for name in OPTIONAL if find_spec(name) is not None)
     return {
         "alignstudy": __version__,
         "python": platform.python_version(),
-        **{name: library_version(name) for name in LIBRARIES},
+        **{name: library_version(name) for name in (*LIBRARIES, *optional)},
     }
 
 

@@ -73,7 +73,7 @@ BATCHES = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 """The trainer is given their product as one batch, but for packed rows."""
 ELSEWHERE = {"method", "dropout", "group_by_length", "lora", "logging_steps", "loss_on"} | {
     *("prompt_form", "input", "total_train_batch_size", "precision", "prefix_sharing", "packing"),
-    *("ld_alpha", "reference", "router_aux_loss_coef"),
+    *("ld_alpha", "reference", "router_aux_loss_coef", "optim"),
     *("encoding", "truncation", "max_prompt_length", "rows", "probe_pairs"),
 }
 """Settings with tests of their own below."""

@@ -32,12 +32,14 @@ from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.methods.preference import PairSettings, ReadsPairs
 from alignstudy.methods.weights.initial import is_noisy
 from alignstudy.models.load import read_config
+from alignstudy.models.quantized import import_before_others
 from alignstudy.models.rendering import Rendering
 from alignstudy.records import Pair, TrainingRow
 
 
 def packed_work(settings: TrainingSettings, encoded: Encoded) -> RowWork:
     """Count rows of `max_length` that several texts fill; the first token of none is a target."""
+    import_before_others()
     from alignstudy.methods.loop.trl_adapter import rows_as_dataset
 
     rows = rows_as_dataset(method_of(settings), encoded)

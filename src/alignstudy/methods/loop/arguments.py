@@ -90,6 +90,7 @@ def training_arguments(job: TrainJob, *, num_rows: int, precision: str = "fp32")
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.lr_scheduler_type,
         "warmup_steps": settings.warmup_steps,
+        "optim": settings.optim,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "max_length": settings.max_length,
@@ -110,7 +111,6 @@ _LANGUAGE_MODEL: dict[str, Any] = {"packing_strategy": "bfd", "padding_free": Fa
 _CLASSIFIER: dict[str, Any] = {"disable_dropout": False}
 
 _FIXED: dict[str, Any] = {
-    "optim": "adamw_torch_fused",
     "tf32": False,
     "gradient_checkpointing": False,
     "logging_strategy": "steps",

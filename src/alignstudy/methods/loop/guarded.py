@@ -23,6 +23,7 @@ from alignstudy.methods.loop.logged import JUMP, WINDOW, jump
 from alignstudy.methods.loop.updates import MicroBatching
 from alignstudy.methods.scoring.layout import Layout
 from alignstudy.methods.trainer import Batch
+from alignstudy.models.quantized import forget_overrides
 
 
 class GuardedTrainer(MicroBatching):
@@ -85,6 +86,11 @@ class GuardedTrainer(MicroBatching):
         """Read it; None: training begins."""
         if checkpoint is not None:
             self.objective.state.load(checkpoint)
+
+    def create_optimizer(self, *given: Any) -> Any:  # noqa: ANN401
+        """Make the optimizer, which knows of no earlier one."""
+        forget_overrides()
+        return super().create_optimizer(*given)  # type: ignore[misc]
 
     def finish(self) -> None:
         """Do what is left after the last step: nothing."""

@@ -10,6 +10,7 @@ from alignstudy.methods import method_of
 from alignstudy.methods.base import PreviewExample, TrainJob
 from alignstudy.methods.batches.encode import IGNORED
 from alignstudy.methods.loop.renderings import rendering_for, rendering_guards
+from alignstudy.models.quantized import import_before_others
 
 NUM_EXAMPLES = 3
 
@@ -37,6 +38,7 @@ def preview(job: TrainJob) -> Shown:
         GuardError: If a prompt lacks the cue, or the tokenizer can't mark an end, or does unasked.
         DataError: If no row is left.
     """
+    import_before_others()
     from alignstudy.methods.loop import trl_adapter as _trl
 
     rendering = rendering_for(job.parent, job.settings, job.template)

@@ -159,7 +159,8 @@ class Stage:
         if self.numeric:
             found["world_size"] = 1
         if self.numeric or self.libraries != NUMERIC_LIBRARIES:
-            found["libraries"] = {name: library_version(name) for name in self.libraries}
+            names = (*self.libraries, *self.further_libraries())
+            found["libraries"] = {name: library_version(name) for name in names}
         for item in key_fields(self):
             found[item.name] = fingerprint_value(getattr(self, item.name))
         return found
@@ -185,6 +186,10 @@ class Stage:
 
     def underlying(self) -> tuple[Stage, ...]:
         """Return the stages without whose weights its own are no model: an adapter's base."""
+        return ()
+
+    def further_libraries(self) -> tuple[str, ...]:
+        """Return the libraries of extras that its settings ask for."""
         return ()
 
     def releases(self, folder: Path) -> Iterable[Stage]:

@@ -15,6 +15,7 @@ from alignstudy.methods.loop.arguments import planned_steps
 from alignstudy.methods.online.ppo import PPOSettings
 from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.models.digests import weights_digest
+from alignstudy.models.quantized import check_installed
 from alignstudy.records import GuardOutcome, TrainingRow
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.training import (
@@ -87,6 +88,17 @@ class Train(Stage):
     def is_its_reference(self) -> bool:
         """Whether the reference is what is trained, without its adapter."""
         return self.is_adapter and self.reference is None
+
+    def further_libraries(self) -> tuple[str, ...]:
+        """Return what holds moments in 8 bits.
+
+        Raises:
+            EnvironmentFault: If it isn't installed.
+        """
+        if self.settings.optim != "adamw_8bit":
+            return ()
+        check_installed()
+        return ("bitsandbytes",)
 
     def underlying(self) -> tuple[Stage, ...]:
         """Return an adapter's base."""
