@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alignstudy.errors import GuardError
 from alignstudy.generation.logprobs import default_batch_size, token_scores
@@ -36,6 +37,7 @@ def implicit_accuracy(
     device: str,
     progress: Progress = SILENT,
     template: str = AUTO,
+    in_4bit: bool = False,
 ) -> Estimate:
     """Return the share of pairs whose chosen response has the higher implicit reward, in percent.
 
@@ -53,6 +55,7 @@ def implicit_accuracy(
         device: Where to run; see `pick_device`.
         progress: Advanced after every batch.
         template: How prompts are written; see `template_of`.
+        in_4bit: Whether the reference was held in 4 bits while the policy was trained.
 
     Raises:
         DataError: If a pair has no rejected response, or no pair is left.
@@ -61,8 +64,8 @@ def implicit_accuracy(
     progress.start("implicit reward", total=4 * len(pairs))
     rendering = load_rendering(policy.base or policy.folder, template)
     rows, sums, size = list[Continuation](), [], default_batch_size(device)
-    for weights in (policy, reference):
-        network = load_plain_lm(weights, device=device)
+    for weights, packed in ((policy, False), (reference, in_4bit)):
+        network = load_plain_lm(weights, device=device, in_4bit=packed)
         if not rows:
             most = context_length(network.config)
             rows = [
@@ -76,13 +79,25 @@ def implicit_accuracy(
     progress.finish()
     if left_out := len(pairs) - len(rows) // 2:
         progress.note(f"implicit reward: {left_out} of {len(pairs)} pairs have too long a prompt")
+    return _share_preferred(ratios)
+
+
+def _share_preferred(ratios: NDArray[np.float64]) -> Estimate:
+    """Return the share of pairs with the larger first ratio, in percent.
+
+    Args:
+        ratios: (2 pairs,): chosen and rejected in turns.
+
+    Raises:
+        GuardError: If one is not finite.
+    """
     if not np.isfinite(ratios).all():
         raise GuardError(
             "a log-ratio of policy and reference is not finite",
             why="a model gave a logit that is no number, or no probability to a token",
             hint="look at the training curve: the weights have probably diverged",
         )
-    n = len(rows) // 2
+    n = len(ratios) // 2
     share = float((1.0 + np.sign(ratios[0::2] - ratios[1::2])).mean() / 2.0)
     low, high = effective_wilson(share, n)
     return Estimate(value=100.0 * share, low=low, high=high, n=n, method="wilson")

@@ -25,7 +25,7 @@ PROBE_FILE = "probe.jsonl"
 class LoRASettings(Settings):
     """A low-rank adapter instead of full weights (arXiv 2106.09685).
 
-    Names as in PEFT's LoraConfig.
+    Names as in PEFT's LoraConfig, but for `load_in_4bit`.
     """
 
     r: int = Field(default=8, ge=1, description="rank of the update")
@@ -38,6 +38,12 @@ class LoRASettings(Settings):
     )
     target_modules: Many[str] = Field(
         default=("q_proj", "v_proj"), min_length=1, description="names of the adapted layers"
+    )
+    load_in_4bit: bool = Field(
+        default=False,
+        description="true: the base's layers are held in 4 bits, wherever the adapter is used (NF4,"
+        " double quantization: QLoRA, arXiv 2305.14314); embeddings, head and adapter are not."
+        " Needs the extra `quantized`. Name as in transformers' BitsAndBytesConfig",
     )
 
 
@@ -124,6 +130,11 @@ class TrainingSettings(Settings):
         if self.lora is not None and self.lora.lora_dropout is not None:
             return self.lora.lora_dropout
         return 0.0 if self.dropout == "off" else 0.05
+
+    @property
+    def in_4bit(self) -> bool:
+        """Whether the base is held in 4 bits."""
+        return self.lora is not None and self.lora.load_in_4bit
 
     @property
     def effective_batch_size(self) -> int:

@@ -20,7 +20,7 @@ from alignstudy.models.folder import (
     some,
 )
 from alignstudy.models.inspection import CODE, check_keys
-from alignstudy.models.quantized import import_before_others
+from alignstudy.models.quantized import LOAD_IN_4BIT, import_before_others
 from alignstudy.models.weight_files import check_weights
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ def check_adapter_base(adapter: Path, base: Path) -> None:
             f" {record.get('base_weights_sha256')}; these weights have {found}",
             hint="apply the adapter to the base it was trained on, or train it again",
         )
+
+
+def is_of_4bit_base(adapter: Path) -> bool:
+    """Return whether an adapter records that its base was held in 4 bits when it was trained."""
+    return read_json(adapter / ADAPTER_RECORD).get(LOAD_IN_4BIT) is True
 
 
 def apply_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -22,7 +22,10 @@ from alignstudy.errors import (
 from alignstudy.records import Weights
 
 ADAPTER_RECORD = "alignstudy.json"
-"""Lies next to `adapter_config.json`: {"base_weights_sha256": ..., "base": name}."""
+"""Lies next to `adapter_config.json`: {"base_weights_sha256": ..., "base": name}.
+
+And "load_in_4bit": true where its base is held in 4 bits.
+"""
 
 ADAPTER_CONFIG = "adapter_config.json"
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import GuardError, InputError
-from alignstudy.models.adapters import apply_adapter, check_adapter_base
+from alignstudy.models.adapters import apply_adapter, check_adapter_base, is_of_4bit_base
 from alignstudy.models.folder import ADAPTER_CONFIG, named_faults, some
 from alignstudy.models.inspection import check_known, inspect_folder
-from alignstudy.models.weight_files import check_weights, weight_files
+from alignstudy.models.quantized import check_quantizable, four_bit_config, prepare_four_bit
+from alignstudy.models.weight_files import check_room, check_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -25,9 +26,16 @@ _DROPOUT_NAME = re.compile(r"dropout|_pdrop$")
 
 
 def load_causal_lm(
-    weights: Weights, *, dtype: str = "float32", device: str = "cpu", dropout: float | None = None
+    weights: Weights,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    dropout: float | None = None,
+    in_4bit: bool = False,
 ) -> PreTrainedModel:
     """Load a language model in evaluation mode; an adapter is applied to its base, not merged.
+
+    An adapter that was trained on a base in 4 bits gets that, whatever is asked.
 
     Args:
         weights: Full weights, or an adapter with its base.
@@ -36,10 +44,12 @@ def load_causal_lm(
         dropout: The probability for every dropout of the base, set before the model is built, so
             that functional dropout obeys too (0 also switches layer dropping off); None keeps the
             configuration's.
+        in_4bit: Whether its layers are held in 4 bits (NF4); see `quantized`.
 
     Raises:
         InputError: If a file is missing, the architecture unknown or no language model, or an
             adapter lacks its base.
+        EnvironmentFault: If bitsandbytes is needed, and isn't installed.
         GuardError: If weights are missing or of another shape, if the adapter was trained on
             another base, or if the folder would run code.
         DamagedArtefactError: If a file is broken.
@@ -49,20 +59,24 @@ def load_causal_lm(
     folder = weights.folder if weights.base is None else weights.base
     if weights.base is not None:
         check_adapter_base(weights.folder, weights.base)
+        in_4bit = is_of_4bit_base(weights.folder)
     config = read_config(folder, dropout)
     check_writes(config, folder)
-    model = _load(AutoModelForCausalLM, folder, config=config, dtype=dtype)
+    packed_on = device if in_4bit else None
+    model = _load(AutoModelForCausalLM, folder, config=config, dtype=dtype, packed_on=packed_on)
     if weights.base is not None:
         model = apply_adapter(model, weights.folder)
     return model.to(device).eval()
 
 
-def load_plain_lm(weights: Weights, *, device: str, dtype: str = "float32") -> PreTrainedModel:
+def load_plain_lm(
+    weights: Weights, *, device: str, dtype: str = "float32", in_4bit: bool = False
+) -> PreTrainedModel:
     """Load a language model without PEFT's wrapper, whose `generate` rewrites settings.
 
     Of an adapter it is the model inside, which has the adapter.
     """
-    model = load_causal_lm(weights, dtype=dtype, device=device)
+    model = load_causal_lm(weights, dtype=dtype, device=device, in_4bit=in_4bit)
     return model.get_base_model() if weights.base is not None else model
 
 
@@ -167,8 +181,23 @@ def read_config(
     return config
 
 
-def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> PreTrainedModel:  # noqa: ANN401 - an Auto class
-    """Load full weights; refuse if anything of the model isn't in the files."""
+def _load(
+    auto: Any,  # noqa: ANN401 - an Auto class
+    folder: Path,
+    *,
+    config: PretrainedConfig,
+    dtype: str,
+    packed_on: str | None = None,
+) -> PreTrainedModel:
+    """Load full weights; refuse if anything of the model isn't in the files.
+
+    Args:
+        auto: What builds the model.
+        folder: Holds the weights.
+        config: The folder's.
+        dtype: The precision in memory.
+        packed_on: The device on which layers are put into 4 bits; None: they are not.
+    """
     import torch
 
     if dtype not in DTYPES:
@@ -177,13 +206,18 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
         raise InputError(
             f"{folder} is an adapter, not a whole model", hint="name the base that it belongs to"
         )
-    files = check_weights(folder)
-    check_room(folder, built(folder, auto, config))
+    files, pattern = check_weights(folder), built(folder, auto, config)
+    check_room(folder, pattern)
+    packing: dict[str, Any] = {}
+    if packed_on is not None:
+        check_quantizable(pattern)
+        packing = {"quantization_config": four_bit_config(), "device_map": {"": packed_on}}
     with named_faults(folder), no_loading_bar():
         model, report = auto.from_pretrained(
             folder,
             config=config,
-            dtype=getattr(torch, dtype),
+            dtype=torch.float32 if packing else getattr(torch, dtype),
+            **packing,
             use_safetensors=files[0].suffix == ".safetensors",
             weights_only=True,
             trust_remote_code=False,
@@ -191,7 +225,25 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    # Weights that were made up are refused, and layers that the configuration leaves out.
+    _refuse_other_weights(folder, model, report)
+    # Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
+    # the same weights in two files would give results that differ in the last bit.
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
+    if packing:
+        prepare_four_bit(model, getattr(torch, dtype))
+    return model
+
+
+def _refuse_other_weights(
+    folder: Path, model: PreTrainedModel, report: Mapping[str, Sequence[Any]]
+) -> None:
+    """Refuse weights that were made up, and layers that the configuration leaves out.
+
+    Raises:
+        GuardError: Naming some.
+    """
     mismatched = [str(item[0]) for item in report["mismatched_keys"]]
     # Named like the model's own but for a number: of layers that config.json doesn't build.
     own = {_numberless(name) for name in model.state_dict()}
@@ -211,33 +263,6 @@ def _load(auto: Any, folder: Path, *, config: PretrainedConfig, dtype: str) -> P
             why="; ".join(found),
             hint="use a checkpoint of this class (a reward model has a trained head), and the"
             " config.json that belongs to it",
-        )
-    # Tensors mapped from a file lie as its header leaves them, and matrix kernels round by that:
-    # the same weights in two files would give results that differ in the last bit.
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.data_ptr() % 64:
-            tensor.data = tensor.data.clone()
-    return model
-
-
-_SLACK = 1 << 26
-"""Values that a model may have beside its files': tables of positions, masks."""
-
-
-def check_room(folder: Path, model: PreTrainedModel) -> None:
-    """Refuse a model, built on no device, of far more than its files hold: it would be allocated.
-
-    Raises:
-        InputError: If it is one.
-    """
-    held = sum(file.stat().st_size for file in weight_files(folder))
-    tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    described = sum(tensor.numel() for tensor in tensors.values())
-    if described > 4 * held + _SLACK:
-        raise InputError(
-            f"{folder}/config.json describes a model of {described:,} values",
-            why=f"the weights beside it have {held:,} bytes",
-            hint="use the config.json that belongs to the weights",
         )
 
 

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pickletools import genops
+from typing import TYPE_CHECKING
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from alignstudy.errors import AlignstudyError, DamagedArtefactError, GuardError, InputError
@@ -17,6 +18,9 @@ from alignstudy.models.folder import (
     named_faults,
     read_json,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _OF_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -145,3 +149,24 @@ def _damaged(file: Path, why: str) -> AlignstudyError:
         why=f"{file.name}: {why or 'it ends too early'}",
         hint=f"{_AGAIN}; the file is cut short or overwritten",
     )
+
+
+_SLACK = 1 << 26
+"""Values that a model may have beside its files': tables of positions, masks."""
+
+
+def check_room(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse a model, built on no device, of far more than its files hold: it would be allocated.
+
+    Raises:
+        InputError: If it is one.
+    """
+    held = sum(file.stat().st_size for file in weight_files(folder))
+    tensors = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    described = sum(tensor.numel() for tensor in tensors.values())
+    if described > 4 * held + _SLACK:
+        raise InputError(
+            f"{folder}/config.json describes a model of {described:,} values",
+            why=f"the weights beside it have {held:,} bytes",
+            hint="use the config.json that belongs to the weights",
+        )

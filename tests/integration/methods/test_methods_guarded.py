@@ -181,7 +181,7 @@ def test_a_policy_that_is_not_its_reference_is_refused(lora, opt, tmp_path, monk
 def test_functional_dropout_that_was_not_switched_off_is_refused(opt, tmp_path, monkeypatch):
     load = initial.load_causal_lm
     monkeypatch.setattr(
-        initial, "load_causal_lm", lambda weights, *, device, dropout: load(weights, device=device)
+        initial, "load_causal_lm", lambda weights, *, device, **_: load(weights, device=device)
     )
     with pytest.raises(GuardError, match="dropout is off, yet two training passes differ"):
         run(DPOSettings(**SMALL, lora=LORA, max_steps=1), opt, tmp_path)

@@ -92,7 +92,11 @@ def precision_gate(trainer: Trainer, asked: Asked, *, steps: int = GATE_STEPS) -
     """
     import torch
 
-    start = {name: held.to("cpu", copy=True) for name, held in trainer.model.state_dict().items()}
+    model = trainer.model  # whose frozen weights don't move, and in 4 bits couldn't be loaded back
+    learns = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    start = {
+        name: held.detach().to("cpu", copy=True) for name, held in (*learns, *model.named_buffers())
+    }
     rows = min(PROBE_ROWS, len(trainer.train_dataset))
     while True:
         try:
@@ -120,7 +124,7 @@ def _train(
     scale = LARGEST_SCALE if precision == "fp16" else 1.0
 
     model, args = trainer.model, trainer.args
-    model.load_state_dict(start)
+    model.load_state_dict(start, strict=False)
     model.eval()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError
@@ -142,7 +143,8 @@ def assemble(
 def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
     """Load what a job trains, with a note on where its weights are from; see `initial`."""
     classifier = method_of(job.settings).trains == "classifier"
-    load = initial_classifier if classifier else initial_causal_lm
+    packed = partial(initial_causal_lm, in_4bit=job.settings.in_4bit)
+    load = initial_classifier if classifier else packed
     model, note = load(job.parent, device=job.device, dropout=job.settings.dropout)
     length, context = job.settings.max_length, context_length(model.config)
     if length > context:
@@ -159,14 +161,16 @@ def load_initial(job: TrainJob) -> tuple[PreTrainedModel, str]:
 def _reference_model(job: TrainJob, trainer: Trainer) -> PreTrainedModel:
     """Load a second model, without noise, that never learns: the reference.
 
-    Weights that its folder doesn't hold are drawn as the trained model's were.
+    Weights that its folder doesn't hold are drawn as the trained model's were; where that is held
+    in 4 bits, it is, too: what rounding does to both isn't part of their log-ratio.
     """
     from transformers import set_seed
 
     from alignstudy.methods.loop import trl_adapter as _trl
 
     set_seed(job.seed)
-    model, _ = initial_causal_lm(job.reference or job.parent, device=job.device, dropout="off")
+    folder, in_4bit = job.reference or job.parent, job.settings.in_4bit
+    model, _ = initial_causal_lm(folder, device=job.device, dropout="off", in_4bit=in_4bit)
     return _trl.reference_model(trainer, model)
 
 
@@ -242,6 +246,7 @@ def _computed(
         "weights": weights_digest(folder) if filed else "",
         "config": hashlib.sha256(config.read_bytes()).hexdigest(),
         "precision": precision,
+        "in_4bit": library_version("bitsandbytes") if job.settings.in_4bit else "",
         "device": job.device if job.device == "cpu" else device_name(job.device),
         "cpu": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         "kernels": str(backends.mkldnn.matmul.fp32_precision),

@@ -38,6 +38,7 @@ from alignstudy.methods.online.rollouts import Rollouts
 from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.scoring.shared_forward import Tally, install
 from alignstudy.methods.trainer import Trainer
+from alignstudy.models.quantized import keep_in_float32
 from alignstudy.models.tokenizers import padding_id
 
 
@@ -122,7 +123,7 @@ def build(
         args._n_gpu = 1  # one process, one GPU: TRL refuses nn.DataParallel
     extra: dict[str, Any] = {}
     if settings.lora is not None:
-        lora = settings.lora.model_dump() | {
+        lora = settings.lora.model_dump(exclude={"load_in_4bit"}) | {
             "target_modules": list(settings.lora.target_modules),
             "lora_dropout": settings.lora_dropout,
             "fan_in_fan_out": stores_transposed(settings.lora, model),
@@ -137,6 +138,7 @@ def build(
         data_collator=None if method.packs else collator(method, tokenizer),
         **extra,
     )
+    keep_in_float32(trainer.model)
     trainer.data_collator = collator(method, tokenizer)
     trainer.method, trainer.objective = method, method.objective
     trainer.objective.state.seed = job.seed

@@ -65,12 +65,17 @@ class MakesRows(Settings):
 
     @model_validator(mode="after")
     def _rounds_can_be_trained(self) -> Self:
-        """Refuse what the training inside a round would refuse."""
+        """Refuse what the training inside a round would refuse, and who isn't who was sampled."""
         try:
-            assert self.rounds
+            packed = any(each.rule and each.training.in_4bit for each in self.rounds)
         except ValidationError as error:
             said = (fault["msg"].removeprefix("Value error, ") for fault in error.errors())
             raise ValueError("; ".join(said)) from error
+        if packed:
+            raise ValueError(
+                "lora.load_in_4bit: samples are drawn from the model as its files hold it, and"
+                " another one, in 4 bits, would learn from them; leave it out"
+            )
         return self
 
 

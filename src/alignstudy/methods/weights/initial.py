@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignstudy.errors import GuardError
+from alignstudy.errors import GuardError, InputError
 from alignstudy.models.folder import named_faults, read_json
 from alignstudy.models.load import load_causal_lm, load_classifier, read_config
+from alignstudy.models.quantized import is_made_of, packed_weights, share_in_4bit
 from alignstudy.models.weight_files import check_weights, weight_files
 from alignstudy.records import Weights
 
@@ -26,7 +27,9 @@ def has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
 
 
-def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTrainedModel, str]:
+def initial_causal_lm(
+    folder: Path, *, device: str, dropout: str, in_4bit: bool = False
+) -> tuple[PreTrainedModel, str]:
     """Return the language model to train, and a note on where its weights are from.
 
     Weights that the folder doesn't hold are drawn from torch's generator: seed it first.
@@ -35,13 +38,24 @@ def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTr
         folder: Hugging Face layout; config.json at least.
         device: Where to put it.
         dropout: "off" or "keep".
+        in_4bit: Whether its layers are held in 4 bits.
+
+    Raises:
+        InputError: If there are no weights to put into 4 bits.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     if has_weights(folder):
-        none = 0.0 if dropout == "off" else None
-        return load_causal_lm(Weights(folder=folder), device=device, dropout=none), ""
+        none, weights = 0.0 if dropout == "off" else None, Weights(folder=folder)
+        model = load_causal_lm(weights, device=device, dropout=none, in_4bit=in_4bit)
+        share = f"{share_in_4bit(model):.0%} of the base's weights" if in_4bit else ""
+        return model, f"{share} are held in 4 bits (NF4, double quantization)" if share else ""
+    if in_4bit:
+        raise InputError(
+            f"lora.load_in_4bit: {folder} holds no weights to put into 4 bits",
+            hint="train from saved weights, or leave load_in_4bit out",
+        )
     config = _read_config(folder, dropout)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return model.to(device), "weights were drawn from the seed"
@@ -50,12 +64,22 @@ def initial_causal_lm(folder: Path, *, device: str, dropout: str) -> tuple[PreTr
 def check_is_filed(model: PreTrainedModel, folder: Path, *, device: str) -> None:
     """Refuse a model that isn't what a folder's files hold: it will speak for them as reference.
 
+    What it holds in 4 bits is held against what the files' weights are rounded to.
+
     Raises:
         GuardError: Naming a weight that differs.
     """
-    loaded = model.state_dict()
+    packed, loaded = packed_weights(model), dict(model.state_dict())
+    for name in [*loaded] if packed else ():
+        if f"{name.partition('.weight.')[0]}.weight" in packed and name not in packed:
+            del loaded[name]  # scales of 4-bit blocks
     for name, weight in _filed(folder, loaded, device=device):
-        if name not in loaded or not weight.equal(loaded[name]):
+        there = loaded.get(name)
+        if name in packed:
+            alike = is_made_of(packed[name], weight)
+        else:
+            alike = there is not None and weight.equal(there)
+        if not alike:
             raise GuardError(
                 "the reference is not the model that training starts from",
                 why=f"{name} is not what the files in {folder} hold",
@@ -87,7 +111,10 @@ def _filed(
         with safe_open(file, framework="pt", device=device) as held:
             for name in held.offset_keys():
                 weight = held.get_tensor(name)
-                yield name, weight.to(loaded[name].dtype) if name in loaded else weight
+                if name in loaded and weight.is_floating_point():
+                    kind = loaded[name].dtype
+                    weight = weight.to(kind) if kind.is_floating_point else weight.float()
+                yield name, weight
 
 
 def initial_classifier(folder: Path, *, device: str, dropout: str) -> tuple[PreTrainedModel, str]:

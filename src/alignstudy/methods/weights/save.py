@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import InputError
 from alignstudy.methods import method_of
@@ -14,9 +14,11 @@ from alignstudy.methods.faults import quiet_libraries
 from alignstudy.methods.guards.checks import merge_is_faithful
 from alignstudy.methods.guards.probes import logits_difference
 from alignstudy.methods.weights.initial import dropout_names
+from alignstudy.models.adapters import apply_adapter, is_of_4bit_base
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.folder import ADAPTER_CONFIG, ADAPTER_RECORD
 from alignstudy.models.load import load_causal_lm
+from alignstudy.models.quantized import LOAD_IN_4BIT, dequantize_into
 from alignstudy.models.templates import Template
 from alignstudy.records import GuardOutcome, Weights
 
@@ -55,7 +57,9 @@ def save_trained(model: PreTrainedModel, job: TrainJob, template: Template) -> N
         model.save_pretrained(job.out, save_embedding_layers=False)
         (job.out / "README.md").unlink(missing_ok=True)
         _sort_targets(job.out / ADAPTER_CONFIG)
-        record = {"base": job.parent.name, "base_weights_sha256": weights_digest(job.parent)}
+        digest = weights_digest(job.parent)
+        record: dict[str, Any] = {"base": job.parent.name, "base_weights_sha256": digest}
+        record |= {LOAD_IN_4BIT: True} if job.settings.in_4bit else {}
         text = json.dumps(record, indent=1) + "\n"
         (job.out / ADAPTER_RECORD).write_text(text, encoding="utf-8")
     copy_tokenizer(job.parent, job.out)
@@ -84,6 +88,9 @@ def copy_tokenizer(parent: Path, out: Path) -> None:
 def merge_adapter(weights: Weights, out: Path, *, factor: float = 1.0) -> GuardOutcome:
     """Merge an adapter into its base in float32 and save full weights, tokenizer included.
 
+    A base that was held in 4 bits is merged as that: with the values that were computed with, not
+    with its files'.
+
     Args:
         weights: An adapter with its base.
         out: Empty existing folder to fill.
@@ -95,23 +102,34 @@ def merge_adapter(weights: Weights, out: Path, *, factor: float = 1.0) -> GuardO
         GuardError: If the adapter belongs to another base, or merging changes what is computed.
     """
     import torch
-    from peft.tuners.lora import LoraLayer
 
     if weights.base is None:
         raise InputError(f"{weights.folder} is no adapter: there is nothing to merge")
     with quiet_libraries(), torch.no_grad():
         adapted = load_causal_lm(weights)
-        for layer in adapted.modules():
-            if isinstance(layer, LoraLayer):
-                layer.scale_layer(factor)
+        _scale(adapted, factor)
         tokens = probe_tokens(adapted.config.vocab_size)
         before = adapted(input_ids=tokens).logits
+        if is_of_4bit_base(weights.folder):
+            full = load_causal_lm(Weights(folder=weights.base))
+            dequantize_into(full, adapted.get_base_model())
+            adapted = apply_adapter(full, weights.folder)
+            _scale(adapted, factor)
         merged = adapted.merge_and_unload(safe_merge=True)
         outcome = merge_is_faithful(logits_difference(merged(input_ids=tokens).logits, before))
         merged.save_pretrained(out)
     copy_tokenizer(weights.base, out)
     copy_tokenizer(weights.folder, out)  # with the template that was trained with
     return outcome
+
+
+def _scale(adapted: PreTrainedModel, factor: float) -> None:
+    """Multiply an adapter's change."""
+    from peft.tuners.lora import LoraLayer
+
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            layer.scale_layer(factor)
 
 
 def probe_tokens(vocab_size: int) -> Tensor:

@@ -17,6 +17,7 @@ from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.base_models import ImportModel
 from alignstudy.study.stages.data import VALIDATION_PAIRS, SelectPrompts, read_pairs, write_json
 from alignstudy.study.stages.sources import read_prompts
+from alignstudy.study.stages.train import Train
 from alignstudy.study.stages.weights import weights_of
 
 DIVERGENCE = "divergence.json"
@@ -82,6 +83,7 @@ class Diagnose(Stage):
                 device=job.device,
                 progress=job.progress,
                 template=self.template,
+                in_4bit=isinstance(self.model, Train) and self.model.settings.in_4bit,
             )
             found = replace(found, implicit_accuracy=accuracy)
         if is_foreign:

@@ -90,12 +90,12 @@ class Train(Stage):
         return self.is_adapter and self.reference is None
 
     def further_libraries(self) -> tuple[str, ...]:
-        """Return what holds moments in 8 bits.
+        """Return what holds a base in 4 bits, or moments in 8.
 
         Raises:
             EnvironmentFault: If it isn't installed.
         """
-        if self.settings.optim != "adamw_8bit":
+        if not (self.settings.in_4bit or self.settings.optim == "adamw_8bit"):
             return ()
         check_installed()
         return ("bitsandbytes",)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignstudy.errors import AlignstudyError
-from alignstudy.methods import TrainingSettings
+from alignstudy.methods import LoRASettings, TrainingSettings
 from alignstudy.methods.guards.precision import NO_FP16_ON_CPUS
 from alignstudy.methods.loop.arguments import check_target_modules
 from alignstudy.methods.rounds.round import rounds_of
@@ -15,13 +15,13 @@ from alignstudy.models.adapters import check_adapter_base
 from alignstudy.models.folder import weights_in
 from alignstudy.models.load import (
     built,
-    check_room,
     check_writes,
     output_index,
     read_config,
 )
+from alignstudy.models.quantized import check_quantizable
 from alignstudy.models.tokenizers import load_tokenizer
-from alignstudy.models.weight_files import check_weights, weight_files
+from alignstudy.models.weight_files import check_room, check_weights, weight_files
 from alignstudy.runtime.device import context_length
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.settings.recipe_checks import Fault
@@ -115,10 +115,21 @@ def _method_faults(
     if method.router_aux_loss_coef and not routers:
         yield ("router_aux_loss_coef",), "is ignored: the base is no mixture of experts"
     if method.lora is not None:
+        yield from _adapter_faults(method.lora, model)
+
+
+def _adapter_faults(
+    lora: LoRASettings, model: PreTrainedModel
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    try:
+        check_target_modules(lora, model)
+    except AlignstudyError as error:
+        yield ("lora", "target_modules"), error.in_a_line
+    if lora.load_in_4bit:
         try:
-            check_target_modules(method.lora, model)
+            check_quantizable(model)
         except AlignstudyError as error:
-            yield ("lora", "target_modules"), error.in_a_line
+            yield ("lora", "load_in_4bit"), error.in_a_line
 
 
 def _judge_faults(at: int, asked: Any, folder: Path) -> Iterator[Fault]:  # noqa: ANN401
