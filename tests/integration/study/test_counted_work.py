@@ -111,8 +111,8 @@ def test_a_reference_that_steps_ask_is_planned_in_every_one_and_held(ran):
     from_start = replace(tdpo, reference=made["base"])
     held = [stage.footprint().held for stage in (plain, tdpo, full, from_start)]
     assert held == [0, 0, shape.parameters, shape.parameters]
-    without = replace(full.footprint(), held=0.0).memory
-    assert full.footprint().memory - without == 4 * shape.parameters
+    without = replace(full.footprint(), held=0.0).memory()
+    assert full.footprint().memory() - without == 4 * shape.parameters
 
 
 def test_pairs_that_the_probe_measures_are_planned(ran):
@@ -157,7 +157,7 @@ def test_a_judges_flops_are_those_of_the_tokens_that_it_read(ran):
 def test_a_measured_peak_is_of_the_size_that_the_formula_gives(held, ran):
     for name, stage in ran[1].items():
         if stage.numeric:
-            reckoned = max(LIBRARIES, held) + stage.footprint().memory
+            reckoned = max(LIBRARIES, held) + stage.footprint().memory()
             assert reckoned / 3 < facts(ran, name)["peak_memory"] < 2 * reckoned
 
 

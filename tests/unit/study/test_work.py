@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from alignstudy.methods.base import LoRASettings
 from alignstudy.methods.weights.scratch import ArchitectureSettings
+from alignstudy.study.cost.memory import Footprint, trained_weights
 from alignstudy.study.cost.model_shape import shape_of_architecture, shape_of_config
-from alignstudy.study.cost.work import Footprint, Passes, total_flops, trained_weights
+from alignstudy.study.cost.work import Passes, total_flops
 
 OPT_350M = {
     "model_type": "opt", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
@@ -75,11 +76,11 @@ def test_memory_grows_with_rows_length_and_what_learns(rows, length, trains):
     given_size = Footprint(
         shape=SMALL, rows=rows, length=length, trained=SMALL.parameters if trains else 0
     )
-    assert given_size.memory > 4 * SMALL.parameters
-    assert replace(given_size, rows=rows + 1).memory > given_size.memory
-    assert replace(given_size, length=length + 1).memory > given_size.memory
-    assert replace(given_size, trained=given_size.trained + 1).memory > given_size.memory
-    assert replace(given_size, shape=shape_of_config(OPT_350M)).memory > given_size.memory
+    assert given_size.memory() > 4 * SMALL.parameters
+    assert replace(given_size, rows=rows + 1).memory() > given_size.memory()
+    assert replace(given_size, length=length + 1).memory() > given_size.memory()
+    assert replace(given_size, trained=given_size.trained + 1).memory() > given_size.memory()
+    assert replace(given_size, shape=shape_of_config(OPT_350M)).memory() > given_size.memory()
 
 
 def test_disk_is_weights_checkpoints_and_text():

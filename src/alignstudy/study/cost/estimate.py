@@ -182,7 +182,7 @@ class History:
         return StageEstimate(
             stage=stage.name,
             seconds=None if seconds is None else round(seconds, 2),
-            memory=None if size is None else round(size.memory + libraries),
+            memory=None if size is None else round(size.memory(on_gpu=device != "cpu") + libraries),
             disk=None if size is None else round(size.disk),
             working_disk=None if size is None else round(size.working_disk),
             basis=plural(len(runs), "earlier run") if runs else "",

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from alignstudy.errors import UnknownNameError
 from alignstudy.progress import Progress
 from alignstudy.sources import ResolvedSource
+from alignstudy.study.cost.memory import Footprint
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
-from alignstudy.study.cost.work import Footprint, Passes
+from alignstudy.study.cost.work import Passes
 from alignstudy.study.graph.fingerprint import digest, fingerprint_value, key_fields, not_in_key
 from alignstudy.version import __version__, library_version
 

@@ -39,7 +39,7 @@ from alignstudy.records import (
     write_rows,
 )
 from alignstudy.sources import ResolvedSource
-from alignstudy.study.cost.work import Footprint
+from alignstudy.study.cost.memory import Footprint
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.stages.sources import PROMPTS, ROWS, PromptSource, RowSource, read_prompts
 

@@ -12,7 +12,8 @@ from alignstudy.generation.implicit import implicit_accuracy
 from alignstudy.methods.batches.encode import preference_ids
 from alignstudy.records import Estimate
 from alignstudy.records.evidence import Divergence
-from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint
+from alignstudy.study.cost.memory import Footprint
+from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE
 from alignstudy.study.graph.stage import Stage, StageJob
 from alignstudy.study.stages.base_models import ImportModel
 from alignstudy.study.stages.data import VALIDATION_PAIRS, SelectPrompts, read_pairs, write_json
@@ -97,7 +98,8 @@ class Diagnose(Stage):
         if shape is None:
             return None
         rows, length = self.settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + self.max_new_tokens
-        return Footprint(shape=shape, rows=rows, length=length)
+        in_4bit = isinstance(self.model, Train) and self.model.settings.in_4bit
+        return Footprint(shape=shape, rows=rows, length=length, in_4bit=in_4bit)
 
 
 def read_divergence(folder: Path) -> Divergence:

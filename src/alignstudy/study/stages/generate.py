@@ -15,13 +15,13 @@ from alignstudy.models.rendering import load_rendering
 from alignstudy.records import Prompt, Response, Score, StopReason, read_rows, write_rows
 from alignstudy.runtime.files import replace_text
 from alignstudy.runtime.sealed import read_sealed, sealed
+from alignstudy.study.cost.memory import Footprint
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import NotCountableError, Text, token_lengths
 from alignstudy.study.cost.work import (
     LONG_TEXT,
     ROWS_AT_ONCE,
     TOKEN_BYTES,
-    Footprint,
     Passes,
     total_flops,
 )
@@ -166,6 +166,7 @@ class Generate(Stage):
             held=served,
             saved=served,
             text=TOKEN_BYTES * asked * length,
+            in_4bit=isinstance(self.model, Train) and self.model.settings.in_4bit,
         )
 
     def likeness(self) -> str:

@@ -20,9 +20,10 @@ from alignstudy.progress import Progress
 from alignstudy.records import DECIMALS, Pair
 from alignstudy.records.evidence import JudgeQuality, quality_from_json, quality_to_json
 from alignstudy.sources import ResolvedSource
+from alignstudy.study.cost.memory import Footprint
 from alignstudy.study.cost.model_shape import read_shape
 from alignstudy.study.cost.token_lengths import Text, token_lengths
-from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Footprint, Passes, total_flops
+from alignstudy.study.cost.work import LONG_TEXT, ROWS_AT_ONCE, Passes, total_flops
 from alignstudy.study.graph.fingerprint import NOT_IN_KEY
 from alignstudy.study.graph.stage import FolderOf, Stage, StageJob
 from alignstudy.study.settings.axes import Limits

@@ -17,6 +17,7 @@ from alignstudy.methods.online.settings import OnlineSettings
 from alignstudy.models.digests import weights_digest
 from alignstudy.models.quantized import check_installed
 from alignstudy.records import GuardOutcome, TrainingRow
+from alignstudy.study.cost.memory import Footprint, training_footprint
 from alignstudy.study.cost.model_shape import ModelShape, read_shape
 from alignstudy.study.cost.training import (
     once_for_all_trials,
@@ -24,7 +25,7 @@ from alignstudy.study.cost.training import (
     training_flops,
     training_passes,
 )
-from alignstudy.study.cost.work import Footprint, Passes, trained_weights
+from alignstudy.study.cost.work import Passes
 from alignstudy.study.graph.fingerprint import not_in_key
 from alignstudy.study.graph.stage import WEIGHTS, FolderOf, Stage, StageJob
 from alignstudy.study.stages.data import SelectPrompts, read_held_out, write_json
@@ -216,22 +217,13 @@ class Train(Stage):
         shape, settings = self.parent.model_shape(), self.settings
         if shape is None:
             return None
-        trained, method = trained_weights(shape, settings.lora), method_of(settings)
+        method = method_of(settings)
         asks = method.objective.compares_vocabulary or (
             method.samples and method.reference != "none"
         )
         held = shape.parameters if asks and not self.is_its_reference else 0.0
         critic = shape.parameters if isinstance(settings, PPOSettings) else 0.0
-        at_once = settings.per_device_train_batch_size
-        rows = settings.effective_batch_size if at_once == "auto" else at_once
-        return Footprint(
-            shape=shape,
-            rows=len(method.branches) * rows,
-            length=settings.max_length,
-            trained=trained + critic,
-            held=held + critic,
-            saved=trained,
-        )
+        return training_footprint(settings, shape, held=held, critic=critic)
 
     def model_files(self) -> Stage:
         """Return the parent."""
