@@ -30,6 +30,7 @@ docs: $(VENV)/.installed ## the pages that are made from the code
 	$(BIN)/python -m alignstudy.study.tools.settings_page > docs/settings.md
 	$(BIN)/python -m alignstudy.report.text.glossary > docs/glossary.md
 	$(BIN)/python -m alignstudy.methods.catalogue > docs/methods.md
+	$(BIN)/python -m alignstudy.study.cost.scaling_page > docs/scaling.md
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -63,13 +63,16 @@ def plan(
         float | None,
         typer.Option(min=1e-6, metavar="TFLOPS", help="Of a machine: how long it would compute."),
     ] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(metavar="24GiB", help="Of a GPU: whether each stage fits it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show for every stage whether it is cached or new, why, and what it would take here."""
     from alignstudy.cli import planning, verbs
 
     loaded = verbs.load(study, out, set_, offline=True)
-    planning.show_plan(loaded, throughput=throughput, as_json=as_json)
+    planning.show_plan(loaded, throughput=throughput, card=device_memory, as_json=as_json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from alignstudy.cli import console
 from alignstudy.formatting import duration, plural, quantity
 from alignstudy.study.api import Study
 from alignstudy.study.cost.estimate import StageEstimate, StudyEstimate
+from alignstudy.study.cost.fitting import GIB, card_size
 from alignstudy.study.run.plan import PlanLine
 from alignstudy.study.settings.locate import Located
 from alignstudy.study.stages.tuning import Choose, tuning_alone
@@ -18,16 +19,20 @@ from alignstudy.study.tools.power import prospects_in_words, sizes_asked
 UNKNOWN = "not known yet"
 
 
-def show_plan(study: Study, *, throughput: float | None = None, as_json: bool) -> None:
+def show_plan(
+    study: Study, *, throughput: float | None = None, card: str | None = None, as_json: bool
+) -> None:
     """Print a plan, and what its new stages would take on this machine.
 
     Args:
         study: What is planned.
         throughput: Of a machine, in TFLOP/s: how long it would compute is said, too.
+        card: A card's memory, such as 24GiB: whether each stage fits it is said, too.
         as_json: Whether it is printed for scripts.
     """
+    room = None if card is None else card_size(card)
     lines, located = study.plan()
-    found = study.estimate(lines, arithmetic=throughput is not None)
+    found = study.estimate(lines, arithmetic=throughput is not None, card=room)
     missing = _missing(located)
     if as_json:
         console.say_json(_as_json(study, lines, located, found, throughput))
@@ -46,6 +51,7 @@ def show_plan(study: Study, *, throughput: float | None = None, as_json: bool) -
     counts = {state: sum(line.state == state for line in lines) for state in ("cached", "new")}
     console.say(f"{counts['new']} stages to run, {counts['cached']} cached")
     say_totals(found)
+    say_fits(found, room)
     say_arithmetic(found, throughput)
     if tuning := tuning_planned(lines, found):
         some = duration(float(tuning["seconds"]))
@@ -133,6 +139,19 @@ def _cells(stage: str, estimates: dict[str, StageEstimate]) -> list[str]:
         UNKNOWN if found.memory is None else quantity(found.memory, "B"),
         UNKNOWN if found.disk is None else quantity(found.disk + (found.working_disk or 0.0), "B"),
     ]
+
+
+def say_fits(found: StudyEstimate, card: float | None) -> None:
+    """Print which new stages fit a card, and how, equal ones together; nothing of no card."""
+    if card is None:
+        return
+    by_fit: dict[str, list[str]] = {}
+    for each in found.stages:
+        if each.fit:
+            by_fit.setdefault(each.fit, []).append(each.stage)
+    console.say(f"on a card of {card / GIB:.4g} GiB (by formula, see docs/scaling.md):")
+    for fit, stages in by_fit.items():
+        console.say(f"  {console.safe(', '.join(stages))}: {console.safe(fit)}")
 
 
 def say_arithmetic(found: StudyEstimate, throughput: float | None) -> None:

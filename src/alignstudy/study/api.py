@@ -188,10 +188,15 @@ class Study:
         """Return how the base is asked and what ends its responses; "" where it isn't here yet."""
         return template_in_words(self.settings, located, self.beside)
 
-    def estimate(self, lines: Sequence[PlanLine], *, arithmetic: bool = False) -> StudyEstimate:
-        """Estimate time, memory and disk of a plan's new stages on this machine; run nothing."""
+    def estimate(
+        self, lines: Sequence[PlanLine], *, arithmetic: bool = False, card: float | None = None
+    ) -> StudyEstimate:
+        """Estimate time, memory and disk of a plan's new stages on this machine; run nothing.
+
+        Of a `card`, by its bytes of memory, whether each stage fits is said, too.
+        """
         device = device_of(self.settings)
-        return estimate(lines, self.store, device=device, arithmetic=arithmetic)
+        return estimate(lines, self.store, device=device, arithmetic=arithmetic, card=card)
 
     def check(self, *, progress: Progress | None = None) -> CheckReport:
         """Do what `alignstudy check` does: nothing is trained, what isn't here is not fetched.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from statistics import median
@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from alignstudy.errors import AlignstudyError
 from alignstudy.formatting import plural, quantity
+from alignstudy.methods import TrainingSettings
 from alignstudy.runtime.device import free_device_bytes
 from alignstudy.runtime.pool import free_memory
+from alignstudy.study.cost.fitting import GIB, fit, nearest_that_fits
 from alignstudy.study.cost.token_lengths import NotCountableError
 from alignstudy.study.cost.work import total_flops
 from alignstudy.study.graph.stage import Stage
@@ -40,6 +42,8 @@ class StageEstimate:
         working_disk: Bytes of checkpoints that lie there meanwhile, besides.
         basis: What the seconds rest on.
         flops: Floating-point operations of its models; None: it has none, or they can't be counted.
+        fit: How it fits the card that was asked about, in words; "": it computes on none, its
+            size isn't known, or none was asked about.
     """
 
     stage: str
@@ -49,6 +53,7 @@ class StageEstimate:
     working_disk: float | None = None
     basis: str = ""
     flops: float | None = None
+    fit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,12 @@ class StudyEstimate:
 
 
 def estimate(
-    lines: Sequence[PlanLine], store: Store, *, device: str, arithmetic: bool = False
+    lines: Sequence[PlanLine],
+    store: Store,
+    *,
+    device: str,
+    arithmetic: bool = False,
+    card: float | None = None,
 ) -> StudyEstimate:
     """Estimate the new stages of a plan; nothing is run.
 
@@ -94,6 +104,7 @@ def estimate(
         store: Where what was made before lies.
         device: "cpu" or "cuda".
         arithmetic: Whether all FLOPs are counted, which takes a while; else what time follows from.
+        card: Bytes of memory of a card that it is to fit; None: no card is asked about.
     """
     free_disk = _free_disk(store.root)
     new = [line.stage for line in lines if line.state == "new"]
@@ -101,6 +112,9 @@ def estimate(
         return StudyEstimate(free_disk=free_disk)
     history = History(store.root)
     found = tuple(history.estimate(stage, store, device, count=arithmetic) for stage in new)
+    if card is not None:
+        fits = (fit_in_words(stage, card) for stage in new)
+        found = tuple(replace(each, fit=said) for each, said in zip(found, fits, strict=True))
     memory = max(each.memory or 0.0 for each in found)
     disk = sum(each.disk or 0.0 for each in found)
     disk += max(each.working_disk or 0.0 for each in found)
@@ -130,6 +144,37 @@ def estimate(
         ),
         warnings=tuple(warnings),
     )
+
+
+def fit_in_words(stage: Stage, card: float) -> str:
+    """Say how a stage fits a card's memory; "" where it computes on none, or can't be told.
+
+    Args:
+        stage: New or not.
+        card: Bytes.
+    """
+    footprint = stage.footprint()
+    if footprint is None or footprint.shape is None or not footprint.length:
+        return ""
+    found, settings = fit(footprint, card), getattr(stage, "settings", None)
+    said = f"{found.words}: {found.memory / GIB:.1f} GiB"
+    if found.fits:
+        rows = found.footprint.rows // found.footprint.texts
+        return said if rows == footprint.rows // footprint.texts else f"{said}, {rows} at a time"
+    if isinstance(settings, TrainingSettings):
+        nearest = nearest_that_fits(settings, footprint, card)
+        return f"{said}; {nearest or 'a smaller model'} would"
+    half = replace(footprint, dtype="bfloat16")
+    if _dtype_of(stage) == "float32" and fit(half, card).fits:
+        return f"{said}; dtype: bfloat16 would"
+    return f"{said}; a smaller model would"
+
+
+def _dtype_of(stage: Stage) -> str | None:
+    """Return the precision that a stage's settings ask of weights; None: they have no say."""
+    judge = getattr(stage, "judge", None)
+    settings = getattr(stage, "settings", None) if judge is None else judge.settings
+    return getattr(settings, "dtype", None)
 
 
 class _Run(NamedTuple):

@@ -38,6 +38,7 @@ class Footprint:
         text: Bytes of the other files that it writes.
         moments: Bytes of the moments of a weight that learns.
         in_4bit: Whether the layers' matrices are held in 4 bits.
+        dtype: Of weights where nothing learns: "float32", "bfloat16", "float16".
         precision: Of training: "fp32", "bf16", "fp16"; "auto": bf16 on a GPU.
         all_layers: Whether every matrix' inputs are kept for gradients, those of feed-forwards too.
         texts: Texts a row: rows are halved down to one of so many.
@@ -55,6 +56,7 @@ class Footprint:
     text: float = 1e6
     moments: float = MOMENTS
     in_4bit: bool = False
+    dtype: str = "float32"
     precision: str = "fp32"
     all_layers: bool = True
     texts: int = 1
@@ -65,10 +67,10 @@ class Footprint:
         """Return peak bytes of tensors by what they are."""
         if self.shape is None:
             return {}
-        layers = float(self.shape.layers * self.shape.layer_weights)
-        weights = BYTES * float(self.shape.parameters)
+        layers, size = float(self.shape.layers * self.shape.layer_weights), self._size
+        weights = size * float(self.shape.parameters)
         if self.in_4bit:
-            weights += (IN_4BIT - BYTES) * layers
+            weights += (IN_4BIT - size) * layers
         found = {"weights": weights, "second model": BYTES * self.held}
         if not self.trained:
             return found | self._of_a_pass()
@@ -86,6 +88,11 @@ class Footprint:
             "logits": self._logits(width, on_gpu=on_gpu),
         }
 
+    @property
+    def _size(self) -> int:
+        """Bytes of a weight that isn't in 4 bits; what learns is float32."""
+        return BYTES if self.dtype == "float32" or self.trained else HALF
+
     def memory(self, *, on_gpu: bool = False) -> float:
         """Return peak bytes of tensors, all together."""
         return sum(self.parts(on_gpu=on_gpu).values())
@@ -96,8 +103,8 @@ class Footprint:
         shape, positions = self.shape, self.rows * self.length
         cache = 2 * shape.layers * shape.keys if shape.writes else 0
         return {
-            "activations": BYTES * positions * (16 * shape.hidden + 2 * shape.ffn),
-            "keys and values": BYTES * positions * cache,
+            "activations": self._size * positions * (16 * shape.hidden + 2 * shape.ffn),
+            "keys and values": self._size * positions * cache,
             "logits": BYTES * self.rows * shape.vocabulary if shape.writes else 0.0,
         }
 

@@ -93,13 +93,15 @@ class Diagnose(Stage):
         return {}
 
     def footprint(self) -> Footprint | None:
-        """Count the weights, and the keys and values of a batch of samples."""
+        """Count the weights, and the keys and values of a batch of samples.
+
+        The base that it is compared with is held in full, whatever the model's own is.
+        """
         shape = self.model.model_shape()
         if shape is None:
             return None
         rows, length = self.settings.batch_size or ROWS_AT_ONCE, LONG_TEXT + self.max_new_tokens
-        in_4bit = isinstance(self.model, Train) and self.model.settings.in_4bit
-        return Footprint(shape=shape, rows=rows, length=length, in_4bit=in_4bit)
+        return Footprint(shape=shape, rows=rows, length=length)
 
 
 def read_divergence(folder: Path) -> Divergence:

@@ -167,6 +167,7 @@ class Generate(Stage):
             saved=served,
             text=TOKEN_BYTES * asked * length,
             in_4bit=isinstance(self.model, Train) and self.model.settings.in_4bit,
+            dtype=settings.dtype,
         )
 
     def likeness(self) -> str:

@@ -130,7 +130,10 @@ class JudgeStage(Stage):
             return Footprint()
         shape = model.model_shape() if isinstance(model, Stage) else read_shape(model.path)
         length = getattr(self.judge.settings, "max_length", None) or LONG_TEXT
-        return None if shape is None else Footprint(shape=shape, rows=ROWS_AT_ONCE, length=length)
+        if shape is None:
+            return None
+        dtype = getattr(self.judge.settings, "dtype", "float32")
+        return Footprint(shape=shape, rows=ROWS_AT_ONCE, length=length, dtype=dtype)
 
     def likeness(self) -> str:
         """Name the kind of judge, too."""
