@@ -15,11 +15,12 @@ from typing import Any
 import datasets
 import torch
 
-from alignstudy.errors import GuardError, shortened
+from alignstudy.errors import EnvironmentFault, GuardError, shortened
 from alignstudy.methods.batches.order import GroupedByLength
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.ledger import READ_EVERY, Ledger, Update
 from alignstudy.methods.loop.logged import JUMP, WINDOW, jump
+from alignstudy.methods.loop.offload import OffloadingAdamW
 from alignstudy.methods.loop.updates import MicroBatching
 from alignstudy.methods.scoring.layout import Layout
 from alignstudy.methods.trainer import Batch
@@ -90,7 +91,27 @@ class GuardedTrainer(MicroBatching):
     def create_optimizer(self, *given: Any) -> Any:  # noqa: ANN401
         """Make the optimizer, which knows of no earlier one."""
         forget_overrides()
-        return super().create_optimizer(*given)  # type: ignore[misc]
+        return OffloadingAdamW.of(super().create_optimizer(*given))  # type: ignore[misc]
+
+    def _smaller(self, model: Any, error: BaseException) -> None:  # noqa: ANN401
+        """Halve the pieces, compute layers again; and last of all move the moments away.
+
+        Raises:
+            EnvironmentFault: If nothing is left to save.
+        """
+        try:
+            super()._smaller(model, error)
+        except EnvironmentFault:
+            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # type: ignore[attr-defined]
+            if not (isinstance(optimizer, OffloadingAdamW) and optimizer.offload()):
+                raise
+
+    @property
+    def memory_notes(self) -> tuple[str, ...]:
+        """What lack of memory changed, in words; nothing where it never ran out."""
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # type: ignore[attr-defined]
+        said = "AdamW's moments didn't fit the device: they lay in the processor's memory"
+        return (*super().memory_notes, *([said] if getattr(optimizer, "offloaded", False) else []))
 
     def finish(self) -> None:
         """Do what is left after the last step: nothing."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from alignstudy.errors import InputError
 from alignstudy.methods import LoRASettings, TrainingSettings
-from alignstudy.study.cost.memory import Footprint, training_footprint
+from alignstudy.study.cost.memory import MOMENTS, Footprint, training_footprint
 
 CONTEXT, USABLE = 2.0**29, 0.95
 """Bytes of a card that its driver and kernels take, and the share of the rest that tensors fill."""
@@ -34,10 +34,12 @@ class Fit:
 
     @property
     def words(self) -> str:
-        """Say it: fits, fits with gradient checkpointing, doesn't fit."""
+        """Say it: fits, fits with gradient checkpointing, ..., doesn't fit."""
         if not self.fits:
             return "doesn't fit"
-        return "fits" + (" with gradient checkpointing" if self.footprint.recomputed else "")
+        ways = ["gradient checkpointing"] if self.footprint.recomputed else []
+        ways += ["moments in the processor's memory"] if self.footprint.offloaded else []
+        return " with ".join(["fits", *([" and ".join(ways)] if ways else [])])
 
 
 def card_size(said: str) -> float:
@@ -60,9 +62,9 @@ def usable(card: float) -> float:
 
 
 def fit(footprint: Footprint, card: float) -> Fit:
-    """Find how a stage fits a card: as it is, in smaller pieces, or with layers computed again.
+    """Find how a stage fits a card: as it is, in smaller pieces, with layers computed again, ...
 
-    That is what training does where memory runs out, and generation and judges but for the last.
+    That is what training does where memory runs out; generation and judges cut their batches.
 
     Args:
         footprint: Of the stage.
@@ -78,14 +80,15 @@ def fit(footprint: Footprint, card: float) -> Fit:
 def _smaller(footprint: Footprint) -> Iterator[Footprint]:
     """Yield a footprint, and what it becomes where memory runs out, one after another."""
     yield footprint
-    if footprint.whole:
-        return
-    while footprint.rows > footprint.texts:
+    while footprint.rows > footprint.texts and not footprint.whole:
         rows = footprint.rows // footprint.texts // 2 * footprint.texts
         footprint = replace(footprint, rows=rows)
         yield footprint
-    if footprint.trained:
-        yield replace(footprint, recomputed=True)
+    if footprint.trained and not footprint.whole:
+        footprint = replace(footprint, recomputed=True)
+        yield footprint
+    if footprint.trained and footprint.moments == MOMENTS:  # those in 8 bits stay
+        yield replace(footprint, offloaded=True)
 
 
 def nearest_that_fits(settings: TrainingSettings, footprint: Footprint, card: float) -> str:

@@ -45,6 +45,7 @@ class Footprint:
         whole: Whether rows can't go through the model in smaller pieces, nor layers be computed
             again.
         recomputed: Whether layers are computed again for their gradients, instead of kept.
+        offloaded: Whether moments lie in the processor's memory, but for one weight's at a time.
     """
 
     shape: ModelShape | None = None
@@ -62,6 +63,7 @@ class Footprint:
     texts: int = 1
     whole: bool = False
     recomputed: bool = False
+    offloaded: bool = False
 
     def parts(self, *, on_gpu: bool = False) -> dict[str, float]:
         """Return peak bytes of tensors by what they are."""
@@ -83,7 +85,7 @@ class Footprint:
         return found | {
             "weights as computed with": width * used,
             "gradients": BYTES * self.trained,
-            "optimizer": self.moments * self.trained,
+            "optimizer": self.moments * (self._moments_there if self.offloaded else self.trained),
             "activations": self._activations(on_gpu=on_gpu) * (MIXED if mixed else 1.0),
             "logits": self._logits(width, on_gpu=on_gpu),
         }
@@ -92,6 +94,14 @@ class Footprint:
     def _size(self) -> int:
         """Bytes of a weight that isn't in 4 bits; what learns is float32."""
         return BYTES if self.dtype == "float32" or self.trained else HALF
+
+    @property
+    def _moments_there(self) -> float:
+        """Weights whose moments are on the device at once where they are offloaded: a critic's."""
+        assert self.shape is not None
+        shape = self.shape
+        widest = max(shape.vocabulary * shape.embedding, shape.hidden * shape.ffn)
+        return min(self.saved, widest) + self.trained - self.saved
 
     def memory(self, *, on_gpu: bool = False) -> float:
         """Return peak bytes of tensors, all together."""

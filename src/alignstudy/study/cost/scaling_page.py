@@ -19,10 +19,12 @@ don't edit it here. `plan` says it of every new stage of a study, and of a train
 fit the nearest settings that would.
 
 A training begins with micro-batches of `per_device_train_batch_size` rows (or `auto`). Where
-memory runs out it halves them, and with one row left computes layers again for their gradients
-(gradient checkpointing); the update stays the same
-([why](performance.md#what-is-done-and-why-it-is-exact)). Weights, gradients and moments stay as
-large as they are. These settings make them smaller:
+memory runs out it halves them, with one row left computes layers again for their gradients
+(gradient checkpointing), and last of all moves AdamW's moments to the processor's memory: there
+they are 8 bytes a weight that learns, and come to the card weight by weight in each update, which
+takes as long as they take to come and go. The update stays the same
+([why](performance.md#what-is-done-and-why-it-is-exact)), and the training says what it did. Weights
+and gradients stay as large as they are. These settings make them smaller:
 
 | setting | saves | changes |
 |---|---|---|
@@ -38,15 +40,15 @@ copies in bf16 | the base: it is rounded to 4 bits wherever the adapter is used 
 8 and 4 bits need `pip install 'alignstudy[quantized]'`. An adapter has few weights: 8 bits save
 it little. A reference costs nothing: it is asked before the first step, by the model that will be
 trained. Whole distributions (`tdpo1`, `tdpo2`) and methods that sample hold a second model where
-no adapter can be switched off; `plan` counts it. Nothing is moved to the processor's memory while
-it trains.
+no adapter can be switched off; `plan` counts it.
 
 ## The table
 Weights are float32, products bf16 (`precision: auto` on a GPU), micro-batches of 8 rows (pairs),
 all of 512 tokens; LoRA as by default (r 8, q_proj and v_proj). Every cell is **computed**, none
-is measured: what it takes as it begins, with one row and layers computed again, and whether a
-card holds it (*recomputed*: only with gradient checkpointing). Of a card {CONTEXT / GIB:g} GiB
-are left to driver and kernels, and {1 - USABLE:.0%} of the rest to fragments.
+is measured: what it takes as it begins, when all has given way, and whether a card holds it
+(*recomputed*: only with gradient checkpointing; *offloaded*: only with moments in the processor's
+memory besides). Of a card {CONTEXT / GIB:g} GiB are left to driver and kernels, and
+{1 - USABLE:.0%} of the rest to fragments.
 """
 
 CHECKED = """\
@@ -158,6 +160,7 @@ def _rows(model: str) -> Iterator[str]:
         for card in CARDS:
             found = fit(footprint, card * GIB)
             words = "recomputed" if found.footprint.recomputed else "yes"
+            words = "offloaded" if found.footprint.offloaded else words
             cells.append(words if found.fits else "no")
         yield f"| {model} | {way} | {' | '.join(cells)} |"
 
