@@ -1,6 +1,7 @@
 """QLoRA: what is trained is what is kept, written with, and gone on from."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -165,12 +166,45 @@ def test_the_reference_of_an_implicit_reward_is_in_4_bits_too(trained, parent):
     assert implicit_accuracy(untouched, base, pairs, **given).value != 50.0  # of nine, none
 
 
-@pytest.mark.parametrize("name", ["sft", "kto", "tpo"])
-def test_methods_learn_by_it(name, parent, tmp_path):
-    settings = settings_of(name)
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("sft", {}),
+        ("kto", {}),
+        ("tpo", {}),
+        ("dpo", {"loss_type": "simpo"}),
+        ("dpo", {"loss_type": "tdpo2"}),  # whole distributions: the base is asked in each step
+        ("dpo", {"dropout": "keep"}),  # and noised
+    ],
+)
+def test_methods_learn_by_it(name, given, parent, tmp_path):
+    settings = settings_of(name, **given)
     rows = fx.rows_for(settings)
     result = train(fx.make_job(settings, parent, tmp_path, rows=rows))
+    refused = {guard.guard for guard in result.guards if not guard.passed}
+    assert refused <= ({"dropout_is_off"} if given.get("dropout") == "keep" else set())
+    with torch.no_grad():
+        tuned = logits_of(Weights(folder=tmp_path / "out", base=parent))
+    assert not tuned.equal(logits_of(Weights(folder=parent), in_4bit=True))
+
+
+@pytest.mark.parametrize("loss_type", ["sigmoid", "tdpo2"])
+def test_a_reference_in_a_folder_of_its_own_is_in_4_bits_too(loss_type, parent, tmp_path):
+    """Asked beforehand or in each step: of equal weights nothing is preferred yet."""
+    same = shutil.copytree(parent, tmp_path / "same")
+    settings = settings_of("dpo", loss_type=loss_type, max_steps=1)
+    job = fx.make_job(settings, parent, tmp_path, reference=same)
+    train(job)
+    assert fx.read_metrics(job.out)[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_a_llama_is_held_in_4_bits_too(parent, tmp_path):
+    folder = fx.write_llama(tmp_path / "llama", tokenizer_from=parent)
+    job = fx.make_job(settings_of("dpo"), folder, tmp_path / "job")
+    result = train(job)
     assert all(guard.passed for guard in result.guards)
+    (tmp_path / "merged").mkdir()
+    assert merge_adapter(Weights(folder=job.out, base=folder), tmp_path / "merged").passed
 
 
 def test_small_updates_are_not_lost(parent, tmp_path):
