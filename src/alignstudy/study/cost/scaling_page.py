@@ -34,7 +34,7 @@ updates, by the rounding of moments |
 update |
 | `lora: {{load_in_4bit: true}}` | 3.5 of 4 bytes a weight of the base's layers, and their \
 copies in bf16 | the base: it is rounded to 4 bits wherever the adapter is used \
-([why](adr/0020-a-base-in-4-bits.md)) |
+([why](adr/0021-a-base-in-4-bits.md)) |
 | `max_length` | activations, in proportion | rows: their ends are cut |
 
 8 and 4 bits need `pip install 'alignstudy[quantized]'`. An adapter has few weights: 8 bits save
