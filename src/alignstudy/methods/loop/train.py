@@ -68,8 +68,8 @@ def train(job: TrainJob) -> TrainResult:
         outcomes = [*rendering_guards(job, rendering)]
         encoded = method_of(job.settings).encode(job.rows, rendering)
         outcomes += _check_packing(job, tokenizer, encoded)
-        precision, gate = settle_precision(job, encoded, tokenizer)
-        ready = assemble(job, encoded, tokenizer, precision=precision)
+        precision, gate, initial = settle_precision(job, encoded, tokenizer)
+        ready = assemble(job, encoded, tokenizer, precision=precision, initial=initial)
         outcomes += [*([gate] if gate else []), *ready.checked]
         outcomes += _measure(job, ready, encoded, rendering, precision)
         probe = Probe.of(job, ready.trainer, encoded, rendering)
