@@ -58,7 +58,7 @@ Held against what tensors take, by the allocator's own count, in
 `tests/integration/study/test_memory_formula.py`: on a CPU, models of 5 to 7 million weights of
 OPT's, Llama's and DeBERTa's kind; SFT, DPO and reward model, full, LoRA and QLoRA, float32 and
 bf16, with and without recomputing, 8-bit moments. Weights and moments agree within 5 %; what an
-update makes at its peak is 0.5 to 1.2 of the formula, less than 1 mostly: the formula holds
+update makes at its peak is 0.45 to 1.2 of the formula, less than 1 mostly: the formula holds
 gradients and activations to be there at once, and pairs to share no prompt.
 
 Measured on a GPU, of all this, is one training (H100, release 0.3.0, OPT-350M, SFT, bf16, 8 rows
