@@ -50,6 +50,16 @@ class Choice:
         self.tolerance = TOLERANCE
         self._alone: tuple[int, torch.Tensor] | None = None
 
+    def seat(self, row: int, seed: int) -> None:
+        """Give a row to another text."""
+        if self._noise is not None:
+            self._noise.seat(row, seed)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, which come into their order."""
+        if self._noise is not None:
+            self._noise.keep(rows)
+
     def compare(self, row: int, alone: torch.Tensor) -> None:
         """Measure at the next step how far the batch moves a row's scores, by those it has alone.
 

@@ -18,19 +18,29 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+class StopStrings:
+    """Strings that end a response at the token that completes one."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> None:
+        self._tokenizer, self._strings = tokenizer, strings
+        # A token holds at least a byte, so a string can't reach further back than its bytes.
+        self._tail = max((len(text.encode()) for text in strings), default=0) + 1
+
+    def complete(self, tokens: Sequence[int]) -> bool:
+        """Return whether a response's tokens end in what completes a string."""
+        text = decode(self._tokenizer, tokens[-self._tail :])
+        return any(stop in text for stop in self._strings)
+
+
 class StopAtStrings:
-    """Ends each sequence at the token that completes a stop string.
+    """Ends each sequence of transformers' `generate` at the token that completes a stop string.
 
     Attributes:
         ended_at: Row -> number of generated tokens, the completing one included.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], prompt_length: int
-    ) -> None:
-        self._tokenizer, self._strings, self._prompt_length = tokenizer, strings, prompt_length
-        # A token holds at least a byte, so a string can't reach further back than its bytes.
-        self._tail = max((len(text.encode()) for text in strings), default=0) + 1
+    def __init__(self, strings: StopStrings, prompt_length: int) -> None:
+        self._strings, self._prompt_length = strings, prompt_length
         self.ended_at: dict[int, int] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
@@ -38,13 +48,11 @@ class StopAtStrings:
         import torch
 
         length = input_ids.shape[1] - self._prompt_length
-        tails = input_ids[:, self._prompt_length :][:, -self._tail :].tolist()
-        for row, tail in enumerate(tails):
-            if row not in self.ended_at:
-                text = decode(self._tokenizer, tail)
-                if any(stop in text for stop in self._strings):
-                    self.ended_at[row] = length
-        ended = [row in self.ended_at for row in range(len(tails))]
+        rows = input_ids[:, self._prompt_length :].tolist()
+        for row, tokens in enumerate(rows):
+            if row not in self.ended_at and self._strings.complete(tokens):
+                self.ended_at[row] = length
+        ended = [row in self.ended_at for row in range(len(rows))]
         return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
 
 
@@ -57,19 +65,28 @@ class SeededNoise:
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators: dict[int, torch.Generator] = {}
+        for row, seed in enumerate(seeds):
+            self.seat(row, seed)
+
+    def seat(self, row: int, seed: int) -> None:
+        """Begin a row's noise."""
         import torch
 
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._generators[row] = torch.Generator().manual_seed(seed)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these, which come into their order."""
+        self._generators = {new: self._generators[old] for new, old in enumerate(rows)}
 
     def like(self, scores: torch.Tensor) -> torch.Tensor:
         """Draw the next noise, in the shape and precision of `scores` (rows, vocabulary)."""
         import torch
 
-        size = scores.shape[1]
-        uniform = torch.stack(
-            [torch.rand(size, generator=each, dtype=torch.float64) for each in self._generators]
-        ).clamp_min(torch.finfo(torch.float64).tiny)
-        gumbel = -torch.log(-torch.log(uniform))
+        uniform = torch.full(scores.shape, 0.5, dtype=torch.float64)
+        for row, generator in self._generators.items():
+            uniform[row].uniform_(generator=generator)
+        gumbel = -torch.log(-torch.log(uniform.clamp_min_(torch.finfo(torch.float64).tiny)))
         return gumbel.to(device=scores.device, dtype=scores.dtype)
 
 

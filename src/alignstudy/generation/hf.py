@@ -13,8 +13,14 @@ from alignstudy.errors import GuardError, InputError
 from alignstudy.generation.packed import MOST_ROWS
 from alignstudy.generation.served.answers import answers
 from alignstudy.generation.settings import GenerationSettings
-from alignstudy.generation.writer import Asked, Protocol, Task, load_writer, too_long
-from alignstudy.models.batching import length_batches
+from alignstudy.generation.writer import (
+    Asked,
+    Protocol,
+    Task,
+    load_list_writer,
+    load_writer,
+    too_long,
+)
 from alignstudy.models.load import built, read_config
 from alignstudy.models.rendering import load_rendering
 from alignstudy.models.templates import AUTO
@@ -25,11 +31,14 @@ from alignstudy.runtime.pool import WorkerPool, workers_that_pay
 
 _GPU_ROWS = 256
 
-_CPU_TOKENS = 4096
+_CPU_TOKENS = 8192
 """Of a batch on a CPU, whose keys and values come from memory at every step."""
 
 _FLOPS = 6e10
 """Arithmetic operations a second of a fast core: the work is taken for rather too little."""
+
+_BATCHES = 2
+"""Of a worker's portion, at least, where there are so many."""
 
 _HELD = 12
 """Bytes a process holds for each parameter: it, packed, and keys and values of a batch."""
@@ -64,7 +73,7 @@ def generate(
         protocol: Which rules hold.
         device: Where to run; see `pick_device`.
         seed: Of draws; each response has its own stream.
-        progress: Advanced after every batch.
+        progress: Advanced with every response.
         workers: Most processes to spread the work over, where that pays.
         template: How prompts are written; see `template_of`.
         work: Folder in which a server's responses outlive a kill.
@@ -164,34 +173,35 @@ def rows_at_once(device: str, number: int, settings: GenerationSettings) -> tupl
 def _answers(
     task: Task, asked: Sequence[Asked], *, workers: int, progress: Progress
 ) -> dict[tuple[str, int], Response]:
-    """Write the responses, by prompt and number, in batches of like length; report the speed."""
+    """Write the responses, by prompt and number; report the speed."""
     import torch
 
-    each = -(-len(asked) // workers)  # no process is without a batch
-    rows, most_tokens = rows_at_once(task.device, each, task.settings)
-    plan = length_batches(
-        [len(item.tokens or ()) + task.settings.max_new_tokens for item in asked],
-        batch_size=rows,
-        max_batch_tokens=most_tokens,
-    )
-    batches = [[asked[number] for number in numbers] for numbers in plan]
+    limits = rows_at_once(task.device, -(-len(asked) // workers), task.settings)
     responses: dict[tuple[str, int], Response] = {}
-    started = time.perf_counter()
+    tokens, started = 0, time.perf_counter()
     with ExitStack() as stack:
         answers: Iterator[list[Response]] = iter(())
         if workers > 1:
+            load = partial(load_list_writer, task, *limits)
             pool: WorkerPool[list[Asked], list[Response]] = stack.enter_context(
-                WorkerPool(
-                    partial(load_writer, task), workers=workers, threads=torch.get_num_threads()
-                )
+                WorkerPool(load, workers=workers, threads=torch.get_num_threads())
             )
-            answers = pool.map(batches, note=progress.note)
-        elif batches:
-            answer = load_writer(task)
-            answers = (answer(batch, progress.note) for batch in batches)
+            answers = pool.map(_portions(asked, workers, limits[0]), note=progress.note)
+        elif asked:
+            answers = ([each] for each in load_writer(task, *limits)(asked, progress.note))
         for written in answers:
             responses |= {(response.prompt_id, response.sample): response for response in written}
-            tokens = sum(response.num_tokens for response in responses.values())
+            tokens += sum(response.num_tokens for response in written)
             rate = tokens / max(time.perf_counter() - started, 1e-9)
             progress.advance(len(written), tokens_per_second=rate)
     return responses
+
+
+def _portions(asked: Sequence[Asked], workers: int, rows: int) -> list[list[Asked]]:
+    """Deal prompts out to workers, each portion with as many long ones as any other.
+
+    A portion is several batches, so that few rows stand idle at its end.
+    """
+    number = workers * max(1, len(asked) // (_BATCHES * rows * workers))
+    by_length = sorted(asked, key=lambda item: -len(item.tokens or ()))
+    return [by_length[at::number] for at in range(number)]

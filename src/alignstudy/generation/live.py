@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignstudy.generation.choosing import Choice
-from alignstudy.generation.continuing import Rules, Text, Written, write_on
-from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending
+from alignstudy.generation.continuing import write_on
+from alignstudy.generation.decoding import StopStrings, cut, decode, ending
 from alignstudy.generation.hf import rows_at_once
 from alignstudy.generation.packed import pack
+from alignstudy.generation.rules import Rules, Text, Written
 from alignstudy.generation.settings import GenerationSettings
-from alignstudy.models.batching import length_batches, run_halving
 from alignstudy.models.rendering import Rendering, load_rendering
 from alignstudy.models.tokenizers import padding_id
 from alignstudy.records import StopReason
@@ -62,34 +62,25 @@ class LiveSampler:
             asked: The prompts.
         """
         texts = [Text(tokens=tuple(tokens), seed=seed) for tokens, seed in asked]
-        new, rules = self.settings.max_new_tokens, self._rules(policy)
-        rows, most = rows_at_once(policy.device.type, len(texts), self.settings)
-        plan = length_batches(
-            [len(text.tokens) + new for text in texts], batch_size=rows, max_batch_tokens=most
-        )
-
-        def draw(some: Sequence[Text]) -> list[LiveSample]:
-            return [self._cut(row, rules) for row in write_on(policy, some, rules)]
-
-        found: dict[int, LiveSample] = {}
-        kept = policy.generation_config  # writing replaces it
-        for numbers in plan:
-            drawn = run_halving([texts[number] for number in numbers], draw, note=self.note)
-            found |= dict(zip(numbers, drawn, strict=True))
-        policy.generation_config = kept
+        rules = self._rules(policy, len(texts))
+        found = {number: self._cut(row, rules) for number, row in write_on(policy, texts, rules)}
         return [found[number] for number in range(len(texts))]
 
-    def _rules(self, policy: PreTrainedModel) -> Rules:
-        """Return how to write; weights are packed anew, since they have changed."""
+    def _rules(self, policy: PreTrainedModel, number: int) -> Rules:
+        """Return how to write so many texts; weights are packed anew, since they have changed."""
         tokenizer, drawn = self.rendering.tokenizer, self.settings
         strings = self.rendering.template.stop_strings
+        rows, most_tokens = rows_at_once(policy.device.type, number, drawn)
         return Rules(
             max_new_tokens=drawn.max_new_tokens,
             eos=self.rendering.ends,
             pad=padding_id(tokenizer),
-            stops=partial(StopAtStrings, tokenizer, strings) if strings else None,
+            stops=StopStrings(tokenizer, strings) if strings else None,
             choose=partial(Choice, temperature=drawn.temperature, top_p=drawn.top_p),
             rewrite=policy.dtype.itemsize == 4,  # what is rounded more is never the same alone
+            rows=rows,
+            most_tokens=most_tokens,
+            note=self.note,
             products=pack(policy),
         )
 

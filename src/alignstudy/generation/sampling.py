@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alignstudy.generation.choosing import Choice
-from alignstudy.generation.continuing import Rules, Text, write_on
+from alignstudy.generation.continuing import write_on
 from alignstudy.generation.decoding import prompt_seed
 from alignstudy.generation.packed import pack
-from alignstudy.models.batching import length_batches, run_halving
+from alignstudy.generation.rules import Rules, Text
 from alignstudy.models.rendering import Rendering
 from alignstudy.models.tokenizers import padding_id
 from alignstudy.progress import Progress
@@ -65,16 +65,11 @@ def sample(
         rendering: Names the tokens that end a sequence.
         max_new_tokens: The cap.
         batch_size: Most prompts at once.
-        progress: Advanced after every batch.
+        progress: Advanced with every continuation.
 
     Returns:
         Continuations in the prompts' order.
     """
-    batches = length_batches(
-        [len(item.tokens) + max_new_tokens for item in asks],
-        batch_size=batch_size,
-        max_batch_tokens=32768,
-    )
     drawn: dict[int, Continuation] = {}
     rules = Rules(
         max_new_tokens=max_new_tokens,
@@ -83,17 +78,13 @@ def sample(
         stops=None,
         choose=Choice,
         rewrite=True,
+        rows=batch_size,
+        most_tokens=32768,
+        note=progress.note,
         products=pack(model),
     )
-
-    def draw(texts: Sequence[Text]) -> list[Continuation]:
-        return [
-            Continuation(prompt=text.tokens, tokens=row.whole(rules.eos))
-            for text, row in zip(texts, write_on(model, texts, rules), strict=True)
-        ]
-
-    for numbers in batches:
-        found = run_halving([asks[number] for number in numbers], draw, note=progress.note)
-        drawn |= dict(zip(numbers, found, strict=True))
-        progress.advance(len(numbers))
+    for number, row in write_on(model, asks, rules):
+        tokens = row.whole(rules.eos)
+        drawn[number] = Continuation(prompt=asks[number].tokens, tokens=tokens)
+        progress.advance(1)
     return [drawn[number] for number in range(len(asks))]

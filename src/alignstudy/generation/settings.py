@@ -89,7 +89,7 @@ class GenerationSettings(Settings):
     max_batch_tokens: int = Field(
         32768,
         ge=1,
-        description="Most tokens at once, padding and responses included; on a CPU at most 4096.",
+        description="Most tokens at once, padding and responses included; on a CPU at most 8192.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",

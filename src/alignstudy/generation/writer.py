@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from alignstudy.generation.choosing import Choice
-from alignstudy.generation.continuing import Rules, Text, write_on
-from alignstudy.generation.decoding import StopAtStrings, cut, decode, ending, prompt_seed
+from alignstudy.generation.continuing import write_on
+from alignstudy.generation.decoding import StopStrings, cut, decode, ending, prompt_seed
 from alignstudy.generation.packed import pack
+from alignstudy.generation.rules import Rules, Text
 from alignstudy.generation.settings import GenerationSettings
-from alignstudy.models.batching import run_halving
 from alignstudy.models.load import load_plain_lm
 from alignstudy.models.rendering import Rendering, load_rendering
 from alignstudy.models.templates import Template
@@ -63,10 +63,18 @@ class Task:
         return template.stop_strings if self.protocol == "rigorous" else ()
 
 
-def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]], list[Response]]:
-    """Load the model; return what answers a batch: (prompts, note) -> responses in their order.
+Write = Callable[[Sequence[Asked], Callable[[str], None]], Iterator[Response]]
+
+
+def load_writer(task: Task, rows: int, most_tokens: int) -> Write:
+    """Load the model; return what yields the responses to prompts as each is written.
 
     An adapter's base brings the tokenizer.
+
+    Args:
+        task: What to write.
+        rows: Most prompts at once.
+        most_tokens: Most tokens at once.
     """
     weights, settings = task.weights, task.settings
     rendering = load_rendering(weights.base or weights.folder, task.template)
@@ -74,30 +82,40 @@ def load_writer(task: Task) -> Callable[[Sequence[Asked], Callable[[str], None]]
     model = load_plain_lm(weights, dtype=settings.dtype, device=task.device)
     eos = rendering.ends
     drawing = partial(Choice, temperature=settings.temperature, top_p=settings.top_p)
-    rules = Rules(
-        max_new_tokens=settings.max_new_tokens,
-        eos=eos,
-        pad=padding_id(tokenizer),
-        stops=partial(StopAtStrings, tokenizer, stop_strings) if stop_strings else None,
-        choose=drawing if settings.do_sample else lambda _: Choice(),
-        rewrite=settings.dtype == "float32",
-        products=pack(model),
-    )
+    products = pack(model)
 
-    def write(batch: Sequence[Asked]) -> list[Response]:
+    def write(asked: Sequence[Asked], note: Callable[[str], None]) -> Iterator[Response]:
+        rules = Rules(
+            max_new_tokens=settings.max_new_tokens,
+            eos=eos,
+            pad=padding_id(tokenizer),
+            stops=StopStrings(tokenizer, stop_strings) if stop_strings else None,
+            choose=drawing if settings.do_sample else lambda _: Choice(),
+            rewrite=settings.dtype == "float32",
+            rows=rows,
+            most_tokens=most_tokens,
+            note=note,
+            products=products,
+        )
         texts = [
             Text(tokens=item.tokens or (), seed=prompt_seed(task.seed, item.prompt.id, item.sample))
-            for item in batch
+            for item in asked
         ]
-        responses = []
-        for item, row in zip(batch, write_on(model, texts, rules), strict=True):
+        for number, row in write_on(model, texts, rules):
             end = ending(row.tokens, eos=eos, stopped_at=row.stopped_at)
             raw_text = decode(tokenizer, end.tokens)
             ended = len(end.tokens), end.reason
-            responses.append(as_response(item, raw_text, *ended, task=task, rendering=rendering))
-        return responses
+            yield as_response(asked[number], raw_text, *ended, task=task, rendering=rendering)
 
-    return lambda batch, note: run_halving(batch, write, note=note)
+    return write
+
+
+def load_list_writer(
+    task: Task, rows: int, most_tokens: int
+) -> Callable[[Sequence[Asked], Callable[[str], None]], list[Response]]:
+    """Load the model; return what returns all responses to prompts, as another process does."""
+    write = load_writer(task, rows, most_tokens)
+    return lambda asked, note: list(write(asked, note))
 
 
 def as_response(

@@ -53,25 +53,44 @@ def run_halving(
     Raises:
         EnvironmentFault: If even one row doesn't fit.
     """
-    import torch
-
     try:
         return run(rows)
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(rows) == 1:
-            raise EnvironmentFault(
-                "one row alone doesn't fit into memory",
-                why=str(error).splitlines()[0],
-                hint="use a machine with more memory, or fewer max_new_tokens",
-            ) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    half = len(rows) // 2
-    note(f"out of memory with {len(rows)} rows at once: going on with {half}")
+    except (RuntimeError, MemoryError) as error:
+        half = halved(len(rows), error, note=note)
+    release_memory()
     parts = (rows[:half], rows[half:])
     return [result for part in parts for result in run_halving(part, run, note=note)]
+
+
+def halved(rows: int, error: BaseException, *, note: Callable[[str], None]) -> int:
+    """Return how many rows to go on with after an error; raise any but a lack of memory again.
+
+    Args:
+        rows: How many there were at once.
+        error: The error.
+        note: Told of it.
+
+    Raises:
+        EnvironmentFault: If there was but one.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if rows == 1:
+        raise EnvironmentFault(
+            "one row alone doesn't fit into memory",
+            why=str(error).splitlines()[0],
+            hint="use a machine with more memory, or fewer max_new_tokens",
+        ) from error
+    note(f"out of memory with {rows} rows at once: going on with {rows // 2}")
+    return rows // 2
+
+
+def release_memory() -> None:
+    """Give back what a GPU's allocator holds of a failed call; its error must be gone by then."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

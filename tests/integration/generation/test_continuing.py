@@ -1,7 +1,7 @@
 """Many rows written at once: every token is the one that each row gets alone."""
 
 import random
-from functools import cache, partial
+from functools import cache, partial, wraps
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,9 @@ from alignstudy.dialogue import CUE
 from alignstudy.generation import GenerationSettings, choosing, continuing, generate
 from alignstudy.generation import packed as packed_module
 from alignstudy.generation.choosing import Choice
-from alignstudy.generation.continuing import Rules, Text, write_on
+from alignstudy.generation.continuing import write_on
 from alignstudy.generation.packed import pack
+from alignstudy.generation.rules import Rules, Text
 from alignstudy.models.load import load_causal_lm
 from alignstudy.records import Prompt, Weights
 from alignstudy.runtime import pool as loading_pool
@@ -51,7 +52,14 @@ def rules(**changes):
     return Rules(**({
         "max_new_tokens": NEW, "eos": frozenset({EOS}), "pad": PAD, "stops": None,
         "choose": lambda seeds: Choice(), "rewrite": True,
+        "rows": 8, "most_tokens": 4096, "note": pytest.fail,
     } | changes))  # fmt: skip
+
+
+def written_on(model, texts, asked):
+    """Return continuations in the texts' order."""
+    found = dict(write_on(model, texts, asked))
+    return [found[number] for number in range(len(texts))]
 
 
 @cache
@@ -87,17 +95,72 @@ def texts_of(lengths, seed=0):
     return [Text(tokens=tuple(source.randrange(4, 300) for _ in range(n))) for n in lengths]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=16),
     seed=st.integers(0, 10**6),
     packs=st.booleans(),
+    rows=st.integers(1, 7),
+    most_tokens=st.integers(1, 300),
+    new=st.integers(1, 40),
 )
-def test_every_token_is_that_of_the_row_alone_whatever_the_batch(network, lengths, seed, packs):
+def test_every_token_is_that_of_the_row_alone_whoever_is_beside_it(
+    network, lengths, seed, packs, rows, most_tokens, new
+):
+    """Rows come and go, room is made for more and for fewer, and columns are used up."""
     texts = texts_of(lengths, seed)
-    written = write_on(network, texts, rules(products=packed(network) if packs else None))
+    ends = frozenset(range(2, 26))  # a row ends after about sixteen tokens
+    written = written_on(
+        network, texts,
+        rules(
+            products=packed(network) if packs else None, eos=ends,
+            rows=rows, most_tokens=most_tokens, max_new_tokens=new,
+        ),
+    )  # fmt: skip
     for text, row in zip(texts, written, strict=True):
-        assert until_end(row.tokens) == greedy(network, text.tokens)
+        assert row.tokens == greedy(network, text.tokens, new, ends)
+
+
+@pytest.mark.parametrize("top_p", [None, 0.8])
+def test_draws_are_those_of_the_row_alone_and_of_each_sample(network, top_p):
+    texts = [
+        Text(tokens=text.tokens, seed=seed) for text in texts_of([40, 9, 21]) for seed in range(4)
+    ]
+    asked = rules(choose=partial(Choice, top_p=top_p), rows=3, eos=frozenset(range(2, 26)))
+    alone = [written_on(network, [text], asked)[0] for text in texts]
+    assert [row.whole(asked.eos) for row in alone] == [
+        row.tokens for row in written_on(network, texts, asked)
+    ]
+    assert len({row.whole(asked.eos) for row in alone}) > len(texts) / 2
+
+
+def test_waiting_texts_take_the_places_of_ended_rows(network, monkeypatch):
+    """Counted in rows that the model computes a token of."""
+    computed, forward = [], type(network).forward
+
+    @wraps(forward)
+    def counted(self, input_ids=None, **others):
+        computed.append(tuple(input_ids.shape))
+        return forward(self, input_ids=input_ids, **others)
+
+    texts, ends = texts_of(range(20, 60)), frozenset(range(2, 42))
+    lengths = [len(greedy(network, text.tokens, 60, ends)) for text in texts]
+    monkeypatch.setattr(type(network), "forward", counted)
+    written = dict(write_on(network, texts, rules(eos=ends, max_new_tokens=60)))
+    steps = sum(rows for rows, tokens in computed if tokens == 1)
+    assert [len(written[number].tokens) for number in range(40)] == lengths
+    in_fixed_batches = sum(8 * max(lengths[at : at + 8]) for at in range(0, 40, 8))
+    assert sum(lengths) <= steps < 1.5 * sum(lengths) < in_fixed_batches
+    reads = [tokens for _, tokens in computed if tokens > 1]
+    assert sorted(reads) == [len(text.tokens) - 1 for text in texts]
+
+
+def test_what_is_written_is_told_at_once(network):
+    texts, ends = texts_of(range(20, 40)), frozenset(range(2, 42))
+    told = [number for number, _ in write_on(network, texts, rules(rows=2, eos=ends))]
+    assert sorted(told) == [*range(20)]
+    assert told[-1] < 4, "the longest come first"
+    assert max(told[:4]) > 15
 
 
 @pytest.mark.parametrize("sampled", [False, True])
@@ -126,31 +189,29 @@ def test_where_rounding_could_choose_the_row_is_written_again_alone(
     choose = partial(Choice, top_p=0.3) if sampled else (lambda seeds: Choice())
     texts = texts_of(range(3, 23))
     asked = rules(choose=choose)
-    alone = [write_on(model, [text], asked)[0] for text in texts]
-    together = write_on(model, texts, asked)
+    alone = [written_on(model, [text], asked)[0] for text in texts]
+    together = written_on(model, texts, asked)
     assert [until_end(row.tokens) for row in together] == [until_end(r.tokens) for r in alone]
     if not sampled:
-        careless = write_on(model, texts, rules(rewrite=False))
+        careless = written_on(model, texts, rules(rewrite=False))
         assert [until_end(r.tokens) for r in careless] != [until_end(r.tokens) for r in alone]
 
 
 def test_only_near_things_are_written_again(network, monkeypatch):
-    sizes, write = [], continuing._write
+    alone, generate = [], continuing._generate
 
     def counted(model, texts, *others, **named):
-        sizes.append(len(texts))
-        return write(model, texts, *others, **named)
+        alone.extend(texts)
+        return generate(model, texts, *others, **named)
 
-    monkeypatch.setattr(continuing, "_write", counted)
+    monkeypatch.setattr(continuing, "_generate", counted)
     texts = texts_of(range(3, 23))
-    usual = write_on(network, texts, rules())
-    assert sizes[0] == 20
-    assert len(sizes) < 4
-    sizes.clear()
+    usual = written_on(network, texts, rules())
+    assert len(alone) < 3
+    alone.clear()
     monkeypatch.setattr(choosing, "TOLERANCE", 1e9)
-    assert sizes == []
-    again = write_on(network, texts, rules())
-    assert sizes == [20] + [1] * 20
+    again = written_on(network, texts, rules())
+    assert sorted(len(text.tokens) for text in alone) == [*range(3, 23)]
     assert [until_end(r.tokens) for r in again] == [until_end(r.tokens) for r in usual]
 
 
@@ -174,10 +235,17 @@ ARCHITECTURES = {
     "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "eos_token_id": EOS},
     "Llama": SMALL | {"num_key_value_heads": 2},
     "GPTNeoX": SMALL,
+    "Falcon": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "alibi": True,
+    },
+    "Gemma": SMALL | {"num_key_value_heads": 1, "head_dim": 8},
     "Mistral": SMALL | {"num_key_value_heads": 2, "sliding_window": 8},
     "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
 }
-"""Learned and rotary positions, shared heads, a window of keys, no positions at all."""
+"""Learned, rotary and no positions, distances in their place, shared heads, a window of keys."""
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -195,7 +263,7 @@ def test_other_architectures_write_the_same_too(tmp_path, kind):
     model.eval()
     for lengths in ([2, 30, 17, 5, 24, 1, 11], [2, 30, 17, 5, 24], [9, 9, 9]):
         texts = texts_of(lengths)
-        written = write_on(model, texts, rules())
+        written = written_on(model, texts, rules())
         for text, row in zip(texts, written, strict=True):
             assert until_end(row.tokens) == greedy(model, text.tokens)
         assert len({row.tokens for row in written}) > 1

@@ -3,7 +3,7 @@ import random
 import re
 from collections import Counter
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 
 import pytest
 from models_fixtures import CORPUS, write_opt_like_hub
@@ -324,18 +324,24 @@ class Listener:
         self.notes.append(text)
 
 
-def test_memory_shortage_halves_the_batch_and_keeps_results(model, prompts, monkeypatch):
+@pytest.mark.parametrize(("memory_lasts", "takes_positions"), [(0, True), (40, True), (0, False)])
+def test_memory_shortage_halves_the_batch_and_keeps_results(
+    model, prompts, monkeypatch, memory_lasts, takes_positions
+):
     from transformers import OPTForCausalLM
 
     whole = run(model, prompts, batch_size=8)
-    original = OPTForCausalLM.generate
+    original, calls = OPTForCausalLM.forward, []
 
     def cramped(self, input_ids, **others):
-        if len(input_ids) > 3:
+        calls.append(len(input_ids))
+        if len(input_ids) > 3 and len(calls) > memory_lasts:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
         return original(self, input_ids=input_ids, **others)
 
-    monkeypatch.setattr(OPTForCausalLM, "generate", cramped)
+    if takes_positions:  # as models do whose rows lie side by side
+        cramped = wraps(original)(cramped)
+    monkeypatch.setattr(OPTForCausalLM, "forward", cramped)
     heard = Listener()
     settings = GenerationSettings(max_new_tokens=NEW, batch_size=8)
     halved = generate(
@@ -343,7 +349,11 @@ def test_memory_shortage_halves_the_batch_and_keeps_results(model, prompts, monk
     )
     assert halved == whole
     assert (heard.total, heard.done) == (24, 24)
-    assert "out of memory with 8 rows at once: going on with 4" in heard.notes
+    assert heard.notes == [
+        "out of memory with 8 rows at once: going on with 4",
+        "out of memory with 4 rows at once: going on with 2",
+        "finished",
+    ]
     assert all(rate > 0 for rate in heard.rates)
 
 

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from alignstudy.errors import GuardError, shortened
 from alignstudy.generation.choosing import Choice
-from alignstudy.generation.continuing import Rules, Text, write_on
+from alignstudy.generation.continuing import write_on
 from alignstudy.generation.decoding import decode
+from alignstudy.generation.rules import Rules, Text
 from alignstudy.generation.served.completion import Completion
 from alignstudy.generation.writer import Asked, Task
 from alignstudy.models.load import load_plain_lm
 from alignstudy.models.rendering import Rendering
 from alignstudy.models.tokenizers import padding_id
+from alignstudy.progress import SILENT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -88,8 +90,12 @@ def prove(
         stops=None,
         choose=lambda _: Choice(),
         rewrite=True,
+        rows=1,
+        most_tokens=1,
+        note=SILENT.note,  # one row can't be halved
     )
-    written = write_on(model, [Text(tokens=item.tokens or ()) for item in probes], rules)
+    texts = [Text(tokens=item.tokens or ()) for item in probes]
+    written = [row for text in texts for _, row in write_on(model, [text], rules)]
     equal, tolerance, ended = 0, None, set[bool]()
     for item, answer, row in zip(probes, answers, written, strict=True):
         own = row.whole(rendering.ends)
