@@ -204,8 +204,9 @@ def generate(
     max_new_tokens: int = 50,
     device: str = "cpu",
     workers: int = 1,
+    **others: Any,
 ) -> Sample:
-    """Let the product answer; `found` is (text, number of tokens) a prompt.
+    """Let the product answer, with other settings of generation; `found`: (text, tokens) a prompt.
 
     The seconds include reading the model, and starting worker processes where there are any.
     """
@@ -214,7 +215,7 @@ def generate(
 
     timeline = Timeline()
     prompts = [Prompt(id=str(at), axis="helpful", text=text) for at, text in enumerate(texts)]
-    settings = generation.GenerationSettings(max_new_tokens=max_new_tokens)
+    settings = generation.GenerationSettings(max_new_tokens=max_new_tokens, **others)
     how: dict[str, Any] = {"protocol": "paper", "seed": 0, "device": device, "workers": workers}
     weights = Weights(folder=folder)
     responses = generation.generate(weights, prompts, settings, progress=timeline, **how)
