@@ -15,10 +15,15 @@ from alignstudy.generation.rules import Rules, Text, Written
 from alignstudy.models.batching import length_batches
 
 _READ_TOKENS = 16_000
-"""Of texts that a GPU reads at once; a CPU, which gains nothing by it, reads each alone."""
+"""Of texts that a GPU reads at once."""
 
 _REFILL = 8
 """A GPU reads new texts once one place in so many is free: a reading delays all other rows."""
+
+
+def reads_alone(model: PreTrainedModel) -> bool:
+    """Return whether texts are read one by one: a CPU gains nothing by reading them together."""
+    return model.device.type == "cpu"
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Slots:
         self._room: Room | None = None
         self._known: dict[tuple[int, ...], Kept] = {}
         self._nothing: Kept = []
-        self._on_cpu = model.device.type == "cpu"
+        self._reads_alone = reads_alone(model)
 
     def begin(self) -> bool:
         """Read the first text; return whether the model's rows can be put side by side."""
@@ -103,7 +108,7 @@ class Slots:
     def _fill(self, room: Room) -> None:
         """Read waiting texts into the free places."""
         free = [place for place in range(room.rows) if place not in self._rows]
-        if not self._waiting or not (self._on_cpu or _REFILL * len(free) >= room.rows):
+        if not self._waiting or not (self._reads_alone or _REFILL * len(free) >= room.rows):
             return
         places: dict[tuple[int, ...], list[int]] = {}
         for place in free[: len(self._waiting)]:
@@ -125,7 +130,7 @@ class Slots:
         plan = length_batches(
             [len(text) - 1 for text in new],
             batch_size=max(1, len(new)),
-            max_batch_tokens=1 if self._on_cpu else _READ_TOKENS,
+            max_batch_tokens=1 if self._reads_alone else _READ_TOKENS,
         )
         for numbers in plan:
             group = [new[number] for number in numbers]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from models_fixtures import CORPUS, write_opt_like_hub, write_opt_tokenizer
 
 from alignstudy.dialogue import CUE
-from alignstudy.generation import GenerationSettings, choosing, continuing, generate
+from alignstudy.generation import GenerationSettings, choosing, continuing, generate, slots
 from alignstudy.generation import packed as packed_module
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import write_on
@@ -103,22 +103,46 @@ def texts_of(lengths, seed=0):
     rows=st.integers(1, 7),
     most_tokens=st.integers(1, 300),
     new=st.integers(1, 40),
+    as_gpus_read=st.booleans(),
 )
 def test_every_token_is_that_of_the_row_alone_whoever_is_beside_it(
-    network, lengths, seed, packs, rows, most_tokens, new
+    network, lengths, seed, packs, rows, most_tokens, new, as_gpus_read
 ):
     """Rows come and go, room is made for more and for fewer, and columns are used up."""
     texts = texts_of(lengths, seed)
     ends = frozenset(range(2, 26))  # a row ends after about sixteen tokens
-    written = written_on(
-        network, texts,
-        rules(
-            products=packed(network) if packs else None, eos=ends,
-            rows=rows, most_tokens=most_tokens, max_new_tokens=new,
-        ),
-    )  # fmt: skip
+    asked = rules(
+        products=packed(network) if packs else None,
+        eos=ends,
+        rows=rows,
+        most_tokens=most_tokens,
+        max_new_tokens=new,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "_READ_TOKENS", 100)
+        if as_gpus_read:
+            patch.setattr(slots, "reads_alone", lambda model: False)
+        written = written_on(network, texts, asked)
     for text, row in zip(texts, written, strict=True):
         assert row.tokens == greedy(network, text.tokens, new, ends)
+
+
+def test_a_gpu_reads_many_texts_at_once_and_not_for_each_that_ends(network, monkeypatch):
+    reads, read = [], slots.read
+
+    def counted(model, texts):
+        reads.append(len(texts))
+        return read(model, texts)
+
+    monkeypatch.setattr(slots, "read", counted)
+    monkeypatch.setattr(slots, "reads_alone", lambda model: False)
+    ends = frozenset(range(2, 42))
+    texts = texts_of([30] * 100)
+    written = dict(write_on(network, texts, rules(rows=32, most_tokens=10**6, eos=ends)))
+    assert sorted(written) == [*range(100)]
+    assert reads[:2] == [1, 31], "the first alone, to measure what rounding does"
+    assert sum(reads) == 100
+    assert min(reads[2:-1]) >= 4
 
 
 @pytest.mark.parametrize("top_p", [None, 0.8])
