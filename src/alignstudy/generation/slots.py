@@ -23,7 +23,7 @@ _REFILL = 8
 
 def reads_alone(model: PreTrainedModel) -> bool:
     """Return whether texts are read one by one: a CPU gains nothing by reading them together."""
-    return model.device.type == "cpu"
+    return str(model.device.type) == "cpu"
 
 
 @dataclass

@@ -18,7 +18,9 @@ def test_tokens_are_those_of_each_prompt_alone(tmp_path, drawn):
     write_opt_like_hub(tmp_path, std=0.2, seed=2)
     source, words = random.Random(0), ["how", "do", "salt", "mix", "not", "with"]
     prompts = [
-        Prompt(id=str(at), axis="a", text="\n\nHuman: " + " ".join(source.choices(words, k=n)) + CUE)
+        Prompt(
+            id=str(at), axis="a", text="\n\nHuman: " + " ".join(source.choices(words, k=n)) + CUE
+        )
         for at, n in enumerate(range(2, 42))
     ]
 
