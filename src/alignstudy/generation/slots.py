@@ -94,7 +94,8 @@ class Slots:
     def _make_room(self, room: Room) -> None:
         """Make as much room as the rows and the waiting texts need, where that is worth a copy."""
         rows, waiting, rules = self._rows, self._waiting, self._rules
-        longest = max(len(row.text.tokens) for row in [*rows.values(), *list(waiting)[:1]])
+        next_one = [waiting[0]] if waiting else []
+        longest = max(len(row.text.tokens) for row in [*rows.values(), *next_one])
         wanted = max(len(rows), min(rules.rows_of(longest), len(rows) + len(waiting)))
         too_few, too_many = 4 * wanted >= 5 * room.rows, 2 * wanted <= room.rows
         if not rows or too_few or too_many or room.window.end == room.columns:
