@@ -60,6 +60,10 @@ class Choice:
         if self._noise is not None:
             self._noise.keep(rows)
 
+    def bear(self, moved: float) -> None:
+        """Count as rounding what company was measured to move scores by, and more."""
+        self.tolerance = max(self.tolerance, SAFETY * moved)
+
     def compare(self, row: int, alone: torch.Tensor) -> None:
         """Measure at the next step how far the batch moves a row's scores, by those it has alone.
 
@@ -73,8 +77,7 @@ class Choice:
         """Return the scores of (rows, vocabulary) logits, and note the near ties."""
         if self._alone is not None:
             row, alone = self._alone
-            moved = float((scores[row] - alone).abs().max() / alone.abs().max())
-            self.tolerance = max(self.tolerance, SAFETY * moved)
+            self.bear(float((scores[row] - alone).abs().max() / alone.abs().max()))
             self._alone = None
         scale = self.tolerance * scores.abs().amax(dim=-1, keepdim=True)
         chosen, *others = self._scores(scores, scale)

@@ -7,17 +7,17 @@ is written again, alone.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from math import inf
+from typing import TYPE_CHECKING
 
-from alignstudy.generation.choosing import Choice
-from alignstudy.generation.decoding import StopAtStrings
+from alignstudy.generation.padded import generate
 from alignstudy.generation.rules import Rules, Text, Written
-from alignstudy.models.batching import halved, length_batches, release_memory, run_halving
+from alignstudy.generation.ways import ALONE, Way, beside_up_to, forget_lengths, way_of
+from alignstudy.models.batching import length_batches, run_halving
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,96 +36,70 @@ def write_on(
     Raises:
         EnvironmentFault: If even one row doesn't fit into memory.
     """
-    left = sorted(range(len(texts)), key=lambda number: (-len(texts[number].tokens), number))
-    alone: list[int] = []
-    while len(left) > 1:
-        rows = min(len(left), rules.rows_of(len(texts[left[0]].tokens)))
-        try:
-            for number, written in _together(model, texts, [*left], rules):
-                left.remove(number)
-                if written is None:
-                    alone.append(number)
-                else:
-                    yield number, written
-        except (RuntimeError, MemoryError) as error:
-            rules = replace(rules, rows=halved(rows, error, note=rules.note))
-            release_memory()
-    for number in [*left, *alone]:
-        choice = rules.choose([texts[number].seed])
-        write = partial(_generate, model, rules=rules, choice=choice)
+    most = beside_up_to(model) - rules.max_new_tokens
+    order = sorted(range(len(texts)), key=lambda number: (-len(texts[number].tokens), number))
+    beside = [number for number in order if len(texts[number].tokens) <= most]
+    way = way_of(model, [texts[n] for n in beside], rules) if len(beside) > 1 else ALONE
+    if way.kind == "alone":
+        beside = []
+    alone = [number for number in order if number not in {*beside}]
+    for place, written in _together(model, [texts[n] for n in beside], rules, way):
+        if written is None:
+            alone.append(beside[place])
+        else:
+            yield beside[place], written
+    for number in alone:
+        if most < inf:
+            forget_lengths(model)
+        write = partial(generate, model, rules=rules, choice=rules.choose([texts[number].seed]))
         yield number, run_halving([texts[number]], write, note=rules.note)[0]
+    if alone and most < inf:
+        forget_lengths(model)
 
 
 def _together(
-    model: PreTrainedModel, texts: Sequence[Text], numbers: Sequence[int], rules: Rules
+    model: PreTrainedModel, texts: Sequence[Text], rules: Rules, way: Way
 ) -> Iterator[tuple[int, Written | None]]:
-    """Yield texts' numbers and continuations; None where another token was as near.
+    """Yield texts' places and continuations; None where another token was as near.
 
     Args:
         model: In evaluation mode.
-        texts: All.
-        numbers: Of those to be written on, the longest first.
+        texts: The longest first.
         rules: How to write.
+        way: Which the model bears.
     """
-    from alignstudy.generation.slots import Slots
+    if not texts:
+        return
+    if way.kind == "side by side" and len(texts[0].tokens) > 1:
+        from alignstudy.generation.slots import Slots
 
-    ordered = [texts[number] for number in numbers]
-    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    if takes_positions and len(ordered[0].tokens) > 1:
-        slots = Slots(model, ordered, rules)
-        if slots.begin():
-            yield from ((numbers[place], written) for place, written in slots.run())
-            return
-    plan = length_batches(
-        [len(text.tokens) + rules.max_new_tokens for text in ordered],
-        batch_size=rules.rows,
-        max_batch_tokens=rules.most_tokens,
-    )
-    for places in plan:
-        batch = [ordered[place] for place in places]
-        choice = rules.choose([text.seed for text in batch])
-        with rules.products.used() if rules.products else nullcontext():
-            rows = _generate(model, batch, rules, choice)
-        for row, (place, written) in enumerate(zip(places, rows, strict=True)):
-            near = choice.near.get(row, rules.max_new_tokens) < len(written.whole(rules.eos))
-            yield numbers[place], None if rules.rewrite and near else written
+        yield from Slots(model, texts, rules, moved=way.moved).run()
+        return
+    lengths = [len(text.tokens) for text in texts]
+    groups = [list(range(len(texts)))]
+    if way.kind == "of one length":
+        groups = [list(group) for _, group in groupby(groups[0], key=lengths.__getitem__)]
+    write = partial(_batch, model, rules=rules, moved=way.moved)
+    for group in groups:
+        plan = length_batches(
+            [lengths[place] + rules.max_new_tokens for place in group],
+            batch_size=rules.rows,
+            max_batch_tokens=rules.most_tokens,
+        )
+        for numbers in plan:
+            places = [group[number] for number in numbers]
+            rows = run_halving([texts[place] for place in places], write, note=rules.note)
+            yield from zip(places, rows, strict=True)
 
 
-def _generate(
-    model: PreTrainedModel, texts: Sequence[Text], rules: Rules, choice: Choice
-) -> list[Written]:
-    """Write one batch until all rows have ended; nothing comes from the checkpoint's own file."""
-    import torch
-    from transformers import GenerationConfig
-
-    start = max(len(text.tokens) for text in texts)
-    padding = [start - len(text.tokens) for text in texts]
-    ids = [[rules.pad] * n + list(text.tokens) for n, text in zip(padding, texts, strict=True)]
-    mask = [[0] * n + [1] * (start - n) for n in padding]
-    stops = None if rules.stops is None else StopAtStrings(rules.stops, start)
-    # `generate` fills what is left open from the model's: leave it nothing to fill in.
-    kept, model.generation_config = model.generation_config, GenerationConfig()
-    config = GenerationConfig(
-        max_new_tokens=rules.max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=sorted(rules.eos),
-        pad_token_id=rules.pad,
-        use_cache=True,
-        return_dict_in_generate=False,
-    )
-    try:
-        with torch.inference_mode():
-            tokens: Any = model.generate(
-                input_ids=torch.tensor(ids, device=model.device),
-                attention_mask=torch.tensor(mask, device=model.device),
-                generation_config=config,
-                stopping_criteria=[] if stops is None else [stops],
-                logits_processor=[choice],
-            )
-    finally:
-        model.generation_config = kept
-    return [
-        Written(tokens=tuple(row), stopped_at=stops.ended_at.get(place) if stops else None)
-        for place, row in enumerate(tokens[:, start:].tolist())
-    ]
+def _batch(
+    model: PreTrainedModel, texts: Sequence[Text], *, rules: Rules, moved: float
+) -> list[Written | None]:
+    """Write one batch; None where another token was as near."""
+    choice = rules.choose([text.seed for text in texts])
+    choice.bear(moved)
+    with rules.products.used() if rules.products else nullcontext():
+        rows = generate(model, texts, rules, choice)
+    never = rules.max_new_tokens
+    near = [choice.near.get(row, never) < len(w.whole(rules.eos)) for row, w in enumerate(rows)]
+    return [None if rules.rewrite and n else row for n, row in zip(near, rows, strict=True)]

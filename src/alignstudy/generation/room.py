@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+
+
+class NotSideBySideError(Exception):
+    """Rows of a model can't be put side by side."""
+
 
 Kept = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of one text, by layer: (heads, tokens, size of a head)."""
@@ -110,6 +116,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         self._sides = [
             side.new_zeros((rows, side.shape[0], columns, side.shape[2])) for side in (keys, values)
         ]
+        self.keys, self.values = (own[:, :, :0] for own in self._sides)  # some models look first
 
     def put(
         self, row: int, sides: tuple[torch.Tensor, torch.Tensor], start: int, begin: int, end: int
@@ -125,6 +132,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
             new = old.new_zeros((rows, old.shape[1], columns, old.shape[3]))
             new[: len(kept), :, : end - start] = old[:, :, start:end][kept]
             self._sides[place] = new
+        self.keys, self.values = (own[:, :, : end - start] for own in self._sides)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
@@ -141,24 +149,26 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         return self._window.end - self._window.start
 
 
-def read(
-    model: PreTrainedModel, texts: Sequence[Sequence[int]]
-) -> tuple[list[Kept], DynamicCache] | None:
+def read(model: PreTrainedModel, texts: Sequence[Sequence[int]]) -> tuple[list[Kept], DynamicCache]:
     """Read texts but for their last tokens; return what is kept of each, and the model's own cache.
 
     They are padded at their ends, which none of their tokens sees.
 
-    Returns:
-        None if rows can't be put side by side: the model keeps anything but all keys and values.
+    Raises:
+        NotSideBySideError: If a model keeps anything but all keys and values.
     """
     lengths = [len(text) - 1 for text in texts]
     ids = torch.tensor([[*text[:-1]] + [0] * (max(lengths) - len(text) + 1) for text in texts])
-    answer = model(input_ids=ids.to(model.device), use_cache=True, logits_to_keep=1)
-    cache = getattr(answer, "past_key_values", None)
-    if not isinstance(cache, DynamicCache) or {*map(type, cache.layers)} != {DynamicLayer}:
-        return None
-    if not all(layer.is_initialized for layer in cache.layers):
-        return None
+    answer = model(
+        input_ids=ids.to(model.device),
+        position_ids=torch.arange(max(lengths), device=model.device).expand(len(texts), -1),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    cache: Any = getattr(answer, "past_key_values", None)
+    plain = type(cache) is DynamicCache and {*map(type, cache.layers)} == {DynamicLayer}
+    if not plain or not all(layer.is_initialized for layer in cache.layers):
+        raise NotSideBySideError("the model keeps more of a text than its keys and values")
     kept = [
         [(layer.keys[row, :, :length], layer.values[row, :, :length]) for layer in cache.layers]
         for row, length in enumerate(lengths)

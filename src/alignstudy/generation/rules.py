@@ -69,9 +69,16 @@ class Rules:
     note: Callable[[str], None]
     products: PackedProducts | None = None
 
+    def columns_of(self, longest: int) -> int:
+        """Return for how many tokens a row has room beside others of so many at most, and more.
+
+        The more let columns be used up without much copying.
+        """
+        return longest + self.max_new_tokens + self.max_new_tokens // 8 + 8
+
     def rows_of(self, longest: int) -> int:
         """Return how many rows are written at once whose longest text has so many tokens."""
-        return max(1, min(self.rows, self.most_tokens // (longest + self.max_new_tokens)))
+        return max(1, min(self.rows, self.most_tokens // self.columns_of(longest)))
 
     def ended(self, tokens: Sequence[int]) -> Written | None:
         """Return what was written, if it ends with its last token; it hasn't ended before."""

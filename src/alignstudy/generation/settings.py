@@ -94,7 +94,8 @@ class GenerationSettings(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
         description="Precision of the weights in memory; only float32 gives the same responses"
-        " whatever the batch. A server's responses are held to it.",
+        " whatever the batch, but for mixtures of experts, where rounding may pick another expert."
+        " A server's responses are held to it.",
     )
 
     @field_validator("base_url")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import PreTrainedModel
 
-from alignstudy.generation.room import Kept, Room, read
+from alignstudy.generation.room import Kept, NotSideBySideError, Room, read
 from alignstudy.generation.rules import Rules, Text, Written
-from alignstudy.models.batching import length_batches
+from alignstudy.models.batching import halved, length_batches, release_memory
 
 _READ_TOKENS = 16_000
 """Of texts that a GPU reads at once."""
@@ -52,44 +53,74 @@ class Slots:
         model: In evaluation mode; it takes positions.
         texts: The longest first; that has at least two tokens.
         rules: How to write.
+        moved: How far company is known to move scores.
     """
 
-    def __init__(self, model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> None:
+    def __init__(
+        self, model: PreTrainedModel, texts: Sequence[Text], rules: Rules, *, moved: float = 0.0
+    ) -> None:
         self._model, self._rules = model, rules
         self._waiting = deque(_Row(number, text) for number, text in enumerate(texts))
         self._rows: dict[int, _Row] = {}
         self._choice = rules.choose([])
-        self._room: Room | None = None
+        self._choice.bear(moved)
         self._known: dict[tuple[int, ...], Kept] = {}
         self._nothing: Kept = []
+        self._room: Room | None = None
+        self._tried = 1
         self._reads_alone = reads_alone(model)
 
-    def begin(self) -> bool:
-        """Read the first text; return whether the model's rows can be put side by side."""
-        first = self._waiting[0].text.tokens
-        with torch.inference_mode():
-            found = read(self._model, [first])
-            if found is None:
-                return False
-            (kept,), cache = found
-            self._known = {first: kept}
-            self._nothing = [(keys[:, :0], values[:, :0]) for keys, values in kept]
-            if self._rules.rewrite:
-                ids = torch.tensor([first[-1:]], device=self._model.device)
-                alone = self._model(input_ids=ids, past_key_values=cache, use_cache=True).logits
-                self._choice.compare(0, alone[0, -1].float())
-            self._room = Room(kept, rows=0, columns=0)
-        return True
-
     def run(self) -> Iterator[tuple[int, Written | None]]:
-        """Yield a text's number and what was written after it; None: another token was as near."""
-        assert self._room is not None, "begin comes first"
+        """Yield a text's number and what was written after it; None: another token was as near.
+
+        Raises:
+            EnvironmentFault: If even one row doesn't fit into memory.
+            NotSideBySideError: If a model keeps anything but all keys and values.
+        """
         while self._waiting or self._rows:
-            with torch.inference_mode():  # the caller's turn is outside
-                self._make_room(self._room)
-                self._fill(self._room)
-                ended = self._step(self._room)
+            try:
+                with torch.inference_mode():  # the caller's turn is outside
+                    ended = self._advance()
+            except (RuntimeError, MemoryError) as error:
+                ended, rows = [], halved(self._tried, error, note=self._rules.note)
+                self._rules = replace(self._rules, rows=rows)
+                self._begin_again()
+            if not self._room:
+                release_memory()  # only here, where the error no longer holds it
             yield from ended
+
+    def _advance(self) -> list[tuple[int, Written | None]]:
+        """Write the next token of every row, after new ones were read; return those that ended."""
+        room = self._room = self._room or self._first_room()
+        self._make_room(room)
+        self._fill(room)
+        return self._step(room)
+
+    def _begin_again(self) -> None:
+        """Put all rows that haven't ended back to the waiting ones, and leave no memory taken."""
+        rows = sorted(self._rows.values(), key=lambda row: row.number, reverse=True)
+        self._waiting.extendleft(_Row(row.number, row.text) for row in rows)
+        self._choice.keep([])
+        self._rows, self._known, self._room, self._tried = {}, {}, None, 1
+
+    def _first_room(self) -> Room:
+        """Read the first text, and see by it what a model keeps, and how far company moves it."""
+        first = self._waiting[0].text.tokens
+        if "position_ids" not in inspect.signature(self._model.forward).parameters:
+            raise NotSideBySideError("the model takes no positions")
+        (kept,), cache = read(self._model, [first])
+        self._known = {first: kept}
+        self._nothing = [(keys[:, :0].clone(), values[:, :0].clone()) for keys, values in kept]
+        if self._rules.rewrite:
+            ids = torch.tensor([first[-1:]], device=self._model.device)
+            alone = self._model(
+                input_ids=ids,
+                position_ids=torch.tensor([[len(first) - 1]], device=self._model.device),
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
+            self._choice.compare(0, alone[0, -1].float())
+        return Room(self._nothing, rows=0, columns=0)
 
     def _make_room(self, room: Room) -> None:
         """Make as much room as the rows and the waiting texts need, where that is worth a copy."""
@@ -99,8 +130,8 @@ class Slots:
         wanted = max(len(rows), min(rules.rows_of(longest), len(rows) + len(waiting)))
         too_few, too_many = 4 * wanted >= 5 * room.rows, 2 * wanted <= room.rows
         if not rows or too_few or too_many or room.window.end == room.columns:
-            columns = longest + rules.max_new_tokens + rules.max_new_tokens // 2 + 8
-            kept = room.move(rows=wanted, columns=columns)
+            self._tried = wanted
+            kept = room.move(rows=wanted, columns=rules.columns_of(longest))
             self._choice.keep(kept)
             self._rows = {new: rows[old] for new, old in enumerate(kept)}
             if not kept:
@@ -122,6 +153,7 @@ class Slots:
             again = bool(self._waiting) and self._waiting[0].text.tokens == tokens
             # Copied: what was read beside others holds their memory, too.
             self._known = {tokens: [(k.clone(), v.clone()) for k, v in kept]} if again else {}
+            del kept  # while the next ones are read
 
     def _read(self, texts: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], Kept]]:
         """Yield texts with what is kept of all their tokens but the last."""
@@ -135,9 +167,7 @@ class Slots:
         )
         for numbers in plan:
             group = [new[number] for number in numbers]
-            found = read(self._model, group)
-            assert found is not None, "the first text's could be put side by side"
-            yield from zip(group, found[0], strict=True)
+            yield from zip(group, read(self._model, group)[0], strict=True)
 
     def _step(self, room: Room) -> list[tuple[int, Written | None]]:
         """Write the next token of every row; return the rows that have ended."""

@@ -15,6 +15,7 @@ from alignstudy.generation.choosing import Choice
 from alignstudy.generation.continuing import write_on
 from alignstudy.generation.packed import pack
 from alignstudy.generation.rules import Rules, Text
+from alignstudy.generation.ways import way_of
 from alignstudy.models.load import load_causal_lm
 from alignstudy.records import Prompt, Weights
 from alignstudy.runtime import pool as loading_pool
@@ -134,6 +135,7 @@ def test_a_gpu_reads_many_texts_at_once_and_not_for_each_that_ends(network, monk
         reads.append(len(texts))
         return read(model, texts)
 
+    way_of(network, texts_of([30]), rules())
     monkeypatch.setattr(slots, "read", counted)
     monkeypatch.setattr(slots, "reads_alone", lambda model: False)
     ends = frozenset(range(2, 42))
@@ -169,6 +171,7 @@ def test_waiting_texts_take_the_places_of_ended_rows(network, monkeypatch):
 
     texts, ends = texts_of(range(20, 60)), frozenset(range(2, 42))
     lengths = [len(greedy(network, text.tokens, 60, ends)) for text in texts]
+    way_of(network, texts, rules())  # asked once
     monkeypatch.setattr(type(network), "forward", counted)
     written = dict(write_on(network, texts, rules(eos=ends, max_new_tokens=60)))
     steps = sum(rows for rows, tokens in computed if tokens == 1)
@@ -222,13 +225,13 @@ def test_where_rounding_could_choose_the_row_is_written_again_alone(
 
 
 def test_only_near_things_are_written_again(network, monkeypatch):
-    alone, generate = [], continuing._generate
+    alone, generate = [], continuing.generate
 
     def counted(model, texts, *others, **named):
         alone.extend(texts)
         return generate(model, texts, *others, **named)
 
-    monkeypatch.setattr(continuing, "_generate", counted)
+    monkeypatch.setattr(continuing, "generate", counted)
     texts = texts_of(range(3, 23))
     usual = written_on(network, texts, rules())
     assert len(alone) < 3
