@@ -16,28 +16,24 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from alignstudy.methods.scoring.own_forward import EachAlone
+
 PROBE_ROWS = 8
 """Rows that the guards measure on."""
 
+NOISE_TOKENS = 32
+"""Tokens of a row in which dropout is looked for: it spares no place, and no layer."""
 
-def probe_batch(
-    trainer: Trainer, *, num_rows: int = PROBE_ROWS, with_references: bool = False
-) -> Batch:
-    """Collate the trainer's first rows as it would itself, on its device.
 
-    Args:
-        trainer: The trainer.
-        num_rows: Most rows.
-        with_references: Whether rows are passed over whose reference values aren't kept, as no
-            update will see them.
-    """
+def probe_batch(trainer: Trainer, *, num_rows: int = PROBE_ROWS) -> Batch:
+    """Collate the trainer's first rows, so many at most, as it would itself, on its device."""
+    return rows_batch(trainer, range(min(num_rows, len(trainer.train_dataset))))
+
+
+def rows_batch(trainer: Trainer, numbers: Sequence[int]) -> Batch:
+    """Collate some of the trainer's rows as it would itself, on its device."""
     rows = trainer.train_dataset
-    kept = next((name for name in rows.column_names if name.startswith("ref_")), None)
-    if with_references and kept is not None:
-        there = [number for number, value in enumerate(rows[kept]) if value == value]
-    else:
-        there = list(range(min(num_rows, len(rows))))
-    batch = trainer.prepare(trainer.data_collator([rows[number] for number in there[:num_rows]]))
+    batch = trainer.prepare(trainer.data_collator([rows[number] for number in numbers]))
     batch.pop("row")
     return batch
 
@@ -56,50 +52,92 @@ def last_targets(batch: Batch, *, compared: int, branches: int) -> list[int]:
     return [int(row[position]) for row, position in zip(ids, last, strict=True)]
 
 
-def first_preferences(trainer: Trainer, *, training: bool) -> tuple[float, Any]:
-    """Measure a preference trainer's own loss, less a router's, and what it is of, on the probe.
+def first_preferences(
+    trainer: Trainer, rows: Sequence[int] = range(PROBE_ROWS), *, training: bool
+) -> tuple[float, Any]:
+    """Measure a preference trainer's own loss, less a router's, and what it is of.
 
     Args:
         trainer: Before its first step; its reference is the model that it starts from.
+        rows: On which.
         training: Whether the model is put into training mode, as in a step.
     """
     import torch
 
-    batch, model, ahead = probe_batch(trainer), trainer.model, trainer.has_references
-    model.train(training)
+    batch, ahead = rows_batch(trainer, rows), trainer.has_references
+    trainer.model.train(training)
     trainer.has_references = False  # asked now
     with torch.no_grad(), torch.random.fork_rng(), trainer.autocast():
-        loss = float(trainer.compute_loss(model, batch))
-        said, router = trainer.read(model, batch)
+        loss, said, router = _loss_and_cause(trainer, batch)
     trainer.has_references = ahead
     return loss - (0.0 if router is None else float(router)), said
 
 
-def first_loss(trainer: Trainer, *, by_own_forward: bool) -> tuple[float, float]:
-    """Measure a trainer's loss on the probe, and what its formula gives in float64.
+def _loss_and_cause(trainer: Trainer, batch: Batch) -> tuple[float, Any, Any]:
+    """Return a trainer's own loss, and what its reading of the batch said, the router's part too.
+
+    Of one reading, which is noted on its way into the loss.
+    """
+    read, found = trainer.read, list[tuple[Any, Any]]()
+
+    def noted(model: Any, batch: Batch) -> tuple[Any, Any]:  # noqa: ANN401
+        found.append(read(model, batch))
+        return found[-1]
+
+    trainer.read = noted  # type: ignore[method-assign]
+    try:
+        loss = float(trainer.compute_loss(trainer.model, batch))
+    finally:
+        del trainer.read
+    ((said, router),) = found
+    return loss, said, router
+
+
+def references_apart(trainer: Trainer, rows: Sequence[int], said: Any) -> float:  # noqa: ANN401
+    """Return the largest relative difference (to at least 1) of kept references from asked ones.
+
+    Args:
+        trainer: Whose data set holds the kept ones.
+        rows: Which of its rows.
+        said: What `first_preferences` found on them.
+    """
+    import torch
+
+    batch, branches = rows_batch(trainer, rows), trainer.method.branches
+    asked = torch.cat([getattr(said, f"ref_{branch}") for branch in branches])
+    kept = torch.cat([batch[f"ref_{branch}_logps"] for branch in branches])
+    return float(((asked - kept).abs() / kept.abs().clamp_min(1)).max())
+
+
+def first_loss(
+    trainer: Trainer, rows: Sequence[int], *, by_own_forward: bool, alone: EachAlone | None
+) -> tuple[float, float]:
+    """Measure a trainer's loss on some rows, and what its formula gives in float64.
 
     Args:
         trainer: Before its first step.
+        rows: Numbers of the rows; where the method samples, the first samples are taken.
         by_own_forward: Whether the formula is given the log-probabilities of the model's own
             forward, whatever route training takes; else those of training's route.
+        alone: What that forward said of these rows before.
     """
     import torch
 
     model, route = trainer.model, trainer.route
     assert route is not None
-    batch = (
-        trainer.rollouts.first(PROBE_ROWS)
-        if trainer.method.samples
-        else probe_batch(trainer, with_references=True)
-    )
+    samples = trainer.method.samples
+    batch = trainer.rollouts.first(PROBE_ROWS) if samples else rows_batch(trainer, rows)
     was_training, usual = model.training, dict(vars(route))
+    # What is known is the policy's: where a reference is asked too, nothing is.
+    asks = trainer.method.reference != "none" and not trainer.has_references
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(), trainer.autocast():
-            measured = float(trainer.compute_loss(model, batch))
+            measured, said, router = _loss_and_cause(trainer, batch)
             if by_own_forward:
                 route.sharing, route.flat, route.own = 1, False, True
-            said, router = trainer.read(model, batch)
+                route.alone = None if asks or samples or route.router else alone
+                said, router = trainer.read(model, batch)
     finally:
         vars(route).update(usual)
         model.train(was_training)
@@ -122,12 +160,14 @@ def dropout_difference(model: Any, batch: Batch, *, adapter: bool = False) -> fl
 
     Args:
         model: On the batch's device.
-        batch: `input_ids` (B, T), and `attention_mask` (B, T) unless it is one packed row.
+        batch: `input_ids` (B, T), and `attention_mask` (B, T) unless it is one packed row; of two
+            rows the beginnings are read.
         adapter: Whether the adapter, made to have an effect, takes part; else it is off.
     """
     import torch
 
-    inputs = {key: batch[key][:2] for key in ("input_ids", "attention_mask") if key in batch}
+    names = [key for key in ("input_ids", "attention_mask") if key in batch]
+    inputs = {key: batch[key][:2, :NOISE_TOKENS] for key in names}
     was_training = model.training
     model.train()
     without = nullcontext() if adapter else adapter_off(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,8 @@ from alignstudy.runtime.device import context_length
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from alignstudy.methods.scoring.layout_check import Extremes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assembled:
@@ -39,12 +42,17 @@ class Assembled:
     Attributes:
         references: What was computed or kept of the reference; None where there is none, or it is
             part of every step.
+        seen: Numbers of the rows that updates will see, where a reference's values are put into
+            those alone; else of all.
+        extremes: The rows that the layout was measured on; None where there is none of ours.
         checked: What was measured of the layout.
         notes: Where the weights are from, if not from the parent's files.
     """
 
     trainer: Any
     references: References | None
+    seen: Sequence[int]
+    extremes: Extremes | None
     checked: tuple[GuardOutcome, ...]
     notes: tuple[str, ...]
 
@@ -111,7 +119,6 @@ def assemble(
     from transformers import set_seed
 
     from alignstudy.methods.loop import trl_adapter as _trl
-    from alignstudy.methods.scoring.layout_check import packed_head, settle_route
 
     set_seed(job.seed)
     model, note = initial or load_initial(job)
@@ -133,18 +140,37 @@ def assemble(
     )
     if in_steps and not (own and job.settings.lora is not None):
         trainer.reference = reference_model(job, trainer)
-    notes: tuple[str, ...] = (note,) if note else ()
-    checked: tuple[GuardOutcome, ...] = ()
-    if trainer.route is not None:
-        checked, why = settle_route(trainer, encoded.lengths, precision=precision)
-        notes += why
-    if trainer.method.packs:
-        checked += (packed_head(trainer, precision=precision),)
+    seen = sorted({*((ahead and _trl.rows_seen(trainer)) or range(len(encoded.row_ids)))})
+    extremes, checked, why = _settle_layout(trainer, encoded, seen, precision)
     references = None
     if ahead:
-        references, fresh = add_references(job, trainer, encoded, tokenizer, precision)
-        checked += (fresh,)
-    return Assembled(trainer=trainer, references=references, checked=checked, notes=notes)
+        references, fresh = add_references(job, trainer, encoded, seen, tokenizer, precision)
+        checked += fresh
+    return Assembled(
+        trainer=trainer,
+        references=references,
+        seen=seen,
+        extremes=extremes,
+        checked=checked,
+        notes=(note, *why) if note else why,
+    )
+
+
+def _settle_layout(
+    trainer: Any,  # noqa: ANN401
+    encoded: Encoded,
+    seen: Sequence[int],
+    precision: Precision,
+) -> tuple[Extremes | None, tuple[GuardOutcome, ...], tuple[str, ...]]:
+    """Hold how rows go through the model against its own forward; see `settle_route`."""
+    from alignstudy.methods.scoring.layout_check import Extremes, packed_head, settle_route
+
+    if trainer.method.packs:
+        return None, (packed_head(trainer, precision=precision),), ()
+    if trainer.route is None:
+        return None, (), ()
+    extremes = Extremes.of(encoded.lengths, seen)
+    return extremes, *settle_route(trainer, extremes, precision=precision)
 
 
 def load_initial(job: TrainJob) -> Initial:

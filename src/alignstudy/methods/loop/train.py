@@ -15,6 +15,7 @@ from alignstudy.methods.batches.encode import Encoded
 from alignstudy.methods.faults import named_faults, quiet_libraries
 from alignstudy.methods.guards import checks as guards
 from alignstudy.methods.guards.probes import (
+    PROBE_ROWS,
     dropout_difference,
     first_loss,
     first_preferences,
@@ -22,6 +23,7 @@ from alignstudy.methods.guards.probes import (
     last_targets,
     packing_difference,
     probe_batch,
+    references_apart,
 )
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
@@ -159,12 +161,19 @@ def _measure(
         yield guards.scores_read_forward(difference, architecture=kind)
     yield from method.guards(encoded.counts)
     if method.reference != "none" and job.reference is None and not method.samples:
-        loss, said = first_preferences(trainer, training=settings.dropout == "off")
+        rows = ready.seen[:PROBE_ROWS]
+        loss, said = first_preferences(trainer, rows, training=settings.dropout == "off")
         yield guards.reference_is_parent(
             loss, said, objective=trainer.objective.loss, beta=method.settings.beta
         )
-    if trainer.route is not None:
-        measured, expected = first_loss(trainer, by_own_forward=precision == "fp32")
+        if trainer.has_references:
+            apart = references_apart(trainer, rows, said)
+            yield guards.references_are_fresh(apart, precision=precision)
+    if ready.extremes is not None:
+        alone, own = ready.extremes.alone, precision == "fp32"
+        measured, expected = first_loss(
+            trainer, ready.extremes.rows, by_own_forward=own, alone=alone
+        )
         yield guards.loss_is_formula(measured, expected, precision=precision)
 
 

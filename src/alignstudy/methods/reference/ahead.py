@@ -48,20 +48,30 @@ def add_references(
     job: TrainJob,
     trainer: Trainer,
     encoded: Encoded,
+    numbers: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     precision: Precision,
-) -> tuple[References, GuardOutcome]:
+) -> tuple[References, tuple[GuardOutcome, ...]]:
     """Compute the values of the pairs that updates will see, or read the kept ones, into the rows.
 
     The others have none (not a number), so that nothing could be learnt from them unseen.
 
-    Raises:
-        GuardError: If kept values are not those that the reference gives.
-    """
-    from alignstudy.methods.loop import trl_adapter as _trl
+    Args:
+        job: The training's.
+        trainer: As built.
+        encoded: Its rows.
+        numbers: Of those that updates will see.
+        tokenizer: The parent's.
+        precision: Of training.
 
-    branches, seen = trainer.method.branches, _trl.rows_seen(trainer)
-    numbers = range(len(encoded.row_ids)) if seen is None else sorted(set(seen))
+    Returns:
+        The values, and what was measured of them: nothing yet where the reference is the model that
+        training starts from, which is asked anew before the first step.
+
+    Raises:
+        GuardError: If kept values are not those that another reference gives.
+    """
+    branches = trainer.method.branches
     model: Any = trainer.model
     if job.reference is not None:
         model = reference_model(job, trainer)
@@ -73,8 +83,10 @@ def add_references(
         for number, value in zip(numbers, values, strict=True):
             column[number] = value
         trainer.train_dataset = trainer.train_dataset.add_column(f"ref_{branch}_logps", column)
+    if job.reference is None:
+        return references, ()
     apart = _difference(trainer, model, numbers[:PROBE_ROWS])
-    return references, references_are_fresh(apart, precision=precision)
+    return references, (references_are_fresh(apart, precision=precision),)
 
 
 def _difference(trainer: Trainer, model: Any, numbers: Sequence[int]) -> float:  # noqa: ANN401

@@ -8,22 +8,19 @@ alike: no other guard would notice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from heapq import nsmallest
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from alignstudy.errors import GuardError, first_line
 from alignstudy.methods.guards.checks import REFERENCE_TOLERANCE
-from alignstudy.methods.scoring.own_forward import own_scores
+from alignstudy.methods.guards.probes import rows_batch
+from alignstudy.methods.scoring.own_forward import EachAlone, own_scores
 from alignstudy.methods.scoring.reading import unwrapped
 from alignstudy.methods.scoring.shared_forward import ScoringRoute
 from alignstudy.methods.trainer import Batch, Trainer
 from alignstudy.records import GuardOutcome
-
-LONGEST = 2
-"""Rows that are compared: what a window or a distance changes shows in the longest first."""
 
 _LOST = {
     "joined": "rows are not joined",
@@ -32,14 +29,41 @@ _LOST = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extremes:
+    """The rows that stand for all, the longest and the shortest, and what the model says of them.
+
+    What a window or a distance changes shows in the longest first; what reaches over from a
+    neighbour, or from padding, in the shortest: most of what it could see isn't its own.
+
+    Attributes:
+        rows: Their numbers.
+        alone: What the model's own forward says of their texts.
+    """
+
+    rows: tuple[int, ...]
+    alone: EachAlone = field(default_factory=EachAlone)
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], among: Iterable[int]) -> Extremes:
+        """Choose them.
+
+        Args:
+            lengths: Tokens of all rows, all of a row's texts together.
+            among: Numbers of the rows that are read at all.
+        """
+        rows = sorted(among, key=lambda row: (-lengths[row], row))
+        return cls(rows=tuple(dict.fromkeys((rows[0], rows[-1]))))
+
+
 def settle_route(
-    trainer: Trainer, lengths: Sequence[int], *, precision: str
+    trainer: Trainer, extremes: Extremes, *, precision: str
 ) -> tuple[tuple[GuardOutcome, ...], tuple[str, ...]]:
-    """Find the fastest route by which the longest rows have the model's own log-probabilities.
+    """Find the fastest route by which the rows that stand for all have the model's own values.
 
     Args:
         trainer: Before its first step; its route is changed if it has to be.
-        lengths: Tokens of its rows, all of a row's texts together.
+        extremes: Those rows; what the model's own forward says of them is kept there.
         precision: "fp32", "bf16" or "fp16".
 
     Returns:
@@ -50,8 +74,8 @@ def settle_route(
     """
     route = trainer.route
     assert route is not None
-    batch, asked = _longest(trainer, lengths), replace(route)
-    truth = _alone(trainer, batch)
+    batch, asked = rows_batch(trainer, extremes.rows), replace(route)
+    truth = _alone(trainer, batch, extremes.alone)
     lost = why = ""
     for loses, found in _routes(asked, joined=bool(trainer.rule and trainer.rule.joined)):
         vars(route).update(vars(found))
@@ -66,12 +90,12 @@ def settle_route(
             if trainer.rule is not None:
                 trainer.rule = replace(trainer.rule, joined=trainer.rule.joined and found.flat)
             detail = (
-                "log-probabilities of the longest rows differ from those of the model's own forward"
-                f" by {apart:.2g}, relatively"
+                "log-probabilities of the longest and the shortest row differ from those of the"
+                f" model's own forward by {apart:.2g}, relatively"
             )
             outcome = GuardOutcome(guard="log_probs_are_the_models", passed=True, detail=detail)
             return (outcome,), (f"{lost}: {why}",) if lost else ()
-        why = fault or f"log-probabilities of the longest rows would differ by {apart:.2g}"
+        why = fault or f"log-probabilities would differ by {apart:.2g}"
     name = type(unwrapped(trainer.model)).__name__
     raise GuardError(
         f"{name} gives padded rows other log-probabilities than each row",
@@ -120,26 +144,16 @@ def _routes(asked: ScoringRoute, *, joined: bool) -> list[tuple[str, ScoringRout
     return [*routes, ("head", ScoringRoute(own=True))]
 
 
-def _longest(trainer: Trainer, lengths: Sequence[int]) -> Batch:
-    rows = trainer.train_dataset
-    longest = nsmallest(LONGEST, range(len(lengths)), key=lambda row: (-lengths[row], row))
-    return trainer.prepare(trainer.data_collator([rows[row] for row in longest]))
-
-
-def _alone(trainer: Trainer, batch: Batch) -> torch.Tensor:
+def _alone(trainer: Trainer, batch: Batch, alone: EachAlone) -> torch.Tensor:
     """Return the (R,) sums of log-probabilities, each text by itself through its own forward."""
     model, was_training = unwrapped(trainer.model), trainer.model.training
-    labels, found = labels_of(batch), []
+    texts, squares = (batch["input_ids"], batch["attention_mask"]), trainer.objective.weighs_pairs
     trainer.model.eval()
     with torch.no_grad(), trainer.autocast():
-        for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
-            part = (each[row : row + 1, :length] for each in (batch["input_ids"], labels))
-            ids, wanted = part
-            scored = own_scores(model, ids, torch.ones_like(ids), wanted)
-            assert scored.log_probs is not None
-            found.append(scored.log_probs.float().sum())
+        said = alone.scores(model, *texts, labels_of(batch), squares=squares)
     trainer.model.train(was_training)
-    return torch.stack(found)
+    assert said.log_probs is not None
+    return said.log_probs.float().sum(1)
 
 
 def labels_of(batch: Batch) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -64,6 +64,49 @@ def own_scores(
         aux_loss=getattr(outputs, "aux_loss", None),
         log_sum_sq_probs=(2 * log_p.detach()).logsumexp(1) if squares else None,
     )
+
+
+@dataclass(frozen=True)
+class EachAlone:
+    """What a model's own forward says of texts, each by itself, however often it is wanted.
+
+    A text is read once: of one model, its adapter on, while it isn't trained.
+
+    Attributes:
+        said: By a text's tokens and targets, and whether squares were wanted.
+    """
+
+    said: dict[tuple[Any, ...], Scored] = field(default_factory=dict)
+
+    def scores(
+        self,
+        model: Any,  # noqa: ANN401
+        ids: torch.Tensor,
+        seen: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        squares: bool = False,
+    ) -> Scored:
+        """Score (R, T) texts, see `own_scores`; those that were asked before are not again."""
+        found = []
+        for row, length in enumerate(seen.sum(1).tolist()):
+            text, wanted = (each[row : row + 1, :length] for each in (ids, labels))
+            key = (squares, *text[0].tolist(), *wanted[0].tolist())
+            if key not in self.said:
+                ones = torch.ones_like(text)
+                self.said[key] = own_scores(model, text, ones, wanted, squares=squares)
+            found.append(self.said[key])
+
+        def values(name: str) -> torch.Tensor:
+            return torch.cat([getattr(each, name)[each.label_mask] for each in found])
+
+        return as_scored(
+            values("log_probs"),
+            values("is_top1"),
+            put=(labels[:, 1:] != -100).flatten().nonzero()[:, 0],
+            labels=labels,
+            log_sum_sq_probs=values("log_sum_sq_probs") if squares else None,
+        )
 
 
 def own_states(

@@ -15,7 +15,7 @@ less time than in padded pieces.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -25,7 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from alignstudy.methods.scoring.layout import Layout, lay_out, may_attend, may_see
-from alignstudy.methods.scoring.own_forward import States, own_scores, own_states
+from alignstudy.methods.scoring.own_forward import EachAlone, States, own_scores, own_states
 from alignstudy.methods.scoring.token_scores import (
     Scored,
     holds_logits,
@@ -66,12 +66,14 @@ class ScoringRoute:
         own: Nothing of ours: logits as the model's own forward gives them, for heads that do more
             than multiply.
         router: Whether a mixture of experts' load-balancing loss is asked for; only `own` gives it.
+        alone: Where `own` takes what was said of a text before; None: every batch is read.
     """
 
     sharing: int = 1
     flat: bool = False
     own: bool = False
     router: bool = False
+    alone: EachAlone | None = field(default=None, repr=False)  # no result depends on it
 
 
 def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: ANN401
@@ -115,7 +117,7 @@ def install(model: Any, route: ScoringRoute, *, tally: Tally) -> None:  # noqa: 
             tally.passes += 1
         asked = {"squares": squares, "states": states}
         if found is None:
-            return _own(model, ids, seen, labels, router=route.router, **asked)
+            return _own(route, model, ids, seen, labels, **asked)
         others = {name: given[name] for name in _PASSED_ON & set(given)}
         return _scored(model, fused, found.to(labels.device), labels, others, **asked)
 
@@ -134,11 +136,13 @@ def laid_out(
     return lay_out(ids, seen, labels, sharing=route.sharing, flat=route.flat, multiple_of=size)
 
 
-def _own(*texts: Any, router: bool, squares: bool, states: bool) -> Scored | States:  # noqa: ANN401
+def _own(route: ScoringRoute, *texts: Any, squares: bool, states: bool) -> Scored | States:  # noqa: ANN401
     """Read texts by nothing of ours, up to the head or through it."""
     if states:
-        return own_states(*texts, router=router)
-    return own_scores(*texts, router=router, squares=squares)
+        return own_states(*texts, router=route.router)
+    if route.alone is not None:
+        return route.alone.scores(*texts, squares=squares)
+    return own_scores(*texts, router=route.router, squares=squares)
 
 
 def attention_of(model: Any) -> str:  # noqa: ANN401
