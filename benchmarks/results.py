@@ -215,8 +215,9 @@ class Report:
 
     def write(self, folder: Path) -> str:
         """Write NAME.json and NAME.md; return the latter."""
-        # The command repeats this run; where results were put on this machine is left out.
+        # The command repeats this run; where things lie on this machine is left out.
         command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+        command = re.sub(r"(--against)[= ]\S+", r"\1 SRC", command)
         values = {
             "name": self.name,
             "title": self.title,

@@ -87,6 +87,13 @@ def test_results_name_the_command_but_not_where_they_were_put(tmp_path, monkeypa
     assert "/home/me" not in text
 
 
+@pytest.mark.parametrize("against", [["--against", "/home/me/src"], ["--against=/home/me/src"]])
+def test_another_version_s_folder_is_not_named_in_results(tmp_path, monkeypatch, against):
+    monkeypatch.setattr(sys, "argv", ["benchmarks/made.py", *against, "--rounds", "3"])
+    text = make_report().write(tmp_path)
+    assert "`python benchmarks/made.py --against SRC --rounds 3`" in text
+
+
 def test_results_hold_gates_times_counters_facts_and_the_machine(tmp_path, capsys):
     gate = at_least("twice as fast", spread([2.5, 2.7]), 2.0, 4.0)
     assert make_report(gate).finish(tmp_path) == 0
