@@ -59,6 +59,16 @@ def test_weights_are_read_once_to_be_trained_and_once_to_be_named(opt, tmp_path,
     assert counted["model.safetensors"] == 1
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_model_that_keeps_packed_documents_apart_is_the_one_that_is_trained(
+    precision, opt, tmp_path, counted
+):
+    llama = fx.write_llama(tmp_path / "llama", tokenizer_from=opt)
+    settings = SFTSettings(**SMALL, packing=True, precision=precision)
+    train(fx.make_job(settings, llama, tmp_path))
+    assert counted["loaded"] == 1
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_no_checkpoint_is_written_after_the_last_step_unless_much_hangs_on_it(
     seconds, opt, tmp_path, monkeypatch

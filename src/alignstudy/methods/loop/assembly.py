@@ -62,9 +62,18 @@ Initial = tuple["PreTrainedModel", str]
 
 
 def settle_precision(
-    job: TrainJob, encoded: Encoded, tokenizer: PreTrainedTokenizerBase
+    job: TrainJob,
+    encoded: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    initial: Initial | None = None,
 ) -> tuple[Precision, GuardOutcome | None, Initial | None]:
     """Decide on the precision; a mixed one must prove itself on the first rows.
+
+    Args:
+        job: The job.
+        encoded: Its rows.
+        tokenizer: The parent's.
+        initial: The model, if it was loaded before.
 
     Returns:
         It, what was measured, and a copy of the model, if there is one: it needn't be read again.
@@ -78,14 +87,15 @@ def settle_precision(
 
     wanted = pick_precision(job.settings.precision, job.device)
     if wanted == "fp32":
-        return wanted, None, None
+        return wanted, None, initial
     first = encoded.rows(range(min(PROBE_ROWS, len(encoded.row_ids))))
-    settings, kept, initial = job.settings.for_one_update(len(first.row_ids)), None, None
+    settings, kept = job.settings.for_one_update(len(first.row_ids)), None
     probe = replace(job, settings=settings, references=None, progress=SILENT)
     if not job.settings.in_4bit:  # whose blocks don't leave the device that made them
         set_seed(job.seed)
-        initial = load_initial(replace(job, device="cpu"))
-        kept = deepcopy(initial[0]), initial[1]
+        model, note = initial or load_initial(replace(job, device="cpu"))
+        initial = model.to("cpu"), note
+        kept = deepcopy(initial[0]), note
     trainer = assemble(probe, first, tokenizer, precision="fp32", initial=initial).trainer
     outcome = precision_gate(trainer, job.settings.precision)
     del trainer, initial

@@ -27,7 +27,13 @@ from alignstudy.methods.guards.probes import (
 )
 from alignstudy.methods.loop import checkpoints
 from alignstudy.methods.loop.arguments import check_device
-from alignstudy.methods.loop.assembly import Assembled, assemble, load_initial, settle_precision
+from alignstudy.methods.loop.assembly import (
+    Assembled,
+    Initial,
+    assemble,
+    load_initial,
+    settle_precision,
+)
 from alignstudy.methods.loop.logged import jumps_in_words, write_metrics
 from alignstudy.methods.loop.renderings import rendering_for, rendering_guards
 from alignstudy.methods.online.limit import EndedEarly
@@ -69,10 +75,10 @@ def train(job: TrainJob) -> TrainResult:
         tokenizer = rendering.tokenizer
         outcomes = [*rendering_guards(job, rendering)]
         encoded = method_of(job.settings).encode(job.rows, rendering)
-        outcomes += _check_packing(job, tokenizer, encoded)
-        precision, gate, initial = settle_precision(job, encoded, tokenizer)
+        packing, initial = _check_packing(job, tokenizer, encoded)
+        precision, gate, initial = settle_precision(job, encoded, tokenizer, initial)
         ready = assemble(job, encoded, tokenizer, precision=precision, initial=initial)
-        outcomes += [*([gate] if gate else []), *ready.checked]
+        outcomes += [*packing, *([gate] if gate else []), *ready.checked]
         outcomes += _measure(job, ready, encoded, rendering, precision)
         probe = Probe.of(job, ready.trainer, encoded, rendering)
         seconds, early = _run(job, ready.trainer, found, probe)
@@ -126,17 +132,22 @@ def _work_done(ready: Assembled, probe: Probe) -> WorkDone:
 
 def _check_packing(
     job: TrainJob, tokenizer: PreTrainedTokenizerBase, encoded: Encoded
-) -> tuple[GuardOutcome, ...]:
+) -> tuple[tuple[GuardOutcome, ...], Initial | None]:
+    """Refuse a model that mixes packed documents; return what was measured, and the model."""
     method = method_of(job.settings)
     if not method.packs:
-        return ()
+        return (), None
     documents = [ids[:32] for ids in (encoded.columns["input_ids"] * 2)[:2]]
+    from transformers import set_seed
+
     from alignstudy.methods.loop import trl_adapter as _trl
 
     collate = _trl.collator(method, tokenizer)
-    model, _ = load_initial(job)
-    difference = packing_difference(model, documents, collate=collate)
-    return (guards.documents_are_kept_apart(difference, architecture=type(model).__name__),)
+    set_seed(job.seed)  # weights may be drawn
+    initial = load_initial(job)
+    difference = packing_difference(initial[0], documents, collate=collate)
+    name = type(initial[0]).__name__
+    return (guards.documents_are_kept_apart(difference, architecture=name),), initial
 
 
 def _measure(
