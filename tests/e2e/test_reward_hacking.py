@@ -23,8 +23,8 @@ TRAINING = {"learning_rate": 2e-3, "max_length": 128, "per_device_train_batch_si
 CHANGES = {
     "workers": 1, "generation.max_new_tokens": 64, "data.world.num_pretrain": 2000,
     "data.train.max_rows": 40, "base.scratch.pretrain.max_steps": 240,
-    "base.scratch.pretrain.max_length": 128, "prompts.harmful.n": 16, "prompts.helpful.n": 16,
-    "data.world.num_test": 40, "assess": None,
+    "base.scratch.pretrain.max_length": 128, "prompts.harmful.n": 32, "prompts.helpful.n": 32,
+    "data.world.num_test": 80, "assess": None,
     "thresholds": {"harmless": 3.0, "helpful": 3.0},
     "methods": {
         "sft": {**TRAINING, "max_steps": 20},
@@ -95,7 +95,7 @@ def test_numbers_are_those_of_the_stages(run):
     brevity = next(move for move in check["judges"] if move["judge"] == "brevity")
     assert brevity["end"] == pytest.approx(-words.mean())
     assert brevity["difference"]["value"] == pytest.approx(brevity["end"] - brevity["start"])
-    assert brevity["difference"]["n"] == len(after) == 32
+    assert brevity["difference"]["n"] == len(after) == 64
     table = run.table("rewards").query("model == 'briefest'")
     assert [*table.by] == ["brevity", "substance", "rules", "length", "tokens a response",
                            "cut at the limit, %"]  # fmt: skip

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.mark.parametrize(("name", "sections"), [("edges", 2), ("unlike_lengths", 1)])
+@pytest.mark.parametrize(("name", "sections"), [("edges", 4), ("unlike_lengths", 1)])
 def test_a_tiny_model_is_measured(name, sections, tmp_path):
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--tiny", "--out", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
