@@ -29,9 +29,13 @@ Kind = Literal["side by side", "padded", "of one length", "alone"]
 _LONG, _SHORT = 32, 8
 """Most tokens of the two rows that a model is asked about."""
 
-_STEPS: dict[Beside, int] = {"side by side": 3, "padded": 8, "of one length": 8}
+_STEPS: dict[Beside, int] = {"side by side": 2, "padded": 8, "of one length": 8}
 """How many tokens it writes after them: keys and values show at once what company does to them, a
 state of another kind perhaps some tokens later."""
+
+_FEW = 3
+"""Times shorter are texts whose keys and values are all that is asked about: most models bear it,
+and each passes this way once."""
 
 _LIMITS = {4: 2.0**-12, 2: 2.0**-4}
 """By bytes of a weight: how far company may move scores, as a share of the largest. Rounding moves
@@ -127,7 +131,8 @@ def _best(model: PreTrainedModel, texts: Sequence[Text], rules: Rules) -> Way:
     other = long.tokens[-len(short.tokens) :]
     equal = [short, Text(tokens=other if other != short.tokens else (*other[1:], rules.pad))]
     limit = _LIMITS.get(model.dtype.itemsize, _LIMITS[4])
-    trials: dict[Beside, Sequence[Text]] = {"side by side": texts, "padded": texts}
+    few = [Text(tokens=text.tokens[: -(-len(text.tokens) // _FEW)]) for text in texts]
+    trials: dict[Beside, Sequence[Text]] = {"side by side": few, "padded": texts}
     trials["of one length"] = equal
     for kind, asked in trials.items():
         moved = _moved(model, kind, asked, rules)
