@@ -30,11 +30,7 @@ THIS, OTHER = "this version", "the other version"
 
 def main() -> int:
     """Measure, write the results, return the exit code."""
-    made = parser(__doc__ or "", threads=1)
-    made.add_argument("--against", type=Path, help="folder of another version's source")
-    made.add_argument("--rounds", type=int, default=1)
-    made.add_argument("--tiny", action="store_true", help="a tiny model: a test of this script")
-    asked = made.parse_args()
+    asked = two_versions(__doc__ or "")
     shape = "tiny" if asked.tiny else "OPT-350M's shape"
     report = Report(
         name="edges-tiny" if asked.tiny else "edges",
@@ -73,6 +69,15 @@ def _way(side: Side, method: str, model: Path, rows: list[Any]) -> Any:
         return replace(sample, wall=sample.found["outside"], cpu=math.nan, counters={})
 
     return run
+
+
+def two_versions(about: str) -> Any:
+    """Read the arguments of a benchmark that may run another version in turns with this one."""
+    made = parser(about, threads=1)
+    made.add_argument("--against", type=Path, help="folder of another version's source")
+    made.add_argument("--rounds", type=int, default=1)
+    made.add_argument("--tiny", action="store_true", help="a tiny model: a test of this script")
+    return made.parse_args()
 
 
 def prefer(source: str) -> None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from pathlib import Path
 
 import ours
-from edges import OTHER, THIS, prefer
+from edges import OTHER, THIS, prefer, two_versions
 from harness import both_sides, in_turns
 from materials import published_prompts, write_opt_350m
-from results import Report, Section, at_most, parser
+from results import Report, Section, at_most
 
 NEW = 256
 ENDS = ("q", "Q")
@@ -25,11 +24,7 @@ ENDS = ("q", "Q")
 
 def main() -> int:
     """Measure, write the results, return the exit code."""
-    made = parser(__doc__ or "", threads=1)
-    made.add_argument("--against", type=Path, help="folder of another version's source")
-    made.add_argument("--rounds", type=int, default=1)
-    made.add_argument("--tiny", action="store_true", help="a tiny model: a test of this script")
-    asked = made.parse_args()
+    asked = two_versions(__doc__ or "")
     prompts = published_prompts()[: 12 if asked.tiny else None]
     shape = "tiny" if asked.tiny else "OPT-350M's shape, 6 of its 24 layers"
     report = Report(

@@ -42,7 +42,7 @@ def write_on(
     way = way_of(model, [texts[n] for n in beside], rules) if len(beside) > 1 else ALONE
     if way.kind == "alone":
         beside = []
-    alone = [number for number in order if number not in {*beside}]
+    alone = order[: len(order) - len(beside)]  # the longest
     for place, written in _together(model, [texts[n] for n in beside], rules, way):
         if written is None:
             alone.append(beside[place])

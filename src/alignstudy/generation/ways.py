@@ -17,7 +17,7 @@ from alignstudy.errors import first_line
 from alignstudy.generation.choosing import Choice
 from alignstudy.generation.padded import generate
 from alignstudy.generation.rules import Rules, Text
-from alignstudy.models.batching import is_out_of_memory, run_halving
+from alignstudy.models.batching import run_halving
 
 if TYPE_CHECKING:
     import torch
@@ -81,13 +81,16 @@ _FOUND: WeakKeyDictionary[Any, Way] = WeakKeyDictionary()
 def way_of(model: PreTrainedModel, texts: Iterable[Text], rules: Rules) -> Way:
     """Return the best way in which a model writes two rows as it writes each alone.
 
-    A model is asked once, at the beginnings of a long and a short text; one that can't go the best
-    way is told of.
+    A model is asked once, at the beginnings of a long and a short text. A user is told where one
+    bears no padding, which takes longer.
 
     Args:
         model: In evaluation mode.
         texts: What it is to write on.
         rules: How to write.
+
+    Raises:
+        EnvironmentFault: If one of these rows doesn't fit into memory even alone.
     """
     if model not in _FOUND:
         by_length = sorted(texts, key=lambda text: len(text.tokens))
@@ -169,8 +172,6 @@ def _moved(model: PreTrainedModel, kind: Beside, texts: Sequence[Text], rules: R
     except NotSideBySideError:
         return inf
     except Exception as error:  # whatever a model does that was never written beside others
-        if is_out_of_memory(error):
-            raise
         rules.note(f"responses aren't written {kind}: {first_line(error)}")
         return inf
     return max(_apart(together, row, alone) for row, alone in enumerate(truth))
@@ -181,6 +182,8 @@ def _apart(together: Recorder, row: int, alone: Recorder) -> float:
 
     They are compared as long as both chose the same tokens, and where the row alone has numbers.
     """
+    if len(together.seen) != len(alone.seen):  # memory didn't hold both rows
+        return inf
     largest = 0.0
     for beside, by_itself in zip(together.seen, alone.seen, strict=True):
         mine, own = beside[row], by_itself[0]
